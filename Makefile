@@ -1,0 +1,60 @@
+# Every target makes .venv if it is missing and refreshes it when the pins or the build changed.
+# ARGS goes on to ddpmx or pytest: make run ARGS='-s train.steps=100', make test ARGS='-k schedules'
+
+PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { command -v $$python; break; }; done)
+IN_VENV := .venv/bin/python
+INSTALLED := .venv/.installed
+ARGS ?=
+
+ifndef DDPMX_DATA
+ifneq ($(wildcard ../shared/data),)
+export DDPMX_DATA := $(abspath ../shared/data)
+endif
+endif
+
+.PHONY: run test test-slow check train_mnist train_fashion_mnist train_cifar10 pins clean help
+
+run: $(INSTALLED)  ## train, sample, measure and report experiments/quickstart.yaml (8×8 digits, about a minute)
+	@$(IN_VENV) -m ddpmx run experiments/quickstart.yaml $(ARGS)
+
+test: $(INSTALLED)  ## the fast tests
+	@OMP_NUM_THREADS=1 $(IN_VENV) -m pytest -n 2 -m 'not slow' $(ARGS)
+
+test-slow: $(INSTALLED)  ## the tests that take minutes
+	@$(IN_VENV) -m pytest -m slow $(ARGS)
+
+check: $(INSTALLED)  ## lint, format, types, and that imports point downwards
+	@$(IN_VENV) -m ruff check .
+	@$(IN_VENV) -m ruff format --check .
+	@$(IN_VENV) -m mypy --strict ddpmx
+	@$(IN_VENV) -m pytest -q tests/test_layering.py
+
+train_mnist: $(INSTALLED)  ## run experiments/mnist.yaml
+	@$(IN_VENV) -m ddpmx run experiments/mnist.yaml $(ARGS)
+
+train_fashion_mnist: $(INSTALLED)  ## run experiments/fashion_mnist.yaml
+	@$(IN_VENV) -m ddpmx run experiments/fashion_mnist.yaml $(ARGS)
+
+train_cifar10: $(INSTALLED)  ## run experiments/cifar10.yaml
+	@$(IN_VENV) -m ddpmx run experiments/cifar10.yaml $(ARGS)
+
+pins: $(INSTALLED)  ## write constraints.txt anew, with the newest versions that pyproject.toml allows
+	@echo 'Upgrading .venv …'
+	@$(IN_VENV) -m pip install -q --disable-pip-version-check --upgrade --upgrade-strategy eager -e '.[dev]'
+	@$(IN_VENV) tools/pins.py > constraints.new
+	@mv constraints.new constraints.txt
+
+clean:  ## remove .venv and all caches; runs/ stays
+	rm -rf .venv build ddpmx.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+help:  ## this list
+	@grep -E '^[a-z_0-9-]+:.*  ## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/:.*  ## /\t/' | expand -t 22
+
+$(INSTALLED): constraints.txt pyproject.toml $(wildcard setup.py csrc csrc/*)
+	@test -n '$(PYTHON)' || { echo 'ddpmx needs Python 3.11 or newer; say which with PYTHON=…' >&2; exit 1; }
+	@$(IN_VENV) -m pip --version >/dev/null 2>&1 || { echo 'Making .venv with $(PYTHON) …'; $(PYTHON) -m venv --clear .venv; }
+	@echo 'Installing ddpmx and the versions of constraints.txt into .venv; the first time this takes minutes (torch: several GB on Linux) …'
+	@$(IN_VENV) -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@

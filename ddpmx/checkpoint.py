@@ -1,0 +1,131 @@
+"""Checkpoints: `checkpoints/<step>/` with safetensors and JSON, whole or not there at all; nothing that unpickles.
+
+    model.safetensors      the network's weights and buffers
+    ema.safetensors        their average, if the run keeps one
+    optimizer.safetensors  one tensor `<parameter index>.<name>` for each tensor of the optimizer's state
+    state.json             counters, and the optimizer's plain values
+
+`last` and `best` are links to one of them and always resolve.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from .errors import RunError, SpecError
+from .ema import Ema
+from .train import TrainState
+
+
+def save(folder: Path, state: TrainState, network: nn.Module, ema: Ema | None, optimizer: torch.optim.Optimizer) -> Path:
+    """Write `folder/<step>` beside and rename it, then point `last` (and `best`, if this is one) to it."""
+    target = folder / str(state.step)
+    beside = folder / f".{state.step}.{os.getpid()}"
+    shutil.rmtree(beside, ignore_errors=True)
+    beside.mkdir(parents=True)
+    tensors, plain = _flatten(optimizer)
+    save_file(_contiguous(network.state_dict()), beside / "model.safetensors")
+    save_file(tensors, beside / "optimizer.safetensors")
+    if ema is not None:
+        save_file(_contiguous(ema.state_dict()), beside / "ema.safetensors")
+    (beside / "state.json").write_text(json.dumps({"train": asdict(state), "optimizer": plain}, indent=1))
+    for file in beside.iterdir():
+        _sync(file)
+    _sync(beside)
+    if target.exists():  # the same step again, after a resume that had nothing left to do
+        shutil.rmtree(target)
+    beside.rename(target)
+    _link(folder, "last", target.name)
+    if state.best_step == state.step:
+        _link(folder, "best", target.name)
+    _sync(folder)
+    return target
+
+
+def prune(folder: Path, keep: set[str]) -> None:
+    """Delete the checkpoints that are neither in `keep` nor `last` nor `best`."""
+    keep = keep | {os.readlink(folder / name) for name in ("last", "best") if (folder / name).is_symlink()}
+    for entry in folder.iterdir():
+        if entry.is_dir() and not entry.is_symlink() and entry.name not in keep:
+            shutil.rmtree(entry)
+
+
+def load(checkpoint: Path, network: nn.Module, ema: Ema | None, optimizer: torch.optim.Optimizer) -> TrainState:
+    """Fill network, average and optimizer from a checkpoint; returns the counters. Raises RunError if it is damaged."""
+    try:
+        content = json.loads((checkpoint / "state.json").read_text())
+        network.load_state_dict(load_file(checkpoint / "model.safetensors"))
+        if ema is not None:
+            ema.load_state_dict(load_file(checkpoint / "ema.safetensors"))
+        _unflatten(optimizer, load_file(checkpoint / "optimizer.safetensors"), content["optimizer"])
+        return TrainState(**content["train"])
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise RunError(f"the checkpoint {checkpoint} cannot be read: {error}") from error
+
+
+def weights_file(run: Path, which: str) -> Path:
+    """The safetensors file to sample from: `best`, `last` (the averaged weights, where the run has them) or a file."""
+    if which in ("best", "last"):
+        folder = run / "checkpoints" / which
+        if not folder.exists():
+            raise SpecError(f"{run} has no checkpoint '{which}' yet", field="--weights")
+        averaged = folder / "ema.safetensors"
+        return averaged if averaged.exists() else folder / "model.safetensors"
+    path = Path(which)
+    if not path.is_file():
+        raise SpecError(f"no such file: {which}", field="--weights", hint="best, last or a safetensors file")
+    return path
+
+
+def load_weights(network: nn.Module, file: Path) -> None:
+    """Weights alone. Raises SpecError when the file does not fit the network."""
+    try:
+        network.load_state_dict(load_file(file))
+    except (SafetensorError, RuntimeError, OSError) as error:
+        raise SpecError(f"the weights {file} do not fit this network: {str(error).splitlines()[0]}") from None
+
+
+def _contiguous(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """safetensors wants contiguous tensors that share no memory."""
+    return {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+
+
+def _flatten(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    tensors, plain = {}, {}
+    for index, values in optimizer.state_dict()["state"].items():
+        for name, value in values.items():
+            (tensors if isinstance(value, Tensor) else plain)[f"{index}.{name}"] = value
+    return _contiguous(tensors), plain
+
+
+def _unflatten(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor], plain: dict[str, Any]) -> None:
+    state: dict[int, dict[str, Any]] = {}
+    for key, value in {**tensors, **plain}.items():
+        index, name = key.split(".", 1)
+        state.setdefault(int(index), {})[name] = value
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def _link(folder: Path, name: str, target: str) -> None:
+    beside = folder / f".{name}.{os.getpid()}"
+    beside.unlink(missing_ok=True)
+    beside.symlink_to(target)
+    beside.replace(folder / name)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,45 @@
+"""What a run says while it works: a progress bar on a terminal, plain lines otherwise or where CI is set."""
+
+from __future__ import annotations
+
+import os
+import sys
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+console = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def is_live() -> bool:
+    """Whether a moving bar makes sense."""
+    return sys.stderr.isatty() and not os.environ.get("CI")
+
+
+class Bar:
+    """One progress bar for long work; silent where it cannot move."""
+
+    def __init__(self, quiet: bool = False) -> None:
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.fields[note]}"))
+        self._progress = Progress(*columns, console=console, disable=quiet or not is_live(), transient=True)
+        self._tasks: dict[str, TaskID] = {}
+
+    def __enter__(self) -> Bar:
+        self._progress.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._progress.stop()
+
+    def show(self, what: str, done: int, total: int, note: str = "") -> None:
+        """Move the bar called `what`, making it at first use; a full one goes away."""
+        if what not in self._tasks:
+            self._tasks[what] = self._progress.add_task(what, total=total, note=note)
+        self._progress.update(self._tasks[what], completed=done, total=total, note=note)
+        if done >= total and what != "train":
+            self._progress.remove_task(self._tasks.pop(what))
+
+    def say(self, text: str) -> None:
+        """A line above the bar."""
+        console.print(text, markup=False)

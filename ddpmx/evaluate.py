@@ -1,0 +1,72 @@
+"""Measuring a network: the metrics of a spec, during a run and on an existing one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from . import checkpoint
+from .console import Bar
+from .errors import SpecError
+from .experiment import Experiment, build
+from .generate import Progress, generate
+from .rows import Plan
+from .run_folder import RunFolder
+from .spec import Spec
+from .spec_file import load
+from .world import World
+
+
+def measure(
+    experiment: Experiment, network: nn.Module, *, world: World | None = None, progress: Progress | None = None
+) -> dict[str, float]:
+    """All metrics of `evaluate:` on images that `evaluate.sampler` draws."""
+    spec, world = experiment.spec.evaluate, world or World()
+    plan: Plan = spec.sampler.plan(experiment.table, experiment.prediction)
+    images: Tensor = generate(
+        experiment, network, plan, spec.samples, seed=spec.seed, batch_size=spec.batch_size, world=world, progress=progress
+    )
+    values: dict[str, float] = {}
+    if world.is_main:
+        for index, metric in enumerate(spec.metrics):
+            with experiment.spec.blame(f"evaluate.metrics.{index}"):
+                values.update(metric.compute(images, experiment.data))
+    return values
+
+
+def open_run(run: Path, overrides: tuple[str, ...], device: torch.device, weights: str) -> tuple[RunFolder, Spec, Experiment]:
+    """A run's folder, its spec with overrides, and the experiment with the run's weights in its network."""
+    folder = RunFolder(run)
+    spec = load(run / "spec.yaml", overrides)
+    file = checkpoint.weights_file(run, weights)
+    experiment = build(spec, device)
+    checkpoint.load_weights(experiment.network, file)
+    return folder, spec, experiment
+
+
+def evaluate(run: Path, *, samples: int | None, metrics: tuple[str, ...], overrides: tuple[str, ...], device: torch.device) -> dict[str, Any]:
+    """Measure an existing run's best weights; adds an `evaluate` event to its metrics.jsonl and returns it."""
+    if samples is not None:
+        overrides = (*overrides, f"evaluate.samples={samples}")
+    if metrics:
+        overrides = (*overrides, f"evaluate.metrics=[{', '.join(metrics)}]")
+    folder, spec, experiment = open_run(run, overrides, device, "best")
+    if not spec.evaluate.metrics:
+        raise SpecError("the run's spec names no metrics", field="evaluate.metrics", hint="--metrics fd_cnn,is_cnn")
+    with Bar() as bar:
+        values = measure(experiment, experiment.network, progress=lambda done, total: bar.show("sampling", done, total))
+    step = int((run / "checkpoints" / "best").resolve().name)
+    state = folder.read_json(f"checkpoints/{step}/state.json")["train"]
+    event = {
+        "event": "evaluate",
+        "epoch": state["row"].get("epoch", state["epoch"]),
+        "step": step,
+        "samples": spec.evaluate.samples,
+        "sampler": spec.evaluate.sampler.spec(),
+        "metrics": values,
+    }
+    folder.add_event(event)
+    return event

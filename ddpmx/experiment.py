@@ -1,0 +1,110 @@
+"""What a spec describes, built: data, coefficients, network; shared by training, sampling and evaluation."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from . import ops
+from .data import Data
+from .errors import SpecError
+from .models import embed_time
+from .predictions import Prediction
+from .schedules import Table
+from .spec import Spec
+
+Denoise = Callable[[Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Coefficients:
+    """The table's columns that a training step gathers by index: float32 [T] on the device."""
+
+    signal: Tensor
+    sigma: Tensor
+    target_x: Tensor
+    target_eps: Tensor
+    weight: Tensor
+    time: Tensor
+    """What the network's time embedding sees."""
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A spec with its parts built on a device."""
+
+    spec: Spec
+    data: Data
+    table: Table
+    prediction: Prediction
+    coefficients: Coefficients
+    network: nn.Module
+    device: torch.device
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        return (self.data.channels, self.data.size, self.data.size)
+
+    def denoiser(self, network: nn.Module) -> Denoise:
+        """denoise(x, t): the network's output at table indices t [n], which may be fractional; in x's dtype."""
+
+        def denoise(x: Tensor, t: Tensor) -> Tensor:
+            time = embed_time(t.cpu().double(), self.table, self.spec.model.time).to(self.device)
+            with self.autocast():
+                return network(x, time).to(x.dtype)  # type: ignore[no-any-return]
+
+        return denoise
+
+    def autocast(self) -> torch.autocast:
+        """The spec's `train.precision`."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.spec.train.precision == "bfloat16")
+
+
+def check(spec: Spec) -> Table:
+    """Everything about a spec that needs no data: raises SpecError at the field that cannot work."""
+    with spec.blame("schedule"):
+        table: Table = spec.schedule.table()
+    with spec.blame("loss.weighting"):
+        spec.loss.weighting.weights(table, spec.prediction)
+    with spec.blame("sampler"):
+        spec.sampler.plan(table, spec.prediction)
+    with spec.blame("evaluate.sampler"):
+        spec.evaluate.sampler.plan(table, spec.prediction)
+    with spec.blame("backend"), ops.use_backend(spec.backend):
+        return table
+
+
+def build(spec: Spec, device: torch.device) -> Experiment:
+    """Load the data and build the network, with weights that are a function of `seed`. Raises SpecError."""
+    table = check(spec)
+    with spec.blame("dataset"):
+        data: Data = spec.dataset.load(Path.cwd())
+    torch.manual_seed(spec.seed)
+    with spec.blame("model"):
+        network: nn.Module = spec.model.build(data.channels, data.size)
+    indices = torch.arange(table.timesteps, dtype=torch.float64)
+    target_x, target_eps = spec.prediction.target(table.signal, table.sigma)
+    weight = spec.loss.weighting.weights(table, spec.prediction)
+    columns = (table.signal, table.sigma, target_x, target_eps, weight, embed_time(indices, table, spec.model.time))
+    coefficients = Coefficients(*(column.to(device, torch.float32) for column in columns))
+    return Experiment(spec, data, table, spec.prediction, coefficients, network.to(device), device)
+
+
+def choose_device(name: str | None) -> torch.device:
+    """The named device, or the fastest there is. Raises SpecError for one that is not there."""
+    local = int(os.environ.get("LOCAL_RANK", "0"))
+    if name is None:
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        if device.type == "cuda" and device.index is None:
+            device = torch.device("cuda", local)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise SpecError(f"the device '{name}' cannot be used: {str(error).splitlines()[0]}", field="--device", hint="cpu, cuda or mps") from None
+    return device

@@ -1,0 +1,12 @@
+"""Networks: each module of this package registers one; a new file here needs no other change."""
+
+import importlib
+import pkgutil
+
+from .base import Model
+from .embedding import TimeInput, embed_time
+
+__all__ = ["Model", "TimeInput", "embed_time"]
+
+for _module in pkgutil.iter_modules(__path__):
+    importlib.import_module(f"{__name__}.{_module.name}")

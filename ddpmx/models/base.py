@@ -1,0 +1,45 @@
+"""What every network is to the rest of ddpmx."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+from pydantic import Field
+from torch import nn
+
+from ..errors import SpecError
+from ..registry import Component
+from .embedding import TimeInput
+
+Multiples = tuple[Annotated[int, Field(ge=1, le=64)], ...]
+"""Widths of the levels as multiples of `dim`; between two levels the image's side is halved."""
+
+
+class Model(Component):
+    """Base of all models: override `build`."""
+
+    time: TimeInput = "index"
+    """What the time embedding sees: the table's index, scaled_1000 (index·1000/T) or log_snr."""
+
+    def build(self, channels: int, size: int) -> nn.Module:
+        """A network for images [n, channels, size, size], its weights drawn from torch's generator.
+
+        Its forward takes x [n, c, h, w] and t, float32 [n] from `embed_time`, and returns [n, c, h, w]. Raises
+        SpecError for a size that the network cannot take.
+        """
+        raise NotImplementedError
+
+
+def check_size(size: int, dim_mults: Sequence[int]) -> None:
+    """Raises SpecError unless `size` can be halved between all levels."""
+    halvings = len(dim_mults) - 1
+    factor = 2**halvings
+    if size % factor:
+        below = size // factor * factor
+        sizes = f"{below} and {below + factor}" if below else str(factor)
+        raise SpecError(
+            f"{len(dim_mults)} levels halve the image {halvings} times, so its side should be divisible by {factor}, and it is {size}",
+            field="dim_mults",
+            hint=f"the nearest sizes that work: {sizes}; or give fewer levels",
+        )

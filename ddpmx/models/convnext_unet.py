@@ -1,0 +1,162 @@
+"""The U-Net of ConvNeXt blocks and linear attention of the loss-weighting study."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..registry import MODELS
+from .base import Model, Multiples, check_size
+from .embedding import TimeEmbedding
+
+HEADS, HEAD_DIM = 4, 32
+HIDDEN = HEADS * HEAD_DIM
+EXPANSION = 2
+CPU_CHUNK = 16  # images; attention's temporaries then stay in the cache, and glibc keeps their pages
+
+
+@MODELS.register("convnext_unet", paper="Liu et al. 2022, arXiv:2201.03545; Shen et al. 2018, arXiv:1812.01243")
+class ConvNextUnet(Model):
+    """U-Net of ConvNeXt blocks with linear attention at every level, the study's network.
+
+    The design is the one known from Rogge and Rasul's "The annotated diffusion model" (2022).
+    """
+
+    dim: int = Field(default=28, ge=4, le=4096, multiple_of=2)
+    """Width of the first level, and of the sinusoidal time embedding."""
+
+    dim_mults: Multiples = Field(default=(1, 2, 4), min_length=1, max_length=12)
+    """Widths of the levels as multiples of dim; between two levels the image's side is halved."""
+
+    def build(self, channels: int, size: int) -> nn.Module:
+        check_size(size, self.dim_mults)
+        return ConvNextUnetModule(channels, self.dim, self.dim_mults)
+
+
+class ConvNextUnetModule(nn.Module):
+    """x [n, c, h, w], t [n] -> [n, c, h, w]. Inside, tensors are in channels_last order, which is faster on every device."""
+
+    def __init__(self, channels: int, dim: int, dim_mults: tuple[int, ...]) -> None:
+        super().__init__()
+        first = dim // 3 * 2
+        widths = [first, *(dim * multiple for multiple in dim_mults)]
+        time_dim = 4 * dim
+        self.time = TimeEmbedding(dim, nn.GELU())
+        self.first = nn.Conv2d(channels, first, 7, padding=3)
+        self.down = nn.ModuleList(Level(before, width, time_dim) for before, width in zip(widths, widths[1:]))
+        self.downsample = nn.ModuleList(nn.Conv2d(width, width, 4, stride=2, padding=1) for width in widths[1:-1])
+        self.middle_1 = ConvNextBlock(widths[-1], widths[-1], time_dim)
+        self.middle_norm = nn.GroupNorm(1, widths[-1])
+        self.middle_attention = Attention(widths[-1])
+        self.middle_2 = ConvNextBlock(widths[-1], widths[-1], time_dim)
+        up = list(zip(widths[1:], widths[2:]))[::-1]
+        self.up = nn.ModuleList(Level(2 * width, before, time_dim) for before, width in up)
+        self.upsample = nn.ModuleList(nn.ConvTranspose2d(before, before, 4, stride=2, padding=1) for before, _ in up)
+        self.last = ConvNextBlock(widths[1], widths[1], None)
+        self.output = nn.Conv2d(widths[1], channels, 1)
+
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        time = self.time(t)  # [n, 4·dim]
+        x = self.first(x.contiguous(memory_format=torch.channels_last))
+        skips = []
+        for level, down in enumerate(self.down):
+            if level:
+                x = self.downsample[level - 1](x)
+            x = down(x, time)
+            skips.append(x)
+        x = self.middle_1(x, time)
+        x = x + self.middle_attention(self.middle_norm(x))
+        x = self.middle_2(x, time)
+        for up, upsample in zip(self.up, self.upsample):
+            x = upsample(up(torch.cat((x, skips.pop()), dim=1), time))  # the first level's skip is not used
+        return cast(Tensor, self.output(self.last(x, None))).contiguous()
+
+
+class Level(nn.Module):
+    """Two blocks, then linear attention, at one resolution."""
+
+    def __init__(self, before: int, width: int, time_dim: int) -> None:
+        super().__init__()
+        self.block_1 = ConvNextBlock(before, width, time_dim)
+        self.block_2 = ConvNextBlock(width, width, time_dim)
+        self.norm = nn.GroupNorm(1, width)
+        self.attention = LinearAttention(width)
+
+    def forward(self, x: Tensor, time: Tensor) -> Tensor:
+        x = self.block_2(self.block_1(x, time), time)
+        return x + cast(Tensor, self.attention(self.norm(x)))
+
+
+class ConvNextBlock(nn.Module):
+    """A 7×7 depthwise convolution plus time, then two 3×3 ones through EXPANSION·width channels, and a residual."""
+
+    def __init__(self, before: int, width: int, time_dim: int | None) -> None:
+        super().__init__()
+        self.time = nn.Linear(time_dim, before) if time_dim else None
+        self.depthwise = nn.Conv2d(before, before, 7, padding=3, groups=before)
+        self.norm_1 = nn.GroupNorm(1, before)
+        self.expand = nn.Conv2d(before, EXPANSION * width, 3, padding=1)
+        self.norm_2 = nn.GroupNorm(1, EXPANSION * width)
+        self.contract = nn.Conv2d(EXPANSION * width, width, 3, padding=1)
+        self.residual = nn.Conv2d(before, width, 1) if before != width else nn.Identity()
+
+    def forward(self, x: Tensor, time: Tensor | None) -> Tensor:
+        h = self.depthwise(x)
+        if self.time is not None and time is not None:
+            h = h + self.time(F.gelu(time))[:, :, None, None]
+        h = self.norm_2(F.gelu(self.expand(self.norm_1(h))))
+        return cast(Tensor, self.contract(h) + self.residual(x))
+
+
+class Attention(nn.Module):
+    """Softmax attention over the positions. Vaswani et al. 2017, arXiv:1706.03762."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.qkv = nn.Linear(width, 3 * HIDDEN, bias=False)
+        self.out = nn.Linear(HIDDEN, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, _, height, width = x.shape
+        qkv = self.qkv(x.permute(0, 2, 3, 1).reshape(n, height * width, -1)).view(n, height * width, 3, HEADS, HEAD_DIM)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each [n, heads, positions, head_dim]
+        weight = (q * HEAD_DIM**-0.5 @ k.transpose(-2, -1)).softmax(dim=-1)
+        y = (weight @ v).transpose(1, 2).reshape(n, height, width, HIDDEN)
+        return cast(Tensor, self.out(y)).permute(0, 3, 1, 2)
+
+
+class LinearAttention(nn.Module):
+    """out · softmax over features(q) · (softmax over positions(k)ᵀ · v), then a GroupNorm. Shen et al. 2018, arXiv:1812.01243.
+
+    The positions are many and the features few, so the products are taken in the order that has the positions twice
+    only: kᵀ·x first, the projections `v` and `out` then on that small matrix. `v` is never built for each position.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.q = nn.Linear(width, HIDDEN, bias=False)
+        self.k = nn.Linear(width, HIDDEN, bias=False)
+        self.v = nn.Linear(width, HIDDEN, bias=False)
+        self.out = nn.Linear(HIDDEN, width)
+        self.norm = nn.GroupNorm(1, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, channels, height, width = x.shape
+        tokens = x.permute(0, 2, 3, 1).reshape(n, height * width, channels)
+        chunks = tokens.split(CPU_CHUNK) if x.device.type == "cpu" else (tokens,)
+        y = torch.cat([self.attend(chunk) for chunk in chunks])
+        return cast(Tensor, self.norm(y.view(n, height, width, channels).permute(0, 3, 1, 2)))
+
+    def attend(self, x: Tensor) -> Tensor:
+        n, positions, channels = x.shape
+        q = self.q(x).view(n, positions, HEADS, HEAD_DIM).softmax(dim=-1).view(n, positions, HIDDEN)
+        k = self.k(x).softmax(dim=1)  # [n, positions, hidden]
+        v = self.v.weight.view(HEADS, HEAD_DIM, channels)
+        out = self.out.weight.view(channels, HEADS, HEAD_DIM)
+        context = (k.transpose(1, 2) @ x).view(n, HEADS, HEAD_DIM, channels) @ v.transpose(1, 2)
+        mix = context @ (out.permute(1, 2, 0) * HEAD_DIM**-0.5)  # [n, heads, head_dim, channels]
+        return torch.baddbmm(self.out.bias, q, mix.view(n, HIDDEN, channels))

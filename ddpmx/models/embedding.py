@@ -1,0 +1,51 @@
+"""How a network is told the noise level."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Literal, cast
+
+import torch
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from ..schedules import Table
+
+TimeInput = Literal["index", "scaled_1000", "log_snr"]
+
+LOG_SNR_BOUND = 30.0  # stands for infinity, which has no sine; images of 8 bit cannot tell e^±30 from it
+
+
+def embed_time(t: Tensor, table: Table, kind: TimeInput) -> Tensor:
+    """What the network's forward takes as t, float32 [n], for table indices `t` [n], which may be fractional.
+
+    `index` is t itself, `scaled_1000` is t·1000/T, `log_snr` the table's, within ±30.
+    """
+    if kind == "log_snr":
+        t = table.log_snr_at(t.double()).clamp(-LOG_SNR_BOUND, LOG_SNR_BOUND)
+    elif kind == "scaled_1000":
+        t = t.double() * (1000 / table.timesteps)
+    return t.float()
+
+
+def sinusoidal(t: Tensor, dim: int) -> Tensor:
+    """[sin(t·ω), cos(t·ω)], float32 [n, dim], with dim/2 frequencies ω from 1 down to 1e-4, evenly spaced in log.
+
+    `dim` is even and at least 4. Vaswani et al. 2017, arXiv:1706.03762, in Ho et al.'s arrangement.
+    """
+    half = dim // 2
+    frequency = torch.exp(torch.arange(half, device=t.device) * (-math.log(10_000) / (half - 1)))
+    angle = t[:, None] * frequency  # [n, dim/2]
+    return torch.cat((angle.sin(), angle.cos()), dim=1)
+
+
+class TimeEmbedding(nn.Module):
+    """t [n] -> features [n, 4·dim]: sinusoidal, linear, activation, linear."""
+
+    def __init__(self, dim: int, activation: nn.Module) -> None:
+        super().__init__()
+        self.dim = dim
+        self.mlp = nn.Sequential(nn.Linear(dim, 4 * dim), activation, nn.Linear(4 * dim, 4 * dim))
+
+    def forward(self, t: Tensor) -> Tensor:
+        return cast(Tensor, self.mlp(sinusoidal(t, self.dim)))

@@ -1,0 +1,38 @@
+"""Ancestral sampling (Ho et al. 2020)."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+from ..registry import SAMPLERS
+from ..rows import Row
+from .base import Point, Sampler
+
+
+@SAMPLERS.register("ddpm", paper="Ho et al. 2020, arXiv:2006.11239, algorithm 2")
+class DDPM(Sampler):
+    """Ancestral sampling: draws from q(x_s | x_t, x_0) at the predicted x_0, with no noise in the last step.
+
+    Between neighbours on the grid, t and then s, with q = SNR_t/SNR_s::
+
+        x_s = signal_t/signal_s·sigma_s²/sigma_t²·x_t + signal_s·(1 − q)·x_0 + std·ε
+        std² = sigma_s²·(1 − q)  (posterior)  or  sigma_t²·(1 − q)  (beta)
+
+    For s = t−1 and a variance-preserving schedule these are β̃_t and β_t.
+    """
+
+    variance: Literal["posterior", "beta"] = "posterior"
+    """Variance of the noise added: `posterior` (diffusers' fixed_small) is right for data that are one point, `beta` (fixed_large)
+    for data of unit variance."""
+
+    def step(self, here: Point, there: Point) -> Row:
+        q = (here.signal * there.sigma / (there.signal * here.sigma)) ** 2
+        return Row(
+            here.t,
+            here.x0_from_x,
+            here.x0_from_output,
+            c_x=here.signal / there.signal * (there.sigma / here.sigma) ** 2,
+            c_x0=there.signal * (1 - q),
+            c_noise=(there.sigma if self.variance == "posterior" else here.sigma) * math.sqrt(1 - q),
+        )

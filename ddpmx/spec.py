@@ -1,0 +1,180 @@
+"""The typed spec: every field of the YAML file, its type, range, default and one line of help.
+
+`spec_file.py` reads it from files, with `extends`, overrides and plugins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, PrivateAttr, model_validator
+
+from .errors import SpecError
+from .registry import (
+    DATASETS,
+    METRICS,
+    MODELS,
+    OPTIMIZERS,
+    PREDICTIONS,
+    SAMPLERS,
+    SCHEDULES,
+    TIMES,
+    TRACKERS,
+    WEIGHTINGS,
+    Slot,
+    Strict,
+)
+from .yaml_source import KeyPath, Source
+
+# The classes behind the slots stand above this module, so a slot's static type is Any and its run-time type the registry's.
+DatasetSlot = Annotated[Any, Slot(DATASETS)]
+ModelSlot = Annotated[Any, Slot(MODELS)]
+ScheduleSlot = Annotated[Any, Slot(SCHEDULES)]
+TimeSlot = Annotated[Any, Slot(TIMES)]
+PredictionSlot = Annotated[Any, Slot(PREDICTIONS)]
+WeightingSlot = Annotated[Any, Slot(WEIGHTINGS)]
+MetricSlot = Annotated[Any, Slot(METRICS)]
+TrackerSlot = Annotated[Any, Slot(TRACKERS)]
+OptimizerSlot = Annotated[Any, Slot(OPTIMIZERS, {"name": "adam"})]
+
+
+
+class EmaSpec(Strict):
+    """The exponential moving average of the weights."""
+
+    decay: float = Field(0.9999, ge=0, lt=1)
+    """How much of the average stays at each step."""
+    warmup: bool = True
+    """Start with a short average: decay at step k is min(decay, (1 + k)/(10 + k))."""
+
+
+class TrainSpec(Strict):
+    """How long and how the network is trained."""
+
+    epochs: int | None = Field(None, ge=1, le=1_000_000)
+    """Passes over the training images; 100 where neither epochs nor steps is given."""
+    steps: int | None = Field(None, ge=1, le=16_000_000)
+    """Optimizer steps; with both given, whichever ends first."""
+    batch_size: int = Field(128, ge=1, le=1_000_000)
+    """Images a step, over all processes and accumulated parts."""
+    accumulate: int = Field(1, ge=1, le=100_000)
+    """Parts in which a process computes its share of a batch, to save memory."""
+    optimizer: OptimizerSlot = Field(default={"name": "adam"})
+    lr: float = Field(3e-4, gt=0, le=1e6)
+    """Peak learning rate."""
+    warmup_steps: int = Field(0, ge=0, le=16_000_000)
+    """Steps of linear growth of the learning rate from 0."""
+    lr_schedule: Literal["constant", "cosine", "linear"] = "constant"
+    """How the learning rate goes on after the warm-up; cosine and linear end at 0."""
+    weight_decay: float = Field(0.0, ge=0, le=1e6)
+    grad_clip: float | None = Field(1.0, gt=0, le=1e9)
+    """Largest norm of the gradient over all weights; null for none."""
+    ema: EmaSpec | None = EmaSpec()
+    """Validation, samples and metrics use the averaged weights; null for the plain ones."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """The network's arithmetic; weights and the optimizer stay float32."""
+    compile: bool = False
+    """Run the network through torch.compile."""
+    patience: int | None = Field(None, ge=1)
+    """Stop after so many epochs without a new lowest validation loss; null for never."""
+    checkpoint_every: int = Field(1, ge=1)
+    """Epochs between the checkpoints that stay; `last` and `best` are written each epoch whatever this is."""
+    keep_last: int = Field(2, ge=1)
+    """How many checkpoints stay, besides `best`."""
+    keep_every: int | None = Field(None, ge=1)
+    """Also keep each checkpoint whose epoch is a multiple of this."""
+    init_from: str | None = None
+    """A run folder or a safetensors file whose (averaged) weights training starts from."""
+
+
+class LossSpec(Strict):
+    """The objective: weight · mean of norm(output − target)."""
+
+    norm: Literal["l1", "l2", "huber"] = "l2"
+    delta: float = Field(1.0, gt=0, le=1e6)
+    """Where `huber` turns from quadratic to linear."""
+    weighting: WeightingSlot = Field(default={"name": "constant"})
+
+    @model_validator(mode="after")
+    def _delta_is_hubers(self) -> LossSpec:
+        if self.norm != "huber" and "delta" in self.model_fields_set and self.delta != 1.0:
+            raise ValueError("delta belongs to the norm huber")
+        return self
+
+
+class EvaluateSpec(Strict):
+    """What is measured while training, and from which samples."""
+
+    every_epochs: int = Field(5, ge=1)
+    """Epochs between evaluations of the metrics; there is one at the end in any case."""
+    samples: int = Field(1000, ge=2, le=10_000_000)
+    """Generated images that a metric sees."""
+    sampler: Annotated[Any, Slot(SAMPLERS, {"name": "ddim", "steps": 50})] = Field(default={"name": "ddim", "steps": 50})
+    """Draws these images, and each epoch's grid."""
+    metrics: tuple[MetricSlot, ...] = ()
+    seed: int = Field(0, ge=-(2**63), lt=2**63)
+    """Of the starting noise: the same for every run, so that grids compare cell by cell."""
+    batch_size: int = Field(128, ge=1)
+    """Images sampled at a time; changes memory and speed, not the noise."""
+    grid: int = Field(64, ge=1, le=1024)
+    """Images in each epoch's grid."""
+
+
+class Spec(Strict):
+    """An experiment: everything that decides what a run computes."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9_.-]*$", max_length=100)
+    """Letters, digits, _ - . only; the folder of its runs."""
+    plugins: tuple[str, ...] = ()
+    """Python files (relative to this file) or modules that register more components."""
+    seed: int = Field(0, ge=-(2**63), lt=2**63)
+    """Of the weights' start, the data order, flips, timesteps and noise."""
+    dataset: DatasetSlot
+    model: ModelSlot
+    schedule: ScheduleSlot
+    prediction: PredictionSlot = Field(default="epsilon")
+    """What the network's output means."""
+    time: TimeSlot = Field(default="uniform")
+    """How training draws the timestep."""
+    loss: LossSpec = LossSpec()
+    sampler: Annotated[Any, Slot(SAMPLERS, {"name": "ddpm", "variance": "posterior"})] = Field(default={"name": "ddpm", "variance": "posterior"})
+    """Draws the samples at the end of the run, and what `sample` draws unless told otherwise."""
+    train: TrainSpec = TrainSpec()
+    evaluate: EvaluateSpec = EvaluateSpec()
+    track: tuple[TrackerSlot, ...] = ()
+    """Trackers that mirror the run's metrics.jsonl."""
+    backend: Literal["auto", "reference", "cpp", "cuda"] = "auto"
+    """Which kernels run the hot math; auto: the fastest that is built for the device."""
+
+    _source: Source = PrivateAttr(default_factory=Source)
+
+    @contextmanager
+    def blame(self, field: str) -> Iterator[None]:
+        """Give a SpecError that is raised inside the place of `field` in the files."""
+        try:
+            yield
+        except SpecError as error:
+            path = field.split(".") + (error.field.split(".") if error.field else [])
+            raise error.at(field, self._source.mark(tuple(path))) from None
+
+    def resolved(self) -> dict[str, Any]:
+        """All fields, defaults included, as JSON types: the spec that gives this run again."""
+        return self.model_dump(mode="json")
+
+
+def difference(a: Any, b: Any, path: KeyPath = ()) -> list[str]:
+    """The dotted paths at which two resolved specs differ."""
+    if isinstance(a, dict) and isinstance(b, dict):
+        keys = [*a, *(key for key in b if key not in a)]
+        return [found for key in keys for found in difference(a.get(key), b.get(key), (*path, key))]
+    return [] if a == b else [".".join(map(str, path))]
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema of a spec file, with every registered component; editors complete from it."""
+    schema = Spec.model_json_schema()
+    names = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
+    schema["properties"]["extends"] = {**names, "description": "Spec files that this one changes, relative to it; deep-merged in order."}
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "ddpmx spec", **schema}

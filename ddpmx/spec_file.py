@@ -1,0 +1,106 @@
+"""From files and `-s` overrides to a Spec: `extends`, plugins, and errors that say where."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from . import plugins
+from .errors import Mark, SpecError
+from .registry import describe
+from .spec import Spec
+from .yaml_source import KeyPath, Source, parse, read
+
+OVERRIDE = "-s"
+
+
+def load(path: Path | str, overrides: Iterable[str] = ()) -> Spec:
+    """Read, merge and validate a spec file. Raises SpecError, placed at its file and line."""
+    source = _read(Path(path), ())
+    for text in overrides:
+        source = source.merge(_override(text))
+    _make_absolute(source)
+    plugins.load_installed()
+    listed = source.data.get("plugins") or ()
+    for index, plugin in enumerate(listed if isinstance(listed, list) else ()):
+        if isinstance(plugin, str):  # anything else is a type error that Spec reports
+            try:
+                plugins.load(plugin)
+            except SpecError as error:
+                raise error.at(f"plugins.{index}", source.mark(("plugins", index))) from None
+    try:
+        spec = Spec.model_validate(source.data)
+    except ValidationError as error:
+        keys, message = describe(error)
+        known = _known(source.data, keys)
+        mark = source.mark(known) or Mark(str(path), 1)
+        raise SpecError(message, field=".".join(map(str, keys)), mark=mark) from None
+    spec._source = source
+    return spec
+
+
+def _read(path: Path, above: tuple[Path, ...]) -> Source:
+    here = path.resolve()
+    if here in above:
+        raise SpecError(f"extends itself, through {' -> '.join(p.name for p in (*above, here))}", field="extends", mark=Mark(str(path), 1))
+    source = read(path)
+    bases = source.data.pop("extends", [])
+    bases = [bases] if isinstance(bases, str) else bases
+    if not (isinstance(bases, list) and all(isinstance(base, str) for base in bases)):
+        raise SpecError("should be a file or a list of files", field="extends", mark=source.mark(("extends",)))
+    listed = source.data.get("plugins")
+    if isinstance(listed, list):
+        source.data["plugins"] = [
+            str((here.parent / item).resolve()) if isinstance(item, str) and item.endswith(".py") else item for item in listed
+        ]
+    merged = Source()
+    for base in bases:
+        try:
+            merged = merged.merge(_read(path.parent / base, (*above, here)))
+        except SpecError as error:
+            raise error.at("extends", source.mark(("extends",))) if error.mark is None else error from None
+    return merged.merge(source)
+
+
+def _override(text: str) -> Source:
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip() or not all(key.strip().split(".")) or not value.strip():
+        raise SpecError(f"'{text}' should be KEY=VALUE, such as train.lr=1e-4", mark=Mark(OVERRIDE))
+    mark = Mark(f"{OVERRIDE} {text}")
+    data: Any = parse(value, str(mark)).data
+    keys = tuple(key.strip().split("."))
+    for part in reversed(keys):
+        data = {part: data}
+    return Source(data, {keys: mark})
+
+
+def _make_absolute(source: Source) -> None:
+    """Paths are relative to the file they stand in (an override's to the working folder)."""
+    tracked = source.data.get("track")
+    places: list[KeyPath] = [("dataset", "path"), ("train", "init_from")]
+    places += [("track", i, "path") for i in range(len(tracked) if isinstance(tracked, list) else 0)]
+    for *parents, leaf in places:
+        block: Any = source.data
+        for key in parents:
+            block = block[key] if isinstance(block, list) else block.get(key) if isinstance(block, dict) else None
+        if isinstance(block, dict) and isinstance(block.get(leaf), str):
+            mark = source.mark((*parents, leaf))
+            folder = Path.cwd() if mark is None or mark.file.startswith(OVERRIDE) else Path(mark.file).parent
+            block[leaf] = str((folder / block[leaf]).resolve())
+
+
+def _known(data: Any, keys: KeyPath) -> KeyPath:
+    """The part of a path that the merged data has, so that its line can be found."""
+    out: KeyPath = ()
+    for key in keys:
+        if isinstance(data, dict) and key in data:
+            data = data[key]
+        elif isinstance(data, list) and isinstance(key, int) and key < len(data):
+            data = data[key]
+        else:
+            break
+        out = (*out, key)
+    return out

@@ -1,0 +1,220 @@
+"""The training loop: linear code that yields what happened; saving, sampling and printing are the caller's.
+
+Each random number is a function of (seed, purpose, epoch or step, image id), so a resumed run, another number of
+processes and another accumulation draw the same timesteps, noise, order and flips.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from . import ops
+from .ema import Ema
+from .errors import RunError
+from .experiment import Experiment
+from .images import to_model
+from .ops import Purpose, stream
+from .spec import TrainSpec
+from .world import World
+
+
+@dataclass
+class TrainState:
+    """All that a checkpoint holds besides weights and optimizer."""
+
+    step: int = 0
+    epoch: int = 0
+    """Whole passes done."""
+    batch: int = 0
+    """Batches done of the pass under way."""
+    images: int = 0
+    """Training images seen."""
+    loss_sum: float = 0.0
+    loss_count: int = 0
+    seconds: float = 0.0
+    """Of the pass under way: sum of the losses, their count, training time."""
+    best_loss: float = math.inf
+    best_step: int = -1
+    best_epoch: int = 0
+    row: dict[str, Any] = field(default_factory=dict)
+    """The last finished epoch's event, which a kill may have kept from the log."""
+
+
+@dataclass(frozen=True)
+class StepDone:
+    epoch: int
+    step: int
+    images: int
+    loss: float
+    lr: float
+    grad_norm: float
+
+
+@dataclass(frozen=True)
+class EpochDone:
+    row: dict[str, Any]
+
+
+def is_over(train: TrainSpec, state: TrainState) -> bool:
+    """Whether the budget is spent or patience is at its end."""
+    patience = train.patience is not None and state.best_step >= 0 and state.epoch - state.best_epoch >= train.patience
+    return patience or state.epoch >= max_epochs(train) or state.step >= max_steps(train)
+
+
+def max_epochs(train: TrainSpec) -> float:
+    return train.epochs or (math.inf if train.steps else 100)
+
+
+def max_steps(train: TrainSpec) -> float:
+    return train.steps or math.inf
+
+
+def total_steps(train: TrainSpec, images: int) -> int:
+    """Optimizer steps of the whole budget; an epoch's last batch may be smaller than the others."""
+    return int(min(max_steps(train), max_epochs(train) * math.ceil(images / train.batch_size)))
+
+
+def learning_rate(train: TrainSpec, step: int, total: int) -> float:
+    """Of the step with that number (from 0): linear warm-up, then constant, or a fall to 0 at the end of the budget."""
+    if step < train.warmup_steps:
+        return train.lr * (step + 1) / train.warmup_steps
+    done = (step - train.warmup_steps) / max(1, total - train.warmup_steps)
+    factor = {"constant": 1.0, "cosine": 0.5 * (1 + math.cos(math.pi * done)), "linear": 1 - done}[train.lr_schedule]
+    return train.lr * factor
+
+
+def train(
+    experiment: Experiment, state: TrainState, ema: Ema | None, optimizer: torch.optim.Optimizer, world: World, stop: Callable[[], bool]
+) -> Iterator[StepDone | EpochDone]:
+    """Train until the budget is spent, patience ends or `stop()`; `state` is true at each yield.
+
+    Raises RunError when the loss or the gradient is not finite, before the weights are touched.
+    """
+    spec, budget, network, device = experiment.spec, experiment.spec.train, experiment.network, experiment.device
+    pixels = experiment.data.train.pixels
+    if device.type != "cuda" or pixels.nbytes < torch.cuda.mem_get_info(device)[0] // 4:
+        pixels = pixels.to(device)
+    batches = math.ceil(len(pixels) / budget.batch_size)
+    total = total_steps(budget, len(pixels))
+    run_network = torch.compile(network) if budget.compile else network
+
+    while not is_over(budget, state):
+        order = epoch_order(len(pixels), spec.seed, state.epoch)
+        network.train()
+        while state.batch < batches and state.step < total:
+            started = time.perf_counter()
+            lr = learning_rate(budget, state.step, total)
+            for group in optimizer.param_groups:
+                group["lr"] = lr
+            torch.manual_seed(hash((spec.seed, state.step, world.rank)))  # dropout's
+            ids = order[state.batch * budget.batch_size : (state.batch + 1) * budget.batch_size]
+            loss = torch.zeros((), device=device)
+            optimizer.zero_grad(set_to_none=True)
+            for part in world.part(ids).split(math.ceil(math.ceil(len(ids) / world.size) / budget.accumulate)):
+                x_start = flipped(to_model(pixels[part.to(pixels.device)].to(device)), part, spec.seed, state.epoch, experiment.data.flip)
+                losses = step_loss(experiment, run_network, x_start, part, state.step)
+                (losses.sum() / len(ids)).backward()
+                loss += losses.detach().sum() / len(ids)
+            grad_norm = reduce_and_clip(network, budget.grad_clip, world)
+            value = float(world.sum_(loss))
+            if not (math.isfinite(value) and math.isfinite(grad_norm)):
+                raise RunError(f"diverged at step {state.step + 1}: the loss is {value}, the gradient's norm {grad_norm}; the weights are untouched")
+            optimizer.step()
+            state.step += 1
+            if ema is not None:
+                ema.update(network, state.step)
+            state.batch += 1
+            state.images += len(ids)
+            state.loss_sum += value * len(ids)
+            state.loss_count += len(ids)
+            state.seconds += time.perf_counter() - started
+            yield StepDone(state.epoch + 1, state.step, state.images, value, lr, grad_norm)
+            if world.any(stop(), device):
+                return
+        val_loss = validation_loss(experiment, network if ema is None else ema.module, world)
+        if val_loss < state.best_loss:
+            state.best_loss, state.best_step, state.best_epoch = val_loss, state.step, state.epoch + 1
+        state.row = {
+            "epoch": state.epoch + 1,
+            "step": state.step,
+            "images": state.images,
+            "train_loss": state.loss_sum / state.loss_count,
+            "val_loss": val_loss,
+            "seconds": round(state.seconds, 3),
+            "images_per_second": round(state.loss_count / state.seconds, 1),
+        }
+        if state.batch == batches:
+            state.epoch, state.batch = state.epoch + 1, 0
+            state.loss_sum, state.loss_count, state.seconds = 0.0, 0, 0.0
+        yield EpochDone(state.row)
+
+
+def epoch_order(images: int, seed: int, epoch: int) -> Tensor:
+    """A permutation of the image ids, int64 [images], that depends on seed and epoch only."""
+    return ops.bits(torch.arange(images), stream(Purpose.ORDER, epoch), seed).argsort(stable=True)
+
+
+def flipped(x: Tensor, ids: Tensor, seed: int, epoch: int, flip: bool) -> Tensor:
+    """Mirror half of the images [b, c, h, w], another half each epoch."""
+    if not flip:
+        return x
+    mirror = ops.uniform(ids, stream(Purpose.FLIP, epoch), seed) < 0.5
+    return torch.where(mirror.to(x.device)[:, None, None, None], x.flip(-1), x)
+
+
+def step_loss(experiment: Experiment, network: nn.Module, x_start: Tensor, ids: Tensor, step: int) -> Tensor:
+    """The weighted loss [b] of images at timesteps and noise drawn for (seed, step, id)."""
+    spec = experiment.spec
+    t = spec.time.draw(ops.uniform(ids, stream(Purpose.TIME, step), spec.seed), experiment.table)
+    return loss_at(experiment, network, x_start, t, ids, spec.seed, stream(Purpose.NOISE, step))
+
+
+def loss_at(experiment: Experiment, network: nn.Module, x_start: Tensor, t: Tensor, ids: Tensor, seed: int, noise: int) -> Tensor:
+    """The weighted loss [b] at indices t, with the noise of (seed, stream `noise`, id)."""
+    c, loss = experiment.coefficients, experiment.spec.loss
+    t, ids = t.to(x_start.device), ids.to(x_start.device)
+    x_t = ops.add_noise(x_start, c.signal[t], c.sigma[t], seed=seed, sample_ids=ids, stream=noise)
+    with experiment.autocast():
+        output = network(x_t, c.time[t])
+    return ops.weighted_loss(
+        output, x_start, c.target_x[t], c.target_eps[t], c.weight[t], norm=loss.norm, delta=loss.delta, seed=seed, sample_ids=ids, stream=noise
+    )
+
+
+@torch.no_grad()
+def validation_loss(experiment: Experiment, network: nn.Module, world: World) -> float:
+    """Mean weighted loss of the validation images, each at its own fixed timestep and noise.
+
+    The timesteps are stratified, so that the set covers all of them evenly; `evaluate.seed` fixes both.
+    """
+    pixels, seed, device = experiment.data.validation.pixels, experiment.spec.evaluate.seed, experiment.device
+    ids = torch.arange(len(pixels))
+    jitter = ops.uniform(ids, stream(Purpose.VALIDATION_TIME, 0), seed)
+    strata = ops.bits(ids, stream(Purpose.VALIDATION_TIME, 1), seed).argsort(stable=True)
+    t = ((strata + jitter) / len(ids) * experiment.table.timesteps).long()
+    was_training = network.training
+    network.eval()
+    total = torch.zeros((), dtype=torch.float64, device="cpu" if device.type == "mps" else device)
+    for part in world.part(ids).split(experiment.spec.train.batch_size):
+        x_start = to_model(pixels[part].to(device))
+        losses = loss_at(experiment, network, x_start, t[part], part, seed, stream(Purpose.VALIDATION_NOISE, 0))
+        total += losses.to(total.device, torch.float64).sum()
+    network.train(was_training)
+    return float(world.sum_(total)) / len(ids)
+
+
+def reduce_and_clip(network: nn.Module, largest: float | None, world: World) -> float:
+    """Sum the gradients over the processes, bound their norm; returns the norm before that."""
+    parameters = [p for p in network.parameters() if p.requires_grad]
+    if world.size > 1:
+        flat = torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in parameters])
+        for parameter, grad in zip(parameters, world.sum_(flat).split([p.numel() for p in parameters]), strict=True):
+            parameter.grad = grad.view_as(parameter)
+    return float(nn.utils.clip_grad_norm_(parameters, math.inf if largest is None else largest))

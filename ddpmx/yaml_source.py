@@ -1,0 +1,174 @@
+"""YAML 1.2 text -> plain data that remembers where each value was written.
+
+Every failure is a SpecError with `file:line`. Refused: duplicate keys, tags, merge keys, several documents, NaN and
+infinity, binary text, files over 1 MB, nesting over 50 levels, and aliases that expand to over 20,000 values.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML, YAMLError
+from ruamel.yaml.error import MarkedYAMLError
+from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+
+from .errors import Mark, SpecError
+from .registry import REMOVED
+
+MAX_BYTES, MAX_DEPTH, MAX_VALUES = 1_000_000, 50, 20_000
+KeyPath = tuple[str | int, ...]
+
+# YAML 1.2 core schema, section 10.3.2
+_NULL = re.compile(r"null|Null|NULL|~|")
+_BOOL = re.compile(r"true|True|TRUE|false|False|FALSE")
+_INT = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_NOT_FINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
+
+
+@dataclass
+class Source:
+    """Data of a document (a mapping) and the mark of every value in it, by path."""
+
+    data: dict[str, Any] = field(default_factory=dict)
+    marks: dict[KeyPath, Mark] = field(default_factory=dict)
+
+    def mark(self, path: KeyPath) -> Mark | None:
+        """Where the value at `path` was written, or else the nearest block around it."""
+        while path and path not in self.marks:
+            path = path[:-1]
+        return self.marks.get(path)
+
+    def merge(self, over: Source) -> Source:
+        """Deep merge: mappings join, lists and scalars of `over` replace; null over a key that is there removes it."""
+        marks = dict(self.marks)
+        data = _merge(self.data, over.data, (), marks)
+        marks.update(over.marks)
+        return Source(data, marks)
+
+
+def _merge(base: Mapping[str, Any], over: Mapping[str, Any], path: KeyPath, marks: dict[KeyPath, Mark]) -> dict[str, Any]:
+    out = dict(base)
+    for key, new in over.items():
+        old, at = out.get(key), (*path, key)
+        # A bare string is short for {name: string}, so it merges like one.
+        if isinstance(old, Mapping) and isinstance(new, str):
+            new = {"name": new}
+        elif isinstance(old, str) and isinstance(new, Mapping):
+            old = {"name": old}
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            out[key] = _merge(old, new, at, marks)
+            continue
+        if isinstance(old, list) and isinstance(new, Mapping):  # an override such as evaluate.metrics.0.reference=train
+            items = {str(i): item for i, item in enumerate(old)}
+            if new.keys() <= items.keys():
+                out[key] = list(_merge(items, new, at, marks).values())
+                continue
+        for below in [mark for mark in marks if mark[: len(at)] == at]:
+            del marks[below]
+        out[key] = REMOVED if new is None and key in base else new
+    return out
+
+
+def read(path: Path) -> Source:
+    """The document in a file."""
+    mark = Mark(str(path))
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise SpecError(f"the file is larger than {MAX_BYTES:,} bytes", mark=mark)
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise SpecError("not a text file in UTF-8", mark=mark) from None
+    except OSError as error:
+        raise SpecError(f"cannot be read: {error.strerror}", mark=mark) from None
+    source = parse(text, str(path))
+    if not isinstance(source.data, dict):
+        raise SpecError("should be a mapping of fields, such as `name: my_run`", mark=Mark(str(path), 1))
+    return source
+
+
+def parse(text: str, file: str) -> Source:
+    """The value in a text; its `data` is a mapping only if the text is one."""
+    yaml = YAML(typ="rt", pure=True)
+    yaml.version = (1, 2)
+    try:
+        nodes = list(yaml.compose_all(text))
+    except MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise SpecError(f"not valid YAML: {_reason(text, line, error)}", mark=Mark(file, line)) from None
+    except YAMLError as error:
+        raise SpecError(f"not valid YAML: {str(error).splitlines()[0]}", mark=Mark(file, 1)) from None
+    except RecursionError:
+        raise SpecError("nested too deep", mark=Mark(file, 1)) from None
+    if len(nodes) > 1:
+        raise SpecError("holds more than one document", mark=Mark(file, nodes[1].start_mark.line + 1))
+    if not nodes or nodes[0] is None:
+        raise SpecError("is empty", mark=Mark(file, 1))
+    builder = _Builder(file)
+    return Source(builder.value(nodes[0], (), 0), builder.marks)
+
+
+def _reason(text: str, line: int, error: MarkedYAMLError) -> str:
+    lines = text.splitlines()
+    if line <= len(lines) and re.match(r"\s*\t", lines[line - 1]):
+        return "a tab; indent with spaces"
+    return str(error.problem or error.context)
+
+
+class _Builder:
+    def __init__(self, file: str) -> None:
+        self.file, self.count = file, 0
+        self.marks: dict[KeyPath, Mark] = {}
+
+    def value(self, node: Node, path: KeyPath, depth: int) -> Any:
+        mark = Mark(self.file, node.start_mark.line + 1)
+        self.marks.setdefault(path, mark)
+        self.count += 1
+        if self.count > MAX_VALUES or depth > MAX_DEPTH:
+            raise SpecError("holds too many values or levels, or its aliases expand beyond reason", mark=mark)
+        if node.ctag is not None and node.ctag.handle is not None:
+            raise SpecError(f"a tag ({node.tag}); a spec has plain values only", mark=mark)
+        if isinstance(node, SequenceNode):
+            return [self.value(item, (*path, i), depth + 1) for i, item in enumerate(node.value)]
+        if isinstance(node, MappingNode):
+            return self.mapping(node, path, depth)
+        return self.scalar(node, mark)
+
+    def mapping(self, node: MappingNode, path: KeyPath, depth: int) -> dict[str, Any]:
+        out: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            mark = Mark(self.file, key_node.start_mark.line + 1)
+            key = key_node.value if isinstance(key_node, ScalarNode) else None
+            if not isinstance(key, str) or key == "<<":
+                raise SpecError("a key should be a plain string (use `extends` to merge)", mark=mark)
+            if key in out:
+                raise SpecError(f"the key '{key}' stands twice", field=".".join(map(str, path)), mark=mark)
+            self.marks[(*path, key)] = mark
+            out[key] = self.value(value_node, (*path, key), depth + 1)
+        return out
+
+    def scalar(self, node: ScalarNode, mark: Mark) -> str | int | float | bool | None:
+        text: str = node.value
+        if node.style in ('"', "'", "|", ">"):
+            return text
+        if _NULL.fullmatch(text):
+            return None
+        if _BOOL.fullmatch(text):
+            return text.lower() == "true"
+        if _INT.fullmatch(text):
+            if len(text) > 100:
+                raise SpecError("a number of over 100 digits", mark=mark)
+            return int(text, 0) if text[:2] in ("0o", "0x") else int(text)
+        if _FLOAT.fullmatch(text):
+            number = float(text)
+            if math.isfinite(number):
+                return number
+        if _NOT_FINITE.fullmatch(text) or _FLOAT.fullmatch(text):
+            raise SpecError(f"{text} is not a finite number", mark=mark)
+        return text
+

@@ -1,0 +1,48 @@
+"""Prints constraints.txt: the installed version of every package that ddpmx[dev] needs, directly or through another.
+
+make pins
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable
+from importlib.metadata import version
+from importlib.metadata import requires as requirements_of
+from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+PROJECT = Path(__file__).parents[1] / "pyproject.toml"
+# Nothing of ddpmx's needs these; pinned because only this version fits the pinned torch.
+COMPANIONS = ("torchvision",)
+
+
+def declared() -> list[str]:
+    """What pyproject.toml asks for, all extras included."""
+    project = tomllib.loads(PROJECT.read_text())["project"]
+    lines = [*project["dependencies"], *(line for extra in project["optional-dependencies"].values() for line in extra)]
+    return [line for line in lines if Requirement(line).name != project["name"]]
+
+
+def closure(lines: Iterable[str]) -> set[str]:
+    """The canonical names of all packages that these requirements bring on this platform."""
+    seen: set[tuple[str, frozenset[str]]] = set()
+    waiting = [Requirement(line) for line in lines]
+    while waiting:
+        requirement = waiting.pop()
+        name, extras = canonicalize_name(requirement.name), frozenset(requirement.extras)
+        if (name, extras) in seen:
+            continue
+        seen.add((name, extras))
+        for below in map(Requirement, requirements_of(name) or ()):
+            if below.marker is None or any(below.marker.evaluate({"extra": extra}) for extra in ("", *extras)):
+                waiting.append(below)
+    return {name for name, _ in seen}
+
+
+if __name__ == "__main__":
+    print("# Exact versions for development and CI, on Linux with Python 3.11. Written by `make pins`.")
+    for name in sorted(closure([*declared(), *COMPANIONS])):
+        print(f"{name}=={version(name)}")
