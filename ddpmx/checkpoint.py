@@ -22,22 +22,29 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from .errors import RunError, SpecError
 from .ema import Ema
+from .errors import RunError, SpecError
 from .train import TrainState
 
 
 def save(folder: Path, state: TrainState, network: nn.Module, ema: Ema | None, optimizer: torch.optim.Optimizer) -> Path:
-    """Write `folder/<step>` beside and rename it, then point `last` (and `best`, if this is one) to it."""
+    """Write `folder/<step>` beside and rename it, then point `last` (and `best`, if this is one) to it.
+
+    Raises RunError or OSError when it cannot be written; the checkpoints before it stay whole.
+    """
     target = folder / str(state.step)
     beside = folder / f".{state.step}.{os.getpid()}"
     shutil.rmtree(beside, ignore_errors=True)
     beside.mkdir(parents=True)
     tensors, plain = _flatten(optimizer)
-    save_file(_contiguous(network.state_dict()), beside / "model.safetensors")
-    save_file(tensors, beside / "optimizer.safetensors")
+    parts = {"model": _contiguous(network.state_dict()), "optimizer": tensors}
     if ema is not None:
-        save_file(_contiguous(ema.state_dict()), beside / "ema.safetensors")
+        parts["ema"] = _contiguous(ema.state_dict())
+    for name, part in parts.items():
+        try:
+            save_file(part, beside / f"{name}.safetensors")
+        except SafetensorError as error:
+            raise RunError(f"the checkpoint {target} cannot be written: {error}") from error
     (beside / "state.json").write_text(json.dumps({"train": asdict(state), "optimizer": plain}, indent=1))
     for file in beside.iterdir():
         _sync(file)
@@ -54,7 +61,7 @@ def save(folder: Path, state: TrainState, network: nn.Module, ema: Ema | None, o
 
 def prune(folder: Path, keep: set[str]) -> None:
     """Delete the checkpoints that are neither in `keep` nor `last` nor `best`."""
-    keep = keep | {os.readlink(folder / name) for name in ("last", "best") if (folder / name).is_symlink()}
+    keep = keep | {(folder / name).readlink().name for name in ("last", "best") if (folder / name).is_symlink()}
     for entry in folder.iterdir():
         if entry.is_dir() and not entry.is_symlink() and entry.name not in keep:
             shutil.rmtree(entry)
@@ -101,7 +108,8 @@ def _contiguous(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _flatten(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    tensors, plain = {}, {}
+    tensors: dict[str, Tensor] = {}
+    plain: dict[str, Any] = {}
     for index, values in optimizer.state_dict()["state"].items():
         for name, value in values.items():
             (tensors if isinstance(value, Tensor) else plain)[f"{index}.{name}"] = value

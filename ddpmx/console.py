@@ -21,7 +21,13 @@ class Bar:
     """One progress bar for long work; silent where it cannot move."""
 
     def __init__(self, quiet: bool = False) -> None:
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.fields[note]}"))
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
+        )
         self._progress = Progress(*columns, console=console, disable=quiet or not is_live(), transient=True)
         self._tasks: dict[str, TaskID] = {}
 

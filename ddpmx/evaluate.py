@@ -47,7 +47,9 @@ def open_run(run: Path, overrides: tuple[str, ...], device: torch.device, weight
     return folder, spec, experiment
 
 
-def evaluate(run: Path, *, samples: int | None, metrics: tuple[str, ...], overrides: tuple[str, ...], device: torch.device) -> dict[str, Any]:
+def evaluate(
+    run: Path, *, samples: int | None, metrics: tuple[str, ...], overrides: tuple[str, ...], device: torch.device
+) -> dict[str, Any]:
     """Measure an existing run's best weights; adds an `evaluate` event to its metrics.jsonl and returns it."""
     if samples is not None:
         overrides = (*overrides, f"evaluate.samples={samples}")

@@ -75,6 +75,9 @@ def check(spec: Spec) -> Table:
         spec.sampler.plan(table, spec.prediction)
     with spec.blame("evaluate.sampler"):
         spec.evaluate.sampler.plan(table, spec.prediction)
+    for index, tracker in enumerate(spec.track):
+        with spec.blame(f"track.{index}"):
+            tracker.check()
     with spec.blame("backend"), ops.use_backend(spec.backend):
         return table
 
@@ -106,5 +109,7 @@ def choose_device(name: str | None) -> torch.device:
             device = torch.device("cuda", local)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise SpecError(f"the device '{name}' cannot be used: {str(error).splitlines()[0]}", field="--device", hint="cpu, cuda or mps") from None
+        raise SpecError(
+            f"the device '{name}' cannot be used: {str(error).splitlines()[0]}", field="--device", hint="cpu, cuda or mps"
+        ) from None
     return device

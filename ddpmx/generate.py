@@ -44,7 +44,13 @@ def generate(
 
         if len(ids):
             x = sample(
-                experiment.denoiser(network), plan, (len(ids), *shape), seed=seed, sample_ids=ids, device=experiment.device, callback=callback
+                experiment.denoiser(network),
+                plan,
+                (len(ids), *shape),
+                seed=seed,
+                sample_ids=ids,
+                device=experiment.device,
+                callback=callback,
             )
             pixels[ids.to(device)] = to_pixels(x).to(device)
     network.train(was_training)

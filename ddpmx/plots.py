@@ -10,12 +10,14 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
 from .errors import SpecError
@@ -33,7 +35,7 @@ INK = "#010203"  # stands for the page's own text colour; `to_svg` replaces it
 # Okabe and Ito's colour-blind-safe hues, in shades that read on white and on near-black
 COLOURS = ("#1f86c9", "#d55e00", "#0a9c74", "#c06ba4")
 DASHES: tuple[str | tuple[float, tuple[float, ...]], ...] = ("-", (0, (5, 2)), (0, (1.2, 1.6)), (0, (6, 1.5, 1.2, 1.5)))
-STYLE = {
+STYLE: dict[Any, Any] = {  # the stubs list every key by name
     "figure.figsize": (4.2, 2.7),
     "figure.constrained_layout.use": True,
     "svg.fonttype": "none",
@@ -56,13 +58,23 @@ STYLE = {
     "ytick.major.size": 3,
     "ytick.minor.size": 0,
     "xtick.minor.size": 0,
-    "legend.frameon": False,
-    "legend.fontsize": 8,
-    "legend.handlelength": 2.4,
-    "legend.labelcolor": INK,
-    **dict.fromkeys(("axes.edgecolor", "axes.labelcolor", "axes.titlecolor", "text.color", "xtick.color", "ytick.color", "grid.color"), INK),
+    **dict.fromkeys(
+        ("axes.edgecolor", "axes.labelcolor", "axes.titlecolor", "text.color", "xtick.color", "ytick.color", "grid.color"), INK
+    ),
 }
 DARK_AND_LIGHT = "<style>.ddpmx-figure{color:#30363c}@media(prefers-color-scheme:dark){.ddpmx-figure{color:#d3d8de}}</style>"
+
+CAPTIONS = {
+    "beta": "The variance that step t adds, as a share of what is there after it.",
+    "alpha_bar": "The share of the image in the variance of x at t.",
+    "signal_sigma": "x at t is signal·x₀ + sigma·ε.",
+    "log_snr": "log(signal²/sigma²): 0 where image and noise are equally strong.",
+    "weight": "What multiplies the error of each prediction's output. Broad: the prediction of this spec.",
+    "effective_weight": "The same objective on the x₀ error, per unit of log-SNR and with the timesteps' distribution in it: "
+    "specs with one curve train for the same thing.",
+    "sampler": "The noise level of each network evaluation, from noise to image.",
+}
+"""What a reader should know about each of a spec's figures, in the order of a page."""
 
 
 def to_svg(figure: Figure) -> str:
@@ -77,6 +89,11 @@ def to_svg(figure: Figure) -> str:
     svg = re.sub(r"font-family: [^;\"]*", "font-family: system-ui, sans-serif", svg)
     svg = re.sub(r"\s*\n\s*", " ", svg).replace(INK, "currentColor")
     return svg.replace("<svg ", '<svg class="ddpmx-figure" role="img" ', 1).replace("<defs>", f"{DARK_AND_LIGHT}<defs>", 1) + "\n"
+
+
+def write_plots(folder: Path, spec: Spec) -> None:
+    """The spec's figures as `<folder>/<name>.svg`."""
+    write(spec_figures(spec), folder)
 
 
 def write(figures: Mapping[str, Figure], folder: Path) -> None:
@@ -113,7 +130,7 @@ def schedule_figures(table: Table) -> dict[str, Figure]:
         for i, (label, values) in enumerate(lines.items()):
             _line(axes, t, values.numpy(), i, label)
         if len(lines) > 1:
-            axes.legend()
+            _legend(axes)
     return figures
 
 
@@ -149,7 +166,9 @@ def _drawn(table: Table, time: Time | None) -> Floats:
     return drawn
 
 
-def weight_figures(table: Table, weighting: Weighting, prediction: Prediction, norm: str = "l2", time: Time | None = None) -> dict[str, Figure]:
+def weight_figures(
+    table: Table, weighting: Weighting, prediction: Prediction, norm: str = "l2", time: Time | None = None
+) -> dict[str, Figure]:
     """The weight of each prediction's error over log-SNR, and what that means for the x_0 error; the spec's own is drawn bold."""
     own = prediction.component_name
     names = [own, *(name for name in ("epsilon", "x_start", "v", "velocity") if name != own and name in PREDICTIONS.names())]
@@ -174,7 +193,7 @@ def weight_figures(table: Table, weighting: Weighting, prediction: Prediction, n
             drawn.append(y)
         _log_if_wide(axes, np.concatenate(drawn))
         axes.invert_xaxis()  # as in the plots over t, noise grows to the right
-        axes.legend()
+        _legend(axes)
     return figures
 
 
@@ -186,27 +205,41 @@ def sampler_figure(table: Table, plans: Mapping[str, Plan]) -> Figure:
         done = np.linspace(0, 1, len(plan)) if len(plan) > 1 else np.zeros(1)
         _line(axes, done, table.log_snr_at(t).numpy(), i, f"{label}, {len(plan)} evaluations", markers=len(plan) <= 60)
     axes.set_xticks([0, 0.5, 1], ["first", "half", "last"])
-    axes.legend()
+    _legend(axes)
     return figure
 
 
 def learning_figure(
     epochs: Sequence[float], train: Sequence[float], val: Sequence[float], steps: Sequence[float] = (), step_losses: Sequence[float] = ()
 ) -> Figure:
-    """Training and validation loss over epochs, the lowest validation loss marked; `steps`, in epochs, is where single steps' losses stand."""
+    """Training and validation loss over epochs, the lowest validation loss marked. `steps` places `step_losses`, in epochs."""
     figure, axes = _panel("Loss", "epoch", "")
     losses = [np.asarray(values, dtype=np.float64) for values in (train, val, step_losses)]
     if len(steps):
-        axes.plot(*_thinned(steps, losses[2]), color=INK, alpha=0.3, linewidth=0.8, label="single steps" if len(steps) <= THIN else "steps, averaged")
+        axes.plot(
+            *_thinned(steps, losses[2]),
+            color=INK,
+            alpha=0.3,
+            linewidth=0.8,
+            label="single steps" if len(steps) <= THIN else "steps, averaged",
+        )
     few = len(epochs) <= 20
     _line(axes, epochs, losses[0], 0, "training", markers=few)
     _line(axes, epochs, losses[1], 1, "validation", markers=few)
     if np.isfinite(losses[1]).any():
         best = int(np.nanargmin(np.where(np.isfinite(losses[1]), losses[1], np.nan)))
-        axes.plot(epochs[best], losses[1][best], "o", color=COLOURS[1], markersize=6, markerfacecolor="none", label=f"lowest, {losses[1][best]:.4g}")
+        axes.plot(
+            epochs[best],
+            losses[1][best],
+            "o",
+            color=COLOURS[1],
+            markersize=6,
+            markerfacecolor="none",
+            label=f"lowest, {losses[1][best]:.4g}",
+        )
     _log_if_wide(axes, np.concatenate(losses), factor=4)
-    axes.xaxis.get_major_locator().set_params(integer=True)
-    axes.legend()
+    axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
+    _legend(axes)
     return figure
 
 
@@ -215,7 +248,7 @@ def metric_figure(name: str, epochs: Sequence[float], values: Sequence[float]) -
     figure, axes = _panel(name, "epoch", "")
     _line(axes, epochs, values, 0, "", markers=len(epochs) <= 60)
     _log_if_wide(axes, np.asarray(values, dtype=np.float64), factor=10)
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
     return figure
 
 
@@ -238,7 +271,20 @@ def _panel(title: str, x_label: str, y_label: str) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _line(axes: Axes, x: Sequence[float] | Floats, y: Sequence[float] | Floats, index: int, label: str, *, bold: bool = False, markers: bool = False) -> None:
+def _legend(axes: Axes) -> None:
+    axes.legend(frameon=False, fontsize=8, handlelength=2.4, labelcolor=INK)
+
+
+def _line(
+    axes: Axes,
+    x: Sequence[float] | Floats,
+    y: Sequence[float] | Floats,
+    index: int,
+    label: str,
+    *,
+    bold: bool = False,
+    markers: bool = False,
+) -> None:
     """A curve whose values that are not finite are gaps, and which stays visible where another covers it."""
     x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
     finite = np.isfinite(x) & np.isfinite(y)
@@ -267,8 +313,9 @@ def _log_if_wide(axes: Axes, values: Floats, factor: float = 30) -> None:
         if high > 100 * low:
             axes.yaxis.set_major_formatter(_power_of_ten)
         else:
+            axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
-            axes.yaxis.set_minor_formatter(lambda value, _: f"{value:g}")
+        axes.yaxis.set_minor_locator(NullLocator())
 
 
 def _power_of_ten(value: float, _: object) -> str:

@@ -69,7 +69,7 @@ class Strict(BaseModel):
             raise ValidationError.from_exception_data(
                 cls.__name__, [InitErrorDetails(type=error, loc=(unknown[0],), input=data[unknown[0]])]
             )
-        out = {}
+        out: dict[str, Any] = {}
         for key, value in data.items():
             kinds = _kinds(cls.model_fields[key].annotation) if key in cls.model_fields else set()
             if value is REMOVED:
@@ -185,7 +185,7 @@ class Slot:
     def __init__(self, registry: Registry[Any], default: dict[str, Any] | None = None) -> None:
         self.registry, self.default = registry, default
 
-    def parse(self, value: Any) -> Component:
+    def parse(self, value: Any) -> Any:
         """A component from what YAML gives. Raises the errors that pydantic collects."""
         if isinstance(value, Component):
             if isinstance(value, self.registry.base):

@@ -1,7 +1,7 @@
 """A run's folder, `<out>/<name>/<run-id>/`: the truth that reports, trackers, resume and sampling read.
 
-    spec.yaml  environment.json  status.json  metrics.jsonl  log.csv
-    samples/  checkpoints/  plots/  plugins/  report.html
+spec.yaml  environment.json  status.json  metrics.jsonl  log.csv
+samples/  checkpoints/  plots/  plugins/  report.html
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from ruamel.yaml import YAML
 from .errors import SpecError
 from .plugins import file_hash
 from .spec import Spec
+from .yaml_source import read
 
 COLUMNS = ("epoch", "step", "train_loss", "val_loss")
 LAST_COLUMNS = ("seconds", "images_per_second")
@@ -31,7 +32,9 @@ class RunFolder:
 
     def __init__(self, path: Path) -> None:
         if not (path / "spec.yaml").is_file():
-            raise SpecError(f"{path} is not a run: it has no spec.yaml", hint="a run is <out>/<name>/<run-id>, for example runs/quickstart/…")
+            raise SpecError(
+                f"{path} is not a run: it has no spec.yaml", hint="a run is <out>/<name>/<run-id>, for example runs/quickstart/…"
+            )
         self.path = path
         self.samples, self.plots, self.checkpoints = path / "samples", path / "plots", path / "checkpoints"
 
@@ -57,10 +60,13 @@ class RunFolder:
             (path / folder).mkdir()
         return cls(path)
 
+    def spec_data(self) -> dict[str, Any]:
+        """The resolved spec as it is written."""
+        return read(self.path / "spec.yaml").data
+
     def resolved(self) -> dict[str, Any]:
-        """The spec that made this run, with each plugin's file replaced by its content hash: what two runs compare by."""
-        loaded = YAML(typ="safe", pure=True).load((self.path / "spec.yaml").read_text())
-        return fingerprinted(dict(loaded), self.path)
+        """The resolved spec with each plugin's file replaced by its content hash: what two runs compare by."""
+        return fingerprinted(self.spec_data(), self.path)
 
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
         write_atomically(self.path / name, json.dumps(content, indent=2, default=str) + "\n")
@@ -84,9 +90,13 @@ class RunFolder:
         lines = path.read_text().split("\n")[:-1] if path.exists() else []
         return [json.loads(line) for line in lines]
 
-    def cut_after(self, step: int) -> None:
-        """Forget the events after a step, which the run is about to make again."""
-        kept = [event for event in self.events() if event.get("step", 0) <= step and event["event"] != "end"]
+    def cut_after(self, step: int, epoch: int) -> None:
+        """Forget the events after a step, the ends, and the row of a pass that is not whole: the run makes them again."""
+
+        def stays(event: dict[str, Any]) -> bool:
+            return event["event"] != "end" and int(event["step"]) <= step and (event["event"] != "epoch" or int(event["epoch"]) <= epoch)
+
+        kept = [event for event in self.events() if stays(event)]
         write_atomically(self.path / "metrics.jsonl", "".join(json.dumps(event) + "\n" for event in kept))
 
     def write_log(self, rows: Iterable[Mapping[str, Any]]) -> None:

@@ -37,6 +37,8 @@ def sample(
       for the row.
     - `callback(index, row, x, m)` sees the state after each row and what the row may push on the history (x_0 for most
       samplers), which it must not change.
+
+    Raises ValueError when `x_init` or `sample_ids` do not fit `shape`.
     """
     shape = tuple(shape)
     ids = torch.arange(shape[0], device=device) if sample_ids is None else torch.as_tensor(sample_ids, dtype=torch.int64, device=device)
@@ -44,6 +46,8 @@ def sample(
         x = ops.normal(ids, ops.stream(ops.Purpose.INIT, 0), seed, shape[1:]).to(dtype) * plan.init_scale
     else:
         x = x_init.to(device=device, dtype=dtype, copy=True)  # the loop writes into x
+    if x.shape != shape:
+        raise ValueError(f"x_init and sample_ids should be for images of shape {list(shape)}, not {list(x.shape)}")
     time_dtype = torch.float64 if dtype == torch.float64 else torch.float32
     history: deque[Tensor] = deque(maxlen=plan.history)
     anchor: Tensor | None = None
@@ -54,7 +58,7 @@ def sample(
         if noise is not None and row.c_noise != 0:
             given = noise(injected, shape).to(device)
             injected += 1
-        reusable = callback is None and not row.keep_anchor  # nobody else holds x
+        held = callback is not None or row.keep_anchor or _share_memory(x, output)
         x_next, m = ops.reverse_step(
             x,
             output,
@@ -66,7 +70,7 @@ def sample(
             sample_ids=ids,
             stream=ops.stream(ops.Purpose.SAMPLE, index),
             noise=given,
-            out=x if reusable else None,
+            out=None if held else x,
         )
         if row.keep_anchor:
             anchor = x
@@ -76,3 +80,7 @@ def sample(
             callback(index, row, x_next, m)
         x = x_next
     return x
+
+
+def _share_memory(a: Tensor, b: Tensor) -> bool:
+    return a.untyped_storage().data_ptr() == b.untyped_storage().data_ptr()

@@ -40,7 +40,6 @@ TrackerSlot = Annotated[Any, Slot(TRACKERS)]
 OptimizerSlot = Annotated[Any, Slot(OPTIMIZERS, {"name": "adam"})]
 
 
-
 class EmaSpec(Strict):
     """The exponential moving average of the weights."""
 
@@ -139,7 +138,9 @@ class Spec(Strict):
     time: TimeSlot = Field(default="uniform")
     """How training draws the timestep."""
     loss: LossSpec = LossSpec()
-    sampler: Annotated[Any, Slot(SAMPLERS, {"name": "ddpm", "variance": "posterior"})] = Field(default={"name": "ddpm", "variance": "posterior"})
+    sampler: Annotated[Any, Slot(SAMPLERS, {"name": "ddpm", "variance": "posterior"})] = Field(
+        default={"name": "ddpm", "variance": "posterior"}
+    )
     """Draws the samples at the end of the run, and what `sample` draws unless told otherwise."""
     train: TrainSpec = TrainSpec()
     evaluate: EvaluateSpec = EvaluateSpec()

@@ -80,12 +80,13 @@ def _override(text: str) -> Source:
 def _make_absolute(source: Source) -> None:
     """Paths are relative to the file they stand in (an override's to the working folder)."""
     tracked = source.data.get("track")
-    places: list[KeyPath] = [("dataset", "path"), ("train", "init_from")]
+    places: list[tuple[Any, ...]] = [("dataset", "path"), ("train", "init_from")]
     places += [("track", i, "path") for i in range(len(tracked) if isinstance(tracked, list) else 0)]
     for *parents, leaf in places:
         block: Any = source.data
         for key in parents:
-            block = block[key] if isinstance(block, list) else block.get(key) if isinstance(block, dict) else None
+            at = isinstance(block, list) or (isinstance(block, dict) and key in block)
+            block = block[key] if at else None
         if isinstance(block, dict) and isinstance(block.get(leaf), str):
             mark = source.mark((*parents, leaf))
             folder = Path.cwd() if mark is None or mark.file.startswith(OVERRIDE) else Path(mark.file).parent
@@ -95,12 +96,10 @@ def _make_absolute(source: Source) -> None:
 def _known(data: Any, keys: KeyPath) -> KeyPath:
     """The part of a path that the merged data has, so that its line can be found."""
     out: KeyPath = ()
+    key: Any
     for key in keys:
-        if isinstance(data, dict) and key in data:
-            data = data[key]
-        elif isinstance(data, list) and isinstance(key, int) and key < len(data):
-            data = data[key]
-        else:
+        if not ((isinstance(data, dict) and key in data) or (isinstance(data, list) and isinstance(key, int) and key < len(data))):
             break
+        data = data[key]
         out = (*out, key)
     return out

@@ -24,6 +24,8 @@ from .ops import Purpose, stream
 from .spec import TrainSpec
 from .world import World
 
+Network = Callable[[Tensor, Tensor], Tensor]
+
 
 @dataclass
 class TrainState:
@@ -103,7 +105,7 @@ def train(
         pixels = pixels.to(device)
     batches = math.ceil(len(pixels) / budget.batch_size)
     total = total_steps(budget, len(pixels))
-    run_network = torch.compile(network) if budget.compile else network
+    run_network: Network = torch.compile(network) if budget.compile else network
 
     while not is_over(budget, state):
         order = epoch_order(len(pixels), spec.seed, state.epoch)
@@ -125,7 +127,9 @@ def train(
             grad_norm = reduce_and_clip(network, budget.grad_clip, world)
             value = float(world.sum_(loss))
             if not (math.isfinite(value) and math.isfinite(grad_norm)):
-                raise RunError(f"diverged at step {state.step + 1}: the loss is {value}, the gradient's norm {grad_norm}; the weights are untouched")
+                raise RunError(
+                    f"diverged at step {state.step + 1}: the loss is {value}, the gradient's norm {grad_norm}; the weights are untouched"
+                )
             optimizer.step()
             state.step += 1
             if ema is not None:
@@ -169,14 +173,14 @@ def flipped(x: Tensor, ids: Tensor, seed: int, epoch: int, flip: bool) -> Tensor
     return torch.where(mirror.to(x.device)[:, None, None, None], x.flip(-1), x)
 
 
-def step_loss(experiment: Experiment, network: nn.Module, x_start: Tensor, ids: Tensor, step: int) -> Tensor:
+def step_loss(experiment: Experiment, network: Network, x_start: Tensor, ids: Tensor, step: int) -> Tensor:
     """The weighted loss [b] of images at timesteps and noise drawn for (seed, step, id)."""
     spec = experiment.spec
     t = spec.time.draw(ops.uniform(ids, stream(Purpose.TIME, step), spec.seed), experiment.table)
     return loss_at(experiment, network, x_start, t, ids, spec.seed, stream(Purpose.NOISE, step))
 
 
-def loss_at(experiment: Experiment, network: nn.Module, x_start: Tensor, t: Tensor, ids: Tensor, seed: int, noise: int) -> Tensor:
+def loss_at(experiment: Experiment, network: Network, x_start: Tensor, t: Tensor, ids: Tensor, seed: int, noise: int) -> Tensor:
     """The weighted loss [b] at indices t, with the noise of (seed, stream `noise`, id)."""
     c, loss = experiment.coefficients, experiment.spec.loss
     t, ids = t.to(x_start.device), ids.to(x_start.device)
@@ -184,7 +188,16 @@ def loss_at(experiment: Experiment, network: nn.Module, x_start: Tensor, t: Tens
     with experiment.autocast():
         output = network(x_t, c.time[t])
     return ops.weighted_loss(
-        output, x_start, c.target_x[t], c.target_eps[t], c.weight[t], norm=loss.norm, delta=loss.delta, seed=seed, sample_ids=ids, stream=noise
+        output,
+        x_start,
+        c.target_x[t],
+        c.target_eps[t],
+        c.weight[t],
+        norm=loss.norm,
+        delta=loss.delta,
+        seed=seed,
+        sample_ids=ids,
+        stream=noise,
     )
 
 

@@ -47,6 +47,11 @@ class World:
         """Whether the flag is set in any process, so that all stop at the same step."""
         return flag if self.size == 1 else bool(self.sum_(torch.tensor(float(flag), device=device)) > 0)
 
+    def from_main(self, tensor: Tensor) -> None:
+        """Overwrite with the first process's values."""
+        if self.size > 1:
+            dist.broadcast(tensor, 0)
+
     def text(self, text: str, device: torch.device) -> str:
         """The first process's text."""
         if self.size == 1:
@@ -56,7 +61,7 @@ class World:
             encoded = text.encode()
             data[: len(encoded)] = torch.frombuffer(bytearray(encoded), dtype=torch.uint8)
         data = data.to(device)
-        dist.broadcast(data, 0)
+        self.from_main(data)
         return bytes(data.cpu().tolist()).rstrip(b"\0").decode()
 
     def leave(self) -> None:

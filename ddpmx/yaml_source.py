@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML, YAMLError
-from ruamel.yaml.error import MarkedYAMLError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from .errors import Mark, SpecError
@@ -137,6 +137,7 @@ class _Builder:
             return [self.value(item, (*path, i), depth + 1) for i, item in enumerate(node.value)]
         if isinstance(node, MappingNode):
             return self.mapping(node, path, depth)
+        assert isinstance(node, ScalarNode)
         return self.scalar(node, mark)
 
     def mapping(self, node: MappingNode, path: KeyPath, depth: int) -> dict[str, Any]:
@@ -171,4 +172,3 @@ class _Builder:
         if _NOT_FINITE.fullmatch(text) or _FLOAT.fullmatch(text):
             raise SpecError(f"{text} is not a finite number", mark=mark)
         return text
-

@@ -139,7 +139,10 @@ def test_rescale_ends_as_noisy_as_a_thousand_steps() -> None:
         (GivenBeta(timesteps=3, values=(0.1, 1.0, 0.1)), "from -inf to -inf at index 2"),
         (GivenBeta(timesteps=3, values=(0.1, 0.0, 0.1)), "'given_beta' has β = 0 at index 1"),
         (GivenBeta(timesteps=2, values=(0.1, -0.1)), "'given_beta' has β = -0.1 at index 1"),
-        (Given(timesteps=2, values=(1.0, 0.0, -1.0)), r"log_snr\(\) of the schedule 'given' should return float64 \[2\] on cpu, not float64 \[3\]"),
+        (
+            Given(timesteps=2, values=(1.0, 0.0, -1.0)),
+            r"log_snr\(\) of the schedule 'given' should return float64 \[2\] on cpu, not float64 \[3\]",
+        ),
         (SCHEDULES.base(timesteps=2), "neither beta"),
         (SCHEDULES.build("cosine", timesteps=2, beta_min=0.5, beta_max=0.4), "at most beta_max"),
     ],

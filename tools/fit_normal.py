@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
-POINTS = 20_000
+POINTS = 4_000
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterable
-from importlib.metadata import version
 from importlib.metadata import requires as requirements_of
+from importlib.metadata import version
 from pathlib import Path
 
 from packaging.requirements import Requirement

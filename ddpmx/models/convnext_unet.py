@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import cast
 
 import torch
@@ -47,13 +48,13 @@ class ConvNextUnetModule(nn.Module):
         time_dim = 4 * dim
         self.time = TimeEmbedding(dim, nn.GELU())
         self.first = nn.Conv2d(channels, first, 7, padding=3)
-        self.down = nn.ModuleList(Level(before, width, time_dim) for before, width in zip(widths, widths[1:]))
+        self.down = nn.ModuleList(Level(before, width, time_dim) for before, width in pairwise(widths))
         self.downsample = nn.ModuleList(nn.Conv2d(width, width, 4, stride=2, padding=1) for width in widths[1:-1])
         self.middle_1 = ConvNextBlock(widths[-1], widths[-1], time_dim)
         self.middle_norm = nn.GroupNorm(1, widths[-1])
         self.middle_attention = Attention(widths[-1])
         self.middle_2 = ConvNextBlock(widths[-1], widths[-1], time_dim)
-        up = list(zip(widths[1:], widths[2:]))[::-1]
+        up = list(pairwise(widths[1:]))[::-1]
         self.up = nn.ModuleList(Level(2 * width, before, time_dim) for before, width in up)
         self.upsample = nn.ModuleList(nn.ConvTranspose2d(before, before, 4, stride=2, padding=1) for before, _ in up)
         self.last = ConvNextBlock(widths[1], widths[1], None)
@@ -61,7 +62,7 @@ class ConvNextUnetModule(nn.Module):
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         time = self.time(t)  # [n, 4·dim]
-        x = self.first(x.contiguous(memory_format=torch.channels_last))
+        x = self.first(x).contiguous(memory_format=torch.channels_last)
         skips = []
         for level, down in enumerate(self.down):
             if level:
@@ -71,7 +72,7 @@ class ConvNextUnetModule(nn.Module):
         x = self.middle_1(x, time)
         x = x + self.middle_attention(self.middle_norm(x))
         x = self.middle_2(x, time)
-        for up, upsample in zip(self.up, self.upsample):
+        for up, upsample in zip(self.up, self.upsample, strict=True):
             x = upsample(up(torch.cat((x, skips.pop()), dim=1), time))  # the first level's skip is not used
         return cast(Tensor, self.output(self.last(x, None))).contiguous()
 

@@ -16,8 +16,8 @@ LOG = (
     float.fromhex("0x1.98d2c00000000p-3"),
     float.fromhex("-0x1.535d300000000p-3"),
     float.fromhex("0x1.3185240000000p-3"),
-    float.fromhex("-0x1.2504a00000000p-3"),
-    float.fromhex("0x1.65c77c0000000p-4"),
+    float.fromhex("-0x1.25049e0000000p-3"),
+    float.fromhex("0x1.65c7780000000p-4"),
 )
 
 # sin(π/2·a) = a·S(a²) for |a| ≤ ½; largest relative error of the fit 3.2e-09

@@ -15,7 +15,7 @@ M0, M1 = 0xD2511F53 - 2**32, 0xCD9E8D57 - 2**32
 W0, W1 = 0x9E3779B9, 0xBB67AE85  # what the two key words grow by each round
 
 
-def philox(c0: Tensor, c1: int, c2: Tensor, c3: Tensor, key: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def philox(c0: Tensor, c1: Tensor, c2: Tensor, c3: Tensor, key: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Four random words for each counter (c0, c1, c2, c3), whose tensors broadcast; `key` is in [0, 2⁶⁴).
 
     A round is (c0, c1, c2, c3) <- (hi(M1·c2) ^ c1 ^ k0, lo(M1·c2), hi(M0·c0) ^ c3 ^ k1, lo(M0·c0)).
@@ -24,6 +24,7 @@ def philox(c0: Tensor, c1: int, c2: Tensor, c3: Tensor, key: int) -> tuple[Tenso
     x, y, z, w = c0, c1, c2, c3
     for _ in range(ROUNDS):
         p, q = x * M0, z * M1
-        x, y, z, w = ((q >> 32) + z) ^ y ^ k0, q & MASK, ((p >> 32) + x) ^ w ^ k1, p & MASK
+        x, z = ((q >> 32).add_(z) ^ y).bitwise_xor_(k0), ((p >> 32).add_(x) ^ w).bitwise_xor_(k1)
+        y, w = q.bitwise_and_(MASK), p.bitwise_and_(MASK)
         k0, k1 = (k0 + W0) & MASK, (k1 + W1) & MASK
     return x, y, z, w

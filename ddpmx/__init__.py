@@ -1,0 +1,77 @@
+"""ddpmx: experiments with diffusion models. The public names, loaded when first used: importing ddpmx does not import torch."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from . import ops as ops
+    from .data import Dataset as Dataset
+    from .errors import DdpmxError as DdpmxError
+    from .errors import RunError as RunError
+    from .errors import SpecError as SpecError
+    from .metrics import Metric as Metric
+    from .models import Model as Model
+    from .optimizers import Optimizer as Optimizer
+    from .predictions import Prediction as Prediction
+    from .registry import DATASETS as DATASETS
+    from .registry import METRICS as METRICS
+    from .registry import MODELS as MODELS
+    from .registry import OPTIMIZERS as OPTIMIZERS
+    from .registry import PREDICTIONS as PREDICTIONS
+    from .registry import SAMPLERS as SAMPLERS
+    from .registry import SCHEDULES as SCHEDULES
+    from .registry import TIMES as TIMES
+    from .registry import TRACKERS as TRACKERS
+    from .registry import WEIGHTINGS as WEIGHTINGS
+    from .registry import Component as Component
+    from .registry import Slot as Slot
+    from .rows import Plan as Plan
+    from .rows import Row as Row
+    from .samplers import Sampler as Sampler
+    from .sampling import sample as sample
+    from .schedules import Schedule as Schedule
+    from .schedules import Table as Table
+    from .times import Time as Time
+    from .trackers import Tracker as Tracker
+    from .weightings import Weighting as Weighting
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "registry": [
+        *("DATASETS", "METRICS", "MODELS", "OPTIMIZERS", "PREDICTIONS", "SAMPLERS", "SCHEDULES", "TIMES", "TRACKERS", "WEIGHTINGS"),
+        *("Component", "Slot"),
+    ],
+    "errors": ["DdpmxError", "RunError", "SpecError"],
+    "rows": ["Plan", "Row"],
+    "sampling": ["sample"],
+    "schedules": ["Schedule", "Table"],
+    "data": ["Dataset"],
+    "metrics": ["Metric"],
+    "models": ["Model"],
+    "optimizers": ["Optimizer"],
+    "predictions": ["Prediction"],
+    "samplers": ["Sampler"],
+    "times": ["Time"],
+    "trackers": ["Tracker"],
+    "weightings": ["Weighting"],
+}
+_MODULE_OF = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = ["__version__", "ops", *sorted(_MODULE_OF)]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "ops":
+        return importlib.import_module(".ops", __name__)
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module 'ddpmx' has no attribute '{name}'")
+    value = getattr(importlib.import_module(f".{_MODULE_OF[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

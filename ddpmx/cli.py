@@ -1,0 +1,204 @@
+"""The command line: arguments become one call each. The only place that knows exit codes.
+
+Bodies import what they need, so that `--help` does not import torch.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from . import __version__
+from .errors import Interrupted, RunError, SpecError
+
+if TYPE_CHECKING:
+    import torch
+
+    from .spec import Spec
+
+SPEC = click.argument("spec", type=click.Path(path_type=Path))
+RUN = click.argument("run", type=click.Path(path_type=Path))
+SET = click.option("-s", "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a field of the spec; repeatable.")
+DEVICE = click.option("--device", metavar="D", help="cpu, cuda, cuda:1, mps. Default: the fastest there is.")
+
+
+def main() -> None:
+    """Run the command line and exit: 0 done, 1 the run failed, 2 the input is wrong, 130 interrupted."""
+    try:
+        code = cli.main(standalone_mode=False)
+    except SpecError as error:
+        code = _say(f"error: {error}", 2)
+    except RunError as error:
+        code = _say(f"failed: {error}", 1)
+    except Interrupted as error:
+        code = _say(str(error), 130)
+    except (KeyboardInterrupt, click.Abort):
+        code = _say("interrupted", 130)
+    except click.ClickException as error:
+        error.show()
+        code = 2
+    sys.exit(code)
+
+
+def _say(text: str, code: int) -> int:
+    click.echo(text, err=True)
+    return code
+
+
+def _load(path: Path, overrides: tuple[str, ...]) -> Spec:
+    from .spec_file import load
+
+    return load(path, overrides)
+
+
+def _device(name: str | None) -> torch.device:
+    from .experiment import choose_device
+
+    return choose_device(name)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="ddpmx", message="%(prog)s %(version)s")
+def cli() -> None:
+    """Experiments with diffusion models: a YAML spec becomes a trained, sampled, measured and reported run."""
+
+
+@cli.command()
+@SPEC
+@SET
+@click.option("--out", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, help="Where the runs' folders go.")
+@click.option("--resume", is_flag=True, help="Go on with the newest unfinished run of this spec.")
+@click.option("--run", "resume_from", type=click.Path(path_type=Path), help="Go on with this run.")
+@DEVICE
+@click.option("--dry-run", is_flag=True, help="One step of everything and an estimate of the time; nothing is written.")
+def run(
+    spec: Path, overrides: tuple[str, ...], out: Path, resume: bool, resume_from: Path | None, device: str | None, dry_run: bool
+) -> None:
+    """Train, sample, evaluate and report what SPEC says."""
+    loaded = _load(spec, overrides)
+    if dry_run:
+        from .dry_run import dry_run as try_everything
+
+        try_everything(loaded, _device(device), click.echo)
+        return
+    from .run import run as run_spec
+
+    folder = run_spec(loaded, out=out, resume=resume or resume_from is not None, resume_from=resume_from, device=_device(device))
+    if os.environ.get("RANK", "0") == "0":
+        click.echo(f"samples: {folder}/samples/final.png")
+        click.echo(f"report:  {folder}/report.html")
+        click.echo(f"next:    python -m ddpmx sample {folder} -n 16 --out more.png")
+
+
+@cli.command()
+@RUN
+@click.option("-n", "count", type=click.IntRange(1), default=64, show_default=True, help="How many images.")
+@click.option("--sampler", metavar="NAME", help="Default: the spec's `sampler`.")
+@click.option("--steps", type=click.IntRange(1), help="Network evaluations, for samplers that choose.")
+@SET
+@click.option("--seed", type=int, help="Default: the spec's evaluate.seed.")
+@click.option("--weights", default="best", show_default=True, metavar="best|last|FILE")
+@click.option("--out", type=click.Path(path_type=Path), help="F.png a grid, F.npz an array, F.gif the denoising, a folder one PNG each.")
+@DEVICE
+def sample(
+    run: Path,
+    count: int,
+    sampler: str | None,
+    steps: int | None,
+    overrides: tuple[str, ...],
+    seed: int | None,
+    weights: str,
+    out: Path | None,
+    device: str | None,
+) -> None:
+    """Draw images from RUN."""
+    from .draw import draw
+
+    click.echo(
+        draw(
+            run, count=count, sampler=sampler, steps=steps, overrides=overrides, seed=seed, weights=weights, out=out, device=_device(device)
+        )
+    )
+
+
+@cli.command()
+@RUN
+@click.option("-n", "samples", type=click.IntRange(2), help="Generated images. Default: the spec's evaluate.samples.")
+@click.option("--metrics", help="Names with commas between. Default: the spec's.")
+@SET
+@DEVICE
+def evaluate(run: Path, samples: int | None, metrics: str | None, overrides: tuple[str, ...], device: str | None) -> None:
+    """Measure RUN and write the result into it."""
+    from .evaluate import evaluate as evaluate_run
+
+    names = tuple(name.strip() for name in metrics.split(",")) if metrics else ()
+    event = evaluate_run(run, samples=samples, metrics=names, overrides=overrides, device=_device(device))
+    for name, value in event["metrics"].items():
+        click.echo(f"{name:<12}{value:.6g}   ({event['samples']} samples, step {event['step']})")
+
+
+@cli.command(name="list")
+@click.argument("kind", required=False)
+@click.argument("name", required=False)
+def list_(kind: str | None, name: str | None) -> None:
+    """Registered components: all, those of KIND, or NAME with its parameters."""
+    from .catalogue import describe
+
+    click.echo(describe(kind, name))
+
+
+@cli.command()
+@SPEC
+@SET
+@click.option("--out", type=click.Path(path_type=Path), help="Default: show-<name>.html")
+def show(spec: Path, overrides: tuple[str, ...], out: Path | None) -> None:
+    """Plot what SPEC means without training: schedule, weights, sampler, noised images."""
+    loaded = _load(spec, overrides)
+    from .show import show as show_spec
+
+    click.echo(show_spec(loaded, out or Path(f"show-{loaded.name}.html")))
+
+
+@cli.command()
+@click.argument("specs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@SET
+def validate(specs: tuple[Path, ...], overrides: tuple[str, ...]) -> None:
+    """Check SPECS, all that needs no data; runs the code of their plugins."""
+    from .experiment import check
+
+    failed = []
+    for path in specs:
+        try:
+            check(_load(path, overrides))
+        except SpecError as error:
+            failed.append(error)
+            click.echo(f"error: {error}", err=True)
+        else:
+            click.echo(f"{path}: valid")
+    if failed:
+        raise click.exceptions.Exit(2)
+
+
+@cli.command()
+def schema() -> None:
+    """Print the JSON Schema of specs, for editors."""
+    import json
+
+    from .plugins import load_installed
+    from .spec import json_schema
+
+    load_installed()
+    click.echo(json.dumps(json_schema(), indent=2))
+
+
+@cli.command()
+def doctor() -> None:
+    """Versions, devices, live backend, and a self-check of the hot math."""
+    from .doctor import report
+
+    for line in report():
+        click.echo(line)

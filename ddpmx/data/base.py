@@ -1,0 +1,113 @@
+"""What a data set is: images as bytes in memory, in splits, with a fingerprint of their content."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from ..errors import SpecError
+from ..registry import Component
+
+_SPLIT_SEED = 20260101  # a constant: which images validate never depends on a spec's `seed`
+
+
+@dataclass(frozen=True, eq=False)
+class Images:
+    """`pixels`: uint8 [n, c, h, w] with c 1 (grey) or 3 (RGB); `labels`: int64 [n], or None."""
+
+    pixels: Tensor
+    labels: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def take(self, index: Tensor) -> Images:
+        """The images at `index` (int64), in that order."""
+        return Images(self.pixels[index], None if self.labels is None else self.labels[index])
+
+
+@dataclass(frozen=True, eq=False)
+class Data:
+    """A loaded data set: at least one square image in each split that there is.
+
+    `test` is None where the set has none. `classes[k]` names label k; None: no labels. `flip` says that training may
+    mirror an image left to right. `fingerprint` is a hash of all pixels and labels, made here when empty. Raises
+    SpecError for splits that do not fit together.
+    """
+
+    name: str
+    train: Images
+    validation: Images
+    test: Images | None = None
+    classes: tuple[str, ...] | None = None
+    flip: bool = False
+    fingerprint: str = ""
+
+    def __post_init__(self) -> None:
+        shape = self.train.pixels.shape[1:]
+        for split, images in self.splits():
+            pixels, labels = images.pixels, images.labels
+            if pixels.dtype != torch.uint8 or pixels.dim() != 4 or pixels.shape[1] not in (1, 3) or pixels.shape[2] != pixels.shape[3]:
+                found = f"{pixels.dtype} {list(pixels.shape)}"
+                raise SpecError(f"the {split} images of '{self.name}' should be uint8 [n, 1 or 3, size, size], not {found}")
+            if len(images) == 0:
+                raise SpecError(f"the {split} split of '{self.name}' has no images")
+            if pixels.shape[1:] != shape:
+                raise SpecError(f"images of {list(pixels.shape[1:])} in the {split} split of '{self.name}', of {list(shape)} in the training set")
+            if labels is not None and not (labels.shape == (len(images),) and 0 <= labels.min() and labels.max() < len(self.classes or ())):
+                raise SpecError(f"the labels of the {split} split of '{self.name}' should be {len(images)} indices into its classes")
+        if not self.fingerprint:
+            object.__setattr__(self, "fingerprint", self._fingerprint())
+
+    @property
+    def channels(self) -> int:
+        """1 or 3."""
+        return self.train.pixels.shape[1]
+
+    @property
+    def size(self) -> int:
+        """Pixels on a side."""
+        return self.train.pixels.shape[2]
+
+    def splits(self) -> Iterator[tuple[str, Images]]:
+        """Name and images of each split that there is: train, validation, test."""
+        yield "train", self.train
+        yield "validation", self.validation
+        if self.test is not None:
+            yield "test", self.test
+
+    def _fingerprint(self) -> str:
+        digest = hashlib.sha256()
+        for split, images in self.splits():
+            digest.update(f"{split} {list(images.pixels.shape)} {images.labels is not None}".encode())
+            for tensor in (images.pixels, images.labels):
+                if tensor is not None:
+                    digest.update(tensor.contiguous().numpy())
+        return digest.hexdigest()[:32]
+
+
+class Dataset(Component):
+    """Base of the data sets."""
+
+    limit: int | None = Field(default=None, ge=2)
+    """train with at most this many images: a fixed random choice, in which a smaller one is contained"""
+
+    @abstractmethod
+    def load(self, root: Path) -> Data:
+        """Reads the data. `root` is the folder that relative paths start from, the spec's.
+
+        Raises SpecError when they are not there or can't be used.
+        """
+
+
+def shuffled(n: int, limit: int | None = None) -> Tensor:
+    """A fixed permutation of 0…n−1 (int64), of which `limit` keeps the start."""
+    return torch.from_numpy(np.random.default_rng(_SPLIT_SEED).permutation(n)[:limit])

@@ -1,0 +1,55 @@
+"""What works on this machine, and a self-check of the hot math."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+
+from . import environment, ops
+from .data import cache_root
+from .errors import RunError
+from .rows import Row
+
+
+def report() -> Iterator[str]:
+    """Lines of facts, then of checks. Raises RunError when the self-check fails."""
+    for name, version in environment.versions().items():
+        yield f"{name:<14}{version}"
+    yield f"{'platform':<14}{platform.platform()}"
+    yield f"{'cpu':<14}{environment.device_name(torch.device('cpu'))}, {torch.get_num_threads()} threads"
+    yield f"{'cuda':<14}{torch.cuda.get_device_name() if torch.cuda.is_available() else 'no device'}"
+    yield f"{'data':<14}DDPMX_DATA={os.environ.get('DDPMX_DATA', '(not set)')}, cache {cache_root()}"
+    for name, there in ops.backends().items():
+        yield f"{'backend':<14}{name}: {'built' if there else 'not built'}"
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    yield f"{'live':<14}{ops.active(device)} on {device.type}"
+    yield from self_check(device)
+
+
+def self_check(device: torch.device) -> Iterator[str]:
+    """The live backend against float64 formulas on one small batch."""
+    ids = torch.arange(3, device=device)
+    stream = ops.stream(ops.Purpose.NOISE, 1)
+    noise = ops.normal(ids, stream, 7, (2, 5, 5))
+    x = torch.linspace(-1, 1, noise.numel(), device=device).view_as(noise)
+    signal, sigma = torch.tensor([0.9, 0.5, 0.1], device=device), torch.tensor([0.4, 0.8, 1.0], device=device)
+    wide = [tensor.double() for tensor in (x, noise, signal.view(3, 1, 1, 1), sigma.view(3, 1, 1, 1))]
+    x_t = wide[2] * wide[0] + wide[3] * wide[1]
+    row = Row(t=0, x0_from_x=1.5, x0_from_output=-0.5, c_x=0.3, c_x0=0.6, c_noise=0.1)
+    x0 = (1.5 * wide[0] - 0.5 * wide[1]).clamp(-1, 1)
+    ones = torch.ones(3, device=device)
+    keyed: Any = {"seed": 7, "sample_ids": ids, "stream": stream}
+    checks = {
+        "add_noise": (ops.add_noise(x, signal, sigma, **keyed), x_t),
+        "reverse_step": (ops.reverse_step(x, noise, row, clip=1.0, **keyed)[0], 0.3 * wide[0] + 0.6 * x0 + 0.1 * wide[1]),
+        "weighted_loss": (ops.weighted_loss(x, x, 0 * ones, ones, ones, **keyed), (wide[0] - wide[1]).square().mean((1, 2, 3))),
+    }
+    for name, (got, wanted) in checks.items():
+        error = float((got.double() - wanted).abs().max())
+        if not error < 1e-6:
+            raise RunError(f"self-check: {name} on {device.type} is {error:.1e} off its float64 formula")
+        yield f"{'self-check':<14}{name}: largest error {error:.1e}"

@@ -1,0 +1,87 @@
+"""`run --dry-run`: one step of everything, and the time that all of it would take."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TypeVar
+
+import torch
+
+from . import ops
+from .ema import Ema
+from .errors import RunError
+from .experiment import Experiment, build
+from .page import duration
+from .preflight import findings
+from .rows import Plan
+from .samplers import Sampler
+from .sampling import sample
+from .spec import Spec
+from .train import StepDone, TrainState, max_epochs, max_steps, total_steps, train, validation_loss
+from .world import World
+
+WARM_UP, MEASURED = 1, 3
+T = TypeVar("T")
+
+
+def dry_run(spec: Spec, device: torch.device, say: Callable[[str], None]) -> None:
+    """Build everything, train a few steps, validate, run one row of both samplers; nothing is written.
+
+    Raises SpecError or RunError as a run would.
+    """
+    experiment = build(spec, device)
+    network, data, evaluate = experiment.network, experiment.data, spec.evaluate
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    say(f"{data.name}: {len(data.train):,} training images, {data.channels}×{data.size}×{data.size}; {parameters:,} parameters; {device}")
+    for finding in findings(experiment):
+        say(f"note: {finding}")
+    with ops.use_backend(spec.backend):
+        say(f"backend: {ops.active(device)}")
+        ema = Ema(network, spec.train.ema.decay, spec.train.ema.warmup) if spec.train.ema else None
+        optimizer = spec.train.optimizer.build(network.parameters(), lr=spec.train.lr, weight_decay=spec.train.weight_decay)
+        state, times = TrainState(), []
+        longer = spec.train.model_copy(update={"steps": WARM_UP + MEASURED, "epochs": WARM_UP + MEASURED, "patience": None})
+        trial = spec.model_copy(update={"train": longer})
+        before = 0.0
+        for event in train(replace(experiment, spec=trial), state, ema, optimizer, World(), lambda: False):
+            if isinstance(event, StepDone):
+                times.append(state.seconds - before if state.batch > 1 else state.seconds)
+                before = state.seconds
+                if len(times) == WARM_UP + MEASURED:
+                    break
+        step = sorted(times[WARM_UP:])[MEASURED // 2]
+        _, validation = _timed(lambda: validation_loss(experiment, network, World()))
+        network.eval()
+        shown = _image_seconds(experiment, spec.sampler, evaluate.grid)
+        drawn = _image_seconds(experiment, evaluate.sampler, min(evaluate.batch_size, evaluate.samples))
+    steps = total_steps(spec.train, len(data.train))
+    epochs = min(max_epochs(spec.train), max_steps(spec.train) / math.ceil(len(data.train) / spec.train.batch_size))
+    measured = (epochs // evaluate.every_epochs + 1) * evaluate.samples if evaluate.metrics else 0
+    parts = {
+        f"training, {steps:,} steps of {step * 1000:.0f} ms": steps * step,
+        f"validation, {epochs:.0f} times": epochs * validation,
+        f"grids of {evaluate.grid}, {epochs:.0f} times": epochs * evaluate.grid * drawn + 2 * evaluate.grid * shown,
+        f"sampling {measured:,.0f} images for the metrics": measured * drawn,
+    }
+    for what, seconds in parts.items():
+        say(f"{duration(seconds):>10}  {what}")
+    say(f"{duration(sum(parts.values())):>10}  in all, patience and the metrics' own work aside")
+
+
+def _image_seconds(experiment: Experiment, sampler: Sampler, count: int) -> float:
+    """Time that one image takes when `count` are drawn together, from the plan's first row."""
+    plan = sampler.plan(experiment.table, experiment.prediction)
+    first = Plan(plan.rows[:1], plan.clip, plan.init_scale)
+    shape = (count, *experiment.image_shape)
+    images, seconds = _timed(lambda: sample(experiment.denoiser(experiment.network), first, shape, device=experiment.device))
+    if not bool(images.isfinite().all()):
+        raise RunError(f"the first step of {sampler.component_name} gives values that are not finite")
+    return seconds * len(plan) / count
+
+
+def _timed(call: Callable[[], T]) -> tuple[T, float]:
+    started = time.perf_counter()
+    return call(), time.perf_counter() - started

@@ -1,0 +1,64 @@
+"""Images outside the model: bytes to and from [−1, 1], grids that a person can see, PNG and GIF files."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from .errors import SpecError
+
+VISIBLE = 48  # pixels on a side below which a tile is enlarged
+
+
+def to_model(pixels: Tensor) -> Tensor:
+    """uint8 in 0…255 to float32 in [−1, 1]: x = pixels/127.5 − 1."""
+    return pixels.to(torch.float32) / 127.5 - 1.0
+
+
+def to_pixels(x: Tensor) -> Tensor:
+    """The inverse of `to_model`: rounds to uint8; what lies outside [−1, 1] is clamped first."""
+    return ((x.to(torch.float32).clamp(-1.0, 1.0) + 1.0) * 127.5).round().to(torch.uint8)
+
+
+def grid(pixels: Tensor, columns: int | None = None, pad: int = 2, scale: int | None = None) -> Image.Image:
+    """The images [n, c, h, w] (uint8, 1 or 3 channels) row by row on white, `pad` pixels apart.
+
+    `columns` None: as square as n allows. Tiles are enlarged `scale` times without smoothing; None: so that a small
+    image has at least 48 pixels on a side.
+    """
+    n, c, h, w = pixels.shape
+    if c not in (1, 3):
+        raise SpecError(f"images of 1 (grey) or 3 (RGB) channels can be shown, not of {c}")
+    if n == 0:
+        raise SpecError("no images to show")
+    scale = scale or max(1, math.ceil(VISIBLE / min(h, w)))
+    columns = min(n, columns or math.ceil(math.sqrt(n)))
+    rows = math.ceil(n / columns)
+    tiles = pixels.cpu().repeat_interleave(scale, 2).repeat_interleave(scale, 3)  # [n, c, h·scale, w·scale]
+    tall, wide = tiles.shape[2] + pad, tiles.shape[3] + pad
+    canvas = torch.full((c, rows * tall + pad, columns * wide + pad), 255, dtype=torch.uint8)
+    for k, tile in enumerate(tiles):
+        top, left = pad + k // columns * tall, pad + k % columns * wide
+        canvas[:, top : top + tile.shape[1], left : left + tile.shape[2]] = tile
+    return _to_pil(canvas)
+
+
+def save_png(pixels: Tensor, path: Path) -> None:
+    """One image [c, h, w] (uint8, 1 or 3 channels), pixel for pixel."""
+    _to_pil(pixels.cpu()).save(path, format="PNG")
+
+
+def save_gif(frames: Sequence[Image.Image], path: Path, milliseconds: int = 60, hold: int = 1500) -> None:
+    """An endless animation: each frame for `milliseconds`, the last one for `hold`."""
+    durations = [milliseconds] * (len(frames) - 1) + [hold]
+    frames[0].save(path, format="GIF", save_all=True, append_images=frames[1:], duration=durations, loop=0)
+
+
+def _to_pil(image: Tensor) -> Image.Image:
+    """[c, h, w] uint8 on the CPU to a grey or RGB image."""
+    return Image.fromarray(image[0].numpy() if len(image) == 1 else image.permute(1, 2, 0).contiguous().numpy())

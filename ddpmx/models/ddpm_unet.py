@@ -1,0 +1,180 @@
+"""The U-Net of residual blocks of Ho et al. 2020, arXiv:2006.11239 (appendix B)."""
+
+from __future__ import annotations
+
+from typing import Annotated, cast
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..registry import MODELS
+from .base import Model, Multiples, check_size
+from .embedding import TimeEmbedding
+
+
+@MODELS.register("ddpm_unet", paper="Ho et al. 2020, arXiv:2006.11239")
+class DdpmUnet(Model):
+    """U-Net of residual blocks with attention and dropout; the defaults are the paper's CIFAR-10 network."""
+
+    dim: int = Field(default=128, ge=4, le=4096, multiple_of=2)
+    """Width of the first level, and of the sinusoidal time embedding."""
+
+    dim_mults: Multiples = Field(default=(1, 2, 2, 2), min_length=1, max_length=12)
+    """Widths of the levels as multiples of dim; between two levels the image's side is halved."""
+
+    blocks: int = Field(default=2, ge=1, le=64)
+    """Residual blocks of a level on the way down; the way up has one more."""
+
+    attention: tuple[Annotated[int, Field(ge=1)], ...] = (16,)
+    """Sides of the feature maps that get attention after each block; the middle of the network always has it."""
+
+    dropout: float = Field(default=0.1, ge=0, lt=1)
+    """Share of the features that a block drops in training."""
+
+    def build(self, channels: int, size: int) -> nn.Module:
+        check_size(size, self.dim_mults)
+        return DdpmUnetModule(channels, size, self)
+
+
+class DdpmUnetModule(nn.Module):
+    """x [n, c, h, w], t [n] -> [n, c, h, w]. Inside, tensors are in channels_last order, which is faster on every device."""
+
+    def __init__(self, channels: int, size: int, config: DdpmUnet) -> None:
+        super().__init__()
+
+        def stage(before: int, width: int) -> Stage:
+            return Stage(before, width, 4 * config.dim, size in config.attention, config.dropout)
+
+        self.time = TimeEmbedding(config.dim, nn.SiLU())
+        self.first = nn.Conv2d(channels, config.dim, 3, padding=1)
+        self.down, self.up = nn.ModuleList(), nn.ModuleList()
+        width, skips = config.dim, [config.dim]
+        for level, multiple in enumerate(config.dim_mults):
+            if level:
+                self.down.append(Downsample(width))
+                skips.append(width)
+                size //= 2
+            for _ in range(config.blocks):
+                self.down.append(stage(width, config.dim * multiple))
+                width = config.dim * multiple
+                skips.append(width)
+        self.middle_1 = Stage(width, width, 4 * config.dim, True, config.dropout)
+        self.middle_2 = Stage(width, width, 4 * config.dim, False, config.dropout)
+        for level, multiple in reversed(list(enumerate(config.dim_mults))):
+            for _ in range(config.blocks + 1):
+                self.up.append(stage(width + skips.pop(), config.dim * multiple))
+                width = config.dim * multiple
+            if level:
+                self.up.append(Upsample(width))
+                size *= 2
+        self.norm = group_norm(width)
+        self.output = nn.Conv2d(width, channels, 3, padding=1)
+        self.apply(_initialise)
+        zero_(self.output)
+        for module in self.modules():
+            if isinstance(module, ResidualBlock):
+                zero_(module.conv_2)
+            elif isinstance(module, AttentionBlock):
+                zero_(module.out)
+
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        time = F.silu(self.time(t))  # [n, 4·dim]
+        x = self.first(x).contiguous(memory_format=torch.channels_last)
+        skips = [x]
+        for module in self.down:
+            x = module(x, time)
+            skips.append(x)
+        x = self.middle_2(self.middle_1(x, time), time)
+        for module in self.up:
+            x = module(torch.cat((x, skips.pop()), dim=1) if isinstance(module, Stage) else x, time)
+        return cast(Tensor, self.output(F.silu(self.norm(x)))).contiguous()
+
+
+class Stage(nn.Module):
+    """A residual block, and attention if there is any at this resolution."""
+
+    def __init__(self, before: int, width: int, time_dim: int, attention: bool, dropout: float) -> None:
+        super().__init__()
+        self.block = ResidualBlock(before, width, time_dim, dropout)
+        self.attention = AttentionBlock(width) if attention else nn.Identity()
+
+    def forward(self, x: Tensor, time: Tensor) -> Tensor:
+        return cast(Tensor, self.attention(self.block(x, time)))
+
+
+class ResidualBlock(nn.Module):
+    """Two normalised 3×3 convolutions with the time added between them."""
+
+    def __init__(self, before: int, width: int, time_dim: int, dropout: float) -> None:
+        super().__init__()
+        self.norm_1 = group_norm(before)
+        self.conv_1 = nn.Conv2d(before, width, 3, padding=1)
+        self.time = nn.Linear(time_dim, width)
+        self.norm_2 = group_norm(width)
+        self.dropout = nn.Dropout(dropout)
+        self.conv_2 = nn.Conv2d(width, width, 3, padding=1)
+        self.residual = nn.Conv2d(before, width, 1) if before != width else nn.Identity()
+
+    def forward(self, x: Tensor, time: Tensor) -> Tensor:
+        h = self.conv_1(F.silu(self.norm_1(x))) + self.time(time)[:, :, None, None]
+        h = self.conv_2(self.dropout(F.silu(self.norm_2(h))))
+        return cast(Tensor, h + self.residual(x))
+
+
+class AttentionBlock(nn.Module):
+    """Normalised single-head attention over the positions, added to its input."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm = group_norm(width)
+        self.q, self.k, self.v, self.out = (nn.Linear(width, width) for _ in range(4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, channels, height, width = x.shape
+        h = self.norm(x).permute(0, 2, 3, 1).reshape(n, height * width, channels)
+        weight = (self.q(h) * channels**-0.5 @ self.k(h).transpose(1, 2)).softmax(dim=-1)  # [n, positions, positions]
+        h = cast(Tensor, self.out(weight @ self.v(h)))
+        return x + h.view(n, height, width, channels).permute(0, 3, 1, 2)
+
+
+class Downsample(nn.Module):
+    """Half the side: a 3×3 convolution of stride 2, padded at the far edges only, as in the paper's code."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(width, width, 3, stride=2)
+
+    def forward(self, x: Tensor, time: Tensor) -> Tensor:
+        return cast(Tensor, self.conv(F.pad(x, (0, 1, 0, 1))))
+
+
+class Upsample(nn.Module):
+    """Twice the side: each pixel four times, then a 3×3 convolution."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(width, width, 3, padding=1)
+
+    def forward(self, x: Tensor, time: Tensor) -> Tensor:
+        return cast(Tensor, self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest")))
+
+
+def group_norm(width: int) -> nn.GroupNorm:
+    """As many groups as divide the width, at most 32 and of two channels at least."""
+    groups = next(groups for groups in range(min(32, width // 2), 0, -1) if width % groups == 0)
+    return nn.GroupNorm(groups, width, eps=1e-6)
+
+
+def _initialise(module: nn.Module) -> None:
+    """The paper's code's start: uniform with variance 2/(inputs + outputs), biases 0."""
+    if isinstance(module, nn.Conv2d | nn.Linear):
+        nn.init.xavier_uniform_(module.weight)
+        assert module.bias is not None
+        nn.init.zeros_(module.bias)
+
+
+def zero_(layer: nn.Conv2d | nn.Linear) -> None:
+    """A layer that starts as 0, so that its block starts as the identity."""
+    nn.init.zeros_(layer.weight)

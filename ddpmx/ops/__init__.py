@@ -1,0 +1,216 @@
+"""The hot math: noise, noising, loss and the reverse step. `reference.py` defines it; the fastest backend built runs it.
+
+**Noise** is a function of (sample id, stream, seed), not a state: the same three give the same numbers, bit for bit, on every
+backend, device, batch size and process count. `sample_ids` is int64 [B], 0 or more; `stream` has 32 bits, see `stream()`; `seed`
+is an int from −2⁶³ to 2⁶⁴ − 1, taken modulo 2⁶⁴. An op that is given `noise` (float32 or of x's dtype, shaped like x) draws none.
+
+**Tensors** are [B, …] of any shape and layout, on one device, in float32, bfloat16 or float64; inputs are changed only where
+they are given as `out`, and `out` may share memory with no other input than x. float32 and bfloat16 are computed in float32,
+float64 in float64 (from the same float32 noise). Per-sample vectors are float32 [B], or float64 with float64 tensors.
+
+A wrong dtype is a TypeError, a wrong shape, device or range a ValueError; both name the argument.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import IntEnum
+
+from torch import Tensor
+
+from ..rows import Row
+from . import checks
+from .choice import active, backend, backends, use_backend
+
+__all__ = [
+    "NORMS",
+    "Purpose",
+    "active",
+    "add_noise",
+    "backends",
+    "bits",
+    "normal",
+    "reverse_step",
+    "stream",
+    "uniform",
+    "use_backend",
+    "weighted_loss",
+]
+
+NORMS = ("l1", "l2", "huber")
+
+
+class Purpose(IntEnum):
+    """What random numbers are for, so that no two uses share them. The numbers are part of the definition: only add."""
+
+    INIT = 0  # the noise that sampling starts from
+    SAMPLE = 1  # the noise that a sampling step injects
+    NOISE = 2  # ε of training
+    TIME = 3  # the timestep of training
+    ORDER = 4  # the order of the data
+    FLIP = 5  # whether an image is mirrored
+    VALIDATION_NOISE = 6
+    VALIDATION_TIME = 7
+
+
+def stream(purpose: int, step: int) -> int:
+    """The 32-bit stream of a purpose (a `Purpose`, or any int of 8 bits) at a step (24 bits): purpose·2²⁴ + step."""
+    checks.integer("purpose", purpose, 0, 2**8)
+    checks.integer("step", step, 0, 2**24)
+    return int(purpose) << 24 | step
+
+
+def normal(sample_ids: Tensor, stream: int, seed: int, shape: Sequence[int]) -> Tensor:
+    """Standard normal numbers, float32 [B, *shape], on the device of `sample_ids`. At most 2³⁴ elements a sample."""
+    checks.key(sample_ids, stream, seed)
+    checks.sample_shape("shape", shape)
+    return backend(sample_ids.device).normal(sample_ids, stream, seed, shape)
+
+
+def uniform(sample_ids: Tensor, stream: int, seed: int) -> Tensor:
+    """Uniform numbers in [0, 1) of 53 bits, float64 [B] (on the CPU where the device has no float64: MPS)."""
+    checks.key(sample_ids, stream, seed)
+    return backend(sample_ids.device).uniform(sample_ids, stream, seed)
+
+
+def bits(sample_ids: Tensor, stream: int, seed: int) -> Tensor:
+    """63 random bits, int64 [B], 0 or more. Keys that sort a data set into a random order."""
+    checks.key(sample_ids, stream, seed)
+    return backend(sample_ids.device).bits(sample_ids, stream, seed)
+
+
+def add_noise(
+    x_start: Tensor,
+    signal: Tensor,
+    sigma: Tensor,
+    *,
+    seed: int,
+    sample_ids: Tensor,
+    stream: int,
+    noise: Tensor | None = None,
+    out: Tensor | None = None,
+) -> Tensor:
+    """x_t = signal[b]·x_start + sigma[b]·ε, in the dtype of `x_start` (Ho et al. 2020, eq. 4).
+
+    Both products are rounded, then their sum: equal bit for bit on every backend. `out` may be `x_start`.
+    Raises RuntimeError when grad mode is on and an input requires a gradient.
+    """
+    checks.batch("x_start", x_start)
+    checks.per_sample("signal", signal, "x_start", x_start)
+    checks.per_sample("sigma", sigma, "x_start", x_start)
+    checks.noise(noise, "x_start", x_start, sample_ids, stream, seed)
+    checks.target(out, "x_start", x_start)
+    checks.no_gradient("add_noise", [("x_start", x_start), ("signal", signal), ("sigma", sigma), ("noise", noise), ("out", out)])
+    run = backend(x_start.device).add_noise
+    return run(x_start, signal, sigma, seed=seed, sample_ids=sample_ids, stream=stream, noise=noise, out=out)
+
+
+def weighted_loss(
+    output: Tensor,
+    x_start: Tensor,
+    target_x: Tensor,
+    target_eps: Tensor,
+    weight: Tensor,
+    *,
+    norm: str = "l2",
+    delta: float = 1.0,
+    seed: int,
+    sample_ids: Tensor,
+    stream: int,
+    noise: Tensor | None = None,
+) -> Tensor:
+    """loss[b] = weight[b] · mean over elements of norm(r), r = output − (target_x[b]·x_start + target_eps[b]·ε): float32 [B].
+
+    `norm`: l1 is |r|, l2 is r² (without the half), huber is r²/2 for |r| ≤ delta and delta·(|r| − delta/2) beyond.
+    Differentiable in `output` only, whose gradient has its dtype: no other argument gets one. `x_start` may have another
+    dtype than `output`; `noise` is float32 or of the dtype of `x_start`.
+    """
+    checks.batch("output", output)
+    checks.alike("x_start", x_start, "output", output, checks.FLOATS)
+    checks.per_sample("target_x", target_x, "output", output)
+    checks.per_sample("target_eps", target_eps, "output", output)
+    checks.per_sample("weight", weight, "output", output)
+    checks.noise(noise, "x_start", x_start, sample_ids, stream, seed)
+    if 0 in output.shape[1:]:
+        raise ValueError(f"output should have an element in each sample, and has shape {list(output.shape)}")
+    if norm not in NORMS:
+        raise ValueError(f"norm should be one of {', '.join(NORMS)}, not {norm!r}")
+    checks.positive("delta", delta)
+    run = backend(output.device).weighted_loss
+    return run(
+        output,
+        x_start,
+        target_x,
+        target_eps,
+        weight,
+        norm=norm,
+        delta=delta,
+        seed=seed,
+        sample_ids=sample_ids,
+        stream=stream,
+        noise=noise,
+    )
+
+
+def reverse_step(
+    x: Tensor,
+    output: Tensor,
+    row: Row,
+    *,
+    history: Sequence[Tensor] = (),
+    anchor: Tensor | None = None,
+    clip: float | Tensor | None = None,
+    seed: int,
+    sample_ids: Tensor,
+    stream: int,
+    noise: Tensor | None = None,
+    out: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """One row of a sampling plan: (x', m) in the dtype of `x`, by the formulas of `ddpmx.Row`.
+
+    ::
+
+        x0 = x0_from_x·x + x0_from_output·output, then bounded to [−clip, clip]
+        x' = c_x·x + c_x0·x0 + c_anchor·anchor + c_history[0]·history[0] + … + c_noise·ε
+        m  = m_x·x + m_x0·x0
+
+    Sums run from the left; coefficients, products and sums are rounded to float32 (float64 for float64), and only x' and m
+    to the dtype of `x`. A term whose coefficient is 0 is left out, and its tensor may be missing. `output` may have another
+    dtype; `history` (newest first) and `anchor` have that of `x`. `clip` is a number above 0, or [B] of them, or None.
+    `out` receives x' and may be `x`. Raises RuntimeError when grad mode is on and an input requires a gradient.
+    """
+    checks.batch("x", x)
+    checks.alike("output", output, "x", x, checks.FLOATS)
+    if not isinstance(row, Row):
+        raise TypeError(f"row should be a ddpmx.Row, not {type(row).__name__}")
+    for i, past in enumerate(history):
+        checks.alike(f"history[{i}]", past, "x", x, (x.dtype,))
+    if any(row.c_history[len(history) :]):
+        raise ValueError(f"history has {len(history)} tensors, and row.c_history {len(row.c_history)} coefficients")
+    if anchor is not None:
+        checks.alike("anchor", anchor, "x", x, (x.dtype,))
+    elif row.c_anchor != 0:
+        raise ValueError("anchor is missing, and row.c_anchor is not 0")
+    if isinstance(clip, Tensor):
+        checks.per_sample("clip", clip, "x", x)
+    elif clip is not None:
+        checks.positive("clip", clip)
+    checks.noise(noise, "x", x, sample_ids, stream, seed)
+    checks.target(out, "x", x)
+    pasts = [(f"history[{i}]", past) for i, past in enumerate(history)]
+    named = [("x", x), ("output", output), *pasts, ("anchor", anchor), ("clip", clip), ("noise", noise), ("out", out)]
+    checks.no_gradient("reverse_step", named)
+    run = backend(x.device).reverse_step
+    return run(
+        x,
+        output,
+        row,
+        history=history,
+        anchor=anchor,
+        clip=clip,
+        seed=seed,
+        sample_ids=sample_ids,
+        stream=stream,
+        noise=noise,
+        out=out,
+    )

@@ -1,0 +1,105 @@
+"""Which implementation of the hot math runs: the fastest that is built and fits the device, or one that is forced."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from ..errors import SpecError, nearest
+from ..rows import Row
+from . import reference
+
+
+class Backend(Protocol):
+    """What a backend's module has. The functions are those of `ddpmx.ops`, called with arguments checked there."""
+
+    def normal(self, sample_ids: Tensor, stream: int, seed: int, shape: Sequence[int]) -> Tensor: ...
+    def uniform(self, sample_ids: Tensor, stream: int, seed: int) -> Tensor: ...
+    def bits(self, sample_ids: Tensor, stream: int, seed: int) -> Tensor: ...
+    def add_noise(
+        self,
+        x_start: Tensor,
+        signal: Tensor,
+        sigma: Tensor,
+        *,
+        seed: int,
+        sample_ids: Tensor,
+        stream: int,
+        noise: Tensor | None,
+        out: Tensor | None,
+    ) -> Tensor: ...
+    def weighted_loss(
+        self,
+        output: Tensor,
+        x_start: Tensor,
+        target_x: Tensor,
+        target_eps: Tensor,
+        weight: Tensor,
+        *,
+        norm: str,
+        delta: float,
+        seed: int,
+        sample_ids: Tensor,
+        stream: int,
+        noise: Tensor | None,
+    ) -> Tensor: ...
+    def reverse_step(
+        self,
+        x: Tensor,
+        output: Tensor,
+        row: Row,
+        *,
+        history: Sequence[Tensor],
+        anchor: Tensor | None,
+        clip: float | Tensor | None,
+        seed: int,
+        sample_ids: Tensor,
+        stream: int,
+        noise: Tensor | None,
+        out: Tensor | None,
+    ) -> tuple[Tensor, Tensor]: ...
+
+
+DEVICES = {"cpp": "cpu", "cuda": "cuda"}  # the native backends, and the type of device that each runs on
+_BUILT: dict[str, Backend] = {"reference": reference}
+_forced: ContextVar[str] = ContextVar("ddpmx_backend", default="auto")
+
+
+def backends() -> dict[str, bool]:
+    """Every backend, and whether it is available here."""
+    return {name: name in _BUILT for name in ("reference", *DEVICES)}
+
+
+@contextmanager
+def use_backend(name: str) -> Iterator[None]:
+    """Forces a backend inside a `with` block, in this thread or task; "auto" lifts an outer choice.
+
+    Raises SpecError for an unknown name and for a backend that is not available.
+    """
+    if name not in ("auto", *backends()):
+        raise SpecError(f"unknown backend '{name}'", hint=nearest(name, ["auto", *backends()]))
+    if name != "auto" and name not in _BUILT:
+        raise SpecError(f"the backend '{name}' is not available here", hint="available: auto, " + ", ".join(_BUILT))
+    token = _forced.set(name)
+    try:
+        yield
+    finally:
+        _forced.reset(token)
+
+
+def active(device: torch.device | str = "cpu") -> str:
+    """The name of the backend that runs for tensors on that device."""
+    if _forced.get() != "auto":
+        return _forced.get()
+    fitting = [name for name in _BUILT if DEVICES.get(name) == torch.device(device).type]
+    return fitting[0] if fitting else "reference"
+
+
+def backend(device: torch.device) -> Backend:
+    """The module that runs for tensors on that device."""
+    return _BUILT[active(device)]

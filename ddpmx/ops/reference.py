@@ -1,0 +1,205 @@
+"""The definition of the hot math in pure torch, on any device. The native backends must equal it; the noise, bit for bit.
+
+Arguments are checked in `ddpmx.ops`, not here. Only these operations make the noise, each rounded on its own, so that C++
+and CUDA can repeat them: integer ones, conversions of signed 31-bit integers, float32 multiplications, additions and
+subtractions, and one correctly rounded square root. No division, no fused multiply-add.
+
+**Layout.** Element e of a sample, in logical (C) order, takes word (e >> 5) & 3 of Philox at counter
+(c0, stream, low word of the id, high word of the id), with c0 = (e >> 7)·32 + (e & 31); the key is the seed. So 128
+elements take 32 counters of four words.
+
+**Normal numbers** (Box and Muller 1958). Words (0, 1) and (2, 3) make a pair each; the first word w gives the radius, the
+second word v the angle; the cosine goes to the first word's place, the sine to the second's::
+
+    n = w >> 1                                      u = (n + ½)·2⁻³¹, never 0 or 1
+    near = n > ⌊√½·2³¹⌋                             u near 1 would lose its digits: use 1 − u, whose integer is n's complement
+    g = (float(near ? n ^ (2³¹ − 1) : n) + 0.5)·2⁻³¹
+    d = bits(g) − bits(√½)                          as int32
+    k = near ? 0 : d >> 23                          u = 2ᵏ·(1 + f), √½ ≤ 1 + f < √2
+    f = near ? −g : float_of_bits((d & (2²³ − 1)) + bits(√½)) − 1
+    radius = sqrt(−2·(float(k)·LN2 + f·LOG(f)))     −2·log u
+
+    q = v >> 30                                     the quadrant: angle = π/2·(q + a)
+    a = (float((v & (2³⁰ − 1)) − 2²⁹) + 0.5)·2⁻³⁰   |a| ≤ ½
+    s, c = a·SIN(a·a), COS(a·a)
+    cosine = (c, −s, −c, s)[q], sine = (s, c, −s, −c)[q]
+
+Polynomials are evaluated by Horner's rule from the highest coefficient: p = c[n−1]; p = p·x + c[i] down to i = 0. Their
+constants are in `constants.py`, fitted by `tools/fit_normal.py`. The result is within 5 ulp and 1.3e-6 of the exact one;
+it is at most 6.66 in size.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..rows import Row
+from .constants import COS, LN2, LOG, SIN
+from .philox import MASK, philox
+
+LARGEST = 2**31 - 1
+SQRT_HALF = math.isqrt(2**61)  # √½ as n: ⌊√½·2³¹⌋
+SQRT_HALF_BITS = 0x3F3504F3  # √½ as float32
+MANTISSA = 2**23 - 1
+
+
+def _horner(coefficients: tuple[float, ...], x: Tensor) -> Tensor:
+    p = x * coefficients[-1]
+    for c in coefficients[-2:0:-1]:
+        p.add_(c).mul_(x)
+    return p.add_(coefficients[0])
+
+
+def _radius(w: Tensor) -> Tensor:
+    """√(−2·log u) for words, int64 in [0, 2³²)."""
+    n = (w >> 1).to(torch.int32)
+    near = n > SQRT_HALF
+    g = torch.where(near, n ^ LARGEST, n).to(torch.float32).add_(0.5).mul_(2.0**-31)
+    d = g.view(torch.int32) - SQRT_HALF_BITS
+    k = torch.where(near, 0, d >> 23).to(torch.float32)
+    f = torch.where(near, -g, d.bitwise_and_(MANTISSA).add_(SQRT_HALF_BITS).view(torch.float32) - 1.0)
+    log_u = k.mul_(LN2) + _horner(LOG, f).mul_(f)
+    return log_u.mul_(-2.0).double().sqrt_().to(torch.float32)  # torch's float32 sqrt is not correctly rounded
+
+
+def _cosine_sine(v: Tensor) -> tuple[Tensor, Tensor]:
+    """Cosine and sine of the angle of words, int64 in [0, 2³²)."""
+    a = ((v & (2**30 - 1)) - 2**29).to(torch.float32).add_(0.5).mul_(2.0**-30)
+    q = (v >> 30).to(torch.int32)
+    square = a * a
+    s, c = _horner(SIN, square).mul_(a), _horner(COS, square)
+    odd = (q & 1).bool()
+    cosine_sign, sine_sign = 1 - ((q + 1) & 2), 1 - (q & 2)  # multiplying by ±1 is exact
+    return torch.where(odd, s, c).mul_(cosine_sign), torch.where(odd, c, s).mul_(sine_sign)
+
+
+def _words(sample_ids: Tensor, stream: int, seed: int, counters: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Words [B, counters] of the counters 0 … counters − 1 of each sample."""
+    c0 = torch.arange(counters, dtype=torch.int64, device=sample_ids.device)
+    c1 = torch.full((), stream, dtype=torch.int64, device=sample_ids.device)
+    ids = sample_ids[:, None]
+    return philox(c0, c1, ids & MASK, (ids >> 32) & MASK, seed % 2**64)
+
+
+def normal(sample_ids: Tensor, stream: int, seed: int, shape: Sequence[int]) -> Tensor:
+    """Standard normal numbers, float32 [B, *shape]."""
+    if sample_ids.device.type == "mps":  # no float64 there
+        return normal(sample_ids.cpu(), stream, seed, shape).to(sample_ids.device)
+    batch, elements = len(sample_ids), math.prod(shape)
+    blocks = -(-elements // 128)
+    words = [word.view(batch, blocks, 32) for word in _words(sample_ids, stream, seed, blocks * 32)]
+    radius = _radius(torch.stack((words[0], words[2]), dim=2))  # [B, blocks, pair, 32]
+    cosine, sine = _cosine_sine(torch.stack((words[1], words[3]), dim=2))
+    values = torch.stack((cosine.mul_(radius), sine.mul_(radius)), dim=3)  # [B, blocks, pair, 2, 32]
+    return values.view(batch, blocks * 128)[:, :elements].reshape(batch, *shape).contiguous()
+
+
+def uniform(sample_ids: Tensor, stream: int, seed: int) -> Tensor:
+    """Uniform numbers in [0, 1), float64 [B]: ((word 0 >> 5)·2²⁶ + (word 1 >> 6))·2⁻⁵³ of counter 0."""
+    if sample_ids.device.type == "mps":
+        sample_ids = sample_ids.cpu()
+    first, second, *_ = _words(sample_ids, stream, seed, 1)
+    return (((first[:, 0] >> 5) << 26) + (second[:, 0] >> 6)).to(torch.float64) * 2.0**-53
+
+
+def bits(sample_ids: Tensor, stream: int, seed: int) -> Tensor:
+    """63 random bits, int64 [B]: word 0·2³¹ + (word 1 >> 1) of counter 0."""
+    first, second, *_ = _words(sample_ids, stream, seed, 1)
+    return (first[:, 0] << 31) + (second[:, 0] >> 1)
+
+
+def _working(dtype: torch.dtype) -> torch.dtype:
+    """What is computed in: float64 for float64, else float32."""
+    return torch.float64 if dtype == torch.float64 else torch.float32
+
+
+def _each(per_sample: Tensor, x: Tensor) -> Tensor:
+    """[B] as [B, 1, …, 1] beside x, in x's dtype."""
+    return per_sample.to(x.dtype).view(-1, *[1] * (x.ndim - 1))
+
+
+def add_noise(
+    x_start: Tensor, signal: Tensor, sigma: Tensor, *, seed: int, sample_ids: Tensor, stream: int, noise: Tensor | None, out: Tensor | None
+) -> Tensor:
+    """x_t = signal·x_start + sigma·ε: both products rounded, then their sum."""
+    x = x_start.to(_working(x_start.dtype))
+    epsilon = normal(sample_ids, stream, seed, x.shape[1:]) if noise is None else noise
+    x_t = _each(signal, x) * x + _each(sigma, x) * epsilon.to(x.dtype)
+    return x_t.to(x_start.dtype) if out is None else out.copy_(x_t)
+
+
+def weighted_loss(
+    output: Tensor,
+    x_start: Tensor,
+    target_x: Tensor,
+    target_eps: Tensor,
+    weight: Tensor,
+    *,
+    norm: str,
+    delta: float,
+    seed: int,
+    sample_ids: Tensor,
+    stream: int,
+    noise: Tensor | None,
+) -> Tensor:
+    """loss[b] = weight[b] · mean of norm(output − (target_x·x_start + target_eps·ε)), float32 [B]."""
+    value = output.to(_working(output.dtype))
+    with torch.no_grad():
+        epsilon = normal(sample_ids, stream, seed, x_start.shape[1:]) if noise is None else noise
+        target = _each(target_x, value) * x_start.to(value.dtype) + _each(target_eps, value) * epsilon.to(value.dtype)
+    if norm == "l1":
+        errors = (value - target).abs()
+    elif norm == "l2":
+        errors = (value - target).square()
+    else:
+        errors = F.huber_loss(value, target, reduction="none", delta=delta)
+    mean = errors.reshape(len(errors), math.prod(errors.shape[1:])).mean(1)
+    return (mean * weight.detach().to(value.dtype)).to(torch.float32)
+
+
+def _combination(terms: Iterable[tuple[float, Tensor]], x: Tensor) -> Tensor:
+    """Σ c·tensor in x's dtype, from the left; each product and sum is rounded, a coefficient of 0 is left out."""
+    total = None
+    for c, tensor in terms:
+        if c != 0:
+            term = tensor.to(x.dtype) * c
+            total = term if total is None else total.add_(term)
+    return torch.zeros_like(x) if total is None else total
+
+
+def reverse_step(
+    x: Tensor,
+    output: Tensor,
+    row: Row,
+    *,
+    history: Sequence[Tensor],
+    anchor: Tensor | None,
+    clip: float | Tensor | None,
+    seed: int,
+    sample_ids: Tensor,
+    stream: int,
+    noise: Tensor | None,
+    out: Tensor | None,
+) -> tuple[Tensor, Tensor]:
+    """One row: x0 and its clip, then x' and m, each a sum of its terms in the order in which `Row` writes them."""
+    state = x.to(_working(x.dtype))
+    x0 = _combination([(row.x0_from_x, state), (row.x0_from_output, output)], state)
+    if isinstance(clip, Tensor):
+        bound = _each(clip, x0)
+        x0 = x0.clamp(-bound, bound)
+    elif clip is not None:
+        x0 = x0.clamp(-clip, clip)
+    terms = [(row.c_x, state), (row.c_x0, x0)]
+    if anchor is not None:
+        terms.append((row.c_anchor, anchor))
+    terms += zip(row.c_history, history, strict=False)
+    if row.c_noise != 0:
+        terms.append((row.c_noise, normal(sample_ids, stream, seed, x.shape[1:]) if noise is None else noise))
+    x_next = _combination(terms, state)
+    m = _combination([(row.m_x, state), (row.m_x0, x0)], state).to(x.dtype)
+    return (x_next.to(x.dtype) if out is None else out.copy_(x_next)), m

@@ -1,0 +1,97 @@
+"""Self-contained HTML pages from the templates: one file that asks the network for nothing, dark or light as the reader's system is."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from xml.etree import ElementTree
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from PIL import Image
+
+LARGE = 100_000  # bytes
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image inside the page."""
+
+    uri: str
+    width: int
+    height: int
+    label: str
+
+
+def render(template: str, **values: object) -> str:
+    """The page that a template of `templates/` makes of the values, all of them escaped.
+
+    The page's content security policy allows nothing but inline style, embedded images and our own script, by its hash.
+    """
+    script = (TEMPLATES / "page.js").read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    environment = Environment(
+        loader=PackageLoader("ddpmx"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {"number": number, "duration": duration}
+    return environment.get_template(template).render(
+        script=Markup(script),
+        style=Markup((TEMPLATES / "page.css").read_text(encoding="utf-8")),
+        policy=f"default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src 'sha256-{digest}'",
+        **values,
+    )
+
+
+def picture(image: Image.Image, label: str) -> Picture:
+    """An image as PNG, or as WebP of quality 90 where the PNG would be large, as noise in colour is."""
+    file, kind = io.BytesIO(), "png"
+    image.save(file, format="PNG")
+    if file.tell() > LARGE:
+        file, kind = io.BytesIO(), "webp"
+        image.save(file, format="WEBP", quality=90)
+    return Picture(f"data:image/{kind};base64,{base64.b64encode(file.getvalue()).decode()}", image.width, image.height, label)
+
+
+def picture_of(path: Path, label: str) -> Picture | None:
+    """The image in a file; None where there is none, or half of one."""
+    try:
+        with Image.open(path) as image:
+            image.load()
+            return picture(image, label)
+    except OSError:  # Pillow's errors are among them
+        return None
+
+
+def inline_svg(svg: str) -> Markup | None:
+    """A figure of ours as a part of the page; None for text that is not one, such as a file cut short."""
+    if not svg.startswith("<svg "):
+        return None
+    try:
+        ElementTree.fromstring(svg)
+    except ElementTree.ParseError:
+        return None
+    return Markup(svg)  # a script in it could not run: the page's policy names the one that may
+
+
+def number(value: object) -> str:
+    """Four digits, thousands apart: 0.04833, 12.35, 2,996,315. What is no number stays as it is."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return str(value)
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:,.0f}" if 1e3 <= abs(value) < 1e9 else f"{value:.4g}"
+
+
+def duration(seconds: float) -> str:
+    """43 s, 12 min 05 s, 3 h 20 min."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{seconds:.3g} s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02} s"
+    return f"{minutes // 60} h {minutes % 60:02} min"

@@ -1,0 +1,147 @@
+"""`report.html`: a run on one page, from the run's folder alone."""
+
+from __future__ import annotations
+
+import math
+import re
+import shlex
+import statistics
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from matplotlib.figure import Figure
+
+from . import page, plots
+from .run_folder import RunFolder, write_atomically
+
+GRIDS, GRID_CHARACTERS = 12, 500_000
+"""Most epochs whose grids a report holds, and most characters of them: a page that can be mailed."""
+ROWS = 200
+"""Most rows in the table of epochs."""
+Event = dict[str, Any]
+T = TypeVar("T")
+
+
+def write_report(run: Path) -> Path:
+    """Write `<run>/report.html`, and the curves as SVG beside the run's other plots. Raises SpecError if the folder is no run."""
+    folder = RunFolder(run)
+    spec, environment, events = folder.spec_data(), folder.read_json("environment.json"), folder.events()
+    epochs = [event for event in events if event["event"] == "epoch"]
+    curves = _curves(spec, environment, events, epochs)
+    plots.write(curves, folder.plots)
+    html = page.render(
+        "report.html.jinja",
+        spec=spec,
+        run_id=folder.path.resolve().name,
+        status=folder.read_json("status.json"),
+        environment=environment,
+        epochs=epochs,
+        results=_results(spec, events, epochs),
+        final=page.picture_of(folder.samples / "final.png", "images drawn from the best weights"),
+        denoising=page.picture_of(folder.samples / "denoising.png", "images on their way from noise"),
+        grids=_grids(folder.samples),
+        curves=[{"svg": page.inline_svg(plots.to_svg(figure)), "caption": ""} for figure in curves.values()],
+        methods=list(_methods(folder.plots)),
+        table=_table(epochs),
+        facts=list(_flat({key: value for key, value in environment.items() if key != "command"})),
+        spec_yaml=(folder.path / "spec.yaml").read_text(encoding="utf-8"),
+        commands=_commands(run, spec, folder.read_json("status.json"), environment),
+    )
+    write_atomically(folder.path / "report.html", html)
+    return folder.path / "report.html"
+
+
+def _curves(spec: Mapping[str, Any], environment: Mapping[str, Any], events: list[Event], epochs: list[Event]) -> dict[str, Figure]:
+    """The loss, and each metric that was measured while training."""
+    figures = {}
+    steps = [event for event in events if event["event"] == "step"]
+    images = environment.get("data", {}).get("train")
+    if epochs or (steps and images):
+        per_epoch = epochs[0]["step"] / epochs[0]["epoch"] if epochs else math.ceil(images / spec["train"]["batch_size"])
+        figures["learning"] = plots.learning_figure(
+            [event["step"] / per_epoch for event in epochs],
+            [event["train_loss"] for event in epochs],
+            [event["val_loss"] for event in epochs],
+            [event["step"] / per_epoch for event in steps],
+            [event["loss"] for event in steps],
+        )
+    for name in dict.fromkeys(name for event in epochs for name in event["metrics"]):
+        measured = [event for event in epochs if name in event["metrics"]]
+        figures[f"metric_{re.sub(r'[^A-Za-z0-9_.-]', '_', name)}"] = plots.metric_figure(
+            name, [event["epoch"] for event in measured], [event["metrics"][name] for event in measured]
+        )
+    return figures
+
+
+def _results(spec: Mapping[str, Any], events: list[Event], epochs: list[Event]) -> list[tuple[str, str, str]]:
+    """(what, value, note) of the numbers that one looks for first."""
+    results = []
+    finite = [event for event in epochs if math.isfinite(event["val_loss"])]
+    if finite:
+        best = min(finite, key=lambda event: event["val_loss"])
+        results.append(("Validation loss", page.number(best["val_loss"]), f"lowest, epoch {best['epoch']}"))
+    latest = {name: event for event in events for name in event.get("metrics", ())}
+    for name, event in latest.items():
+        samples = event.get("samples", spec["evaluate"]["samples"])
+        results.append((name, page.number(event["metrics"][name]), f"epoch {event['epoch']}, {samples:,} samples"))
+    if epochs:
+        results.append(("Training loss", page.number(epochs[-1]["train_loss"]), f"epoch {epochs[-1]['epoch']}"))
+        results.append(("Training time", page.duration(sum(event["seconds"] for event in epochs)), f"{epochs[-1]['step']:,} steps"))
+        results.append(("Images/s", page.number(round(statistics.median(event["images_per_second"] for event in epochs))), "median epoch"))
+    return results
+
+
+def _grids(folder: Path) -> list[page.Picture]:
+    """Epochs' grids: the first, the last, and as many between as the page has room for."""
+    files = sorted(folder.glob("epoch-*.png"), key=lambda path: int(path.stem.split("-")[1]))
+    read = [page.picture_of(path, f"epoch {int(path.stem.split('-')[1])}") for path in _evenly(files, GRIDS)]
+    grids = [picture for picture in read if picture is not None]
+    room = GRID_CHARACTERS // max((len(picture.uri) for picture in grids), default=1)
+    return _evenly(grids, max(2, room))
+
+
+def _evenly(items: list[T], count: int) -> list[T]:
+    """At most `count` of them, both ends among them."""
+    count = min(len(items), count)
+    return [items[round(i * (len(items) - 1) / max(1, count - 1))] for i in range(count)]
+
+
+def _methods(folder: Path) -> Iterator[dict[str, Any]]:
+    """The figures that the run drew of its spec."""
+    for name, caption in plots.CAPTIONS.items():
+        path = folder / f"{name}.svg"
+        svg = page.inline_svg(path.read_text(encoding="utf-8")) if path.exists() else None
+        if svg is not None:
+            yield {"svg": svg, "caption": caption}
+
+
+def _table(epochs: list[Event]) -> dict[str, Any]:
+    """The log of the last epochs, as columns and rows of text."""
+    metrics = list(dict.fromkeys(name for event in epochs for name in event["metrics"]))
+    columns = ["epoch", "step", "train_loss", "val_loss", *metrics, "seconds", "images_per_second"]
+    rows = [[page.number({**event, **event["metrics"]}.get(column, "")) for column in columns] for event in epochs[-ROWS:]]
+    return {"columns": columns, "rows": rows}
+
+
+def _flat(mapping: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for key, value in mapping.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key} ")
+        elif value not in (None, [], ""):
+            yield prefix + key.replace("_", " "), ", ".join(map(str, value)) if isinstance(value, list) else page.number(value)
+
+
+def _commands(run: Path, spec: Mapping[str, Any], status: Mapping[str, Any], environment: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """(what, command) for what one does next with a run."""
+    program, here, file = "python -m ddpmx", shlex.quote(str(run)), shlex.quote(str(run / "spec.yaml"))
+    resume = f"{program} run {file} --resume --run {here}"
+    budget = "steps" if spec["train"]["steps"] else "epochs"
+    longer = f"{resume} -s train.{budget}={2 * (spec['train'][budget] or 100)}"
+    commands = [
+        ("Go on with it", resume) if status.get("status") != "finished" else ("Train twice as long", longer),
+        ("Draw images", f"{program} sample {here} -n 64 --out samples.png"),
+        ("Measure it again", f"{program} evaluate {here}"),
+        ("The same run again", f"{program} run {file}"),
+    ]
+    return [*commands, ("How it was started", environment["command"])] if environment.get("command") else commands

@@ -1,0 +1,57 @@
+"""Which run `--resume` goes on with, and the lock that keeps two processes off one folder."""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from .errors import SpecError
+from .run_folder import RunFolder, fingerprinted
+from .spec import Spec, difference
+from .train import TrainState, is_over
+
+MAY_DIFFER = ("train.epochs", "train.steps", "train.patience", "track")
+
+
+def find_previous(spec: Spec, out: Path, named: Path | None) -> Path | None:
+    """The named run, or the newest unfinished run of the same spec; None when there is none.
+
+    Raises SpecError, placed at the first differing field, when the named run's spec differs in more than MAY_DIFFER.
+    """
+    wanted = fingerprinted(spec.resolved(), Path.cwd())
+    if named is not None:
+        differing = _differing(RunFolder(named), wanted)
+        if differing:
+            hint = f"a resumed run may differ in {', '.join(MAY_DIFFER)} and the device"
+            with spec.blame(differing[0]):
+                raise SpecError(f"the run {named} has another value here (differing: {', '.join(differing)})", hint=hint)
+        return named
+    files = sorted((out / spec.name).glob("*/spec.yaml"), key=lambda file: file.stat().st_mtime, reverse=True)
+    for folder in (RunFolder(file.parent) for file in files):
+        if not _differing(folder, wanted) and not _is_finished(folder, spec):
+            return folder.path
+    return None
+
+
+def _differing(folder: RunFolder, wanted: dict[str, Any]) -> list[str]:
+    return [field for field in difference(folder.resolved(), wanted) if not field.startswith(MAY_DIFFER)]
+
+
+def _is_finished(folder: RunFolder, spec: Spec) -> bool:
+    """Finished, and the spec's budget asks for no more."""
+    last = folder.read_json("checkpoints/last/state.json")
+    return folder.read_json("status.json").get("status") == "finished" and is_over(spec.train, TrainState(**last["train"]))
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """One process on a run's folder at a time; the system frees the lock of a dead one. Raises SpecError if it is held."""
+    with (path / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise SpecError(f"another process is working on {path}") from None
+        yield

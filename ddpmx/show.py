@@ -1,0 +1,96 @@
+"""`show`: what a spec means, on one page, before anything is trained."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from . import ops, page, plots
+from .data import Data, Images
+from .errors import SpecError
+from .experiment import check
+from .images import grid, to_model, to_pixels
+from .run_folder import to_yaml, write_atomically
+from .schedules import Table
+from .spec import Spec
+
+IMAGES, LEVELS = 8, 10
+
+
+def show(spec: Spec, out: Path) -> Path:
+    """Write a self-contained HTML page to `out`: schedule, weights, the samplers' grids, and real images being noised.
+
+    Builds no network. Raises SpecError for a spec that does not work, for data that are not there and for another suffix.
+    """
+    if out.suffix.lower() not in (".html", ".htm"):
+        raise SpecError(f"should end in .html, not '{out.name}'", field="--out")
+    table = check(spec)
+    with spec.blame("dataset"):
+        data: Data = spec.dataset.load(Path.cwd())
+    figures = plots.spec_figures(spec)
+    levels = torch.linspace(0, table.timesteps - 1, min(LEVELS, table.timesteps)).round().long()
+    html = page.render(
+        "show.html.jinja",
+        spec=spec,
+        facts=_facts(spec, table, data),
+        figures=[
+            {"svg": page.inline_svg(plots.to_svg(figures[name])), "caption": caption}
+            for name, caption in plots.CAPTIONS.items()
+            if name in figures
+        ],
+        strip=page.picture(noised(_examples(data.train), table, levels, spec.seed), "real images, more noise to the right"),
+        ticks=[("image", "")] + [(f"t {t}", f"{table.log_snr[t]:.1f}") for t in levels.tolist()],
+        spec_yaml=to_yaml(spec.resolved()),
+    )
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(out, html)
+    return out
+
+
+def noised(pixels: Tensor, table: Table, levels: Tensor, seed: int) -> Image.Image:
+    """A row for each image [n, c, h, w] (uint8): itself, then with its own noise at the indices `levels`."""
+    n, k = len(pixels), len(levels)
+    x_start = to_model(pixels.cpu())
+    ids = torch.arange(n).repeat_interleave(k)
+    signal, sigma = table.signal[levels].float().repeat(n), table.sigma[levels].float().repeat(n)
+    x_t = ops.add_noise(x_start[ids], signal, sigma, seed=seed, sample_ids=ids, stream=ops.stream(ops.Purpose.NOISE, 0))
+    rows = torch.cat([x_start[:, None], x_t.unflatten(0, (n, k))], dim=1)  # [n, 1 + k, c, h, w]
+    return grid(to_pixels(rows.flatten(0, 1)), columns=1 + k)
+
+
+def _examples(images: Images) -> Tensor:
+    """The first image of each class, or just the first images; at most IMAGES."""
+    if images.labels is None:
+        return images.pixels[:IMAGES]
+    return images.pixels[[int((images.labels == label).nonzero()[0]) for label in images.labels.unique()[:IMAGES]]]
+
+
+def _facts(spec: Spec, table: Table, data: Data) -> list[tuple[str, str]]:
+    def block(component: Any) -> str:
+        """Name and parameters, those left out that are null."""
+        parameters = {key: value for key, value in component.spec().items() if key != "name" and value is not None}
+        return ", ".join([component.component_name, *(f"{key} {value}" for key, value in parameters.items())])
+
+    def sampler(component: Any) -> str:
+        return f"{block(component)}: {len(component.plan(table, spec.prediction)):,} network evaluations"
+
+    first, last = (float(table.log_snr[i]) for i in (0, -1))
+    kind = {1: "grey", 3: "RGB"}.get(data.channels, f"{data.channels} channels")
+    return [
+        ("Data", f"{data.name}: {len(data.train):,} training images of {data.size}×{data.size}, {kind}"),
+        ("Schedule", block(spec.schedule)),
+        ("Noise levels", f"log-SNR from {first:.4g} to {last:.4g}; the last step keeps {_percent(float(table.signal[-1]))} of the image"),
+        ("Prediction", block(spec.prediction)),
+        ("Loss", f"{spec.loss.norm}, weighting {block(spec.loss.weighting)}, time {block(spec.time)}"),
+        ("Sampler", sampler(spec.sampler)),
+        ("In evaluation", sampler(spec.evaluate.sampler)),
+    ]
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2g} %" if math.isfinite(share) else str(share)

@@ -1,0 +1,62 @@
+"""What all tests share: one thread, a private cache, and the command line in this process."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# A network and a budget that train in a second.
+TINY = """
+name: tiny
+dataset: digits
+model: {name: convnext_unet, dim: 8, dim_mults: [1, 2]}
+schedule: {name: cosine, timesteps: 20}
+train: {steps: 12, batch_size: 64, lr: 1e-3}
+evaluate: {sampler: {name: ddim, steps: 3}, grid: 4, samples: 8}
+"""
+
+
+@dataclass
+class Result:
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache of decoded data and classifiers that only this session sees."""
+    path = tmp_path_factory.mktemp("cache")
+    os.environ["DDPMX_CACHE"] = str(path)
+    return path
+
+
+@pytest.fixture
+def ddpmx(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    """Run a command line in this process: exit code, stdout, stderr."""
+    from ddpmx.cli import main
+
+    def run(*arguments: str | Path) -> Result:
+        monkeypatch.setattr("sys.argv", ["ddpmx", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as stop:
+            main()
+        code = stop.value.code
+        output = capsys.readouterr()
+        return Result(code if isinstance(code, int) else int(code is not None), output.out, output.err)
+
+    return run
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Path:
+    """A spec that trains in a second, in a folder of its own."""
+    path = tmp_path / "tiny.yaml"
+    path.write_text(TINY)
+    return path

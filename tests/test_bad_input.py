@@ -1,0 +1,199 @@
+"""Bad input: exit 2, one message that names file, line, field and the nearest valid name, no traceback, no run folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import TINY, Result
+from PIL import Image
+
+Run = Callable[..., Result]
+
+# name, what replaces TINY (or is appended to it), what the message must contain
+EDITED = [
+    ("unknown component", ("name: cosine", "name: cosin"), ["tiny.yaml:5", "schedule", "cosin", "did you mean 'cosine'"]),
+    ("unknown dataset", ("dataset: digits", "dataset: digit"), ["tiny.yaml:3", "dataset", "did you mean 'digits'"]),
+    ("unknown key", ("timesteps: 20", "timestep: 20"), ["tiny.yaml:5", "schedule.timestep", "did you mean 'timesteps'"]),
+    ("misspelt block", ("evaluate:", "evalute:"), ["tiny.yaml:7", "evalute", "did you mean 'evaluate'"]),
+    ("nested unknown key", ("lr: 1e-3", "learning_rate: 1e-3"), ["tiny.yaml:6", "train.learning_rate"]),
+    ("text for an int", ("timesteps: 20", 'timesteps: "500"'), ["tiny.yaml:5", "schedule.timesteps", "integer", "'500'"]),
+    ("true for an int", ("timesteps: 20", "timesteps: true"), ["tiny.yaml:5", "schedule.timesteps", "integer", "True"]),
+    ("float for an int", ("timesteps: 20", "timesteps: 20.5"), ["tiny.yaml:5", "schedule.timesteps", "20.5"]),
+    ("true for a float", ("lr: 1e-3", "lr: true"), ["tiny.yaml:6", "train.lr", "number", "True"]),
+    ("no is a string", ("steps: 12", "compile: no"), ["tiny.yaml:6", "train.compile", "boolean", "'no'"]),
+    ("out of range", ("lr: 1e-3", "lr: -1e-3"), ["tiny.yaml:6", "train.lr", "greater than 0"]),
+    ("T of 0", ("timesteps: 20", "timesteps: 0"), ["tiny.yaml:5", "schedule.timesteps", "greater than or equal to 1"]),
+    ("T of 10^15", ("timesteps: 20", "timesteps: 1000000000000000"), ["tiny.yaml:5", "schedule.timesteps", "100000"]),
+    ("NaN", ("lr: 1e-3", "lr: .nan"), ["tiny.yaml:6", ".nan"]),
+    ("infinite lr", ("lr: 1e-3", "lr: .inf"), ["tiny.yaml:6", ".inf"]),
+    ("overflowing lr", ("lr: 1e-3", "lr: 1e999"), ["tiny.yaml:6", "1e999"]),
+    ("duplicate key", ("name: tiny", "name: tiny\nname: again"), ["tiny.yaml:3", "name", "twice"]),
+    ("tab indentation", ("train: {steps: 12, batch_size: 64, lr: 1e-3}", "train:\n\tsteps: 12"), ["tiny.yaml:7", "tab"]),
+    ("empty list of widths", ("dim_mults: [1, 2]", "dim_mults: []"), ["tiny.yaml:4", "model.dim_mults"]),
+    ("null block", ("train: {steps: 12, batch_size: 64, lr: 1e-3}", "train:"), ["tiny.yaml:6", "train"]),
+    ("null required block", ("dataset: digits", "dataset: null"), ["tiny.yaml:3", "dataset"]),
+    ("missing block", ("dataset: digits\n", ""), ["tiny.yaml", "dataset", "required"]),
+    ("YAML tag", ("dataset: digits", "dataset: !!python/object:os.system {}"), ["tiny.yaml:3", "tag"]),
+    ("path in the name", ("name: tiny", "name: ../../etc"), ["tiny.yaml:2", "name"]),
+    ("dots as the name", ("name: tiny", "name: .."), ["tiny.yaml:2", "name"]),
+    ("depth does not divide", ("dim_mults: [1, 2]", "dim_mults: [1, 1, 1, 1, 1]"), ["tiny.yaml:4", "model.dim_mults", "8"]),
+    ("not finite weights", ("dataset: digits", "dataset: digits\nloss: {weighting: vlb}"), ["tiny.yaml:4", "loss.weighting", "index 0"]),
+    ("more steps than T", ("steps: 3", "steps: 300"), ["tiny.yaml:7", "evaluate.sampler.steps", "20"]),
+    ("backend not built", ("dataset: digits", "dataset: digits\nbackend: cuda"), ["tiny.yaml:4", "backend", "cuda"]),
+]
+
+
+@pytest.mark.parametrize(("edit", "wanted"), [(edit, wanted) for _, edit, wanted in EDITED], ids=[name for name, _, _ in EDITED])
+def test_a_wrong_spec_is_named(ddpmx: Run, tiny: Path, tmp_path: Path, edit: tuple[str, str], wanted: list[str]) -> None:
+    assert edit[0] in TINY
+    tiny.write_text(TINY.replace(edit[0], edit[1], 1))
+    refused(ddpmx("run", tiny, "--out", tmp_path / "runs"), tmp_path, wanted)
+
+
+WHOLE = [
+    ("empty", b"", ["tiny.yaml:1", "empty"]),
+    ("binary", bytes(range(128, 256)), ["tiny.yaml", "UTF-8"]),
+    ("zeros", b"\0\0\0", ["tiny.yaml:1"]),
+    ("list", b"- 1\n- 2\n", ["tiny.yaml:1", "mapping"]),
+    ("scalar", b"hello\n", ["tiny.yaml:1", "mapping"]),
+    (
+        "alias bomb",
+        b"a: &a [x,x,x,x,x,x,x,x,x,x]\n"
+        + b"".join(b"%c: &%c [%s]\n" % (98 + i, 98 + i, b",".join([b"*%c" % (97 + i)] * 10)) for i in range(8)),
+        ["alias"],
+    ),
+    ("deep", b"a: " + b"[" * 5000, ["tiny.yaml:1"]),
+    ("large", b"# " + b"x" * 2_000_000, ["tiny.yaml", "larger"]),
+]
+
+
+@pytest.mark.parametrize(("content", "wanted"), [(content, wanted) for _, content, wanted in WHOLE], ids=[name for name, _, _ in WHOLE])
+def test_a_wrong_document_is_named(ddpmx: Run, tiny: Path, tmp_path: Path, content: bytes, wanted: list[str]) -> None:
+    tiny.write_bytes(content)
+    refused(ddpmx("run", tiny, "--out", tmp_path / "runs"), tmp_path, wanted)
+
+
+OVERRIDES = [
+    ("schedule.timestep=3", ["-s schedule.timestep=3", "schedule.timestep", "did you mean 'timesteps'"]),
+    ("trian.lr=3", ["trian", "did you mean 'train'"]),
+    ("train.lr", ["'train.lr'", "KEY=VALUE"]),
+    ("=3", ["KEY=VALUE"]),
+    ("train.lr=", ["KEY=VALUE"]),
+    ("train.lr=fast", ["-s train.lr=fast", "train.lr", "'fast'"]),
+    ("train.lr=[1", ["-s train.lr=[1"]),
+    ("name.x=3", ["name"]),
+]
+
+
+@pytest.mark.parametrize(("override", "wanted"), OVERRIDES, ids=[override for override, _ in OVERRIDES])
+def test_a_wrong_override_is_named(ddpmx: Run, tiny: Path, tmp_path: Path, override: str, wanted: list[str]) -> None:
+    refused(ddpmx("run", tiny, "-s", override, "--out", tmp_path / "runs"), tmp_path, wanted)
+
+
+def test_missing_file(ddpmx: Run, tmp_path: Path) -> None:
+    refused(ddpmx("run", tmp_path / "none.yaml", "--out", tmp_path / "runs"), tmp_path, ["none.yaml", "No such file"])
+
+
+def test_extends_loop(ddpmx: Run, tiny: Path, tmp_path: Path) -> None:
+    tiny.write_text("extends: other.yaml\n" + TINY)
+    (tmp_path / "other.yaml").write_text("extends: tiny.yaml\n")
+    refused(ddpmx("run", tiny, "--out", tmp_path / "runs"), tmp_path, ["tiny.yaml", "extends itself", "other.yaml"])
+
+
+def test_extends_a_missing_file(ddpmx: Run, tiny: Path, tmp_path: Path) -> None:
+    tiny.write_text(TINY + "extends: none.yaml\n")
+    refused(ddpmx("run", tiny, "--out", tmp_path / "runs"), tmp_path, ["none.yaml", "No such file"])
+
+
+PLUGINS = [
+    ("raises", "x = 1\nraise RuntimeError('no luck')\n", ["bad.py:2", "RuntimeError: no luck"]),
+    ("syntax", "x = 1\ndef f(:\n", ["bad.py:2", "SyntaxError"]),
+    ("exits", "import sys\nsys.exit(3)\n", ["bad.py:2", "SystemExit"]),
+    (
+        "takes a name",
+        "import ddpmx\n\n@ddpmx.SCHEDULES.register('linear')\nclass Mine(ddpmx.Schedule):\n    '''Mine.'''\n",
+        ["bad.py:3", "'linear' is registered already"],
+    ),
+    (
+        "wrong base",
+        "import ddpmx\n\n@ddpmx.SCHEDULES.register('mine')\nclass Mine(ddpmx.Weighting):\n    '''Mine.'''\n",
+        ["bad.py:3", "ddpmx.Schedule"],
+    ),
+]
+
+
+@pytest.mark.parametrize(("code", "wanted"), [(code, wanted) for _, code, wanted in PLUGINS], ids=[name for name, _, _ in PLUGINS])
+def test_a_wrong_plugin_is_named(ddpmx: Run, tiny: Path, tmp_path: Path, code: str, wanted: list[str]) -> None:
+    (tmp_path / "bad.py").write_text(code)
+    tiny.write_text(TINY + "plugins: [bad.py]\n")
+    refused(ddpmx("run", tiny, "--out", tmp_path / "runs"), tmp_path, wanted)
+
+
+def test_a_missing_plugin_is_named(ddpmx: Run, tiny: Path, tmp_path: Path) -> None:
+    tiny.write_text(TINY + "plugins: [none.py]\n")
+    refused(ddpmx("run", tiny, "--out", tmp_path / "runs"), tmp_path, ["tiny.yaml:8", "plugins.0", "none.py"])
+
+
+def test_absent_data_names_three_ways(ddpmx: Run, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DDPMX_DATA", str(tmp_path / "nowhere"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    tiny.write_text(TINY.replace("digits", "fashion_mnist"))
+    refused(ddpmx("run", tiny, "--out", tmp_path / "runs"), tmp_path, ["tiny.yaml:3", "dataset", "dataset.path", "DDPMX_DATA"])
+
+
+def test_a_data_path_that_is_not_there(ddpmx: Run, tiny: Path, tmp_path: Path) -> None:
+    tiny.write_text(TINY.replace("dataset: digits", "dataset: {name: mnist, path: nowhere}"))
+    refused(ddpmx("run", tiny, "--out", tmp_path / "runs"), tmp_path, ["tiny.yaml:3", "dataset.path", "nowhere"])
+
+
+def images(folder: Path, sizes: list[tuple[int, int]]) -> None:
+    folder.mkdir()
+    for index, size in enumerate(sizes):
+        noise = np.random.default_rng(index).integers(0, 255, (*size, 3), dtype=np.uint8)
+        Image.fromarray(noise).save(folder / f"{index:03d}.png")
+
+
+def test_a_truncated_image_is_named(ddpmx: Run, tiny: Path, tmp_path: Path) -> None:
+    images(tmp_path / "pictures", [(8, 8)] * 40)
+    broken = tmp_path / "pictures" / "007.png"
+    broken.write_bytes(broken.read_bytes()[:60])
+    tiny.write_text(TINY.replace("dataset: digits", "dataset: {name: image_folder, path: pictures}"))
+    refused(ddpmx("run", tiny, "--out", tmp_path / "runs"), tmp_path, ["tiny.yaml:3", "dataset", "007.png"])
+
+
+def test_mixed_sizes_are_named(ddpmx: Run, tiny: Path, tmp_path: Path) -> None:
+    images(tmp_path / "pictures", [(8, 8)] * 20 + [(16, 16)] * 20)
+    tiny.write_text(TINY.replace("dataset: digits", "dataset: {name: image_folder, path: pictures}"))
+    refused(ddpmx("run", tiny, "--out", tmp_path / "runs"), tmp_path, ["tiny.yaml:3", "dataset", "size"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "wanted"),
+    [
+        (("sample", "nowhere"), ["nowhere", "not a run"]),
+        (("evaluate", "nowhere"), ["nowhere", "not a run"]),
+        (("list", "schedul"), ["schedul", "did you mean 'schedule'"]),
+        (("list", "schedule", "cosin"), ["cosin", "did you mean 'cosine'"]),
+        (("validate", "nowhere.yaml"), ["nowhere.yaml"]),
+        (("run",), ["SPEC"]),
+        (("rnu",), ["rnu"]),
+        (("sample", "x", "-n", "0"), ["-n"]),
+    ],
+)
+def test_wrong_arguments(ddpmx: Run, tmp_path: Path, arguments: tuple[str, ...], wanted: list[str]) -> None:
+    refused(ddpmx(*arguments), tmp_path, wanted)
+
+
+def test_an_unusable_device(ddpmx: Run, tiny: Path, tmp_path: Path) -> None:
+    refused(ddpmx("run", tiny, "--device", "tpu9", "--out", tmp_path / "runs"), tmp_path, ["tpu9", "--device"])
+
+
+def refused(result: Result, tmp_path: Path, wanted: list[str]) -> None:
+    assert result.code == 2, result.err
+    assert "Traceback" not in result.err
+    for text in wanted:
+        assert text in result.err, result.err
+    assert not list(tmp_path.glob("runs/*/*")), "a run folder was left behind"
