@@ -48,22 +48,29 @@ def render(template: str, **values: object) -> str:
 
 def picture(image: Image.Image, label: str) -> Picture:
     """An image as PNG, or as WebP of quality 90 where the PNG would be large, as noise in colour is."""
-    file, kind = io.BytesIO(), "png"
+    file = io.BytesIO()
     image.save(file, format="PNG")
-    if file.tell() > LARGE:
-        file, kind = io.BytesIO(), "webp"
-        image.save(file, format="WEBP", quality=90)
-    return Picture(f"data:image/{kind};base64,{base64.b64encode(file.getvalue()).decode()}", image.width, image.height, label)
+    return _picture(file.getvalue(), image, label)
 
 
 def picture_of(path: Path, label: str) -> Picture | None:
-    """The image in a file; None where there is none, or half of one."""
+    """The same of a PNG file; None where there is none, or half of one."""
     try:
-        with Image.open(path) as image:
+        png = path.read_bytes()
+        with Image.open(io.BytesIO(png)) as image:
             image.load()
-            return picture(image, label)
+            return _picture(png, image, label)
     except OSError:  # Pillow's errors are among them
         return None
+
+
+def _picture(png: bytes, image: Image.Image, label: str) -> Picture:
+    content, kind = png, "png"
+    if len(png) > LARGE:
+        file = io.BytesIO()
+        image.save(file, format="WEBP", quality=90)
+        content, kind = file.getvalue(), "webp"
+    return Picture(f"data:image/{kind};base64,{base64.b64encode(content).decode()}", image.width, image.height, label)
 
 
 def inline_svg(svg: str) -> Markup | None:
@@ -87,11 +94,11 @@ def number(value: object) -> str:
 
 
 def duration(seconds: float) -> str:
-    """43 s, 12 min 05 s, 3 h 20 min."""
+    """43 s, 2 min 05 s, 12 min, 3 h 20 min: three digits or so."""
     whole = round(seconds)
     if whole < 60:
         return f"{seconds:.3g} s"
-    minutes, rest = divmod(whole, 60)
-    if minutes < 60:
-        return f"{minutes} min {rest:02} s"
-    return f"{minutes // 60} h {minutes % 60:02} min"
+    if whole < 600:
+        return f"{whole // 60} min {whole % 60:02} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"

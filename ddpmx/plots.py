@@ -96,11 +96,13 @@ def write_plots(folder: Path, spec: Spec) -> None:
     write(spec_figures(spec), folder)
 
 
-def write(figures: Mapping[str, Figure], folder: Path) -> None:
-    """`<folder>/<name>.svg` for each figure."""
+def write(figures: Mapping[str, Figure], folder: Path) -> dict[str, str]:
+    """`<folder>/<name>.svg` for each figure; returns the texts."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name, figure in figures.items():
-        (folder / f"{name}.svg").write_text(to_svg(figure), encoding="utf-8")
+    svgs = {name: to_svg(figure) for name, figure in figures.items()}
+    for name, svg in svgs.items():
+        (folder / f"{name}.svg").write_text(svg, encoding="utf-8")
+    return svgs
 
 
 def spec_figures(spec: Spec) -> dict[str, Figure]:

@@ -1,20 +1,20 @@
-"""A progress bar for slow loops, on stderr and only where a person watches."""
+"""A bar for one slow loop, where `console.Bar` would have to be carried through many layers."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
+
+from .console import console, is_live
 
 T = TypeVar("T")
 
 
 def track(items: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
-    """The items, with a bar while they last when stderr is a terminal. `total` None: `len(items)` where it has one."""
-    if not sys.stderr.isatty():
+    """The items, with a bar on stderr while they last, if one can move there. `total` None: `len(items)` if it has one."""
+    if not is_live():
         yield from items
         return
-    from rich.console import Console
     from rich.progress import track as bar
 
-    yield from bar(items, description, total=total, console=Console(stderr=True), transient=True)
+    yield from bar(items, description, total=total, console=console, transient=True)

@@ -28,8 +28,7 @@ def write_report(run: Path) -> Path:
     folder = RunFolder(run)
     spec, environment, events = folder.spec_data(), folder.read_json("environment.json"), folder.events()
     epochs = [event for event in events if event["event"] == "epoch"]
-    curves = _curves(spec, environment, events, epochs)
-    plots.write(curves, folder.plots)
+    curves = plots.write(_curves(spec, environment, events, epochs), folder.plots)
     html = page.render(
         "report.html.jinja",
         spec=spec,
@@ -41,7 +40,7 @@ def write_report(run: Path) -> Path:
         final=page.picture_of(folder.samples / "final.png", "images drawn from the best weights"),
         denoising=page.picture_of(folder.samples / "denoising.png", "images on their way from noise"),
         grids=_grids(folder.samples),
-        curves=[{"svg": page.inline_svg(plots.to_svg(figure)), "caption": ""} for figure in curves.values()],
+        curves=[{"svg": page.inline_svg(svg), "caption": ""} for svg in curves.values()],
         methods=list(_methods(folder.plots)),
         table=_table(epochs),
         facts=list(_flat({key: value for key, value in environment.items() if key != "command"})),

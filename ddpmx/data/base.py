@@ -61,8 +61,9 @@ class Data:
             if len(images) == 0:
                 raise SpecError(f"the {split} split of '{self.name}' has no images")
             if pixels.shape[1:] != shape:
-                raise SpecError(f"images of {list(pixels.shape[1:])} in the {split} split of '{self.name}', of {list(shape)} in the training set")
-            if labels is not None and not (labels.shape == (len(images),) and 0 <= labels.min() and labels.max() < len(self.classes or ())):
+                raise SpecError(f"the {split} images of '{self.name}' are {list(pixels.shape[1:])}, those that train {list(shape)}")
+            known = len(self.classes or ())
+            if labels is not None and not (labels.shape == (len(images),) and labels.min() >= 0 and labels.max() < known):
                 raise SpecError(f"the labels of the {split} split of '{self.name}' should be {len(images)} indices into its classes")
         if not self.fingerprint:
             object.__setattr__(self, "fingerprint", self._fingerprint())
@@ -77,6 +78,11 @@ class Data:
         """Pixels on a side."""
         return self.train.pixels.shape[2]
 
+    @property
+    def counts(self) -> dict[str, int]:
+        """Images in each split that there is."""
+        return {split: len(images) for split, images in self.splits()}
+
     def splits(self) -> Iterator[tuple[str, Images]]:
         """Name and images of each split that there is: train, validation, test."""
         yield "train", self.train
@@ -90,7 +96,7 @@ class Data:
             digest.update(f"{split} {list(images.pixels.shape)} {images.labels is not None}".encode())
             for tensor in (images.pixels, images.labels):
                 if tensor is not None:
-                    digest.update(tensor.contiguous().numpy())
+                    digest.update(tensor.contiguous().numpy().data)
         return digest.hexdigest()[:32]
 
 

@@ -35,7 +35,8 @@ def write(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None
     """Writes whole or not at all, whatever other processes do at the same time. Raises RunError when it can't."""
     with scratch() as folder:
         try:
-            save_file(tensors, Path(folder) / path.name, {"facts": json.dumps(facts)})
+            packed = {name: tensor.contiguous() for name, tensor in tensors.items()}
+            save_file(packed, Path(folder) / path.name, {"facts": json.dumps(facts)})
             path.parent.mkdir(parents=True, exist_ok=True)
             (Path(folder) / path.name).replace(path)
         except (OSError, SafetensorError) as error:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
@@ -17,10 +16,11 @@ from torch import Tensor
 from ..errors import SpecError
 
 Pixels = NDArray[np.uint8]  # [h, w] grey or [h, w, 3] RGB
+Channels = Literal[1, 3] | None  # grey, RGB, or as the images are
 GREY = ("1", "L", "LA", "I;16", "I;16L", "I;16B", "I;16N", "I")
 
 
-def decode(encoded: bytes | Path, where: str, size: int | None = None, channels: Literal[1, 3] | None = None) -> Pixels:
+def decode(encoded: bytes | Path, where: str, size: int | None = None, channels: Channels = None) -> Pixels:
     """One image as bytes: grey stays grey and all else becomes RGB, unless `channels` (1 or 3) says which.
 
     `size`: the shorter side is resized to it, then the centre is cut out. Transparent pixels lie on white; a camera's
@@ -32,40 +32,49 @@ def decode(encoded: bytes | Path, where: str, size: int | None = None, channels:
             with Image.open(io.BytesIO(encoded) if isinstance(encoded, bytes) else encoded) as image:
                 image.load()
                 picture = _plain(image, channels)
+                if size is not None:
+                    picture = ImageOps.fit(picture, (size, size), Image.Resampling.LANCZOS)
+                pixels = np.asarray(picture)
     except Exception as error:  # PIL has no common base for what a damaged or hostile file makes it raise
         raise SpecError(f"{where} cannot be read as an image: {error}") from error
-    if size is not None:
-        picture = ImageOps.fit(picture, (size, size), Image.Resampling.LANCZOS)
-    elif picture.width != picture.height:
-        shape = f"{picture.width}×{picture.height}"
+    if pixels.shape[0] != pixels.shape[1]:
+        shape = f"{pixels.shape[1]}×{pixels.shape[0]}"
         raise SpecError(f"{where} is not square ({shape})", field="size", hint="`size: N` resizes the shorter side to N and crops")
-    return np.asarray(picture)
+    return pixels
 
 
-def decode_all(images: Iterable[tuple[str, bytes | Path]], size: int | None = None, channels: Literal[1, 3] | None = None) -> list[Pixels]:
-    """`decode` of each (where, encoded). Raises SpecError that names both at the first one of another size."""
-    decoded: list[Pixels] = []
-    first = ""
-    for where, encoded in images:
-        pixels = decode(encoded, where, size, channels)
-        if decoded and pixels.shape[:2] != decoded[0].shape[:2]:
-            sizes = f"{decoded[0].shape[1]}×{decoded[0].shape[0]} ({first}) and {pixels.shape[1]}×{pixels.shape[0]} ({where})"
+class Decoder:
+    """Decodes the images of a data set, split by split, and holds them all to one size and number of channels."""
+
+    def __init__(self, size: int | None = None, channels: Channels = None) -> None:
+        self._size, self._channels = size, channels
+        self._decoded: dict[str, list[Pixels]] = {}
+        self._first: tuple[tuple[int, ...], str] | None = None
+
+    def add(self, split: str, where: str, encoded: bytes | Path) -> None:
+        """One more image. Raises SpecError that names `where`, and the first image too when that has another size."""
+        pixels = decode(encoded, where, self._size, self._channels)
+        shape = pixels.shape[:2]
+        first, first_where = self._first = self._first or (shape, where)
+        if shape != first:
+            sizes = f"{first[1]}×{first[0]} ({first_where}) and {shape[1]}×{shape[0]} ({where})"
             raise SpecError(f"images of mixed sizes: {sizes}", field="size", hint="`size: N` resizes and crops them all")
-        first = first or where
-        decoded.append(pixels)
-    return decoded
+        self._decoded.setdefault(split, []).append(pixels)
+
+    def stacks(self) -> dict[str, Tensor]:
+        """Each split as uint8 [n, c, size, size]; grey images become RGB when one of the set is."""
+        channels = 3 if any(pixels.ndim == 3 for split in self._decoded.values() for pixels in split) else 1
+        return {split: _stack(decoded, channels) for split, decoded in self._decoded.items()}
 
 
-def stack(decoded: list[Pixels], channels: int) -> Tensor:
-    """Images of one size as uint8 [n, channels, size, size]; grey ones become RGB where `channels` is 3."""
-    size = len(decoded[0]) if decoded else 0
-    block = np.empty((len(decoded), channels, size, size), np.uint8)
+def _stack(decoded: list[Pixels], channels: int) -> Tensor:
+    block = np.empty((len(decoded), channels, *decoded[0].shape[:2]), np.uint8)
     for k, pixels in enumerate(decoded):
         block[k] = pixels if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
     return torch.from_numpy(block)
 
 
-def _plain(image: Image.Image, channels: Literal[1, 3] | None) -> Image.Image:
+def _plain(image: Image.Image, channels: Channels) -> Image.Image:
     """Mode L or RGB, upright."""
     if image.format in ("JPEG", "MPO", "TIFF", "WEBP"):
         image = ImageOps.exif_transpose(image)
@@ -75,4 +84,5 @@ def _plain(image: Image.Image, channels: Literal[1, 3] | None) -> Image.Image:
     if image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return image.convert("L" if grey else "RGB")
+    mode = "L" if grey else "RGB"
+    return image if image.mode == mode else image.convert(mode)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from pydantic import Field
@@ -12,7 +12,7 @@ from ..errors import SpecError
 from ..progress import track
 from ..registry import DATASETS
 from .base import Images
-from .decode import decode_all, stack
+from .decode import Channels, Decoder
 from .stored import Decoded, Stored
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
@@ -31,7 +31,7 @@ class ImageFolder(Stored):
     """the folder, relative to the spec"""
     size: int | None = Field(default=None, ge=8, le=4096)
     """resize the shorter side to this many pixels and cut out the centre; null: the images are square and of one size already"""
-    channels: Literal[1, 3] | None = None
+    channels: Channels = None
     """1: grey, 3: RGB, null: grey if all images are"""
     flip: bool = False
     """mirror half of the images left to right in training"""
@@ -50,17 +50,16 @@ class ImageFolder(Stored):
         classes = names[0]
         if any(other is None or classes is None or not set(other) <= set(classes) for other in names[1:]):
             classes = None
-        decoded = {}
+        decoder = Decoder(self.size, self.channels)
         for split, files in groups.items():
-            shown = track(((str(file), file) for file in files), f"Decoding the {split} images", total=len(files))
-            decoded[split] = decode_all(shown, self.size, self.channels)
-        channels = 3 if any(pixels.ndim == 3 for group in decoded.values() for pixels in group) else 1
+            for file in track(files, f"Decoding the {split} images"):
+                decoder.add(split, str(file), file)
         splits = {}
-        for split, files in groups.items():
+        for split, pixels in decoder.stacks().items():
             labels = None
             if classes is not None:
-                labels = torch.tensor([classes.index(file.relative_to(folders[split]).parts[0]) for file in files])
-            splits[split] = Images(stack(decoded[split], channels), labels)
+                labels = torch.tensor([classes.index(file.relative_to(folders[split]).parts[0]) for file in groups[split]])
+            splits[split] = Images(pixels, labels)
         return Decoded(splits, classes)
 
     def _folders(self, source: Path | None) -> dict[str, Path]:

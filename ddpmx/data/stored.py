@@ -70,10 +70,10 @@ class Stored(Dataset):
                 raise SpecError(f"no such file or folder: {path}", field="path")
             return path.resolve()
         data_root = os.environ.get("DDPMX_DATA")
-        path = Path(data_root or "").expanduser() / self._subfolder()
+        path = Path(data_root or "").expanduser() / self.subfolder()
         return path.resolve() if data_root and path.exists() else None
 
-    def _subfolder(self) -> str:
+    def subfolder(self) -> str:
         return self.component_name
 
     def _divide(self, decoded: Decoded) -> Data:

@@ -1,0 +1,87 @@
+"""The data sets that are read as rows: three by name, and any other from parquet files or the Hub."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from pydantic import Field
+
+from ..registry import DATASETS
+from .decode import Channels
+from .hub import Repository
+from .tabular import Tabular
+
+
+@DATASETS.register("mnist", paper="LeCun et al. 1998, Gradient-based learning applied to document recognition")
+class Mnist(Tabular):
+    """60,000 + 10,000 handwritten digits, 28×28, grey; never flipped."""
+
+    repository: ClassVar[str] = "ylecun/mnist"
+
+
+@DATASETS.register("fashion_mnist", paper="Xiao, Rasul, Vollgraf 2017, arXiv:1708.07747")
+class FashionMnist(Tabular):
+    """60,000 + 10,000 photographs of clothes, 28×28, grey."""
+
+    repository: ClassVar[str] = "zalando-datasets/fashion_mnist"
+    flip: bool = False
+    """mirror half of the images left to right in training"""
+
+
+@DATASETS.register("cifar10", paper="Krizhevsky 2009, Learning multiple layers of features from tiny images")
+class Cifar10(Tabular):
+    """50,000 + 10,000 photographs of ten kinds of animals and vehicles, 32×32, RGB."""
+
+    repository: ClassVar[str] = "uoft-cs/cifar10"
+    flip: bool = False
+    """mirror half of the images left to right in training"""
+
+
+class Rows(Tabular):
+    """What a set of rows that ddpmx does not know by name may need to be told."""
+
+    image_column: str | None = None
+    """the column of encoded images; null: the first one of that type, or called `image` or `img`"""
+    label_column: str | None = None
+    """the column of labels; null: the first one of class labels, or called `label`"""
+    size: int | None = Field(default=None, ge=8, le=4096)
+    """resize the shorter side to this many pixels and cut out the centre; null: the images are square and of one size already"""
+    channels: Channels = None
+    """1: grey, 3: RGB, null: grey if all images are"""
+    flip: bool = False
+    """mirror half of the images left to right in training"""
+
+    def columns(self) -> tuple[str | None, str | None]:
+        return self.image_column, self.label_column
+
+    def form(self) -> tuple[int | None, Channels]:
+        return self.size, self.channels
+
+
+@DATASETS.register("parquet")
+class Parquet(Rows):
+    """Parquet files in a folder, as a Hub repository has them, or one file; splits by the files' names."""
+
+    path: str
+    """the folder or file, relative to the spec"""
+
+
+@DATASETS.register("hub")
+class Hub(Rows):
+    """Any image data set on the Hugging Face Hub, or a copy of its folder under `$DDPMX_DATA/hub/<repo>`.
+
+    It is cached under its name: give a `revision` where the repository may change.
+    """
+
+    repo: str = Field(pattern=r"^[\w.-]+(/[\w.-]+)?$")
+    """the repository: owner/name"""
+    config: str | None = None
+    """the configuration (subset), where there are several"""
+    revision: str | None = None
+    """a commit, tag or branch; null: the newest"""
+
+    def on_hub(self) -> Repository:
+        return Repository(self.repo, self.config, self.revision)
+
+    def subfolder(self) -> str:
+        return f"hub/{self.repo}"

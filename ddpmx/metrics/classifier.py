@@ -1,0 +1,122 @@
+"""A small classifier of a data set's own classes, whose features `fd_cnn` and `is_cnn` measure in.
+
+Trained once a data set, on the CPU, from fixed seeds, and cached: on one machine always the same weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..data import Data, Images, cache_root
+from ..data.cache import read, write
+from ..errors import SpecError
+from ..images import to_model
+from ..progress import track
+
+RECIPE = 1  # of network and training: counted up when either changes
+FEATURES = 128
+BATCH = 128
+EPOCHS, MIN_STEPS = 3, 600
+LEARNING_RATE, WEIGHT_DECAY = 6e-3, 1e-2
+
+
+class Classifier(nn.Module):
+    """Three convolutions, then the features, then a logit for each class. Images are uint8 [n, c, size, size]."""
+
+    def __init__(self, channels: int, size: int, classes: int) -> None:
+        super().__init__()
+        stride = max(1, size // 32)  # so that a large image costs what a 32×32 one does
+        self.body = nn.Sequential(
+            *_block(channels, 16, 2 * stride + 1, stride),
+            nn.MaxPool2d(2),
+            *_block(16, 32, 3),
+            nn.MaxPool2d(2),
+            *_block(32, 64, 3),
+            nn.AdaptiveAvgPool2d(4),
+            nn.Flatten(),
+            nn.Linear(64 * 4 * 4, FEATURES, bias=False),
+            nn.BatchNorm1d(FEATURES),
+            nn.ReLU(),
+        )
+        self.head = nn.Linear(FEATURES, classes)
+
+    def features(self, pixels: Tensor) -> Tensor:
+        """float32 [n, 128], not negative: what the last layer sees."""
+        return self.body(to_model(pixels).contiguous(memory_format=torch.channels_last))  # type: ignore[no-any-return]
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Logits, float32 [n, classes]."""
+        return self.head(self.features(pixels))  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A classifier in evaluation mode and the share of the `split` images (0…1) that it names right."""
+
+    network: Classifier
+    accuracy: float
+    split: str
+
+
+def classifier(data: Data) -> Trained:
+    """The data set's classifier, from the cache where it was trained before. Raises SpecError for data without labels."""
+    labels = data.train.labels
+    if labels is None or data.classes is None or len(data.classes) < 2:
+        raise SpecError(f"'{data.name}' has no labels: the classifier whose features this metric uses needs a labelled set")
+    path = cache_root() / "classifiers" / f"{data.fingerprint}-{RECIPE}.safetensors"
+    with torch.inference_mode(False), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = Classifier(data.channels, data.size, len(data.classes)).to(memory_format=torch.channels_last)
+    found = read(path)
+    if found is not None:
+        tensors, facts = found
+        network.load_state_dict(tensors)
+    else:
+        with torch.inference_mode(False), torch.enable_grad():
+            _train(network, data.train.pixels, labels)
+        network.eval()
+        split, held_out = next((split, images) for split, images in reversed([*data.splits()]) if images.labels is not None)
+        facts: dict[str, Any] = {"accuracy": _accuracy(network, held_out), "split": split, "dataset": data.name, "images": len(data.train)}
+        write(path, network.state_dict(), facts)
+    return Trained(network.eval().requires_grad_(False), facts["accuracy"], facts["split"])
+
+
+def batched(network: Callable[[Tensor], Tensor], pixels: Tensor) -> Tensor:
+    """float64 outputs of `network` (features or logits) for all images."""
+    with torch.no_grad():
+        return torch.cat([network(part).double() for part in pixels.split(500)])
+
+
+def _block(inputs: int, outputs: int, kernel: int, stride: int = 1) -> list[nn.Module]:
+    return [nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()]
+
+
+def _train(network: Classifier, pixels: Tensor, labels: Tensor) -> None:
+    """AdamW under a one-cycle learning rate for 3 epochs, or 600 steps if that is more."""
+    batch = min(BATCH, len(pixels))
+    per_epoch = len(pixels) // batch
+    epochs = max(EPOCHS, -(-MIN_STEPS // per_epoch))
+    generator = torch.Generator().manual_seed(0)
+    optimizer = torch.optim.AdamW(network.parameters(), LEARNING_RATE, weight_decay=WEIGHT_DECAY)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=epochs * per_epoch, pct_start=0.2)
+    network.train()
+    for step in track(range(epochs * per_epoch), "Training the classifier of fd_cnn and is_cnn (once a data set)"):
+        if step % per_epoch == 0:
+            order = torch.randperm(len(pixels), generator=generator)
+        index = order[step % per_epoch * batch :][:batch]
+        loss = F.cross_entropy(network(pixels[index]), labels[index])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+
+
+def _accuracy(network: Classifier, images: Images) -> float:
+    assert images.labels is not None
+    return float((batched(network, images.pixels).argmax(1) == images.labels).double().mean())

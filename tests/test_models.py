@@ -1,0 +1,330 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ddpmx import MODELS, SCHEDULES, SpecError
+from ddpmx.models import embed_time
+from ddpmx.models.convnext_unet import CPU_CHUNK, ConvNextBlock, ConvNextUnetModule, LinearAttention
+from ddpmx.models.ddpm_unet import AttentionBlock, ResidualBlock
+from ddpmx.models.embedding import sinusoidal
+from ddpmx.schedules import Table
+
+SMALL = {
+    "convnext_unet": {"dim": 8, "dim_mults": (1, 2)},
+    "ddpm_unet": {"dim": 8, "dim_mults": (1, 2), "blocks": 1, "attention": (4, 7), "dropout": 0.5},
+}
+
+
+def parameters(network: nn.Module) -> int:
+    return sum(p.numel() for p in network.parameters())
+
+
+def started(network: nn.Module) -> nn.Module:
+    """Every weight moved off the 0 or 1 that it may start at, so that nothing is multiplied away."""
+    generator = torch.Generator().manual_seed(1)
+    for p in network.parameters():
+        p.data.add_(torch.randn(p.shape, generator=generator), alpha=0.1)
+    return network
+
+
+# -- sizes that were published
+
+
+def test_the_studys_network_has_its_2_996_315_parameters() -> None:
+    with torch.device("meta"):
+        assert parameters(MODELS.build("convnext_unet", dim=28, dim_mults=(1, 2, 4)).build(channels=1, size=28)) == 2_996_315
+
+
+def test_the_papers_cifar10_network_has_its_35_7_million_parameters() -> None:
+    with torch.device("meta"):
+        assert parameters(MODELS.build("ddpm_unet").build(channels=3, size=32)) == 35_746_307
+
+
+# -- convnext_unet against its plain form
+
+
+def plain_block(block: ConvNextBlock, x: Tensor, time: Tensor | None) -> Tensor:
+    h = F.conv2d(x, block.depthwise.weight, block.depthwise.bias, padding=3, groups=x.shape[1])
+    if time is not None:
+        h = h + block.time(F.gelu(time))[:, :, None, None]
+    h = plain_norm(h, block.norm_1)
+    h = plain_norm(F.gelu(F.conv2d(h, block.expand.weight, block.expand.bias, padding=1)), block.norm_2)
+    return F.conv2d(h, block.contract.weight, block.contract.bias, padding=1) + block.residual(x)
+
+
+def plain_norm(x: Tensor, norm: nn.GroupNorm) -> Tensor:
+    variance, mean = torch.var_mean(x, dim=(1, 2, 3), correction=0, keepdim=True)
+    return (x - mean) / (variance + 1e-5).sqrt() * norm.weight[:, None, None] + norm.bias[:, None, None]
+
+
+def heads(weight: Tensor, x: Tensor) -> Tensor:
+    """A 1×1 convolution, seen as [n, 4 heads, 32 features, positions]."""
+    return torch.einsum("oc,ncp->nop", weight, x.flatten(2)).unflatten(1, (4, 32))
+
+
+def plain_linear_attention(attention: LinearAttention, x: Tensor) -> Tensor:
+    q = heads(attention.q.weight, x).softmax(dim=2) / math.sqrt(32)
+    k = heads(attention.k.weight, x).softmax(dim=3)
+    v = heads(attention.v.weight, x)
+    context = torch.einsum("nhdp,nhep->nhde", k, v)
+    y = torch.einsum("nhde,nhdp->nhep", context, q).flatten(1, 2).unflatten(2, x.shape[2:])
+    return plain_norm(F.conv2d(y, attention.out.weight[:, :, None, None], attention.out.bias), attention.norm)
+
+
+def plain_unet(net: ConvNextUnetModule, x: Tensor, t: Tensor) -> Tensor:
+    half = net.time.dim // 2
+    angle = t[:, None] * torch.tensor([10_000 ** (-i / (half - 1)) for i in range(half)], dtype=t.dtype)
+    time = net.time.mlp(torch.cat((angle.sin(), angle.cos()), dim=1))
+    x, skips = net.first(x), []
+    for index, level in enumerate(net.down):
+        x = net.downsample[index - 1](x) if index else x
+        x = plain_block(level.block_2, plain_block(level.block_1, x, time), time)
+        x = x + plain_linear_attention(level.attention, plain_norm(x, level.norm))
+        skips.append(x)
+    x = plain_block(net.middle_1, x, time)
+    y = plain_norm(x, net.middle_norm)
+    q, k, v = (heads(weight, y) for weight in net.middle_attention.qkv.weight.chunk(3))
+    weight = (torch.einsum("nhdi,nhdj->nhij", q, k) / math.sqrt(32)).softmax(dim=3)
+    y = torch.einsum("nhij,nhdj->nhdi", weight, v).flatten(1, 2)
+    out = net.middle_attention.out
+    x = x + (torch.einsum("co,nop->ncp", out.weight, y) + out.bias[:, None]).unflatten(2, x.shape[2:])
+    x = plain_block(net.middle_2, x, time)
+    for level, upsample in zip(net.up, net.upsample, strict=True):
+        x = torch.cat((x, skips.pop()), dim=1)
+        x = plain_block(level.block_2, plain_block(level.block_1, x, time), time)
+        x = upsample(x + plain_linear_attention(level.attention, plain_norm(x, level.norm)))
+    return net.output(plain_block(net.last, x, None))
+
+
+@pytest.mark.parametrize(("images", "channels", "size", "mults"), [(CPU_CHUNK + 3, 1, 8, (1, 2)), (2, 3, 28, (1, 2, 3)), (2, 2, 6, (2,))])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_convnext_unet_and_its_gradients_are_its_plain_forms(
+    images: int, channels: int, size: int, mults: tuple[int, ...], dtype: torch.dtype
+) -> None:
+    torch.manual_seed(0)
+    net = started(MODELS.build("convnext_unet", dim=8, dim_mults=mults).build(channels, size))
+    x, t, g = torch.randn(images, channels, size, size), torch.rand(images) * 500, torch.randn(images, channels, size, size)
+    y = net(x, t)
+    gradients = torch.autograd.grad((y * g).sum(), list(net.parameters()))
+    net, x, t, g = net.to(dtype), x.to(dtype), t.to(dtype), g.to(dtype)
+    plain = plain_unet(net, x, t)
+    torch.testing.assert_close(y, plain.float(), rtol=1e-4, atol=1e-5)
+    assert y.is_contiguous()
+    for (name, _), ours, theirs in zip(
+        net.named_parameters(), gradients, torch.autograd.grad((plain * g).sum(), list(net.parameters())), strict=True
+    ):
+        error = (ours - theirs).norm() / theirs.norm().clamp(min=1e-3)
+        assert error < 1e-4, (name, error)
+
+
+def test_linear_attention_is_not_shaken_by_large_inputs() -> None:
+    """The softmaxes subtract their maxima: inputs that would overflow exp pass."""
+    torch.manual_seed(0)
+    attention = LinearAttention(6)
+    x = 300 * torch.randn(2, 6, 4, 4)
+    torch.testing.assert_close(attention(x), plain_linear_attention(attention.double(), x.double()).float(), rtol=1e-3, atol=1e-3)
+
+
+# -- ddpm_unet against diffusers
+
+
+def test_ddpm_unet_is_diffusers_network_on_the_same_weights() -> None:
+    diffusers = pytest.importorskip("diffusers")
+    torch.manual_seed(0)
+    theirs = diffusers.UNet2DModel(
+        sample_size=16,
+        in_channels=3,
+        out_channels=3,
+        layers_per_block=2,
+        block_out_channels=(64, 128),
+        down_block_types=("DownBlock2D", "AttnDownBlock2D"),
+        up_block_types=("AttnUpBlock2D", "UpBlock2D"),
+        attention_head_dim=None,
+        norm_eps=1e-6,
+        freq_shift=1,
+        flip_sin_to_cos=False,
+        downsample_padding=0,
+    ).eval()
+    ours = MODELS.build("ddpm_unet", dim=64, dim_mults=(1, 2), attention=(8,)).build(channels=3, size=16).eval()
+    started(theirs)
+
+    def copy(target: nn.Module, source: nn.Module) -> None:
+        target.load_state_dict(source.state_dict())
+
+    def copy_block(target: ResidualBlock, source: nn.Module) -> None:
+        names = {"norm_1": "norm1", "conv_1": "conv1", "time": "time_emb_proj", "norm_2": "norm2", "conv_2": "conv2"}
+        if isinstance(target.residual, nn.Conv2d):
+            names["residual"] = "conv_shortcut"
+        for a, b in names.items():
+            copy(getattr(target, a), getattr(source, b))
+
+    def copy_attention(target: nn.Module, source: nn.Module) -> None:
+        assert isinstance(target, AttentionBlock)
+        pairs = {"norm": source.group_norm, "q": source.to_q, "k": source.to_k, "v": source.to_v, "out": source.to_out[0]}
+        for name, module in pairs.items():
+            copy(getattr(target, name), module)
+
+    def copy_levels(targets: nn.ModuleList, blocks: nn.ModuleList, resample: str) -> None:
+        remaining = iter(targets)
+        for block in blocks:
+            for index, resnet in enumerate(block.resnets):
+                stage = next(remaining)
+                copy_block(stage.block, resnet)
+                if hasattr(block, "attentions"):
+                    copy_attention(stage.attention, block.attentions[index])
+            if getattr(block, resample):
+                copy(next(remaining).conv, getattr(block, resample)[0].conv)
+        assert next(remaining, None) is None
+
+    copy(ours.time.mlp[0], theirs.time_embedding.linear_1)
+    copy(ours.time.mlp[2], theirs.time_embedding.linear_2)
+    copy(ours.first, theirs.conv_in)
+    copy_levels(ours.down, theirs.down_blocks, "downsamplers")
+    copy_block(ours.middle_1.block, theirs.mid_block.resnets[0])
+    copy_attention(ours.middle_1.attention, theirs.mid_block.attentions[0])
+    copy_block(ours.middle_2.block, theirs.mid_block.resnets[1])
+    copy_levels(ours.up, theirs.up_blocks, "upsamplers")
+    copy(ours.norm, theirs.conv_norm_out)
+    copy(ours.output, theirs.conv_out)
+
+    x, t = torch.randn(2, 3, 16, 16), torch.tensor([3.0, 970.0])
+    with torch.no_grad():
+        torch.testing.assert_close(ours(x, t), theirs(x, t).sample, rtol=1e-4, atol=1e-4)
+
+
+def test_ddpm_unet_starts_at_zero_with_every_block_the_identity() -> None:
+    network = MODELS.build("ddpm_unet", **SMALL["ddpm_unet"]).build(channels=1, size=8)
+    x = torch.randn(2, 8, 4, 4)
+    for module in network.modules():
+        if isinstance(module, AttentionBlock) and module.norm.num_channels == 8:
+            torch.testing.assert_close(module(x), x)
+        if isinstance(module, ResidualBlock) and module.conv_1.in_channels == module.conv_1.out_channels == 8:
+            torch.testing.assert_close(module(x, torch.randn(2, 32)), x)
+    assert network(torch.randn(2, 1, 8, 8), torch.tensor([0.0, 9.0])).abs().max() == 0
+
+
+def test_dropout_follows_torchs_generator_and_stops_in_eval() -> None:
+    network = started(MODELS.build("ddpm_unet", **SMALL["ddpm_unet"]).build(channels=1, size=8))
+    x, t = torch.randn(2, 1, 8, 8), torch.tensor([1.0, 2.0])
+    outputs = []
+    for seed in (5, 5, 6):
+        torch.manual_seed(seed)
+        outputs.append(network(x, t))
+    assert torch.equal(outputs[0], outputs[1])
+    assert not torch.allclose(outputs[0], outputs[2])
+    network.eval()
+    assert torch.equal(network(x, t), network(x, t))
+
+
+# -- every network
+
+
+@pytest.mark.parametrize("name", sorted(SMALL))
+@pytest.mark.parametrize("size", [8, 28, 32])
+def test_an_images_output_depends_on_that_image_and_its_time_only(name: str, size: int) -> None:
+    network = started(MODELS.build(name, **SMALL[name]).build(channels=2, size=size)).eval()
+    x, t = torch.randn(3, 2, size, size), torch.tensor([0.0, 7.5, 499.0])
+    together = network(x, t)
+    for i in range(3):
+        torch.testing.assert_close(together[i], network(x[i : i + 1], t[i : i + 1])[0], rtol=1e-4, atol=1e-5)
+    later = network(x, t + 3)
+    assert (later - together).flatten(1).abs().amax(dim=1).min() > 1e-4
+
+
+@pytest.mark.parametrize("name", sorted(SMALL))
+def test_weights_and_gradients_are_a_function_of_the_seed(name: str) -> None:
+    def gradients() -> list[Tensor]:
+        torch.manual_seed(3)
+        network = started(MODELS.build(name, **SMALL[name]).build(channels=1, size=8))
+        network(torch.randn(20, 1, 8, 8), torch.rand(20)).square().sum().backward()
+        return [p.grad for p in network.parameters() if p.grad is not None]
+
+    first, second = gradients(), gradients()
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+@pytest.mark.parametrize("name", sorted(SMALL))
+def test_every_parameter_takes_part(name: str) -> None:
+    network = started(MODELS.build(name, **SMALL[name]).build(channels=1, size=8)).eval()
+    network(torch.randn(4, 1, 8, 8), torch.rand(4) * 100).square().sum().backward()
+    assert [name for name, p in network.named_parameters() if p.grad is None] == []
+
+
+@pytest.mark.parametrize("name", sorted(SMALL))
+def test_bfloat16_autocast_is_near_float32(name: str) -> None:
+    network = started(MODELS.build(name, **SMALL[name]).build(channels=1, size=8)).eval()
+    x, t = torch.randn(4, 1, 8, 8), torch.rand(4) * 100
+    with torch.no_grad():
+        exact = network(x, t)
+        with torch.autocast("cpu", torch.bfloat16):
+            rough = network(x, t)
+    assert (rough - exact).norm() / exact.norm() < 0.05
+
+
+@pytest.mark.parametrize(
+    ("size", "levels", "said"),
+    [(30, 3, "28 and 32"), (28, 4, "24 and 32"), (2, 4, "work: 8"), (33, 2, "32 and 34")],
+)
+@pytest.mark.parametrize("name", sorted(SMALL))
+def test_a_size_that_the_depth_does_not_divide_is_refused_with_those_that_work(name: str, size: int, levels: int, said: str) -> None:
+    model = MODELS.build(name, dim=8, dim_mults=(1,) * levels)
+    with pytest.raises(SpecError, match=said) as error:
+        model.build(1, size)
+    assert error.value.field == "dim_mults"
+    assert f"it is {size}" in error.value.message
+    assert f"{levels} levels" in error.value.message
+
+
+@pytest.mark.parametrize("name", sorted(SMALL))
+@pytest.mark.parametrize(
+    ("parameters", "field"),
+    [
+        ({"dim_mults": ()}, "dim_mults"),
+        ({"dim_mults": (1, 0)}, "dim_mults.1"),
+        ({"dim_mults": (1, 2.0)}, "dim_mults.1"),
+        ({"dim": 0}, "dim"),
+        ({"dim": -28}, "dim"),
+        ({"dim": 27}, "dim"),
+        ({"time": "seconds"}, "time"),
+        ({"widths": (1,)}, "widths"),
+    ],
+)
+def test_widths_that_make_no_network_are_refused_at_their_field(name: str, parameters: dict[str, object], field: str) -> None:
+    with pytest.raises(SpecError) as error:
+        MODELS.build(name, **parameters)
+    assert error.value.field == field
+
+
+# -- the time
+
+
+def test_the_embedding_is_its_formula() -> None:
+    t = torch.tensor([0.0, 1.0, 37.5, 999.0, -12.25])
+    frequency = 10_000 ** (-torch.arange(6, dtype=torch.float64) / 5)
+    angle = t.double()[:, None] * frequency
+    torch.testing.assert_close(sinusoidal(t, 12), torch.cat((angle.sin(), angle.cos()), dim=1).float(), rtol=0, atol=1e-4)
+
+
+def test_the_three_ways_to_say_the_time() -> None:
+    table = SCHEDULES.build("linear", timesteps=200).table()
+    t = torch.tensor([0.0, 3.5, 199.0], dtype=torch.float64)
+    assert embed_time(t, table, "index").tolist() == [0.0, 3.5, 199.0]
+    torch.testing.assert_close(embed_time(t, table, "scaled_1000"), torch.tensor([0.0, 17.5, 995.0]))
+    beta = torch.linspace(1e-4, 0.02, 200, dtype=torch.float64)
+    alpha_bar = (1 - beta).cumprod(0)
+    snr = (alpha_bar / (1 - alpha_bar)).log()
+    expected = torch.stack((snr[0], (snr[3] + snr[4]) / 2, snr[199])).float()
+    torch.testing.assert_close(embed_time(t, table, "log_snr"), expected, rtol=1e-5, atol=1e-5)
+    assert all(embed_time(t, table, kind).dtype == torch.float32 for kind in ("index", "scaled_1000", "log_snr"))
+
+
+def test_an_index_of_pure_noise_has_a_finite_log_snr() -> None:
+    signal = torch.tensor([1.0, 0.5, 0.0], dtype=torch.float64)
+    table = Table(signal, (1 - signal**2).sqrt())
+    log_snr = embed_time(torch.arange(3), table, "log_snr")
+    assert log_snr.tolist() == pytest.approx([30.0, math.log(1 / 3), -30.0])

@@ -1,0 +1,155 @@
+"""What the project says of itself is true: dependencies, pins, experiments, and every command and snippet of the README."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from ddpmx import experiment, spec_file
+from ddpmx.cli import cli
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+EXPERIMENTS = sorted(file for file in (ROOT / "experiments").rglob("*.yaml") if file.parent.name != "base")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+
+
+def names(lines: list[str]) -> set[str]:
+    return {canonicalize_name(Requirement(line).name) for line in lines}
+
+
+def imported(folder: str) -> set[str]:
+    """The distributions that the modules of a folder import."""
+    modules = set()
+    for file in (ROOT / folder).rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Import):
+                modules |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                modules.add(str(node.module).split(".")[0])
+    owners = packages_distributions()
+    return {canonicalize_name(owner) for module in modules for owner in owners.get(module, ())} - {"ddpmx"}
+
+
+def test_dependencies_are_what_the_code_imports():
+    extras = PROJECT["optional-dependencies"]
+    core = names(PROJECT["dependencies"])
+    assert core <= imported("ddpmx") <= core | names(extras["wandb"] + extras["tensorboard"])
+    assert imported("tests") <= core | names([line for extra in extras.values() for line in extra])
+
+
+def test_every_dependency_has_a_range_and_a_pin_within_it():
+    pins = dict(line.split("==") for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line)
+    for line in [*PROJECT["dependencies"], *(line for extra in PROJECT["optional-dependencies"].values() for line in extra)]:
+        requirement = Requirement(line)
+        if requirement.name != "ddpmx":
+            assert ">=" in str(requirement.specifier), line
+            assert requirement.specifier.contains(pins[canonicalize_name(requirement.name)]), line
+    assert (pins["torch"], pins["torchvision"]) == ("2.14.1", "0.29.1")
+
+
+def test_the_pins_are_complete():
+    spec = importlib.util.spec_from_file_location("pins", ROOT / "tools" / "pins.py")
+    assert spec is not None
+    assert spec.loader is not None
+    pins = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(pins)
+    listed = {line.split("==")[0] for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line}
+    assert pins.closure(pins.declared()) <= listed
+
+
+@pytest.mark.parametrize("file", EXPERIMENTS, ids=lambda file: str(file.relative_to(ROOT)))
+def test_experiments_are_valid_and_named_like_their_files(file: Path):
+    spec = spec_file.load(file)
+    experiment.check(spec)
+    assert spec.name == file.stem
+    assert file.read_text().startswith("# ")
+
+
+def test_the_study_is_complete_and_no_point_of_it_is_there_twice():
+    specs = [spec_file.load(file) for file in EXPERIMENTS if file.parent.name == "study"]
+    points = {
+        (
+            spec.dataset.component_name,
+            spec.schedule.timesteps,
+            spec.schedule.component_name,
+            spec.loss.norm,
+            getattr(spec.loss.weighting, "clip", 0),
+        )
+        for spec in specs
+    }
+    fashion = [(t, "linear", "l2", 0) for t in (100, 200, 300, 400, 500)]
+    fashion += [(300, schedule, "l2", 0) for schedule in ("quadratic", "cosine", "sigmoid")]
+    fashion += [(500, "linear", norm, 0) for norm in ("l1", "huber")] + [(500, "linear", "l2", clip) for clip in (1, 10, 100)]
+    expected = [("fashion_mnist", *point) for point in fashion]
+    assert points == {*expected, ("mnist", 400, "linear", "l2", 0), ("cifar10", 1000, "linear", "l2", 0)}
+    assert len(specs) == len(points)
+
+
+def test_the_study_differs_from_its_base_only_where_it_asks_something():
+    base = spec_file.load(ROOT / "experiments" / "fashion_mnist.yaml").resolved()
+    for file in EXPERIMENTS:
+        if file.stem.startswith("fashion_mnist"):
+            changed = {key for key, value in spec_file.load(file).resolved().items() if value != base[key]}
+            assert changed <= {"name", "schedule", "loss"}, file
+
+
+def test_the_readme_lists_exactly_the_commands_and_options_there_are():
+    table = set(re.findall(r"^\| `([a-z]+)\b", README, re.MULTILINE))
+    assert table == set(cli.commands)
+    for command, rest in re.findall(r"(?:^|`)(?:python -m )?ddpmx ([a-z]+)\b([^`\n]*)", README, re.MULTILINE):
+        options = {name for parameter in cli.commands[command].params for name in parameter.opts}
+        assert set(re.findall(r"(?<!\S)--?[a-z][a-z-]*", rest)) <= options, (command, rest)
+    for command, rest in re.findall(r"^\| `([a-z]+)\b([^`]*)`", README, re.MULTILINE):
+        options = {name for parameter in cli.commands[command].params for name in parameter.opts}
+        assert set(re.findall(r"(?<![\w-])--?[a-z][a-z-]*", rest)) <= options, (command, rest)
+
+
+def test_the_readmes_files_and_make_targets_exist():
+    targets = set(re.findall(r"^([a-z0-9_-]+):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert set(re.findall(r"\bmake ([a-z0-9_-]+)", README)) <= targets
+    for path in re.findall(r"\b(?:ddpmx|experiments|tests|tools)/[\w/.-]*\w", README):
+        assert (ROOT / path).exists(), path
+
+
+def test_the_readmes_plugin_runs_from_its_spec(tmp_path: Path):
+    shutil.copytree(ROOT / "experiments", tmp_path / "experiments")
+    for block in blocks("python") + blocks("yaml"):
+        first = re.match(r"# (\S+\.(?:py|yaml))\n", block)
+        if first:
+            (tmp_path / first[1]).write_text(block)
+    spec = spec_file.load(tmp_path / "my_run.yaml")
+    table = experiment.check(spec)
+    assert spec.schedule.component_name == "power"
+    assert table.beta[0].item() == pytest.approx(1e-4)
+    assert table.beta[-1].item() == pytest.approx(0.05)
+    assert len((tmp_path / "my_schedule.py").read_text().splitlines()) <= 12
+
+
+def test_the_readmes_python_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.chdir(tmp_path)
+    snippets = [block for block in blocks("python") if not block.startswith("# ")]
+    assert snippets
+    for snippet in snippets:
+        exec(compile(snippet, "README.md", "exec"), {})
+
+
+def test_importing_ddpmx_or_its_command_line_does_not_import_torch():
+    code = "import sys, ddpmx, ddpmx.cli; print(ddpmx.__version__, 'torch' in sys.modules)"
+    answer = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    assert answer == ["0.1.0", "False"]

@@ -1,0 +1,250 @@
+"""Trackers mirror the run's events, go on after a resume, and never stop a run."""
+
+from __future__ import annotations
+
+import json
+import struct
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import ddpmx
+from ddpmx.errors import SpecError
+from ddpmx.images import grid
+from ddpmx.trackers import Session, Tracker, Trackers, scalars
+
+CONFIG = {"name": "study", "seed": 3, "train": {"lr": 1e-3, "epochs": 2}, "schedule": {"name": "linear", "timesteps": 500}}
+
+
+def events(first_step: int = 1, steps: int = 2) -> list[dict[str, Any]]:
+    """An epoch's events, one image a step."""
+    numbers = range(first_step, first_step + steps)
+    taken = [{"event": "step", "epoch": 1, "step": k, "images": k, "loss": 1 / k, "lr": 0.5, "grad_norm": 2.0} for k in numbers]
+    last = {"epoch": 1, "step": numbers[-1], "images": numbers[-1]}
+    measured = {"train_loss": 0.75, "val_loss": 0.5, "seconds": 3.0, "images_per_second": 9.0, "metrics": {"fd_cnn": 12.5}}
+    grids = [{"event": "samples", "epoch": 1, "step": numbers[-1], "path": f"samples/{name}.png"} for name in ("epoch-0001", "final")]
+    return [*taken, {"event": "epoch", **last, **measured}, *grids]
+
+
+END = {"event": "end", "status": "finished", "why": "", "step": 4, "seconds": 9.0}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    path = tmp_path / "study" / "20250101-120000"
+    (path / "samples").mkdir(parents=True)
+    for name in ("epoch-0001", "final"):
+        grid(torch.arange(256, dtype=torch.uint8).reshape(4, 1, 8, 8)).save(path / "samples" / f"{name}.png")
+    (path / "report.html").write_text("<p>the report</p>")
+    return path
+
+
+def follow(tracker: Tracker, folder: Path, taken: list[dict[str, Any]], *, resume: bool = False, status: str = "finished") -> None:
+    session = tracker.open(folder, CONFIG, resume)
+    for event in taken:
+        session.log(event)
+    session.close(status)
+
+
+def test_scalars_are_the_numbers_of_an_event_by_name():
+    step, *_, epoch, _, _ = events()
+    assert scalars(step) == {"train/loss": 1.0, "train/lr": 0.5, "train/grad_norm": 2.0}
+    assert scalars(epoch) == {
+        "epoch/train_loss": 0.75,
+        "epoch/val_loss": 0.5,
+        "epoch/seconds": 3.0,
+        "epoch/images_per_second": 9.0,
+        "metrics/fd_cnn": 12.5,
+    }
+    later = {"event": "evaluate", "epoch": 1, "step": 2, "samples": 100, "metrics": {"fd_cnn": 8.0}}
+    assert scalars(later) == {"metrics/fd_cnn": 8.0}
+
+
+class TestJSONLines:
+    def test_every_event_with_the_run_s_name_and_id(self, folder: Path, tmp_path: Path):
+        path = tmp_path / "all" / "events.jsonl"
+        tracker = ddpmx.TRACKERS.build("jsonl", path=str(path))
+        follow(tracker, folder, [*events(), END])
+        follow(tracker, folder, [END], resume=True)
+        lines = [json.loads(line) for line in path.read_text().splitlines()]
+        assert lines == [{"run": "study", "id": "20250101-120000", **event} for event in [*events(), END, END]]
+
+    def test_runs_share_a_file_line_by_line(self, folder: Path, tmp_path: Path):
+        path = tmp_path / "events.jsonl"
+        tracker = ddpmx.TRACKERS.build("jsonl", path=str(path))
+        long = {"event": "step", "text": "x" * 10_000}
+        runs = [threading.Thread(target=follow, args=(tracker, folder.parent / f"run-{i}", [long] * 50)) for i in range(4)]
+        for run in runs:
+            run.start()
+        for run in runs:
+            run.join()
+        ids = [json.loads(line)["id"] for line in path.read_text().splitlines()]
+        assert sorted(ids) == sorted(f"run-{i}" for i in range(4) for _ in range(50))
+
+    def test_the_path_is_required_and_a_file(self, tmp_path: Path):
+        with pytest.raises(SpecError, match="path: required"):
+            ddpmx.TRACKERS.build("jsonl")
+        with pytest.raises(SpecError, match="is a folder"):
+            ddpmx.TRACKERS.build("jsonl", path=str(tmp_path)).check()
+
+
+class TestTensorBoard:
+    @pytest.fixture
+    def read(self):
+        accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+
+        def read(folder: Path) -> Any:
+            found = accumulator.EventAccumulator(str(folder / "tensorboard"), size_guidance={"images": 0, "scalars": 0})
+            return found.Reload()
+
+        return read
+
+    def test_scalars_and_pictures_come_back(self, folder: Path, read: Any):
+        follow(ddpmx.TRACKERS.build("tensorboard"), folder, [*events(), END])
+        found = read(folder)
+        assert [(e.step, e.value) for e in found.Scalars("train/loss")] == [(1, 1.0), (2, 0.5)]
+        assert [(e.step, e.value) for e in found.Scalars("metrics/fd_cnn")] == [(2, 12.5)]
+        assert [(e.step, e.width) for e in found.Images("samples/epochs")] == [(2, 102)]  # two tiles of 48 and three gaps of 2
+        assert len(found.Images("samples/final")) == 1
+
+    def test_what_a_resumed_run_does_again_is_not_doubled(self, folder: Path, read: Any):
+        tracker = ddpmx.TRACKERS.build("tensorboard")
+        follow(tracker, folder, events(1, 4))
+        follow(tracker, folder, events(3, 4), resume=True)
+        assert [e.step for e in read(folder).Scalars("train/loss")] == [1, 2, 3, 4, 5, 6]
+
+
+class TestWandb:
+    """Offline, for real: the file that `wandb sync` uploads is read back."""
+
+    @pytest.fixture(autouse=True)
+    def _private(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+        pytest.importorskip("wandb")
+        for name in ("WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR", "WANDB_ARTIFACT_DIR"):
+            monkeypatch.setenv(name, str(tmp_path / name.lower()))
+        monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
+
+    def records(self, run: Path) -> list[Any]:
+        """A 7-byte header, then LevelDB's log: blocks of 32 KiB with pieces (crc 4, length 2, kind 1, data), kind 1 whole, 4 last."""
+        from wandb.proto.wandb_internal_pb2 import Record
+
+        content = next(run.glob("*.wandb")).read_bytes()
+        found, at, piece = [], 7, b""
+        while at + 7 <= len(content):
+            if at % 32768 > 32768 - 7:
+                at += 32768 - at % 32768
+                continue
+            _, length, kind = struct.unpack_from("<IHB", content, at)
+            piece += content[at + 7 : at + 7 + length]
+            at += 7 + length
+            if kind in (1, 4):
+                found.append(Record.FromString(piece))
+                piece = b""
+        return found
+
+    def test_config_curves_pictures_and_report(self, folder: Path):
+        tracker = ddpmx.TRACKERS.build("wandb", mode="offline", project="p", group="g", tags=("a", "b"))
+        follow(tracker, folder, [*events(1, 3), END])
+        [run] = (folder / "wandb").glob("offline-run-*")
+        records = self.records(run)
+
+        [started] = [record.run for record in records if record.HasField("run")]
+        assert (started.run_id, started.project, started.run_group) == ("study-20250101-120000", "p", "g")
+        assert list(started.tags) == ["a", "b"]
+        config = {item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in started.config.update}
+        assert {key: config[key] for key in CONFIG} == CONFIG
+
+        rows = []
+        for record in records:
+            if record.HasField("history"):
+                rows.append({item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in record.history.item})
+        assert [row["_step"] for row in rows] == [1, 2, 3]
+        assert [row["train/loss"] for row in rows] == [1.0, 0.5, 1 / 3]
+        assert [row["images"] for row in rows] == [1, 2, 3]
+        assert (rows[-1]["epoch/val_loss"], rows[-1]["metrics/fd_cnn"]) == (0.5, 12.5)
+        for key in ("samples/epochs", "samples/final"):
+            assert (run / "files" / rows[-1][f"{key}/path"]).is_file()
+        reports = [record.request.log_artifact.artifact for record in records if record.request.HasField("log_artifact")]
+        reports += [record.artifact for record in records if record.HasField("artifact")]
+        assert [(artifact.type, artifact.manifest.contents[0].path) for artifact in reports] == [("report", "report.html")]
+        assert [record.exit.exit_code for record in records if record.HasField("exit")] == [0]
+
+    def test_a_resumed_run_keeps_its_id(self, folder: Path):
+        tracker = ddpmx.TRACKERS.build("wandb", mode="offline")
+        follow(tracker, folder, events(1, 2), status="interrupted")
+        follow(tracker, folder, events(2, 2), resume=True, status="failed")
+        runs = [self.records(run) for run in sorted((folder / "wandb").glob("offline-run-*"))]
+        assert [[record.run.run_id for record in run if record.HasField("run")] for run in runs] == 2 * [["study-20250101-120000"]]
+        assert [record.exit.exit_code for run in runs for record in run if record.HasField("exit")] == [130, 1]
+
+
+@pytest.mark.parametrize(("name", "package"), [("wandb", "wandb"), ("tensorboard", "torch.utils.tensorboard")])
+def test_a_missing_package_is_named_with_what_to_install(name: str, package: str, folder: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, package, None)
+    tracker = ddpmx.TRACKERS.build(name)
+    with pytest.raises(SpecError) as caught:
+        tracker.check()
+    assert f"pip install 'ddpmx[{name}]'" in str(caught.value)
+    with pytest.raises(SpecError):
+        Trackers.open([tracker], folder, CONFIG, False)
+
+
+class Broken:
+    """Fails on each call."""
+
+    def log(self, event: Any) -> None:
+        raise ConnectionError("the network is down")
+
+    def close(self, status: str) -> None:
+        raise OSError("still down")
+
+
+class Listening:
+    def __init__(self) -> None:
+        self.heard: list[Any] = []
+
+    def log(self, event: Any) -> None:
+        self.heard.append(event)
+
+    def close(self, status: str) -> None:
+        self.heard.append(status)
+
+
+def test_a_tracker_that_raises_stops_nothing_and_warns_once(capsys: pytest.CaptureFixture[str]):
+    listening = Listening()
+    trackers = Trackers({"broken": Broken(), "listening": listening})
+    for event in events():
+        trackers.log(event)
+    trackers.close("finished")
+    assert listening.heard == [*events(), "finished"]
+    said = capsys.readouterr().err
+    assert said.count("the tracker broken failed (ConnectionError: the network is down)") == 1
+    assert len(said.splitlines()) == 1
+
+
+def test_a_tracker_that_cannot_open_stops_nothing(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    class CannotOpen(Tracker):
+        """Fails at once."""
+
+        def open(self, folder: Path, config: dict[str, Any], resume: bool) -> Session:
+            raise TimeoutError("nobody there")
+
+    path = tmp_path / "events.jsonl"
+    trackers = Trackers.open([CannotOpen(), ddpmx.TRACKERS.build("jsonl", path=str(path))], folder, CONFIG, False)
+    trackers.log(END)
+    trackers.close("finished")
+    assert len(path.read_text().splitlines()) == 1
+    assert "nobody there" in capsys.readouterr().err
+
+
+def test_a_request_to_stop_is_not_swallowed():
+    class Stopped(Listening):
+        def log(self, event: Any) -> None:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Trackers({"stopped": Stopped()}).log(END)
