@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from matplotlib.figure import Figure
 
-from . import page, plots
+from . import drawing, page, plots
 from .run_folder import RunFolder, write_atomically
 
 GRIDS, GRID_CHARACTERS = 12, 500_000
@@ -28,7 +28,7 @@ def write_report(run: Path) -> Path:
     folder = RunFolder(run)
     spec, environment, events = folder.spec_data(), folder.read_json("environment.json"), folder.events()
     epochs = [event for event in events if event["event"] == "epoch"]
-    curves = plots.write(_curves(spec, environment, events, epochs), folder.plots)
+    curves = drawing.write(_curves(spec, environment, events, epochs), folder.plots)
     html = page.render(
         "report.html.jinja",
         spec=spec,

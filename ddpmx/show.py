@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from . import ops, page, plots
+from . import drawing, ops, page, plots
 from .data import Data, Images
 from .errors import SpecError
 from .experiment import check
@@ -39,7 +38,7 @@ def show(spec: Spec, out: Path) -> Path:
         spec=spec,
         facts=_facts(spec, table, data),
         figures=[
-            {"svg": page.inline_svg(plots.to_svg(figures[name])), "caption": caption}
+            {"svg": page.inline_svg(drawing.to_svg(figures[name])), "caption": caption}
             for name, caption in plots.CAPTIONS.items()
             if name in figures
         ],
@@ -72,25 +71,23 @@ def _examples(images: Images) -> Tensor:
 
 def _facts(spec: Spec, table: Table, data: Data) -> list[tuple[str, str]]:
     def block(component: Any) -> str:
-        """Name and parameters, those left out that are null."""
-        parameters = {key: value for key, value in component.spec().items() if key != "name" and value is not None}
-        return ", ".join([component.component_name, *(f"{key} {value}" for key, value in parameters.items())])
+        """Name and parameters, without those that are null or false."""
+        name, *parameters = ((key, value) for key, value in component.spec().items() if value is not None and value is not False)
+        inside = ", ".join(f"{key} {page.number(value)}" for key, value in parameters)
+        return f"{name[1]} ({inside})" if inside else str(name[1])
 
     def sampler(component: Any) -> str:
         return f"{block(component)}: {len(component.plan(table, spec.prediction)):,} network evaluations"
 
     first, last = (float(table.log_snr[i]) for i in (0, -1))
-    kind = {1: "grey", 3: "RGB"}.get(data.channels, f"{data.channels} channels")
+    left = f"{100 * float(table.signal[-1]):.2g} %"
+    kind = "grey" if data.channels == 1 else "RGB"
     return [
         ("Data", f"{data.name}: {len(data.train):,} training images of {data.size}×{data.size}, {kind}"),
         ("Schedule", block(spec.schedule)),
-        ("Noise levels", f"log-SNR from {first:.4g} to {last:.4g}; the last step keeps {_percent(float(table.signal[-1]))} of the image"),
+        ("Noise levels", f"log-SNR from {first:.4g} to {last:.4g}; the last step keeps {left} of the image"),
         ("Prediction", block(spec.prediction)),
         ("Loss", f"{spec.loss.norm}, weighting {block(spec.loss.weighting)}, time {block(spec.time)}"),
         ("Sampler", sampler(spec.sampler)),
         ("In evaluation", sampler(spec.evaluate.sampler)),
     ]
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.2g} %" if math.isfinite(share) else str(share)

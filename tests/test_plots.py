@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import ddpmx
-from ddpmx import plots
+from ddpmx import drawing, plots
 from ddpmx.errors import SpecError
 from ddpmx.schedules import Table, variance_preserving
 from ddpmx.spec_file import load
@@ -93,7 +93,7 @@ def test_infinite_log_snr_is_a_gap():
         **plots.weight_figures(table, ddpmx.WEIGHTINGS.build("constant"), ddpmx.PREDICTIONS.build("v")),
     }
     for figure in figures.values():
-        assert "nan" not in plots.to_svg(figure).lower()
+        assert "nan" not in drawing.to_svg(figure).lower()
 
 
 def test_schedule_figures_hold_the_table():
@@ -147,33 +147,33 @@ def test_learning_figure_marks_the_lowest_finite_validation_loss():
     assert [float(v[0]) for v in drawn["lowest, 0.4"]] == [3.0, 0.4]
     np.testing.assert_array_equal(drawn["training"][1], [1.0, 0.5, nan, 0.3])
     assert figure.axes[0].get_yscale() == "log"
-    plots.to_svg(plots.learning_figure([1], [nan], [nan]))  # nothing to draw is no error
+    drawing.to_svg(plots.learning_figure([1], [nan], [nan]))  # nothing to draw is no error
 
 
 def test_many_steps_are_averaged_and_none_is_lost():
     steps = np.arange(1, 10_001) / 100
     losses = np.random.default_rng(0).random(10_000)
     x, y = lines(plots.learning_figure([100], [0.5], [0.5], steps, losses))["steps, averaged"]
-    assert len(x) == plots.THIN
-    counts = [len(part) for part in np.array_split(steps, plots.THIN)]
+    assert len(x) == drawing.THIN
+    counts = [len(part) for part in np.array_split(steps, drawing.THIN)]
     np.testing.assert_allclose([np.average(x, weights=counts), np.average(y, weights=counts)], [steps.mean(), losses.mean()])
 
 
 def test_svg_is_deterministic_text_that_follows_the_page():
     def draw() -> str:
-        return plots.to_svg(plots.metric_figure("fd_<cnn>", [1, 2, 3], [1e-3, 10.0, 1e3]))
+        return drawing.to_svg(plots.metric_figure("fd_<$cnn$>", [1, 2, 3], [1e-3, 10.0, 1e3]))
 
     svg = draw()
     assert svg == draw()
     root = ElementTree.fromstring(svg)
     assert root.tag == f"{SVG}svg"
     words = {element.text for element in root.iter(f"{SVG}text")}
-    assert {"fd_<cnn>", "epoch", "10⁻³", "10³"} <= words
+    assert {"fd_<$cnn$>", "epoch", "10⁻³", "10³"} <= words
     ids = [element.get("id") for element in root.iter() if element.get("id")]
-    other = ElementTree.fromstring(plots.to_svg(plots.metric_figure("is_cnn", [1, 2, 3], [1e-3, 10.0, 1e3])))
+    other = ElementTree.fromstring(drawing.to_svg(plots.metric_figure("is_cnn", [1, 2, 3], [1e-3, 10.0, 1e3])))
     assert not set(ids) & {element.get("id") for element in other.iter()}  # both fit on one page
     assert "currentColor" in svg
-    assert plots.INK not in svg
+    assert drawing.INK not in svg
     assert "#ffffff" not in svg  # no background
     assert svg.count("http") == 2  # the two names of the namespaces
 
@@ -186,7 +186,7 @@ def luminance(colour: str) -> float:
 
 
 @pytest.mark.parametrize("paper", ["#fcfcfb", "#14171a"])
-@pytest.mark.parametrize("colour", plots.COLOURS)
+@pytest.mark.parametrize("colour", drawing.COLOURS)
 def test_curves_stand_out_from_light_and_dark_pages(colour: str, paper: str):
     low, high = sorted((luminance(colour), luminance(paper)))
     assert (high + 0.05) / (low + 0.05) >= 3  # WCAG 1.4.11, for graphics

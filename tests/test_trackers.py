@@ -130,7 +130,10 @@ class TestWandb:
 
     def records(self, run: Path) -> list[Any]:
         """A 7-byte header, then LevelDB's log: blocks of 32 KiB with pieces (crc 4, length 2, kind 1, data), kind 1 whole, 4 last."""
+        import wandb
         from wandb.proto.wandb_internal_pb2 import Record
+
+        wandb.teardown()  # as at the end of a process: its writer may be behind
 
         content = next(run.glob("*.wandb")).read_bytes()
         found, at, piece = [], 7, b""

@@ -41,7 +41,7 @@ def fetch(repository: Repository, dataset: str, folder: str, scratch: Path) -> I
     except Exception as error:  # the network's own errors have no common base
         reason = " ".join(str(error).split())[:300] or type(error).__name__
         data_root = os.environ.get("DDPMX_DATA")
-        at = f"{data_root}/{folder} (which is not there)" if data_root else f"$DDPMX_DATA/{folder} (DDPMX_DATA is not set)"
+        at = f"$DDPMX_DATA/{folder} (DDPMX_DATA is {data_root or 'not set'})"
         offline = "unset HF_HUB_OFFLINE" if os.environ.get("HF_HUB_OFFLINE") else "let this machine reach the Hub"
         raise SpecError(
             f"the data set '{dataset}' is not on this machine, and '{repository.name}' on the Hub cannot be read: {reason}",

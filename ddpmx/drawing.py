@@ -1,0 +1,151 @@
+"""How every figure is drawn, and the one way it becomes SVG: same input, same bytes, for dark and light pages.
+
+A figure is one small panel, so that a page can lay them side by side or under each other and the text stays readable.
+"""
+
+from __future__ import annotations
+
+import html
+import io
+import math
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+INK = "#010203"  # stands for the page's own text colour; `to_svg` replaces it
+# Okabe and Ito's colour-blind-safe hues, in shades that read on white and on near-black
+COLOURS = ("#1f86c9", "#d55e00", "#0a9c74", "#c06ba4")
+DASHES: tuple[str | tuple[float, tuple[float, ...]], ...] = ("-", (0, (5, 2)), (0, (1.2, 1.6)), (0, (6, 1.5, 1.2, 1.5)))
+STYLE: dict[Any, Any] = {  # the stubs list every key by name
+    "figure.figsize": (4.2, 2.7),
+    "figure.constrained_layout.use": True,
+    "svg.fonttype": "none",
+    "text.parse_math": False,
+    "font.size": 8.5,
+    "axes.titlesize": 9.5,
+    "axes.titlelocation": "left",
+    "axes.titleweight": "bold",
+    "axes.titlepad": 8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.6,
+    "axes.grid": True,
+    "axes.unicode_minus": True,
+    "grid.alpha": 0.13,
+    "grid.linewidth": 0.6,
+    "lines.linewidth": 1.6,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "xtick.major.size": 3,
+    "ytick.major.size": 3,
+    "ytick.minor.size": 0,
+    "xtick.minor.size": 0,
+    **dict.fromkeys(
+        ("axes.edgecolor", "axes.labelcolor", "axes.titlecolor", "text.color", "xtick.color", "ytick.color", "grid.color"), INK
+    ),
+}
+THIN = 300
+"""Most points of a curve that is made of single steps."""
+DARK_AND_LIGHT = "<style>.ddpmx-figure{color:#30363c}@media(prefers-color-scheme:dark){.ddpmx-figure{color:#d3d8de}}</style>"
+
+
+def to_svg(figure: Figure) -> str:
+    """The figure as an `<svg>` element: text stays text, the background is transparent, the ink follows the page."""
+    title = figure.axes[0].get_title(loc="left")
+    file = io.BytesIO()
+    with mpl.rc_context({**STYLE, "svg.hashsalt": title}):
+        figure.savefig(file, format="svg", transparent=True, metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    svg = file.getvalue().decode()
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
+    svg = re.sub(r'<g id="[^"]*"', "<g", svg)  # two figures of one page must not share an id
+    svg = re.sub(r"font-family: [^;\"]*", "font-family: system-ui, sans-serif", svg)
+    svg = re.sub(r"\s*\n\s*", " ", svg).replace(INK, "currentColor")
+    label = f'<svg class="ddpmx-figure" role="img" aria-label="{html.escape(title)}" '
+    return svg.replace("<svg ", label, 1).replace("<defs>", f"{DARK_AND_LIGHT}<defs>", 1) + "\n"
+
+
+def write(figures: Mapping[str, Figure], folder: Path) -> dict[str, str]:
+    """`<folder>/<name>.svg` for each figure; returns the texts."""
+    folder.mkdir(parents=True, exist_ok=True)
+    svgs = {name: to_svg(figure) for name, figure in figures.items()}
+    for name, svg in svgs.items():
+        (folder / f"{name}.svg").write_text(svg, encoding="utf-8")
+    return svgs
+
+
+def thinned(values: Sequence[float] | Floats) -> Floats:
+    """At most THIN numbers: means of neighbours."""
+    parts = np.array_split(np.asarray(values, dtype=np.float64), min(THIN, len(values)))
+    return np.array([part.mean() for part in parts])
+
+
+def panel(title: str, x_label: str, y_label: str) -> tuple[Figure, Axes]:
+    with mpl.rc_context(STYLE):
+        figure = Figure()
+        axes = figure.subplots()
+        axes.set_title(title)
+        axes.set_xlabel(x_label)
+        axes.set_ylabel(y_label)
+    return figure, axes
+
+
+def legend(axes: Axes) -> None:
+    axes.legend(frameon=False, fontsize=8, handlelength=2.4, labelcolor=INK)
+
+
+def line(
+    axes: Axes,
+    x: Sequence[float] | Floats,
+    y: Sequence[float] | Floats,
+    index: int,
+    label: str,
+    *,
+    bold: bool = False,
+    markers: bool = False,
+) -> None:
+    """A curve whose values that are not finite are gaps, and which stays visible where another covers it."""
+    x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
+    finite = np.isfinite(x) & np.isfinite(y)
+    x, y = np.where(finite, x, np.nan), np.where(finite, y, np.nan)
+    alone = finite & ~np.roll(np.append(finite, False), 1)[:-1] & ~np.append(finite, False)[1:]  # no neighbour, so no line would show it
+    axes.plot(
+        *(x, y),
+        color=COLOURS[index % len(COLOURS)],
+        linestyle=DASHES[index % len(DASHES)],
+        linewidth=3.2 if bold else 1.6,
+        alpha=0.55 if bold else 1,
+        marker="o" if markers or bool(alone.any()) else "",
+        markevery=None if markers else [int(i) for i in np.flatnonzero(alone)],
+        markersize=2.8,
+        label=label or "_",
+    )
+
+
+def log_if_wide(axes: Axes, values: Floats, factor: float = 30) -> None:
+    """A log axis where the positive values spread over more than `factor` and none is below zero."""
+    values = values[np.isfinite(values)]
+    positive = values[values > 0]
+    if len(positive) and (values >= 0).all() and positive.max() > factor * positive.min():
+        axes.set_yscale("log", nonpositive="mask")
+        low, high = axes.get_ylim()
+        if high > 100 * low:
+            axes.yaxis.set_major_formatter(_power_of_ten)
+        else:
+            axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        axes.yaxis.set_minor_locator(NullLocator())
+
+
+def _power_of_ten(value: float, _: object) -> str:
+    """10⁻³ in plain characters: mathtext would be drawn glyph by glyph."""
+    return "10" + str(round(math.log10(value))).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
