@@ -176,7 +176,7 @@ class _WandbSession:
             name=f"{config['name']} {run_id}",
             config=config,
             resume="allow",
-            settings=wandb.Settings(console="off", silent=tracker.mode != "online"),
+            settings=wandb.Settings(console="off", silent=tracker.mode != "online", init_timeout=30),  # seconds a dead network costs
         )
 
     def log(self, event: Event) -> None:

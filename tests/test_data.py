@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +21,8 @@ from sklearn.datasets import load_digits
 
 import ddpmx.data.decode
 from ddpmx import DATASETS, SpecError
-from ddpmx.data import Data, Images, cache_root
+from ddpmx.data import Data, Images, cache, cache_root
+from ddpmx.errors import RunError
 
 CLASSES = ("cat", "dog", "owl")
 
@@ -162,7 +164,8 @@ def test_what_was_decoded_once_is_not_decoded_again(tmp_path: Path, decodes: lis
         assert torch.equal(one[1].pixels, other[1].pixels)
         assert torch.equal(one[1].labels, other[1].labels)
     assert (first.classes, first.fingerprint) == (second.classes, second.fingerprint)
-    assert load("parquet", tmp_path, path="train.parquet", limit=10).counts == {"train": 10, "validation": 0} or len(decodes) == 20
+    assert load("parquet", tmp_path, path="train.parquet", limit=10, validation=0.2).counts == {"train": 8, "validation": 2}
+    assert len(decodes) == 20
 
 
 def test_other_content_is_decoded_anew(tmp_path: Path, decodes: list[str]) -> None:
@@ -282,15 +285,15 @@ def test_grey_and_coloured_images_become_coloured_unless_told(tmp_path: Path) ->
 
 
 def test_size_crops_the_centre_and_scales_the_shorter_side(tmp_path: Path) -> None:
-    wide = np.zeros((32, 64, 3), np.uint8)
-    wide[:, 16:48] = (200, 100, 50)  # what a centre crop keeps
     (tmp_path / "set").mkdir()
-    for k in range(4):
-        Image.fromarray(wide).save(tmp_path / "set" / f"{k}.png")
-        Image.fromarray(wide.transpose(1, 0, 2)).save(tmp_path / "set" / f"tall{k}.png")
-    data = load("image_folder", tmp_path, path="set", size=16, validation=0.5)
-    assert data.train.pixels.shape == (4, 3, 16, 16)
-    assert (data.train.pixels == torch.tensor([200, 100, 50], dtype=torch.uint8).view(3, 1, 1)).all()
+    truth = set()
+    for name, shape, box in (("wide", (32, 64, 3), (8, 0, 24, 16)), ("tall", (48, 32, 3), (0, 4, 16, 20))):
+        image = Image.fromarray(picture(0, *shape))
+        image.save(tmp_path / "set" / f"{name}.png")
+        scaled = image.resize((image.width // 2, image.height // 2), Image.Resampling.LANCZOS)
+        truth.add(np.asarray(scaled.crop(box)).transpose(2, 0, 1).tobytes())
+    data = load("image_folder", tmp_path, path="set", size=16)
+    assert rows(torch.cat([data.train.pixels, data.validation.pixels])) == truth
 
 
 def test_orientation_transparency_palettes_and_16_bits_are_understood() -> None:
@@ -363,12 +366,51 @@ def test_a_folder_without_images(tmp_path: Path, empty: str) -> None:
 # splits
 
 
-@pytest.mark.parametrize("validation", [0.01, 0.99])
-def test_a_split_without_images_is_refused(tmp_path: Path, validation: float) -> None:
+def test_at_least_one_image_validates_and_one_trains(tmp_path: Path) -> None:
     write_pngs(tmp_path / "set", 20)
+    assert load("image_folder", tmp_path, path="set", validation=0.001).counts == {"train": 19, "validation": 1}
     with pytest.raises(SpecError, match="20 training images") as caught:
-        load("image_folder", tmp_path, path="set", validation=validation)
+        load("image_folder", tmp_path, path="set", validation=0.99)
     assert caught.value.field == "validation"
+
+
+def test_splits_that_do_not_fit_together_are_refused() -> None:
+    images = Images(torch.zeros(4, 1, 8, 8, dtype=torch.uint8), torch.arange(4))
+    good = Data("good", images, images, classes=("a", "b", "c", "d"))
+    for change, message in (
+        ({"validation": Images(images.pixels[:0])}, "validation split of 'good' has no images"),
+        ({"test": Images(torch.zeros(4, 1, 9, 9, dtype=torch.uint8))}, r"test images of 'good' are \[1, 9, 9\]"),
+        ({"train": Images(images.pixels.float())}, "should be uint8"),
+        ({"train": Images(images.pixels[..., :7])}, r"size, size\], not .* \[4, 1, 8, 7\]"),
+        ({"classes": ("a", "b")}, "labels of the train split"),
+        ({"train": Images(images.pixels, torch.arange(3))}, "should be 4 indices"),
+    ):
+        with pytest.raises(SpecError, match=message):
+            replace(good, **change)
+
+
+# the cache
+
+
+def test_a_file_that_others_write_at_the_same_time_is_always_whole(tmp_path: Path) -> None:
+    path = tmp_path / "cache" / "shared.safetensors"
+
+    def write(k: int) -> bool:
+        cache.write(path, {"x": torch.full((50_000,), k)}, {"k": k})
+        found = cache.read(path)
+        return found is not None and bool((found[0]["x"] == found[1]["k"]).all())
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(write, range(64)))
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_cache_that_cannot_be_written_is_a_failed_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("DDPMX_CACHE", str(tmp_path / "file"))
+    write_pngs(tmp_path / "set", 20)
+    with pytest.raises(RunError, match="DDPMX_CACHE"):
+        load("image_folder", tmp_path, path="set")
 
 
 # where data come from

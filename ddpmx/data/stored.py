@@ -74,16 +74,16 @@ class Stored(Dataset):
         return path.resolve() if data_root and path.exists() else None
 
     def subfolder(self) -> str:
+        """Where the set lies under the data root."""
         return self.component_name
 
     def _divide(self, decoded: Decoded) -> Data:
         train, validation = decoded.splits["train"], decoded.splits.get("validation")
         order = shuffled(len(train), self.limit)
         if validation is None:
-            held_out = round(len(order) * self.validation)
-            if not 0 < held_out < len(order):
-                message = f"{self.validation} of {len(order)} training images leaves no image to train with or none to validate"
-                raise SpecError(message, field="validation")
+            held_out = max(1, round(len(order) * self.validation))
+            if held_out >= len(order):
+                raise SpecError(f"{self.validation} of {len(order)} training images leaves none to train with", field="validation")
             validation = train.take(order[:held_out].sort().values)
             order = order[held_out:]
         if len(order) < len(train):

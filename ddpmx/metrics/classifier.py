@@ -1,13 +1,13 @@
 """A small classifier of a data set's own classes, whose features `fd_cnn` and `is_cnn` measure in.
 
-Trained once a data set, on the CPU, from fixed seeds, and cached: on one machine always the same weights.
+Trained once a data set, on the CPU, from fixed seeds, and cached. Trained anew with the same number of threads on the
+same machine it has the same weights; elsewhere rounding makes another classifier, and distances a few percent apart.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -69,6 +69,8 @@ def classifier(data: Data) -> Trained:
     labels = data.train.labels
     if labels is None or data.classes is None or len(data.classes) < 2:
         raise SpecError(f"'{data.name}' has no labels: the classifier whose features this metric uses needs a labelled set")
+    if len(labels) < 2:
+        raise SpecError(f"'{data.name}' trains with a single image: too few for the classifier whose features this metric uses")
     path = cache_root() / "classifiers" / f"{data.fingerprint}-{RECIPE}.safetensors"
     with torch.inference_mode(False), torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
