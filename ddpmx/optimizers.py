@@ -35,7 +35,7 @@ class Adam(_Adaptive):
     """Adam; weight decay is added to the gradient."""
 
     def build(self, parameters: Iterable[nn.Parameter], lr: float, weight_decay: float) -> torch.optim.Optimizer:
-        return torch.optim.Adam(parameters, lr, self.betas, self.eps, weight_decay)
+        return torch.optim.Adam(parameters, lr, self.betas, self.eps, weight_decay, fused=True)
 
 
 @OPTIMIZERS.register("adamw", paper="Loshchilov & Hutter 2017, arXiv:1711.05101")
@@ -43,7 +43,7 @@ class AdamW(_Adaptive):
     """Adam whose weight decay shrinks the weights directly, by lr·weight_decay each step."""
 
     def build(self, parameters: Iterable[nn.Parameter], lr: float, weight_decay: float) -> torch.optim.Optimizer:
-        return torch.optim.AdamW(parameters, lr, self.betas, self.eps, weight_decay)
+        return torch.optim.AdamW(parameters, lr, self.betas, self.eps, weight_decay, fused=True)
 
 
 @OPTIMIZERS.register("sgd", paper="Sutskever et al. 2013, proceedings.mlr.press/v28/sutskever13")

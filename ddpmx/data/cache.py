@@ -8,8 +8,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors import SafetensorError
+from safetensors.torch import load, save_file
 from torch import Tensor
 
 from ..errors import RunError
@@ -24,11 +24,13 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
     """The tensors and the facts that `write` left there; None when there is no such file or it is damaged."""
     if not path.exists():
         return None
+    content = path.read_bytes()  # at once: safe_open opens twice, and between the two another process may replace the file
     try:
-        with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, json.loads(file.metadata()["facts"])  # noqa: SIM118
+        tensors = load(content)
     except SafetensorError:
         return None
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    return tensors, json.loads(header["__metadata__"]["facts"])
 
 
 def write(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
