@@ -2,10 +2,11 @@
 
 Imports point only downwards::
 
-    cli -> run, evaluate, report, show, doctor
-        -> train, sampling, checkpoint, run_folder
-        -> schedules, weightings, predictions, samplers, models, data, metrics, trackers, ops
-        -> registry, spec, rows -> errors
+    cli -> run, dry_run, draw, evaluate, report, show, doctor, catalogue
+        -> train, sampling, generate, experiment, checkpoint, run_folder, resume, preflight, plots, spec_file
+        -> schedules, times, predictions, weightings, samplers, models, data, metrics, trackers, optimizers, ema, images, ops
+        -> registry, spec, yaml_source, plugins, rows, page, drawing, environment, console, progress, stop, world
+        -> errors
 
 `tests/test_layering.py` reads the imports and says so when one does not.
 """

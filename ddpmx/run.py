@@ -239,8 +239,10 @@ def _close(session: Session, status: str, why: str = "") -> None:
     seconds = round(time.perf_counter() - session.started, 1)
     session.emit({"event": "end", "status": status, "why": why, "step": session.state.step, "seconds": seconds})
     session.folder.set_status(status, why, epoch=session.state.epoch, step=session.state.step, seconds=seconds)
-    write_report(session.folder.path)
-    session.trackers.close(status)
+    try:
+        write_report(session.folder.path)
+    finally:
+        session.trackers.close(status)
 
 
 def _what_is_saved(session: Session, status: str) -> str:

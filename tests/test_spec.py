@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 from conftest import TINY, Result
 
@@ -50,7 +51,8 @@ def test_scalars_follow_yaml_1_2(text: str, value: Any) -> None:
 def test_defaults_are_the_contracts(tmp_path: Path) -> None:
     path = tmp_path / "s.yaml"
     path.write_text(
-        "name: a\ndataset: digits\nmodel: {name: convnext_unet, dim: 8}\nschedule: {name: linear, timesteps: 10}\nevaluate: {sampler: {steps: 5}}\n"
+        "name: a\ndataset: digits\nmodel: {name: convnext_unet, dim: 8}\nschedule: {name: linear, timesteps: 10}\n"
+        "evaluate: {sampler: {steps: 5}}\n"
     )
     resolved = load(path).resolved()
     assert resolved["seed"] == 0
@@ -197,7 +199,6 @@ def test_aliases_mean_the_same_component() -> None:
 
 
 def test_the_schema_accepts_what_the_loader_accepts(ddpmx: Run, tiny: Path) -> None:
-    jsonschema = pytest.importorskip("jsonschema")
     result = ddpmx("schema")
     assert result.code == 0
     schema = json.loads(result.out)
