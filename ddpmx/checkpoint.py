@@ -82,16 +82,22 @@ def load(checkpoint: Path, network: nn.Module, ema: Ema | None, optimizer: torch
 
 def weights_file(run: Path, which: str) -> Path:
     """The safetensors file to sample from: `best`, `last` (the averaged weights, where the run has them) or a file."""
-    if which in ("best", "last"):
-        folder = run / "checkpoints" / which
-        if not folder.exists():
-            raise SpecError(f"{run} has no checkpoint '{which}' yet", field="--weights")
-        averaged = folder / "ema.safetensors"
-        return averaged if averaged.exists() else folder / "model.safetensors"
-    path = Path(which)
-    if not path.is_file():
-        raise SpecError(f"no such file: {which}", field="--weights", hint="best, last or a safetensors file")
-    return path
+    if which not in ("best", "last"):
+        return find_weights(Path(which))
+    folder = run / "checkpoints" / which
+    if not folder.exists():
+        raise SpecError(f"{run} has no checkpoint '{which}' yet")
+    averaged = folder / "ema.safetensors"
+    return averaged if averaged.exists() else folder / "model.safetensors"
+
+
+def find_weights(source: Path) -> Path:
+    """A safetensors file, or the best weights of a run's folder. Raises SpecError for anything else."""
+    if source.is_dir():
+        return weights_file(source, "best")
+    if not source.is_file():
+        raise SpecError(f"no such run or weights file: {source}")
+    return source
 
 
 def load_weights(network: nn.Module, file: Path) -> None:

@@ -87,6 +87,9 @@ def build(spec: Spec, device: torch.device) -> Experiment:
     table = check(spec)
     with spec.blame("dataset"):
         data: Data = spec.dataset.load(Path.cwd())
+    for index, metric in enumerate(spec.evaluate.metrics):
+        with spec.blame(f"evaluate.metrics.{index}"):
+            metric.check(data)
     torch.manual_seed(spec.seed)
     with spec.blame("model"):
         network: nn.Module = spec.model.build(data.channels, data.size)

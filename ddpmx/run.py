@@ -14,7 +14,7 @@ from torch import nn
 from . import checkpoint, environment, ops
 from .console import Bar
 from .ema import Ema
-from .errors import Interrupted, RunError
+from .errors import Interrupted, RunError, SpecError
 from .evaluate import measure
 from .experiment import Experiment, build
 from .generate import denoising, generate
@@ -80,6 +80,9 @@ def run(spec: Spec, *, out: Path, resume: bool, resume_from: Path | None, device
         bar = stack.enter_context(Bar(quiet=not world.is_main))
         previous = find_previous(spec, out, resume_from) if resume and world.is_main else None
         experiment = build(spec, device)
+        if spec.train.init_from is not None:
+            with spec.blame("train.init_from"):
+                checkpoint.load_weights(experiment.network, checkpoint.find_weights(Path(spec.train.init_from)))
         stack.enter_context(ops.use_backend(spec.backend))
         if world.is_main:
             for finding in findings(experiment):
@@ -97,13 +100,16 @@ def run(spec: Spec, *, out: Path, resume: bool, resume_from: Path | None, device
         except (Interrupted, KeyboardInterrupt):
             _close(session, "interrupted", "stopped on request")
             raise Interrupted(_what_is_saved(session, "interrupted")) from None
-        except (RunError, OSError, torch.OutOfMemoryError) as error:
+        except (RunError, SpecError, OSError, torch.OutOfMemoryError) as error:
             what = _what_is_saved(session, "failed")
             try:
                 _close(session, "failed", str(error))
             except OSError as second:  # the disk is full, say
                 what += f" Its status could not be written: {second}"
             raise RunError(f"{error}\n{what}") from error
+        except Exception as error:  # a fault in ddpmx or a plugin: its traceback is for whoever mends it
+            session.folder.set_status("failed", repr(error), step=session.state.step)
+            raise
         _close(session, "finished")
     return path
 
@@ -111,11 +117,6 @@ def run(spec: Spec, *, out: Path, resume: bool, resume_from: Path | None, device
 def _open(experiment: Experiment, folder: RunFolder, world: World, stop: StopSignal, bar: Bar) -> Session:
     """Build what training needs, fill it from the last checkpoint if there is one, and write the run's first files."""
     spec, device = experiment.spec, experiment.device
-    if spec.train.init_from is not None:
-        source = Path(spec.train.init_from)
-        with spec.blame("train.init_from"):
-            file = checkpoint.weights_file(source, "best") if source.is_dir() else checkpoint.weights_file(folder.path, str(source))
-            checkpoint.load_weights(experiment.network, file)
     ema = None if spec.train.ema is None else Ema(experiment.network, spec.train.ema.decay, spec.train.ema.warmup)
     optimizer = spec.train.optimizer.build(experiment.network.parameters(), lr=spec.train.lr, weight_decay=spec.train.weight_decay)
     session = Session(experiment, folder, Trackers(), world, stop, bar, optimizer, ema)

@@ -170,6 +170,18 @@ def test_mixed_sizes_are_named(ddpmx: Run, tiny: Path, tmp_path: Path) -> None:
     refused(ddpmx("run", tiny, "--out", tmp_path / "runs"), tmp_path, ["tiny.yaml:3", "dataset", "size"])
 
 
+def test_weights_to_start_from_that_are_not_there(ddpmx: Run, tiny: Path, tmp_path: Path) -> None:
+    tiny.write_text(TINY.replace("lr: 1e-3", "init_from: nowhere"))
+    refused(ddpmx("run", tiny, "--out", tmp_path / "runs"), tmp_path, ["tiny.yaml:6", "train.init_from", "nowhere"])
+
+
+def test_a_metric_that_the_data_do_not_allow_is_refused_before_the_run(ddpmx: Run, tiny: Path, tmp_path: Path) -> None:
+    images(tmp_path / "pictures", [(8, 8)] * 40)
+    text = TINY.replace("dataset: digits", "dataset: {name: image_folder, path: pictures}")
+    tiny.write_text(text.replace("samples: 8", "samples: 8, metrics: [fd_cnn]"))
+    refused(ddpmx("run", tiny, "--out", tmp_path / "runs"), tmp_path, ["tiny.yaml:7", "evaluate.metrics.0", "no labels"])
+
+
 @pytest.mark.parametrize(
     ("arguments", "wanted"),
     [

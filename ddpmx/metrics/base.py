@@ -13,6 +13,9 @@ from ..registry import Component
 class Metric(Component):
     """Base of the metrics."""
 
+    def check(self, data: Data) -> None:
+        """Raises SpecError when the metric can't be taken of this data set; asked before a run begins."""
+
     @abstractmethod
     def compute(self, images: Tensor, data: Data) -> dict[str, float]:
         """Measures generated images (uint8 [n, c, h, w]) of a model of `data`; the keys start with the metric's name.

@@ -64,17 +64,23 @@ class Trained:
     split: str
 
 
-def classifier(data: Data) -> Trained:
-    """The data set's classifier, from the cache where it was trained before. Raises SpecError for data without labels."""
+def training_labels(data: Data) -> tuple[Tensor, int]:
+    """int64 [n] of the training images, and how many classes there are. Raises SpecError for data that no classifier can be trained on."""
     labels = data.train.labels
     if labels is None or data.classes is None or len(data.classes) < 2:
         raise SpecError(f"'{data.name}' has no labels: the classifier whose features this metric uses needs a labelled set")
     if len(labels) < 2:
         raise SpecError(f"'{data.name}' trains with a single image: too few for the classifier whose features this metric uses")
+    return labels, len(data.classes)
+
+
+def classifier(data: Data) -> Trained:
+    """The data set's classifier, from the cache where it was trained before. Raises SpecError for data without labels."""
+    labels, classes = training_labels(data)
     path = cache_root() / "classifiers" / f"{data.fingerprint}-{RECIPE}.safetensors"
     with torch.inference_mode(False), torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        network = Classifier(data.channels, data.size, len(data.classes)).to(memory_format=torch.channels_last)
+        network = Classifier(data.channels, data.size, classes).to(memory_format=torch.channels_last)
     found = read(path)
     if found is not None:
         tensors, facts = found

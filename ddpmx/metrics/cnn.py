@@ -10,11 +10,11 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from ..data import Data
+from ..data import Data, Images
 from ..errors import SpecError
 from ..registry import METRICS
 from .base import Metric
-from .classifier import FEATURES, classifier
+from .classifier import FEATURES, classifier, training_labels
 
 BATCH = 500
 
@@ -30,16 +30,24 @@ class FdCnn(Metric):
     reference: Literal["test", "train"] = "test"
     """the real images to compare with"""
 
-    def compute(self, images: Tensor, data: Data) -> dict[str, float]:
-        """`{"fd_cnn": distance}`, from 2 images on."""
-        from torchmetrics.image.fid import FrechetInceptionDistance
+    def check(self, data: Data) -> None:
+        training_labels(data)
+        self._real(data)
 
-        _check(images, data)
+    def _real(self, data: Data) -> Images:
         real = data.test if self.reference == "test" else data.train
         if real is None:
             raise SpecError(f"'{data.name}' has no test split", field="reference", hint="`reference: train`")
         if len(real) < 2:
             raise SpecError(f"the {self.reference} split of '{data.name}' has a single image", field="reference")
+        return real
+
+    def compute(self, images: Tensor, data: Data) -> dict[str, float]:
+        """`{"fd_cnn": distance}`, from 2 images on."""
+        from torchmetrics.image.fid import FrechetInceptionDistance
+
+        _check(images, data)
+        real = self._real(data)
         distance = FrechetInceptionDistance(_Eye(classifier(data).network.features))
         for part in real.pixels.split(BATCH):
             distance.update(part, real=True)
@@ -57,6 +65,9 @@ class IsCnn(Metric):
 
     splits: int = Field(default=1, ge=1)
     """take the score of so many parts, and of these the mean"""
+
+    def check(self, data: Data) -> None:
+        training_labels(data)
 
     def compute(self, images: Tensor, data: Data) -> dict[str, float]:
         """`{"is_cnn": score}`, from 2 images on."""
