@@ -145,7 +145,7 @@ def evaluate(run: Path, samples: int | None, metrics: str | None, overrides: tup
 @click.argument("kind", required=False)
 @click.argument("name", required=False)
 def list_(kind: str | None, name: str | None) -> None:
-    """Registered components: all, those of KIND, or NAME with its parameters."""
+    """Registered components, with their parameters by NAME."""
     from .catalogue import describe
 
     click.echo(describe(kind, name))
@@ -156,7 +156,7 @@ def list_(kind: str | None, name: str | None) -> None:
 @SET
 @click.option("--out", type=click.Path(path_type=Path), help="Default: show-<name>.html")
 def show(spec: Path, overrides: tuple[str, ...], out: Path | None) -> None:
-    """Plot what SPEC means without training: schedule, weights, sampler, noised images."""
+    """Plot SPEC without training: schedule, weights, noising."""
     loaded = _load(spec, overrides)
     from .show import show as show_spec
 
@@ -167,7 +167,7 @@ def show(spec: Path, overrides: tuple[str, ...], out: Path | None) -> None:
 @click.argument("specs", nargs=-1, required=True, type=click.Path(path_type=Path))
 @SET
 def validate(specs: tuple[Path, ...], overrides: tuple[str, ...]) -> None:
-    """Check SPECS, all that needs no data; runs the code of their plugins."""
+    """Check SPECS, which runs the code of their plugins."""
     from .experiment import check
 
     failed = []
@@ -197,7 +197,7 @@ def schema() -> None:
 
 @cli.command()
 def doctor() -> None:
-    """Versions, devices, live backend, and a self-check of the hot math."""
+    """Versions, devices, live backend; checks the hot math."""
     from .doctor import report
 
     for line in report():

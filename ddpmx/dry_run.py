@@ -20,7 +20,7 @@ from .rows import Plan
 from .samplers import Sampler
 from .sampling import sample
 from .spec import Spec
-from .train import StepDone, TrainState, max_epochs, max_steps, total_steps, train, validation_loss
+from .train import StepDone, TrainState, total_steps, train, validation_loss
 from .world import World
 
 WARM_UP, MEASURED = 1, 3
@@ -58,12 +58,12 @@ def dry_run(spec: Spec, device: torch.device, say: Callable[[str], None]) -> Non
         shown = _image_seconds(experiment, spec.sampler, evaluate.grid)
         drawn = _image_seconds(experiment, evaluate.sampler, min(evaluate.batch_size, evaluate.samples))
     steps = total_steps(spec.train, len(data.train))
-    epochs = min(max_epochs(spec.train), max_steps(spec.train) / math.ceil(len(data.train) / spec.train.batch_size))
+    epochs = math.ceil(steps / math.ceil(len(data.train) / spec.train.batch_size))
     measured = (epochs // evaluate.every_epochs + 1) * evaluate.samples if evaluate.metrics else 0
     parts = {
         f"training, {steps:,} steps of {step * 1000:.0f} ms": steps * step,
-        f"validation, {epochs:.0f} times": epochs * validation,
-        f"grids of {evaluate.grid}, {epochs:.0f} times": epochs * evaluate.grid * drawn + 2 * evaluate.grid * shown,
+        f"validation, {epochs} times": epochs * validation,
+        f"grids of {evaluate.grid}, {epochs} times": epochs * evaluate.grid * drawn + 2 * evaluate.grid * shown,
         f"sampling {measured:,.0f} images for the metrics": measured * drawn,
     }
     for what, seconds in parts.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
@@ -28,7 +29,7 @@ from .run_folder import RunFolder, to_yaml, write_atomically
 from .spec import Spec
 from .stop import StopSignal
 from .trackers import Trackers
-from .train import EpochDone, StepDone, TrainState, is_over, max_epochs, total_steps, train
+from .train import EpochDone, StepDone, TrainState, is_over, total_steps, train
 from .world import World
 
 LOG_EVERY = 10
@@ -151,7 +152,7 @@ def _train(session: Session) -> None:
     """The loop's events, saved and shown."""
     spec, state = session.experiment.spec, session.state
     total = total_steps(spec.train, len(session.experiment.data.train))
-    epochs = max_epochs(spec.train)
+    epochs = math.ceil(total / math.ceil(len(session.experiment.data.train) / spec.train.batch_size))
     row_is_missing = bool(state.row) and (not session.rows or session.rows[-1]["step"] < state.row["step"])
     if row_is_missing and (state.batch == 0 or is_over(spec.train, state)):
         _end_epoch(session)  # the last process died between the checkpoint and the row
@@ -159,7 +160,7 @@ def _train(session: Session) -> None:
         if isinstance(event, StepDone):
             if event.step % LOG_EVERY == 0 or event.step == total:
                 session.emit({"event": "step", **asdict(event)})
-            session.bar.show("train", event.step, total, f"epoch {event.epoch}/{epochs:g}  loss {event.loss:.4f}")
+            session.bar.show("train", event.step, total, f"epoch {event.epoch}/{epochs}  loss {event.loss:.4f}")
         elif isinstance(event, EpochDone):
             _save(session)
             _end_epoch(session)
