@@ -49,11 +49,13 @@ def save(folder: Path, state: TrainState, network: nn.Module, ema: Ema | None, o
     for file in beside.iterdir():
         _sync(file)
     _sync(beside)
-    if target.exists():  # the same step again, after a resume that had nothing left to do
-        shutil.rmtree(target)
-    beside.rename(target)
+    if target.exists():  # the same step, stopped at and then finished: same weights, new counters
+        (beside / "state.json").replace(target / "state.json")
+        shutil.rmtree(beside)
+    else:
+        beside.rename(target)
     _link(folder, "last", target.name)
-    if state.best_step == state.step:
+    if state.best_step in (state.step, -1):  # before the first validation, the newest stands for the best
         _link(folder, "best", target.name)
     _sync(folder)
     return target
