@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from .errors import SpecError, nearest
@@ -32,10 +33,15 @@ def _component(component: type[Component]) -> str:
     lines += [f"paper: {component.paper}"] if component.paper else []
     schema = component.model_json_schema()
     for field, facts in component.model_fields.items():
-        default = "required" if facts.is_required() else f"default {facts.get_default()!r}"
+        default = "required" if facts.is_required() else f"default {_yaml(facts.get_default(call_default_factory=True))}"
         lines += [f"  {field}: {_type(schema['properties'][field])}, {default}"]
         lines += [f"      {facts.description}"] if facts.description else []
     return "\n".join(lines)
+
+
+def _yaml(value: Any) -> str:
+    """A default as a spec would write it."""
+    return json.dumps(value, default=lambda other: other.model_dump(mode="json"), ensure_ascii=False)
 
 
 def _type(schema: dict[str, Any]) -> str:

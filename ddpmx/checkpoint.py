@@ -34,31 +34,37 @@ def save(folder: Path, state: TrainState, network: nn.Module, ema: Ema | None, o
     """
     target = folder / str(state.step)
     beside = folder / f".{state.step}.{os.getpid()}"
-    shutil.rmtree(beside, ignore_errors=True)
-    beside.mkdir(parents=True)
+    try:
+        _write(beside, state, network, ema, optimizer)
+        if target.exists():  # the same step, stopped at and then finished: same weights, new counters
+            (beside / "state.json").replace(target / "state.json")
+        else:
+            beside.rename(target)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)  # a half-written one would keep a full disk full
+    _link(folder, "last", target.name)
+    if state.best_step in (state.step, -1):  # before the first validation, the newest stands for the best
+        _link(folder, "best", target.name)
+    _sync(folder)
+    return target
+
+
+def _write(folder: Path, state: TrainState, network: nn.Module, ema: Ema | None, optimizer: torch.optim.Optimizer) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
     tensors, plain = _flatten(optimizer)
     parts = {"model": _contiguous(network.state_dict()), "optimizer": tensors}
     if ema is not None:
         parts["ema"] = _contiguous(ema.state_dict())
     for name, part in parts.items():
         try:
-            save_file(part, beside / f"{name}.safetensors")
+            save_file(part, folder / f"{name}.safetensors")
         except SafetensorError as error:
-            raise RunError(f"the checkpoint {target} cannot be written: {error}") from error
-    (beside / "state.json").write_text(json.dumps({"train": asdict(state), "optimizer": plain}, indent=1))
-    for file in beside.iterdir():
+            raise RunError(f"the checkpoint of step {state.step} cannot be written: {error}") from error
+    (folder / "state.json").write_text(json.dumps({"train": asdict(state), "optimizer": plain}, indent=1))
+    for file in folder.iterdir():
         _sync(file)
-    _sync(beside)
-    if target.exists():  # the same step, stopped at and then finished: same weights, new counters
-        (beside / "state.json").replace(target / "state.json")
-        shutil.rmtree(beside)
-    else:
-        beside.rename(target)
-    _link(folder, "last", target.name)
-    if state.best_step in (state.step, -1):  # before the first validation, the newest stands for the best
-        _link(folder, "best", target.name)
     _sync(folder)
-    return target
 
 
 def prune(folder: Path, keep: set[str]) -> None:

@@ -170,6 +170,10 @@ def describe(error: ValidationError) -> tuple[tuple[str | int, ...], str]:
         return path, "required, and not given"
     if kind in ("unknown_key", "unknown_name"):
         return path, message
+    if kind == "model_type":
+        return path, "should be a block of fields"
+    if kind == "string_pattern_mismatch":
+        return path, f"should match {first['ctx']['pattern']}, not {first['input']!r}"
     message = message.removeprefix("Value error, ").replace("Input should be", "should be")
     given = first["input"]
     return path, f"{message}, not {given!r}" if isinstance(given, str | int | float | bool | None) else message

@@ -151,7 +151,7 @@ class WeightsAndBiases(Tracker):
     tags: tuple[str, ...] = ()
     """Words to find the run by."""
     mode: Literal["online", "offline", "disabled"] = "online"
-    """offline writes into the run's folder, for `wandb sync`; disabled writes nothing."""
+    """Offline writes into the run's folder, for `wandb sync`; disabled writes nothing."""
 
     def check(self) -> None:
         _require("wandb", "wandb")

@@ -37,7 +37,7 @@ EDITED = [
     ("null required block", ("dataset: digits", "dataset: null"), ["tiny.yaml:3", "dataset"]),
     ("missing block", ("dataset: digits\n", ""), ["tiny.yaml", "dataset", "required"]),
     ("YAML tag", ("dataset: digits", "dataset: !!python/object:os.system {}"), ["tiny.yaml:3", "tag"]),
-    ("path in the name", ("name: tiny", "name: ../../etc"), ["tiny.yaml:2", "name"]),
+    ("path in the name", ("name: tiny", "name: ../../etc"), ["tiny.yaml:2", "name", "[A-Za-z0-9_.-]"]),
     ("dots as the name", ("name: tiny", "name: .."), ["tiny.yaml:2", "name"]),
     ("depth does not divide", ("dim_mults: [1, 2]", "dim_mults: [1, 1, 1, 1, 1]"), ["tiny.yaml:4", "model.dim_mults", "8"]),
     ("not finite weights", ("dataset: digits", "dataset: digits\nloss: {weighting: vlb}"), ["tiny.yaml:4", "loss.weighting", "index 0"]),

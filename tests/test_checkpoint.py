@@ -80,3 +80,16 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
         checkpoint.load_weights(nn.Linear(2, 2), file)
     with pytest.raises(SpecError, match="no such"):
         checkpoint.weights_file(tmp_path, "nowhere")
+
+
+def test_a_checkpoint_that_cannot_be_written_leaves_the_last_one_and_no_litter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    checkpoint.save(tmp_path, TrainState(step=1), *parts(0))
+
+    def full(path: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoint, "_sync", full)
+    with pytest.raises(OSError, match="No space left"):
+        checkpoint.save(tmp_path, TrainState(step=2), *parts(0))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["1", "best", "last"]
+    assert checkpoint.load(tmp_path / "last", *parts(1)).step == 1

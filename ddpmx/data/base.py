@@ -104,7 +104,7 @@ class Dataset(Component):
     """Base of the data sets."""
 
     limit: int | None = Field(default=None, ge=2)
-    """train with at most this many images: a fixed random choice, in which a smaller one is contained"""
+    """Train with at most this many images: a fixed random choice, in which a smaller one is contained."""
 
     @abstractmethod
     def load(self, root: Path) -> Data:

@@ -28,13 +28,13 @@ class ImageFolder(Stored):
     """
 
     path: str
-    """the folder, relative to the spec"""
+    """The folder, relative to the spec."""
     size: int | None = Field(default=None, ge=8, le=4096)
-    """resize the shorter side to this many pixels and cut out the centre; null: the images are square and of one size already"""
+    """Resize the shorter side to this many pixels and cut out the centre; null: the images are square and of one size already."""
     channels: Channels = None
     """1: grey, 3: RGB, null: grey if all images are"""
     flip: bool = False
-    """mirror half of the images left to right in training"""
+    """Mirror half of the images left to right in training."""
 
     def identity(self, source: Path | None) -> list[Any]:
         """Path, size and time of change of each file: reading a large folder whole would take as long as decoding it."""

@@ -25,7 +25,7 @@ class FashionMnist(Tabular):
 
     repository: ClassVar[str] = "zalando-datasets/fashion_mnist"
     flip: bool = False
-    """mirror half of the images left to right in training"""
+    """Mirror half of the images left to right in training."""
 
 
 @DATASETS.register("cifar10", paper="Krizhevsky 2009, Learning multiple layers of features from tiny images")
@@ -34,22 +34,22 @@ class Cifar10(Tabular):
 
     repository: ClassVar[str] = "uoft-cs/cifar10"
     flip: bool = False
-    """mirror half of the images left to right in training"""
+    """Mirror half of the images left to right in training."""
 
 
 class Rows(Tabular):
     """What a set of rows that ddpmx does not know by name may need to be told."""
 
     image_column: str | None = None
-    """the column of encoded images; null: the first one of that type, or called `image` or `img`"""
+    """The column of encoded images; null: the first one of that type, or called `image` or `img`."""
     label_column: str | None = None
-    """the column of labels; null: the first one of class labels, or called `label`"""
+    """The column of labels; null: the first one of class labels, or called `label`."""
     size: int | None = Field(default=None, ge=8, le=4096)
-    """resize the shorter side to this many pixels and cut out the centre; null: the images are square and of one size already"""
+    """Resize the shorter side to this many pixels and cut out the centre; null: the images are square and of one size already."""
     channels: Channels = None
     """1: grey, 3: RGB, null: grey if all images are"""
     flip: bool = False
-    """mirror half of the images left to right in training"""
+    """Mirror half of the images left to right in training."""
 
     def columns(self) -> tuple[str | None, str | None]:
         return self.image_column, self.label_column
@@ -63,7 +63,7 @@ class Parquet(Rows):
     """Parquet files in a folder, as a Hub repository has them, or one file; splits by the files' names."""
 
     path: str
-    """the folder or file, relative to the spec"""
+    """The folder or file, relative to the spec."""
 
 
 @DATASETS.register("hub")
@@ -74,11 +74,11 @@ class Hub(Rows):
     """
 
     repo: str = Field(pattern=r"^[\w.-]+(/[\w.-]+)?$")
-    """the repository: owner/name"""
+    """The repository: owner/name."""
     config: str | None = None
-    """the configuration (subset), where there are several"""
+    """The configuration (subset), where there are several."""
     revision: str | None = None
-    """a commit, tag or branch; null: the newest"""
+    """A commit, tag or branch; null: the newest."""
 
     def on_hub(self) -> Repository:
         return Repository(self.repo, self.config, self.revision)

@@ -36,9 +36,9 @@ class Stored(Dataset):
     """
 
     path: str | None = None
-    """where the files are: a folder (or one parquet file), relative to the spec"""
+    """Where the files are: a folder (or one parquet file), relative to the spec."""
     validation: float = Field(default=0.05, gt=0, lt=1)
-    """fraction of the training set that validates instead, always the same images; unused if the set has a validation split"""
+    """Fraction of the training set that validates instead, always the same images; unused if the set has a validation split."""
 
     @abstractmethod
     def identity(self, source: Path | None) -> list[Any]:

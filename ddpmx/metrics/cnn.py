@@ -28,7 +28,7 @@ class FdCnn(Metric):
     """
 
     reference: Literal["test", "train"] = "test"
-    """the real images to compare with"""
+    """The real images to compare with."""
 
     def check(self, data: Data) -> None:
         training_labels(data)
@@ -64,7 +64,7 @@ class IsCnn(Metric):
     """
 
     splits: int = Field(default=1, ge=1)
-    """take the score of so many parts, and of these the mean"""
+    """Take the score of so many parts, and of these the mean."""
 
     def check(self, data: Data) -> None:
         training_labels(data)
