@@ -59,7 +59,7 @@ def dry_run(spec: Spec, device: torch.device, say: Callable[[str], None]) -> Non
         drawn = _image_seconds(experiment, evaluate.sampler, min(evaluate.batch_size, evaluate.samples))
     steps = total_steps(spec.train, len(data.train))
     epochs = math.ceil(steps / math.ceil(len(data.train) / spec.train.batch_size))
-    measured = (epochs // evaluate.every_epochs + 1) * evaluate.samples if evaluate.metrics else 0
+    measured = math.ceil(epochs / evaluate.every_epochs) * evaluate.samples if evaluate.metrics else 0
     parts = {
         f"training, {steps:,} steps of {step * 1000:.0f} ms": steps * step,
         f"validation, {epochs} times": epochs * validation,

@@ -6,8 +6,11 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from ddpmx.run_folder import RunFolder
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -27,6 +30,17 @@ class Result:
     code: int
     out: str
     err: str
+
+
+def only_run(out: Path) -> Path:
+    """The folder of the one run below `out`."""
+    (run,) = (file.parent for file in out.glob("*/*/spec.yaml"))
+    return run
+
+
+def epochs(run: Path) -> list[dict[str, Any]]:
+    """The events of a run's epochs."""
+    return [event for event in RunFolder(run).events() if event["event"] == "epoch"]
 
 
 @pytest.fixture(scope="session", autouse=True)

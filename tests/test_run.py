@@ -16,18 +16,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import TINY, Result
+from conftest import TINY, Result, only_run
 from PIL import Image
 from safetensors.torch import load_file
 
 from ddpmx.run_folder import RunFolder
 
 Run = Callable[..., Result]
-
-
-def only_run(out: Path) -> Path:
-    (run,) = (file.parent for file in out.glob("*/*/spec.yaml"))
-    return run
 
 
 def weights(run: Path) -> dict[str, torch.Tensor]:

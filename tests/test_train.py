@@ -8,11 +8,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import TINY, Result
+from conftest import TINY, Result, epochs, only_run
 
 from ddpmx import ops
 from ddpmx.ops import Purpose, stream
-from ddpmx.run_folder import RunFolder
 from ddpmx.spec import TrainSpec
 from ddpmx.train import TrainState, epoch_order, flipped, is_over, learning_rate, total_steps
 
@@ -77,7 +76,7 @@ def test_timesteps_and_noise_of_training_share_no_stream() -> None:
 def test_checkpoints_that_stay(ddpmx: Run, tiny: Path, tmp_path: Path) -> None:
     tiny.write_text(TINY.replace("steps: 12", "epochs: 7, checkpoint_every: 2, keep_last: 1, keep_every: 3, lr_schedule: linear"))
     assert ddpmx("run", tiny, "--out", tmp_path, "-s", "dataset.limit=100").code == 0
-    (checkpoints,) = tmp_path.glob("tiny/*/checkpoints")
+    checkpoints = only_run(tmp_path) / "checkpoints"
     steps = {int(path.name) // 2 for path in checkpoints.iterdir() if path.is_dir() and not path.is_symlink()}  # two steps an epoch
     best = int((checkpoints / "best").resolve().name) // 2
     assert steps == {3, 6, 7, best}  # 6 is also the newest multiple of checkpoint_every, 7 the last
@@ -86,8 +85,7 @@ def test_checkpoints_that_stay(ddpmx: Run, tiny: Path, tmp_path: Path) -> None:
 def test_early_stopping_ends_the_run(ddpmx: Run, tiny: Path, tmp_path: Path) -> None:
     tiny.write_text(TINY.replace("steps: 12, batch_size: 64, lr: 1e-3", "epochs: 30, patience: 2, batch_size: 64, lr: 1e-30"))
     assert ddpmx("run", tiny, "--out", tmp_path, "-s", "dataset.limit=64", "-s", "train.ema=null").code == 0
-    (run,) = (file.parent for file in tmp_path.glob("tiny/*/spec.yaml"))
-    rows = [event for event in RunFolder(run).events() if event["event"] == "epoch"]
+    rows = epochs(only_run(tmp_path))
     assert [row["epoch"] for row in rows] == [1, 2, 3]  # the first is the best, two more are not
     assert len({row["val_loss"] for row in rows}) == 1  # the validation set is the same each time
 
@@ -95,10 +93,7 @@ def test_early_stopping_ends_the_run(ddpmx: Run, tiny: Path, tmp_path: Path) -> 
 def test_bfloat16_trains_close_to_float32(ddpmx: Run, tiny: Path, tmp_path: Path) -> None:
     for precision in ("float32", "bfloat16"):
         assert ddpmx("run", tiny, "--out", tmp_path / precision, "-s", f"train.precision={precision}").code == 0
-    losses = []
-    for precision in ("float32", "bfloat16"):
-        (run,) = (file.parent for file in (tmp_path / precision).glob("*/*/spec.yaml"))
-        losses.append([event["val_loss"] for event in RunFolder(run).events() if event["event"] == "epoch"])
+    losses = [[row["val_loss"] for row in epochs(only_run(tmp_path / precision))] for precision in ("float32", "bfloat16")]
     assert losses[0] != losses[1]
     assert losses[0] == pytest.approx(losses[1], rel=0.03)
 
@@ -111,21 +106,17 @@ def test_a_run_carries_its_plugins(ddpmx: Run, tiny: Path, tmp_path: Path) -> No
     )
     tiny.write_text(TINY + "plugins: [halves.py]\nloss: {weighting: halves}\n")
     assert ddpmx("run", tiny, "--out", tmp_path / "a").code == 0
-    (run,) = (file.parent for file in (tmp_path / "a").glob("*/*/spec.yaml"))
+    run = only_run(tmp_path / "a")
     assert (run / "plugins" / "halves.py").read_text() == plugin.read_text()
     plugin.unlink()
     assert ddpmx("run", run / "spec.yaml", "--out", tmp_path / "b").code == 0
-    (again,) = (file.parent for file in (tmp_path / "b").glob("*/*/spec.yaml"))
-    rows = [[e["val_loss"] for e in RunFolder(folder).events() if e["event"] == "epoch"] for folder in (run, again)]
-    assert rows[0] == rows[1]
+    losses = [[row["val_loss"] for row in epochs(folder)] for folder in (run, only_run(tmp_path / "b"))]
+    assert losses[0] == losses[1]
 
 
 @pytest.mark.slow
 def test_a_compiled_network_trains_the_same(ddpmx: Run, tiny: Path, tmp_path: Path) -> None:
     for flag in ("false", "true"):
         assert ddpmx("run", tiny, "--out", tmp_path / flag, "-s", f"train.compile={flag}").code == 0
-    losses = []
-    for flag in ("false", "true"):
-        (run,) = (file.parent for file in (tmp_path / flag).glob("*/*/spec.yaml"))
-        losses.append([event["val_loss"] for event in RunFolder(run).events() if event["event"] == "epoch"])
+    losses = [[row["val_loss"] for row in epochs(only_run(tmp_path / flag))] for flag in ("false", "true")]
     assert losses[0] == pytest.approx(losses[1], rel=1e-3)
