@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from . import ops
 from .console import Bar
 from .errors import SpecError
 from .evaluate import open_run
@@ -43,7 +44,7 @@ def draw(
         plan: Plan = spec.sampler.plan(experiment.table, experiment.prediction)
     out = folder.samples / f"{spec.sampler.component_name}-{len(plan)}-seed{seed}.png" if out is None else out
     out.parent.mkdir(parents=True, exist_ok=True)
-    with Bar() as bar:
+    with ops.use_backend(spec.backend), Bar() as bar:
         if out.suffix == ".gif":
             frames = denoising(experiment, experiment.network, plan, count, seed=seed, frames=FRAMES)
             save_gif([grid(frame) for frame in frames], out)

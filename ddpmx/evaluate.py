@@ -8,11 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from . import checkpoint
+from . import checkpoint, ops
 from .console import Bar
 from .errors import SpecError
 from .experiment import Experiment, build
 from .generate import Progress, generate
+from .report import write_report
 from .rows import Plan
 from .run_folder import RunFolder
 from .spec import Spec
@@ -50,7 +51,8 @@ def open_run(run: Path, overrides: tuple[str, ...], device: torch.device, weight
 def evaluate(
     run: Path, *, samples: int | None, metrics: tuple[str, ...], overrides: tuple[str, ...], device: torch.device
 ) -> dict[str, Any]:
-    """Measure an existing run's best weights; adds an `evaluate` event to its metrics.jsonl and returns it."""
+    """Measure an existing run's best weights; adds an `evaluate` event to its metrics.jsonl, renews its
+    report, and returns the event."""
     if samples is not None:
         overrides = (*overrides, f"evaluate.samples={samples}")
     if metrics:
@@ -58,7 +60,7 @@ def evaluate(
     folder, spec, experiment = open_run(run, overrides, device, "best")
     if not spec.evaluate.metrics:
         raise SpecError("the run's spec names no metrics", field="evaluate.metrics", hint="--metrics fd_cnn,is_cnn")
-    with Bar() as bar:
+    with ops.use_backend(spec.backend), Bar() as bar:
         values = measure(experiment, experiment.network, progress=lambda done, total: bar.show("sampling", done, total))
     step = int((run / "checkpoints" / "best").resolve().name)
     state = folder.read_json(f"checkpoints/{step}/state.json")["train"]
@@ -71,4 +73,5 @@ def evaluate(
         "metrics": values,
     }
     folder.add_event(event)
+    write_report(run)
     return event
