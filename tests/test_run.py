@@ -282,6 +282,15 @@ def test_commands_that_only_tell(ddpmx: Run, command_line: tuple[str, ...]) -> N
     assert (wanted if "linear" not in command_line else "beta_start: number") in result.out
 
 
+def test_threads_wait_without_spinning_unless_the_user_says_otherwise(ddpmx: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    ddpmx("--version")
+    assert os.environ["OMP_WAIT_POLICY"] == "PASSIVE"
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+    ddpmx("--version")
+    assert os.environ["OMP_WAIT_POLICY"] == "ACTIVE"
+
+
 def test_show_and_validate(ddpmx: Run, tiny: Path, tmp_path: Path) -> None:
     assert ddpmx("validate", tiny).out.strip() == f"{tiny}: valid"
     result = ddpmx("show", tiny, "--out", tmp_path / "show.html")
