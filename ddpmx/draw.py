@@ -40,8 +40,7 @@ def draw(
         overrides = (*overrides, "sampler.timesteps=null", f"sampler.steps={steps}")
     folder, spec, experiment = open_run(run, overrides, device, weights)
     seed = spec.evaluate.seed if seed is None else seed
-    with spec.blame("sampler"):
-        plan: Plan = spec.sampler.plan(experiment.table, experiment.prediction)
+    plan: Plan = spec.sampler.plan(experiment.table, experiment.prediction)
     out = folder.samples / f"{spec.sampler.component_name}-{len(plan)}-seed{seed}.png" if out is None else out
     out.parent.mkdir(parents=True, exist_ok=True)
     with ops.use_backend(spec.backend), Bar() as bar:

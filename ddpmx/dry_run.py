@@ -11,7 +11,6 @@ from typing import TypeVar
 import torch
 
 from . import ops
-from .ema import Ema
 from .errors import RunError
 from .experiment import Experiment, build
 from .page import duration
@@ -20,7 +19,7 @@ from .rows import Plan
 from .samplers import Sampler
 from .sampling import sample
 from .spec import Spec
-from .train import StepDone, TrainState, total_steps, train, validation_loss
+from .train import StepDone, TrainState, prepare, steps_per_epoch, total_steps, train, validation_loss
 from .world import World
 
 WARM_UP, MEASURED = 1, 3
@@ -34,14 +33,13 @@ def dry_run(spec: Spec, device: torch.device, say: Callable[[str], None]) -> Non
     """
     experiment = build(spec, device)
     network, data, evaluate = experiment.network, experiment.data, spec.evaluate
-    parameters = sum(parameter.numel() for parameter in network.parameters())
-    say(f"{data.name}: {len(data.train):,} training images, {data.channels}×{data.size}×{data.size}; {parameters:,} parameters; {device}")
+    shape = f"{data.channels}×{data.size}×{data.size}"
+    say(f"{data.name}: {len(data.train):,} training images, {shape}; {experiment.parameters:,} parameters; {device}")
     for finding in findings(experiment):
         say(f"note: {finding}")
     with ops.use_backend(spec.backend):
         say(f"backend: {ops.active(device)}")
-        ema = Ema(network, spec.train.ema.decay, spec.train.ema.warmup) if spec.train.ema else None
-        optimizer = spec.train.optimizer.build(network.parameters(), lr=spec.train.lr, weight_decay=spec.train.weight_decay)
+        ema, optimizer = prepare(experiment)
         state, times = TrainState(), []
         longer = spec.train.model_copy(update={"steps": WARM_UP + MEASURED, "epochs": WARM_UP + MEASURED, "patience": None})
         trial = spec.model_copy(update={"train": longer})
@@ -58,7 +56,7 @@ def dry_run(spec: Spec, device: torch.device, say: Callable[[str], None]) -> Non
         shown = _image_seconds(experiment, spec.sampler, evaluate.grid)
         drawn = _image_seconds(experiment, evaluate.sampler, min(evaluate.batch_size, evaluate.samples))
     steps = total_steps(spec.train, len(data.train))
-    epochs = math.ceil(steps / math.ceil(len(data.train) / spec.train.batch_size))
+    epochs = math.ceil(steps / steps_per_epoch(spec.train, len(data.train)))
     measured = math.ceil(epochs / evaluate.every_epochs) * evaluate.samples if evaluate.metrics else 0
     parts = {
         f"training, {steps:,} steps of {step * 1000:.0f} ms": steps * step,

@@ -51,8 +51,7 @@ def open_run(run: Path, overrides: tuple[str, ...], device: torch.device, weight
 def evaluate(
     run: Path, *, samples: int | None, metrics: tuple[str, ...], overrides: tuple[str, ...], device: torch.device
 ) -> dict[str, Any]:
-    """Measure an existing run's best weights; adds an `evaluate` event to its metrics.jsonl, renews its
-    report, and returns the event."""
+    """Measure an existing run's best weights; adds an `evaluate` event to its metrics.jsonl, renews its report, returns the event."""
     if samples is not None:
         overrides = (*overrides, f"evaluate.samples={samples}")
     if metrics:

@@ -50,6 +50,11 @@ class Experiment:
     def image_shape(self) -> tuple[int, int, int]:
         return (self.data.channels, self.data.size, self.data.size)
 
+    @property
+    def parameters(self) -> int:
+        """How many numbers the network learns."""
+        return sum(parameter.numel() for parameter in self.network.parameters())
+
     def denoiser(self, network: nn.Module) -> Denoise:
         """denoise(x, t): the network's output at table indices t [n], which may be fractional; in x's dtype."""
 

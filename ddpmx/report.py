@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from matplotlib.figure import Figure
 
 from . import drawing, page, plots
-from .run_folder import RunFolder, write_atomically
+from .run_folder import COLUMNS, LAST_COLUMNS, RunFolder, metric_names, write_atomically
 
 GRIDS, GRID_CHARACTERS = 12, 500_000
 """Most epochs whose grids a report holds, and most characters of them: a page that can be mailed."""
@@ -65,7 +65,7 @@ def _curves(spec: Mapping[str, Any], environment: Mapping[str, Any], events: lis
             [event["step"] / per_epoch for event in steps],
             [event["loss"] for event in steps],
         )
-    for name in dict.fromkeys(name for event in epochs for name in event["metrics"]):
+    for name in metric_names(epochs):
         measured = [event for event in epochs if name in event["metrics"]]
         figures[f"metric_{re.sub(r'[^A-Za-z0-9_.-]', '_', name)}"] = plots.metric_figure(
             name, [event["epoch"] for event in measured], [event["metrics"][name] for event in measured]
@@ -117,8 +117,7 @@ def _methods(folder: Path) -> Iterator[dict[str, Any]]:
 
 def _table(epochs: list[Event]) -> dict[str, Any]:
     """The log of the last epochs, as columns and rows of text."""
-    metrics = list(dict.fromkeys(name for event in epochs for name in event["metrics"]))
-    columns = ["epoch", "step", "train_loss", "val_loss", *metrics, "seconds", "images_per_second"]
+    columns = [*COLUMNS, *metric_names(epochs), *LAST_COLUMNS]
     rows = [[page.number({**event, **event["metrics"]}.get(column, "")) for column in columns] for event in epochs[-ROWS:]]
     return {"columns": columns, "rows": rows}
 

@@ -29,7 +29,7 @@ from .run_folder import RunFolder, to_yaml, write_atomically
 from .spec import Spec
 from .stop import StopSignal
 from .trackers import Trackers
-from .train import EpochDone, StepDone, TrainState, is_over, total_steps, train
+from .train import EpochDone, StepDone, TrainState, is_over, prepare, steps_per_epoch, total_steps, train
 from .world import World
 
 LOG_EVERY = 10
@@ -118,8 +118,7 @@ def run(spec: Spec, *, out: Path, resume: bool, resume_from: Path | None, device
 def _open(experiment: Experiment, folder: RunFolder, world: World, stop: StopSignal, bar: Bar) -> Session:
     """Build what training needs, fill it from the last checkpoint if there is one, and write the run's first files."""
     spec, device = experiment.spec, experiment.device
-    ema = None if spec.train.ema is None else Ema(experiment.network, spec.train.ema.decay, spec.train.ema.warmup)
-    optimizer = spec.train.optimizer.build(experiment.network.parameters(), lr=spec.train.lr, weight_decay=spec.train.weight_decay)
+    ema, optimizer = prepare(experiment)
     session = Session(experiment, folder, Trackers(), world, stop, bar, optimizer, ema)
     last = folder.checkpoints / "last"
     if last.exists():
@@ -138,7 +137,7 @@ def _open(experiment: Experiment, folder: RunFolder, world: World, stop: StopSig
         {
             **environment.describe(device, ops.active(device)),
             "data": {"name": data.name, "fingerprint": data.fingerprint, "classes": data.classes, **data.counts},
-            "parameters": sum(parameter.numel() for parameter in experiment.network.parameters()),
+            "parameters": experiment.parameters,
             "plugins": {plugin: file_hash(Path(plugin)) for plugin in spec.plugins if plugin.endswith(".py")},
         },
     )
@@ -151,8 +150,9 @@ def _open(experiment: Experiment, folder: RunFolder, world: World, stop: StopSig
 def _train(session: Session) -> None:
     """The loop's events, saved and shown."""
     spec, state = session.experiment.spec, session.state
-    total = total_steps(spec.train, len(session.experiment.data.train))
-    epochs = math.ceil(total / math.ceil(len(session.experiment.data.train) / spec.train.batch_size))
+    images = len(session.experiment.data.train)
+    total = total_steps(spec.train, images)
+    epochs = math.ceil(total / steps_per_epoch(spec.train, images))
     row_is_missing = bool(state.row) and (not session.rows or session.rows[-1]["step"] < state.row["step"])
     if row_is_missing and (state.batch == 0 or is_over(spec.train, state)):
         _end_epoch(session)  # the last process died between the checkpoint and the row

@@ -102,7 +102,7 @@ class RunFolder:
     def write_log(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """log.csv from the events of the epochs, a column for each metric."""
         rows = list(rows)
-        metrics = list(dict.fromkeys(name for row in rows for name in row["metrics"]))
+        metrics = metric_names(rows)
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow([*COLUMNS, *metrics, *LAST_COLUMNS])
@@ -110,6 +110,11 @@ class RunFolder:
             values = [row[key] for key in COLUMNS] + [row["metrics"].get(name) for name in metrics] + [row[key] for key in LAST_COLUMNS]
             writer.writerow(["" if value is None else repr(value) for value in values])
         write_atomically(self.path / "log.csv", text.getvalue())
+
+
+def metric_names(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The metrics that epochs' events hold, in the order of their first appearance."""
+    return list(dict.fromkeys(name for row in rows for name in row["metrics"]))
 
 
 def fingerprinted(resolved: dict[str, Any], folder: Path) -> dict[str, Any]:

@@ -78,9 +78,14 @@ def max_steps(train: TrainSpec) -> float:
     return train.steps or math.inf
 
 
+def steps_per_epoch(train: TrainSpec, images: int) -> int:
+    """Optimizer steps of one pass; its last batch may be smaller than the others."""
+    return math.ceil(images / train.batch_size)
+
+
 def total_steps(train: TrainSpec, images: int) -> int:
-    """Optimizer steps of the whole budget; an epoch's last batch may be smaller than the others."""
-    return int(min(max_steps(train), max_epochs(train) * math.ceil(images / train.batch_size)))
+    """Optimizer steps of the whole budget."""
+    return int(min(max_steps(train), max_epochs(train) * steps_per_epoch(train, images)))
 
 
 def learning_rate(train: TrainSpec, step: int, total: int) -> float:
@@ -90,6 +95,13 @@ def learning_rate(train: TrainSpec, step: int, total: int) -> float:
     done = (step - train.warmup_steps) / max(1, total - train.warmup_steps)
     factor = {"constant": 1.0, "cosine": 0.5 * (1 + math.cos(math.pi * done)), "linear": 1 - done}[train.lr_schedule]
     return train.lr * factor
+
+
+def prepare(experiment: Experiment) -> tuple[Ema | None, torch.optim.Optimizer]:
+    """The average of the weights, if the spec wants one, and the optimizer: what training changes besides the network."""
+    spec, network = experiment.spec.train, experiment.network
+    ema = None if spec.ema is None else Ema(network, spec.ema.decay, spec.ema.warmup)
+    return ema, spec.optimizer.build(network.parameters(), lr=spec.lr, weight_decay=spec.weight_decay)
 
 
 def train(
@@ -103,7 +115,7 @@ def train(
     pixels = experiment.data.train.pixels
     if device.type != "cuda" or pixels.nbytes < torch.cuda.mem_get_info(device)[0] // 4:
         pixels = pixels.to(device)
-    batches = math.ceil(len(pixels) / budget.batch_size)
+    batches = steps_per_epoch(budget, len(pixels))
     total = total_steps(budget, len(pixels))
     run_network: Network = torch.compile(network) if budget.compile else network
 
