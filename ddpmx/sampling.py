@@ -71,12 +71,13 @@ def sample(
             stream=ops.stream(ops.Purpose.SAMPLE, index),
             noise=given,
             out=None if held else x,
+            want_m=callback is not None or (row.push and plan.history > 0),
         )
         if row.keep_anchor:
             anchor = x
-        if row.push:
+        if m is not None and row.push:
             history.appendleft(m)
-        if callback is not None:
+        if callback is not None and m is not None:
             callback(index, row, x_next, m)
         x = x_next
     return x

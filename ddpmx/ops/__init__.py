@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from enum import IntEnum
 
+import torch
 from torch import Tensor
 
 from ..rows import Row
@@ -38,6 +39,7 @@ __all__ = [
 ]
 
 NORMS = ("l1", "l2", "huber")
+_NO_FLOAT64 = ("mps",)  # there the noise is made on the CPU and copied
 
 
 class Purpose(IntEnum):
@@ -64,19 +66,32 @@ def normal(sample_ids: Tensor, stream: int, seed: int, shape: Sequence[int]) -> 
     """Standard normal numbers, float32 [B, *shape], on the device of `sample_ids`. At most 2³⁴ elements a sample."""
     checks.key(sample_ids, stream, seed)
     checks.sample_shape("shape", shape)
+    if sample_ids.device.type in _NO_FLOAT64:
+        return normal(sample_ids.cpu(), stream, seed, shape).to(sample_ids.device)
     return backend(sample_ids.device).normal(sample_ids, stream, seed, shape)
 
 
 def uniform(sample_ids: Tensor, stream: int, seed: int) -> Tensor:
-    """Uniform numbers in [0, 1) of 53 bits, float64 [B] (on the CPU where the device has no float64: MPS)."""
+    """Uniform numbers in [0, 1) of 53 bits, float64 [B] (on the CPU where the device has no float64: MPS).
+
+    Of the 63 `bits`, 27 of word 0 and 26 of word 1: ((word 0 >> 5)·2²⁶ + (word 1 >> 6))·2⁻⁵³.
+    """
     checks.key(sample_ids, stream, seed)
-    return backend(sample_ids.device).uniform(sample_ids, stream, seed)
+    pair = bits(sample_ids.cpu() if sample_ids.device.type in _NO_FLOAT64 else sample_ids, stream, seed)
+    return (((pair >> 36) << 26) + ((pair & (2**31 - 1)) >> 5)).to(torch.float64) * 2.0**-53
 
 
 def bits(sample_ids: Tensor, stream: int, seed: int) -> Tensor:
-    """63 random bits, int64 [B], 0 or more. Keys that sort a data set into a random order."""
+    """63 random bits, int64 [B], 0 or more: word 0·2³¹ + (word 1 >> 1) of counter 0. Keys that sort into a random order."""
     checks.key(sample_ids, stream, seed)
     return backend(sample_ids.device).bits(sample_ids, stream, seed)
+
+
+def _given(noise: Tensor | None, x: Tensor, sample_ids: Tensor, stream: int, seed: int) -> Tensor | None:
+    """ε where the backend is not to make it."""
+    if noise is None and x.device.type in _NO_FLOAT64:
+        return normal(sample_ids, stream, seed, x.shape[1:])
+    return noise
 
 
 def add_noise(
@@ -102,7 +117,8 @@ def add_noise(
     checks.target(out, "x_start", x_start)
     checks.no_gradient("add_noise", [("x_start", x_start), ("signal", signal), ("sigma", sigma), ("noise", noise), ("out", out)])
     run = backend(x_start.device).add_noise
-    return run(x_start, signal, sigma, seed=seed, sample_ids=sample_ids, stream=stream, noise=noise, out=out)
+    epsilon = _given(noise, x_start, sample_ids, stream, seed)
+    return run(x_start, signal, sigma, seed=seed, sample_ids=sample_ids, stream=stream, noise=epsilon, out=out)
 
 
 def weighted_loss(
@@ -148,7 +164,7 @@ def weighted_loss(
         seed=seed,
         sample_ids=sample_ids,
         stream=stream,
-        noise=noise,
+        noise=_given(noise, x_start, sample_ids, stream, seed),
     )
 
 
@@ -165,7 +181,8 @@ def reverse_step(
     stream: int,
     noise: Tensor | None = None,
     out: Tensor | None = None,
-) -> tuple[Tensor, Tensor]:
+    want_m: bool = True,
+) -> tuple[Tensor, Tensor | None]:
     """One row of a sampling plan: (x', m) in the dtype of `x`, by the formulas of `ddpmx.Row`.
 
     ::
@@ -177,7 +194,7 @@ def reverse_step(
     Sums run from the left; coefficients, products and sums are rounded to float32 (float64 for float64), and only x' and m
     to the dtype of `x`. A term whose coefficient is 0 is left out, and its tensor may be missing. `output` may have another
     dtype; `history` (newest first) and `anchor` have that of `x`. `clip` is a number above 0, or [B] of them, or None.
-    `out` receives x' and may be `x`. Raises RuntimeError when grad mode is on and an input requires a gradient.
+    `out` receives x' and may be `x`; without `want_m`, m is None, which saves its memory. Raises RuntimeError when grad mode is on and an input requires a gradient.
     """
     checks.batch("x", x)
     checks.alike("output", output, "x", x, checks.FLOATS)
@@ -211,6 +228,7 @@ def reverse_step(
         seed=seed,
         sample_ids=sample_ids,
         stream=stream,
-        noise=noise,
+        noise=None if row.c_noise == 0 else _given(noise, x, sample_ids, stream, seed),
         out=out,
+        want_m=want_m,
     )

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 FLOATS = (torch.float32, torch.bfloat16, torch.float64)
+SINGLE, DOUBLES = (torch.float32,), (torch.float32, torch.float64)
 ELEMENTS = 2**34  # a sample's counters have 32 bits, and 32 counters serve 128 elements
 
 
@@ -32,7 +33,7 @@ def beside(name: str, value: object, x_name: str, x: Tensor, dtypes: Sequence[to
     """A tensor of that shape on the device of x."""
     tensor(name, value, dtypes)
     assert isinstance(value, Tensor)
-    if tuple(value.shape) != tuple(shape):
+    if value.shape != shape:
         raise ValueError(f"{name} should have shape {list(shape)}, to match {x_name}, not {list(value.shape)}")
     if value.device != x.device:
         raise ValueError(f"{name} should be on {x.device}, where {x_name} is, not on {value.device}")
@@ -45,7 +46,7 @@ def alike(name: str, value: object, x_name: str, x: Tensor, dtypes: Sequence[tor
 
 def per_sample(name: str, value: object, x_name: str, x: Tensor) -> None:
     """[B] float32 for the batch x; float64 too where x is computed in float64."""
-    beside(name, value, x_name, x, (torch.float32, torch.float64) if x.dtype == torch.float64 else (torch.float32,), x.shape[:1])
+    beside(name, value, x_name, x, DOUBLES if x.dtype == torch.float64 else SINGLE, x.shape[:1])
 
 
 def target(value: Tensor | None, x_name: str, x: Tensor) -> None:
@@ -74,14 +75,18 @@ def positive(name: str, value: object) -> None:
 
 
 def key(sample_ids: Tensor, stream: int, seed: int) -> None:
-    """What a sample's noise is a function of. Negative ids on another device than the CPU go unseen: to look would wait for it."""
+    """What a sample's noise is a function of."""
     tensor("sample_ids", sample_ids, (torch.int64,))
     if sample_ids.ndim != 1:
         raise ValueError(f"sample_ids should have shape [B], not {list(sample_ids.shape)}")
-    if sample_ids.device.type == "cpu" and sample_ids.numel() and int(sample_ids.min()) < 0:
-        raise ValueError(f"sample_ids should be 0 or more, not {int(sample_ids.min())}")
     integer("stream", stream, 0, 2**32)
     integer("seed", seed, -(2**63), 2**64)
+
+
+def ids(sample_ids: Tensor) -> None:
+    """No negative ids. Those on another device than the CPU go unseen: to look would wait for it."""
+    if sample_ids.device.type == "cpu" and not torch.compiler.is_compiling() and sample_ids.numel() and int(sample_ids.min()) < 0:
+        raise ValueError(f"sample_ids should be 0 or more, not {int(sample_ids.min())}")
 
 
 def sample_shape(name: str, shape: Sequence[int]) -> None:
@@ -98,7 +103,8 @@ def noise(value: Tensor | None, x_name: str, x: Tensor, sample_ids: Tensor, stre
     """Where ε for the batch x comes from: a tensor, float32 or of x's dtype, or else the generator."""
     key(sample_ids, stream, seed)
     beside("sample_ids", sample_ids, x_name, x, (torch.int64,), x.shape[:1])
-    sample_shape(x_name, x.shape[1:])
+    if x.numel() > ELEMENTS:  # else no sample can be too large
+        sample_shape(x_name, x.shape[1:])
     if value is not None:
         alike("noise", value, x_name, x, (torch.float32, x.dtype))
 

@@ -12,14 +12,13 @@ from torch import Tensor
 
 from ..errors import SpecError, nearest
 from ..rows import Row
-from . import reference
+from . import library, native, reference
 
 
 class Backend(Protocol):
     """What a backend's module has. The functions are those of `ddpmx.ops`, called with arguments checked there."""
 
     def normal(self, sample_ids: Tensor, stream: int, seed: int, shape: Sequence[int]) -> Tensor: ...
-    def uniform(self, sample_ids: Tensor, stream: int, seed: int) -> Tensor: ...
     def bits(self, sample_ids: Tensor, stream: int, seed: int) -> Tensor: ...
     def add_noise(
         self,
@@ -62,17 +61,34 @@ class Backend(Protocol):
         stream: int,
         noise: Tensor | None,
         out: Tensor | None,
-    ) -> tuple[Tensor, Tensor]: ...
+        want_m: bool,
+    ) -> tuple[Tensor, Tensor | None]: ...
 
 
 DEVICES = {"cpp": "cpu", "cuda": "cuda"}  # the native backends, and the type of device that each runs on
+MISSING: dict[str, str] = {}  # backends that cannot be used, and why
 _BUILT: dict[str, Backend] = {"reference": reference}
 _forced: ContextVar[str] = ContextVar("ddpmx_backend", default="auto")
 
 
+def _load() -> None:
+    for name in DEVICES:
+        reason = MISSING.get("cpp") or library.load(name)
+        if reason is None:
+            _BUILT[name] = native
+        else:
+            MISSING[name] = reason
+    if "cpp" in _BUILT:
+        native.define()
+        library.set_cpu_level_from_environment()
+
+
+_load()
+
+
 def backends() -> dict[str, bool]:
     """Every backend, and whether it is available here."""
-    return {name: name in _BUILT for name in ("reference", *DEVICES)}
+    return {name: name in _BUILT and (name != "cuda" or torch.cuda.is_available()) for name in ("reference", *DEVICES)}
 
 
 @contextmanager
@@ -81,10 +97,13 @@ def use_backend(name: str) -> Iterator[None]:
 
     Raises SpecError for an unknown name and for a backend that is not available.
     """
-    if name not in ("auto", *backends()):
-        raise SpecError(f"unknown backend '{name}'", hint=nearest(name, ["auto", *backends()]))
-    if name != "auto" and name not in _BUILT:
-        raise SpecError(f"the backend '{name}' is not available here", hint="available: auto, " + ", ".join(_BUILT))
+    available = backends()
+    if name not in ("auto", *available):
+        raise SpecError(f"unknown backend '{name}'", hint=nearest(name, ["auto", *available]))
+    if name != "auto" and not available[name]:
+        reason = MISSING.get(name, "no CUDA device")
+        others = ", ".join(other for other, there in available.items() if there)
+        raise SpecError(f"the backend '{name}' is not available here: {reason}", hint=f"available: auto, {others}")
     token = _forced.set(name)
     try:
         yield
@@ -93,11 +112,17 @@ def use_backend(name: str) -> Iterator[None]:
 
 
 def active(device: torch.device | str = "cpu") -> str:
-    """The name of the backend that runs for tensors on that device."""
-    if _forced.get() != "auto":
-        return _forced.get()
-    fitting = [name for name in _BUILT if DEVICES.get(name) == torch.device(device).type]
-    return fitting[0] if fitting else "reference"
+    """The name of the backend that runs for tensors on that device.
+
+    Raises SpecError when the backend that is forced does not run there.
+    """
+    kind = torch.device(device).type
+    forced = _forced.get()
+    if forced != "auto":
+        if DEVICES.get(forced, kind) != kind:
+            raise SpecError(f"the backend '{forced}' runs on {DEVICES[forced]}, not on {kind}", hint="auto or reference")
+        return forced
+    return next((name for name in _BUILT if DEVICES.get(name) == kind), "reference")
 
 
 def backend(device: torch.device) -> Backend:

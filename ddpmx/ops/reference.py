@@ -39,6 +39,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..rows import Row
+from . import checks
 from .constants import COS, LN2, LOG, SIN
 from .philox import MASK, philox
 
@@ -80,6 +81,7 @@ def _cosine_sine(v: Tensor) -> tuple[Tensor, Tensor]:
 
 def _words(sample_ids: Tensor, stream: int, seed: int, counters: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Words [B, counters] of the counters 0 … counters − 1 of each sample."""
+    checks.ids(sample_ids)
     c0 = torch.arange(counters, dtype=torch.int64, device=sample_ids.device)
     c1 = torch.full((), stream, dtype=torch.int64, device=sample_ids.device)
     ids = sample_ids[:, None]
@@ -88,8 +90,6 @@ def _words(sample_ids: Tensor, stream: int, seed: int, counters: int) -> tuple[T
 
 def normal(sample_ids: Tensor, stream: int, seed: int, shape: Sequence[int]) -> Tensor:
     """Standard normal numbers, float32 [B, *shape]."""
-    if sample_ids.device.type == "mps":  # no float64 there
-        return normal(sample_ids.cpu(), stream, seed, shape).to(sample_ids.device)
     batch, elements = len(sample_ids), math.prod(shape)
     blocks = -(-elements // 128)
     words = [word.view(batch, blocks, 32) for word in _words(sample_ids, stream, seed, blocks * 32)]
@@ -97,14 +97,6 @@ def normal(sample_ids: Tensor, stream: int, seed: int, shape: Sequence[int]) -> 
     cosine, sine = _cosine_sine(torch.stack((words[1], words[3]), dim=2))
     values = torch.stack((cosine.mul_(radius), sine.mul_(radius)), dim=3)  # [B, blocks, pair, 2, 32]
     return values.view(batch, blocks * 128)[:, :elements].reshape(batch, *shape).contiguous()
-
-
-def uniform(sample_ids: Tensor, stream: int, seed: int) -> Tensor:
-    """Uniform numbers in [0, 1), float64 [B]: ((word 0 >> 5)·2²⁶ + (word 1 >> 6))·2⁻⁵³ of counter 0."""
-    if sample_ids.device.type == "mps":
-        sample_ids = sample_ids.cpu()
-    first, second, *_ = _words(sample_ids, stream, seed, 1)
-    return (((first[:, 0] >> 5) << 26) + (second[:, 0] >> 6)).to(torch.float64) * 2.0**-53
 
 
 def bits(sample_ids: Tensor, stream: int, seed: int) -> Tensor:
@@ -127,6 +119,7 @@ def add_noise(
     x_start: Tensor, signal: Tensor, sigma: Tensor, *, seed: int, sample_ids: Tensor, stream: int, noise: Tensor | None, out: Tensor | None
 ) -> Tensor:
     """x_t = signal·x_start + sigma·ε: both products rounded, then their sum."""
+    checks.ids(sample_ids)
     x = x_start.to(_working(x_start.dtype))
     epsilon = normal(sample_ids, stream, seed, x.shape[1:]) if noise is None else noise
     x_t = _each(signal, x) * x + _each(sigma, x) * epsilon.to(x.dtype)
@@ -148,6 +141,7 @@ def weighted_loss(
     noise: Tensor | None,
 ) -> Tensor:
     """loss[b] = weight[b] · mean of norm(output − (target_x·x_start + target_eps·ε)), float32 [B]."""
+    checks.ids(sample_ids)
     value = output.to(_working(output.dtype))
     with torch.no_grad():
         epsilon = normal(sample_ids, stream, seed, x_start.shape[1:]) if noise is None else noise
@@ -185,8 +179,10 @@ def reverse_step(
     stream: int,
     noise: Tensor | None,
     out: Tensor | None,
-) -> tuple[Tensor, Tensor]:
+    want_m: bool,
+) -> tuple[Tensor, Tensor | None]:
     """One row: x0 and its clip, then x' and m, each a sum of its terms in the order in which `Row` writes them."""
+    checks.ids(sample_ids)
     state = x.to(_working(x.dtype))
     x0 = _combination([(row.x0_from_x, state), (row.x0_from_output, output)], state)
     if isinstance(clip, Tensor):
@@ -201,5 +197,5 @@ def reverse_step(
     if row.c_noise != 0:
         terms.append((row.c_noise, normal(sample_ids, stream, seed, x.shape[1:]) if noise is None else noise))
     x_next = _combination(terms, state)
-    m = _combination([(row.m_x, state), (row.m_x0, x0)], state).to(x.dtype)
+    m = _combination([(row.m_x, state), (row.m_x0, x0)], state).to(x.dtype) if want_m else None
     return (x_next.to(x.dtype) if out is None else out.copy_(x_next)), m

@@ -1,0 +1,270 @@
+// The operators of torch.ops.ddpmx on torch's stable ABI. Compiled twice: for the CPU, with the schemas, and with
+// DDPMX_CUDA for CUDA tensors. ddpmx/ops/native.py calls them, after the checks of ddpmx/ops.
+#include <torch/csrc/stable/accelerator.h>
+#include <torch/csrc/stable/library.h>
+#include <torch/csrc/stable/ops.h>
+#include <torch/csrc/stable/tensor.h>
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "ops.h"
+
+#if defined(__clang__)
+#define DDPMX_COMPILER "clang " __clang_version__
+#elif defined(__GNUC__)
+#define DDPMX_COMPILER "g++ " __VERSION__
+#else
+#define DDPMX_COMPILER "an unknown compiler"
+#endif
+
+namespace ddpmx::binding {
+namespace {
+
+using torch::stable::Tensor;
+using Maybe = std::optional<Tensor>;
+using torch::headeronly::ScalarType;
+
+PerSample per_sample(const Tensor& tensor) { return {static_cast<const float*>(tensor.data_ptr()), tensor.stride(0), 0}; }
+
+// Dimensions of size 1 are dropped, and neighbours merged that lie in memory like one.
+View view(const Tensor& tensor) {
+  View v;
+  v.data = tensor.data_ptr();
+  v.narrow = tensor.scalar_type() == ScalarType::BFloat16;
+  const auto sizes = tensor.sizes(), strides = tensor.strides();
+  v.batch_stride = strides[0];
+  for (size_t d = 1; d < sizes.size(); ++d) {
+    if (sizes[d] == 1) continue;
+    if (v.dims && v.stride[v.dims - 1] == sizes[d] * strides[d]) {
+      v.size[v.dims - 1] *= sizes[d];
+    } else {
+      STD_TORCH_CHECK(v.dims < kMaxDims, "too many dimensions");
+      v.size[v.dims++] = sizes[d];
+    }
+    v.stride[v.dims - 1] = strides[d];
+  }
+  if (v.dims == 1 && v.stride[0] == 1) v.dims = 0;
+  return v;
+}
+
+View view(const Maybe& tensor) { return tensor ? view(*tensor) : View{}; }
+
+Batch batch(const Tensor& tensor) {
+  const int64_t samples = tensor.size(0);
+  return {samples, samples ? tensor.numel() / samples : 0};
+}
+
+Noise noise(const Tensor& ids, int64_t stream, int64_t seed, const Maybe& given = std::nullopt) {
+  Noise n;
+  n.given = view(given);
+  n.ids = static_cast<const int64_t*>(ids.data_ptr());
+  n.id_stride = ids.stride(0);
+  n.seed = static_cast<uint64_t>(seed);
+  n.stream = static_cast<uint32_t>(stream);
+  return n;
+}
+
+#ifdef DDPMX_CUDA
+
+// Queues a kernel on the current stream of the tensor's device.
+template <class Op>
+void run(const Tensor& tensor, const Op& op, int (*kernel)(const Op&, void*)) {
+  const auto device = tensor.get_device_index();
+  const torch::stable::accelerator::DeviceGuard guard(device);
+  void* stream = nullptr;
+  STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_current_cuda_stream(device, &stream));
+  STD_CUDA_CHECK(static_cast<cudaError_t>(kernel(op, stream)));
+}
+
+void run_normal(const Tensor& t, const Normal& op) { run(t, op, cuda::normal); }
+void run_bits(const Tensor& t, const Bits& op) { run(t, op, cuda::bits); }
+void run_add_noise(const Tensor& t, const AddNoise& op) { run(t, op, cuda::add_noise); }
+void run_reverse_step(const Tensor& t, const ReverseStep& op) { run(t, op, cuda::reverse_step); }
+
+void run_weighted_loss(const Tensor& t, WeightedLoss& op) {
+  const Tensor partial = torch::stable::new_empty(t, {items(op.batch)}, ScalarType::Double);
+  op.partial = static_cast<double*>(partial.data_ptr());
+  run(t, op, cuda::weighted_loss);
+}
+
+#else
+
+const Level* level = nullptr;  // the fastest that runs here, or the one that set_cpu_level chose
+
+const Level& chosen() {
+  if (!level) {
+    int count;
+    const Level* levels = cpu::levels(count);
+    for (int i = 0; i < count; ++i)
+      if (levels[i].runs_here()) level = levels + i;
+  }
+  return *level;
+}
+
+constexpr int64_t kGrain = 16384;  // elements that are worth a thread
+
+template <class Op>
+void run(const Op& op, void (*loop)(const Op&, int64_t, int64_t)) {
+  for (int64_t i = 0; i < op.batch.samples; ++i)
+    STD_TORCH_CHECK(op.noise.ids[i * op.noise.id_stride] >= 0, "a sample id is negative");
+  const int64_t count = items(op.batch), elements = op.batch.samples * op.batch.elements;
+  if (elements <= kGrain) return loop(op, 0, count);
+  const int64_t grain = kGrain * count / elements;
+  torch::stable::parallel_for(0, count, grain > 1 ? grain : 1, [&](int64_t first, int64_t last) { loop(op, first, last); });
+}
+
+void run_normal(const Tensor&, const Normal& op) { run(op, chosen().normal); }
+void run_bits(const Tensor&, const Bits& op) { STD_TORCH_CHECK(cpu::bits(op), "a sample id is negative"); }
+void run_add_noise(const Tensor&, const AddNoise& op) { run(op, chosen().add_noise); }
+void run_reverse_step(const Tensor&, const ReverseStep& op) { run(op, chosen().reverse_step); }
+
+void run_weighted_loss(const Tensor&, WeightedLoss& op) {
+  const std::unique_ptr<double[]> partial(new double[items(op.batch)]);
+  op.partial = partial.get();
+  run(op, chosen().weighted_loss);
+  cpu::finish_loss(op);
+}
+
+#endif
+
+void normal(const Tensor& ids, int64_t stream, int64_t seed, const Tensor& out) {
+  run_normal(out, {batch(out), static_cast<float*>(out.data_ptr()), noise(ids, stream, seed)});
+}
+
+void bits(const Tensor& ids, int64_t stream, int64_t seed, const Tensor& out) {
+  run_bits(out, {out.numel(), static_cast<int64_t*>(out.data_ptr()), noise(ids, stream, seed)});
+}
+
+void add_noise(const Tensor& x_start, const Tensor& signal, const Tensor& sigma, const Tensor& ids, int64_t stream, int64_t seed,
+               const Maybe& given, const Tensor& out) {
+  run_add_noise(out, {batch(out), view(x_start), view(out), per_sample(signal), per_sample(sigma), noise(ids, stream, seed, given)});
+}
+
+void weighted_loss(const Tensor& output, const Tensor& x_start, const Tensor& target_x, const Tensor& target_eps, const Tensor& weight,
+                   const Tensor& ids, int64_t stream, int64_t seed, const Maybe& given, int64_t norm, double delta, const Tensor& loss,
+                   const Maybe& gradient) {
+  WeightedLoss op;
+  op.batch = batch(output);
+  op.output = view(output);
+  op.x_start = view(x_start);
+  op.gradient = view(gradient);
+  op.target_x = per_sample(target_x);
+  op.target_eps = per_sample(target_eps);
+  op.weight = per_sample(weight);
+  op.noise = noise(ids, stream, seed, given);
+  op.norm = static_cast<Norm>(norm);
+  op.delta = static_cast<float>(delta);
+  op.loss = static_cast<float*>(loss.data_ptr());
+  run_weighted_loss(output, op);
+}
+
+// `row` is x0_from_x, x0_from_output, c_x, c_x0, c_anchor, c_noise, m_x, m_x0, then c_history. `clip_all` bounds all samples
+// where `clip` is not given; infinity is no bound.
+void reverse_step(const Tensor& x, const Tensor& output, const std::vector<double>& row, const std::vector<Tensor>& history,
+                  const Maybe& anchor, const Maybe& clip, double clip_all, const Tensor& ids, int64_t stream, int64_t seed,
+                  const Maybe& given, const Tensor& out, const Maybe& m_out) {
+  ReverseStep op;
+  op.batch = batch(x);
+  op.x0.add(row[0], kX);
+  op.x0.add(row[1], kOutput);
+  op.x_next.add(row[2], kX);
+  op.x_next.add(row[3], kX0);
+  op.x_next.add(row[4], kAnchor);
+  for (size_t i = 8; i < row.size(); ++i) op.x_next.add(row[i], kHistory + static_cast<int>(i) - 8);
+  op.x_next.add(row[5], kNoise);
+  op.m.add(row[6], kX);
+  op.m.add(row[7], kX0);
+  for (const Sum* sum : {&op.x0, &op.x_next, &op.m}) {
+    for (int k = 0; k < sum->terms; ++k) {
+      const int s = sum->source[k];
+      if (s == kNoise) op.noisy = true;
+      else if (s != kX0) op.source[s] = s == kX ? view(x) : s == kOutput ? view(output) : s == kAnchor ? view(anchor) : view(history[s - kHistory]);
+    }
+  }
+  op.out = view(out);
+  op.m_out = view(m_out);
+  op.clip = clip ? per_sample(*clip) : PerSample{nullptr, 0, static_cast<float>(clip_all)};
+  op.noise = noise(ids, stream, seed, given);
+  run_reverse_step(x, op);
+}
+
+#ifdef DDPMX_CUDA
+
+std::string cuda_build() { return "for compute capability " DDPMX_ARCHS; }
+
+#else
+
+std::string cpu_level() { return chosen().name; }
+
+std::string cpu_levels_here() {
+  int count;
+  const Level* levels = cpu::levels(count);
+  std::string names;
+  for (int i = 0; i < count; ++i)
+    if (levels[i].runs_here()) names += (i ? " " : "") + std::string(levels[i].name);
+  return names;
+}
+
+void set_cpu_level(std::string name) {
+  int count;
+  const Level* levels = cpu::levels(count);
+  for (int i = 0; i < count; ++i) {
+    if (levels[i].name == name && levels[i].runs_here()) {
+      level = levels + i;
+      return;
+    }
+  }
+  STD_TORCH_CHECK(false, "no such level here: ", name);
+}
+
+std::string cpp_build() { return "compiled by " DDPMX_COMPILER " with " DDPMX_FLAGS; }
+
+#endif
+
+}  // namespace
+}  // namespace ddpmx::binding
+
+#ifndef DDPMX_CUDA
+
+STABLE_TORCH_LIBRARY(ddpmx, m) {
+  m.def("normal(Tensor sample_ids, SymInt stream, SymInt seed, Tensor(a!) out) -> ()");
+  m.def("bits(Tensor sample_ids, SymInt stream, SymInt seed, Tensor(a!) out) -> ()");
+  m.def(
+      "add_noise(Tensor x_start, Tensor signal, Tensor sigma, Tensor sample_ids, SymInt stream, SymInt seed, Tensor? noise, "
+      "Tensor(a!) out) -> ()");
+  m.def(
+      "weighted_loss(Tensor output, Tensor x_start, Tensor target_x, Tensor target_eps, Tensor weight, Tensor sample_ids, "
+      "SymInt stream, SymInt seed, Tensor? noise, int norm, float delta, Tensor(a!) loss, Tensor(b!)? gradient) -> ()");
+  m.def(
+      "reverse_step(Tensor x, Tensor output, float[] row, Tensor[] history, Tensor? anchor, Tensor? clip, float clip_all, "
+      "Tensor sample_ids, SymInt stream, SymInt seed, Tensor? noise, Tensor(a!) out, Tensor(b!)? m) -> ()");
+  m.def("cpu_level() -> str");
+  m.def("cpu_levels() -> str");
+  m.def("set_cpu_level(str name) -> ()");
+  m.def("cpp_build() -> str");
+  m.def("cuda_build() -> str");
+}
+
+STABLE_TORCH_LIBRARY_IMPL(ddpmx, CompositeExplicitAutograd, m) {
+  m.impl("cpu_level", TORCH_BOX(&ddpmx::binding::cpu_level));
+  m.impl("cpu_levels", TORCH_BOX(&ddpmx::binding::cpu_levels_here));
+  m.impl("set_cpu_level", TORCH_BOX(&ddpmx::binding::set_cpu_level));
+  m.impl("cpp_build", TORCH_BOX(&ddpmx::binding::cpp_build));
+}
+
+STABLE_TORCH_LIBRARY_IMPL(ddpmx, CPU, m) {
+#else
+
+STABLE_TORCH_LIBRARY_IMPL(ddpmx, CompositeExplicitAutograd, m) { m.impl("cuda_build", TORCH_BOX(&ddpmx::binding::cuda_build)); }
+
+STABLE_TORCH_LIBRARY_IMPL(ddpmx, CUDA, m) {
+#endif
+  m.impl("normal", TORCH_BOX(&ddpmx::binding::normal));
+  m.impl("bits", TORCH_BOX(&ddpmx::binding::bits));
+  m.impl("add_noise", TORCH_BOX(&ddpmx::binding::add_noise));
+  m.impl("weighted_loss", TORCH_BOX(&ddpmx::binding::weighted_loss));
+  m.impl("reverse_step", TORCH_BOX(&ddpmx::binding::reverse_step));
+}

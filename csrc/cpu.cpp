@@ -1,0 +1,136 @@
+// The CPU's loops, compiled once for each level of vector instructions and chosen when the library is loaded.
+#include <cstddef>
+
+#include "ops.h"
+
+#if defined(__x86_64__) && defined(__GNUC__)
+#define DDPMX_X86 1
+#include <immintrin.h>
+#endif
+
+// Iterations of the loop below do not depend on each other, though its pointers may be equal.
+#if defined(__clang__)
+#define DDPMX_INDEPENDENT _Pragma("clang loop vectorize(assume_safety)")
+#elif defined(__GNUC__)
+#define DDPMX_INDEPENDENT _Pragma("GCC ivdep")
+#else
+#define DDPMX_INDEPENDENT
+#endif
+
+// Not merged into its callers, where the compiler would run out of registers.
+#ifdef __GNUC__
+#define DDPMX_APART __attribute__((noinline))
+#else
+#define DDPMX_APART
+#endif
+
+namespace ddpmx {
+
+namespace scalar {
+struct Lanes : Lane {
+  static constexpr int count = 1, together = 2;
+  static Words even() { return 0; }
+};
+#include "loops.h"
+bool runs_here() { return true; }
+}  // namespace scalar
+
+#ifdef DDPMX_X86
+// One `pmuludq` multiplies the lower halves of all lanes; the rest of a vector's arithmetic is the compiler's.
+#define DDPMX_LANES(BITS, COUNT, MULTIPLY, BROADCAST, TYPE)                                                  \
+  struct Lanes {                                                                                             \
+    typedef uint64_t Words __attribute__((vector_size(BITS / 8)));                                           \
+    static constexpr int count = COUNT, together = COUNT == 4 ? 8 : 4;                                        \
+    static inline __attribute__((always_inline)) Words multiply(Words a, uint32_t b) {                       \
+      return (Words)MULTIPLY((TYPE)a, BROADCAST(static_cast<long long>(b)));                                 \
+    }                                                                                                        \
+    static inline __attribute__((always_inline)) Words even() {                                              \
+      Words lanes;                                                                                           \
+      for (int i = 0; i < COUNT; ++i) lanes[i] = 2 * i;                                                      \
+      return lanes;                                                                                          \
+    }                                                                                                        \
+  };
+
+namespace sse2 {
+DDPMX_LANES(128, 2, _mm_mul_epu32, _mm_set1_epi64x, __m128i)
+#include "loops.h"
+bool runs_here() { return true; }
+}  // namespace sse2
+
+#ifdef __clang__
+#pragma clang attribute push(__attribute__((target("avx2"))), apply_to = function)
+#else
+#pragma GCC push_options
+#pragma GCC target("avx2")
+#endif
+namespace avx2 {
+DDPMX_LANES(256, 4, _mm256_mul_epu32, _mm256_set1_epi64x, __m256i)
+#include "loops.h"
+}  // namespace avx2
+#ifdef __clang__
+#pragma clang attribute pop
+#pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512cd,avx512dq,avx512vl"))), apply_to = function)
+#else
+#pragma GCC pop_options
+#pragma GCC push_options
+#pragma GCC target("avx512f,avx512bw,avx512cd,avx512dq,avx512vl,prefer-vector-width=512")
+#endif
+namespace avx512 {
+DDPMX_LANES(512, 8, _mm512_mul_epu32, _mm512_set1_epi64, __m512i)
+#include "loops.h"
+}  // namespace avx512
+#ifdef __clang__
+#pragma clang attribute pop
+#else
+#pragma GCC pop_options
+#endif
+
+namespace avx2 {
+bool runs_here() { return __builtin_cpu_supports("avx2"); }
+}  // namespace avx2
+namespace avx512 {
+bool runs_here() {
+  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512cd") &&
+         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+}
+}  // namespace avx512
+#endif
+
+#define DDPMX_LEVEL(NAME) \
+  {#NAME, NAME::runs_here, NAME::normal, NAME::add_noise, NAME::weighted_loss, NAME::reverse_step}
+
+namespace cpu {
+
+const Level* levels(int& count) {
+  static const Level all[] = {
+      DDPMX_LEVEL(scalar),
+#ifdef DDPMX_X86
+      DDPMX_LEVEL(sse2),
+      DDPMX_LEVEL(avx2),
+      DDPMX_LEVEL(avx512),
+#endif
+  };
+  count = sizeof all / sizeof all[0];
+  return all;
+}
+
+bool bits(const Bits& op) {
+  for (int64_t i = 0; i < op.samples; ++i) {
+    const int64_t id = op.noise.ids[i * op.noise.id_stride];
+    if (id < 0) return false;
+    op.out[i] = bits_of_sample(op.noise, id);
+  }
+  return true;
+}
+
+void finish_loss(const WeightedLoss& op) {
+  const int64_t of_sample = parts(op.batch.elements);
+  for (int64_t sample = 0; sample < op.batch.samples; ++sample) {
+    double total = 0;
+    for (int64_t part = 0; part < of_sample; ++part) total += op.partial[sample * of_sample + part];
+    op.loss[sample] = static_cast<float>(op.weight.at(sample) * (total / static_cast<double>(op.batch.elements)));
+  }
+}
+
+}  // namespace cpu
+}  // namespace ddpmx

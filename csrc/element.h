@@ -1,0 +1,127 @@
+// Every formula of the hot math, once, for one element: the CPU's loops and the CUDA kernels call these.
+// The definition in words is in ddpmx/ops/reference.py; each operation is rounded on its own, so compile without contraction.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+
+#include "constants.h"
+
+#ifdef __CUDACC__
+#define DDPMX_INLINE __host__ __device__ __forceinline__
+#elif defined(__GNUC__)
+#define DDPMX_INLINE inline __attribute__((always_inline))
+#else
+#define DDPMX_INLINE inline
+#endif
+
+// All iterations of the loop below, side by side.
+#if defined(__GNUC__) && !defined(__clang__) && !defined(__CUDACC__)
+#define DDPMX_UNROLL _Pragma("GCC unroll 16")
+#else
+#define DDPMX_UNROLL _Pragma("unroll")
+#endif
+
+namespace ddpmx {
+
+constexpr int kLanes = 32;          // counters of a block
+constexpr int kBlock = 4 * kLanes;  // elements of a block: four words of each counter
+
+enum class Norm : int32_t { l1, l2, huber };
+
+DDPMX_INLINE int32_t bits_of(float value) {
+  int32_t bits;
+  memcpy(&bits, &value, sizeof bits);
+  return bits;
+}
+
+DDPMX_INLINE float float_of(int32_t bits) {
+  float value;
+  memcpy(&value, &bits, sizeof value);
+  return value;
+}
+
+// One 32-bit word in a 64-bit lane whose upper half means nothing.
+struct Lane {
+  using Words = uint64_t;
+  static DDPMX_INLINE Words multiply(Words a, uint32_t b) { return (a & 0xFFFFFFFFu) * b; }
+};
+
+#include "philox.h"
+
+template <int n>
+DDPMX_INLINE float horner(const float (&c)[n], float x) {
+  float p = c[n - 1];
+  for (int i = n - 2; i >= 0; --i) p = p * x + c[i];
+  return p;
+}
+
+// u = ((w >> 1) + 1/2)/2^31 as 2^k (1 + f) with sqrt(1/2) <= 1 + f < sqrt(2). Above sqrt(1/2), u has lost the digits of
+// 1 - u, which are those of the complement's.
+DDPMX_INLINE void split(uint32_t w, float& k, float& f) {
+  const int32_t sqrt_half = 0x3F3504F3, mantissa = 0x7FFFFF;
+  const int32_t n = static_cast<int32_t>(w >> 1);
+  const bool near = n > 1518500249;  // floor(sqrt(1/2) 2^31)
+  const float g = (static_cast<float>(near ? n ^ 0x7FFFFFFF : n) + 0.5f) * 0x1p-31f;
+  const int32_t d = bits_of(g) - sqrt_half;
+  k = static_cast<float>(near ? 0 : d >> 23);
+  f = near ? -g : float_of((d & mantissa) + sqrt_half) - 1.0f;
+}
+
+// -2 log u
+DDPMX_INLINE float squared_radius(float k, float f) {
+  constexpr float log_coefficients[] = DDPMX_LOG;
+  return (k * DDPMX_LN2 + horner(log_coefficients, f) * f) * -2.0f;
+}
+
+// Two independent normal numbers (Box and Muller 1958), whose angle is pi/2 (q + a): q the top two bits of v, |a| <= 1/2 the rest.
+DDPMX_INLINE void on_circle(float squared_radius, uint32_t v, float& cosine, float& sine) {
+  constexpr float sine_coefficients[] = DDPMX_SIN, cosine_coefficients[] = DDPMX_COS;
+  const float a = (static_cast<float>(static_cast<int32_t>(v & 0x3FFFFFFFu) - 0x20000000) + 0.5f) * 0x1p-30f;
+  const float square = a * a;
+  const float s = horner(sine_coefficients, square) * a, c = horner(cosine_coefficients, square);
+  const bool odd = static_cast<int32_t>(v << 1) < 0;
+  const int32_t cosine_sign = static_cast<int32_t>((v + 0x40000000u) & 0x80000000u);
+  const int32_t sine_sign = static_cast<int32_t>(v & 0x80000000u);
+  const float r = sqrtf(squared_radius);
+  cosine = float_of(bits_of(odd ? s : c) ^ cosine_sign) * r;
+  sine = float_of(bits_of(odd ? c : s) ^ sine_sign) * r;
+}
+
+// a·x + b·y: noising (signal, x_start, sigma, noise) and the loss's target.
+DDPMX_INLINE float mix(float a, float x, float b, float y) { return a * x + b * y; }
+
+// norm(r) and its derivative times `scale`.
+template <Norm norm>
+DDPMX_INLINE float error_of(float r, float delta) {
+  const float size = fabsf(r);
+  if (norm == Norm::l1) return size;
+  if (norm == Norm::l2) return r * r;
+  return size <= delta ? 0.5f * r * r : delta * (size - 0.5f * delta);
+}
+
+template <Norm norm>
+DDPMX_INLINE float slope_of(float r, float delta) {
+  const float sign = r > 0.0f ? 1.0f : r < 0.0f ? -1.0f : r;  // 0 at 0, NaN stays
+  if (norm == Norm::l1) return sign;
+  if (norm == Norm::l2) return 2.0f * r;
+  return fabsf(r) > delta ? sign * delta : r;
+}
+
+// x bounded to [-limit, limit]; NaN stays.
+DDPMX_INLINE float clamp(float x, float limit) {
+  x = x < -limit ? -limit : x;
+  return x > limit ? limit : x;
+}
+
+DDPMX_INLINE float from_bfloat16(uint16_t value) { return float_of(static_cast<int32_t>(static_cast<uint32_t>(value) << 16)); }
+
+// Rounds to the nearest, ties to even; NaN becomes the quiet one that torch writes.
+DDPMX_INLINE uint16_t to_bfloat16(float value) {
+  const uint32_t bits = static_cast<uint32_t>(bits_of(value));
+  const uint32_t rounded = (bits + 0x7FFFu + ((bits >> 16) & 1u)) >> 16;
+  return static_cast<uint16_t>((bits & 0x7FFFFFFFu) > 0x7F800000u ? 0x7FC0u : rounded);
+}
+
+}  // namespace ddpmx

@@ -1,0 +1,250 @@
+// The CPU's loops. cpu.cpp includes this once for each level, in a namespace and under a target of its own, where `Lanes`
+// is a vector of `Lanes::count` 64-bit lanes. A sample is done in blocks of kBlock elements that stay in the first-level cache.
+
+#include "philox.h"
+
+using Words = Lanes::Words;
+
+// The four words of the 32 counters from `first` on: words[k][lane]. A vector holds every other counter; two make 32-bit words.
+inline void random_words(uint32_t first, const Noise& noise, uint64_t id, uint32_t (&words)[4][kLanes]) {
+  constexpr int n = Lanes::together, step = n * Lanes::count;
+  for (int lane = 0; lane < kLanes; lane += step) {
+    Words c[4][n];
+    DDPMX_UNROLL
+    for (int i = 0; i < n; ++i) {
+      c[0][i] = Lanes::even() + static_cast<uint64_t>(first + lane + i / 2 * 2 * Lanes::count + i % 2);
+      c[1][i] = Words{} + static_cast<uint64_t>(noise.stream);
+      c[2][i] = Words{} + id;
+      c[3][i] = Words{} + (id >> 32);
+    }
+    philox<Lanes>(c, noise.seed);
+    DDPMX_UNROLL
+    for (int k = 0; k < 4; ++k) {
+      DDPMX_UNROLL
+      for (int i = 0; i < n; i += 2) {
+        const Words pair = (c[k][i] & 0xFFFFFFFFull) | (c[k][i + 1] << 32);
+        memcpy(&words[k][lane + i * Lanes::count], &pair, sizeof pair);
+      }
+    }
+  }
+}
+
+// In short passes, whose chains of dependent operations overlap better than those of one long one.
+DDPMX_APART void normal_block(const Noise& noise, int64_t sample, int64_t block, float* out) {
+  alignas(64) uint32_t words[4][kLanes];
+  alignas(64) float k[2][kLanes], f[2][kLanes];
+  random_words(static_cast<uint32_t>(block) * kLanes, noise, noise.ids[sample * noise.id_stride], words);
+  for (int pair = 0; pair < 2; ++pair)
+    for (int lane = 0; lane < kLanes; ++lane) split(words[2 * pair][lane], k[pair][lane], f[pair][lane]);
+  for (int pair = 0; pair < 2; ++pair)
+    for (int lane = 0; lane < kLanes; ++lane) f[pair][lane] = squared_radius(k[pair][lane], f[pair][lane]);
+  for (int pair = 0; pair < 2; ++pair) {
+    float *cosine = out + 2 * pair * kLanes, *sine = cosine + kLanes;
+    DDPMX_INDEPENDENT
+    for (int lane = 0; lane < kLanes; ++lane) on_circle(f[pair][lane], words[2 * pair + 1][lane], cosine[lane], sine[lane]);
+  }
+}
+
+// Elements [first, first + count) of a sample whose places are anywhere: visit(place, index) for each.
+template <class Visit>
+inline void walk(const View& view, int64_t sample, int64_t first, int count, Visit visit) {
+  int64_t index[kMaxDims], place = sample * view.batch_stride;
+  for (int d = view.dims - 1; d >= 0; --d) {
+    index[d] = first % view.size[d];
+    first /= view.size[d];
+    place += index[d] * view.stride[d];
+  }
+  const int last = view.dims - 1;
+  const int64_t stride = view.stride[last];
+  for (int i = 0; i < count;) {
+    const int run = static_cast<int>(view.size[last] - index[last] < count - i ? view.size[last] - index[last] : count - i);
+    for (int j = 0; j < run; ++j) visit(place + j * stride, i + j);
+    i += run;
+    index[last] += run;
+    place += run * stride;
+    for (int d = last; d > 0 && index[d] == view.size[d]; --d) {
+      place += view.stride[d - 1] - index[d] * view.stride[d];
+      index[d] = 0;
+      ++index[d - 1];
+    }
+  }
+}
+
+inline bool direct(const View& view, int count) { return !view.narrow && view.dims == 0 && count == kBlock; }
+
+// A block as kBlock floats, 0 beyond `count`: the tensor's own memory where it has that form, else in the buffer.
+inline const float* read(const View& view, int64_t sample, int64_t first, int count, float* buffer) {
+  const auto* wide = static_cast<const float*>(view.data);
+  const auto* narrow = static_cast<const uint16_t*>(view.data);
+  const int64_t place = sample * view.batch_stride + first;
+  if (direct(view, count)) return wide + place;
+  if (view.dims && view.narrow) {
+    walk(view, sample, first, count, [&](int64_t from, int i) { buffer[i] = from_bfloat16(narrow[from]); });
+  } else if (view.dims) {
+    walk(view, sample, first, count, [&](int64_t from, int i) { buffer[i] = wide[from]; });
+  } else if (!view.narrow) {
+    memcpy(buffer, wide + place, count * sizeof(float));
+  } else if (count == kBlock) {
+    for (int i = 0; i < kBlock; ++i) buffer[i] = from_bfloat16(narrow[place + i]);
+  } else {
+    for (int i = 0; i < count; ++i) buffer[i] = from_bfloat16(narrow[place + i]);
+  }
+  for (int i = count; i < kBlock; ++i) buffer[i] = 0;
+  return buffer;
+}
+
+// Where to compute a block that `write` then brings to its place, if it is not there.
+inline float* space(const View& view, int64_t sample, int64_t first, int count, float* buffer) {
+  return direct(view, count) ? static_cast<float*>(view.data) + sample * view.batch_stride + first : buffer;
+}
+
+inline void write(const View& view, int64_t sample, int64_t first, int count, const float* values) {
+  auto* wide = static_cast<float*>(view.data);
+  auto* narrow = static_cast<uint16_t*>(view.data);
+  const int64_t place = sample * view.batch_stride + first;
+  if (direct(view, count)) return;
+  if (view.dims && view.narrow) {
+    walk(view, sample, first, count, [&](int64_t to, int i) { narrow[to] = to_bfloat16(values[i]); });
+  } else if (view.dims) {
+    walk(view, sample, first, count, [&](int64_t to, int i) { wide[to] = values[i]; });
+  } else if (!view.narrow) {
+    memcpy(wide + place, values, count * sizeof(float));
+  } else if (count == kBlock) {
+    for (int i = 0; i < kBlock; ++i) narrow[place + i] = to_bfloat16(values[i]);
+  } else {
+    for (int i = 0; i < count; ++i) narrow[place + i] = to_bfloat16(values[i]);
+  }
+}
+
+inline const float* noise_block(const Noise& noise, int64_t sample, int64_t first, int count, float* buffer) {
+  if (noise.given.data) return read(noise.given, sample, first, count, buffer);
+  normal_block(noise, sample, first / kBlock, buffer);
+  return buffer;
+}
+
+// body(sample, first, count) for each block of the items [first_item, last_item); before(sample) and after(item) around an item.
+template <class Body>
+inline void each_block(const Batch& batch, int64_t first_item, int64_t last_item, Body body) {
+  const int64_t of_sample = parts(batch.elements);
+  for (int64_t item = first_item; item < last_item; ++item) {
+    const int64_t sample = item / of_sample, start = item % of_sample * kPart;
+    const int64_t end = start + kPart < batch.elements ? start + kPart : batch.elements;
+    for (int64_t first = start; first < end; first += kBlock)
+      body(sample, first, static_cast<int>(end - first < kBlock ? end - first : kBlock), item);
+  }
+}
+
+void normal(const Normal& op, int64_t first_item, int64_t last_item) {
+  each_block(op.batch, first_item, last_item, [&](int64_t sample, int64_t first, int count, int64_t) {
+    alignas(64) float buffer[kBlock];
+    float* place = op.out + sample * op.batch.elements + first;
+    normal_block(op.noise, sample, first / kBlock, count == kBlock ? place : buffer);
+    if (count != kBlock) memcpy(place, buffer, count * sizeof(float));
+  });
+}
+
+void add_noise(const AddNoise& op, int64_t first_item, int64_t last_item) {
+  each_block(op.batch, first_item, last_item, [&](int64_t sample, int64_t first, int count, int64_t) {
+    alignas(64) float buffers[3][kBlock];
+    const float* x = read(op.x, sample, first, count, buffers[0]);
+    const float* noise = noise_block(op.noise, sample, first, count, buffers[1]);
+    float* out = space(op.out, sample, first, count, buffers[2]);
+    const float signal = op.signal.at(sample), sigma = op.sigma.at(sample);
+    DDPMX_INDEPENDENT
+    for (int i = 0; i < kBlock; ++i) out[i] = mix(signal, x[i], sigma, noise[i]);
+    write(op.out, sample, first, count, out);
+  });
+}
+
+template <Norm norm>
+void weighted_loss_of(const WeightedLoss& op, int64_t first_item, int64_t last_item) {
+  for (int64_t item = first_item; item < last_item; ++item) {
+    alignas(64) float sums[kLanes] = {};
+    each_block(op.batch, item, item + 1, [&](int64_t sample, int64_t first, int count, int64_t) {
+      alignas(64) float buffers[4][kBlock];
+      const float* output = read(op.output, sample, first, count, buffers[0]);
+      const float* x_start = read(op.x_start, sample, first, count, buffers[1]);
+      const float* noise = noise_block(op.noise, sample, first, count, buffers[2]);
+      const float target_x = op.target_x.at(sample), target_eps = op.target_eps.at(sample), delta = op.delta;
+      for (int i = count; i < kBlock; ++i) buffers[0][i] = mix(target_x, x_start[i], target_eps, noise[i]);  // no error there
+      if (op.gradient.data) {
+        const float scale = static_cast<float>(op.weight.at(sample) / static_cast<double>(op.batch.elements));
+        float* gradient = space(op.gradient, sample, first, count, buffers[3]);
+        for (int row = 0; row < kBlock; row += kLanes) {
+          DDPMX_INDEPENDENT
+          for (int lane = 0; lane < kLanes; ++lane) {
+            const int i = row + lane;
+            const float r = output[i] - mix(target_x, x_start[i], target_eps, noise[i]);
+            sums[lane] += error_of<norm>(r, delta);
+            gradient[i] = scale * slope_of<norm>(r, delta);
+          }
+        }
+        write(op.gradient, sample, first, count, gradient);
+      } else {
+        for (int row = 0; row < kBlock; row += kLanes) {
+          for (int lane = 0; lane < kLanes; ++lane) {
+            const int i = row + lane;
+            sums[lane] += error_of<norm>(output[i] - mix(target_x, x_start[i], target_eps, noise[i]), delta);
+          }
+        }
+      }
+    });
+    double total = 0;
+    for (const float sum : sums) total += sum;
+    op.partial[item] = total;
+  }
+}
+
+void weighted_loss(const WeightedLoss& op, int64_t first_item, int64_t last_item) {
+  if (op.norm == Norm::l1) return weighted_loss_of<Norm::l1>(op, first_item, last_item);
+  if (op.norm == Norm::l2) return weighted_loss_of<Norm::l2>(op, first_item, last_item);
+  weighted_loss_of<Norm::huber>(op, first_item, last_item);
+}
+
+// out = sum, bounded to [-limit, limit]. out may be one of the sources.
+template <bool bounded>
+inline void sum_block(const Sum& sum, const float* const* source, float* out, float limit = 0) {
+  const auto bound = [limit](float value) { return bounded ? clamp(value, limit) : value; };
+  if (sum.terms == 0) {
+    memset(out, 0, kBlock * sizeof(float));
+    return;
+  }
+  const float c = sum.coefficient[0], d = sum.coefficient[1];
+  const float* x = source[sum.source[0]];
+  if (sum.terms == 1) {
+    DDPMX_INDEPENDENT
+    for (int i = 0; i < kBlock; ++i) out[i] = bound(c * x[i]);
+    return;
+  }
+  const float* y = source[sum.source[1]];
+  DDPMX_INDEPENDENT
+  for (int i = 0; i < kBlock; ++i) out[i] = bound(mix(c, x[i], d, y[i]));
+  for (int k = 2; k < sum.terms; ++k) {  // of x_next only
+    const float next = sum.coefficient[k];
+    const float* z = source[sum.source[k]];
+    DDPMX_INDEPENDENT
+    for (int i = 0; i < kBlock; ++i) out[i] = out[i] + next * z[i];
+  }
+}
+
+void reverse_step(const ReverseStep& op, int64_t first_item, int64_t last_item) {
+  const bool m_is_x0 = op.m.terms == 1 && op.m.source[0] == kX0 && op.m.coefficient[0] == 1;
+  each_block(op.batch, first_item, last_item, [&](int64_t sample, int64_t first, int count, int64_t) {
+    alignas(64) float buffers[kSources][kBlock], m_buffer[kBlock], next_buffer[kBlock];
+    const float* source[kSources];
+    for (int s = 0; s < kNoise; ++s)
+      if (op.source[s].data) source[s] = read(op.source[s], sample, first, count, buffers[s]);
+    if (op.noisy) source[kNoise] = noise_block(op.noise, sample, first, count, buffers[kNoise]);
+    float* m = op.m_out.data ? space(op.m_out, sample, first, count, m_buffer) : nullptr;
+    float* x0 = m && m_is_x0 ? m : buffers[kX0];
+    source[kX0] = x0;
+    sum_block<true>(op.x0, source, x0, op.clip.at(sample));
+    if (m) {  // before x_next, which may take the place of x
+      if (!m_is_x0) sum_block<false>(op.m, source, m);
+      write(op.m_out, sample, first, count, m);
+    }
+    float* x_next = space(op.out, sample, first, count, next_buffer);
+    sum_block<false>(op.x_next, source, x_next);
+    write(op.out, sample, first, count, x_next);
+  });
+}

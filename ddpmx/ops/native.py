@@ -1,0 +1,167 @@
+"""The fused kernels of `csrc/` as a backend: C++ for CPU tensors, CUDA for those of a GPU. Their math is in `csrc/element.h`.
+
+What the kernels do not take, the reference does: float64, more than 13 dimensions, more than 8 history terms.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..rows import Row
+from . import checks, reference
+
+DIMENSIONS, HISTORY = 13, 8  # kMaxDims + 1 and kMaxHistory of csrc/ops.h
+NORMS = {"l1": 0, "l2": 1, "huber": 2}  # Norm of csrc/element.h
+OPERATORS = ("normal", "bits", "add_noise", "weighted_loss", "reverse_step")
+
+
+def define() -> None:
+    """What tracing needs to know, once the library is loaded: the operators only write into their last arguments."""
+    for name in OPERATORS:
+        torch.library.register_fake(f"ddpmx::{name}", lambda *arguments: None)
+
+
+def _call(name: str, sample_ids: Tensor, *arguments: Any) -> None:
+    """Run an operator, whose kernel finds negative ids on its way."""
+    try:
+        getattr(torch.ops.ddpmx, name).default(*arguments)
+    except RuntimeError:
+        checks.ids(sample_ids)
+        raise
+
+
+def _written(out: Tensor) -> None:
+    """Lets autograd see that a kernel has changed a tensor, which may be one that a graph has saved."""
+    if not (torch.compiler.is_compiling() or out.is_inference()):
+        torch.autograd.graph.increment_version(out)
+
+
+def _signed(seed: int) -> int:
+    return seed - 2**64 if seed >= 2**63 else seed
+
+
+def _beyond(x: Tensor) -> bool:
+    return x.dtype == torch.float64 or x.ndim > DIMENSIONS
+
+
+def normal(sample_ids: Tensor, stream: int, seed: int, shape: Sequence[int]) -> Tensor:
+    """Standard normal numbers, float32 [B, *shape]."""
+    out = torch.empty((len(sample_ids), *shape), dtype=torch.float32, device=sample_ids.device)
+    _call("normal", sample_ids, sample_ids, stream, _signed(seed), out)
+    return out
+
+
+def bits(sample_ids: Tensor, stream: int, seed: int) -> Tensor:
+    """63 random bits, int64 [B]."""
+    out = torch.empty_like(sample_ids, memory_format=torch.contiguous_format)
+    _call("bits", sample_ids, sample_ids, stream, _signed(seed), out)
+    return out
+
+
+def add_noise(
+    x_start: Tensor, signal: Tensor, sigma: Tensor, *, seed: int, sample_ids: Tensor, stream: int, noise: Tensor | None, out: Tensor | None
+) -> Tensor:
+    """x_t = signal·x_start + sigma·ε."""
+    if _beyond(x_start):
+        return reference.add_noise(x_start, signal, sigma, seed=seed, sample_ids=sample_ids, stream=stream, noise=noise, out=out)
+    x_t = torch.empty_like(x_start) if out is None else out
+    _call("add_noise", sample_ids, x_start, signal, sigma, sample_ids, stream, _signed(seed), noise, x_t)
+    if out is not None:
+        _written(out)
+    return x_t
+
+
+class _WeightedLoss(torch.autograd.Function):
+    """The kernel writes the gradient beside the loss; backward only scales it."""
+
+    @staticmethod
+    def forward(ctx: Any, output: Tensor, *arguments: Any) -> Tensor:
+        loss, gradient = _loss(output, arguments, torch.empty_like(output))
+        ctx.save_for_backward(gradient)
+        return loss
+
+    @staticmethod
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Any, ...]:
+        (gradient,) = ctx.saved_tensors
+        return _Scale.apply(gradient, upstream), *[None] * 10
+
+
+class _Scale(torch.autograd.Function):
+    """upstream[b]·gradient, whose own gradient would be a second derivative of the loss."""
+
+    @staticmethod
+    def forward(ctx: Any, gradient: Tensor, upstream: Tensor) -> Tensor:
+        return torch.mul(gradient, upstream.view(-1, *[1] * (gradient.ndim - 1)), out=torch.empty_like(gradient))
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: Tensor) -> None:
+        raise RuntimeError('weighted_loss can be differentiated once: for a second derivative use `ops.use_backend("reference")`')
+
+
+def _loss(output: Tensor, arguments: tuple[Any, ...], gradient: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    loss = torch.empty(len(output), dtype=torch.float32, device=output.device)
+    _call("weighted_loss", arguments[4], output, *arguments, loss, gradient)
+    return loss, gradient
+
+
+def weighted_loss(
+    output: Tensor,
+    x_start: Tensor,
+    target_x: Tensor,
+    target_eps: Tensor,
+    weight: Tensor,
+    *,
+    norm: str,
+    delta: float,
+    seed: int,
+    sample_ids: Tensor,
+    stream: int,
+    noise: Tensor | None,
+) -> Tensor:
+    """loss[b] = weight[b] · mean of norm(output − (target_x·x_start + target_eps·ε)), float32 [B]."""
+    if _beyond(output) or x_start.dtype == torch.float64:
+        keyed: dict[str, Any] = {"seed": seed, "sample_ids": sample_ids, "stream": stream}
+        return reference.weighted_loss(output, x_start, target_x, target_eps, weight, norm=norm, delta=delta, noise=noise, **keyed)
+    arguments = (x_start, target_x, target_eps, weight, sample_ids, stream, _signed(seed), noise, NORMS[norm], delta)
+    if output.requires_grad and torch.is_grad_enabled():
+        loss: Tensor = _WeightedLoss.apply(output, *arguments)
+        return loss
+    with torch.no_grad():  # x_start may require a gradient, and gets none
+        return _loss(output, arguments, None)[0]
+
+
+def reverse_step(
+    x: Tensor,
+    output: Tensor,
+    row: Row,
+    *,
+    history: Sequence[Tensor],
+    anchor: Tensor | None,
+    clip: float | Tensor | None,
+    seed: int,
+    sample_ids: Tensor,
+    stream: int,
+    noise: Tensor | None,
+    out: Tensor | None,
+    want_m: bool,
+) -> tuple[Tensor, Tensor | None]:
+    """One row of a sampling plan: (x', m)."""
+    if _beyond(x) or output.dtype == torch.float64 or len(row.c_history) > HISTORY:
+        keyed: dict[str, Any] = {"seed": seed, "sample_ids": sample_ids, "stream": stream}
+        given: dict[str, Any] = {"history": history, "anchor": anchor, "clip": clip, "noise": noise, "out": out, "want_m": want_m}
+        return reference.reverse_step(x, output, row, **given, **keyed)
+    coefficients = [row.x0_from_x, row.x0_from_output, row.c_x, row.c_x0, row.c_anchor, row.c_noise, row.m_x, row.m_x0, *row.c_history]
+    each, all_ = (clip, math.inf) if isinstance(clip, Tensor) else (None, math.inf if clip is None else clip)
+    x_next = torch.empty_like(x) if out is None else out
+    m = torch.empty_like(x) if want_m else None
+    pasts = list(history[: len(row.c_history)])
+    key = (sample_ids, stream, _signed(seed))
+    _call("reverse_step", sample_ids, x, output, coefficients, pasts, anchor, each, all_, *key, noise, x_next, m)
+    if out is not None:
+        _written(out)
+    return x_next, m
