@@ -22,7 +22,7 @@ OPS = Path("ddpmx", "ops")
 BUILDS = {"bdist_wheel", "build", "build_ext", "editable_wheel", "install"}
 ARCHITECTURES = {"80": "8.0", "90": "9.0", "100": "10.0"}  # nvcc's names and torch's
 EXACT = ["-O3", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math"]  # vectorised, and rounded as written
-CXX = [*EXACT, "-fvisibility=hidden", "-Wno-psabi", "-Wno-uninitialized"]  # what immintrin.h of g++ 12 sets off
+CXX = [*EXACT, "-g0", "-fvisibility=hidden", "-Wno-psabi", "-Wno-uninitialized"]  # what immintrin.h of g++ 12 sets off
 NVCC = ["-O3", "-fmad=false", "-Xcompiler", "-ffp-contract=off"]
 STABLE = ("TORCH_TARGET_VERSION", "0x020a000000000000")
 
@@ -159,7 +159,7 @@ if extensions:
             print(f"ddpmx: going on without {', '.join(ext.name for ext in broken)}: {error}", file=sys.stderr)
             for name in (ext.name.rpartition("_")[2] for ext in broken):
                 if state[name] != "built":
-                    state[name] = f"its build failed: {error}"
+                    state[name] = f"its build failed ({error}): `pip install -v` shows how"
 
     for extension in extensions:
         extension.optional = True

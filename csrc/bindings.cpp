@@ -1,5 +1,9 @@
 // The operators of torch.ops.ddpmx on torch's stable ABI. Compiled twice: for the CPU, with the schemas, and with
 // DDPMX_CUDA for CUDA tensors. ddpmx/ops/native.py calls them, after the checks of ddpmx/ops.
+#ifdef DDPMX_CUDA
+#include <cuda_runtime.h>
+#endif
+
 #include <torch/csrc/stable/accelerator.h>
 #include <torch/csrc/stable/library.h>
 #include <torch/csrc/stable/ops.h>
@@ -29,24 +33,10 @@ using torch::headeronly::ScalarType;
 
 PerSample per_sample(const Tensor& tensor) { return {static_cast<const float*>(tensor.data_ptr()), tensor.stride(0), 0}; }
 
-// Dimensions of size 1 are dropped, and neighbours merged that lie in memory like one.
 View view(const Tensor& tensor) {
   View v;
-  v.data = tensor.data_ptr();
-  v.narrow = tensor.scalar_type() == ScalarType::BFloat16;
-  const auto sizes = tensor.sizes(), strides = tensor.strides();
-  v.batch_stride = strides[0];
-  for (size_t d = 1; d < sizes.size(); ++d) {
-    if (sizes[d] == 1) continue;
-    if (v.dims && v.stride[v.dims - 1] == sizes[d] * strides[d]) {
-      v.size[v.dims - 1] *= sizes[d];
-    } else {
-      STD_TORCH_CHECK(v.dims < kMaxDims, "too many dimensions");
-      v.size[v.dims++] = sizes[d];
-    }
-    v.stride[v.dims - 1] = strides[d];
-  }
-  if (v.dims == 1 && v.stride[0] == 1) v.dims = 0;
+  const bool narrow = tensor.scalar_type() == ScalarType::BFloat16;
+  STD_TORCH_CHECK(make_view(v, tensor.data_ptr(), narrow, tensor.dim(), tensor.sizes().data(), tensor.strides().data()), "too many dimensions");
   return v;
 }
 
@@ -125,7 +115,7 @@ void run_weighted_loss(const Tensor&, WeightedLoss& op) {
   const std::unique_ptr<double[]> partial(new double[items(op.batch)]);
   op.partial = partial.get();
   run(op, chosen().weighted_loss);
-  cpu::finish_loss(op);
+  for (int64_t sample = 0; sample < op.batch.samples; ++sample) op.loss[sample] = loss_of_sample(op, sample);
 }
 
 #endif
@@ -168,22 +158,12 @@ void reverse_step(const Tensor& x, const Tensor& output, const std::vector<doubl
                   const Maybe& given, const Tensor& out, const Maybe& m_out) {
   ReverseStep op;
   op.batch = batch(x);
-  op.x0.add(row[0], kX);
-  op.x0.add(row[1], kOutput);
-  op.x_next.add(row[2], kX);
-  op.x_next.add(row[3], kX0);
-  op.x_next.add(row[4], kAnchor);
-  for (size_t i = 8; i < row.size(); ++i) op.x_next.add(row[i], kHistory + static_cast<int>(i) - 8);
-  op.x_next.add(row[5], kNoise);
-  op.m.add(row[6], kX);
-  op.m.add(row[7], kX0);
-  for (const Sum* sum : {&op.x0, &op.x_next, &op.m}) {
-    for (int k = 0; k < sum->terms; ++k) {
-      const int s = sum->source[k];
-      if (s == kNoise) op.noisy = true;
-      else if (s != kX0) op.source[s] = s == kX ? view(x) : s == kOutput ? view(output) : s == kAnchor ? view(anchor) : view(history[s - kHistory]);
-    }
-  }
+  op.set_row(row.data(), static_cast<int>(row.size()));
+  if (op.uses(kX)) op.source[kX] = view(x);
+  if (op.uses(kOutput)) op.source[kOutput] = view(output);
+  if (op.uses(kAnchor)) op.source[kAnchor] = view(anchor);
+  for (int i = 0; i < static_cast<int>(history.size()); ++i)
+    if (op.uses(kHistory + i)) op.source[kHistory + i] = view(history[i]);
   op.out = view(out);
   op.m_out = view(m_out);
   op.clip = clip ? per_sample(*clip) : PerSample{nullptr, 0, static_cast<float>(clip_all)};

@@ -123,14 +123,5 @@ bool bits(const Bits& op) {
   return true;
 }
 
-void finish_loss(const WeightedLoss& op) {
-  const int64_t of_sample = parts(op.batch.elements);
-  for (int64_t sample = 0; sample < op.batch.samples; ++sample) {
-    double total = 0;
-    for (int64_t part = 0; part < of_sample; ++part) total += op.partial[sample * of_sample + part];
-    op.loss[sample] = static_cast<float>(op.weight.at(sample) * (total / static_cast<double>(op.batch.elements)));
-  }
-}
-
 }  // namespace cpu
 }  // namespace ddpmx

@@ -17,10 +17,12 @@
 #endif
 
 // All iterations of the loop below, side by side.
-#if defined(__GNUC__) && !defined(__clang__) && !defined(__CUDACC__)
+#if defined(__CUDA_ARCH__) || (defined(__clang__) && !defined(__CUDACC__))
+#define DDPMX_UNROLL _Pragma("unroll")
+#elif defined(__GNUC__) && !defined(__CUDACC__)
 #define DDPMX_UNROLL _Pragma("GCC unroll 16")
 #else
-#define DDPMX_UNROLL _Pragma("unroll")
+#define DDPMX_UNROLL
 #endif
 
 namespace ddpmx {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <initializer_list>
 
 #include "element.h"
 
@@ -18,6 +19,27 @@ struct View {
   int dims = 0;         // 0: the elements of a sample lie side by side
   bool narrow = false;  // bfloat16, else float32
 };
+
+// The view of a tensor [B, ...]. Dimensions of size 1 are dropped, and neighbours merged that lie in memory like one.
+// False: too many are left.
+inline bool make_view(View& view, void* data, bool narrow, int64_t dims, const int64_t* sizes, const int64_t* strides) {
+  view.data = data;
+  view.narrow = narrow;
+  view.batch_stride = strides[0];
+  for (int64_t d = 1; d < dims; ++d) {
+    if (sizes[d] == 1) continue;
+    if (view.dims && view.stride[view.dims - 1] == sizes[d] * strides[d]) {
+      view.size[view.dims - 1] *= sizes[d];
+    } else if (view.dims == kMaxDims) {
+      return false;
+    } else {
+      view.size[view.dims++] = sizes[d];
+    }
+    view.stride[view.dims - 1] = strides[d];
+  }
+  if (view.dims == 1 && view.stride[0] == 1) view.dims = 0;
+  return true;
+}
 
 // A number for each sample: null data stands for the same `value` in all of them.
 struct PerSample {
@@ -65,6 +87,14 @@ constexpr int64_t kPart = 16 * kBlock;
 DDPMX_INLINE int64_t parts(int64_t elements) { return (elements + kPart - 1) / kPart; }
 DDPMX_INLINE int64_t items(const Batch& batch) { return batch.samples * parts(batch.elements); }
 
+// The loss of a sample, once the sums of its parts are there.
+DDPMX_INLINE float loss_of_sample(const WeightedLoss& op, int64_t sample) {
+  const int64_t of_sample = parts(op.batch.elements);
+  double total = 0;
+  for (int64_t part = 0; part < of_sample; ++part) total += op.partial[sample * of_sample + part];
+  return static_cast<float>(op.weight.at(sample) * (total / static_cast<double>(op.batch.elements)));
+}
+
 // What a term of a reverse step multiplies.
 enum Source : int { kX, kOutput, kX0, kAnchor, kHistory, kNoise = kHistory + kMaxHistory, kSources };
 
@@ -80,7 +110,7 @@ struct Sum {
   }
 };
 
-// ddpmx.Row: x0 = clamp(sum, clip), x_next = sum, m = sum.
+// ddpmx.Row: x0 = clamp(sum, clip), x_next = sum, m = sum. A source that no sum has may be missing.
 struct ReverseStep {
   Batch batch;
   Sum x0, x_next, m;
@@ -89,6 +119,27 @@ struct ReverseStep {
   PerSample clip;       // infinity: not clipped
   bool noisy = false;
   Noise noise;
+
+  // `row`: x0_from_x, x0_from_output, c_x, c_x0, c_anchor, c_noise, m_x, m_x0, then c_history.
+  void set_row(const double* row, int count) {
+    x0.add(row[0], kX);
+    x0.add(row[1], kOutput);
+    x_next.add(row[2], kX);
+    x_next.add(row[3], kX0);
+    x_next.add(row[4], kAnchor);
+    for (int i = 8; i < count; ++i) x_next.add(row[i], kHistory + i - 8);
+    x_next.add(row[5], kNoise);
+    noisy = row[5] != 0;
+    m.add(row[6], kX);
+    m.add(row[7], kX0);
+  }
+
+  bool uses(int from) const {
+    for (const Sum* sum : {&x0, &x_next, &m})
+      for (int k = 0; k < sum->terms; ++k)
+        if (sum->source[k] == from) return true;
+    return false;
+  }
 };
 
 // normal numbers, float32
@@ -126,9 +177,8 @@ namespace cpu {
 // What is compiled in, slowest first.
 const Level* levels(int& count);
 
-// What is too small to be worth a level: one number a sample. `bits` returns false when an id is negative.
+// Needs no level: one number a sample. Returns false when an id is negative.
 bool bits(const Bits&);
-void finish_loss(const WeightedLoss&);
 }  // namespace cpu
 
 namespace cuda {

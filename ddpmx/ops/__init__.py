@@ -111,11 +111,10 @@ def add_noise(
     Raises RuntimeError when grad mode is on and an input requires a gradient.
     """
     checks.batch("x_start", x_start)
-    checks.per_sample("signal", signal, "x_start", x_start)
-    checks.per_sample("sigma", sigma, "x_start", x_start)
+    checks.per_sample("x_start", x_start, signal=signal, sigma=sigma)
     checks.noise(noise, "x_start", x_start, sample_ids, stream, seed)
     checks.target(out, "x_start", x_start)
-    checks.no_gradient("add_noise", [("x_start", x_start), ("signal", signal), ("sigma", sigma), ("noise", noise), ("out", out)])
+    checks.no_gradient("add_noise", x_start=x_start, signal=signal, sigma=sigma, noise=noise, out=out)
     run = backend(x_start.device).add_noise
     epsilon = _given(noise, x_start, sample_ids, stream, seed)
     return run(x_start, signal, sigma, seed=seed, sample_ids=sample_ids, stream=stream, noise=epsilon, out=out)
@@ -143,11 +142,9 @@ def weighted_loss(
     """
     checks.batch("output", output)
     checks.alike("x_start", x_start, "output", output, checks.FLOATS)
-    checks.per_sample("target_x", target_x, "output", output)
-    checks.per_sample("target_eps", target_eps, "output", output)
-    checks.per_sample("weight", weight, "output", output)
+    checks.per_sample("output", output, target_x=target_x, target_eps=target_eps, weight=weight)
     checks.noise(noise, "x_start", x_start, sample_ids, stream, seed)
-    if 0 in output.shape[1:]:
+    if output.numel() == 0 and 0 in output.shape[1:]:
         raise ValueError(f"output should have an element in each sample, and has shape {list(output.shape)}")
     if norm not in NORMS:
         raise ValueError(f"norm should be one of {', '.join(NORMS)}, not {norm!r}")
@@ -200,23 +197,22 @@ def reverse_step(
     checks.alike("output", output, "x", x, checks.FLOATS)
     if not isinstance(row, Row):
         raise TypeError(f"row should be a ddpmx.Row, not {type(row).__name__}")
+    history = tuple(history)
     for i, past in enumerate(history):
         checks.alike(f"history[{i}]", past, "x", x, (x.dtype,))
-    if any(row.c_history[len(history) :]):
+    if len(history) < len(row.c_history) and any(row.c_history[len(history) :]):
         raise ValueError(f"history has {len(history)} tensors, and row.c_history {len(row.c_history)} coefficients")
     if anchor is not None:
         checks.alike("anchor", anchor, "x", x, (x.dtype,))
     elif row.c_anchor != 0:
         raise ValueError("anchor is missing, and row.c_anchor is not 0")
     if isinstance(clip, Tensor):
-        checks.per_sample("clip", clip, "x", x)
+        checks.per_sample("x", x, clip=clip)
     elif clip is not None:
         checks.positive("clip", clip)
     checks.noise(noise, "x", x, sample_ids, stream, seed)
     checks.target(out, "x", x)
-    pasts = [(f"history[{i}]", past) for i, past in enumerate(history)]
-    named = [("x", x), ("output", output), *pasts, ("anchor", anchor), ("clip", clip), ("noise", noise), ("out", out)]
-    checks.no_gradient("reverse_step", named)
+    checks.no_gradient("reverse_step", x=x, output=output, history=history, anchor=anchor, clip=clip, noise=noise, out=out)
     run = backend(x.device).reverse_step
     return run(
         x,

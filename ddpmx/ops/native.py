@@ -6,7 +6,7 @@ What the kernels do not take, the reference does: float64, more than 13 dimensio
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -17,19 +17,20 @@ from . import checks, reference
 
 DIMENSIONS, HISTORY = 13, 8  # kMaxDims + 1 and kMaxHistory of csrc/ops.h
 NORMS = {"l1": 0, "l2": 1, "huber": 2}  # Norm of csrc/element.h
-OPERATORS = ("normal", "bits", "add_noise", "weighted_loss", "reverse_step")
+_operators: dict[str, Callable[..., None]] = {}
 
 
 def define() -> None:
-    """What tracing needs to know, once the library is loaded: the operators only write into their last arguments."""
-    for name in OPERATORS:
+    """Once the library is loaded: look its operators up, and tell tracing that they only write into their last arguments."""
+    for name in ("normal", "bits", "add_noise", "weighted_loss", "reverse_step"):
+        _operators[name] = getattr(torch.ops.ddpmx, name).default
         torch.library.register_fake(f"ddpmx::{name}", lambda *arguments: None)
 
 
 def _call(name: str, sample_ids: Tensor, *arguments: Any) -> None:
     """Run an operator, whose kernel finds negative ids on its way."""
     try:
-        getattr(torch.ops.ddpmx, name).default(*arguments)
+        _operators[name](*arguments)
     except RuntimeError:
         checks.ids(sample_ids)
         raise
@@ -51,7 +52,7 @@ def _beyond(x: Tensor) -> bool:
 
 def normal(sample_ids: Tensor, stream: int, seed: int, shape: Sequence[int]) -> Tensor:
     """Standard normal numbers, float32 [B, *shape]."""
-    out = torch.empty((len(sample_ids), *shape), dtype=torch.float32, device=sample_ids.device)
+    out = sample_ids.new_empty((sample_ids.size(0), *shape), dtype=torch.float32)
     _call("normal", sample_ids, sample_ids, stream, _signed(seed), out)
     return out
 
@@ -104,7 +105,7 @@ class _Scale(torch.autograd.Function):
 
 
 def _loss(output: Tensor, arguments: tuple[Any, ...], gradient: Tensor | None) -> tuple[Tensor, Tensor | None]:
-    loss = torch.empty(len(output), dtype=torch.float32, device=output.device)
+    loss = output.new_empty(output.size(0), dtype=torch.float32)
     _call("weighted_loss", arguments[4], output, *arguments, loss, gradient)
     return loss, gradient
 
@@ -131,8 +132,10 @@ def weighted_loss(
     if output.requires_grad and torch.is_grad_enabled():
         loss: Tensor = _WeightedLoss.apply(output, *arguments)
         return loss
-    with torch.no_grad():  # x_start may require a gradient, and gets none
-        return _loss(output, arguments, None)[0]
+    if any(isinstance(value, Tensor) and value.requires_grad for value in arguments):  # these get no gradient
+        with torch.no_grad():
+            return _loss(output, arguments, None)[0]
+    return _loss(output, arguments, None)[0]
 
 
 def reverse_step(
