@@ -27,6 +27,7 @@ test-slow: $(INSTALLED)  ## the tests that take minutes
 check: $(INSTALLED)  ## lint, format, types, and that imports point downwards
 	@$(IN_VENV) -m ruff check .
 	@$(IN_VENV) -m ruff format --check .
+	@$(dir $(IN_VENV))clang-format --dry-run -Werror csrc/* tests/kernels/*
 	@$(IN_VENV) -m mypy --strict ddpmx
 	@$(IN_VENV) -m pytest -q tests/test_layering.py
 
@@ -56,5 +57,6 @@ $(INSTALLED): constraints.txt pyproject.toml $(wildcard setup.py csrc csrc/*)
 	@test -n '$(PYTHON)' || { echo 'ddpmx needs Python 3.11 or newer; say which with PYTHON=…' >&2; exit 1; }
 	@$(IN_VENV) -m pip --version >/dev/null 2>&1 || { echo 'Making .venv with $(PYTHON) …'; $(PYTHON) -m venv --clear .venv; }
 	@echo 'Installing ddpmx and the versions of constraints.txt into .venv; the first time this takes minutes (torch: several GB on Linux) …'
+	@$(IN_VENV) -m pip install -q --disable-pip-version-check -c constraints.txt torch
 	@$(IN_VENV) -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@

@@ -36,7 +36,8 @@ PerSample per_sample(const Tensor& tensor) { return {static_cast<const float*>(t
 View view(const Tensor& tensor) {
   View v;
   const bool narrow = tensor.scalar_type() == ScalarType::BFloat16;
-  STD_TORCH_CHECK(make_view(v, tensor.data_ptr(), narrow, tensor.dim(), tensor.sizes().data(), tensor.strides().data()), "too many dimensions");
+  STD_TORCH_CHECK(make_view(v, tensor.data_ptr(), narrow, tensor.dim(), tensor.sizes().data(), tensor.strides().data()),
+                  "too many dimensions");
   return v;
 }
 
@@ -98,8 +99,7 @@ constexpr int64_t kGrain = 16384;  // elements that are worth a thread
 
 template <class Op>
 void run(const Op& op, void (*loop)(const Op&, int64_t, int64_t)) {
-  for (int64_t i = 0; i < op.batch.samples; ++i)
-    STD_TORCH_CHECK(op.noise.ids[i * op.noise.id_stride] >= 0, "a sample id is negative");
+  for (int64_t i = 0; i < op.batch.samples; ++i) STD_TORCH_CHECK(op.noise.ids[i * op.noise.id_stride] >= 0, "a sample id is negative");
   const int64_t count = items(op.batch), elements = op.batch.samples * op.batch.elements;
   if (elements <= kGrain) return loop(op, 0, count);
   const int64_t grain = kGrain * count / elements;

@@ -37,18 +37,18 @@ bool runs_here() { return true; }
 
 #ifdef DDPMX_X86
 // One `pmuludq` multiplies the lower halves of all lanes; the rest of a vector's arithmetic is the compiler's.
-#define DDPMX_LANES(BITS, COUNT, MULTIPLY, BROADCAST, TYPE)                                                  \
-  struct Lanes {                                                                                             \
-    typedef uint64_t Words __attribute__((vector_size(BITS / 8)));                                           \
-    static constexpr int count = COUNT, together = COUNT == 4 ? 8 : 4;                                        \
-    static inline __attribute__((always_inline)) Words multiply(Words a, uint32_t b) {                       \
-      return (Words)MULTIPLY((TYPE)a, BROADCAST(static_cast<long long>(b)));                                 \
-    }                                                                                                        \
-    static inline __attribute__((always_inline)) Words even() {                                              \
-      Words lanes;                                                                                           \
-      for (int i = 0; i < COUNT; ++i) lanes[i] = 2 * i;                                                      \
-      return lanes;                                                                                          \
-    }                                                                                                        \
+#define DDPMX_LANES(BITS, COUNT, MULTIPLY, BROADCAST, TYPE)                            \
+  struct Lanes {                                                                       \
+    typedef uint64_t Words __attribute__((vector_size(BITS / 8)));                     \
+    static constexpr int count = COUNT, together = COUNT == 4 ? 8 : 4;                 \
+    static inline __attribute__((always_inline)) Words multiply(Words a, uint32_t b) { \
+      return (Words)MULTIPLY((TYPE)a, BROADCAST(static_cast<long long>(b)));           \
+    }                                                                                  \
+    static inline __attribute__((always_inline)) Words even() {                        \
+      Words lanes;                                                                     \
+      for (int i = 0; i < COUNT; ++i) lanes[i] = 2 * i;                                \
+      return lanes;                                                                    \
+    }                                                                                  \
   };
 
 namespace sse2 {
@@ -96,8 +96,7 @@ bool runs_here() {
 }  // namespace avx512
 #endif
 
-#define DDPMX_LEVEL(NAME) \
-  {#NAME, NAME::runs_here, NAME::normal, NAME::add_noise, NAME::weighted_loss, NAME::reverse_step}
+#define DDPMX_LEVEL(NAME) {#NAME, NAME::runs_here, NAME::normal, NAME::add_noise, NAME::weighted_loss, NAME::reverse_step}
 
 namespace cpu {
 

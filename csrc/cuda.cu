@@ -100,7 +100,7 @@ __device__ Four make_noise(const Noise& noise, const Spot& spot, float* shared) 
   const uint64_t counter = static_cast<uint64_t>(spot.first / kBlock) * kLanes + lane;
   uint64_t c[4][1] = {{counter}, {noise.stream}, {id}, {id >> 32}};
   philox<Lane>(c, noise.seed);
-DDPMX_UNROLL
+  DDPMX_UNROLL
   for (int pair = 0; pair < 2; ++pair) {
     float k, f;
     split(static_cast<uint32_t>(c[2 * pair][0]), k, f);
@@ -161,7 +161,7 @@ __global__ void __launch_bounds__(kWarp* kWarps, strided ? 2 : 3) add_noise_kern
         const float signal = op.signal.at(spot.sample), sigma = op.sigma.at(spot.sample);
         const Four x = load<strided>(op.x, spot), noise = noise_of<strided>(op.noise, spot, shared);
         Four out;
-DDPMX_UNROLL
+        DDPMX_UNROLL
         for (int i = 0; i < 4; ++i) out.v[i] = mix(signal, x.v[i], sigma, noise.v[i]);
         store<strided>(op.out, spot, out);
       },
@@ -177,9 +177,10 @@ __global__ void __launch_bounds__(kWarp* kWarps, strided ? 2 : 3) weighted_loss_
       [&](const Spot& spot) {
         const float target_x = op.target_x.at(spot.sample), target_eps = op.target_eps.at(spot.sample);
         const float scale = static_cast<float>(op.weight.at(spot.sample) / static_cast<double>(op.batch.elements));
-        const Four output = load<strided>(op.output, spot), x_start = load<strided>(op.x_start, spot), noise = noise_of<strided>(op.noise, spot, shared);
+        const Four output = load<strided>(op.output, spot), x_start = load<strided>(op.x_start, spot),
+                   noise = noise_of<strided>(op.noise, spot, shared);
         Four gradient;
-DDPMX_UNROLL
+        DDPMX_UNROLL
         for (int i = 0; i < 4; ++i) {
           const float r = output.v[i] - mix(target_x, x_start.v[i], target_eps, noise.v[i]);
           if (i < spot.count) sum += error_of<norm>(r, op.delta);
@@ -217,7 +218,7 @@ __global__ void __launch_bounds__(kWarp* kWarps, strided ? 2 : 3) reverse_step_k
             else if (source == kX0) term = x0;
             else if (source == kNoise) term = noise;
             else term = load<strided>(op.source[source], spot);
-DDPMX_UNROLL
+            DDPMX_UNROLL
             for (int i = 0; i < 4; ++i) total.v[i] = k == 0 ? c * term.v[i] : total.v[i] + c * term.v[i];
           }
           return total;
@@ -226,7 +227,7 @@ DDPMX_UNROLL
         if (op.noisy) noise = noise_of<strided>(op.noise, spot, shared);
         const float limit = op.clip.at(spot.sample);
         x0 = sum_of(op.x0);
-DDPMX_UNROLL
+        DDPMX_UNROLL
         for (int i = 0; i < 4; ++i) x0.v[i] = clamp(x0.v[i], limit);
         const Four x_next = sum_of(op.x_next);
         if (op.m_out.data) store<strided>(op.m_out, spot, sum_of(op.m));

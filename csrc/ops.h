@@ -8,8 +8,8 @@
 
 namespace ddpmx {
 
-constexpr int kMaxDims = 12;     // of a sample, after merging; ddpmx/ops/native.py sends the rest to the reference
-constexpr int kMaxHistory = 8;   // likewise
+constexpr int kMaxDims = 12;    // of a sample, after merging; ddpmx/ops/native.py sends the rest to the reference
+constexpr int kMaxHistory = 8;  // likewise
 
 // A batch [B, ...] in memory. Elements of a sample are counted in logical (C) order, whatever their places are.
 struct View {
@@ -78,8 +78,8 @@ struct WeightedLoss {
   Noise noise;
   Norm norm = Norm::l2;
   float delta = 1;
-  float* loss = nullptr;       // [B]
-  double* partial = nullptr;   // [B, parts(elements)]: sums of the errors of each part
+  float* loss = nullptr;      // [B]
+  double* partial = nullptr;  // [B, parts(elements)]: sums of the errors of each part
 };
 
 // Sums are over parts of this many elements first: the same sum for every number of threads.

@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor
 
+from ddpmx import ops
 from ddpmx.rows import Row
+
+BACKENDS = [name for name, there in ops.backends().items() if there]
+
+
+@contextmanager
+def on_backend(name: str) -> Iterator[None]:
+    """Force a backend; tensors are made on the device that it runs on."""
+    with ops.use_backend(name), torch.device("cuda" if name == "cuda" else "cpu"):
+        yield
+
 
 ROWS = {
     "ddim": Row(t=5, x0_from_x=1.2, x0_from_output=-0.7, c_x=0.8, c_x0=0.3),
@@ -25,7 +39,8 @@ def ids_of(batch: int) -> Tensor:
 
 
 def random(shape: tuple[int, ...], dtype: torch.dtype = torch.float32, seed: int = 0) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
+    generator = torch.Generator("cpu").manual_seed(seed)
+    return torch.randn(shape, generator=generator, dtype=torch.float64, device="cpu").to(torch.get_default_device(), dtype)
 
 
 LAYOUTS = ("channels last", "transposed", "batch last", "strided", "expanded")

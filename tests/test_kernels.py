@@ -16,13 +16,13 @@ import numpy as np
 import pybind11
 import pytest
 import torch
+from hot_math import LAYOUTS, ROWS, ids_of, layouts, random
 from numpy.typing import NDArray
 from torch import Tensor
 
 from ddpmx import ops
 from ddpmx.ops import library
 from ddpmx.rows import Row
-from hot_math import LAYOUTS, ROWS, ids_of, layouts, random
 
 ROOT = Path(__file__).parents[1]
 COMPILER = shutil.which("g++")
@@ -34,7 +34,22 @@ pytestmark = pytest.mark.skipif(COMPILER is None, reason="no g++")
 
 STREAM, SEED = 0xDEADBEEF, 2**64 - 12345
 # One element; the ends of a warp's words; ragged blocks; more than one part of 2,048; more than one block of 8 warps.
-SHAPES = [(1, 1), (2, 31), (1, 33), (3, 127), (2, 128), (5, 129), (2, 3, 5, 7), (2, 1, 28, 28), (2, 3, 32, 32), (3, 2049), (19, 2, 3), (0, 4), (3, 0), (4,)]
+SHAPES = [
+    (1, 1),
+    (2, 31),
+    (1, 33),
+    (3, 127),
+    (2, 128),
+    (5, 129),
+    (2, 3, 5, 7),
+    (2, 1, 28, 28),
+    (2, 3, 32, 32),
+    (3, 2049),
+    (19, 2, 3),
+    (0, 4),
+    (3, 0),
+    (4,),
+]
 
 
 @pytest.fixture(scope="session")
@@ -46,7 +61,9 @@ def kernels(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
     with (folder / "kernels.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not library.exists():
-            include = [f"-I{path}" for path in (ROOT / "csrc", ROOT / "tests/kernels", pybind11.get_include(), sysconfig.get_paths()["include"])]
+            include = [
+                f"-I{path}" for path in (ROOT / "csrc", ROOT / "tests/kernels", pybind11.get_include(), sysconfig.get_paths()["include"])
+            ]
             sources = ["-x", "c++", ROOT / "tests/kernels/module.cpp", ROOT / "csrc/cpu.cpp"]
             subprocess.run([COMPILER, *FLAGS.split(), *WARNINGS.split(), *include, *sources, "-o", library], check=True)
     spec = importlib.util.spec_from_file_location("ddpmx_kernels", library)
@@ -136,7 +153,17 @@ def test_layouts_are_walked(kernels: ModuleType, place: str, layout: str, dtype:
     m, x_next, row = empty(x.contiguous()), empty(x.contiguous()), ROWS["all"]
     limit = torch.full((3,), 0.7)
     kernels.reverse_step(
-        place, raw(x), raw(noise), coefficients(row), [raw(x), raw(noise), raw(x)], raw(noise), raw(limit), *key(3), None, raw(x_next), raw(m)
+        place,
+        raw(x),
+        raw(noise),
+        coefficients(row),
+        [raw(x), raw(noise), raw(x)],
+        raw(noise),
+        raw(limit),
+        *key(3),
+        None,
+        raw(x_next),
+        raw(m),
     )
     expected = ops.reverse_step(x, noise, row, history=[x, noise, x], anchor=noise, clip=0.7, **keyed(3))
     assert torch.equal(x_next, expected[0])
@@ -154,7 +181,13 @@ def coefficients(row: Row) -> list[float]:
 @pytest.mark.parametrize("shape", [(2, 3, 5, 7), (3, 2049), (1, 128)])
 @pytest.mark.parametrize("clip", [None, 0.6, "each"])
 def test_reverse_step_is_the_reference(
-    kernels: ModuleType, place: str, row: Row, dtype: torch.dtype, output_dtype: torch.dtype, shape: tuple[int, ...], clip: float | str | None
+    kernels: ModuleType,
+    place: str,
+    row: Row,
+    dtype: torch.dtype,
+    output_dtype: torch.dtype,
+    shape: tuple[int, ...],
+    clip: float | str | None,
 ) -> None:
     """Bit for bit, in float32 and in bfloat16; also into x itself, and without m."""
     x, anchor, *history = (random(shape, dtype, seed) for seed in range(5))

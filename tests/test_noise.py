@@ -5,12 +5,14 @@ from __future__ import annotations
 import importlib.util
 import math
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
 import torch
+from hot_math import BACKENDS, on_backend
 from numpy.typing import NDArray
 from scipy import stats
 
@@ -23,6 +25,13 @@ PINNED = ["-0x1.3dd3380000000p+0", "0x1.70be740000000p+0", "-0x1.67138a0000000p-
 CHECKSUM = -8_823_319_645_233_306
 IDS = (0, 1, 7, 2**31, 2**32 - 1, 2**32, 123_456_789_012_345_678, 2**63 - 1)
 STREAM, SEED = 0xDEADBEEF, 0x0123456789ABCDEF
+
+
+@pytest.fixture(params=BACKENDS, autouse=True)
+def backend(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Every test runs on every backend that is here."""
+    with on_backend(request.param):
+        yield request.param
 
 
 # An independent generator: Python integers, one counter at a time.
@@ -52,7 +61,7 @@ def float64_normal(element: int, sample_id: int, stream: int, seed: int) -> floa
 
 
 def draws(batch: int, elements: int, *, stream: int = 5, seed: int = 1, first: int = 0) -> NDArray[np.float64]:
-    return ops.normal(torch.arange(first, first + batch), stream, seed, (elements,)).double().numpy()
+    return ops.normal(torch.arange(first, first + batch), stream, seed, (elements,)).double().cpu().numpy()
 
 
 @pytest.mark.parametrize(
@@ -104,7 +113,7 @@ def test_normals_are_within_5_ulp_and_1e_6_of_float64() -> None:
     error = (values.double() - exact).abs()
     assert error.max() < 1e-6
     # cos and sin of an angle near their zeros lose digits in float64 too, 1e-16 of π·2: far below an ulp here
-    ulp = torch.from_numpy(np.spacing(exact.abs().float().numpy())).double()
+    ulp = torch.from_numpy(np.spacing(exact.abs().float().cpu().numpy())).double()
     assert (error / ulp).max() < 5
 
 
@@ -132,16 +141,16 @@ def test_every_bit_follows_the_written_formulas() -> None:
     s, c = a * horner(constants.SIN, a * a), horner(constants.COS, a * a)
     assert radius.dtype == s.dtype == c.dtype == f32
     cosine, sine = _cosine_sine(torch.from_numpy(v))
-    np.testing.assert_array_equal(_radius(torch.from_numpy(w)).numpy(), radius)
-    np.testing.assert_array_equal(cosine.numpy(), np.choose(q, [c, -s, -c, s]))
-    np.testing.assert_array_equal(sine.numpy(), np.choose(q, [s, c, -s, -c]))
+    np.testing.assert_array_equal(_radius(torch.from_numpy(w)).cpu().numpy(), radius)
+    np.testing.assert_array_equal(cosine.cpu().numpy(), np.choose(q, [c, -s, -c, s]))
+    np.testing.assert_array_equal(sine.cpu().numpy(), np.choose(q, [s, c, -s, -c]))
 
 
 def radii(w: list[int]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Radii that the reference makes of words, and the exact ones."""
     n = np.array(w) // 2
     log_u = np.where(n > 2**30, np.log1p(-(2**31 - 1 - n + 0.5) / 2**31), np.log((n + 0.5) / 2**31))
-    return _radius(torch.tensor(w)).double().numpy(), np.sqrt(-2 * log_u)
+    return _radius(torch.tensor(w)).double().cpu().numpy(), np.sqrt(-2 * log_u)
 
 
 def test_radius_at_the_ends_and_where_its_formula_changes() -> None:
@@ -173,10 +182,11 @@ def test_values_are_pinned() -> None:
 
 
 def test_constants_are_the_fit() -> None:
-    """`tools/fit_normal.py` prints constants.py; the fit errors are the ones that the accuracy rests on."""
+    """`tools/fit_normal.py` writes both files of constants; the fit errors are the ones that the accuracy rests on."""
     tool = fit_tool()
     fits = tool.fits()
     assert Path(constants.__file__).read_text(encoding="utf-8") == tool.module(fits)
+    assert (Path(__file__).parents[1] / "csrc" / "constants.h").read_text(encoding="utf-8") == tool.header(fits)
     for name, fit in fits.items():
         assert getattr(constants, name) == fit.coefficients
     assert fits["LOG"].error < 3.01e-8
@@ -246,7 +256,7 @@ def test_any_shape(shape: tuple[int, ...], batch: int) -> None:
     assert values.is_contiguous()
     elements = math.prod(shape)
     expected = np.array([[float64_normal(e, i, 1, 2) for e in range(elements)] for i in range(batch)]).reshape(batch, *shape)
-    np.testing.assert_allclose(values.numpy(), expected, atol=1.3e-6)
+    np.testing.assert_allclose(values.cpu().numpy(), expected, atol=1.3e-6)
 
 
 def test_ids_may_be_strided() -> None:
@@ -322,7 +332,7 @@ def test_ids_streams_and_seeds_are_uncorrelated() -> None:
     for name, other in others.items():
         values = other.double().flatten()
         for a, b in ((base, values), (base**2, values**2)):
-            assert abs(np.corrcoef(a.numpy(), b.numpy())[0, 1]) < bound, name
+            assert abs(np.corrcoef(a.cpu().numpy(), b.cpu().numpy())[0, 1]) < bound, name
         assert (base == values).double().mean() < 1e-4, name
 
 
@@ -357,7 +367,7 @@ def test_uniform_and_bits_come_from_the_words_of_counter_0() -> None:
 
 
 def test_uniform_is_uniform() -> None:
-    u = ops.uniform(torch.arange(200_000), 4, 4).numpy()
+    u = ops.uniform(torch.arange(200_000), 4, 4).cpu().numpy()
     assert u.min() >= 0
     assert u.max() < 1
     assert stats.kstest(u, "uniform").pvalue > 1e-4
@@ -371,9 +381,9 @@ def test_bits_are_fair_and_sort_into_a_random_order() -> None:
     assert keys.unique().numel() == keys.numel()
     ones = torch.stack([(keys >> k & 1).double().mean() for k in range(63)])
     assert ((ones - 0.5).abs() < 4.5 * 0.5 / math.sqrt(keys.numel())).all()
-    order = keys.argsort().double().numpy()
+    order = keys.argsort().double().cpu().numpy()
     assert abs(np.corrcoef(order, np.arange(order.size))[0, 1]) < 4.5 / math.sqrt(order.size)
-    other = ops.bits(torch.arange(100_000), 5, 4).argsort().double().numpy()
+    other = ops.bits(torch.arange(100_000), 5, 4).argsort().double().cpu().numpy()
     assert abs(np.corrcoef(order, other)[0, 1]) < 4.5 / math.sqrt(order.size)
 
 

@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-import asyncio
-import threading
-from collections.abc import Callable
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
 import pytest
 import torch
+from hot_math import BACKENDS, ROWS, ids_of, layouts, on_backend, random
 from torch import Tensor
 
 from ddpmx import ops
-from ddpmx.errors import SpecError
-from ddpmx.ops import choice, reference
 from ddpmx.rows import Row
-from hot_math import ROWS, ids_of, layouts, random
 
 KEY: dict[str, Any] = {"seed": 11, "stream": ops.stream(ops.Purpose.NOISE, 3)}
 SHAPES = [(4,), (1, 1), (0, 3, 8, 8), (1, 3, 8, 8), (3, 5), (2, 1, 28, 28), (5, 3, 7, 11), (2, 2, 3, 4, 5), (3, 129)]
 DTYPES = [torch.float32, torch.bfloat16, torch.float64]
 NAMES = [str(dtype).removeprefix("torch.") for dtype in DTYPES]
 TOLERANCE = {torch.float32: 4e-7, torch.bfloat16: 2**-8, torch.float64: 1e-14}  # relative to the sum of the terms' sizes
+
+
+@pytest.fixture(params=BACKENDS, autouse=True)
+def backend(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Every test runs on every backend that is here."""
+    with on_backend(request.param):
+        yield request.param
 
 
 def wide(v: Tensor, x: Tensor) -> Tensor:
@@ -271,6 +274,7 @@ def test_autocast_changes_nothing() -> None:
 
 
 # reverse_step
+
 
 @pytest.mark.parametrize("row", ROWS.values(), ids=ROWS)
 @pytest.mark.parametrize("dtype", DTYPES, ids=NAMES)
@@ -526,75 +530,3 @@ def test_ops_without_a_gradient_say_so(op: str, name: str) -> None:
     for context in (torch.no_grad, torch.inference_mode):
         with context():
             call(op, **changes)
-
-
-# Choice of the backend
-
-
-def test_the_reference_runs_here() -> None:
-    available = ops.backends()
-    assert list(available) == ["reference", "cpp", "cuda"]
-    assert available["reference"]
-    with ops.use_backend("reference"):
-        assert ops.active("cpu") == ops.active(torch.device("cuda", 1)) == "reference"
-        assert torch.equal(ops.normal(ids_of(2), 1, 1, (5,)), ops.normal(ids_of(2), 1, 1, (5,)))
-    with ops.use_backend("auto"):
-        assert available[ops.active("cpu")]
-
-
-def test_an_unknown_or_missing_backend_is_a_spec_error() -> None:
-    with pytest.raises(SpecError, match="unknown backend 'referense'.*did you mean 'reference'"), ops.use_backend("referense"):
-        pass
-    for name, there in ops.backends().items():
-        if not there:
-            with pytest.raises(SpecError, match=f"'{name}' is not available here.*available: auto, reference"), ops.use_backend(name):
-                pass
-
-
-@pytest.fixture
-def two_backends(monkeypatch: pytest.MonkeyPatch) -> str:
-    """A second backend that fits the CPU, to see which one is chosen."""
-    monkeypatch.setitem(choice._BUILT, "cpp", reference)
-    return "cpp"
-
-
-def test_a_choice_nests_and_ends_with_its_block(two_backends: str) -> None:
-    assert ops.active("cpu") == two_backends
-    assert ops.active("meta") == "reference"
-    with ops.use_backend("reference"):
-        assert ops.active("cpu") == "reference"
-        with ops.use_backend("auto"):
-            assert ops.active("cpu") == two_backends
-        with pytest.raises(ZeroDivisionError), ops.use_backend(two_backends):
-            raise ZeroDivisionError
-        assert ops.active("cpu") == "reference"
-    assert ops.active("cpu") == two_backends
-
-
-def test_a_choice_is_of_one_thread_and_one_task(two_backends: str) -> None:
-    seen: list[str] = []
-
-    def look() -> None:
-        seen.append(ops.active("cpu"))
-
-    async def forced(look: Callable[[], None], wait: float) -> None:
-        with ops.use_backend("reference"):
-            await asyncio.sleep(wait)
-            look()
-
-    async def both() -> None:
-        task = asyncio.create_task(forced(look, 0.01))
-        await asyncio.sleep(0)
-        look()
-        await task
-
-    with ops.use_backend("reference"):
-        thread = threading.Thread(target=look)
-        thread.start()
-        thread.join()
-    asyncio.run(both())
-    assert seen == [two_backends, two_backends, "reference"]
-
-
-def test_exported_names_are_public() -> None:
-    assert all(hasattr(ops, name) for name in ops.__all__)

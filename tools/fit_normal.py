@@ -1,6 +1,6 @@
-"""Fits the polynomials behind ddpmx's normal numbers and prints `ddpmx/ops/constants.py`.
+"""Fits the polynomials behind ddpmx's normal numbers and writes `ddpmx/ops/constants.py` and `csrc/constants.h`.
 
-    python tools/fit_normal.py > ddpmx/ops/constants.py
+    python tools/fit_normal.py
 
 Each polynomial has the smallest possible largest relative error (Remez' exchange, in float64); then its coefficients are
 rounded to float32. The constants define the noise for ever: `tests/test_noise.py` repeats the fit and compares.
@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,7 +83,7 @@ def module(found: dict[str, Fit]) -> str:
     lines = [
         '"""Coefficients of the polynomials that make normal numbers, exact float32 values, of rising power.',
         "",
-        "Printed by `tools/fit_normal.py`; they define the noise for ever.",
+        "Written by `tools/fit_normal.py`; they define the noise for ever.",
         '"""',
         "",
         "from __future__ import annotations",
@@ -96,5 +97,24 @@ def module(found: dict[str, Fit]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def header(found: dict[str, Fit]) -> str:
+    """The text of `csrc/constants.h`."""
+    lines = [
+        "// Coefficients of the polynomials that make normal numbers, of rising power. Written by tools/fit_normal.py, which also",
+        "// writes ddpmx/ops/constants.py; they define the noise for ever.",
+        "#pragma once",
+        "// clang-format off",
+        "",
+        f"#define DDPMX_LN2 {float(np.float32(math.log(2))).hex()}f",
+    ]
+    for name, result in found.items():
+        rows = [f"    {value.hex()}f, \\" for value in result.coefficients]
+        lines += ["", f"#define DDPMX_{name} {{ \\", *rows, "  }"]
+    return "\n".join(lines) + "\n"
+
+
 if __name__ == "__main__":
-    print(module(fits()), end="")
+    root = Path(__file__).parents[1]
+    found = fits()
+    (root / "ddpmx/ops/constants.py").write_text(module(found), encoding="utf-8")
+    (root / "csrc/constants.h").write_text(header(found), encoding="utf-8")

@@ -191,7 +191,9 @@ def reverse_step(
     Sums run from the left; coefficients, products and sums are rounded to float32 (float64 for float64), and only x' and m
     to the dtype of `x`. A term whose coefficient is 0 is left out, and its tensor may be missing. `output` may have another
     dtype; `history` (newest first) and `anchor` have that of `x`. `clip` is a number above 0, or [B] of them, or None.
-    `out` receives x' and may be `x`; without `want_m`, m is None, which saves its memory. Raises RuntimeError when grad mode is on and an input requires a gradient.
+    `out` receives x' and may be `x`; without `want_m`, m is None, which saves its memory.
+
+    Raises RuntimeError when grad mode is on and an input requires a gradient.
     """
     checks.batch("x", x)
     checks.alike("output", output, "x", x, checks.FLOATS)

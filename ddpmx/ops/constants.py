@@ -1,6 +1,6 @@
 """Coefficients of the polynomials that make normal numbers, exact float32 values, of rising power.
 
-Printed by `tools/fit_normal.py`; they define the noise for ever.
+Written by `tools/fit_normal.py`; they define the noise for ever.
 """
 
 from __future__ import annotations

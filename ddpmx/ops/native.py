@@ -77,37 +77,31 @@ def add_noise(
     return x_t
 
 
-class _WeightedLoss(torch.autograd.Function):
-    """The kernel writes the gradient beside the loss; backward only scales it."""
+class _Differentiable(torch.autograd.Function):
+    """The loss, with the gradient that the kernel wrote beside it: backward only scales that."""
 
     @staticmethod
-    def forward(ctx: Any, output: Tensor, *arguments: Any) -> Tensor:
-        loss, gradient = _loss(output, arguments, torch.empty_like(output))
-        ctx.save_for_backward(gradient)
-        return loss
+    def forward(ctx: Any, output: Tensor, loss: Tensor, gradient: Tensor) -> Tensor:
+        value = loss.detach()
+        ctx.save_for_backward(gradient, value)
+        return value
 
     @staticmethod
-    def backward(ctx: Any, upstream: Tensor) -> tuple[Any, ...]:
-        (gradient,) = ctx.saved_tensors
-        return _Scale.apply(gradient, upstream), *[None] * 10
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None, None]:
+        gradient, value = ctx.saved_tensors
+        return _Scale.apply(gradient, upstream, value), None, None
 
 
 class _Scale(torch.autograd.Function):
-    """upstream[b]·gradient, whose own gradient would be a second derivative of the loss."""
+    """upstream[b]·gradient. It hangs on the loss, so that a second derivative is an error and not 0."""
 
     @staticmethod
-    def forward(ctx: Any, gradient: Tensor, upstream: Tensor) -> Tensor:
+    def forward(ctx: Any, gradient: Tensor, upstream: Tensor, loss: Tensor) -> Tensor:
         return torch.mul(gradient, upstream.view(-1, *[1] * (gradient.ndim - 1)), out=torch.empty_like(gradient))
 
     @staticmethod
     def backward(ctx: Any, *upstream: Tensor) -> None:
         raise RuntimeError('weighted_loss can be differentiated once: for a second derivative use `ops.use_backend("reference")`')
-
-
-def _loss(output: Tensor, arguments: tuple[Any, ...], gradient: Tensor | None) -> tuple[Tensor, Tensor | None]:
-    loss = output.new_empty(output.size(0), dtype=torch.float32)
-    _call("weighted_loss", arguments[4], output, *arguments, loss, gradient)
-    return loss, gradient
 
 
 def weighted_loss(
@@ -128,14 +122,14 @@ def weighted_loss(
     if _beyond(output) or x_start.dtype == torch.float64:
         keyed: dict[str, Any] = {"seed": seed, "sample_ids": sample_ids, "stream": stream}
         return reference.weighted_loss(output, x_start, target_x, target_eps, weight, norm=norm, delta=delta, noise=noise, **keyed)
-    arguments = (x_start, target_x, target_eps, weight, sample_ids, stream, _signed(seed), noise, NORMS[norm], delta)
-    if output.requires_grad and torch.is_grad_enabled():
-        loss: Tensor = _WeightedLoss.apply(output, *arguments)
-        return loss
-    if any(isinstance(value, Tensor) and value.requires_grad for value in arguments):  # these get no gradient
-        with torch.no_grad():
-            return _loss(output, arguments, None)[0]
-    return _loss(output, arguments, None)[0]
+    differentiable = output.requires_grad and torch.is_grad_enabled()
+    loss = output.new_empty(output.size(0), dtype=torch.float32)
+    gradient = torch.empty_like(output) if differentiable else None
+    key = (sample_ids, stream, _signed(seed))
+    with torch.no_grad():  # of all the arguments, only output gets a gradient
+        given = (output, x_start, target_x, target_eps, weight, *key, noise, NORMS[norm], delta)
+        _call("weighted_loss", sample_ids, *given, loss, gradient)
+    return _Differentiable.apply(output, loss, gradient) if differentiable else loss
 
 
 def reverse_step(

@@ -94,43 +94,41 @@ PYBIND11_MODULE(ddpmx_kernels, m) {
     const AddNoise op{batch(x), view(x), view(out), per_sample(signal), per_sample(sigma), noise(ids, stream, seed, given)};
     run(where, op, cuda::add_noise, &Level::add_noise);
   });
-  m.def("weighted_loss",
-        [](const std::string& where, py::array output, py::array x_start, py::array_t<float> target_x, py::array_t<float> target_eps,
-           py::array_t<float> weight, py::array_t<int64_t> ids, uint32_t stream, uint64_t seed, Maybe given, int norm, float delta,
-           py::array_t<float> loss, Maybe gradient) {
-          WeightedLoss op;
-          op.batch = batch(output);
-          op.output = view(output);
-          op.x_start = view(x_start);
-          op.gradient = view(gradient);
-          op.target_x = per_sample(target_x);
-          op.target_eps = per_sample(target_eps);
-          op.weight = per_sample(weight);
-          op.noise = noise(ids, stream, seed, given);
-          op.norm = static_cast<Norm>(norm);
-          op.delta = delta;
-          op.loss = loss.mutable_data();
-          std::vector<double> partial(items(op.batch));
-          op.partial = partial.data();
-          run(where, op, cuda::weighted_loss, &Level::weighted_loss);
-          if (where == "cuda") return;
-          for (int64_t sample = 0; sample < op.batch.samples; ++sample) op.loss[sample] = loss_of_sample(op, sample);
-        });
-  m.def("reverse_step",
-        [](const std::string& where, py::array x, py::array output, std::vector<double> row, std::vector<py::array> history,
-           py::array anchor, py::array_t<float> clip, py::array_t<int64_t> ids, uint32_t stream, uint64_t seed, Maybe given, py::array out,
-           Maybe m_out) {
-          ReverseStep op;
-          op.batch = batch(x);
-          op.set_row(row.data(), static_cast<int>(row.size()));
-          if (op.uses(kX)) op.source[kX] = view(x);
-          if (op.uses(kOutput)) op.source[kOutput] = view(output);
-          if (op.uses(kAnchor)) op.source[kAnchor] = view(anchor);
-          for (size_t i = 0; i < history.size(); ++i) op.source[kHistory + i] = view(history[i]);
-          op.out = view(out);
-          op.m_out = view(m_out);
-          op.clip = per_sample(clip);
-          op.noise = noise(ids, stream, seed, given);
-          run(where, op, cuda::reverse_step, &Level::reverse_step);
-        });
+  m.def("weighted_loss", [](const std::string& where, py::array output, py::array x_start, py::array_t<float> target_x,
+                            py::array_t<float> target_eps, py::array_t<float> weight, py::array_t<int64_t> ids, uint32_t stream,
+                            uint64_t seed, Maybe given, int norm, float delta, py::array_t<float> loss, Maybe gradient) {
+    WeightedLoss op;
+    op.batch = batch(output);
+    op.output = view(output);
+    op.x_start = view(x_start);
+    op.gradient = view(gradient);
+    op.target_x = per_sample(target_x);
+    op.target_eps = per_sample(target_eps);
+    op.weight = per_sample(weight);
+    op.noise = noise(ids, stream, seed, given);
+    op.norm = static_cast<Norm>(norm);
+    op.delta = delta;
+    op.loss = loss.mutable_data();
+    std::vector<double> partial(items(op.batch));
+    op.partial = partial.data();
+    run(where, op, cuda::weighted_loss, &Level::weighted_loss);
+    if (where == "cuda") return;
+    for (int64_t sample = 0; sample < op.batch.samples; ++sample) op.loss[sample] = loss_of_sample(op, sample);
+  });
+  m.def("reverse_step", [](const std::string& where, py::array x, py::array output, std::vector<double> row, std::vector<py::array> history,
+                           py::array anchor, py::array_t<float> clip, py::array_t<int64_t> ids, uint32_t stream, uint64_t seed, Maybe given,
+                           py::array out, Maybe m_out) {
+    ReverseStep op;
+    op.batch = batch(x);
+    op.set_row(row.data(), static_cast<int>(row.size()));
+    if (op.uses(kX)) op.source[kX] = view(x);
+    if (op.uses(kOutput)) op.source[kOutput] = view(output);
+    if (op.uses(kAnchor)) op.source[kAnchor] = view(anchor);
+    for (size_t i = 0; i < history.size(); ++i) op.source[kHistory + i] = view(history[i]);
+    op.out = view(out);
+    op.m_out = view(m_out);
+    op.clip = per_sample(clip);
+    op.noise = noise(ids, stream, seed, given);
+    run(where, op, cuda::reverse_step, &Level::reverse_step);
+  });
 }
