@@ -1,9 +1,25 @@
 // The CPU's loops. cpu.cpp includes this once for each level, in a namespace and under a target of its own, where `Lanes`
-// is a vector of `Lanes::count` 64-bit lanes. A sample is done in blocks of kBlock elements that stay in the first-level cache.
+// is a vector of `Lanes::count` 64-bit lanes. A sample is done in chunks of four of the generator's blocks, in several passes
+// over memory that stays in the first-level cache.
 
 #include "philox.h"
 
 using Words = Lanes::Words;
+
+constexpr int kChunk = 4 * kBlock;
+using Buffer = float[kChunk];
+
+// f(i) for 0 <= i < count; in whole blocks, whose length the compiler knows, as far as they go.
+template <class F>
+inline void each(int count, F f) {
+  int done = 0;
+  for (; done + kBlock <= count; done += kBlock) {
+    DDPMX_INDEPENDENT
+    for (int i = 0; i < kBlock; ++i) f(done + i);
+  }
+  DDPMX_INDEPENDENT
+  for (int i = done; i < count; ++i) f(i);
+}
 
 // The four words of the 32 counters from `first` on: words[k][lane]. A vector holds every other counter; two make 32-bit words.
 inline void random_words(uint32_t first, const Noise& noise, uint64_t id, uint32_t (&words)[4][kLanes]) {
@@ -70,88 +86,86 @@ inline void walk(const View& view, int64_t sample, int64_t first, int count, Vis
   }
 }
 
-inline bool direct(const View& view, int count) { return !view.narrow && view.dims == 0 && count == kBlock; }
+inline bool direct(const View& view) { return !view.narrow && view.dims == 0; }
 
-// A block as kBlock floats, 0 beyond `count`: the tensor's own memory where it has that form, else in the buffer.
-inline const float* read(const View& view, int64_t sample, int64_t first, int count, float* buffer) {
+// A chunk as floats: the tensor's own memory where it has that form, else in the buffer.
+inline const float* read(const View& view, int64_t sample, int64_t first, int count, Buffer& buffer) {
   const auto* wide = static_cast<const float*>(view.data);
   const auto* narrow = static_cast<const uint16_t*>(view.data);
   const int64_t place = sample * view.batch_stride + first;
-  if (direct(view, count)) return wide + place;
+  if (direct(view)) return wide + place;
   if (view.dims && view.narrow) {
     walk(view, sample, first, count, [&](int64_t from, int i) { buffer[i] = from_bfloat16(narrow[from]); });
   } else if (view.dims) {
     walk(view, sample, first, count, [&](int64_t from, int i) { buffer[i] = wide[from]; });
-  } else if (!view.narrow) {
-    memcpy(buffer, wide + place, count * sizeof(float));
-  } else if (count == kBlock) {
-    for (int i = 0; i < kBlock; ++i) buffer[i] = from_bfloat16(narrow[place + i]);
   } else {
-    for (int i = 0; i < count; ++i) buffer[i] = from_bfloat16(narrow[place + i]);
+    each(count, [=, &buffer](int i) { buffer[i] = from_bfloat16(narrow[place + i]); });
   }
-  for (int i = count; i < kBlock; ++i) buffer[i] = 0;
   return buffer;
 }
 
-// Where to compute a block that `write` then brings to its place, if it is not there.
-inline float* space(const View& view, int64_t sample, int64_t first, int count, float* buffer) {
-  return direct(view, count) ? static_cast<float*>(view.data) + sample * view.batch_stride + first : buffer;
+// Where to compute a chunk that `write` then brings to its place, if it is not there.
+inline float* space(const View& view, int64_t sample, int64_t first, Buffer& buffer) {
+  return direct(view) ? static_cast<float*>(view.data) + sample * view.batch_stride + first : buffer;
 }
 
 inline void write(const View& view, int64_t sample, int64_t first, int count, const float* values) {
   auto* wide = static_cast<float*>(view.data);
   auto* narrow = static_cast<uint16_t*>(view.data);
   const int64_t place = sample * view.batch_stride + first;
-  if (direct(view, count)) return;
+  if (direct(view)) return;
   if (view.dims && view.narrow) {
     walk(view, sample, first, count, [&](int64_t to, int i) { narrow[to] = to_bfloat16(values[i]); });
   } else if (view.dims) {
     walk(view, sample, first, count, [&](int64_t to, int i) { wide[to] = values[i]; });
-  } else if (!view.narrow) {
-    memcpy(wide + place, values, count * sizeof(float));
-  } else if (count == kBlock) {
-    for (int i = 0; i < kBlock; ++i) narrow[place + i] = to_bfloat16(values[i]);
   } else {
-    for (int i = 0; i < count; ++i) narrow[place + i] = to_bfloat16(values[i]);
+    each(count, [=](int i) { narrow[place + i] = to_bfloat16(values[i]); });
   }
 }
 
-inline const float* noise_block(const Noise& noise, int64_t sample, int64_t first, int count, float* buffer) {
+// Whole blocks: the buffer has room for what lies beyond `count`.
+inline void make_noise(const Noise& noise, int64_t sample, int64_t first, int count, float* out) {
+  for (int block = 0; block < count; block += kBlock) normal_block(noise, sample, (first + block) / kBlock, out + block);
+}
+
+inline const float* noise_of(const Noise& noise, int64_t sample, int64_t first, int count, Buffer& buffer) {
   if (noise.given.data) return read(noise.given, sample, first, count, buffer);
-  normal_block(noise, sample, first / kBlock, buffer);
+  make_noise(noise, sample, first, count, buffer);
   return buffer;
 }
 
-// body(sample, first, count) for each block of the items [first_item, last_item); before(sample) and after(item) around an item.
+// body(sample, first, count) for each chunk of the items [first_item, last_item).
 template <class Body>
-inline void each_block(const Batch& batch, int64_t first_item, int64_t last_item, Body body) {
+inline void each_chunk(const Batch& batch, int64_t first_item, int64_t last_item, Body body) {
   const int64_t of_sample = parts(batch.elements);
   for (int64_t item = first_item; item < last_item; ++item) {
     const int64_t sample = item / of_sample, start = item % of_sample * kPart;
     const int64_t end = start + kPart < batch.elements ? start + kPart : batch.elements;
-    for (int64_t first = start; first < end; first += kBlock)
-      body(sample, first, static_cast<int>(end - first < kBlock ? end - first : kBlock), item);
+    for (int64_t first = start; first < end; first += kChunk)
+      body(sample, first, static_cast<int>(end - first < kChunk ? end - first : kChunk));
   }
 }
 
 void normal(const Normal& op, int64_t first_item, int64_t last_item) {
-  each_block(op.batch, first_item, last_item, [&](int64_t sample, int64_t first, int count, int64_t) {
-    alignas(64) float buffer[kBlock];
+  each_chunk(op.batch, first_item, last_item, [&](int64_t sample, int64_t first, int count) {
+    alignas(64) float last[kBlock];
     float* place = op.out + sample * op.batch.elements + first;
-    normal_block(op.noise, sample, first / kBlock, count == kBlock ? place : buffer);
-    if (count != kBlock) memcpy(place, buffer, count * sizeof(float));
+    const int whole = count / kBlock * kBlock, left = count - whole;
+    make_noise(op.noise, sample, first, whole, place);
+    if (left == 0) return;
+    make_noise(op.noise, sample, first + whole, left, last);
+    memcpy(place + whole, last, left * sizeof(float));
   });
 }
 
 void add_noise(const AddNoise& op, int64_t first_item, int64_t last_item) {
-  each_block(op.batch, first_item, last_item, [&](int64_t sample, int64_t first, int count, int64_t) {
-    alignas(64) float buffers[3][kBlock];
+  each_chunk(op.batch, first_item, last_item, [&](int64_t sample, int64_t first, int count) {
+    alignas(64) Buffer buffers[3];
     const float* x = read(op.x, sample, first, count, buffers[0]);
-    const float* noise = noise_block(op.noise, sample, first, count, buffers[1]);
-    float* out = space(op.out, sample, first, count, buffers[2]);
+    const float* noise = noise_of(op.noise, sample, first, count, buffers[1]);
+    float* out = space(op.out, sample, first, buffers[2]);
     const float signal = op.signal.at(sample), sigma = op.sigma.at(sample);
-    DDPMX_INDEPENDENT
-    for (int i = 0; i < kBlock; ++i) out[i] = mix(signal, x[i], sigma, noise[i]);
+    each(count, [=](int i) { out[i] = mix(signal, x[i], sigma, noise[i]); });
     write(op.out, sample, first, count, out);
   });
 }
@@ -160,34 +174,31 @@ template <Norm norm>
 void weighted_loss_of(const WeightedLoss& op, int64_t first_item, int64_t last_item) {
   for (int64_t item = first_item; item < last_item; ++item) {
     alignas(64) float sums[kLanes] = {};
-    each_block(op.batch, item, item + 1, [&](int64_t sample, int64_t first, int count, int64_t) {
-      alignas(64) float buffers[4][kBlock];
+    each_chunk(op.batch, item, item + 1, [&](int64_t sample, int64_t first, int count) {
+      alignas(64) Buffer buffers[4];
       const float* output = read(op.output, sample, first, count, buffers[0]);
       const float* x_start = read(op.x_start, sample, first, count, buffers[1]);
-      const float* noise = noise_block(op.noise, sample, first, count, buffers[2]);
+      const float* noise = noise_of(op.noise, sample, first, count, buffers[2]);
       const float target_x = op.target_x.at(sample), target_eps = op.target_eps.at(sample), delta = op.delta;
-      for (int i = count; i < kBlock; ++i) buffers[0][i] = mix(target_x, x_start[i], target_eps, noise[i]);  // no error there
-      if (op.gradient.data) {
-        const float scale = static_cast<float>(op.weight.at(sample) / static_cast<double>(op.batch.elements));
-        float* gradient = space(op.gradient, sample, first, count, buffers[3]);
-        for (int row = 0; row < kBlock; row += kLanes) {
+      float* gradient = op.gradient.data ? space(op.gradient, sample, first, buffers[3]) : nullptr;
+      const float scale = static_cast<float>(op.weight.at(sample) / static_cast<double>(op.batch.elements));
+      const auto add = [=, &sums](int row, int lanes) {
+        const auto residual = [=](int i) { return output[i] - mix(target_x, x_start[i], target_eps, noise[i]); };
+        if (gradient) {
           DDPMX_INDEPENDENT
-          for (int lane = 0; lane < kLanes; ++lane) {
-            const int i = row + lane;
-            const float r = output[i] - mix(target_x, x_start[i], target_eps, noise[i]);
+          for (int lane = 0; lane < lanes; ++lane) {
+            const float r = residual(row + lane);
             sums[lane] += error_of<norm>(r, delta);
-            gradient[i] = scale * slope_of<norm>(r, delta);
+            gradient[row + lane] = scale * slope_of<norm>(r, delta);
           }
+        } else {
+          for (int lane = 0; lane < lanes; ++lane) sums[lane] += error_of<norm>(residual(row + lane), delta);
         }
-        write(op.gradient, sample, first, count, gradient);
-      } else {
-        for (int row = 0; row < kBlock; row += kLanes) {
-          for (int lane = 0; lane < kLanes; ++lane) {
-            const int i = row + lane;
-            sums[lane] += error_of<norm>(output[i] - mix(target_x, x_start[i], target_eps, noise[i]), delta);
-          }
-        }
-      }
+      };
+      int row = 0;
+      for (; row + kLanes <= count; row += kLanes) add(row, kLanes);
+      add(row, count - row);
+      if (gradient) write(op.gradient, sample, first, count, gradient);
     });
     double total = 0;
     for (const float sum : sums) total += sum;
@@ -203,48 +214,39 @@ void weighted_loss(const WeightedLoss& op, int64_t first_item, int64_t last_item
 
 // out = sum, bounded to [-limit, limit]. out may be one of the sources.
 template <bool bounded>
-inline void sum_block(const Sum& sum, const float* const* source, float* out, float limit = 0) {
+inline void sum_chunk(const Sum& sum, const float* const* source, int count, float* out, float limit = 0) {
   const auto bound = [limit](float value) { return bounded ? clamp(value, limit) : value; };
-  if (sum.terms == 0) {
-    memset(out, 0, kBlock * sizeof(float));
-    return;
-  }
+  if (sum.terms == 0) return each(count, [=](int i) { out[i] = 0; });
   const float c = sum.coefficient[0], d = sum.coefficient[1];
   const float* x = source[sum.source[0]];
-  if (sum.terms == 1) {
-    DDPMX_INDEPENDENT
-    for (int i = 0; i < kBlock; ++i) out[i] = bound(c * x[i]);
-    return;
-  }
+  if (sum.terms == 1) return each(count, [=](int i) { out[i] = bound(c * x[i]); });
   const float* y = source[sum.source[1]];
-  DDPMX_INDEPENDENT
-  for (int i = 0; i < kBlock; ++i) out[i] = bound(mix(c, x[i], d, y[i]));
+  each(count, [=](int i) { out[i] = bound(mix(c, x[i], d, y[i])); });
   for (int k = 2; k < sum.terms; ++k) {  // of x_next only
     const float next = sum.coefficient[k];
     const float* z = source[sum.source[k]];
-    DDPMX_INDEPENDENT
-    for (int i = 0; i < kBlock; ++i) out[i] = out[i] + next * z[i];
+    each(count, [=](int i) { out[i] = out[i] + next * z[i]; });
   }
 }
 
 void reverse_step(const ReverseStep& op, int64_t first_item, int64_t last_item) {
   const bool m_is_x0 = op.m.terms == 1 && op.m.source[0] == kX0 && op.m.coefficient[0] == 1;
-  each_block(op.batch, first_item, last_item, [&](int64_t sample, int64_t first, int count, int64_t) {
-    alignas(64) float buffers[kSources][kBlock], m_buffer[kBlock], next_buffer[kBlock];
+  each_chunk(op.batch, first_item, last_item, [&](int64_t sample, int64_t first, int count) {
+    alignas(64) Buffer buffers[kSources], m_buffer, next_buffer;
     const float* source[kSources];
     for (int s = 0; s < kNoise; ++s)
       if (op.source[s].data) source[s] = read(op.source[s], sample, first, count, buffers[s]);
-    if (op.noisy) source[kNoise] = noise_block(op.noise, sample, first, count, buffers[kNoise]);
-    float* m = op.m_out.data ? space(op.m_out, sample, first, count, m_buffer) : nullptr;
+    if (op.noisy) source[kNoise] = noise_of(op.noise, sample, first, count, buffers[kNoise]);
+    float* m = op.m_out.data ? space(op.m_out, sample, first, m_buffer) : nullptr;
     float* x0 = m && m_is_x0 ? m : buffers[kX0];
     source[kX0] = x0;
-    sum_block<true>(op.x0, source, x0, op.clip.at(sample));
+    sum_chunk<true>(op.x0, source, count, x0, op.clip.at(sample));
     if (m) {  // before x_next, which may take the place of x
-      if (!m_is_x0) sum_block<false>(op.m, source, m);
+      if (!m_is_x0) sum_chunk<false>(op.m, source, count, m);
       write(op.m_out, sample, first, count, m);
     }
-    float* x_next = space(op.out, sample, first, count, next_buffer);
-    sum_block<false>(op.x_next, source, x_next);
+    float* x_next = space(op.out, sample, first, next_buffer);
+    sum_chunk<false>(op.x_next, source, count, x_next);
     write(op.out, sample, first, count, x_next);
   });
 }

@@ -1,0 +1,103 @@
+"""The hot math in the ways that are compared: as the field writes it in torch, compiled, and through `ddpmx.ops`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ddpmx import ops
+from ddpmx.rows import Row
+from ddpmx.train import training_noise
+
+SHAPES = [(128, 1, 28, 28), (128, 3, 32, 32), (64, 3, 128, 128)]
+GPU_SHAPES = [(4096, 3, 32, 32)]
+STEP = Row(t=500, x0_from_x=1.1, x0_from_output=-0.5, c_x=0.4, c_x0=0.6, c_noise=0.1)
+LAST = Row(t=500, x0_from_x=1.1, x0_from_output=-0.5, c_x=0.4, c_x0=0.6)
+
+
+@dataclass
+class Batch:
+    """Inputs of one shape and dtype. `v` and `w` are numbers for each sample, `wide_v` and `wide_w` the same beside x."""
+
+    x: Tensor
+    output: Tensor
+    noise: Tensor
+    v: Tensor
+    w: Tensor
+    ids: Tensor
+
+    @classmethod
+    def of(cls, shape: tuple[int, ...], dtype: torch.dtype, device: str) -> Batch:
+        x, output, noise = (torch.randn(shape, device=device).to(dtype) for _ in range(3))
+        v, w = (torch.rand(shape[0], device=device) + 0.1 for _ in range(2))
+        return cls(x, output.requires_grad_(), noise, v, w, torch.arange(shape[0], device=device))
+
+    @property
+    def key(self) -> dict[str, Any]:
+        return {"seed": 1, "sample_ids": self.ids, "stream": 2}
+
+    def wide(self, v: Tensor) -> Tensor:
+        return v.to(self.x.dtype).view(-1, *[1] * (self.x.ndim - 1))
+
+
+def gradient(loss: Tensor, output: Tensor) -> Tensor:
+    return torch.autograd.grad(loss.sum(), output)[0]
+
+
+def mse(b: Batch, noise: Tensor) -> Tensor:
+    return b.w * torch.nn.functional.mse_loss(b.output, noise, reduction="none").flatten(1).mean(1)
+
+
+def fused_loss(b: Batch, noise: Tensor | None) -> Tensor:
+    return ops.weighted_loss(b.output, b.x, 0 * b.v, torch.ones_like(b.v), b.w, noise=noise, **b.key)
+
+
+def eager_reverse(b: Batch, noisy: bool) -> Tensor:
+    x, output = b.x, b.output.detach()
+    x0 = (STEP.x0_from_x * x + STEP.x0_from_output * output).clamp(-1, 1)
+    x_next = STEP.c_x * x + STEP.c_x0 * x0
+    return x_next + STEP.c_noise * torch.randn_like(x) if noisy else x_next
+
+
+def fused_reverse(b: Batch, row: Row) -> Tensor:
+    """As the sampling loop calls it: into x."""
+    return ops.reverse_step(b.x, b.output.detach(), row, clip=1.0, want_m=False, out=b.x, **b.key)[0]
+
+
+def eager_step(b: Batch) -> Tensor:
+    noise = torch.randn_like(b.x)
+    b.wide(b.v) * b.x + b.wide(b.w) * noise
+    return gradient(mse(b, noise), b.output)
+
+
+def fused_step(b: Batch) -> Tensor:
+    """As the training loop does it (`ddpmx.train.loss_at`)."""
+    noise = training_noise(b.x, b.ids, 2, 1)
+    ops.add_noise(b.x, b.v, b.w, noise=noise, **b.key)
+    return gradient(fused_loss(b, noise), b.output)
+
+
+@dataclass(frozen=True)
+class Case:
+    """`values` is how many numbers of the batch's dtype an element must at least be read and written."""
+
+    eager: Callable[[Batch], Tensor]
+    fused: Callable[[Batch], Tensor]
+    values: int
+
+
+CASES = {
+    "normal": Case(lambda b: torch.randn(b.x.shape, device=b.x.device), lambda b: ops.normal(b.ids, 2, 1, b.x.shape[1:]), 1),
+    "add_noise": Case(
+        lambda b: b.wide(b.v) * b.x + b.wide(b.w) * torch.randn_like(b.x), lambda b: ops.add_noise(b.x, b.v, b.w, **b.key), 2
+    ),
+    "reverse_step, noise and clip": Case(lambda b: eager_reverse(b, True), lambda b: fused_reverse(b, STEP), 3),
+    "reverse_step, clip": Case(lambda b: eager_reverse(b, False), lambda b: fused_reverse(b, LAST), 3),
+    "loss, noise made": Case(lambda b: gradient(mse(b, b.noise), b.output), lambda b: gradient(fused_loss(b, None), b.output), 3),
+    "loss, noise given": Case(lambda b: gradient(mse(b, b.noise), b.output), lambda b: gradient(fused_loss(b, b.noise), b.output), 4),
+    "noising and loss": Case(eager_step, fused_step, 5),
+}
