@@ -179,12 +179,13 @@ std::string cuda_build() { return "for compute capability " DDPMX_ARCHS; }
 
 std::string cpu_level() { return chosen().name; }
 
-std::string cpu_levels_here() {
+// Slowest first: all that are compiled in, or those that this machine runs.
+std::string cpu_levels(bool all) {
   int count;
   const Level* levels = cpu::levels(count);
   std::string names;
   for (int i = 0; i < count; ++i)
-    if (levels[i].runs_here()) names += (i ? " " : "") + std::string(levels[i].name);
+    if (all || levels[i].runs_here()) names += (i ? " " : "") + std::string(levels[i].name);
   return names;
 }
 
@@ -222,7 +223,7 @@ STABLE_TORCH_LIBRARY(ddpmx, m) {
       "reverse_step(Tensor x, Tensor output, float[] row, Tensor[] history, Tensor? anchor, Tensor? clip, float clip_all, "
       "Tensor sample_ids, SymInt stream, SymInt seed, Tensor? noise, Tensor(a!) out, Tensor(b!)? m) -> ()");
   m.def("cpu_level() -> str");
-  m.def("cpu_levels() -> str");
+  m.def("cpu_levels(bool all) -> str");
   m.def("set_cpu_level(str name) -> ()");
   m.def("cpp_build() -> str");
   m.def("cuda_build() -> str");
@@ -230,7 +231,7 @@ STABLE_TORCH_LIBRARY(ddpmx, m) {
 
 STABLE_TORCH_LIBRARY_IMPL(ddpmx, CompositeExplicitAutograd, m) {
   m.impl("cpu_level", TORCH_BOX(&ddpmx::binding::cpu_level));
-  m.impl("cpu_levels", TORCH_BOX(&ddpmx::binding::cpu_levels_here));
+  m.impl("cpu_levels", TORCH_BOX(&ddpmx::binding::cpu_levels));
   m.impl("set_cpu_level", TORCH_BOX(&ddpmx::binding::set_cpu_level));
   m.impl("cpp_build", TORCH_BOX(&ddpmx::binding::cpp_build));
 }

@@ -12,6 +12,7 @@ import torch
 from . import environment, ops
 from .data import cache_root
 from .errors import RunError
+from .ops import choice, library
 from .rows import Row
 
 
@@ -24,17 +25,37 @@ def report() -> Iterator[str]:
     yield f"{'cuda':<14}{torch.cuda.get_device_name() if torch.cuda.is_available() else 'no device'}"
     yield f"{'data':<14}DDPMX_DATA={os.environ.get('DDPMX_DATA', '(not set)')}, cache {cache_root()}"
     for name, there in ops.backends().items():
-        yield f"{'backend':<14}{name}: {'built' if there else 'not built'}"
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    yield f"{'live':<14}{ops.active(device)} on {device.type}"
-    yield from self_check(device)
+        yield f"{'backend':<14}{name}: {_state(name, there)}"
+    for device in map(torch.device, ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]):
+        yield f"{'live':<14}{ops.active(device)} on {device.type}{_level(device)}"
+        yield from self_check(device)
+
+
+def _state(backend: str, there: bool) -> str:
+    if not there:
+        return f"not available: {choice.MISSING.get(backend, 'no CUDA device')}"
+    return "available" if backend == "reference" else f"available, {library.build(backend)}"
+
+
+def _level(device: torch.device) -> str:
+    """The CPU level in use, and why not a faster one."""
+    if ops.active(device) != "cpp":
+        return ""
+    used, here, compiled = library.cpu_level(), library.cpu_levels(), library.cpu_levels(all=True)
+    reasons = [f"not {level}: " + ("DDPMX_CPU_LEVEL forbids it" if level in here else "this processor has none") for level in compiled]
+    faster = reasons[compiled.index(used) + 1 :]
+    return f", CPU level {used}" + (f" ({'; '.join(faster)})" if faster else "")
 
 
 def self_check(device: torch.device) -> Iterator[str]:
-    """The live backend against float64 formulas on one small batch."""
+    """The live backend against float64 formulas on one small batch, and its noise against the reference's bits."""
     ids = torch.arange(3, device=device)
     stream = ops.stream(ops.Purpose.NOISE, 1)
     noise = ops.normal(ids, stream, 7, (2, 5, 5))
+    with ops.use_backend("reference"):
+        if not torch.equal(noise, ops.normal(ids, stream, 7, (2, 5, 5))):
+            raise RunError(f"self-check: the noise on {device.type} is not that of the reference")
+    yield f"{'self-check':<14}noise: equal to the reference's bit for bit"
     x = torch.linspace(-1, 1, noise.numel(), device=device).view_as(noise)
     signal, sigma = torch.tensor([0.9, 0.5, 0.1], device=device), torch.tensor([0.4, 0.8, 1.0], device=device)
     wide = [tensor.double() for tensor in (x, noise, signal.view(3, 1, 1, 1), sigma.view(3, 1, 1, 1))]

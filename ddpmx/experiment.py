@@ -90,6 +90,8 @@ def check(spec: Spec) -> Table:
 def build(spec: Spec, device: torch.device) -> Experiment:
     """Load the data and build the network, with weights that are a function of `seed`. Raises SpecError."""
     table = check(spec)
+    with spec.blame("backend"), ops.use_backend(spec.backend):
+        ops.active(device)  # a SpecError where that backend does not run there
     with spec.blame("dataset"):
         data: Data = spec.dataset.load(Path.cwd())
     for index, metric in enumerate(spec.evaluate.metrics):

@@ -20,6 +20,7 @@ from .evaluate import measure
 from .experiment import Experiment, build
 from .generate import denoising, generate
 from .images import grid
+from .ops import library
 from .plots import write_plots
 from .plugins import file_hash
 from .preflight import findings
@@ -136,6 +137,7 @@ def _open(experiment: Experiment, folder: RunFolder, world: World, stop: StopSig
         "environment.json",
         {
             **environment.describe(device, ops.active(device)),
+            "cpu_level": library.cpu_level() if ops.active(device) == "cpp" else None,
             "data": {"name": data.name, "fingerprint": data.fingerprint, "classes": data.classes, **data.counts},
             "parameters": experiment.parameters,
             "plugins": {plugin: file_hash(Path(plugin)) for plugin in spec.plugins if plugin.endswith(".py")},

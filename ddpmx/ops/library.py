@@ -32,9 +32,9 @@ def build(name: str) -> str:
     return str(_facts.cpp_build() if name == "cpp" else _facts.cuda_build())
 
 
-def cpu_levels() -> list[str]:
-    """The levels of vector instructions that this machine runs, slowest first."""
-    return str(_facts.cpu_levels()).split()
+def cpu_levels(all: bool = False) -> list[str]:
+    """The levels of vector instructions that this machine runs, or all that are compiled, slowest first."""
+    return str(_facts.cpu_levels(all)).split()
 
 
 def cpu_level() -> str:
