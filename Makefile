@@ -13,7 +13,7 @@ export DDPMX_DATA := $(abspath ../shared/data)
 endif
 endif
 
-.PHONY: run test test-slow check train_mnist train_fashion_mnist train_cifar10 pins clean help
+.PHONY: run test test-slow bench gpu check train_mnist train_fashion_mnist train_cifar10 pins clean help
 
 run: $(INSTALLED)  ## train, sample, measure and report experiments/quickstart.yaml (8×8 digits, about a minute)
 	@$(IN_VENV) -m ddpmx run experiments/quickstart.yaml $(ARGS)
@@ -23,6 +23,14 @@ test: $(INSTALLED)  ## the fast tests
 
 test-slow: $(INSTALLED)  ## the tests that take minutes
 	@$(IN_VENV) -m pytest -m slow $(ARGS)
+
+bench: $(INSTALLED)  ## the hot math against eager torch, torch.compile and a plain copy; runs/bench.json keeps the figures
+	@mkdir -p runs
+	@$(IN_VENV) -m pytest benchmarks -q --benchmark-json=runs/bench.json --benchmark-columns=median,iqr,rounds --benchmark-sort=fullname $(ARGS) >runs/bench.log || { tail -40 runs/bench.log; exit 1; }
+	@$(IN_VENV) benchmarks/summary.py runs/bench.json
+
+gpu:  ## on a machine with a GPU, with its own python3: build, tests, compute-sanitizer, benchmarks
+	@bash tools/gpu.sh
 
 check: $(INSTALLED)  ## lint, format, types, and that imports point downwards
 	@$(IN_VENV) -m ruff check .

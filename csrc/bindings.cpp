@@ -9,6 +9,7 @@
 #include <torch/csrc/stable/ops.h>
 #include <torch/csrc/stable/tensor.h>
 
+#include <algorithm>
 #include <memory>
 #include <optional>
 #include <string>
@@ -30,6 +31,46 @@ namespace {
 using torch::stable::Tensor;
 using Maybe = std::optional<Tensor>;
 using torch::headeronly::ScalarType;
+
+// The operators may be called by anyone: none reads or writes where it must not. ddpmx/ops/checks.py says the same in words.
+void require(bool fits, const char* name) { STD_TORCH_CHECK(fits, "ddpmx: ", name, " does not fit"); }
+
+bool same_sizes(const Tensor& a, const Tensor& b) {
+  const auto left = a.sizes(), right = b.sizes();
+  return left.size() == right.size() && std::equal(left.begin(), left.end(), right.begin());
+}
+
+bool same_device(const Tensor& a, const Tensor& b) { return a.device() == b.device(); }
+
+bool is_float(const Tensor& t) { return t.scalar_type() == ScalarType::Float || t.scalar_type() == ScalarType::BFloat16; }
+
+void require_batch(const Tensor& x, const char* name) {
+  constexpr int64_t most = int64_t{1} << 34;  // a sample's counters have 32 bits
+  require(is_float(x) && x.dim() > 0 && (x.numel() <= most || x.numel() / x.size(0) <= most), name);
+}
+
+void require_like(const Tensor& t, const Tensor& x, const char* name) {
+  require(is_float(t) && same_sizes(t, x) && same_device(t, x), name);
+}
+
+// With a place of its own for each element.
+void require_place(const Tensor& t, const Tensor& x, ScalarType type, const char* name) {
+  require_like(t, x, name);
+  require(t.scalar_type() == type, name);
+  for (int64_t d = 0; d < t.dim(); ++d) require(t.stride(d) != 0 || t.size(d) <= 1, name);
+}
+
+void require_each(const Tensor& t, const Tensor& x, ScalarType type, const char* name) {
+  require(t.scalar_type() == type && t.dim() == 1 && t.size(0) == x.size(0) && same_device(t, x), name);
+}
+
+void require_noise(const Maybe& noise, const Tensor& x, const Tensor& ids, int64_t stream) {
+  require_each(ids, x, ScalarType::Long, "sample_ids");
+  require(stream >= 0 && stream < int64_t{1} << 32, "stream");
+  if (!noise) return;
+  require_like(*noise, x, "noise");
+  require(noise->scalar_type() == ScalarType::Float || noise->scalar_type() == x.scalar_type(), "noise");
+}
 
 PerSample per_sample(const Tensor& tensor) { return {static_cast<const float*>(tensor.data_ptr()), tensor.stride(0), 0}; }
 
@@ -121,21 +162,43 @@ void run_weighted_loss(const Tensor&, WeightedLoss& op) {
 #endif
 
 void normal(const Tensor& ids, int64_t stream, int64_t seed, const Tensor& out) {
+  require_batch(out, "out");
+  require(out.scalar_type() == ScalarType::Float && out.is_contiguous(), "out");
+  require_noise(std::nullopt, out, ids, stream);
   run_normal(out, {batch(out), static_cast<float*>(out.data_ptr()), noise(ids, stream, seed)});
 }
 
 void bits(const Tensor& ids, int64_t stream, int64_t seed, const Tensor& out) {
+  require_each(out, ids, ScalarType::Long, "out");
+  require(out.is_contiguous(), "out");
+  require_noise(std::nullopt, out, ids, stream);
   run_bits(out, {out.numel(), static_cast<int64_t*>(out.data_ptr()), noise(ids, stream, seed)});
 }
 
 void add_noise(const Tensor& x_start, const Tensor& signal, const Tensor& sigma, const Tensor& ids, int64_t stream, int64_t seed,
                const Maybe& given, const Tensor& out) {
+  require_batch(x_start, "x_start");
+  require_each(signal, x_start, ScalarType::Float, "signal");
+  require_each(sigma, x_start, ScalarType::Float, "sigma");
+  require_noise(given, x_start, ids, stream);
+  require_place(out, x_start, x_start.scalar_type(), "out");
   run_add_noise(out, {batch(out), view(x_start), view(out), per_sample(signal), per_sample(sigma), noise(ids, stream, seed, given)});
 }
 
 void weighted_loss(const Tensor& output, const Tensor& x_start, const Tensor& target_x, const Tensor& target_eps, const Tensor& weight,
                    const Tensor& ids, int64_t stream, int64_t seed, const Maybe& given, int64_t norm, double delta, const Tensor& loss,
                    const Maybe& gradient) {
+  require_batch(output, "output");
+  require(output.size(0) == 0 || output.numel() > 0, "output");
+  require_like(x_start, output, "x_start");
+  require_each(target_x, output, ScalarType::Float, "target_x");
+  require_each(target_eps, output, ScalarType::Float, "target_eps");
+  require_each(weight, output, ScalarType::Float, "weight");
+  require_noise(given, x_start, ids, stream);
+  require(norm >= 0 && norm <= static_cast<int64_t>(Norm::huber), "norm");
+  require_each(loss, output, ScalarType::Float, "loss");
+  require(loss.is_contiguous(), "loss");
+  if (gradient) require_place(*gradient, output, ScalarType::Float, "gradient");
   WeightedLoss op;
   op.batch = batch(output);
   op.output = view(output);
@@ -151,19 +214,33 @@ void weighted_loss(const Tensor& output, const Tensor& x_start, const Tensor& ta
   run_weighted_loss(output, op);
 }
 
-// `row` is x0_from_x, x0_from_output, c_x, c_x0, c_anchor, c_noise, m_x, m_x0, then c_history. `clip_all` bounds all samples
-// where `clip` is not given; infinity is no bound.
+// `row` as ReverseStep::set_row has it. `clip_all` bounds all samples where `clip` is not given; infinity is no bound.
 void reverse_step(const Tensor& x, const Tensor& output, const std::vector<double>& row, const std::vector<Tensor>& history,
                   const Maybe& anchor, const Maybe& clip, double clip_all, const Tensor& ids, int64_t stream, int64_t seed,
                   const Maybe& given, const Tensor& out, const Maybe& m_out) {
+  require_batch(x, "x");
+  require_like(output, x, "output");
+  require(row.size() >= 8 && row.size() <= 8 + kMaxHistory, "row");
+  if (clip) require_each(*clip, x, ScalarType::Float, "clip");
+  require_noise(given, x, ids, stream);
+  require_place(out, x, x.scalar_type(), "out");
+  if (m_out) require_place(*m_out, x, x.scalar_type(), "m");
   ReverseStep op;
-  op.batch = batch(x);
   op.set_row(row.data(), static_cast<int>(row.size()));
-  if (op.uses(kX)) op.source[kX] = view(x);
-  if (op.uses(kOutput)) op.source[kOutput] = view(output);
-  if (op.uses(kAnchor)) op.source[kAnchor] = view(anchor);
-  for (int i = 0; i < static_cast<int>(history.size()); ++i)
-    if (op.uses(kHistory + i)) op.source[kHistory + i] = view(history[i]);
+  const auto source = [&](int from, const Tensor& tensor, const char* name) {
+    if (!op.uses(from)) return;
+    require_like(tensor, x, name);
+    require(from == kOutput || tensor.scalar_type() == x.scalar_type(), name);
+    op.source[from] = view(tensor);
+  };
+  require(anchor || !op.uses(kAnchor), "anchor");
+  op.batch = batch(x);
+  source(kX, x, "x");
+  source(kOutput, output, "output");
+  if (anchor) source(kAnchor, *anchor, "anchor");
+  const int past = static_cast<int>(history.size());
+  for (int i = 0; i < kMaxHistory; ++i) require(i < past || !op.uses(kHistory + i), "history");
+  for (int i = 0; i < kMaxHistory && i < past; ++i) source(kHistory + i, history[i], "history");
   op.out = view(out);
   op.m_out = view(m_out);
   op.clip = clip ? per_sample(*clip) : PerSample{nullptr, 0, static_cast<float>(clip_all)};

@@ -262,7 +262,7 @@ def samples(device: torch.device) -> dict[str, list[tuple[object, ...]]]:
         "add_noise": [(x, v, v, ids, 3, -5, None, torch.empty_like(x)), (low, v, v, ids, 3, -5, x, torch.empty_like(low))],
         "weighted_loss": [
             (x, x.clone(), v, v, v, ids, 3, -5, None, 1, 1.0, torch.empty_like(v), torch.empty_like(x)),
-            (low, x, v, v, v, ids, 3, -5, x.clone(), 2, 0.5, torch.empty_like(v), None),
+            (low, x, v, v, v, ids, 3, -5, x.clone(), 2, 0.5, torch.empty_like(v), torch.empty_like(x)),
         ],
         "reverse_step": [
             (x, low, row, [grad.detach()], x.clone(), v, 1.0, ids, 3, -5, None, torch.empty_like(x), torch.empty_like(x)),

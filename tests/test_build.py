@@ -73,7 +73,18 @@ def test_other_compilers_and_processors_make_the_same_bits(compiler: str, tmp_pa
     if None in (*compile_, *emulate):
         pytest.skip(f"no {compiler}")
     program = tmp_path / "portable"
-    run(*compile_, "-std=c++17", *EXACT, "-Wall", "-Wextra", f"-I{CSRC}", ROOT / "tests/kernels/portable.cpp", CSRC / "cpu.cpp", "-o", program)
+    run(
+        *compile_,
+        "-std=c++17",
+        *EXACT,
+        "-Wall",
+        "-Wextra",
+        f"-I{CSRC}",
+        ROOT / "tests/kernels/portable.cpp",
+        CSRC / "cpu.cpp",
+        "-o",
+        program,
+    )
     noise_sum, x_t_sum, level = run(*emulate, program).split()
     assert level == "scalar"
     ids = torch.tensor([(i << 40) + 12345 * i for i in range(7)])

@@ -13,15 +13,17 @@ A wrong dtype is a TypeError, a wrong shape, device or range a ValueError; both 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from enum import IntEnum
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..rows import Row
-from . import checks
-from .choice import active, backend, backends, use_backend
+from . import checks, native
+from .choice import Backend, active, backend, backends, use_backend
 
 __all__ = [
     "NORMS",
@@ -87,6 +89,17 @@ def bits(sample_ids: Tensor, stream: int, seed: int) -> Tensor:
     return backend(sample_ids.device).bits(sample_ids, stream, seed)
 
 
+def _quick(x: object, seed: object, stream: object) -> Backend | None:
+    """The native backend for tensors like x, where a first try without any checks is safe.
+
+    Its operators refuse what does not fit, in a microsecond; only then are the checks made, to say in words what is wrong.
+    """
+    if type(x) is Tensor and type(seed) is type(stream) is int and x.dtype in native.DTYPES and not torch.compiler.is_compiling():
+        module = backend(x.device)
+        return module if module is native else None
+    return None
+
+
 def _given(noise: Tensor | None, x: Tensor, sample_ids: Tensor, stream: int, seed: int) -> Tensor | None:
     """ε where the backend is not to make it."""
     if noise is None and x.device.type in _NO_FLOAT64:
@@ -110,6 +123,12 @@ def add_noise(
     Both products are rounded, then their sum: equal bit for bit on every backend. `out` may be `x_start`.
     Raises RuntimeError when grad mode is on and an input requires a gradient.
     """
+    quick = _quick(x_start, seed, stream)
+    if quick is not None and not checks.wants_gradient(x_start, signal, sigma, noise, out):
+        try:
+            return quick.add_noise(x_start, signal, sigma, seed=seed, sample_ids=sample_ids, stream=stream, noise=noise, out=out)
+        except native.REFUSALS:
+            pass  # the checks say why
     checks.batch("x_start", x_start)
     checks.per_sample("x_start", x_start, signal=signal, sigma=sigma)
     checks.noise(noise, "x_start", x_start, sample_ids, stream, seed)
@@ -140,6 +159,13 @@ def weighted_loss(
     Differentiable in `output` only, whose gradient has its dtype: no other argument gets one. `x_start` may have another
     dtype than `output`; `noise` is float32 or of the dtype of `x_start`.
     """
+    arguments: Any = {"norm": norm, "delta": delta, "seed": seed, "sample_ids": sample_ids, "stream": stream}
+    quick = _quick(output, seed, stream)
+    if quick is not None and type(x_start) is Tensor and norm in NORMS and type(delta) is float and 0 < delta < math.inf:
+        try:
+            return quick.weighted_loss(output, x_start, target_x, target_eps, weight, noise=noise, **arguments)
+        except native.REFUSALS:
+            pass  # the checks say why
     checks.batch("output", output)
     checks.alike("x_start", x_start, "output", output, checks.FLOATS)
     checks.per_sample("output", output, target_x=target_x, target_eps=target_eps, weight=weight)
@@ -150,19 +176,7 @@ def weighted_loss(
         raise ValueError(f"norm should be one of {', '.join(NORMS)}, not {norm!r}")
     checks.positive("delta", delta)
     run = backend(output.device).weighted_loss
-    return run(
-        output,
-        x_start,
-        target_x,
-        target_eps,
-        weight,
-        norm=norm,
-        delta=delta,
-        seed=seed,
-        sample_ids=sample_ids,
-        stream=stream,
-        noise=_given(noise, x_start, sample_ids, stream, seed),
-    )
+    return run(output, x_start, target_x, target_eps, weight, noise=_given(noise, x_start, sample_ids, stream, seed), **arguments)
 
 
 def reverse_step(
@@ -195,11 +209,20 @@ def reverse_step(
 
     Raises RuntimeError when grad mode is on and an input requires a gradient.
     """
+    keyed: Any = {"seed": seed, "sample_ids": sample_ids, "stream": stream, "out": out, "want_m": want_m}
+    quick = _quick(x, seed, stream)
+    history = tuple(history)
+    plain_clip = clip is None or type(clip) is Tensor or (type(clip) is float and 0 < clip < math.inf)
+    graded = checks.wants_gradient(x, output, *history, anchor, clip, noise, out)
+    if quick is not None and type(row) is Row and type(output) is Tensor and plain_clip and not graded:
+        try:
+            return quick.reverse_step(x, output, row, history=history, anchor=anchor, clip=clip, noise=noise, **keyed)
+        except native.REFUSALS:
+            pass  # the checks say why
     checks.batch("x", x)
     checks.alike("output", output, "x", x, checks.FLOATS)
     if not isinstance(row, Row):
         raise TypeError(f"row should be a ddpmx.Row, not {type(row).__name__}")
-    history = tuple(history)
     for i, past in enumerate(history):
         checks.alike(f"history[{i}]", past, "x", x, (x.dtype,))
     if len(history) < len(row.c_history) and any(row.c_history[len(history) :]):
@@ -215,18 +238,6 @@ def reverse_step(
     checks.noise(noise, "x", x, sample_ids, stream, seed)
     checks.target(out, "x", x)
     checks.no_gradient("reverse_step", x=x, output=output, history=history, anchor=anchor, clip=clip, noise=noise, out=out)
+    epsilon = None if row.c_noise == 0 else _given(noise, x, sample_ids, stream, seed)
     run = backend(x.device).reverse_step
-    return run(
-        x,
-        output,
-        row,
-        history=history,
-        anchor=anchor,
-        clip=clip,
-        seed=seed,
-        sample_ids=sample_ids,
-        stream=stream,
-        noise=None if row.c_noise == 0 else _given(noise, x, sample_ids, stream, seed),
-        out=out,
-        want_m=want_m,
-    )
+    return run(x, output, row, history=history, anchor=anchor, clip=clip, noise=epsilon, **keyed)

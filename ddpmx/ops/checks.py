@@ -92,7 +92,9 @@ def key(sample_ids: Tensor, stream: int, seed: int) -> None:
 
 def ids(sample_ids: Tensor) -> None:
     """No negative ids. Those on another device than the CPU go unseen: to look would wait for it."""
-    if sample_ids.device.type == "cpu" and not torch.compiler.is_compiling() and sample_ids.numel() and int(sample_ids.min()) < 0:
+    if torch.compiler.is_compiling() or not isinstance(sample_ids, Tensor) or sample_ids.device.type != "cpu":
+        return
+    if sample_ids.numel() and int(sample_ids.min()) < 0:
         raise ValueError(f"sample_ids should be 0 or more, not {int(sample_ids.min())}")
 
 
@@ -115,6 +117,15 @@ def noise(value: Tensor | None, x_name: str, x: Tensor, sample_ids: Tensor, stre
         sample_shape(x_name, x.shape[1:])
     if value is not None:
         alike("noise", value, x_name, x, (torch.float32, x.dtype))
+
+
+def wants_gradient(*arguments: object) -> bool:
+    """Whether autograd would expect a gradient for one of them."""
+    if torch.is_grad_enabled():
+        for value in arguments:
+            if value is not None and getattr(value, "requires_grad", False):
+                return True
+    return False
 
 
 def no_gradient(op: str, **arguments: object) -> None:

@@ -11,10 +11,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_leaves
 
 from ..rows import Row
 from . import checks, reference
 
+DTYPES = (torch.float32, torch.bfloat16)
+REFUSALS = (RuntimeError, TypeError, IndexError, OverflowError)  # what an operator raises for arguments that do not fit
 DIMENSIONS, HISTORY = 13, 8  # kMaxDims + 1 and kMaxHistory of csrc/ops.h
 NORMS = {"l1": 0, "l2": 1, "huber": 2}  # Norm of csrc/element.h
 _operators: dict[str, Callable[..., None]] = {}
@@ -24,7 +27,14 @@ def define() -> None:
     """Once the library is loaded: look its operators up, and tell tracing that they only write into their last arguments."""
     for name in ("normal", "bits", "add_noise", "weighted_loss", "reverse_step"):
         _operators[name] = getattr(torch.ops.ddpmx, name).default
-        torch.library.register_fake(f"ddpmx::{name}", lambda *arguments: None)
+        torch.library.register_fake(f"ddpmx::{name}", _fake)
+
+
+def _fake(*arguments: Any) -> None:
+    """Nothing is computed. A tensor without memory among others is refused, like one on another device is by the kernels."""
+    tensors = [value for value in tree_leaves(arguments) if isinstance(value, Tensor)]
+    if len({tensor.device for tensor in tensors}) > 1:
+        raise RuntimeError("ddpmx: tensors on several devices")
 
 
 def _call(name: str, sample_ids: Tensor, *arguments: Any) -> None:
@@ -43,7 +53,7 @@ def _written(out: Tensor) -> None:
 
 
 def _signed(seed: int) -> int:
-    return seed - 2**64 if seed >= 2**63 else seed
+    return seed - 2**64 if 2**63 <= seed < 2**64 else seed
 
 
 def _beyond(x: Tensor) -> bool:
@@ -78,26 +88,27 @@ def add_noise(
 
 
 class _Differentiable(torch.autograd.Function):
-    """The loss, with the gradient that the kernel wrote beside it: backward only scales that."""
+    """The loss, with the gradient that the kernel wrote beside it, in float32: backward scales it, and rounds it once."""
 
     @staticmethod
     def forward(ctx: Any, output: Tensor, loss: Tensor, gradient: Tensor) -> Tensor:
         value = loss.detach()
         ctx.save_for_backward(gradient, value)
+        ctx.dtype = output.dtype
         return value
 
     @staticmethod
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None, None]:
         gradient, value = ctx.saved_tensors
-        return _Scale.apply(gradient, upstream, value), None, None
+        return _Scale.apply(gradient, upstream, value, ctx.dtype), None, None
 
 
 class _Scale(torch.autograd.Function):
     """upstream[b]·gradient. It hangs on the loss, so that a second derivative is an error and not 0."""
 
     @staticmethod
-    def forward(ctx: Any, gradient: Tensor, upstream: Tensor, loss: Tensor) -> Tensor:
-        return torch.mul(gradient, upstream.view(-1, *[1] * (gradient.ndim - 1)), out=torch.empty_like(gradient))
+    def forward(ctx: Any, gradient: Tensor, upstream: Tensor, loss: Tensor, dtype: torch.dtype) -> Tensor:
+        return torch.mul(gradient, upstream.view(-1, *[1] * (gradient.ndim - 1)), out=torch.empty_like(gradient, dtype=dtype))
 
     @staticmethod
     def backward(ctx: Any, *upstream: Tensor) -> None:
@@ -124,7 +135,7 @@ def weighted_loss(
         return reference.weighted_loss(output, x_start, target_x, target_eps, weight, norm=norm, delta=delta, noise=noise, **keyed)
     differentiable = output.requires_grad and torch.is_grad_enabled()
     loss = output.new_empty(output.size(0), dtype=torch.float32)
-    gradient = torch.empty_like(output) if differentiable else None
+    gradient = torch.empty_like(output, dtype=torch.float32) if differentiable else None
     key = (sample_ids, stream, _signed(seed))
     with torch.no_grad():  # of all the arguments, only output gets a gradient
         given = (output, x_start, target_x, target_eps, weight, *key, noise, NORMS[norm], delta)
