@@ -24,9 +24,9 @@ test: $(INSTALLED)  ## the fast tests
 test-slow: $(INSTALLED)  ## the tests that take minutes
 	@$(IN_VENV) -m pytest -m slow $(ARGS)
 
-bench: $(INSTALLED)  ## the hot math against eager torch, torch.compile and a plain copy; runs/bench.json keeps the figures
+bench: $(INSTALLED)  ## the hot math against eager torch, torch.compile and a plain copy: ratios, and runs/bench.json (8 minutes)
 	@mkdir -p runs
-	@$(IN_VENV) -m pytest benchmarks -q --benchmark-json=runs/bench.json --benchmark-columns=median,iqr,rounds --benchmark-sort=fullname $(ARGS) >runs/bench.log || { tail -40 runs/bench.log; exit 1; }
+	@$(IN_VENV) -m pytest benchmarks -q --benchmark-quiet --benchmark-json=runs/bench.json $(ARGS)
 	@$(IN_VENV) benchmarks/summary.py runs/bench.json
 
 gpu:  ## on a machine with a GPU, with its own python3: build, tests, compute-sanitizer, benchmarks
@@ -55,7 +55,7 @@ pins: $(INSTALLED)  ## write constraints.txt anew, with the newest versions that
 	@mv constraints.new constraints.txt
 
 clean:  ## remove .venv and all caches; runs/ stays
-	rm -rf .venv build ddpmx.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv build ddpmx/ops/*.so ddpmx/ops/_build.json ddpmx.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help:  ## this list
