@@ -43,10 +43,6 @@ class Batch:
         return v.to(self.x.dtype).view(-1, *[1] * (self.x.ndim - 1))
 
 
-def gradient(loss: Tensor, output: Tensor) -> Tensor:
-    return torch.autograd.grad(loss.sum(), output)[0]
-
-
 def mse(b: Batch, noise: Tensor) -> Tensor:
     return b.w * torch.nn.functional.mse_loss(b.output, noise, reduction="none").flatten(1).mean(1)
 
@@ -67,26 +63,35 @@ def fused_reverse(b: Batch, row: Row) -> Tensor:
     return ops.reverse_step(b.x, b.output.detach(), row, clip=1.0, want_m=False, out=b.x, **b.key)[0]
 
 
-def eager_step(b: Batch) -> Tensor:
+def eager_step(b: Batch) -> tuple[Tensor, Tensor]:
     noise = torch.randn_like(b.x)
-    b.wide(b.v) * b.x + b.wide(b.w) * noise
-    return gradient(mse(b, noise), b.output)
+    return mse(b, noise), b.wide(b.v) * b.x + b.wide(b.w) * noise
 
 
-def fused_step(b: Batch) -> Tensor:
+def fused_step(b: Batch) -> tuple[Tensor, Tensor]:
     """As the training loop does it (`loss_at` and `training_noise` of `ddpmx/train.py`)."""
     noise = None if b.x.is_cuda else ops.normal(b.ids, 2, 1, b.x.shape[1:])
-    ops.add_noise(b.x, b.v, b.w, noise=noise, **b.key)
-    return gradient(fused_loss(b, noise), b.output)
+    x_t = ops.add_noise(b.x, b.v, b.w, noise=noise, **b.key)
+    return fused_loss(b, noise), x_t
 
 
 @dataclass(frozen=True)
 class Case:
-    """`values` is how many numbers of the batch's dtype an element must at least be read and written."""
+    """`values` is how many numbers of the batch's dtype an element must at least be read and written.
 
-    eager: Callable[[Batch], Tensor]
-    fused: Callable[[Batch], Tensor]
+    With `backward`, the (first) result is a loss, whose gradient by the network's output is part of what is measured.
+    """
+
+    eager: Callable[[Batch], Tensor | tuple[Tensor, Tensor]]
+    fused: Callable[[Batch], Tensor | tuple[Tensor, Tensor]]
     values: int
+    backward: bool = False
+
+    def run(self, function: Callable[[Batch], Tensor | tuple[Tensor, Tensor]], batch: Batch) -> None:
+        result = function(batch)
+        if self.backward:
+            loss = result if isinstance(result, Tensor) else result[0]
+            torch.autograd.grad(loss.sum(), batch.output)
 
 
 CASES = {
@@ -96,7 +101,7 @@ CASES = {
     ),
     "reverse_step, noise and clip": Case(lambda b: eager_reverse(b, True), lambda b: fused_reverse(b, STEP), 3),
     "reverse_step, clip": Case(lambda b: eager_reverse(b, False), lambda b: fused_reverse(b, LAST), 3),
-    "loss, noise made": Case(lambda b: gradient(mse(b, b.noise), b.output), lambda b: gradient(fused_loss(b, None), b.output), 3),
-    "loss, noise given": Case(lambda b: gradient(mse(b, b.noise), b.output), lambda b: gradient(fused_loss(b, b.noise), b.output), 4),
-    "noising and loss": Case(eager_step, fused_step, 5),
+    "loss, noise made": Case(lambda b: mse(b, b.noise), lambda b: fused_loss(b, None), 3, backward=True),
+    "loss, noise given": Case(lambda b: mse(b, b.noise), lambda b: fused_loss(b, b.noise), 4, backward=True),
+    "noising and loss": Case(eager_step, fused_step, 5, backward=True),
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -48,9 +49,7 @@ def test_share(benchmark: Any, name: str, kind: str) -> None:
         network(batch.x, t)
 
     with ops.use_backend("cpp"):
-        for way in (case.eager, case.fused):
-            way(batch)
-        eager, fused = median_seconds(lambda: case.eager(batch)), median_seconds(lambda: case.fused(batch))
+        eager, fused = (median_seconds(partial(case.run, way, batch)) for way in (case.eager, case.fused))
     benchmark.pedantic(forward_backward if kind == "training" else forward, rounds=3, warmup_rounds=1)
     step = benchmark.stats.stats.median
     benchmark.extra_info.update(

@@ -9,16 +9,17 @@ using Words = Lanes::Words;
 constexpr int kChunk = 4 * kBlock;
 using Buffer = float[kChunk];
 
-// f(i) for 0 <= i < count; in whole blocks, whose length the compiler knows, as far as they go.
+// f(i) for 0 <= i < count; in whole blocks, whose length the compiler knows, as far as they go. With an index as wide as a
+// pointer: Python's own flags have -fwrapv, under which loops over a narrower one are not vectorised.
 template <class F>
-inline void each(int count, F f) {
-  int done = 0;
+inline void each(int64_t count, F f) {
+  int64_t done = 0;
   for (; done + kBlock <= count; done += kBlock) {
     DDPMX_INDEPENDENT
-    for (int i = 0; i < kBlock; ++i) f(done + i);
+    for (int64_t i = 0; i < kBlock; ++i) f(done + i);
   }
   DDPMX_INDEPENDENT
-  for (int i = done; i < count; ++i) f(i);
+  for (int64_t i = done; i < count; ++i) f(i);
 }
 
 // The four words of the 32 counters from `first` on: words[k][lane]. A vector holds every other counter; two make 32-bit words.
@@ -99,7 +100,7 @@ inline const float* read(const View& view, int64_t sample, int64_t first, int co
   } else if (view.dims) {
     walk(view, sample, first, count, [&](int64_t from, int i) { buffer[i] = wide[from]; });
   } else {
-    each(count, [=, &buffer](int i) { buffer[i] = from_bfloat16(narrow[place + i]); });
+    each(count, [=, &buffer](int64_t i) { buffer[i] = from_bfloat16(narrow[place + i]); });
   }
   return buffer;
 }
@@ -119,7 +120,7 @@ inline void write(const View& view, int64_t sample, int64_t first, int count, co
   } else if (view.dims) {
     walk(view, sample, first, count, [&](int64_t to, int i) { wide[to] = values[i]; });
   } else {
-    each(count, [=](int i) { narrow[place + i] = to_bfloat16(values[i]); });
+    each(count, [=](int64_t i) { narrow[place + i] = to_bfloat16(values[i]); });
   }
 }
 
@@ -165,7 +166,7 @@ void add_noise(const AddNoise& op, int64_t first_item, int64_t last_item) {
     const float* noise = noise_of(op.noise, sample, first, count, buffers[1]);
     float* out = space(op.out, sample, first, buffers[2]);
     const float signal = op.signal.at(sample), sigma = op.sigma.at(sample);
-    each(count, [=](int i) { out[i] = mix(signal, x[i], sigma, noise[i]); });
+    each(count, [=](int64_t i) { out[i] = mix(signal, x[i], sigma, noise[i]); });
     write(op.out, sample, first, count, out);
   });
 }
@@ -182,20 +183,20 @@ void weighted_loss_of(const WeightedLoss& op, int64_t first_item, int64_t last_i
       const float target_x = op.target_x.at(sample), target_eps = op.target_eps.at(sample), delta = op.delta;
       float* gradient = op.gradient.data ? space(op.gradient, sample, first, buffers[3]) : nullptr;
       const float scale = static_cast<float>(op.weight.at(sample) / static_cast<double>(op.batch.elements));
-      const auto add = [=, &sums](int row, int lanes) {
-        const auto residual = [=](int i) { return output[i] - mix(target_x, x_start[i], target_eps, noise[i]); };
+      const auto add = [=, &sums](int64_t row, int64_t lanes) {
+        const auto residual = [=](int64_t i) { return output[i] - mix(target_x, x_start[i], target_eps, noise[i]); };
         if (gradient) {
           DDPMX_INDEPENDENT
-          for (int lane = 0; lane < lanes; ++lane) {
+          for (int64_t lane = 0; lane < lanes; ++lane) {
             const float r = residual(row + lane);
             sums[lane] += error_of<norm>(r, delta);
             gradient[row + lane] = scale * slope_of<norm>(r, delta);
           }
         } else {
-          for (int lane = 0; lane < lanes; ++lane) sums[lane] += error_of<norm>(residual(row + lane), delta);
+          for (int64_t lane = 0; lane < lanes; ++lane) sums[lane] += error_of<norm>(residual(row + lane), delta);
         }
       };
-      int row = 0;
+      int64_t row = 0;
       for (; row + kLanes <= count; row += kLanes) add(row, kLanes);
       add(row, count - row);
       if (gradient) write(op.gradient, sample, first, count, gradient);
@@ -216,16 +217,16 @@ void weighted_loss(const WeightedLoss& op, int64_t first_item, int64_t last_item
 template <bool bounded>
 inline void sum_chunk(const Sum& sum, const float* const* source, int count, float* out, float limit = 0) {
   const auto bound = [limit](float value) { return bounded ? clamp(value, limit) : value; };
-  if (sum.terms == 0) return each(count, [=](int i) { out[i] = 0; });
+  if (sum.terms == 0) return each(count, [=](int64_t i) { out[i] = 0; });
   const float c = sum.coefficient[0], d = sum.coefficient[1];
   const float* x = source[sum.source[0]];
-  if (sum.terms == 1) return each(count, [=](int i) { out[i] = bound(c * x[i]); });
+  if (sum.terms == 1) return each(count, [=](int64_t i) { out[i] = bound(c * x[i]); });
   const float* y = source[sum.source[1]];
-  each(count, [=](int i) { out[i] = bound(mix(c, x[i], d, y[i])); });
+  each(count, [=](int64_t i) { out[i] = bound(mix(c, x[i], d, y[i])); });
   for (int k = 2; k < sum.terms; ++k) {  // of x_next only
     const float next = sum.coefficient[k];
     const float* z = source[sum.source[k]];
-    each(count, [=](int i) { out[i] = out[i] + next * z[i]; });
+    each(count, [=](int64_t i) { out[i] = out[i] + next * z[i]; });
   }
 }
 
