@@ -32,6 +32,8 @@ class Coefficients:
     weight: Tensor
     time: Tensor
     """What the network's time embedding sees."""
+    input_scale: Tensor | None
+    """What x_t is multiplied by before the network sees it."""
 
 
 @dataclass(frozen=True)
@@ -59,9 +61,12 @@ class Experiment:
         """denoise(x, t): the network's output at table indices t [n], which may be fractional; in x's dtype."""
 
         def denoise(x: Tensor, t: Tensor) -> Tensor:
-            time = embed_time(t.cpu().double(), self.table, self.spec.model.time).to(self.device)
+            t = t.cpu().double()
+            time = embed_time(t, self.table, self.spec.model.time).to(self.device)
+            scale = self.prediction.input_scale(*self.table.at(t))
+            scaled = x if scale is None else x * scale.to(x).view(-1, 1, 1, 1)
             with self.autocast():
-                return network(x, time).to(x.dtype)  # type: ignore[no-any-return]
+                return network(scaled, time).to(x.dtype)  # type: ignore[no-any-return]
 
         return denoise
 
@@ -103,8 +108,20 @@ def build(spec: Spec, device: torch.device) -> Experiment:
     indices = torch.arange(table.timesteps, dtype=torch.float64)
     target_x, target_eps = spec.prediction.target(table.signal, table.sigma)
     weight = spec.loss.weighting.weights(table, spec.prediction)
-    columns = (table.signal, table.sigma, target_x, target_eps, weight, embed_time(indices, table, spec.model.time))
-    coefficients = Coefficients(*(column.to(device, torch.float32) for column in columns))
+    input_scale = spec.prediction.input_scale(table.signal, table.sigma)
+
+    def column(values: Tensor) -> Tensor:
+        return values.to(device, torch.float32)
+
+    coefficients = Coefficients(
+        signal=column(table.signal),
+        sigma=column(table.sigma),
+        target_x=column(target_x),
+        target_eps=column(target_eps),
+        weight=column(weight),
+        time=column(embed_time(indices, table, spec.model.time)),
+        input_scale=None if input_scale is None else column(input_scale),
+    )
     return Experiment(spec, data, table, spec.prediction, coefficients, network.to(device), device)
 
 

@@ -198,8 +198,9 @@ def loss_at(experiment: Experiment, network: Network, x_start: Tensor, t: Tensor
     t, ids = t.to(x_start.device), ids.to(x_start.device)
     epsilon = training_noise(x_start, ids, noise, seed)
     x_t = ops.add_noise(x_start, c.signal[t], c.sigma[t], seed=seed, sample_ids=ids, stream=noise, noise=epsilon)
+    scaled = x_t if c.input_scale is None else x_t * c.input_scale[t].view(-1, 1, 1, 1)
     with experiment.autocast():
-        output = network(x_t, c.time[t])
+        output = network(scaled, c.time[t])
     return ops.weighted_loss(
         output,
         x_start,

@@ -8,7 +8,7 @@ from ddpmx.errors import SpecError
 from ddpmx.predictions import Prediction, as_prediction
 from ddpmx.registry import PREDICTIONS
 
-NAMES = ["epsilon", "x_start", "v", "velocity"]
+NAMES = ["epsilon", "x_start", "v", "velocity", "edm"]
 ANGLE = torch.linspace(0.01, 1.55, 40, dtype=torch.float64)
 PATHS = {
     "variance preserving": (ANGLE.cos(), ANGLE.sin()),
@@ -108,3 +108,42 @@ def test_a_plugin_writes_its_target_only() -> None:
     from_x, from_output = Karras().x0_from(signal, sigma)
     torch.testing.assert_close(from_x, 0.25 / (sigma**2 + 0.25))
     torch.testing.assert_close(from_output, sigma * 0.5 / torch.sqrt(sigma**2 + 0.25))
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("sigma_data", [0.5, 1.0])
+def test_edm_is_the_papers_preconditioning(path: str, sigma_data: float) -> None:
+    """D(x) = c_skip·x + c_out·F(c_in·x) with table 1's coefficients, at x = x_t/signal and the noise level sigma/signal."""
+    signal, sigma = PATHS[path]
+    level, variance = sigma / signal, sigma_data**2
+    c_skip, c_out = variance / (level**2 + variance), level * sigma_data / (level**2 + variance).sqrt()
+    c_in = 1 / (level**2 + variance).sqrt()
+    prediction = PREDICTIONS.build("edm", sigma_data=sigma_data)
+    x_t, output = draws(len(ANGLE))
+    from_x, from_output = prediction.x0_from(signal, sigma)
+    torch.testing.assert_close(from_x * x_t + from_output * output, c_skip * (x_t / signal) + c_out * output, rtol=1e-12, atol=1e-12)
+    scale = prediction.input_scale(signal, sigma)
+    assert scale is not None
+    torch.testing.assert_close(scale * x_t, c_in * (x_t / signal), rtol=1e-12, atol=1e-12)
+
+
+def test_edm_keeps_input_and_target_at_unit_variance() -> None:
+    """For data of standard deviation sigma_data, at every noise level; with sigma_data 1 the target is −v."""
+    for signal, sigma in PATHS.values():
+        prediction = PREDICTIONS.build("edm", sigma_data=0.3)
+        target_x, target_eps = prediction.target(signal, sigma)
+        scale = prediction.input_scale(signal, sigma)
+        assert scale is not None
+        ones = torch.ones_like(signal)
+        torch.testing.assert_close((target_x * 0.3) ** 2 + target_eps**2, ones)
+        torch.testing.assert_close(scale**2 * ((signal * 0.3) ** 2 + sigma**2), ones)
+    minus_v = PREDICTIONS.build("edm", sigma_data=1.0).target(ANGLE.cos(), ANGLE.sin())
+    for a, b in zip(minus_v, PREDICTIONS.build("v").target(ANGLE.cos(), ANGLE.sin()), strict=True):
+        torch.testing.assert_close(a, -b)
+
+
+def test_edm_tells_x_0_from_pure_noise() -> None:
+    """Unlike ε, at signal 0."""
+    from_x, from_output = PREDICTIONS.build("edm").x0_from(torch.zeros(1, dtype=torch.float64), torch.ones(1, dtype=torch.float64))
+    assert from_x.item() == 0
+    assert from_output.item() == 0.5

@@ -10,10 +10,11 @@ import pytest
 import torch
 from conftest import TINY, Result, epochs, only_run
 
-from ddpmx import ops
+from ddpmx import ops, spec_file
+from ddpmx.experiment import build
 from ddpmx.ops import Purpose, stream
 from ddpmx.spec import TrainSpec
-from ddpmx.train import TrainState, epoch_order, flipped, is_over, learning_rate, total_steps
+from ddpmx.train import TrainState, epoch_order, flipped, is_over, learning_rate, loss_at, total_steps
 
 Run = Callable[..., Result]
 
@@ -120,3 +121,23 @@ def test_a_compiled_network_trains_the_same(ddpmx: Run, tiny: Path, tmp_path: Pa
         assert ddpmx("run", tiny, "--out", tmp_path / flag, "-s", f"train.compile={flag}").code == 0
     losses = [[row["val_loss"] for row in epochs(only_run(tmp_path / flag))] for flag in ("false", "true")]
     assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+
+
+def test_a_prediction_scales_what_the_network_sees(tiny: Path) -> None:
+    """EDM's c_in, in training and in sampling."""
+    experiment = build(spec_file.load(tiny, ["prediction=edm"]), torch.device("cpu"))
+    seen: list[torch.Tensor] = []
+
+    def network(x: torch.Tensor, time: torch.Tensor) -> torch.Tensor:
+        seen.append(x)
+        return torch.zeros_like(x)
+
+    ids, t = torch.arange(4), torch.tensor([0, 5, 10, 19])
+    x_start = torch.linspace(-1, 1, 4 * 64).view(4, 1, 8, 8)
+    loss_at(experiment, network, x_start, t, ids, 0, 1)
+    table = experiment.table
+    x_t = ops.add_noise(x_start, table.signal[t].float(), table.sigma[t].float(), seed=0, sample_ids=ids, stream=1)
+    c_in = 1 / (table.sigma[t] ** 2 + 0.25 * table.signal[t] ** 2).sqrt().view(4, 1, 1, 1)
+    torch.testing.assert_close(seen[0], (c_in * x_t).float())
+    experiment.denoiser(network)(x_t, t.float())  # type: ignore[arg-type]
+    torch.testing.assert_close(seen[1], (c_in * x_t).float())
