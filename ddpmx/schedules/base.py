@@ -120,9 +120,9 @@ class Schedule(Component):
     timesteps: int = Field(ge=1, le=100_000)
     """T, the number of noise levels that training draws from."""
     zero_terminal_snr: bool = False
-    """Rescale √ᾱ so that the last index is pure noise and the first is unchanged (Lin et al. 2023, arXiv:2305.08891); before snr_shift."""
+    """Rescale √ᾱ so that the last index is pure noise and the first stays; variance preserving only (Lin et al. 2023, arXiv:2305.08891)."""
     snr_shift: float = Field(1.0, gt=0)
-    """Add 2·log(snr_shift) to log-SNR: 64/d noises images of size d as 64 would be (Hoogeboom et al. 2023, arXiv:2301.11093)."""
+    """Then add 2·log(snr_shift) to log-SNR; 64/d suits images of size d if 1 suits 64 (Hoogeboom et al. 2023, arXiv:2301.11093)."""
 
     def beta(self) -> Tensor:
         """β_t, the variance that step t adds: float64 [T], each in (0, 1]. β = 1 destroys the signal: the last at most."""

@@ -14,7 +14,7 @@ from .base import Schedule
 
 @SCHEDULES.register("flow", paper="Liu et al. 2022, arXiv:2209.03003; shift: Esser et al. 2024 (SD3), arXiv:2403.03206, eq. 23")
 class Flow(Schedule):
-    """x_t = (1 − u)·x_0 + u·ε: signal is 1 − u and sigma is u, which grows evenly where shift is 1.
+    """The straight line from image to noise, rectified flow: signal is 1 − u and sigma is u, which grows evenly at shift 1.
 
     u = shift·t/(1 + (shift − 1)·t) at t = (index + 1)/T, as in diffusers' FlowMatchEulerDiscreteScheduler of T timesteps. So the
     last index is pure noise, of which ε prediction tells no image: predict velocity, v or x_start.
