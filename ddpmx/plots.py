@@ -64,6 +64,7 @@ def schedule_figures(table: Table) -> dict[str, Figure]:
         for i, (label, values) in enumerate(lines.items()):
             line(axes, t, values.numpy(), i, label)
         if len(lines) > 1:
+            log_if_wide(axes, np.array([values.max() for values in lines.values()]))  # sigma that dwarfs the signal
             legend(axes)
     return figures
 

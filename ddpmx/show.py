@@ -52,11 +52,15 @@ def show(spec: Spec, out: Path) -> Path:
 
 
 def noised(pixels: Tensor, table: Table, levels: Tensor, seed: int) -> Image.Image:
-    """A row for each image [n, c, h, w] (uint8): itself, then with its own noise at the indices `levels`."""
+    """A row for each image [n, c, h, w] (uint8): itself, then with its own noise at the indices `levels`.
+
+    Where signal² + sigma² is more than 1, x is divided by its root, as otherwise no pixel would be in the picture's range.
+    """
     n, k = len(pixels), len(levels)
     x_start = to_model(pixels.cpu())
     ids = torch.arange(n).repeat_interleave(k)
-    signal, sigma = table.signal[levels].float().repeat(n), table.sigma[levels].float().repeat(n)
+    scale = torch.hypot(table.signal, table.sigma)[levels].clamp(min=1)
+    signal, sigma = ((column[levels] / scale).float().repeat(n) for column in (table.signal, table.sigma))
     x_t = ops.add_noise(x_start[ids], signal, sigma, seed=seed, sample_ids=ids, stream=ops.stream(ops.Purpose.NOISE, 0))
     rows = torch.cat([x_start[:, None], x_t.unflatten(0, (n, k))], dim=1)  # [n, 1 + k, c, h, w]
     return grid(to_pixels(rows.flatten(0, 1)), columns=1 + k)
@@ -80,7 +84,7 @@ def _facts(spec: Spec, table: Table, data: Data) -> list[tuple[str, str]]:
         return f"{block(component)}: {len(component.plan(table, spec.prediction)):,} network evaluations"
 
     first, last = (float(table.log_snr[i]) for i in (0, -1))
-    left = f"{100 * float(table.signal[-1]):.2g} %"
+    left = f"{100 * float(table.signal[-1] / torch.hypot(table.signal[-1], table.sigma[-1])):.2g} %"
     kind = "grey" if data.channels == 1 else "RGB"
     return [
         ("Data", f"{data.name}: {len(data.train):,} training images of {data.size}×{data.size}, {kind}"),

@@ -113,6 +113,27 @@ def test_a_variance_exploding_schedule_shows_signal_and_sigma():
     np.testing.assert_array_equal(lines(figures["signal_sigma"])["sigma"][1], sigma.numpy())
 
 
+@pytest.mark.parametrize(("name", "scale"), [("edm", "log"), ("flow", "linear")])
+def test_signal_and_sigma_have_the_axis_that_shows_both(name: str, scale: str):
+    table = ddpmx.SCHEDULES.build(name, timesteps=100).table()
+    figure = plots.schedule_figures(table)["signal_sigma"]
+    assert figure.axes[0].get_yscale() == scale
+    drawn = lines(figure)
+    np.testing.assert_array_equal(drawn["signal"][1], table.signal.numpy())
+    np.testing.assert_array_equal(drawn["sigma"][1], table.sigma.numpy())
+
+
+@pytest.mark.parametrize("timesteps", [1, 50])
+@pytest.mark.parametrize("name", ["edm", "flow"])
+def test_schedules_that_are_not_variance_preserving_can_be_drawn(name: str, timesteps: int):
+    table = ddpmx.SCHEDULES.build(name, timesteps=timesteps).table()
+    figures = plots.schedule_figures(table)
+    figures |= plots.weight_figures(table, ddpmx.WEIGHTINGS.build("constant"), ddpmx.PREDICTIONS.build("velocity"))
+    figures["sampler"] = plots.sampler_figure(table, {"ddim": ddpmx.SAMPLERS.build("ddim", steps=None).plan(table, "velocity")})
+    for figure in figures.values():
+        assert "nan" not in drawing.to_svg(figure).lower()
+
+
 def test_a_prediction_whose_weight_is_not_finite_is_named_not_drawn():
     """At signal 0 the ε error says nothing of x_0: every finite x_0 weight is an infinite ε weight."""
     log_snr = torch.linspace(8, -8, 17, dtype=torch.float64)

@@ -33,6 +33,28 @@ def test_the_strip_is_the_noising_that_training_sees():
             np.testing.assert_allclose(tile, (x.clip(-1, 1) + 1) * 127.5, atol=0.51)
 
 
+def test_the_strip_of_an_exploding_schedule_fits_its_picture():
+    """x is divided by √(1 + sigma²): the last tile is noise of variance 1, of which bytes cut the 32 % beyond ±1."""
+    table = ddpmx.SCHEDULES.build("edm", timesteps=50).table()
+    pixels = torch.full((1, 1, 64, 64), 200, dtype=torch.uint8)
+    strip = np.asarray(noised(pixels, table, torch.tensor([25, 49]), seed=7))
+    noise = ops.normal(torch.arange(1), ops.stream(ops.Purpose.NOISE, 0), 7, (1, 64, 64)).double().numpy()[0, 0]
+    for column, t in enumerate([25, 49], start=1):
+        sigma = float(table.sigma[t])
+        x = (200 / 127.5 - 1 + sigma * noise) / np.sqrt(1 + sigma**2)
+        tile = strip[2:66, 2 + 66 * column : 66 + 66 * column].astype(float)
+        np.testing.assert_allclose(tile, (x.clip(-1, 1) + 1) * 127.5, atol=0.51)
+
+
+@pytest.mark.parametrize(("schedule", "left"), [("edm", "1.2 %"), ("flow", "0 %"), ("{name: linear, zero_terminal_snr: true}", "0 %")])
+def test_the_page_says_how_much_of_the_image_is_left(schedule: str, left: str, tiny: Path, tmp_path: Path):
+    """1/√(1 + 80²) is 1.25 %."""
+    block = schedule if schedule.startswith("{") else f"{{name: {schedule}}}"
+    text = tiny.read_text().replace("{name: cosine, timesteps: 20}", block.replace("}", ", timesteps: 20}"))
+    tiny.write_text(text + "prediction: velocity\n")
+    assert f"the last step keeps {left} of the image" in show(load(tiny), tmp_path / "page.html").read_text()
+
+
 def test_the_page_has_everything_and_no_network_is_built(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     spec = load(tiny)
 

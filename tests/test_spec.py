@@ -162,7 +162,8 @@ class PowerLaw(ddpmx.Schedule):
     beta = spec.schedule.table().beta
     assert beta[0] == pytest.approx(1e-4, rel=1e-9)
     assert beta[10] == pytest.approx(1e-4 + 0.02 * (10 / 19) ** 3, rel=1e-9)
-    assert spec.resolved()["schedule"] == {"name": "power_law", "timesteps": 20, "power": 3.0}
+    own = {"name": "power_law", "timesteps": 20, "power": 3.0}
+    assert spec.resolved()["schedule"] == {**own, "zero_terminal_snr": False, "snr_shift": 1.0}
     assert "power_law" in ddpmx.SCHEDULES.names()
     load(path)  # the same plugin again in one process takes no name twice
 

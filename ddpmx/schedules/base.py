@@ -1,4 +1,4 @@
-"""Noise schedules: how much of the image and how much noise there is at each timestep.
+"""What all schedules share: how much of the image and how much noise there is at each timestep.
 
 A schedule is a rule; its `table()` is the numbers: x_t = signal[t]·x_0 + sigma[t]·ε, index 0 being the least noise.
 """
@@ -14,13 +14,25 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from .errors import SpecError
-from .registry import SCHEDULES, Component
+from ..errors import SpecError
+from ..registry import Component
 
 
 def variance_preserving(log_snr: Tensor) -> tuple[Tensor, Tensor]:
     """(signal, sigma) with signal² + sigma² = 1: signal² = sigmoid(log_snr), sigma² = sigmoid(−log_snr)."""
     return torch.exp(0.5 * F.logsigmoid(log_snr)), torch.exp(0.5 * F.logsigmoid(-log_snr))
+
+
+def rescale_zero_terminal_snr(signal: Tensor, sigma: Tensor) -> Tensor:
+    """log-SNR of a variance-preserving table whose signal is rescaled so that the last is 0 and the first unchanged.
+
+    signal'[t] = signal[0]·(signal[t] − signal[T−1])/(signal[0] − signal[T−1]); float64 [T], T ≥ 2; the last is −inf.
+    Lin et al. 2023, arXiv:2305.08891, algorithm 1.
+    """
+    share = signal[0] / (signal[0] - signal[-1])
+    gap = sigma.square() / (1 + signal)  # 1 − signal without its cancellation
+    new_signal, new_gap = share * (signal - signal[-1]), gap[0] + share * (gap - gap[0])
+    return 2 * new_signal.log() - torch.log(new_gap * (1 + new_signal))
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +61,11 @@ class Table:
     def sigma_ve(self) -> Tensor:
         """sigma/signal: what k-diffusion, EDM and diffusers' `sigmas` call sigma."""
         return self.sigma / self.signal
+
+    @property
+    def is_variance_preserving(self) -> bool:
+        """Whether signal² + sigma² = 1 at every index."""
+        return bool(((self.signal.square() + self.sigma.square() - 1).abs() <= 1e-9).all())
 
     @property
     def alpha_bar(self) -> Tensor:
@@ -93,7 +110,7 @@ class Table:
         return torch.where(whole, self.signal[index], signal), torch.where(whole, self.sigma[index], sigma)
 
     def _require_variance_preserving(self, what: str) -> None:
-        if bool(((self.signal.square() + self.sigma.square() - 1).abs() > 1e-9).any()):
+        if not self.is_variance_preserving:
             raise SpecError(f"{what} is defined for variance-preserving schedules only: signal² + sigma² = 1")
 
 
@@ -102,6 +119,10 @@ class Schedule(Component):
 
     timesteps: int = Field(ge=1, le=100_000)
     """T, the number of noise levels that training draws from."""
+    zero_terminal_snr: bool = False
+    """Rescale √ᾱ so that the last index is pure noise and the first stays; variance preserving only (Lin et al. 2023, arXiv:2305.08891)."""
+    snr_shift: float = Field(1.0, gt=0)
+    """Then add 2·log(snr_shift) to log-SNR; 64/d suits images of size d if 1 suits 64 (Hoogeboom et al. 2023, arXiv:2301.11093)."""
 
     def beta(self) -> Tensor:
         """β_t, the variance that step t adds: float64 [T], each in (0, 1]. β = 1 destroys the signal: the last at most."""
@@ -122,8 +143,21 @@ class Schedule(Component):
         return variance_preserving(log_snr)
 
     def table(self) -> Table:
-        """The checked table. Raises SpecError that names the schedule and the index where the noise does not grow."""
-        signal, sigma = self.from_log_snr(self._float64(self.log_snr(), "log_snr"))
+        """The checked table: this schedule's log-SNR, then `zero_terminal_snr`, then `snr_shift`.
+
+        In that order a shift is a shift of all log-SNRs whatever else is set, and pure noise stays pure noise. Raises SpecError
+        that names the schedule and the index where the noise does not grow, or the option that does not suit the schedule.
+        """
+        table = self._checked(self._float64(self.log_snr(), "log_snr"))
+        if self.zero_terminal_snr:
+            self._require_rescalable(table)
+            table = self._checked(rescale_zero_terminal_snr(table.signal, table.sigma))
+        if self.snr_shift != 1:
+            table = self._checked(table.log_snr + 2 * math.log(self.snr_shift))
+        return table
+
+    def _checked(self, log_snr: Tensor) -> Table:
+        signal, sigma = self.from_log_snr(log_snr)
         table = Table(signal, sigma, self.from_log_snr)
         log_snr = table.log_snr
         wrong = torch.cat([log_snr[:1].isnan(), ~(log_snr[1:] < log_snr[:-1])]) | ~(signal.isfinite() & sigma.isfinite())
@@ -135,6 +169,21 @@ class Schedule(Component):
             )
         return table
 
+    def _require_rescalable(self, table: Table) -> None:
+        if not table.is_variance_preserving:
+            raise SpecError(
+                f"rescales √ᾱ with signal² + sigma² = 1, which does not hold for the schedule '{self.component_name}'",
+                field="zero_terminal_snr",
+                hint="leave it out, or use a variance-preserving schedule",
+            )
+        if table.timesteps == 1:
+            raise SpecError("should be false with 1 timestep, whose signal cannot be both kept and removed", field="zero_terminal_snr")
+
+    def _require_below(self, low: str, high: str) -> None:
+        """Raises SpecError at the field `low` when it is not less than the field `high`."""
+        if not getattr(self, low) < getattr(self, high):
+            raise SpecError(f"should be less than {high}, {getattr(self, high):g}, not {getattr(self, low):g}", field=low)
+
     def _float64(self, values: Tensor, method: str) -> Tensor:
         """What an overridden method returned, as it should be: float64 [T] on the CPU."""
         name = f"{method}() of the schedule '{self.component_name}'"
@@ -144,70 +193,3 @@ class Schedule(Component):
             given = f"{str(values.dtype).removeprefix('torch.')} {list(values.shape)} on {values.device}"
             raise SpecError(f"{name} should return float64 [{self.timesteps}] on cpu, not {given}")
         return values
-
-
-@SCHEDULES.register("linear", paper="Ho et al. 2020, arXiv:2006.11239")
-class Linear(Schedule):
-    """β grows linearly from beta_start to beta_end."""
-
-    beta_start: float = Field(1e-4, gt=0, le=1)
-    """β at the first index, with the least noise."""
-    beta_end: float = Field(0.02, gt=0, le=1)
-    """β at the last index."""
-    rescale: bool = False
-    """Multiply β by 1000/T, so that any T ends as noisy as 1000 steps do (Nichol & Dhariwal's code); β above 1 is an error."""
-
-    def beta(self) -> Tensor:
-        scale = 1000 / self.timesteps if self.rescale else 1.0
-        return torch.linspace(self.beta_start, self.beta_end, self.timesteps, dtype=torch.float64) * scale
-
-
-@SCHEDULES.register("quadratic", paper="Song et al. 2020, arXiv:2010.02502")
-class Quadratic(Schedule):
-    """√β grows linearly from √beta_start to √beta_end."""
-
-    beta_start: float = Field(1e-4, gt=0, le=1)
-    """β at the first index, with the least noise."""
-    beta_end: float = Field(0.02, gt=0, le=1)
-    """β at the last index."""
-
-    def beta(self) -> Tensor:
-        return torch.linspace(self.beta_start**0.5, self.beta_end**0.5, self.timesteps, dtype=torch.float64).square()
-
-
-@SCHEDULES.register("sigmoid", paper="Xu et al. 2022 (GeoDiff), arXiv:2203.02923")
-class Sigmoid(Schedule):
-    """β follows a sigmoid over −6 … 6, scaled to run from beta_start to beta_end."""
-
-    beta_start: float = Field(1e-4, gt=0, le=1)
-    """The value that β leaves at the first indices."""
-    beta_end: float = Field(0.02, gt=0, le=1)
-    """The value that β approaches at the last indices."""
-
-    def beta(self) -> Tensor:
-        share = torch.linspace(-6, 6, self.timesteps, dtype=torch.float64).sigmoid()
-        return self.beta_start + (self.beta_end - self.beta_start) * share
-
-
-@SCHEDULES.register("cosine", paper="Nichol & Dhariwal 2021, arXiv:2102.09672")
-class Cosine(Schedule):
-    """ᾱ follows cos²((t/T + s)/(1 + s)·π/2), with β clipped to [beta_min, beta_max].
-
-    The first β is small but never 0, with beta_min 0 too: cos² falls in every step.
-    """
-
-    s: float = Field(0.008, ge=0)
-    """Offset that keeps the first β from being too small."""
-    beta_min: float = Field(0.0, ge=0, le=1)
-    """Lower bound of β. The paper has none; the study used 1e-4."""
-    beta_max: float = Field(0.999, gt=0, le=1)
-    """Upper bound of β, which keeps some signal at the last index. The study used 0.9999."""
-
-    def beta(self) -> Tensor:
-        if self.beta_min > self.beta_max:
-            raise SpecError(f"should be at most beta_max, {self.beta_max:g}, not {self.beta_min:g}", field="beta_min")
-        angle = (torch.arange(self.timesteps + 1, dtype=torch.float64) / self.timesteps + self.s) / (1 + self.s) * (math.pi / 2)
-        before, after = angle[:-1], angle[1:]
-        # 1 − cos²(after)/cos²(before), by cos²a − cos²b = sin(b − a)·sin(b + a): nothing cancels
-        beta = torch.sin(after - before) * torch.sin(after + before) / torch.cos(before).square()
-        return beta.clamp(self.beta_min, self.beta_max)

@@ -1,0 +1,26 @@
+"""ᾱ that decays exponentially: the same share of the image is lost at every step."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from ..registry import SCHEDULES
+from .base import Schedule
+
+
+@SCHEDULES.register("exponential", paper="Jun & Nichol 2023 (Shap-E), arXiv:2305.02463: 'exp' in its code")
+class Exponential(Schedule):
+    """ᾱ = exp(−rate·(t + 1)/T), so that β = 1 − exp(−rate/T) is the same at every index.
+
+    It is 'exp' in Shap-E's code and in diffusers, where β ≤ 0.999 too; at rate 12 that matters only at T = 1.
+    """
+
+    rate: float = Field(12.0, gt=0)
+    """−log ᾱ at the last index."""
+
+    def beta(self) -> Tensor:
+        return torch.full((self.timesteps,), -math.expm1(-self.rate / self.timesteps), dtype=torch.float64)
