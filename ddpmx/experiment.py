@@ -30,6 +30,8 @@ class Coefficients:
     target_x: Tensor
     target_eps: Tensor
     weight: Tensor
+    importance: Tensor
+    """What multiplies the training loss besides, for the way its t are drawn."""
     time: Tensor
     """What the network's time embedding sees."""
 
@@ -76,6 +78,9 @@ def check(spec: Spec) -> Table:
         table: Table = spec.schedule.table()
     with spec.blame("loss.weighting"):
         spec.loss.weighting.weights(table, spec.prediction)
+    with spec.blame("time"):
+        spec.time.draw(torch.zeros(1, dtype=torch.float64), table)
+        spec.time.importance(table)
     with spec.blame("sampler"):
         spec.sampler.plan(table, spec.prediction)
     with spec.blame("evaluate.sampler"):
@@ -103,7 +108,8 @@ def build(spec: Spec, device: torch.device) -> Experiment:
     indices = torch.arange(table.timesteps, dtype=torch.float64)
     target_x, target_eps = spec.prediction.target(table.signal, table.sigma)
     weight = spec.loss.weighting.weights(table, spec.prediction)
-    columns = (table.signal, table.sigma, target_x, target_eps, weight, embed_time(indices, table, spec.model.time))
+    importance = spec.time.importance(table)
+    columns = (table.signal, table.sigma, target_x, target_eps, weight, importance, embed_time(indices, table, spec.model.time))
     coefficients = Coefficients(*(column.to(device, torch.float32) for column in columns))
     return Experiment(spec, data, table, spec.prediction, coefficients, network.to(device), device)
 
