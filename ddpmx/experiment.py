@@ -30,6 +30,8 @@ class Coefficients:
     target_x: Tensor
     target_eps: Tensor
     weight: Tensor
+    importance: Tensor
+    """What multiplies the training loss besides, for the way its t are drawn."""
     time: Tensor
     """What the network's time embedding sees."""
     input_scale: Tensor | None
@@ -81,6 +83,9 @@ def check(spec: Spec) -> Table:
         table: Table = spec.schedule.table()
     with spec.blame("loss.weighting"):
         spec.loss.weighting.weights(table, spec.prediction)
+    with spec.blame("time"):
+        spec.time.draw(torch.zeros(1, dtype=torch.float64), table)
+        spec.time.importance(table)
     with spec.blame("sampler"):
         spec.sampler.plan(table, spec.prediction)
     with spec.blame("evaluate.sampler"):
@@ -119,6 +124,7 @@ def build(spec: Spec, device: torch.device) -> Experiment:
         target_x=column(target_x),
         target_eps=column(target_eps),
         weight=column(weight),
+        importance=column(spec.time.importance(table)),
         time=column(embed_time(indices, table, spec.model.time)),
         input_scale=None if input_scale is None else column(input_scale),
     )

@@ -92,12 +92,10 @@ def effective_weight(
 
 
 def _drawn(table: Table, time: Time | None) -> Floats:
-    """p(t), float64 [T]: how often training draws each index, from evenly spread uniform numbers."""
+    """p(t), float64 [T]: how often training draws each index, and how much the loss there counts for it."""
     if time is None:
         return np.full(table.timesteps, 1 / table.timesteps)
-    count = max(4, min(256, 2**21 // table.timesteps)) * table.timesteps
-    u = (torch.arange(count, dtype=torch.float64) + 0.5) / count
-    drawn: Floats = torch.bincount(time.draw(u, table), minlength=table.timesteps).double().numpy() / count
+    drawn: Floats = (time.probabilities(table) * time.importance(table)).numpy()
     return drawn
 
 

@@ -131,9 +131,11 @@ def train(
             ids = order[state.batch * budget.batch_size : (state.batch + 1) * budget.batch_size]
             loss = torch.zeros((), device=device)
             optimizer.zero_grad(set_to_none=True)
-            for part in world.part(ids).split(math.ceil(math.ceil(len(ids) / world.size) / budget.accumulate)):
+            t = timesteps(experiment, ids, state.step)
+            size = math.ceil(math.ceil(len(ids) / world.size) / budget.accumulate)
+            for part, part_t in zip(world.part(ids).split(size), world.part(t).split(size), strict=True):
                 x_start = flipped(to_model(pixels[part.to(pixels.device)].to(device)), part, spec.seed, state.epoch, experiment.data.flip)
-                losses = step_loss(experiment, run_network, x_start, part, state.step)
+                losses = step_loss(experiment, run_network, x_start, part_t, part, state.step)
                 (losses.sum() / len(ids)).backward()
                 loss += losses.detach().sum() / len(ids)
             grad_norm = reduce_and_clip(network, budget.grad_clip, world)
@@ -185,11 +187,18 @@ def flipped(x: Tensor, ids: Tensor, seed: int, epoch: int, flip: bool) -> Tensor
     return torch.where(mirror.to(x.device)[:, None, None, None], x.flip(-1), x)
 
 
-def step_loss(experiment: Experiment, network: Network, x_start: Tensor, ids: Tensor, step: int) -> Tensor:
-    """The weighted loss [b] of images at timesteps and noise drawn for (seed, step, id)."""
+def timesteps(experiment: Experiment, ids: Tensor, step: int) -> Tensor:
+    """The timestep of each image of a whole batch, int64 [B]: some distributions look at all of it."""
     spec = experiment.spec
-    t = spec.time.draw(ops.uniform(ids, stream(Purpose.TIME, step), spec.seed), experiment.table)
-    return loss_at(experiment, network, x_start, t, ids, spec.seed, stream(Purpose.NOISE, step))
+    t: Tensor = spec.time.draw(ops.uniform(ids, stream(Purpose.TIME, step), spec.seed), experiment.table)
+    return t
+
+
+def step_loss(experiment: Experiment, network: Network, x_start: Tensor, t: Tensor, ids: Tensor, step: int) -> Tensor:
+    """The training loss [b] of images at indices t, with the noise of (seed, step, id): weighted, also for how t are drawn."""
+    t = t.to(x_start.device)
+    losses = loss_at(experiment, network, x_start, t, ids, experiment.spec.seed, stream(Purpose.NOISE, step))
+    return losses * experiment.coefficients.importance[t]
 
 
 def loss_at(experiment: Experiment, network: Network, x_start: Tensor, t: Tensor, ids: Tensor, seed: int, noise: int) -> Tensor:

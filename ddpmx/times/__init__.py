@@ -1,0 +1,11 @@
+"""Time distributions: each module of this package registers a family; a new file here needs no other change."""
+
+import importlib
+import pkgutil
+
+from .base import Time, Uneven
+
+__all__ = ["Time", "Uneven"]
+
+for _module in pkgutil.iter_modules(__path__):
+    importlib.import_module(f"{__name__}.{_module.name}")

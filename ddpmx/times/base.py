@@ -1,0 +1,63 @@
+"""How training draws the timestep of each sample."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..errors import SpecError
+from ..registry import Component
+from ..schedules import Table
+
+
+class Time(Component):
+    """Base of all time distributions: override `draw`, or inherit from `Uneven` and override `cdf`."""
+
+    def draw(self, u: Tensor, table: Table) -> Tensor:
+        """Indices, int64 [B] in 0 … T−1, from uniform numbers `u`, float64 [B] in [0, 1), one for each image of a batch."""
+        raise NotImplementedError
+
+    def probabilities(self, table: Table) -> Tensor:
+        """How likely `draw` gives each index: float64 [T], of sum 1. Here counted over evenly spread `u`, so not exact."""
+        count = max(4, min(256, 2**21 // table.timesteps)) * table.timesteps
+        u = (torch.arange(count, dtype=torch.float64) + 0.5) / count
+        return torch.bincount(self.draw(u, table), minlength=table.timesteps).double() / count
+
+    def importance(self, table: Table) -> Tensor:
+        """What multiplies the training loss at each index, besides the loss's own weighting: float64 [T]."""
+        return torch.ones_like(table.signal)
+
+
+class Uneven(Time):
+    """Base of distributions that favour some timesteps: override `cdf`."""
+
+    unbiased: bool = False
+    """Divide the loss by how much more often its timestep is drawn than evenly, so that the objective is that of uniform times."""
+
+    def cdf(self, table: Table) -> Tensor:
+        """The probability of an index below k, for k = 0 … T: float64 [T + 1], from 0 to 1, nowhere falling."""
+        raise NotImplementedError
+
+    def draw(self, u: Tensor, table: Table) -> Tensor:
+        """The k with cdf[k] ≤ u < cdf[k + 1]."""
+        return torch.searchsorted(self.cdf(table)[1:-1].to(u.device), u, right=True)
+
+    def probabilities(self, table: Table) -> Tensor:
+        """cdf[k + 1] − cdf[k], exactly what `draw` does."""
+        return self.cdf(table).diff()
+
+    def importance(self, table: Table) -> Tensor:
+        """1/(T·p_t) where `unbiased`, else 1. Raises SpecError that names an index which is never drawn."""
+        if not self.unbiased:
+            return super().importance(table)
+        weight = 1 / (table.timesteps * self.probabilities(table))
+        never = ~weight.to(torch.float32).isfinite()
+        if bool(never.any()):
+            index = int(never.nonzero()[0])
+            raise SpecError(f"the time '{self.component_name}' never draws index {index}", field="unbiased", hint="make it broader")
+        return weight
+
+
+def boundaries(table: Table) -> Tensor:
+    """k/T for k = 0 … T, float64 [T + 1]: index k stands for the times between boundaries k and k + 1 of (0, 1)."""
+    return torch.arange(table.timesteps + 1, dtype=torch.float64) / table.timesteps

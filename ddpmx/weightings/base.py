@@ -1,0 +1,74 @@
+"""How much the error at each timestep counts in the loss.
+
+A weighting is defined once, as the weight of the x_0 error over log-SNR; its values for ε, v or velocity prediction are
+derived, so two predictions under one weighting are one objective.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from ..errors import SpecError
+from ..predictions import Prediction, as_prediction
+from ..registry import Component
+from ..schedules import Table
+
+FAR, FARTHER = 200.0, 300.0
+"""Log-SNRs at which every weight is as good as its limit, and whose exponentials float64 still holds squared."""
+
+
+class Weighting(Component):
+    """Base of all weightings: override `x_start_weight`."""
+
+    def x_start_weight(self, table: Table) -> Tensor:
+        """The weight of |x_0 error|² at each index: float64 [T]. `weights` calls it with finite log-SNRs only."""
+        raise NotImplementedError
+
+    def weights(self, table: Table, prediction: str | Prediction) -> Tensor:
+        """What multiplies the norm of that prediction's error at each index: float64 [T].
+
+        An output that is off by δ puts x_0 off by x0_from_output·δ, so this is x_start_weight·x0_from_output². Where the
+        log-SNR is infinite, which makes that product 0·∞, it is the product's limit. Raises SpecError that names the index
+        where it is not finite, in float64 or in the float32 of training.
+        """
+        output = as_prediction(prediction)
+        if bool(table.log_snr.isfinite().all()):
+            return self._finite(self._product(table, output))
+        far, farther = (self._product(_within(table, reach), output) for reach in (FAR, FARTHER))
+        falls, grows = farther < far * (1 - 1e-6), farther > far * (1 + 1e-6)
+        return self._finite(farther.masked_fill(falls, 0.0).masked_fill(grows, math.inf))
+
+    def _product(self, table: Table, prediction: Prediction) -> Tensor:
+        _, x0_from_output = prediction.x0_from(table.signal, table.sigma)
+        return self.x_start_weight(table) * x0_from_output.square()
+
+    def _finite(self, weight: Tensor) -> Tensor:
+        wrong = ~weight.to(torch.float32).isfinite()
+        if bool(wrong.any()):
+            index = int(wrong.nonzero()[0])
+            remedies = [field for field in ("clip", "first") if field in type(self).model_fields]
+            hint = f"set its {' or '.join(remedies)}" if remedies else ""
+            raise SpecError(f"the weighting '{self.component_name}' is {weight[index]:g} at index {index}", hint=hint)
+        return weight
+
+
+def _within(table: Table, reach: float) -> Table:
+    """The table with its infinite log-SNRs moved to ±reach."""
+    ratio = math.exp(-reach / 2)
+    signal = torch.where(table.signal == 0, table.sigma * ratio, table.signal)
+    sigma = torch.where(table.sigma == 0, table.signal * ratio, table.sigma)
+    return replace(table, signal=signal, sigma=sigma)
+
+
+def log_snr_slope(table: Table) -> Tensor:
+    """−dλ/dt of the log-SNR λ, a timestep being 1: float64 [T], positive. Half of λ_{t−1} − λ_{t+1}; at the ends one-sided.
+
+    Raises SpecError for a table of one timestep, which has no slope.
+    """
+    if table.timesteps == 1:
+        raise SpecError("the slope of the log-SNR needs at least 2 timesteps, and the schedule has 1")
+    return -torch.gradient(table.log_snr)[0]
