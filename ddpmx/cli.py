@@ -171,16 +171,18 @@ def show(spec: Path, overrides: tuple[str, ...], out: Path | None) -> None:
 def validate(specs: tuple[Path, ...], overrides: tuple[str, ...]) -> None:
     """Check SPECS, which runs the code of their plugins."""
     from .experiment import check
+    from .preflight import of_combination
 
     failed = []
     for path in specs:
         try:
-            check(_load(path, overrides))
+            spec = _load(path, overrides)
+            notes = of_combination(spec, check(spec))
         except SpecError as error:
             failed.append(error)
             click.echo(f"error: {error}", err=True)
         else:
-            click.echo(f"{path}: valid")
+            click.echo("\n".join([f"{path}: valid", *(f"note: {note}" for note in notes)]))
     if failed:
         raise click.exceptions.Exit(2)
 

@@ -1,26 +1,102 @@
-"""What is worth knowing of a combination before it is trained, in numbers."""
+"""What is worth knowing of a combination before it is trained, in numbers. What cannot work at all is an error elsewhere."""
 
 from __future__ import annotations
 
+import math
+
+import torch
+
 from .experiment import Experiment
-from .train import total_steps
+from .models import embed_time
+from .models.embedding import LOG_SNR_BOUND
+from .schedules import Table
+from .spec import Spec
+from .train import steps_per_epoch, total_steps
 
 LEFT_SIGNAL = 0.05
 """Above this share of the image in the last step, samples that start from pure noise cannot match it well."""
+DOMINANT = 0.5
+"""A single timestep above this share of all weight leaves little to the others."""
+SLOWEST = 1e-4
+"""The smallest frequency of the networks' time embedding."""
+BACKWARD = 3
+"""A training step costs about as much as so many passes forward."""
 
 
 def findings(experiment: Experiment) -> list[str]:
     """Warnings, one line each; none of them stops a run."""
+    return [*of_combination(experiment.spec, experiment.table), *of_budget(experiment.spec, len(experiment.data.train), experiment.table)]
+
+
+def of_combination(spec: Spec, table: Table) -> list[str]:
+    """What the spec's parts do together, whatever the data."""
+    return [*_terminal_signal(spec, table), *_dominant_index(spec, table), *_time_range(spec, table)]
+
+
+def prior_bits(table: Table) -> float:
+    """KL divergence of x_T from the noise that sampling starts from, in bits a dimension, for an x_0 of mean square 1.
+
+    ½(signal² + sigma² − 1 − log sigma²)/log 2 with (signal, sigma) scaled to signal² + sigma² = 1: the part of the variational
+    bound that training cannot change (Ho et al. 2020, eq. 5, L_T). Images in [−1, 1] have at most that mean square.
+    """
+    return -0.5 * math.log2(1 - _left(table) ** 2)
+
+
+def _left(table: Table) -> float:
+    """The share of the image in the last step, relative to the size of x_T."""
+    signal, sigma = float(table.signal[-1]), float(table.sigma[-1])
+    return signal / math.hypot(signal, sigma)
+
+
+def _terminal_signal(spec: Spec, table: Table) -> list[str]:
+    left = _left(table)
+    if left <= LEFT_SIGNAL:
+        return []
+    remedy = "rescale: true" if "rescale" in type(spec.schedule).model_fields and not spec.schedule.rescale else "zero_terminal_snr: true"
+    return [
+        f"schedule: {left:.0%} of the image is still there in the last of {table.timesteps} steps ({prior_bits(table):.3f} bits a"
+        f" dimension), but sampling starts from pure noise, so samples cannot match ({remedy}, or more noise, removes it)"
+    ]
+
+
+def _dominant_index(spec: Spec, table: Table) -> list[str]:
+    weight = spec.loss.weighting.weights(table, spec.prediction).abs() * spec.time.probabilities(table) * spec.time.importance(table)
+    share = weight / weight.sum()
+    index = int(share.argmax())
+    if float(share[index]) <= DOMINANT or table.timesteps < 4:
+        return []
+    return [
+        f"loss.weighting: index {index} carries {share[index]:.0%} of the weight that '{spec.loss.weighting.component_name}' gives to"
+        f" {table.timesteps} timesteps"
+    ]
+
+
+def _time_range(spec: Spec, table: Table) -> list[str]:
+    kind = spec.model.time
+    if kind == "log_snr":
+        beyond = int((table.log_snr.abs() > LOG_SNR_BOUND).sum())
+        return [f"model.time: {beyond} indices have a log-SNR beyond ±{LOG_SNR_BOUND:g} and look the same"] if beyond > 1 else []
+    largest = float(embed_time(torch.tensor([table.timesteps - 1.0]), table, kind))
+    if largest * SLOWEST <= 2 * math.pi:
+        return []
+    return [f"model.time: an index of {largest:,.0f} turns even the slowest wave of the embedding round (use time: scaled_1000)"]
+
+
+def of_budget(spec: Spec, images: int, table: Table) -> list[str]:
+    """How averaging and evaluation compare with the training of so many images."""
     found = []
-    spec, table = experiment.spec, experiment.table
-    left = float(table.signal[-1])
-    if left > LEFT_SIGNAL:
-        found.append(
-            f"schedule: {left:.0%} of the image is still there in the last of {table.timesteps} steps, but sampling starts from pure noise"
-            " (more timesteps or a larger beta_end removes it)"
-        )
-    steps = total_steps(spec.train, len(experiment.data.train))
+    steps = total_steps(spec.train, images)
     ema = spec.train.ema
     if ema is not None and not ema.warmup and (memory := 1 / (1 - ema.decay)) > steps:
         found.append(f"train.ema: the average remembers {memory:,.0f} steps, the run has {steps:,} (ema.warmup helps)")
+    epochs = math.ceil(steps / steps_per_epoch(spec.train, images))
+    times = math.ceil(epochs / spec.evaluate.every_epochs) if spec.evaluate.metrics else 0
+    drawn = epochs * spec.evaluate.grid + times * spec.evaluate.samples
+    sampling = drawn * len(spec.evaluate.sampler.plan(table, spec.prediction))
+    training = BACKWARD * steps * spec.train.batch_size
+    if sampling > training:
+        found.append(
+            f"evaluate: its {drawn:,} images take {sampling:,} passes of an image through the network, all of training about {training:,}"
+            " (larger every_epochs, fewer samples or sampler steps)"
+        )
     return found

@@ -14,6 +14,7 @@ from .data import Data, Images
 from .errors import SpecError
 from .experiment import check
 from .images import grid, to_model, to_pixels
+from .preflight import of_budget, of_combination
 from .run_folder import to_yaml, write_atomically
 from .schedules import Table
 from .spec import Spec
@@ -94,4 +95,5 @@ def _facts(spec: Spec, table: Table, data: Data) -> list[tuple[str, str]]:
         ("Loss", f"{spec.loss.norm}, weighting {block(spec.loss.weighting)}, time {block(spec.time)}"),
         ("Sampler", sampler(spec.sampler)),
         ("In evaluation", sampler(spec.evaluate.sampler)),
+        *(("Note", note) for note in [*of_combination(spec, table), *of_budget(spec, len(data.train), table)]),
     ]

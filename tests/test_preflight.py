@@ -1,0 +1,97 @@
+"""The preflight's numbers against their formulas, and that it is silent about sound specs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import Result
+
+from ddpmx import preflight, spec_file
+from ddpmx.spec import Spec
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def variant(tiny: Path) -> Callable[..., Spec]:
+    """The tiny spec with overrides."""
+    return lambda *overrides: spec_file.load(tiny, overrides)
+
+
+def notes(spec: Spec) -> list[str]:
+    return preflight.of_combination(spec, spec.schedule.table())
+
+
+@pytest.mark.parametrize("name", ["quickstart", "mnist", "cifar10"])
+def test_nothing_is_said_of_sound_specs(name: str) -> None:
+    spec = spec_file.load(ROOT / "experiments" / f"{name}.yaml")
+    assert [note for note in notes(spec) if not note.startswith("schedule")] == []
+    assert preflight.of_budget(spec, 50_000, spec.schedule.table()) == []
+
+
+def test_signal_left_at_the_end_is_a_note_with_its_share_and_a_remedy(variant: Callable[..., Spec]) -> None:
+    """The issue's example: linear with T = 100 keeps 60 % of the image."""
+    schedule = "schedule={name: linear, timesteps: 100}"
+    (note,) = notes(variant(schedule))
+    assert "60% of the image is still there in the last of 100 steps" in note
+    assert "rescale: true" in note
+    assert notes(variant("schedule={name: linear, timesteps: 100, rescale: true}")) == []
+    (note,) = notes(variant("schedule={name: quadratic, timesteps: 100}"))
+    assert "zero_terminal_snr: true" in note
+    assert notes(variant("schedule={name: quadratic, timesteps: 100, zero_terminal_snr: true}", "prediction=v")) == []
+
+
+def test_the_priors_bits_are_the_divergence_of_two_gaussians(variant: Callable[..., Spec]) -> None:
+    """KL(N(signal·x_0, sigma²) ‖ N(0, 1)), averaged over x_0 = ±1, by torch.distributions; scaled for exploding variance."""
+    table = variant("schedule={name: linear, timesteps: 100}").schedule.table()
+    signal, sigma = table.signal[-1], table.sigma[-1]
+    exact = torch.distributions.kl_divergence(torch.distributions.Normal(signal, sigma), torch.distributions.Normal(0.0, 1.0))
+    assert preflight.prior_bits(table) == pytest.approx(float(exact) / math.log(2), rel=1e-9)
+    exploding = variant("schedule={name: edm, timesteps: 100}").schedule.table()
+    assert preflight.prior_bits(exploding) == pytest.approx(0.5 * math.log2(1 + 80.0**-2), rel=1e-9)
+
+
+def test_an_index_that_carries_most_of_the_weight_is_named(variant: Callable[..., Spec]) -> None:
+    spec = variant("schedule={name: linear, timesteps: 500}", "loss.weighting={name: vlb, clip: 1000}")
+    weight = spec.loss.weighting.weights(spec.schedule.table(), "epsilon")
+    share = float(weight[0] / weight.sum())
+    (note,) = [note for note in notes(spec) if note.startswith("loss")]
+    assert f"index 0 carries {share:.0%} of the weight that 'vlb'" in note
+    assert share > 0.9
+
+
+def test_a_time_embedding_beyond_its_range_is_a_note(variant: Callable[..., Spec]) -> None:
+    long = "schedule={name: cosine, timesteps: 100000}"
+    (note,) = [note for note in notes(variant(long)) if note.startswith("model.time")]
+    assert "99,999" in note
+    assert not [note for note in notes(variant(long, "model.time=scaled_1000")) if note.startswith("model.time")]
+
+
+def test_an_average_longer_than_the_run_is_a_note(variant: Callable[..., Spec]) -> None:
+    (note,) = preflight.of_budget(variant("train.ema={decay: 0.999, warmup: false}", "evaluate.grid=1"), 1438, variant().schedule.table())
+    assert "remembers 1,000 steps, the run has 12" in note
+
+
+def test_evaluation_that_costs_more_than_training_is_a_note_with_both_costs(variant: Callable[..., Spec]) -> None:
+    """12 steps of 64 images, an epoch's grid of 4 and one evaluation of 8,000 images in 3 network passes each."""
+    spec = variant("evaluate.metrics=[{name: fd_cnn}]", "evaluate.samples=8000")
+    (note,) = preflight.of_budget(spec, 1438, spec.schedule.table())
+    assert f"its {8000 + 4:,} images take {3 * 8004:,} passes" in note
+    assert f"about {3 * 12 * 64:,}" in note
+    assert preflight.of_budget(variant("evaluate.samples=8000"), 1438, spec.schedule.table()) == []
+
+
+def test_validate_and_show_say_what_the_preflight_finds(ddpmx: Callable[..., Result], tiny: Path, tmp_path: Path) -> None:
+    tiny.write_text(tiny.read_text().replace("{name: cosine, timesteps: 20}", "{name: linear, timesteps: 20}"))
+    result = ddpmx("validate", tiny)
+    assert result.code == 0
+    left = math.sqrt(math.prod(1 - (1e-4 + (0.02 - 1e-4) * i / 19) for i in range(20)))
+    said = f"{left:.0%} of the image is still there in the last of 20 steps"
+    assert f"note: schedule: {said}" in result.out
+    page = tmp_path / "page.html"
+    assert ddpmx("show", tiny, "--out", page).code == 0
+    assert said in page.read_text()
