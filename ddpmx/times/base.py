@@ -32,7 +32,7 @@ class Uneven(Time):
     """Base of distributions that favour some timesteps: override `cdf`."""
 
     unbiased: bool = False
-    """Divide the loss by how much more often its timestep is drawn than evenly, so that the objective is that of uniform times."""
+    """Divide the training loss by T·p_t: the objective is then uniform times', but a timestep that is hardly drawn counts enormously."""
 
     def cdf(self, table: Table) -> Tensor:
         """The probability of an index below k, for k = 0 … T: float64 [T + 1], from 0 to 1, nowhere falling."""
