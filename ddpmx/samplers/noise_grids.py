@@ -15,21 +15,20 @@ from .path import index_at
 def _spread(table: Table, steps: int, sigma_ve: Callable[[float, float, float], float]) -> Sequence[float]:
     """`steps` indices from T−1 to 0, those between them where `sigma_ve(highest, lowest, share)` says, share in (0, 1).
 
-    An end of infinite log-SNR counts as a step, and the noise levels are then spread over the others.
+    An end of infinite log-SNR is one of them, and the others are then spread over the rest. One step starts at T−1.
     """
-    log_snr, noisiest = table.log_snr, float(table.timesteps - 1)
-    top = [] if log_snr[-1].isfinite() else [noisiest]
+    if steps == 1:
+        return [table.timesteps - 1]
+    log_snr = table.log_snr
+    top = [] if log_snr[-1].isfinite() else [float(table.timesteps - 1)]
     bottom = [] if log_snr[0].isfinite() else [0.0]
-    finite = log_snr[log_snr.isfinite()]
+    finite = log_snr[len(bottom) : table.timesteps - len(top)]
     count = steps - len(top) - len(bottom)
-    if count < 2 or len(finite) < 2:  # nothing to spread: from the noisiest on
-        ends = [*top, *([float(len(bottom) + len(finite) - 1)] if len(finite) else []), *bottom]
-        return [*ends[: steps - 1], ends[-1]] if steps > 1 else ends[:1]
-    lowest, highest = torch.exp(-finite[[0, -1]] / 2).tolist()
-    levels = (sigma_ve(highest, lowest, k / (count - 1)) for k in range(1, count - 1))
-    between = [index_at(table, -2 * math.log(level)) for level in levels]
-    last = float(len(bottom))
-    return [*top, last + len(finite) - 1, *between, last, *bottom]
+    shares = [k / (count - 1) for k in range(count)] if count > 1 else [1.0 if top else 0.0] * count
+    ends = {0.0: float(len(bottom) + len(finite) - 1), 1.0: float(len(bottom))}  # as they are, not rounded
+    lowest, highest = torch.exp(-finite[[0, -1]] / 2).tolist() if count > 0 else (0.0, 0.0)
+    between = (ends[s] if s in ends else index_at(table, -2 * math.log(sigma_ve(highest, lowest, s))) for s in shares)
+    return [*top, *between, *bottom]
 
 
 @register_grid("karras")
