@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Row:
-    """One network evaluation and the update after it. With the state x and the network's output at index `t`::
+    """One network evaluation, if the row has an x0, and the update after it. With the state x and the network's output at index `t`::
 
         x0 = clip(x0_from_x·x + x0_from_output·output)
         x' = c_x·x + c_x0·x0 + c_anchor·anchor + Σ c_history[i]·history[i] + c_noise·ε
@@ -34,6 +34,11 @@ class Row:
     m_x0: float = 1.0
     keep_anchor: bool = False
     push: bool = True
+
+    @property
+    def evaluates(self) -> bool:
+        """Whether the row has an x0; one without only scales x and adds noise."""
+        return self.x0_from_x != 0 or self.x0_from_output != 0
 
 
 @dataclass(frozen=True)

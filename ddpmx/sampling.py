@@ -53,7 +53,7 @@ def sample(
     anchor: Tensor | None = None
     injected = 0
     for index, row in enumerate(plan):
-        output = denoise(x, torch.full((shape[0],), row.t, dtype=time_dtype, device=device))
+        output = denoise(x, torch.full((shape[0],), row.t, dtype=time_dtype, device=device)) if row.evaluates else x
         given = None
         if noise is not None and row.c_noise != 0:
             given = noise(injected, shape).to(device)

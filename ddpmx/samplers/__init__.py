@@ -3,9 +3,10 @@
 import importlib
 import pkgutil
 
-from .base import OWN, Point, Sampler, points
+from .base import OWN, Sampler, Solver
+from .path import Path, Point, points
 
-__all__ = ["OWN", "Point", "Sampler", "points"]
+__all__ = ["OWN", "Path", "Point", "Sampler", "Solver", "points"]
 
 for _module in pkgutil.iter_modules(__path__):
     importlib.import_module(f"{__name__}.{_module.name}")

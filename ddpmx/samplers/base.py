@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from enum import Enum
 from itertools import pairwise
 from typing import Annotated, Literal
 
-import torch
 from pydantic import AfterValidator, Field
 
 from ..errors import SpecError
@@ -18,6 +16,7 @@ from ..registry import Component
 from ..rows import Plan, Row
 from ..schedules import Table
 from .grid import GridName, descending, spaced
+from .path import Path, Point, points
 
 
 class _Own(Enum):
@@ -28,32 +27,18 @@ OWN = _Own.OWN
 """The default of `plan`'s clip: the sampler's own field. None means no clip."""
 
 
-@dataclass(frozen=True)
-class Point:
-    """A place where the network is evaluated: x_t = signal·x_0 + sigma·ε, x_0 = x0_from_x·x_t + x0_from_output·output."""
+def straight(here: Point, there: Point) -> Row:
+    """The row that moves x along a line on which x_0 and ε stay as they are: x' = signal'·x_0 + sigma'·ε.
 
-    t: float
-    signal: float
-    sigma: float
-    x0_from_x: float
-    x0_from_output: float
-
-
-def points(table: Table, prediction: Prediction, timesteps: Sequence[float]) -> list[Point]:
-    """The points at these indices, fractional or not.
-
-    Raises SpecError for an index outside the table, and where the prediction does not tell x_0 in float32's range.
+    Euler's step of the probability-flow ODE, in sigma/signal as well as in x; ddim's with eta 0.
     """
-    signal, sigma = table.at(torch.tensor(timesteps, dtype=torch.float64))
-    from_x, from_output = prediction.x0_from(signal, sigma)
-    for t, s, a, b in zip(timesteps, signal.tolist(), from_x.float().tolist(), from_output.float().tolist(), strict=True):
-        if not (math.isfinite(a) and math.isfinite(b)):
-            raise SpecError(
-                f"the prediction '{prediction.component_name}' does not tell x_0 at index {t:g}, where the signal is {s:g}",
-                hint="predict v, or use a schedule that keeps some signal",
-            )
-    columns = zip(timesteps, signal.tolist(), sigma.tolist(), from_x.tolist(), from_output.tolist(), strict=True)
-    return [Point(*column) for column in columns]
+    share = there.sigma / here.sigma
+    return Row(here.t, here.x0_from_x, here.x0_from_output, c_x=share, c_x0=there.signal - share * here.signal)
+
+
+def clean(here: Point) -> Row:
+    """The row that takes the predicted x_0 as it is."""
+    return Row(here.t, here.x0_from_x, here.x0_from_output, c_x=0.0, c_x0=1.0)
 
 
 class Sampler(Component):
@@ -62,7 +47,7 @@ class Sampler(Component):
     steps: int | None = Field(None, ge=1)
     """How many indices the grid has; null: all T."""
     grid: GridName = "trailing"
-    """How the indices are spaced; at steps T every spacing here is the same."""
+    """How the indices are spaced; at steps T `leading`, `trailing` and `linspace` are all T of them."""
     timesteps: Annotated[tuple[float, ...], AfterValidator(descending)] | None = None
     """The exact indices to evaluate at, descending, fractional if wanted, instead of `steps` and `grid`."""
     clip: float | None = Field(1.0, gt=0)
@@ -98,9 +83,37 @@ class Sampler(Component):
         path = points(table, prediction, timesteps)
         for here, there in pairwise(path):
             yield self.step(here, there)
-        last = path[-1]
-        yield Row(last.t, last.x0_from_x, last.x0_from_output, c_x=0.0, c_x0=1.0)
+        yield clean(path[-1])
 
     def step(self, here: Point, there: Point) -> Row:
         """The row that takes x from one point to the next, which has less noise but is not clean."""
         raise NotImplementedError
+
+
+class Solver(Sampler):
+    """Base of the methods that integrate over log-SNR: override `solve`."""
+
+    steps: int | None = Field(50, ge=1)
+    """How many indices the grid has; null: all T."""
+
+    def rows(self, table: Table, prediction: Prediction, timesteps: Sequence[float]) -> Iterable[Row]:
+        """The rows of each step; one that the method cannot take, from or to infinite log-SNR, is a straight line."""
+        path = Path(table, prediction, timesteps)
+        for i in range(len(path) - 1):
+            if self.takes(path, i):
+                yield from self.solve(path, i)
+            else:
+                yield straight(path[i], path[i + 1])
+        yield self.finish(path)
+
+    def solve(self, path: Path, i: int) -> Iterable[Row]:
+        """The rows from the i-th point to the next: one for each network evaluation."""
+        raise NotImplementedError
+
+    def takes(self, path: Path, i: int) -> bool:
+        """Whether `solve` can take the step from the i-th point: whether the log-SNR of both its ends is finite."""
+        return path[i].inside and path[i + 1].inside
+
+    def finish(self, path: Path) -> Row:
+        """The row from the last point to the clean image."""
+        return clean(path[len(path) - 1])

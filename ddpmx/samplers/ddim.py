@@ -9,7 +9,8 @@ from pydantic import Field
 from ..errors import SpecError
 from ..registry import SAMPLERS
 from ..rows import Row
-from .base import Point, Sampler
+from .base import Sampler
+from .path import Point
 
 
 @SAMPLERS.register("ddim", paper="Song et al. 2020, arXiv:2010.02502, eq. 12 and 16")

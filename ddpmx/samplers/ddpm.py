@@ -7,7 +7,8 @@ from typing import Literal
 
 from ..registry import SAMPLERS
 from ..rows import Row
-from .base import Point, Sampler
+from .base import Sampler
+from .path import Point
 
 
 @SAMPLERS.register("ddpm", paper="Ho et al. 2020, arXiv:2006.11239, algorithm 2")

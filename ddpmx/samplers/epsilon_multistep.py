@@ -1,0 +1,89 @@
+"""Multistep methods that remember ε: DEIS, LMS and iPNDM.
+
+With n = sigma/signal and y = x/signal the probability-flow ODE is dy/dn = ε, so y_s = y_t + ∫ ε dn from n_t to n_s. The
+methods differ in the polynomial that stands for ε.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from pydantic import Field
+
+from ..registry import SAMPLERS
+from ..rows import Row
+from .base import Solver
+from .integrals import exponential_moments, lagrange
+from .path import Path, Point
+
+
+def epsilon_row(here: Point, signal: float, weights: Sequence[float]) -> Row:
+    """y_s = y_t + Σ weights[j]·ε_j, newest first, to where the signal is `signal`; pushes ε = (x − signal_t·x_0)/sigma_t."""
+    newest, *older = weights
+    return Row(
+        here.t,
+        here.x0_from_x,
+        here.x0_from_output,
+        c_x=signal * (1 / here.signal + newest / here.sigma),
+        c_x0=-signal * newest / here.sigma_ve,
+        c_history=tuple(signal * weight for weight in older),
+        m_x=1 / here.sigma,
+        m_x0=-1 / here.sigma_ve,
+    )
+
+
+@SAMPLERS.register("deis", paper="Zhang & Chen 2022, arXiv:2204.13902, tAB-DEIS in log ρ")
+class DEIS(Solver):
+    """ε as a polynomial in log n, integrated exactly over n; the last step is of first order."""
+
+    order: int = Field(2, ge=1, le=4)
+    """How many values of ε the polynomial goes through; fewer in the first steps."""
+
+    def solve(self, path: Path, i: int) -> Iterable[Row]:
+        here, there = path[i], path[i + 1]
+        h = there.half_log_snr - here.half_log_snr
+        nodes = [(point.half_log_snr - here.half_log_snr) / h for point in (here, *path.before(i, self.order - 1))]
+        weights = lagrange(nodes, exponential_moments(-h, len(nodes)))
+        yield epsilon_row(here, there.signal, [there.sigma_ve * weight for weight in weights])
+
+
+class Adams(Solver):
+    """Base of the Adams–Bashforth methods in n, which integrate to the clean image, n = 0, like to any other point."""
+
+    order: int = Field(4, ge=1, le=4)
+    """How many values of ε the polynomial goes through; fewer in the first steps."""
+
+    def nodes(self, path: Path, i: int, width: float) -> list[float]:
+        """Where ε is taken as known, in steps: v = (n − n_t)/width, newest first; width is n_s − n_t."""
+        raise NotImplementedError
+
+    def solve(self, path: Path, i: int) -> Iterable[Row]:
+        yield self._to(path, i, path[i + 1].signal, path[i + 1].sigma_ve)
+
+    def finish(self, path: Path) -> Row:
+        last = len(path) - 1
+        return self._to(path, last, 1.0, 0.0) if path[last].inside else super().finish(path)
+
+    def _to(self, path: Path, i: int, signal: float, sigma_ve: float) -> Row:
+        width = sigma_ve - path[i].sigma_ve
+        nodes = self.nodes(path, i, width)
+        return epsilon_row(path[i], signal, [width * weight for weight in lagrange(nodes, [1 / (k + 1) for k in range(len(nodes))])])
+
+
+@SAMPLERS.register("lms", paper="Crowson, k-diffusion; Liu et al. 2022, arXiv:2202.09778 for multistep sampling")
+class LMS(Adams):
+    """The linear multistep method: ε as a polynomial in n, through its values where they were found."""
+
+    def nodes(self, path: Path, i: int, width: float) -> list[float]:
+        return [(point.sigma_ve - path[i].sigma_ve) / width for point in (path[i], *path.before(i, self.order - 1))]
+
+
+@SAMPLERS.register("ipndm", paper="Zhang & Chen 2022, arXiv:2204.13902, algorithm 2; Liu et al. 2022, arXiv:2202.09778, eq. 12")
+class IPNDM(Adams):
+    """Adams–Bashforth's constant weights, (55, −59, 37, −9)/24 at order 4, whatever the grid.
+
+    Its order is the one named where the grid is even in n, and at most 2 elsewhere.
+    """
+
+    def nodes(self, path: Path, i: int, width: float) -> list[float]:
+        return [-float(k) for k in range(1 + len(path.before(i, self.order - 1)))]
