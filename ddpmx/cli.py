@@ -188,6 +188,31 @@ def validate(specs: tuple[Path, ...], overrides: tuple[str, ...]) -> None:
 
 
 @cli.command()
+@click.argument("plugin")
+def check(plugin: str) -> None:
+    """Run the conformance suite on what PLUGIN registers."""
+    from .plugins import load
+    from .registry import REGISTRIES
+    from .testing import conformance
+
+    before = {kind: set(registry.names()) for kind, registry in REGISTRIES.items()}
+    load(plugin)
+    failed = found = False
+    for kind, registry in REGISTRIES.items():
+        for name in sorted(set(registry.names()) - before[kind]):
+            found = True
+            click.echo(f"{kind} {name}")
+            for finding in conformance(registry.get(name)):
+                failed |= bool(finding.problem)
+                verdict = f"FAILED: {finding.problem}" if finding.problem else f"ok {finding.figure}".rstrip()
+                click.echo(f"  {finding.check}: {verdict}")
+    if not found:
+        raise SpecError(f"the plugin {plugin} registers nothing")
+    if failed:
+        raise click.exceptions.Exit(2)
+
+
+@cli.command()
 def schema() -> None:
     """Print the JSON Schema of specs, for editors."""
     import json

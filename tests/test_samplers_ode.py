@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from gaussian import denoiser
 from scheduler_runs import LINEAR, SHAPE, THEIR_NAMES, difference, ours, plan, prepared, random, states, theirs
-from torch import Tensor
 
 from ddpmx.registry import PREDICTIONS, SAMPLERS
 from ddpmx.schedules import Table
+from ddpmx.testing.gaussian import denoiser
+from ddpmx.testing.mixture import exploding, order_of_convergence
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array:DeprecationWarning")  # diffusers with NumPy 2
 
@@ -140,54 +140,6 @@ def test_euler_is_edms(monkeypatch: pytest.MonkeyPatch) -> None:
 # order of convergence
 
 
-def exploding(highest: float, lowest: float, count: int, even_in: str) -> Table:
-    """Signal 1; `count` noise levels, even in log-SNR or in sigma_ve."""
-    if even_in == "log_snr":
-        sigma = torch.logspace(math.log10(lowest), math.log10(highest), count, dtype=torch.float64)
-    else:
-        sigma = torch.linspace(lowest, highest, count, dtype=torch.float64)
-    return Table(torch.ones_like(sigma), sigma, lambda log_snr: (torch.ones_like(log_snr), torch.exp(-log_snr / 2)))
-
-
-CENTRES, STD = torch.tensor([-0.7, 0.1, 0.6], dtype=torch.float64), 0.3
-
-
-def mixture(table: Table) -> Any:
-    """E[x_0 | x] for x_0 from three Gaussians of equal weight, at signal 1."""
-
-    def denoise(x: Tensor, t: Tensor) -> Tensor:
-        variance = table.at(t[:1])[1].square() + STD**2
-        share = torch.softmax(-((x[..., None] - CENTRES) ** 2) / (2 * variance), dim=-1)
-        mean = CENTRES + STD**2 / variance * (x[..., None] - CENTRES)
-        return (share * mean).sum(-1)
-
-    return denoise
-
-
-def quantile(p: Tensor, sigma: float) -> Tensor:
-    """x with P(x_t < x) = p: the flow keeps p, so that this is its exact solution in one dimension. By bisection."""
-    std = math.hypot(sigma, STD)
-    low, high = torch.full_like(p, -10 * std), torch.full_like(p, 10 * std)
-    for _ in range(80):
-        middle = (low + high) / 2
-        below = torch.special.ndtr((middle[..., None] - CENTRES) / std).mean(-1) < p
-        low, high = torch.where(below, middle, low), torch.where(below, high, middle)
-    return (low + high) / 2
-
-
-def order_of(name: str, parameters: dict[str, Any], highest: float, steps: tuple[int, ...], even_in: str = "log_snr") -> float:
-    """The slope of log(median error) over log(steps), three steps before the last point: unipc lowers its order in those."""
-    p = torch.linspace(0.03, 0.97, 31, dtype=torch.float64)[:, None]
-    errors = []
-    for count in steps:
-        table = exploding(highest, 0.05, count + 1, even_in)
-        run = plan(name, table, [float(t) for t in range(count, -1, -1)], "x_start", **parameters)
-        rows_before = next(i for i, row in enumerate(run) if row.t == 3)
-        end = states(run, mixture(table), quantile(p, highest))[rows_before - 1]
-        errors.append((end - quantile(p, table.sigma[3].item())).abs().median().item())
-    return math.log(errors[-2] / errors[-1]) / math.log(steps[-1] / steps[-2])
-
-
 ORDERS: list[tuple[str, dict[str, Any], float]] = [
     ("euler", {}, 1),
     ("ddim", {}, 1),
@@ -217,15 +169,15 @@ def test_order_of_convergence(name: str, parameters: dict[str, Any], order: floa
     lower order, which fades late: more steps.
     """
     steps = (320, 640) if name.startswith("dpmpp_3m") else (160, 320)
-    measured = order_of(name, parameters, 160.0, steps)
+    measured = order_of_convergence(SAMPLERS.build(name, **parameters), steps=steps)
     print(f"{name:20} {parameters!s:20} measured {measured:.2f}, in theory {order}")
     assert measured == pytest.approx(order, abs=0.25)
 
 
 def test_ipndm_is_lms_on_an_even_grid() -> None:
     """Where sigma/signal is even, and of order 4 there."""
-    table = exploding(4.0, 0.05, 81, "sigma_ve")
+    table = exploding(4.0, 81, "sigma_ve")
     indices = [float(t) for t in range(80, -1, -1)]
     for a, b in zip(plan("ipndm", table, indices[:-1], "v"), plan("lms", table, indices[:-1], "v").rows[:-1], strict=False):
         np.testing.assert_allclose([a.c_x, a.c_x0, *a.c_history], [b.c_x, b.c_x0, *b.c_history], rtol=1e-8)
-    assert order_of("ipndm", {"order": 4}, 4.0, (80, 160), "sigma_ve") == pytest.approx(4, abs=0.25)
+    assert order_of_convergence(SAMPLERS.build("ipndm", order=4), 4.0, (80, 160), "sigma_ve") == pytest.approx(4, abs=0.25)

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from gaussian import denoiser
 from scheduler_runs import LINEAR, SHAPE, THEIR_NAMES, difference, injected, ours, plan, prepared, random, theirs
 from torch import Tensor
 
@@ -17,6 +16,7 @@ from ddpmx.registry import PREDICTIONS, SAMPLERS
 from ddpmx.rows import Plan
 from ddpmx.sampling import sample
 from ddpmx.schedules import Table
+from ddpmx.testing.gaussian import denoiser
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array:DeprecationWarning")  # diffusers with NumPy 2
 

@@ -7,7 +7,6 @@ from fractions import Fraction
 
 import pytest
 import torch
-from gaussian import denoiser
 from torch import Tensor
 
 from ddpmx import ops
@@ -15,6 +14,7 @@ from ddpmx.registry import PREDICTIONS, SAMPLERS, SCHEDULES
 from ddpmx.rows import Plan, Row
 from ddpmx.sampling import sample
 from ddpmx.schedules import Table
+from ddpmx.testing.gaussian import denoiser
 
 TABLE = SCHEDULES.build("linear", timesteps=1000).table()
 SHAPE = (3, 1, 4, 4)

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from ddpmx.predictions import Prediction
-from ddpmx.schedules import Table
+from ..predictions import Prediction
+from ..schedules import Table
 
 
 def denoiser(table: Table, prediction: Prediction, mean: float = 0.0, std: float = 0.5) -> Callable[[Tensor, Tensor], Tensor]:

@@ -1,0 +1,51 @@
+"""The conformance suite: what every component of a kind must do. `ddpmx check plugin.py` runs it on a plugin's components."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import SpecError
+from ..registry import REGISTRIES, Component, Registry
+from .suites import SUITES
+
+__all__ = ["Finding", "conformance"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One check of one component: `figure` is what was measured, `problem` what is wrong; both may be empty."""
+
+    check: str
+    figure: str = ""
+    problem: str = ""
+
+
+def conformance(component: type[Component], **parameters: Any) -> Iterator[Finding]:
+    """Check a registered component, built with these parameters: a finding for each check of its kind.
+
+    A schedule is built at several T. Kinds without a suite give no finding.
+    """
+    kind = _registry(component).kind
+    if kind not in SUITES:
+        return
+    try:
+        subject = component if kind == "schedule" else component.model_validate(parameters)
+    except ValueError as error:
+        yield Finding("can be built with its defaults", problem=str(error).splitlines()[-2].strip())
+        return
+    for check, run in SUITES[kind](subject):
+        try:
+            figure = run()
+        except (AssertionError, SpecError) as error:
+            yield Finding(check, problem=str(error))
+        else:
+            yield Finding(check, figure or "")
+
+
+def _registry(component: type[Component]) -> Registry[Any]:
+    for registry in REGISTRIES.values():
+        if issubclass(component, registry.base):
+            return registry
+    raise SpecError(f"{component.__qualname__} is of no kind that a registry has")
