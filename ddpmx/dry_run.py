@@ -70,9 +70,9 @@ def dry_run(spec: Spec, device: torch.device, say: Callable[[str], None]) -> Non
 
 
 def _image_seconds(experiment: Experiment, sampler: Sampler, count: int) -> float:
-    """Time that one image takes when `count` are drawn together, from the plan's first row."""
+    """Time that one image takes when `count` are drawn together, from the plan's first evaluation."""
     plan = sampler.plan(experiment.table, experiment.prediction)
-    first = Plan(plan.rows[:1], plan.clip, plan.init_scale)
+    first = Plan((next(row for row in plan if row.evaluates),), plan.clip, plan.init_scale)
     shape = (count, *experiment.image_shape)
     images, seconds = _timed(lambda: sample(experiment.denoiser(experiment.network), first, shape, device=experiment.device))
     if not bool(images.isfinite().all()):

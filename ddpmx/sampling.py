@@ -27,8 +27,8 @@ def sample(
 ) -> Tensor:
     """Images of `shape` [n, c, h, w], drawn by running the plan's rows.
 
-    - `denoise(x, t)` is the network: x of `shape` and `dtype`, t [n] in table indices (float64 when `dtype` is, else
-      float32). x is overwritten afterwards: copy it to keep it.
+    - `denoise(x, t)` is the network, called for every row that has an x_0: x of `shape` and `dtype`, t [n] in table
+      indices (float64 when `dtype` is, else float32). x is overwritten afterwards: copy it to keep it.
     - `sample_ids` [n] are the ids that the noise of each image is drawn for, 0 … n−1 by default: an image depends on its
       id and the seed (64 bit), not on the batch that it is drawn in.
     - `x_init` is the state at the plan's first index, used as it is; by default noise of standard deviation

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 import torch
-from scheduler_runs import LINEAR, random
+from gaussian import denoiser
+from scheduler_runs import LINEAR, SHAPE, difference, ours, plan, random
 from torch import Tensor
 
-from ddpmx.registry import SAMPLERS, SCHEDULES
+from ddpmx.registry import PREDICTIONS, SAMPLERS, SCHEDULES
 from ddpmx.samplers.grid import GRIDS, spaced
 from ddpmx.samplers.noise_grids import beta_quantile
 from ddpmx.samplers.path import index_at
@@ -122,15 +124,37 @@ def test_every_sampler_ends_clean(name: str, parameters: dict[str, object]) -> N
         if (grid == "all" and steps != 20) or ((top or bottom) and grid not in ("linspace", "karras")):
             continue
         table = endless(top, bottom)
-        plan = SAMPLERS.build(name, grid=grid, steps=steps, **parameters).plan(table, "x_start")
-        for row in plan:
+        run = SAMPLERS.build(name, grid=grid, steps=steps, **parameters).plan(table, "x_start")
+        for row in run:
             numbers = (row.x0_from_x, row.x0_from_output, row.c_x, row.c_x0, row.c_anchor, row.c_noise, row.m_x, row.m_x0)
             assert all(map(math.isfinite, (*numbers, *row.c_history)))
         asked = spaced(grid, table, steps)
         if "s_churn" not in parameters:
-            assert set(asked) <= {row.t for row in plan}
-        images = sample(constant, plan, x.shape, x_init=x * plan.init_scale, dtype=torch.float64)
+            assert set(asked) <= {row.t for row in run}
+        images = sample(constant, run, x.shape, x_init=x * run.init_scale, dtype=torch.float64)
         torch.testing.assert_close(images, x0, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(("name", "parameters"), [each for each in EVERY if each != ("ddpm", {"variance": "beta"})])
+def test_every_sampler_is_the_same_in_every_family(name: str, parameters: dict[str, object]) -> None:
+    """x/signal follows one process whatever signal is: images from one start and one noise agree.
+
+    Heun has its own form on rectified flow; ddpm's beta variance is sigma_t² whatever the signal is.
+    """
+    indices = [999, 800, 500.5, 300, 120.25, 50, 0]
+    x, ends = random(*SHAPE), []
+    families: list[Callable[[Tensor], Tensor]] = [lambda log_snr: torch.sigmoid(log_snr).sqrt(), torch.ones_like]
+    families += [] if name == "heun" else [lambda log_snr: torch.sigmoid(log_snr / 2)]
+    for signal_of in families:
+
+        def both(log_snr: Tensor, signal_of: Callable[[Tensor], Tensor] = signal_of) -> tuple[Tensor, Tensor]:
+            return signal_of(log_snr), signal_of(log_snr) * torch.exp(-log_snr / 2)
+
+        table = Table(*both(LINEAR.log_snr), both)
+        run = plan(name, table, indices, "v", **parameters)
+        ends.append(ours(run, denoiser(table, PREDICTIONS.build("v"), mean=0.3), x * table.signal[-1]))
+    for end in ends[1:]:
+        assert difference(end, ends[0]) < 1e-9
 
 
 @pytest.mark.parametrize("name", [name for name in SAMPLERS.names() if name not in ("ddpm", "ddim", "euler_ancestral")])

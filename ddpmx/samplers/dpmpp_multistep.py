@@ -22,7 +22,7 @@ from .path import Path, Point
 
 
 def second_order(here: Point, there: Point, past: list[Point], eta: float) -> list[float]:
-    """Weights of x_0 at t and before it, newest first: a line through two, taken at v = 1/2 (eq. 17 of the paper)."""
+    """Weights of x_0 at t and before it, newest first: a line through two, taken at v = 1/2 (algorithm 2 of the paper)."""
     h = there.half_log_snr - here.half_log_snr
     gain = -math.expm1(-(1 + eta) * h)
     if not past:

@@ -50,11 +50,12 @@ class EDM(Solver):
     def _raised(self, path: Path, i: int) -> Point:
         """The i-th point after its churn; itself where there is none."""
         point = path[i]
-        if not point.inside or not self.s_tmin <= point.sigma_ve <= (math.inf if self.s_tmax is None else self.s_tmax):
-            return point
         gamma = min(self.s_churn / len(path), math.sqrt(2) - 1)
+        if gamma == 0 or not point.inside or not self.s_tmin <= point.sigma_ve <= (math.inf if self.s_tmax is None else self.s_tmax):
+            return point
         index = index_at(path.table, 2 * (point.half_log_snr - math.log1p(gamma)))
-        return points(path.table, path.prediction, [index])[0] if index > point.t else point
+        (raised,) = points(path.table, path.prediction, [index])
+        return raised if raised.sigma_ve > point.sigma_ve else point
 
     def _churned(self, row: Row, before: Point, after: Point) -> Row:
         """The row that ends in `before`, and then adds noise up to `after`."""

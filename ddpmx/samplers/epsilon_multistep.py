@@ -70,7 +70,7 @@ class Adams(Solver):
         return epsilon_row(path[i], signal, [width * weight for weight in lagrange(nodes, [1 / (k + 1) for k in range(len(nodes))])])
 
 
-@SAMPLERS.register("lms", paper="Crowson, k-diffusion; Liu et al. 2022, arXiv:2202.09778 for multistep sampling")
+@SAMPLERS.register("lms", paper="Crowson 2022, k-diffusion; Liu et al. 2022, arXiv:2202.09778")
 class LMS(Adams):
     """The linear multistep method: ε as a polynomial in n, through its values where they were found."""
 
@@ -78,7 +78,7 @@ class LMS(Adams):
         return [(point.sigma_ve - path[i].sigma_ve) / width for point in (path[i], *path.before(i, self.order - 1))]
 
 
-@SAMPLERS.register("ipndm", paper="Zhang & Chen 2022, arXiv:2204.13902, algorithm 2; Liu et al. 2022, arXiv:2202.09778, eq. 12")
+@SAMPLERS.register("ipndm", paper="Zhang & Chen 2022, arXiv:2204.13902; Liu et al. 2022, arXiv:2202.09778")
 class IPNDM(Adams):
     """Adams–Bashforth's constant weights, (55, −59, 37, −9)/24 at order 4, whatever the grid.
 

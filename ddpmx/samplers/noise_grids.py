@@ -40,7 +40,7 @@ def karras(table: Table, steps: int) -> Sequence[float]:
 @register_grid("log_snr")
 @register_grid("exponential")
 def log_snr(table: Table, steps: int) -> Sequence[float]:
-    """Evenly in log-SNR, which is log-uniform in sigma_ve (Lu et al. 2022, arXiv:2206.00927, §3.4)."""
+    """Evenly in log-SNR, which is log-uniform in sigma_ve (Lu et al. 2022, arXiv:2206.00927)."""
     return _spread(table, steps, lambda high, low, share: high ** (1 - share) * low**share)
 
 
