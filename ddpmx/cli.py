@@ -100,7 +100,7 @@ def run(
 @RUN
 @click.option("-n", "count", type=click.IntRange(1), default=64, show_default=True, help="How many images.")
 @click.option("--sampler", metavar="NAME", help="Default: the spec's `sampler`.")
-@click.option("--steps", type=click.IntRange(1), help="Network evaluations, for samplers that choose.")
+@click.option("--steps", type=click.IntRange(1), help="Noise levels on the way; some samplers run the network twice at each.")
 @SET
 @click.option("--seed", type=int, help="Default: the spec's evaluate.seed.")
 @click.option("--weights", default="best", show_default=True, metavar="best|last|FILE")

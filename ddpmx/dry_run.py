@@ -77,7 +77,7 @@ def _image_seconds(experiment: Experiment, sampler: Sampler, count: int) -> floa
     images, seconds = _timed(lambda: sample(experiment.denoiser(experiment.network), first, shape, device=experiment.device))
     if not bool(images.isfinite().all()):
         raise RunError(f"the first step of {sampler.component_name} gives values that are not finite")
-    return seconds * len(plan) / count
+    return seconds * plan.evaluations / count
 
 
 def _timed(call: Callable[[], T]) -> tuple[T, float]:

@@ -136,7 +136,7 @@ def sampler_figure(table: Table, plans: Mapping[str, Plan]) -> Figure:
     for i, (label, plan) in enumerate(plans.items()):
         t = torch.tensor([row.t for row in plan], dtype=torch.float64)
         done = np.linspace(0, 1, len(plan)) if len(plan) > 1 else np.zeros(1)
-        line(axes, done, table.log_snr_at(t).numpy(), i, f"{label}, {len(plan)} evaluations", markers=len(plan) <= 60)
+        line(axes, done, table.log_snr_at(t).numpy(), i, f"{label}, {plan.evaluations} evaluations", markers=len(plan) <= 60)
     axes.set_xticks([0, 0.5, 1], ["first", "half", "last"])
     legend(axes)
     return figure

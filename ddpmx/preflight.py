@@ -92,7 +92,7 @@ def of_budget(spec: Spec, images: int, table: Table) -> list[str]:
     epochs = math.ceil(steps / steps_per_epoch(spec.train, images))
     times = math.ceil(epochs / spec.evaluate.every_epochs) if spec.evaluate.metrics else 0
     drawn = epochs * spec.evaluate.grid + times * spec.evaluate.samples
-    sampling = drawn * len(spec.evaluate.sampler.plan(table, spec.prediction))
+    sampling = drawn * spec.evaluate.sampler.plan(table, spec.prediction).evaluations
     training = BACKWARD * steps * spec.train.batch_size
     if sampling > training:
         found.append(

@@ -60,6 +60,11 @@ class Plan:
         return iter(self.rows)
 
     @property
+    def evaluations(self) -> int:
+        """How often the network runs."""
+        return sum(row.evaluates for row in self.rows)
+
+    @property
     def history(self) -> int:
         """How many past m the rows look back at."""
         return max((len(row.c_history) for row in self.rows), default=0)

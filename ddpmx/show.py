@@ -82,7 +82,7 @@ def _facts(spec: Spec, table: Table, data: Data) -> list[tuple[str, str]]:
         return f"{name[1]} ({inside})" if inside else str(name[1])
 
     def sampler(component: Any) -> str:
-        return f"{block(component)}: {sum(row.evaluates for row in component.plan(table, spec.prediction)):,} network evaluations"
+        return f"{block(component)}: {component.plan(table, spec.prediction).evaluations:,} network evaluations"
 
     first, last = (float(table.log_snr[i]) for i in (0, -1))
     left = f"{100 * float(table.signal[-1] / torch.hypot(table.signal[-1], table.sigma[-1])):.2g} %"
