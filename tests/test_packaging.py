@@ -16,8 +16,9 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from ddpmx import experiment, spec_file
+from ddpmx import experiment, preflight, spec_file
 from ddpmx.cli import cli
+from ddpmx.registry import SAMPLERS
 from ddpmx.spec import Spec
 
 ROOT = Path(__file__).parents[1]
@@ -140,6 +141,19 @@ def test_the_readmes_plugin_runs_from_its_spec(tmp_path: Path):
     assert table.beta[0].item() == pytest.approx(1e-4)
     assert table.beta[-1].item() == pytest.approx(0.05)
     assert len((tmp_path / "my_schedule.py").read_text().splitlines()) <= 10
+
+
+def test_the_recommended_spec_is_valid_and_sound(tmp_path: Path):
+    """The block of docs/design_space.md, on the digits: no note of the preflight."""
+    (block,) = re.findall(r"^```yaml\n(.*?)^```", (ROOT / "docs/design_space.md").read_text(), re.MULTILINE | re.DOTALL)
+    (tmp_path / "start.yaml").write_text(f"extends: {ROOT}/experiments/quickstart.yaml\nname: start\n{block}")
+    spec = spec_file.load(tmp_path / "start.yaml")
+    assert preflight.of_combination(spec, experiment.check(spec)) == []
+
+
+def test_every_sampler_is_in_the_table_of_the_design_space():
+    table = (ROOT / "docs/design_space.md").read_text()
+    assert [name for name in SAMPLERS.names() if not re.search(rf"^\| {name}\b", table, re.MULTILINE)] == []
 
 
 def test_the_readmes_python_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
