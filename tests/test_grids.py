@@ -9,7 +9,6 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from gaussian import denoiser
 from scheduler_runs import LINEAR, SHAPE, difference, ours, plan, random
 from torch import Tensor
 
@@ -19,6 +18,7 @@ from ddpmx.samplers.noise_grids import beta_quantile
 from ddpmx.samplers.path import index_at
 from ddpmx.sampling import sample
 from ddpmx.schedules import Table
+from ddpmx.testing.gaussian import denoiser
 
 NOISE_GRIDS = ["karras", "exponential", "beta", "log_snr"]
 
