@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from .errors import SpecError
 from .run_folder import RunFolder, fingerprinted
 from .spec import Spec, difference
@@ -37,7 +39,12 @@ def find_previous(spec: Spec, out: Path, named: Path | None) -> Path | None:
 
 
 def _differing(folder: RunFolder, wanted: dict[str, Any]) -> list[str]:
-    return [field for field in difference(folder.resolved(), wanted) if not field.startswith(MAY_DIFFER)]
+    had = folder.resolved()
+    try:  # a run that is older than a field has its default
+        had = {**Spec.model_validate(folder.spec_data()).resolved(), "plugins": had["plugins"]}
+    except ValidationError:
+        pass  # a plugin of its own, say: the comparison finds what differs
+    return [field for field in difference(had, wanted) if not field.startswith(MAY_DIFFER)]
 
 
 def _is_finished(folder: RunFolder, spec: Spec) -> bool:
