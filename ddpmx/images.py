@@ -50,15 +50,16 @@ def grid(pixels: Tensor, columns: int | None = None, pad: int = 2, scale: int | 
 
 
 def class_grid(pixels: Tensor, labels: Tensor | None) -> Image.Image:
-    """As `grid`; with `labels` [n] in which equal ones stand together, each class starts a row.
+    """As `grid`; with `labels` [n] in which equal ones stand together, each class has a row, or some that it starts.
 
-    Unless there are more than twice as many classes as a square grid has columns: then no row is left unfilled.
+    A row or column is at most twice as long as a square grid's: beyond that many classes, rows are filled as in `grid`.
     """
     square = math.ceil(math.sqrt(len(pixels)))
     counts = [] if labels is None else labels.unique_consecutive(return_counts=True)[1].tolist()
     if not 1 < len(counts) <= 2 * square:
         return grid(pixels)
-    columns = min(square, max(counts))
+    most = max(counts)
+    columns = most if most <= 2 * square else math.ceil(most / math.ceil(most / square))
     rows = [F.pad(part, (0, 0) * 3 + (0, -len(part) % columns), value=255) for part in pixels.split(counts)]
     return grid(torch.cat(rows), columns)
 

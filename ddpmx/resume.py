@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fcntl
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -40,10 +40,8 @@ def find_previous(spec: Spec, out: Path, named: Path | None) -> Path | None:
 
 def _differing(folder: RunFolder, wanted: dict[str, Any]) -> list[str]:
     had = folder.resolved()
-    try:  # a run that is older than a field has its default
-        had = {**Spec.model_validate(folder.spec_data()).resolved(), "plugins": had["plugins"]}
-    except ValidationError:
-        pass  # a plugin of its own, say: the comparison finds what differs
+    with suppress(ValidationError):  # of a plugin of its own, say: it is told by the comparison
+        had = {**Spec.model_validate(folder.spec_data()).resolved(), "plugins": had["plugins"]}  # with defaults of newer fields
     return [field for field in difference(had, wanted) if not field.startswith(MAY_DIFFER)]
 
 
