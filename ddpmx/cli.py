@@ -105,7 +105,7 @@ def run(
 @click.option("--seed", type=int, help="Default: the spec's evaluate.seed.")
 @click.option("--classes", metavar="C,…", help="Names or numbers; images are spread over them in order. Default: all, evenly.")
 @click.option(
-    "--guidance", type=click.FloatRange(0, 1e6), metavar="W", help="Towards the class; 1: none extra. Default: the spec's guidance.weight."
+    "--guidance", type=click.FloatRange(0), metavar="W", help="Towards the class; 1: none extra. Default: the spec's guidance.weight."
 )
 @click.option("--weights", default="best", show_default=True, metavar="best|last|FILE")
 @click.option("--out", type=click.Path(path_type=Path), help="F.png a grid, F.npz an array, F.gif the denoising, a folder one PNG each.")

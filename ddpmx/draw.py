@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from .experiment import Experiment, check_guidance
 from .generate import denoising, generate
 from .images import class_grid, save_gif, save_png
 from .rows import Plan
+from .spec import MAX_WEIGHT
 
 SUFFIXES = (".png", ".npz", ".gif", "")
 FRAMES = 40
@@ -90,8 +90,8 @@ def draw(
 def _guided(experiment: Experiment, weight: float) -> Experiment:
     """The experiment with another guidance weight."""
     _need_classes(experiment, "--guidance")
-    if math.isnan(weight):
-        raise SpecError("should be a number of 0 or more", field="--guidance")
+    if not weight <= MAX_WEIGHT:  # nor NaN
+        raise SpecError(f"should be a number from 0 to {MAX_WEIGHT:g}, not {weight:g}", field="--guidance")
     block = experiment.spec.guidance.model_copy(update={"weight": weight})
     spec = experiment.spec.model_copy(update={"guidance": block})
     try:

@@ -52,13 +52,13 @@ def grid(pixels: Tensor, columns: int | None = None, pad: int = 2, scale: int | 
 def class_grid(pixels: Tensor, labels: Tensor | None) -> Image.Image:
     """As `grid`; with `labels` [n] in which equal ones stand together, each class has a row, or some that it starts.
 
-    A row or column is at most twice as long as a square grid's: beyond that many classes, rows are filled as in `grid`.
+    A row or column is at most about twice as long as a square grid's: more classes, or one image of each, fill rows as in `grid`.
     """
     square = math.ceil(math.sqrt(len(pixels)))
     counts = [] if labels is None else labels.unique_consecutive(return_counts=True)[1].tolist()
-    if not 1 < len(counts) <= 2 * square:
+    most = max(counts, default=1)
+    if most == 1 or not 1 < len(counts) <= 2 * square:
         return grid(pixels)
-    most = max(counts)
     columns = most if most <= 2 * square else math.ceil(most / math.ceil(most / square))
     rows = [F.pad(part, (0, 0) * 3 + (0, -len(part) % columns), value=255) for part in pixels.split(counts)]
     return grid(torch.cat(rows), columns)

@@ -40,6 +40,9 @@ TrackerSlot = Annotated[Any, Slot(TRACKERS)]
 OptimizerSlot = Annotated[Any, Slot(OPTIMIZERS, {"name": "adam"})]
 
 
+MAX_WEIGHT = 1e6  # of guidance
+
+
 class EmaSpec(Strict):
     """The exponential moving average of the weights."""
 
@@ -108,7 +111,7 @@ class LossSpec(Strict):
 class GuidanceSpec(Strict):
     """How strongly images are drawn towards their class: output = uncond + weight·(cond − uncond)."""
 
-    weight: float = Field(1.0, ge=0, le=1e6)
+    weight: float = Field(1.0, ge=0, le=MAX_WEIGHT)
     """1: the network's conditional output as it is; 0: as if there were no class. Others cost two evaluations a step."""
     rescale: float = Field(0.0, ge=0, le=1)
     """Share by which each guided output gets back the standard deviation of its conditional one."""

@@ -344,7 +344,7 @@ def test_a_dry_run_of_a_conditional_spec(ddpmx: Run, tmp_path: Path) -> None:
     [
         (("--classes", "3"), ["--classes", "told no classes"]),
         (("--guidance", "1"), ["--guidance", "told no classes"]),
-        (("--guidance", "-1"), ["--guidance", "0<=x"]),
+        (("--guidance", "-1"), ["--guidance", "x>=0"]),
     ],
 )
 def test_options_that_an_unconditional_run_refuses(ddpmx: Run, unconditional: Path, arguments: tuple[str, ...], wanted: list[str]) -> None:
@@ -356,7 +356,8 @@ def test_options_that_an_unconditional_run_refuses(ddpmx: Run, unconditional: Pa
     [
         (("--classes", "3,12"), ["--classes", "'12'", "valid: 0, 1, 2"]),
         (("--classes", "1,2,3", "-n", "2"), ["--classes", "-n 3"]),
-        (("--guidance", "nan"), ["--guidance"]),
+        (("--guidance", "nan"), ["--guidance", "0 to 1e+06"]),
+        (("--guidance", "inf"), ["--guidance", "0 to 1e+06"]),
         (("--guidance", "2", "-s", "train.label_dropout=0", "-s", "guidance.weight=1"), ["--guidance", "label_dropout"]),
     ],
 )

@@ -91,6 +91,7 @@ def test_each_class_starts_a_row_of_a_grid() -> None:
     many = tile_values(torch.arange(21), torch.tensor([2] * 13 + [0] * 8))  # 13 in a row would be too long
     assert many == [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9], [10, 11, 12, 255, 255], [13, 14, 15, 16, 17], [18, 19, 20, 255, 255]]
     square = [[0, 1, 2], [3, 4, 5], [6, 255, 255]]
-    assert tile_values(greys, torch.arange(7)) == square  # a class each: rows would be one tile wide
+    assert tile_values(greys, torch.arange(7)) == square
+    assert tile_values(torch.arange(4), torch.arange(4)) == [[0, 1], [2, 3]]
     assert tile_values(greys, torch.zeros(7)) == square
     assert tile_values(greys, None) == square

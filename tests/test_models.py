@@ -4,11 +4,12 @@ import math
 
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ddpmx import MODELS, SCHEDULES, SpecError
-from ddpmx.models import embed_time
+from ddpmx.models import Model, embed_time
 from ddpmx.models.convnext_unet import CPU_CHUNK, ConvNextBlock, ConvNextUnetModule, LinearAttention
 from ddpmx.models.ddpm_unet import AttentionBlock, ResidualBlock
 from ddpmx.models.embedding import TimeEmbedding, sinusoidal
@@ -274,6 +275,15 @@ def test_classes_add_one_matrix_and_nothing_else(name: str) -> None:
     assert parameters(told) == parameters(plain) + 11 * 32
     with pytest.raises(ValueError, match="labels"):
         plain(torch.zeros(1, 1, 8, 8), torch.zeros(1), torch.zeros(1, dtype=torch.int64))
+
+
+def test_a_network_that_knows_no_classes_has_no_such_key() -> None:
+    class Plugin(Model):
+        """A plugin's network, whose build takes channels and size."""
+
+    with pytest.raises(ValidationError, match="unknown key"):
+        Plugin.model_validate({"classes": True})
+    assert not Plugin().conditional
 
 
 # -- every network
