@@ -138,6 +138,17 @@ def check_guidance(spec: Spec) -> None:
             raise SpecError("should be 1, as with train.label_dropout 0 the network never learns what an image of no class is")
 
 
+def check_labels(spec: Spec, data: Data) -> None:
+    """Raises SpecError for a network that is to be told classes which the data do not have."""
+    if spec.model.conditional:
+        with spec.blame("model.classes"):
+            for split, images in (("training", data.train), ("validation", data.validation)):
+                if images.labels is None or data.classes is None:
+                    raise SpecError(
+                        f"the {split} images of '{data.name}' have no labels", hint="model.classes: false, or a labelled data set"
+                    )
+
+
 def build(spec: Spec, device: torch.device) -> Experiment:
     """Load the data and build the network, with weights that are a function of `seed`. Raises SpecError."""
     table = check(spec)
@@ -148,13 +159,7 @@ def build(spec: Spec, device: torch.device) -> Experiment:
     for index, metric in enumerate(spec.evaluate.metrics):
         with spec.blame(f"evaluate.metrics.{index}"):
             metric.check(data)
-    if spec.model.conditional:
-        with spec.blame("model.classes"):
-            for split, images in (("training", data.train), ("validation", data.validation)):
-                if images.labels is None or data.classes is None:
-                    raise SpecError(
-                        f"the {split} images of '{data.name}' have no labels", hint="model.classes: false, or a labelled data set"
-                    )
+    check_labels(spec, data)
     torch.manual_seed(spec.seed)
     with spec.blame("model"):
         classes = [len(data.classes)] if spec.model.conditional and data.classes else []

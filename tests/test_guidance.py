@@ -333,10 +333,12 @@ def test_a_resumed_conditional_run_is_the_same_run(conditional: Path, tmp_path: 
     assert (conditional / "samples" / "final.png").read_bytes() == (parts / "samples" / "final.png").read_bytes()
 
 
-def test_a_dry_run_of_a_conditional_spec(ddpmx: Run, tmp_path: Path) -> None:
+def test_a_dry_run_and_the_page_of_a_conditional_spec(ddpmx: Run, tmp_path: Path) -> None:
     (tmp_path / "tiny.yaml").write_text(TOLD)
     result = ddpmx("run", tmp_path / "tiny.yaml", "--dry-run")
     assert result.code == 0, result.err
+    assert ddpmx("show", tmp_path / "tiny.yaml", "--out", tmp_path / "show.html").code == 0
+    assert "10, guidance weight 2" in (tmp_path / "show.html").read_text()
 
 
 @pytest.mark.parametrize(
@@ -391,6 +393,7 @@ def test_data_without_labels_are_refused_at_model_classes(ddpmx: Run, tmp_path: 
     path.write_text(CONDITIONAL.replace("dataset: digits", "dataset: {name: image_folder, path: pictures}"))
     refused(ddpmx("run", path, "--out", tmp_path / "runs"), ["tiny.yaml:4", "model.classes", "no labels"])
     assert not (tmp_path / "runs").exists()
+    refused(ddpmx("show", path), ["tiny.yaml:4", "model.classes", "no labels"])
 
 
 def refused(result: Result, wanted: list[str]) -> None:
