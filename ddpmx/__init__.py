@@ -11,7 +11,9 @@ if TYPE_CHECKING:
     from .errors import DdpmxError as DdpmxError
     from .errors import RunError as RunError
     from .errors import SpecError as SpecError
+    from .guidance import guided as guided
     from .metrics import Metric as Metric
+    from .models import ConditionalModel as ConditionalModel
     from .models import Model as Model
     from .optimizers import Optimizer as Optimizer
     from .predictions import Prediction as Prediction
@@ -49,8 +51,9 @@ _HOMES = {
     "sampling": ["sample"],
     "schedules": ["Schedule", "Table"],
     "data": ["Dataset"],
+    "guidance": ["guided"],
     "metrics": ["Metric"],
-    "models": ["Model"],
+    "models": ["ConditionalModel", "Model"],
     "optimizers": ["Optimizer"],
     "predictions": ["Prediction"],
     "samplers": ["Sampler"],

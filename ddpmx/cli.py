@@ -103,6 +103,10 @@ def run(
 @click.option("--steps", type=click.IntRange(1), help="Noise levels on the way; some samplers run the network twice at each.")
 @SET
 @click.option("--seed", type=int, help="Default: the spec's evaluate.seed.")
+@click.option("--classes", metavar="C,…", help="Names or numbers; images are spread over them in order. Default: all, evenly.")
+@click.option(
+    "--guidance", type=click.FloatRange(0), metavar="W", help="Towards the class; 1: none extra. Default: the spec's guidance.weight."
+)
 @click.option("--weights", default="best", show_default=True, metavar="best|last|FILE")
 @click.option("--out", type=click.Path(path_type=Path), help="F.png a grid, F.npz an array, F.gif the denoising, a folder one PNG each.")
 @DEVICE
@@ -113,6 +117,8 @@ def sample(
     steps: int | None,
     overrides: tuple[str, ...],
     seed: int | None,
+    classes: str | None,
+    guidance: float | None,
     weights: str,
     out: Path | None,
     device: str | None,
@@ -120,11 +126,20 @@ def sample(
     """Draw images from RUN."""
     from .draw import draw
 
-    click.echo(
-        draw(
-            run, count=count, sampler=sampler, steps=steps, overrides=overrides, seed=seed, weights=weights, out=out, device=_device(device)
-        )
+    written = draw(
+        run,
+        count=count,
+        sampler=sampler,
+        steps=steps,
+        overrides=overrides,
+        seed=seed,
+        classes=classes,
+        guidance=guidance,
+        weights=weights,
+        out=out,
+        device=_device(device),
     )
+    click.echo(written)
 
 
 @cli.command()

@@ -70,11 +70,14 @@ def dry_run(spec: Spec, device: torch.device, say: Callable[[str], None]) -> Non
 
 
 def _image_seconds(experiment: Experiment, sampler: Sampler, count: int) -> float:
-    """Time that one image takes when `count` are drawn together, from the plan's first evaluation."""
+    """Time that one image takes when `count` are drawn together, by the plan's first evaluation; guided, if the spec says so at all."""
+    everywhere = experiment.spec.guidance.model_copy(update={"interval": None})
+    experiment = replace(experiment, spec=experiment.spec.model_copy(update={"guidance": everywhere}))
+    denoise = experiment.denoiser(experiment.network, experiment.spread(count))
     plan = sampler.plan(experiment.table, experiment.prediction)
     first = Plan((next(row for row in plan if row.evaluates),), plan.clip, plan.init_scale)
     shape = (count, *experiment.image_shape)
-    images, seconds = _timed(lambda: sample(experiment.denoiser(experiment.network), first, shape, device=experiment.device))
+    images, seconds = _timed(lambda: sample(denoise, first, shape, device=experiment.device))
     if not bool(images.isfinite().all()):
         raise RunError(f"the first step of {sampler.component_name} gives values that are not finite")
     return seconds * plan.evaluations / count

@@ -71,6 +71,8 @@ def evaluate(
         "sampler": spec.evaluate.sampler.spec(),
         "metrics": values,
     }
+    if experiment.classes:
+        event["guidance"] = spec.guidance.model_dump(mode="json")
     folder.add_event(event)
     write_report(run)
     return event

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,10 +13,11 @@ from torch import Tensor, nn
 from . import ops
 from .data import Data
 from .errors import SpecError
+from .guidance import guided
 from .models import embed_time
 from .predictions import Prediction
 from .schedules import Table
-from .spec import Spec
+from .spec import GuidanceSpec, Spec
 
 Denoise = Callable[[Tensor, Tensor], Tensor]
 
@@ -59,18 +60,47 @@ class Experiment:
         """How many numbers the network learns."""
         return sum(parameter.numel() for parameter in self.network.parameters())
 
-    def denoiser(self, network: nn.Module) -> Denoise:
-        """denoise(x, t): the network's output at table indices t [n], which may be fractional; in x's dtype."""
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes that the network is told; none for a network that is told none."""
+        return self.data.classes or () if self.spec.model.conditional else ()
 
-        def denoise(x: Tensor, t: Tensor) -> Tensor:
+    def spread(self, count: int, classes: Sequence[int] = ()) -> Tensor | None:
+        """Labels, int64 [count], of images that are spread evenly over the classes, in order (all of them by default).
+
+        None for a network that is told none.
+        """
+        if not self.classes:
+            return None
+        chosen = torch.tensor(classes or range(len(self.classes)))
+        return chosen[torch.arange(count) * len(chosen) // count]
+
+    def denoiser(self, network: nn.Module, labels: Tensor | None = None) -> Denoise:
+        """denoise(x, t): the network's output at table indices t [n], which may be fractional; in x's dtype.
+
+        With `labels` [n], for a network with classes, it is guided towards them as the spec's `guidance` says.
+        """
+
+        def denoise(x: Tensor, t: Tensor, *labels: Tensor) -> Tensor:
             t = t.cpu().double()
             time = embed_time(t, self.table, self.spec.model.time).to(self.device)
             scale = self.prediction.input_scale(*self.table.at(t))
             scaled = x if scale is None else x * scale.to(x).view(-1, 1, 1, 1)
             with self.autocast():
-                return network(scaled, time).to(x.dtype)  # type: ignore[no-any-return]
+                return network(scaled, time, *labels).to(x.dtype)  # type: ignore[no-any-return]
 
-        return denoise
+        if labels is None:
+            return denoise
+        options = self.spec.guidance
+        return guided(
+            denoise,
+            labels.to(self.device),
+            len(self.classes),
+            self.table,
+            weight=options.weight,
+            rescale=options.rescale,
+            interval=options.interval,
+        )
 
     def autocast(self) -> torch.autocast:
         """The spec's `train.precision`."""
@@ -90,11 +120,38 @@ def check(spec: Spec) -> Table:
         spec.sampler.plan(table, spec.prediction)
     with spec.blame("evaluate.sampler"):
         spec.evaluate.sampler.plan(table, spec.prediction)
+    check_guidance(spec)
     for index, tracker in enumerate(spec.track):
         with spec.blame(f"track.{index}"):
             tracker.check()
     with spec.blame("backend"), ops.use_backend(spec.backend):
         return table
+
+
+def check_guidance(spec: Spec) -> None:
+    """Raises SpecError where a network without classes is to hide or follow them, or guidance lacks what it needs."""
+    if not spec.model.conditional:
+        hint = "model.classes: true gives it some"
+        if spec.train.label_dropout is not None:
+            with spec.blame("train.label_dropout"):
+                raise SpecError("the network is told no classes, so there is none to hide", hint=hint)
+        if spec.guidance != GuidanceSpec():
+            with spec.blame("guidance"):
+                raise SpecError("the network is told no classes, so there is none to be guided to", hint=hint)
+    elif spec.train.label_dropout == 0 and spec.guidance.weight != 1:
+        with spec.blame("guidance.weight"):
+            raise SpecError("should be 1, as with train.label_dropout 0 the network never learns what an image of no class is")
+
+
+def check_labels(spec: Spec, data: Data) -> None:
+    """Raises SpecError for a network that is to be told classes which the data do not have."""
+    if spec.model.conditional:
+        with spec.blame("model.classes"):
+            for split, images in (("training", data.train), ("validation", data.validation)):
+                if images.labels is None or data.classes is None:
+                    raise SpecError(
+                        f"the {split} images of '{data.name}' have no labels", hint="model.classes: false, or a labelled data set"
+                    )
 
 
 def build(spec: Spec, device: torch.device) -> Experiment:
@@ -107,9 +164,11 @@ def build(spec: Spec, device: torch.device) -> Experiment:
     for index, metric in enumerate(spec.evaluate.metrics):
         with spec.blame(f"evaluate.metrics.{index}"):
             metric.check(data)
+    check_labels(spec, data)
     torch.manual_seed(spec.seed)
     with spec.blame("model"):
-        network: nn.Module = spec.model.build(data.channels, data.size)
+        classes = [len(data.classes)] if spec.model.conditional and data.classes else []
+        network: nn.Module = spec.model.build(data.channels, data.size, *classes)
     indices = torch.arange(table.timesteps, dtype=torch.float64)
     target_x, target_eps = spec.prediction.target(table.signal, table.sigma)
     weight = spec.loss.weighting.weights(table, spec.prediction)

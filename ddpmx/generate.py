@@ -24,12 +24,17 @@ def generate(
     count: int,
     *,
     seed: int,
+    labels: Tensor | None = None,
     batch_size: int = 128,
     world: World | None = None,
     progress: Progress | None = None,
 ) -> Tensor:
-    """uint8 [count,c,h,w]; image i depends on seed and i only, whatever the batch size and the number of processes."""
+    """uint8 [count,c,h,w]; image i depends on seed, i and its label only, whatever the batch size and the number of processes.
+
+    `labels`, int64 [count], are for a network with classes; by default each class has its even share, in order.
+    """
     world = world or World()
+    labels = experiment.spread(count) if labels is None else labels
     shape = experiment.image_shape
     device = torch.device("cpu") if world.size == 1 else experiment.device
     pixels = torch.zeros(count, *shape, dtype=torch.uint8, device=device)
@@ -44,7 +49,7 @@ def generate(
 
         if len(ids):
             x = sample(
-                experiment.denoiser(network),
+                experiment.denoiser(network, None if labels is None else labels[ids]),
                 plan,
                 (len(ids), *shape),
                 seed=seed,
@@ -57,8 +62,11 @@ def generate(
     return world.sum_(pixels).cpu()
 
 
-def denoising(experiment: Experiment, network: nn.Module, plan: Plan, count: int, *, seed: int, frames: int) -> Tensor:
+def denoising(
+    experiment: Experiment, network: nn.Module, plan: Plan, count: int, *, seed: int, frames: int, labels: Tensor | None = None
+) -> Tensor:
     """The same images on their way: uint8 [frames, count, c, h, w], from noise to image, evenly spaced over the rows."""
+    labels = experiment.spread(count) if labels is None else labels
     keep = sorted({round(i * (len(plan) - 1) / max(1, frames - 1)) for i in range(frames)})
     taken: list[Tensor] = []
 
@@ -68,5 +76,5 @@ def denoising(experiment: Experiment, network: nn.Module, plan: Plan, count: int
 
     network.eval()
     shape = (count, *experiment.image_shape)
-    sample(experiment.denoiser(network), plan, shape, seed=seed, device=experiment.device, callback=callback)
+    sample(experiment.denoiser(network, labels), plan, shape, seed=seed, device=experiment.device, callback=callback)
     return torch.stack(taken)

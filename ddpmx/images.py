@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.nn import functional as F
 
 from .errors import SpecError
 
@@ -46,6 +47,21 @@ def grid(pixels: Tensor, columns: int | None = None, pad: int = 2, scale: int | 
         top, left = pad + k // columns * tall, pad + k % columns * wide
         canvas[:, top : top + tile.shape[1], left : left + tile.shape[2]] = tile
     return _to_pil(canvas)
+
+
+def class_grid(pixels: Tensor, labels: Tensor | None) -> Image.Image:
+    """As `grid`; with `labels` [n] in which equal ones stand together, each class has a row, or some that it starts.
+
+    A row or column is at most about twice as long as a square grid's: more classes, or one image of each, fill rows as in `grid`.
+    """
+    square = math.ceil(math.sqrt(len(pixels)))
+    counts = [] if labels is None else labels.unique_consecutive(return_counts=True)[1].tolist()
+    most = max(counts, default=1)
+    if most == 1 or not 1 < len(counts) <= 2 * square:
+        return grid(pixels)
+    columns = most if most <= 2 * square else math.ceil(most / math.ceil(most / square))
+    rows = [F.pad(part, (0, 0) * 3 + (0, -len(part) % columns), value=255) for part in pixels.split(counts)]
+    return grid(torch.cat(rows), columns)
 
 
 def save_png(pixels: Tensor, path: Path) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import fcntl
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+from pydantic import ValidationError
 
 from .errors import SpecError
 from .run_folder import RunFolder, fingerprinted
@@ -37,7 +39,10 @@ def find_previous(spec: Spec, out: Path, named: Path | None) -> Path | None:
 
 
 def _differing(folder: RunFolder, wanted: dict[str, Any]) -> list[str]:
-    return [field for field in difference(folder.resolved(), wanted) if not field.startswith(MAY_DIFFER)]
+    had = folder.resolved()
+    with suppress(ValidationError):  # of a plugin of its own, say: it is told by the comparison
+        had = {**Spec.model_validate(folder.spec_data()).resolved(), "plugins": had["plugins"]}  # with defaults of newer fields
+    return [field for field in difference(had, wanted) if not field.startswith(MAY_DIFFER)]
 
 
 def _is_finished(folder: RunFolder, spec: Spec) -> bool:

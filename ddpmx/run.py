@@ -19,7 +19,7 @@ from .errors import Interrupted, RunError, SpecError
 from .evaluate import measure
 from .experiment import Experiment, build
 from .generate import denoising, generate
-from .images import grid
+from .images import class_grid, grid
 from .ops import library
 from .plots import write_plots
 from .plugins import file_hash
@@ -217,7 +217,7 @@ def _draw_grid(session: Session, name: str, sampler: Any, network: nn.Module, ro
         progress=lambda done, total: session.progress("sample", done, total),
     )
     if session.world.is_main:
-        grid(images).save(session.folder.samples / name)
+        class_grid(images, session.experiment.spread(len(images))).save(session.folder.samples / name)
     session.emit({"event": "samples", "epoch": row["epoch"], "step": row["step"], "path": f"samples/{name}"})
 
 

@@ -40,6 +40,9 @@ TrackerSlot = Annotated[Any, Slot(TRACKERS)]
 OptimizerSlot = Annotated[Any, Slot(OPTIMIZERS, {"name": "adam"})]
 
 
+MAX_WEIGHT = 1e6  # of guidance
+
+
 class EmaSpec(Strict):
     """The exponential moving average of the weights."""
 
@@ -86,6 +89,8 @@ class TrainSpec(Strict):
     """Also keep each checkpoint whose epoch is a multiple of this."""
     init_from: str | None = None
     """A run folder or a safetensors file whose (averaged) weights training starts from."""
+    label_dropout: float | None = Field(None, ge=0, lt=1)
+    """Share of the images whose class a training step hides; null for 0.1 with model.classes (else there is none to hide)."""
 
 
 class LossSpec(Strict):
@@ -100,6 +105,23 @@ class LossSpec(Strict):
     def _delta_is_hubers(self) -> LossSpec:
         if self.norm != "huber" and "delta" in self.model_fields_set and self.delta != 1.0:
             raise ValueError("delta belongs to the norm huber")
+        return self
+
+
+class GuidanceSpec(Strict):
+    """How strongly images are drawn towards their class: output = uncond + weight·(cond − uncond)."""
+
+    weight: float = Field(1.0, ge=0, le=MAX_WEIGHT)
+    """1: the network's conditional output as it is; 0: as if there were no class. Others cost two evaluations a step."""
+    rescale: float = Field(0.0, ge=0, le=1)
+    """Share by which each guided output gets back the standard deviation of its conditional one."""
+    interval: tuple[float, float] | None = None
+    """[low, high] log-SNR: guide only where low ≤ log-SNR < high, elsewhere weight 1; null for everywhere."""
+
+    @model_validator(mode="after")
+    def _interval_ascends(self) -> GuidanceSpec:
+        if self.interval is not None and not self.interval[0] < self.interval[1]:
+            raise ValueError("interval should be [low, high] with low < high")
         return self
 
 
@@ -142,6 +164,8 @@ class Spec(Strict):
         default={"name": "ddpm", "variance": "posterior"}
     )
     """Draws the samples at the end of the run, and what `sample` draws unless told otherwise."""
+    guidance: GuidanceSpec = GuidanceSpec()
+    """Of all images that a network with model.classes draws."""
     train: TrainSpec = TrainSpec()
     evaluate: EvaluateSpec = EvaluateSpec()
     track: tuple[TrackerSlot, ...] = ()

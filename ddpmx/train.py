@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from . import ops
+from .classes import shown_labels
 from .ema import Ema
 from .errors import RunError
 from .experiment import Experiment
@@ -24,7 +25,8 @@ from .ops import Purpose, stream
 from .spec import TrainSpec
 from .world import World
 
-Network = Callable[[Tensor, Tensor], Tensor]
+Network = Callable[..., Tensor]
+"""network(x, time), or network(x, time, labels) for one with classes."""
 
 
 @dataclass
@@ -197,19 +199,29 @@ def timesteps(experiment: Experiment, ids: Tensor, step: int) -> Tensor:
 def step_loss(experiment: Experiment, network: Network, x_start: Tensor, t: Tensor, ids: Tensor, step: int) -> Tensor:
     """The training loss [b] of images at indices t, with the noise of (seed, step, id): weighted, also for how t are drawn."""
     t = t.to(x_start.device)
-    losses = loss_at(experiment, network, x_start, t, ids, experiment.spec.seed, stream(Purpose.NOISE, step))
+    labels = shown_labels(experiment, ids, step)
+    losses = loss_at(experiment, network, x_start, t, ids, experiment.spec.seed, stream(Purpose.NOISE, step), labels)
     return losses * experiment.coefficients.importance[t]
 
 
-def loss_at(experiment: Experiment, network: Network, x_start: Tensor, t: Tensor, ids: Tensor, seed: int, noise: int) -> Tensor:
-    """The weighted loss [b] at indices t, with the noise of (seed, stream `noise`, id)."""
+def loss_at(
+    experiment: Experiment,
+    network: Network,
+    x_start: Tensor,
+    t: Tensor,
+    ids: Tensor,
+    seed: int,
+    noise: int,
+    labels: Tensor | None = None,
+) -> Tensor:
+    """The weighted loss [b] at indices t, with the noise of (seed, stream `noise`, id); `labels` [b] for a network with classes."""
     c, loss = experiment.coefficients, experiment.spec.loss
     t, ids = t.to(x_start.device), ids.to(x_start.device)
     epsilon = training_noise(x_start, ids, noise, seed)
     x_t = ops.add_noise(x_start, c.signal[t], c.sigma[t], seed=seed, sample_ids=ids, stream=noise, noise=epsilon)
     scaled = x_t if c.input_scale is None else x_t * c.input_scale[t].view(-1, 1, 1, 1)
     with experiment.autocast():
-        output = network(scaled, c.time[t])
+        output = network(scaled, c.time[t]) if labels is None else network(scaled, c.time[t], labels.to(x_start.device))
     return ops.weighted_loss(
         output,
         x_start,
@@ -236,8 +248,9 @@ def validation_loss(experiment: Experiment, network: nn.Module, world: World) ->
 
     The timesteps are stratified, so that the set covers all of them evenly; `evaluate.seed` fixes both.
     """
-    pixels, seed, device = experiment.data.validation.pixels, experiment.spec.evaluate.seed, experiment.device
-    ids = torch.arange(len(pixels))
+    images, seed, device = experiment.data.validation, experiment.spec.evaluate.seed, experiment.device
+    labels = images.labels if experiment.classes else None
+    ids = torch.arange(len(images))
     jitter = ops.uniform(ids, stream(Purpose.VALIDATION_TIME, 0), seed)
     strata = ops.bits(ids, stream(Purpose.VALIDATION_TIME, 1), seed).argsort(stable=True)
     t = ((strata + jitter) / len(ids) * experiment.table.timesteps).long()
@@ -245,8 +258,9 @@ def validation_loss(experiment: Experiment, network: nn.Module, world: World) ->
     network.eval()
     total = torch.zeros((), dtype=torch.float64, device="cpu" if device.type == "mps" else device)
     for part in world.part(ids).split(experiment.spec.train.batch_size):
-        x_start = to_model(pixels[part].to(device))
-        losses = loss_at(experiment, network, x_start, t[part], part, seed, stream(Purpose.VALIDATION_NOISE, 0))
+        x_start = to_model(images.pixels[part].to(device))
+        told = None if labels is None else labels[part]
+        losses = loss_at(experiment, network, x_start, t[part], part, seed, stream(Purpose.VALIDATION_NOISE, 0), told)
         total += losses.to(total.device, torch.float64).sum()
     network.train(was_training)
     return float(world.sum_(total)) / len(ids)

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from ddpmx import SpecError
-from ddpmx.images import grid, save_gif, save_png, to_model, to_pixels
+from ddpmx.images import class_grid, grid, save_gif, save_png, to_model, to_pixels
 
 BYTES = torch.arange(256, dtype=torch.uint8)
 
@@ -76,3 +76,22 @@ def test_a_gif_keeps_every_frame_and_rests_on_the_last(tmp_path: Path):
             animation.seek(k)
             np.testing.assert_array_equal(np.asarray(animation.convert("L")), np.asarray(frame))
             assert animation.info["duration"] == (900 if k == 2 else 50)
+
+
+def tile_values(pixels: torch.Tensor, labels: torch.Tensor | None) -> list[list[int]]:
+    """The grey of each tile of a grid of 48×48 images that are one grey each."""
+    picture = np.array(class_grid(pixels.view(-1, 1, 1, 1).expand(-1, 1, 48, 48), labels))
+    return picture[26::50, 26::50].tolist()
+
+
+def test_each_class_starts_a_row_of_a_grid() -> None:
+    greys = torch.arange(7, dtype=torch.uint8)
+    assert tile_values(greys, torch.tensor([4, 4, 4, 1, 1, 9, 9])) == [[0, 1, 2], [3, 4, 255], [5, 6, 255]]
+    assert tile_values(greys, torch.tensor([4, 4, 4, 4, 4, 9, 9])) == [[0, 1, 2, 3, 4], [5, 6, 255, 255, 255]]
+    many = tile_values(torch.arange(21), torch.tensor([2] * 13 + [0] * 8))  # 13 in a row would be too long
+    assert many == [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9], [10, 11, 12, 255, 255], [13, 14, 15, 16, 17], [18, 19, 20, 255, 255]]
+    square = [[0, 1, 2], [3, 4, 5], [6, 255, 255]]
+    assert tile_values(greys, torch.arange(7)) == square
+    assert tile_values(torch.arange(4), torch.arange(4)) == [[0, 1], [2, 3]]
+    assert tile_values(greys, torch.zeros(7)) == square
+    assert tile_values(greys, None) == square

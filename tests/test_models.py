@@ -4,14 +4,15 @@ import math
 
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ddpmx import MODELS, SCHEDULES, SpecError
-from ddpmx.models import embed_time
+from ddpmx.models import Model, embed_time
 from ddpmx.models.convnext_unet import CPU_CHUNK, ConvNextBlock, ConvNextUnetModule, LinearAttention
 from ddpmx.models.ddpm_unet import AttentionBlock, ResidualBlock
-from ddpmx.models.embedding import sinusoidal
+from ddpmx.models.embedding import TimeEmbedding, sinusoidal
 from ddpmx.schedules import Table
 
 SMALL = {
@@ -219,6 +220,70 @@ def test_dropout_follows_torchs_generator_and_stops_in_eval() -> None:
     assert not torch.allclose(outputs[0], outputs[2])
     network.eval()
     assert torch.equal(network(x, t), network(x, t))
+
+
+# -- classes
+
+
+def test_with_classes_ddpm_unet_is_diffusers_class_embedding() -> None:
+    """The label's vector is added to the time's, before the activation; label 3 of 3 classes is a row like the others."""
+    diffusers = pytest.importorskip("diffusers")
+    theirs = diffusers.UNet2DModel(
+        sample_size=8,
+        block_out_channels=(32,),
+        down_block_types=("DownBlock2D",),
+        up_block_types=("UpBlock2D",),
+        num_class_embeds=4,
+        freq_shift=1,
+        flip_sin_to_cos=False,
+    )
+    ours = TimeEmbedding(32, nn.SiLU(), classes=3)
+    ours.mlp[0].load_state_dict(theirs.time_embedding.linear_1.state_dict())
+    ours.mlp[2].load_state_dict(theirs.time_embedding.linear_2.state_dict())
+    ours.label.load_state_dict(theirs.class_embedding.state_dict())
+    seen = []
+    theirs.mid_block.register_forward_pre_hook(lambda module, arguments: seen.append(arguments[1]))
+    t, labels = torch.tensor([0.0, 7.0, 40.0, 999.0]), torch.tensor([0, 3, 1, 3])
+    with torch.no_grad():
+        theirs(torch.randn(4, 3, 8, 8), t, class_labels=labels)
+        torch.testing.assert_close(ours(t, labels), seen[0], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", sorted(SMALL))
+def test_the_output_depends_on_the_label_and_no_class_is_one(name: str) -> None:
+    torch.manual_seed(0)
+    network = started(MODELS.build(name, **SMALL[name], classes=True).build(1, 8, 3)).eval()
+    x, t = torch.randn(1, 1, 8, 8).expand(4, -1, -1, -1), torch.full((4,), 5.0)
+    outputs = network(x, t, torch.arange(4))
+    for a in range(4):
+        torch.testing.assert_close(outputs[a], network(x[:1], t[:1], torch.tensor([a]))[0], rtol=1e-4, atol=1e-5)
+        for b in range(a):
+            assert (outputs[a] - outputs[b]).abs().max() > 1e-3, (a, b)
+    outputs.square().sum().backward()
+    assert [name for name, p in network.named_parameters() if p.grad is None] == []
+    with pytest.raises(ValueError, match="labels"):
+        network(x, t)
+
+
+@pytest.mark.parametrize("name", sorted(SMALL))
+def test_classes_add_one_matrix_and_nothing_else(name: str) -> None:
+    torch.manual_seed(0)
+    plain = MODELS.build(name, **SMALL[name]).build(1, 8)
+    told = MODELS.build(name, **SMALL[name], classes=True).build(1, 8, 10)
+    added = {key: value.shape for key, value in told.state_dict().items() if key not in plain.state_dict()}
+    assert added == {"time.label.weight": (11, 4 * 8)}
+    assert parameters(told) == parameters(plain) + 11 * 32
+    with pytest.raises(ValueError, match="labels"):
+        plain(torch.zeros(1, 1, 8, 8), torch.zeros(1), torch.zeros(1, dtype=torch.int64))
+
+
+def test_a_network_that_knows_no_classes_has_no_such_key() -> None:
+    class Plugin(Model):
+        """A plugin's network, whose build takes channels and size."""
+
+    with pytest.raises(ValidationError, match="unknown key"):
+        Plugin.model_validate({"classes": True})
+    assert not Plugin().conditional
 
 
 # -- every network

@@ -400,4 +400,5 @@ def test_stream_packs_and_purposes_are_stable() -> None:
         "FLIP": 5,
         "VALIDATION_NOISE": 6,
         "VALIDATION_TIME": 7,
+        "LABEL": 8,
     }

@@ -20,7 +20,7 @@ from conftest import TINY, Result, only_run
 from PIL import Image
 from safetensors.torch import load_file
 
-from ddpmx.run_folder import RunFolder
+from ddpmx.run_folder import RunFolder, to_yaml
 
 Run = Callable[..., Result]
 
@@ -156,6 +156,16 @@ def test_a_longer_budget_goes_on_where_the_run_ended(ddpmx: Run, tiny: Path, tmp
     assert rows(only_run(tmp_path / "a")) == rows(only_run(tmp_path / "b"))
     anew = ddpmx("run", tiny, "--out", tmp_path / "b", "-s", "train.steps=30", "--resume")
     assert "starting anew" in anew.err
+
+
+def test_a_run_from_before_a_field_was_there_goes_on(ddpmx: Run, tiny: Path, tmp_path: Path) -> None:
+    assert ddpmx("run", tiny, "--out", tmp_path).code == 0
+    run = only_run(tmp_path)
+    data = RunFolder(run).spec_data()
+    del data["guidance"], data["model"]["classes"], data["train"]["label_dropout"]
+    (run / "spec.yaml").write_text(to_yaml(data))
+    assert "going on with" in ddpmx("run", tiny, "--out", tmp_path, "-s", "train.steps=14", "--resume").err
+    assert (run / "checkpoints" / "last").resolve().name == "14"
 
 
 def test_a_run_whose_spec_differs_is_not_resumed(ddpmx: Run, tiny: Path, tmp_path: Path) -> None:

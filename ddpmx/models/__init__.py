@@ -3,10 +3,10 @@
 import importlib
 import pkgutil
 
-from .base import Model
+from .base import ConditionalModel, Model
 from .embedding import TimeInput, embed_time
 
-__all__ = ["Model", "TimeInput", "embed_time"]
+__all__ = ["ConditionalModel", "Model", "TimeInput", "embed_time"]
 
 for _module in pkgutil.iter_modules(__path__):
     importlib.import_module(f"{__name__}.{_module.name}")

@@ -30,6 +30,30 @@ class Model(Component):
         """
         raise NotImplementedError
 
+    @property
+    def conditional(self) -> bool:
+        """Whether the network is told the class of an image."""
+        return False
+
+
+class ConditionalModel(Model):
+    """Base of the models whose network can be told the class of an image: override `build`."""
+
+    classes: bool = False
+    """Tell the network each image's class, so that `sample --classes` chooses; the data set needs labels."""
+
+    def build(self, channels: int, size: int, classes: int | None = None) -> nn.Module:
+        """As `Model.build`; with `classes`, the forward takes x, t and labels, int64 [n] in 0 … classes.
+
+        The label `classes` stands for "no class": what a network for guidance learns for images whose class it is not
+        told. Ho & Salimans 2022, arXiv:2207.12598.
+        """
+        raise NotImplementedError
+
+    @property
+    def conditional(self) -> bool:
+        return self.classes
+
 
 def check_size(size: int, dim_mults: Sequence[int]) -> None:
     """Raises SpecError unless `size` can be halved between all levels."""

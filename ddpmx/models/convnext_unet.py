@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..registry import MODELS
-from .base import Model, Multiples, check_size
+from .base import ConditionalModel, Multiples, check_size
 from .embedding import TimeEmbedding
 
 HEADS, HEAD_DIM = 4, 32
@@ -21,7 +21,7 @@ CPU_CHUNK = 16  # images; attention's temporaries then stay in the cache, and gl
 
 
 @MODELS.register("convnext_unet", paper="Liu et al. 2022, arXiv:2201.03545; Shen et al. 2018, arXiv:1812.01243")
-class ConvNextUnet(Model):
+class ConvNextUnet(ConditionalModel):
     """U-Net of ConvNeXt blocks with linear attention at every level, the study's network.
 
     The design is the one known from Rogge and Rasul's "The annotated diffusion model" (2022).
@@ -33,20 +33,23 @@ class ConvNextUnet(Model):
     dim_mults: Multiples = Field(default=(1, 2, 4), min_length=1, max_length=12)
     """Widths of the levels as multiples of dim; between two levels the image's side is halved."""
 
-    def build(self, channels: int, size: int) -> nn.Module:
+    def build(self, channels: int, size: int, classes: int | None = None) -> nn.Module:
         check_size(size, self.dim_mults)
-        return ConvNextUnetModule(channels, self.dim, self.dim_mults)
+        return ConvNextUnetModule(channels, self.dim, self.dim_mults, classes)
 
 
 class ConvNextUnetModule(nn.Module):
-    """x [n, c, h, w], t [n] -> [n, c, h, w]. Inside, tensors are in channels_last order, which is faster on every device."""
+    """x [n, c, h, w], t [n] and, with classes, labels [n] -> [n, c, h, w].
 
-    def __init__(self, channels: int, dim: int, dim_mults: tuple[int, ...]) -> None:
+    Inside, tensors are in channels_last order, which is faster on every device.
+    """
+
+    def __init__(self, channels: int, dim: int, dim_mults: tuple[int, ...], classes: int | None = None) -> None:
         super().__init__()
         first = dim // 3 * 2
         widths = [first, *(dim * multiple for multiple in dim_mults)]
         time_dim = 4 * dim
-        self.time = TimeEmbedding(dim, nn.GELU())
+        self.time = TimeEmbedding(dim, nn.GELU(), classes)
         self.first = nn.Conv2d(channels, first, 7, padding=3)
         self.down = nn.ModuleList(Level(before, width, time_dim) for before, width in pairwise(widths))
         self.downsample = nn.ModuleList(nn.Conv2d(width, width, 4, stride=2, padding=1) for width in widths[1:-1])
@@ -60,8 +63,8 @@ class ConvNextUnetModule(nn.Module):
         self.last = ConvNextBlock(widths[1], widths[1], None)
         self.output = nn.Conv2d(widths[1], channels, 1)
 
-    def forward(self, x: Tensor, t: Tensor) -> Tensor:
-        time = self.time(t)  # [n, 4·dim]
+    def forward(self, x: Tensor, t: Tensor, labels: Tensor | None = None) -> Tensor:
+        time = self.time(t, labels)  # [n, 4·dim]
         x = self.first(x).contiguous(memory_format=torch.channels_last)
         skips = []
         for level, down in enumerate(self.down):

@@ -10,12 +10,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..registry import MODELS
-from .base import Model, Multiples, check_size
+from .base import ConditionalModel, Multiples, check_size
 from .embedding import TimeEmbedding
 
 
 @MODELS.register("ddpm_unet", paper="Ho et al. 2020, arXiv:2006.11239")
-class DdpmUnet(Model):
+class DdpmUnet(ConditionalModel):
     """U-Net of residual blocks with attention and dropout; the defaults are the paper's CIFAR-10 network."""
 
     dim: int = Field(default=128, ge=4, le=4096, multiple_of=2)
@@ -33,21 +33,24 @@ class DdpmUnet(Model):
     dropout: float = Field(default=0.1, ge=0, lt=1)
     """Share of the features that a block drops in training."""
 
-    def build(self, channels: int, size: int) -> nn.Module:
+    def build(self, channels: int, size: int, classes: int | None = None) -> nn.Module:
         check_size(size, self.dim_mults)
-        return DdpmUnetModule(channels, size, self)
+        return DdpmUnetModule(channels, size, self, classes)
 
 
 class DdpmUnetModule(nn.Module):
-    """x [n, c, h, w], t [n] -> [n, c, h, w]. Inside, tensors are in channels_last order, which is faster on every device."""
+    """x [n, c, h, w], t [n] and, with classes, labels [n] -> [n, c, h, w].
 
-    def __init__(self, channels: int, size: int, config: DdpmUnet) -> None:
+    Inside, tensors are in channels_last order, which is faster on every device.
+    """
+
+    def __init__(self, channels: int, size: int, config: DdpmUnet, classes: int | None = None) -> None:
         super().__init__()
 
         def stage(before: int, width: int) -> Stage:
             return Stage(before, width, 4 * config.dim, size in config.attention, config.dropout)
 
-        self.time = TimeEmbedding(config.dim, nn.SiLU())
+        self.time = TimeEmbedding(config.dim, nn.SiLU(), classes)
         self.first = nn.Conv2d(channels, config.dim, 3, padding=1)
         self.down, self.up = nn.ModuleList(), nn.ModuleList()
         width, skips = config.dim, [config.dim]
@@ -79,8 +82,8 @@ class DdpmUnetModule(nn.Module):
             elif isinstance(module, AttentionBlock):
                 zero_(module.out)
 
-    def forward(self, x: Tensor, t: Tensor) -> Tensor:
-        time = F.silu(self.time(t))  # [n, 4·dim]
+    def forward(self, x: Tensor, t: Tensor, labels: Tensor | None = None) -> Tensor:
+        time = F.silu(self.time(t, labels))  # [n, 4·dim]
         x = self.first(x).contiguous(memory_format=torch.channels_last)
         skips = [x]
         for module in self.down:

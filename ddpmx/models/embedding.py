@@ -40,12 +40,21 @@ def sinusoidal(t: Tensor, dim: int) -> Tensor:
 
 
 class TimeEmbedding(nn.Module):
-    """t [n] -> features [n, 4·dim]: sinusoidal, linear, activation, linear."""
+    """t [n] -> features [n, 4·dim]: sinusoidal, linear, activation, linear.
 
-    def __init__(self, dim: int, activation: nn.Module) -> None:
+    With `classes`, plus a learned vector for each label 0 … classes, the last one for "no class".
+    """
+
+    def __init__(self, dim: int, activation: nn.Module, classes: int | None = None) -> None:
         super().__init__()
         self.dim = dim
         self.mlp = nn.Sequential(nn.Linear(dim, 4 * dim), activation, nn.Linear(4 * dim, 4 * dim))
+        self.label = None if classes is None else nn.Embedding(classes + 1, 4 * dim)
 
-    def forward(self, t: Tensor) -> Tensor:
-        return cast(Tensor, self.mlp(sinusoidal(t, self.dim)))
+    def forward(self, t: Tensor, labels: Tensor | None = None) -> Tensor:
+        time = cast(Tensor, self.mlp(sinusoidal(t, self.dim)))
+        if self.label is None and labels is None:
+            return time
+        if self.label is None or labels is None:
+            raise ValueError("labels are for a network with classes, which needs them")
+        return time + cast(Tensor, self.label(labels))

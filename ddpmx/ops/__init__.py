@@ -55,6 +55,7 @@ class Purpose(IntEnum):
     FLIP = 5  # whether an image is mirrored
     VALIDATION_NOISE = 6
     VALIDATION_TIME = 7
+    LABEL = 8  # whether training hides an image's class
 
 
 def stream(purpose: int, step: int) -> int:

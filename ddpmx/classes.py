@@ -1,0 +1,43 @@
+"""The classes of a network that is told them: what training shows of them, and which ones a user asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from . import ops
+from .errors import SpecError
+from .experiment import Experiment
+from .ops import Purpose, stream
+
+LABEL_DROPOUT = 0.1  # in the range of 0.1 to 0.2 that Ho & Salimans 2022, arXiv:2207.12598, found best
+
+
+def shown_labels(experiment: Experiment, ids: Tensor, step: int) -> Tensor | None:
+    """What the network is told of the training images `ids`: their labels, int64 [b], some replaced by "no class".
+
+    Which ones is drawn for (seed, step, id), with probability `train.label_dropout`. None for a network without classes.
+    """
+    spec, labels = experiment.spec, experiment.data.train.labels
+    if labels is None or not experiment.classes:
+        return None
+    share = LABEL_DROPOUT if spec.train.label_dropout is None else spec.train.label_dropout
+    hidden = ops.uniform(ids, stream(Purpose.LABEL, step), spec.seed) < share
+    return torch.where(hidden, len(experiment.classes), labels[ids])
+
+
+def parse_classes(text: str, names: Sequence[str]) -> list[int]:
+    """Indices of the classes in `text`, which has their names or numbers (names first) with commas between.
+
+    Raises SpecError for one that `names` lacks, with all that there are.
+    """
+    found = []
+    for word in map(str.strip, text.split(",")):
+        number = int(word) if word.isdecimal() else len(names)
+        if word not in names and number >= len(names):
+            valid = ", ".join(name if name == str(i) else f"{i} {name}" for i, name in enumerate(names))
+            raise SpecError(f"there is no class '{word}'", hint=f"valid: {valid}")
+        found.append(names.index(word) if word in names else number)
+    return found
