@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import torch
 from conftest import TINY, Result
-from gaussian import denoiser
 from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor
@@ -23,6 +22,7 @@ from ddpmx.experiment import Experiment, build
 from ddpmx.generate import generate
 from ddpmx.run import run as run_spec
 from ddpmx.run_folder import RunFolder
+from ddpmx.testing.gaussian import denoiser
 from ddpmx.train import step_loss, validation_loss
 from ddpmx.world import World
 
