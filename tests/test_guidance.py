@@ -23,7 +23,7 @@ from ddpmx.generate import generate
 from ddpmx.run import run as run_spec
 from ddpmx.run_folder import RunFolder
 from ddpmx.testing.gaussian import denoiser
-from ddpmx.train import step_loss, validation_loss
+from ddpmx.train import step_loss, timesteps, validation_loss
 from ddpmx.world import World
 
 Run = Callable[..., Result]
@@ -206,7 +206,7 @@ def test_training_is_told_the_shown_labels_and_validation_the_true_ones(experime
             return torch.zeros_like(x)
 
     ids = torch.arange(100, 400)
-    step_loss(experiment, Spy(), torch.zeros(300, 1, 8, 8), ids, 9)
+    step_loss(experiment, Spy(), torch.zeros(300, 1, 8, 8), timesteps(experiment, ids, 9), ids, 9)
     assert torch.equal(told.pop(), shown_labels(experiment, ids, 9))  # type: ignore[arg-type]
     validation_loss(experiment, Spy(), World())
     assert torch.equal(torch.cat(told), experiment.data.validation.labels)  # type: ignore[arg-type]
