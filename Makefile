@@ -24,7 +24,7 @@ test: $(INSTALLED)  ## the fast tests
 test-slow: $(INSTALLED)  ## the tests that take minutes
 	@$(IN_VENV) -m pytest -m slow $(ARGS)
 
-bench: $(INSTALLED)  ## the hot math against eager torch, torch.compile and a plain copy: ratios, and runs/bench.json (8 minutes)
+bench: $(INSTALLED)  ## the hot math against eager torch, torch.compile and a plain copy: ratios, and runs/bench.json (some minutes)
 	@mkdir -p runs
 	@$(IN_VENV) -m pytest benchmarks -q --benchmark-quiet --benchmark-json=runs/bench.json $(ARGS)
 	@$(IN_VENV) benchmarks/summary.py runs/bench.json

@@ -15,29 +15,24 @@ ELEMENTS = 2**34  # a sample's counters have 32 bits, and 32 counters serve 128 
 
 def tensor(name: str, value: object, dtypes: Sequence[torch.dtype]) -> None:
     """A tensor of one of the dtypes."""
-    if not isinstance(value, Tensor) or value.dtype not in dtypes:
-        raise TypeError(_type_error(name, value, dtypes))
-
-
-def _type_error(name: str, value: object, dtypes: Sequence[torch.dtype]) -> str:
     if not isinstance(value, Tensor):
-        return f"{name} should be a tensor, not {type(value).__name__}"
-    wanted = " or ".join(str(dtype).removeprefix("torch.") for dtype in dict.fromkeys(dtypes))
-    return f"{name} should be {wanted}, not {str(value.dtype).removeprefix('torch.')}"
+        raise TypeError(f"{name} should be a tensor, not {type(value).__name__}")
+    if value.dtype not in dtypes:
+        wanted = " or ".join(str(dtype).removeprefix("torch.") for dtype in dict.fromkeys(dtypes))
+        raise TypeError(f"{name} should be {wanted}, not {str(value.dtype).removeprefix('torch.')}")
 
 
 def batch(name: str, value: object) -> None:
     """A float tensor [B, …]."""
-    if not isinstance(value, Tensor) or value.dtype not in FLOATS:
-        raise TypeError(_type_error(name, value, FLOATS))
-    if value.ndim == 0:
+    tensor(name, value, FLOATS)
+    if isinstance(value, Tensor) and value.ndim == 0:
         raise ValueError(f"{name} should have shape [B, …], and has no dimension")
 
 
 def beside(name: str, value: object, x_name: str, x: Tensor, dtypes: Sequence[torch.dtype], shape: Sequence[int]) -> None:
     """A tensor of that shape on the device of x."""
-    if not isinstance(value, Tensor) or value.dtype not in dtypes:
-        raise TypeError(_type_error(name, value, dtypes))
+    tensor(name, value, dtypes)
+    assert isinstance(value, Tensor)
     if value.shape != shape:
         raise ValueError(f"{name} should have shape {list(shape)}, to match {x_name}, not {list(value.shape)}")
     if value.device != x.device:
@@ -110,11 +105,9 @@ def sample_shape(name: str, shape: Sequence[int]) -> None:
 
 def noise(value: Tensor | None, x_name: str, x: Tensor, sample_ids: Tensor, stream: int, seed: int) -> None:
     """Where ε for the batch x comes from: a tensor, float32 or of x's dtype, or else the generator."""
+    key(sample_ids, stream, seed)
     beside("sample_ids", sample_ids, x_name, x, IDS, x.shape[:1])
-    integer("stream", stream, 0, 2**32)
-    integer("seed", seed, -(2**63), 2**64)
-    if x.numel() > ELEMENTS:  # else no sample can be too large
-        sample_shape(x_name, x.shape[1:])
+    sample_shape(x_name, x.shape[1:])
     if value is not None:
         alike("noise", value, x_name, x, (torch.float32, x.dtype))
 
@@ -130,13 +123,8 @@ def wants_gradient(*arguments: object) -> bool:
 
 def no_gradient(op: str, **arguments: object) -> None:
     """A gradient is never dropped in silence. A tuple's tensors are named by their places."""
-    if not torch.is_grad_enabled():
-        return
     for name, value in arguments.items():
-        if isinstance(value, Tensor):
-            if value.requires_grad:
-                raise RuntimeError(
-                    f"{op} passes no gradient on, and {name} requires one: call it under torch.no_grad(), or use weighted_loss"
-                )
-        elif isinstance(value, tuple):
+        if isinstance(value, tuple):
             no_gradient(op, **{f"{name}[{i}]": item for i, item in enumerate(value)})
+        elif wants_gradient(value):
+            raise RuntimeError(f"{op} passes no gradient on, and {name} requires one: call it under torch.no_grad(), or use weighted_loss")
