@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from . import ops as ops
     from .data import Dataset as Dataset
+    from .editing import slerp as slerp
     from .errors import DdpmxError as DdpmxError
     from .errors import RunError as RunError
     from .errors import SpecError as SpecError
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from .registry import WEIGHTINGS as WEIGHTINGS
     from .registry import Component as Component
     from .registry import Slot as Slot
+    from .rows import DynamicClip as DynamicClip
     from .rows import Plan as Plan
     from .rows import Row as Row
     from .samplers import Sampler as Sampler
@@ -46,8 +48,9 @@ _HOMES = {
         *("DATASETS", "METRICS", "MODELS", "OPTIMIZERS", "PREDICTIONS", "SAMPLERS", "SCHEDULES", "TIMES", "TRACKERS", "WEIGHTINGS"),
         *("Component", "Slot"),
     ],
+    "editing": ["slerp"],
     "errors": ["DdpmxError", "RunError", "SpecError"],
-    "rows": ["Plan", "Row"],
+    "rows": ["DynamicClip", "Plan", "Row"],
     "sampling": ["sample"],
     "schedules": ["Schedule", "Table"],
     "data": ["Dataset"],

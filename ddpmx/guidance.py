@@ -11,7 +11,7 @@ from .schedules import Table
 
 
 def guided(
-    denoise: Callable[[Tensor, Tensor, Tensor], Tensor],
+    denoise: Callable[..., Tensor],
     labels: Tensor,
     no_class: int,
     table: Table,
@@ -36,21 +36,22 @@ def guided(
     """
     nothing = torch.full_like(labels, no_class)
 
-    def at(x: Tensor, t: Tensor) -> Tensor:
+    def at(x: Tensor, t: Tensor, *x0: Tensor) -> Tensor:
         acts = torch.ones(len(t), dtype=torch.bool)
         if interval is not None:
             log_snr = table.log_snr_at(t.cpu().double())
             acts = (interval[0] <= log_snr) & (log_snr < interval[1])
         if weight == 1 or not bool(acts.any()):
-            return denoise(x, t, labels)
+            return denoise(x, t, labels, *x0)
         acts = acts.to(x.device)
         if weight == 0 and rescale == 0:
-            return denoise(x, t, torch.where(acts, nothing, labels))
-        cond, uncond = denoise(torch.cat((x, x)), torch.cat((t, t)), torch.cat((labels, nothing))).chunk(2)
+            return denoise(x, t, torch.where(acts, nothing, labels), *x0)
+        cond, uncond = denoise(*(torch.cat(pair) for pair in ((x, x), (t, t), (labels, nothing), *((e, e) for e in x0)))).chunk(2)
+        (cond, *variance), uncond = cond.split(x.shape[1], dim=1), uncond[:, : x.shape[1]]
         output = uncond + weight * (cond - uncond)
         if rescale:
             output = output * (rescale * _std(cond) / _std(output).clamp(min=torch.finfo(x.dtype).tiny) + 1 - rescale)
-        return torch.where(acts.view(-1, *[1] * (x.ndim - 1)), output, cond)
+        return torch.cat((torch.where(acts.view(-1, *[1] * (x.ndim - 1)), output, cond), *variance), dim=1)
 
     return at
 

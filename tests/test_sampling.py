@@ -11,8 +11,8 @@ from torch import Tensor
 
 from ddpmx import ops
 from ddpmx.registry import PREDICTIONS, SAMPLERS, SCHEDULES
-from ddpmx.rows import Plan, Row
-from ddpmx.sampling import sample
+from ddpmx.rows import DynamicClip, Plan, Row
+from ddpmx.sampling import bounded, sample
 from ddpmx.schedules import Table
 from ddpmx.testing.gaussian import denoiser
 
@@ -98,6 +98,83 @@ def test_ddim_is_diffusers(eta: float, grid: str, prediction: str) -> None:
         states.append(step.prev_sample)
     plan = SAMPLERS.build("ddim", steps=steps, grid=grid, eta=eta).plan(TABLE, prediction)
     assert_same(run(plan, denoise, x), states[1:])
+
+
+@pytest.mark.parametrize("prediction", THEIR_NAMES)
+def test_learned_range_is_diffusers(prediction: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from diffusers import DDPMScheduler
+    from diffusers.schedulers import scheduling_ddpm
+
+    steps = 30
+    scheduler = DDPMScheduler(
+        1000, variance_type="learned_range", prediction_type=THEIR_NAMES[prediction], timestep_spacing="leading", clip_sample=False
+    )
+    scheduler.alphas_cumprod, scheduler.one = TABLE.alpha_bar, torch.tensor(1.0, dtype=torch.float64)
+    scheduler.set_timesteps(steps)
+    mean = denoiser(TABLE, PREDICTIONS.build(prediction), mean=0.6)
+
+    def denoise(x: Tensor, t: Tensor) -> Tensor:
+        return torch.cat((mean(x, t), torch.sin(3 * x)), dim=1)
+
+    states = [random(*SHAPE)]
+    for k, t in enumerate(scheduler.timesteps):
+        monkeypatch.setattr(scheduling_ddpm, "randn_tensor", lambda shape, k=k, **unused: injected(k, tuple(shape)))
+        states.append(scheduler.step(denoise(states[-1], t.expand(3)), t, states[-1]).prev_sample)
+    plan = SAMPLERS.build("ddpm", steps=steps, grid="leading", variance="learned_range", clip=None).plan(TABLE, prediction)
+    assert_same(run(plan, denoise, states[0]), states[1:])
+
+
+@pytest.mark.parametrize("percentile", [0.5, 0.9, 0.995])
+def test_dynamic_clip_is_diffusers(percentile: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    from diffusers import DDPMScheduler
+    from diffusers.schedulers import scheduling_ddpm
+
+    steps = 30
+    options = {"dynamic_thresholding_ratio": percentile, "sample_max_value": 1e9}
+    scheduler = DDPMScheduler(1000, thresholding=True, clip_sample=False, timestep_spacing="leading", **options)
+    scheduler.alphas_cumprod, scheduler.one = TABLE.alpha_bar, torch.tensor(1.0, dtype=torch.float64)
+    scheduler.set_timesteps(steps)
+    denoise = denoiser(TABLE, PREDICTIONS.build("epsilon"), mean=0.8, std=1.0)  # goes beyond 1
+    states = [random(*SHAPE)]
+    for k, t in enumerate(scheduler.timesteps):
+        monkeypatch.setattr(scheduling_ddpm, "randn_tensor", lambda shape, k=k, **unused: injected(k, tuple(shape)))
+        states.append(scheduler.step(denoise(states[-1], t.expand(3)), t, states[-1]).prev_sample)
+    plan = SAMPLERS.build("ddpm", steps=steps, grid="leading", clip={"name": "dynamic", "percentile": percentile}).plan(TABLE)
+    unbounded = SAMPLERS.build("ddpm", steps=steps, grid="leading", clip=None).plan(TABLE)
+    assert_same(run(plan, denoise, states[0]), states[1:])
+    assert not torch.allclose(run(unbounded, denoise, states[0])[-1], states[-1])
+
+
+def test_each_image_has_its_own_bound() -> None:
+    x0 = torch.stack([torch.linspace(-1, 1, 101), torch.linspace(-4, 4, 101)])[:, None, None]
+    out = bounded(x0, DynamicClip(0.9))
+    torch.testing.assert_close(out[0], x0[0])  # within [−1, 1]: left alone
+    torch.testing.assert_close(out[1], x0[1].clamp(-3.6, 3.6) / 3.6)  # 0.9 of |x_0| is 3.6
+
+
+def test_self_condition_feeds_the_bounded_estimate_back() -> None:
+    """A network that adds half of the estimate it is given, against the same recursion written out for ddim."""
+    plan = SAMPLERS.build("ddim", steps=10).plan(TABLE, "x_start")
+    told: list[Tensor] = []
+
+    def denoise(x: Tensor, t: Tensor, x0: Tensor) -> Tensor:
+        told.append(x0.clone())
+        return 0.9 * x + 0.5 * x0
+
+    x, x0, estimates = random(*SHAPE), torch.zeros(SHAPE, dtype=torch.float64), []
+    ours = sample(denoise, plan, SHAPE, x_init=x, dtype=torch.float64, self_condition=True)
+    for here, there in itertools.pairwise([*plan.levels, (1.0, 0.0)]):
+        estimates.append(x0)
+        x0 = (0.9 * x + 0.5 * x0).clamp(-1, 1)
+        x = there[0] * x0 + there[1] * (x - here[0] * x0) / here[1]
+    torch.testing.assert_close(told, estimates)
+    torch.testing.assert_close(ours, x)
+
+
+def test_what_the_rows_need_is_asked_for() -> None:
+    plan = SAMPLERS.build("ddpm", steps=5, variance="learned_range").plan(TABLE)
+    with pytest.raises(ValueError, match="second half"):
+        sample(denoiser(TABLE, PREDICTIONS.build("epsilon")), plan, SHAPE)
 
 
 def test_predictions_sample_alike() -> None:

@@ -56,6 +56,7 @@ class Purpose(IntEnum):
     VALIDATION_NOISE = 6
     VALIDATION_TIME = 7
     LABEL = 8  # whether training hides an image's class
+    KNOWN = 10  # the noise on what inpainting knows
 
 
 def stream(purpose: int, step: int) -> int:

@@ -8,13 +8,15 @@ from enum import Enum
 from itertools import pairwise
 from typing import Annotated, Literal
 
+import torch
 from pydantic import AfterValidator, Field
 
 from ..errors import SpecError
 from ..predictions import Prediction, as_prediction
 from ..registry import Component
-from ..rows import Plan, Row
+from ..rows import DynamicClip, Plan, Row
 from ..schedules import Table
+from .clip import Clip
 from .grid import GridName, descending, spaced
 from .path import Path, Point, points
 
@@ -41,6 +43,16 @@ def clean(here: Point) -> Row:
     return Row(here.t, here.x0_from_x, here.x0_from_output, c_x=0.0, c_x0=1.0)
 
 
+def _last(indices: tuple[float, ...], strength: float) -> tuple[float, ...]:
+    """The share `strength` of the indices at the end."""
+    if not 0 < strength <= 1:
+        raise SpecError(f"should be above 0 and at most 1, not {strength:g}", field="strength")
+    count = int(len(indices) * strength)
+    if count == 0:
+        raise SpecError(f"{strength:g} of {len(indices)} steps leaves none", field="strength", hint=f"at least {1 / len(indices):.2g}")
+    return indices[-count:]
+
+
 class Sampler(Component):
     """Base of all samplers: override `step`, or `rows` for a method that looks further than the next index."""
 
@@ -50,33 +62,46 @@ class Sampler(Component):
     """How the indices are spaced; at steps T `leading`, `trailing` and `linspace` are all T of them."""
     timesteps: Annotated[tuple[float, ...], AfterValidator(descending)] | None = None
     """The exact indices to evaluate at, descending, fractional if wanted, instead of `steps` and `grid`."""
-    clip: float | None = Field(1.0, gt=0)
-    """Bounds x_0 to [−clip, clip] in every step; null: no bound. Images are in [−1, 1]."""
+    clip: Clip = 1.0
+    """Bounds x_0 to [−clip, clip] in every step, images being in [−1, 1]; null: no bound; `dynamic` or
+    `{name: dynamic, percentile: 0.995}`: each image to that percentile of its |x_0| where it is above 1, then divided by it."""
+
+    @property
+    def learned_variance(self) -> bool:
+        """Whether the network must tell the variance too, as one of a model with `learned_variance` does."""
+        return False
 
     def plan(
         self,
         table: Table,
         prediction: str | Prediction = "epsilon",
         *,
-        clip: float | Literal[_Own.OWN] | None = OWN,
+        clip: float | DynamicClip | Literal[_Own.OWN] | None = OWN,
         timesteps: Sequence[float] | None = None,
+        strength: float = 1.0,
     ) -> Plan:
         """The rows from the first index to the clean image.
 
-        `clip` and `timesteps` replace the sampler's own fields, `clip=None` by no bound. Raises SpecError for more
-        steps than the table has, indices out of order or outside the table, and coefficients that are not finite.
+        `clip` and `timesteps` replace the sampler's own fields, `clip=None` by no bound. `strength` below 1 leaves out the first
+        indices, for changing an image instead of drawing one: ⌊strength·n⌋ of the n stay (Meng et al. 2021, arXiv:2108.01073,
+        with diffusers' rounding).
+
+        Raises SpecError for more steps than the table has, indices out of order or outside the table, coefficients that are
+        not finite, and a strength that leaves no index.
         """
         prediction = as_prediction(prediction)
         clip = self.clip if isinstance(clip, _Own) else clip
-        if clip is not None and not clip > 0:
+        if isinstance(clip, float | int) and not clip > 0:
             raise SpecError(f"should be greater than 0, not {clip:g}", field="clip")
         try:
             given = self.timesteps if timesteps is None else descending(timesteps)
         except ValueError as error:
             raise SpecError(str(error), field="timesteps") from None
-        indices = spaced(self.grid, table, self.steps) if given is None else given
-        first = points(table, prediction, indices[:1])[0]
-        return Plan(tuple(self.rows(table, prediction, indices)), clip, math.hypot(first.signal, first.sigma))
+        indices = _last(spaced(self.grid, table, self.steps) if given is None else given, strength)
+        rows = tuple(self.rows(table, prediction, indices))
+        signal, sigma = table.at(torch.tensor([row.t for row in rows], dtype=torch.float64))
+        levels = tuple(zip(signal.tolist(), sigma.tolist(), strict=True))
+        return Plan(rows, clip, math.hypot(*levels[0]), levels)
 
     def rows(self, table: Table, prediction: Prediction, timesteps: Sequence[float]) -> Iterable[Row]:
         """One row for each index; the last one takes the predicted x_0 as it is: from there on nothing is left to do."""

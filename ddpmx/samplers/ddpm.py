@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Literal
 
+from ..errors import SpecError
 from ..registry import SAMPLERS
 from ..rows import Row
 from .base import Sampler
@@ -20,20 +21,29 @@ class DDPM(Sampler):
         x_s = signal_t/signal_s·sigma_s²/sigma_t²·x_t + signal_s·(1 − q)·x_0 + std·ε
         std² = sigma_s²·(1 − q)  (posterior)  or  sigma_t²·(1 − q)  (beta)
 
-    For s = t−1 and a variance-preserving schedule these are β̃_t and β_t.
+    For s = t−1 and a variance-preserving schedule these are β̃_t and β_t. `learned_range` is between the two, in log, where the
+    network says for each element (Nichol & Dhariwal 2021, arXiv:2102.09672, eq. 15).
     """
 
-    variance: Literal["posterior", "beta"] = "posterior"
+    variance: Literal["posterior", "beta", "learned_range"] = "posterior"
     """Variance of the noise added: `posterior` (diffusers' fixed_small) is right for data that are one point, `beta` (fixed_large)
-    for data of unit variance."""
+    for data of unit variance; `learned_range` needs a model with learned_variance."""
+
+    @property
+    def learned_variance(self) -> bool:
+        return self.variance == "learned_range"
 
     def step(self, here: Point, there: Point) -> Row:
         q = (here.signal * there.sigma / (there.signal * here.sigma)) ** 2
+        posterior, beta = (sigma * math.sqrt(1 - q) for sigma in (there.sigma, here.sigma))
+        if self.learned_variance and there.sigma == 0:
+            raise SpecError(f"learned_range has no lower end below index {here.t:g}: index {there.t:g} has no noise", field="variance")
         return Row(
             here.t,
             here.x0_from_x,
             here.x0_from_output,
             c_x=here.signal / there.signal * (there.sigma / here.sigma) ** 2,
             c_x0=there.signal * (1 - q),
-            c_noise=(there.sigma if self.variance == "posterior" else here.sigma) * math.sqrt(1 - q),
+            c_noise={"posterior": posterior, "beta": beta, "learned_range": 1.0}[self.variance],
+            noise_range=(math.log(posterior), math.log(beta)) if self.learned_variance else None,
         )
