@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from typing import Any
 
 from .errors import SpecError, nearest
@@ -35,7 +36,7 @@ def _component(component: type[Component]) -> str:
     for field, facts in component.model_fields.items():
         default = "required" if facts.is_required() else f"default {_yaml(facts.get_default(call_default_factory=True))}"
         lines += [f"  {field}: {_type(schema['properties'][field])}, {default}"]
-        lines += [f"      {facts.description}"] if facts.description else []
+        lines += [textwrap.indent(facts.description, " " * 6)] if facts.description else []
     return "\n".join(lines)
 
 
@@ -50,6 +51,8 @@ def _type(schema: dict[str, Any]) -> str:
         return " or ".join(_type(option) for option in schema["anyOf"])
     if "enum" in schema or "const" in schema:
         return " | ".join(map(str, schema.get("enum", [schema.get("const")])))
+    if schema.get("type") == "object":
+        return f"block of {', '.join(schema['properties'])}" if "properties" in schema else "block"
     if schema.get("type") == "array":
         return f"list of {_type(schema.get('items', {}))}"
     signs = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}

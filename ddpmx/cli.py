@@ -107,6 +107,15 @@ def run(
 @click.option(
     "--guidance", type=click.FloatRange(0), metavar="W", help="Towards the class; 1: none extra. Default: the spec's guidance.weight."
 )
+@click.option("--image", type=click.Path(path_type=Path), metavar="F", help="Change this picture, or those of this folder in turn.")
+@click.option(
+    "--strength", type=float, metavar="S", help="How much of the picture is drawn anew, above 0 to 1. Default: 0.5; with --mask 1."
+)
+@click.option("--mask", type=click.Path(path_type=Path), metavar="F", help="Complete the picture: white stays as it is, black is drawn.")
+@click.option(
+    "--resample", type=click.IntRange(1), metavar="N", help="Runs of each stretch of 10 steps, so that the parts fit. Default: 10."
+)
+@click.option("--to-seed", type=int, metavar="N", help="Images from the start of --seed to that of this one, along the arc between.")
 @click.option("--weights", default="best", show_default=True, metavar="best|last|FILE")
 @click.option("--out", type=click.Path(path_type=Path), help="F.png a grid, F.npz an array, F.gif the denoising, a folder one PNG each.")
 @DEVICE
@@ -119,12 +128,17 @@ def sample(
     seed: int | None,
     classes: str | None,
     guidance: float | None,
+    image: Path | None,
+    strength: float | None,
+    mask: Path | None,
+    resample: int | None,
+    to_seed: int | None,
     weights: str,
     out: Path | None,
     device: str | None,
 ) -> None:
-    """Draw images from RUN."""
-    from .draw import draw
+    """Draw images from RUN: new ones, or from pictures of yours."""
+    from .draw import Editing, draw
 
     written = draw(
         run,
@@ -138,6 +152,7 @@ def sample(
         weights=weights,
         out=out,
         device=_device(device),
+        editing=Editing(image, strength, mask, resample, to_seed),
     )
     click.echo(written)
 

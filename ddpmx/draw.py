@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +12,34 @@ import torch
 from . import ops
 from .classes import parse_classes
 from .console import Bar
+from .editing import Given, between
 from .errors import SpecError
 from .evaluate import open_run
 from .experiment import Experiment, check_guidance
 from .generate import denoising, generate
 from .images import class_grid, save_gif, save_png
+from .pictures import read_mask, read_pictures
 from .rows import Plan
 from .spec import MAX_WEIGHT
 
 SUFFIXES = (".png", ".npz", ".gif", "")
 FRAMES = 40
+
+
+@dataclass(frozen=True)
+class Editing:
+    """What `sample` starts from, besides noise."""
+
+    image: Path | None = None
+    """A picture or a folder of them, to be changed or completed."""
+    strength: float | None = None
+    """How much of the picture is drawn anew, in (0, 1]; None: 1 with a mask, else 0.5."""
+    mask: Path | None = None
+    """White: as in the picture, black: to be drawn."""
+    resample: int | None = None
+    """How often each stretch of steps is run; None: 10 with a mask, else 1."""
+    to_seed: int | None = None
+    """The seed of the last image; the others lie between."""
 
 
 def draw(
@@ -37,6 +55,7 @@ def draw(
     weights: str,
     out: Path | None,
     device: torch.device,
+    editing: Editing = Editing(),
 ) -> Path:
     """Draw `count` images and write them to `out`, by its suffix; returns where.
 
@@ -48,21 +67,28 @@ def draw(
         overrides = ("sampler=null", f"sampler={{name: {sampler}}}", *overrides)  # none of the old one's parameters
     if steps is not None:
         overrides = (*overrides, "sampler.timesteps=null", f"sampler.steps={steps}")
-    folder, spec, experiment = open_run(run, overrides, device, weights)
+    try:
+        folder, spec, experiment = open_run(run, overrides, device, weights)
+    except SpecError as error:
+        options = {"sampler.name": ("--sampler", sampler), "sampler.steps": ("--steps", steps)}
+        option, given_here = options.get(error.field, ("", None))
+        raise SpecError(error.message, field=option, hint=error.hint) if given_here is not None else error from None
     if guidance is not None:
         experiment = _guided(experiment, guidance)
     chosen = [] if classes is None else _chosen(experiment, classes, count)
     labels = experiment.spread(count, chosen)
     seed = spec.evaluate.seed if seed is None else seed
-    plan: Plan = spec.sampler.plan(experiment.table, experiment.prediction)
+    plan, given = _planned(experiment, editing, count, seed)
     if out is None:
         told = f"-classes{'_'.join(map(str, chosen))}" if chosen else ""
         told += "" if guidance is None else f"-guidance{guidance:g}"
+        told += "" if editing.image is None else f"-from-{editing.image.stem}"
+        told += "" if editing.to_seed is None else f"-to-seed{editing.to_seed}"
         out = folder.samples / f"{spec.sampler.component_name}-{len(plan)}-seed{seed}{told}.png"
     out.parent.mkdir(parents=True, exist_ok=True)
     with ops.use_backend(spec.backend), Bar() as bar:
         if out.suffix == ".gif":
-            frames = denoising(experiment, experiment.network, plan, count, seed=seed, frames=FRAMES, labels=labels)
+            frames = denoising(experiment, experiment.network, plan, count, seed=seed, frames=FRAMES, labels=labels, given=given)
             save_gif([class_grid(frame, labels) for frame in frames], out)
             return out
         images = generate(
@@ -72,6 +98,7 @@ def draw(
             count,
             seed=seed,
             labels=labels,
+            given=given,
             batch_size=spec.evaluate.batch_size,
             progress=lambda done, total: bar.show("sample", done, total),
         )
@@ -85,6 +112,39 @@ def draw(
         for index, image in enumerate(images):
             save_png(image, out / f"{index:06d}.png")
     return out
+
+
+def _planned(experiment: Experiment, editing: Editing, count: int, seed: int) -> tuple[Plan, Given | None]:
+    """The spec's sampler as the options change it, and what the images start from."""
+    if editing.image is None:
+        for option, value in (("--strength", editing.strength), ("--mask", editing.mask), ("--resample", editing.resample)):
+            if value is not None:
+                raise SpecError("is for changing a picture, and none is given", field=option, hint="--image FILE")
+    elif editing.to_seed is not None:
+        raise SpecError("goes from noise to noise, not from a picture", field="--to-seed")
+    masked = editing.mask is not None
+    strength = (1.0 if masked or editing.image is None else 0.5) if editing.strength is None else editing.strength
+    try:
+        plan: Plan = experiment.spec.sampler.plan(experiment.table, experiment.prediction, strength=strength)
+    except SpecError as error:
+        raise SpecError(error.message, field="--strength", hint=error.hint) if error.field == "strength" else error from None
+    resample = (10 if masked else 1) if editing.resample is None else editing.resample
+    if resample > 1:
+        if not masked:
+            raise SpecError("is for completing a picture, and no mask says what is known", field="--resample", hint="--mask FILE")
+        try:
+            plan = plan.resampled(resample)
+        except ValueError as error:
+            raise SpecError(str(error), field="--resample", hint="--sampler ddpm, or --resample 1") from None
+    if editing.to_seed is not None:
+        return plan, between(seed, editing.to_seed, count, experiment.image_shape, plan.init_scale)
+    if editing.image is None:
+        return plan, None
+    pictures = read_pictures(editing.image, count, experiment.image_shape)
+    if editing.mask is None:
+        return plan, Given(image=pictures)
+    mask = read_mask(editing.mask, experiment.image_shape).expand(count, -1, -1, -1)
+    return plan, Given(image=pictures if strength < 1 else None, known=pictures, mask=mask)
 
 
 def _guided(experiment: Experiment, weight: float) -> Experiment:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -41,6 +43,32 @@ class Inpainting:
 
     def _blend(self, there: Tensor, x: Tensor) -> Tensor:
         return self._mask * there + (1 - self._mask) * x
+
+
+@dataclass(frozen=True)
+class Given:
+    """What `count` images are drawn from besides noise of their own: the arguments of `ddpmx.sample`, each [count, …] or None."""
+
+    x_init: Tensor | None = None
+    image: Tensor | None = None
+    known: Tensor | None = None
+    mask: Tensor | None = None
+    sample_ids: Tensor | None = None
+
+    def of(self, ids: Tensor) -> dict[str, Any]:
+        """The part of the images `ids`."""
+        return {field: value[ids] for field, value in vars(self).items() if value is not None}
+
+
+def between(seed: int, other: int, count: int, shape: Sequence[int], scale: float) -> Given:
+    """`count` starts from that of `seed` to that of `other`, evenly along the arc, and the same injected noise for all.
+
+    Both ends are image 0 of their seed; the noise injected on the way is that of `seed`.
+    """
+    first = torch.zeros(1, dtype=torch.int64)
+    a, b = (ops.normal(first, stream(Purpose.INIT, 0), which, shape)[0] for which in (seed, other))
+    x_init = slerp(a, b, torch.linspace(0, 1, count)) * scale
+    return Given(x_init=x_init, sample_ids=torch.zeros(count, dtype=torch.int64))
 
 
 def slerp(a: Tensor, b: Tensor, share: Tensor) -> Tensor:

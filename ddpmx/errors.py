@@ -4,7 +4,8 @@ Imports point only downwards::
 
     cli -> run, dry_run, draw, evaluate, report, show, doctor, catalogue
         -> train, sampling, editing, generate, classes, experiment, checkpoint, run_folder, resume, preflight, plots, spec_file, testing
-        -> schedules, times, predictions, weightings, samplers, models, data, metrics, trackers, optimizers, ema, images, guidance, ops
+        -> schedules, times, predictions, weightings, samplers, models, data, metrics, trackers, optimizers,
+           ema, images, pictures, guidance, ops
         -> registry, spec, yaml_source, plugins, rows, page, drawing, environment, console, progress, stop, world
         -> errors
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from .editing import Given
 from .experiment import Experiment
 from .images import to_pixels
 from .rows import Plan, Row
@@ -25,13 +26,15 @@ def generate(
     *,
     seed: int,
     labels: Tensor | None = None,
+    given: Given | None = None,
     batch_size: int = 128,
     world: World | None = None,
     progress: Progress | None = None,
 ) -> Tensor:
     """uint8 [count,c,h,w]; image i depends on seed, i and its label only, whatever the batch size and the number of processes.
 
-    `labels`, int64 [count], are for a network with classes; by default each class has its even share, in order.
+    `labels`, int64 [count], are for a network with classes; by default each class has its even share, in order. `given` is what
+    the images are drawn from besides noise.
     """
     world = world or World()
     labels = experiment.spread(count) if labels is None else labels
@@ -53,9 +56,9 @@ def generate(
                 plan,
                 (len(ids), *shape),
                 seed=seed,
-                sample_ids=ids,
                 device=experiment.device,
                 callback=callback,
+                **{"sample_ids": ids, **(given.of(ids) if given else {})},
             )
             pixels[ids.to(device)] = to_pixels(x).to(device)
     network.train(was_training)
@@ -63,7 +66,15 @@ def generate(
 
 
 def denoising(
-    experiment: Experiment, network: nn.Module, plan: Plan, count: int, *, seed: int, frames: int, labels: Tensor | None = None
+    experiment: Experiment,
+    network: nn.Module,
+    plan: Plan,
+    count: int,
+    *,
+    seed: int,
+    frames: int,
+    labels: Tensor | None = None,
+    given: Given | None = None,
 ) -> Tensor:
     """The same images on their way: uint8 [frames, count, c, h, w], from noise to image, evenly spaced over the rows."""
     labels = experiment.spread(count) if labels is None else labels
@@ -76,5 +87,6 @@ def denoising(
 
     network.eval()
     shape = (count, *experiment.image_shape)
-    sample(experiment.denoiser(network, labels), plan, shape, seed=seed, device=experiment.device, callback=callback)
+    start = given.of(torch.arange(count)) if given else {}
+    sample(experiment.denoiser(network, labels), plan, shape, seed=seed, device=experiment.device, callback=callback, **start)
     return torch.stack(taken)

@@ -19,8 +19,8 @@ def guided(
     weight: float = 1.0,
     rescale: float = 0.0,
     interval: tuple[float, float] | None = None,
-) -> Callable[[Tensor, Tensor], Tensor]:
-    """denoise(x, t) for `ddpmx.sample`, out of denoise(x, t, labels) with x [n, …], t [n] and labels, int64 [n]::
+) -> Callable[..., Tensor]:
+    """denoise(x, t) for `ddpmx.sample`, out of denoise(x, t, labels) with x [n, c, …], t [n] and labels, int64 [n]::
 
         output = uncond + weight·(cond − uncond)                                     Ho & Salimans 2022, arXiv:2207.12598, eq. 6
         output ← output·(rescale·std(cond)/std(output) + 1 − rescale)                Lin et al. 2023, arXiv:2305.08891, eq. 15-16
@@ -30,6 +30,9 @@ def guided(
 
     x_0 is linear in the output at a given x_t, and the two outputs' factors add up to 1, so guiding the output is guiding
     x_0, whatever the prediction. `rescale` acts on the output of the prediction in use, std being over an image's elements.
+
+    What stands behind the first c channels of an output (a learned variance) is the conditional one's; an estimate of x_0, for
+    self-conditioning, is passed on.
 
     `interval` = (low, high): the above holds for images whose log-SNR at t is in [low, high); elsewhere the output is cond.
     Kynkäänniemi et al. 2024, arXiv:2404.07724, whose noise level is exp(−log-SNR/2).

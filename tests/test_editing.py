@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from itertools import pairwise
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from conftest import TINY, Result
+from PIL import Image
 from torch import Tensor
 
 import ddpmx
 from ddpmx import ops
 from ddpmx.editing import slerp
+from ddpmx.images import save_png
 from ddpmx.ops import Purpose, stream
 from ddpmx.rows import Plan, Row
+from ddpmx.run import run as run_spec
+from ddpmx.spec_file import load
 from ddpmx.testing.gaussian import denoiser
 
 TABLE = ddpmx.SCHEDULES.build("linear", timesteps=1000).table()
@@ -211,3 +219,85 @@ def test_slerp_goes_along_the_great_circle() -> None:
 def test_slerp_of_a_point_and_itself_is_that_point() -> None:
     a = random(2, 4, 4)
     torch.testing.assert_close(slerp(a, a, torch.tensor([0.0, 0.3, 1.0])), a.expand(3, 2, 4, 4))
+
+
+# the command
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A short run, and beside it a picture of a digit and a mask that keeps its upper half."""
+    folder = tmp_path_factory.mktemp("made")
+    (folder / "tiny.yaml").write_text(TINY)
+    run = run_spec(load(folder / "tiny.yaml"), out=folder / "runs", resume=False, resume_from=None, device=torch.device("cpu"))
+    digit = ddpmx.DATASETS.build("digits").load(folder).test.pixels[3]
+    save_png(digit, folder / "digit.png")
+    save_png(torch.cat((torch.full((1, 4, 8), 255), torch.zeros(1, 4, 8)), dim=1).to(torch.uint8), folder / "mask.png")
+    run.rename(folder / "run")
+    return folder
+
+
+def drawn(ddpmx: Callable[..., Result], made: Path, *options: object) -> Tensor:
+    """uint8 [n, h, w] of `sample`."""
+    result = ddpmx("sample", made / "run", "-n", 4, "--out", made / "out.npz", *options)
+    assert result.code == 0, result.err
+    return torch.tensor(np.load(made / "out.npz")["images"])[..., 0]
+
+
+def test_sample_completes_a_picture(ddpmx: Callable[..., Result], made: Path) -> None:
+    images = drawn(ddpmx, made, "--image", made / "digit.png", "--mask", made / "mask.png", "--resample", 2)
+    digit = torch.tensor(np.array(Image.open(made / "digit.png")))
+    assert torch.equal(images[:, :4], digit[:4].expand(4, 4, 8))
+    assert not torch.equal(images[:, 4:], digit[4:].expand(4, 4, 8))
+    assert not torch.equal(images[0], images[1])
+
+
+def test_sample_changes_a_picture_by_its_strength(ddpmx: Callable[..., Result], made: Path) -> None:
+    digit = torch.tensor(np.array(Image.open(made / "digit.png"))).float()
+    near, far = (
+        (drawn(ddpmx, made, "--image", made / "digit.png", "--strength", s, "-s", "sampler.clip=null").float() - digit).abs().mean()
+        for s in (0.1, 1.0)
+    )
+    assert near < far / 2
+
+
+def test_a_folder_of_pictures_is_taken_in_turn(ddpmx: Callable[..., Result], made: Path) -> None:
+    folder = made / "pictures"
+    folder.mkdir()
+    for name, value in (("a.png", 0), ("b.png", 255)):
+        save_png(torch.full((1, 8, 8), value, dtype=torch.uint8), folder / name)
+    save_png(torch.full((1, 8, 8), 255, dtype=torch.uint8), made / "all.png")
+    images = drawn(ddpmx, made, "--image", folder, "--mask", made / "all.png", "--resample", 1)
+    assert images.flatten(1).float().mean(1).tolist() == [0, 255, 0, 255]
+
+
+def test_sample_between_two_seeds(ddpmx: Callable[..., Result], made: Path) -> None:
+    """The ends are the first image of each seed, where the sampler injects no noise."""
+    options = ("--sampler", "ddim", "--steps", 4)
+    between = drawn(ddpmx, made, "--seed", 3, "--to-seed", 9, *options)
+    assert torch.equal(between[0], drawn(ddpmx, made, "--seed", 3, *options)[0])
+    assert torch.equal(between[-1], drawn(ddpmx, made, "--seed", 9, *options)[0])
+    assert not torch.equal(between[1], between[2])
+
+
+@pytest.mark.parametrize(
+    ("options", "field"),
+    [
+        (("--strength", 0.5), "--strength"),
+        (("--mask", "mask.png"), "--mask"),
+        (("--image", "none.png"), "--image"),
+        (("--image", "digit.png", "--to-seed", 3), "--to-seed"),
+        (("--image", "digit.png", "--strength", 0), "--strength"),
+        (("--image", "digit.png", "--resample", 3), "--resample"),
+        (("--image", "digit.png", "--mask", "mask.png", "--sampler", "heun", "--steps", 5), "--resample"),
+        (("--image", "tiny.yaml"), "--image"),
+        (("--sampler", "dppm"), "--sampler"),
+        (("--steps", 21), "--steps"),
+    ],
+)
+def test_wrong_options_are_named(ddpmx: Callable[..., Result], made: Path, options: tuple[object, ...], field: str) -> None:
+    files = [made / option if isinstance(option, str) and "." in option else option for option in options]
+    result = ddpmx("sample", made / "run", *files)
+    assert result.code == 2
+    assert result.err.startswith(f"error: {field}: ")
+    assert len(result.err.splitlines()) == 1

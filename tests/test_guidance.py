@@ -56,6 +56,22 @@ LABELS = torch.tensor([0, 4, 2])
 X, T = torch.zeros(3, 2, 4, 4, dtype=torch.float64), torch.tensor([10.0, 50.0, 90.0], dtype=torch.float64)
 
 
+def test_only_the_prediction_is_guided_not_the_variance_beside_it() -> None:
+    """An output of 2c channels: the second half is the conditional one; the estimate of self-conditioning goes to both."""
+    cond, uncond, plain, _ = outputs()
+    seen: list[Tensor] = []
+
+    def denoise(x: Tensor, t: Tensor, labels: Tensor, x0: Tensor) -> Tensor:
+        seen.append(x0)
+        return torch.cat((plain(x, t, labels), labels.double().view(-1, 1, 1, 1).expand(len(x), 2, 4, 4)), dim=1)
+
+    estimate = torch.rand_like(X)
+    output = guided(denoise, LABELS, 7, TABLE, weight=2.5)(X, T, estimate)
+    torch.testing.assert_close(output[:, :2], uncond + 2.5 * (cond - uncond))
+    torch.testing.assert_close(output[:, 2:], LABELS.double().view(-1, 1, 1, 1).expand(3, 2, 4, 4))
+    assert torch.equal(seen[0], torch.cat((estimate, estimate)))
+
+
 @pytest.mark.parametrize(("weight", "call"), [(0.0, 3), (1.0, 3), (3.0, 6), (0.5, 6)])
 def test_the_output_is_its_formula_in_one_call(weight: float, call: int) -> None:
     cond, uncond, denoise, calls = outputs()

@@ -128,9 +128,29 @@ def test_errors_name_the_file_that_wrote_the_value(tmp_path: Path) -> None:
         load(tmp_path / "b.yaml")
 
 
-def test_a_resolved_spec_is_a_spec_of_the_same_run(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("clip", "match"),
+    [
+        ("-1", r"sampler\.clip: should be a number greater than 0"),
+        ("true", r"sampler\.clip: should be a number greater than 0"),
+        ("dynmic", r"sampler\.clip\.name: should be 'dynamic', not 'dynmic'"),
+        ("{name: dynamic, percentile: 1.5}", r"sampler\.clip\.percentile: should be less than or equal to 1, not 1\.5"),
+        ("{name: dynamic, percentil: 0.9}", r"sampler\.clip\.percentil: unknown key; did you mean 'percentile'\?"),
+    ],
+)
+def test_a_clip_is_a_number_or_dynamic(tmp_path: Path, clip: str, match: str) -> None:
     path = tmp_path / "s.yaml"
-    path.write_text(TINY)
+    path.write_text(TINY + f"sampler: {{name: ddpm, clip: {clip}}}\n")
+    with pytest.raises(ddpmx.SpecError, match=r"s\.yaml:\d+: " + match):
+        load(path)
+
+
+@pytest.mark.parametrize(
+    "extra", ["", "sampler: {name: ddpm, clip: {name: dynamic, percentile: 0.9}}\n", "sampler: {name: ddpm, clip: dynamic}\n"]
+)
+def test_a_resolved_spec_is_a_spec_of_the_same_run(tmp_path: Path, extra: str) -> None:
+    path = tmp_path / "s.yaml"
+    path.write_text(TINY + extra)
     resolved = load(path).resolved()
     again = tmp_path / "again.yaml"
     again.write_text(to_yaml(resolved))

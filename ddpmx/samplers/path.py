@@ -50,7 +50,7 @@ def points(table: Table, prediction: Prediction, timesteps: Sequence[float]) -> 
         if not (math.isfinite(a) and math.isfinite(b)):
             raise SpecError(
                 f"the prediction '{prediction.component_name}' does not tell x_0 at index {t:g}, where the signal is {s:g}",
-                hint="predict v, or use a schedule that keeps some signal",
+                hint="predict v, or velocity for flow; or use a schedule that keeps some signal",
             )
     columns = zip(timesteps, signal.tolist(), sigma.tolist(), from_x.tolist(), from_output.tolist(), strict=True)
     return [Point(*column) for column in columns]
