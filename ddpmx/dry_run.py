@@ -13,13 +13,14 @@ import torch
 from . import ops
 from .errors import RunError
 from .experiment import Experiment, build
+from .objective import validation_loss
 from .page import duration
 from .preflight import findings
 from .rows import Plan
 from .samplers import Sampler
 from .sampling import sample
 from .spec import Spec
-from .train import StepDone, TrainState, prepare, steps_per_epoch, total_steps, train, validation_loss
+from .train import StepDone, TrainState, prepare, steps_per_epoch, total_steps, train
 from .world import World
 
 WARM_UP, MEASURED = 1, 3
