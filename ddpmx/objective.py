@@ -16,6 +16,7 @@ from .classes import shown_labels
 from .experiment import Experiment
 from .images import to_model
 from .ops import Purpose, stream
+from .variance import vlb_terms
 from .world import World
 
 Network = Callable[..., Tensor]
@@ -39,10 +40,15 @@ def timesteps(experiment: Experiment, ids: Tensor, step: int) -> Tensor:
 
 def step_loss(experiment: Experiment, network: Network, x_start: Tensor, t: Tensor, ids: Tensor, step: int) -> Tensor:
     """The training loss [b] of images at indices t, with the noise of (seed, step, id): weighted, also for how t are drawn."""
-    t = t.to(x_start.device)
-    labels = shown_labels(experiment, ids, step)
-    losses = loss_at(experiment, network, x_start, t, ids, experiment.spec.seed, stream(Purpose.NOISE, step), labels)
+    t, seed, labels = t.to(x_start.device), experiment.spec.seed, shown_labels(experiment, ids, step)
+    twice = experiment.spec.model.self_conditioned and runs_twice(seed, step)
+    losses = loss_at(experiment, network, x_start, t, ids, seed, stream(Purpose.NOISE, step), labels, twice=twice)
     return losses * experiment.coefficients.importance[t]
+
+
+def runs_twice(seed: int, step: int) -> bool:
+    """Whether a training step of a self-conditioned network estimates x_0 first: half of the steps, a function of both."""
+    return float(ops.uniform(torch.zeros(1, dtype=torch.int64), stream(Purpose.SELF_CONDITION, step), seed)) < 0.5
 
 
 def loss_at(
@@ -54,16 +60,36 @@ def loss_at(
     seed: int,
     noise: int,
     labels: Tensor | None = None,
+    *,
+    twice: bool = True,
 ) -> Tensor:
-    """The weighted loss [b] at indices t, with the noise of (seed, stream `noise`, id); `labels` [b] for a network with classes."""
+    """The weighted loss [b] at indices t, with the noise of (seed, stream `noise`, id); `labels` [b] for a network with classes.
+
+    A self-conditioned network is run `twice`, first on zeros and without gradient, then on the x_0 that this gives; else once,
+    on zeros (Chen et al. 2022, arXiv:2208.04202, algorithm 1). Where the network learns the variance, the loss is L_simple +
+    variance_weight·L_vlb, and no gradient of L_vlb reaches the mean (Nichol & Dhariwal 2021, arXiv:2102.09672, eq. 16).
+    """
     c, loss = experiment.coefficients, experiment.spec.loss
     t, ids = t.to(x_start.device), ids.to(x_start.device)
+    told = () if labels is None else (labels.to(x_start.device),)
     epsilon = training_noise(x_start, ids, noise, seed)
     x_t = ops.add_noise(x_start, c.signal[t], c.sigma[t], seed=seed, sample_ids=ids, stream=noise, noise=epsilon)
-    scaled = x_t if c.input_scale is None else x_t * c.input_scale[t].view(-1, 1, 1, 1)
-    with experiment.autocast():
-        output = network(scaled, c.time[t]) if labels is None else network(scaled, c.time[t], labels.to(x_start.device))
-    return ops.weighted_loss(
+    scale = None if c.input_scale is None else c.input_scale[t]
+
+    def run(x0: Tensor | None) -> Tensor:
+        seen = experiment.network_input(x_t, scale, x0)
+        with experiment.autocast():
+            return network(seen, c.time[t], *told)
+
+    def x0_of(output: Tensor) -> Tensor:
+        return _column(c.x0_from_x[t]) * x_t + _column(c.x0_from_output[t]) * output.float()
+
+    estimate = None
+    if twice and experiment.spec.model.self_conditioned:
+        with torch.no_grad():
+            estimate = x0_of(run(None)[:, : x_start.shape[1]]).clamp(-1, 1)
+    output, *v = run(estimate).split(x_start.shape[1], dim=1)
+    losses = ops.weighted_loss(
         output,
         x_start,
         c.target_x[t],
@@ -76,6 +102,15 @@ def loss_at(
         stream=noise,
         noise=epsilon,
     )
+    if c.posterior is None:
+        return losses
+    log_variance = c.posterior.log_variance(v[0].float(), t)
+    bits = vlb_terms(x_start, x_t, x0_of(output.detach()), log_variance, t, c.posterior)
+    return losses + loss.variance_weight * experiment.table.timesteps * bits
+
+
+def _column(values: Tensor) -> Tensor:
+    return values.view(-1, 1, 1, 1)
 
 
 def training_noise(x_start: Tensor, ids: Tensor, stream: int, seed: int) -> Tensor | None:
