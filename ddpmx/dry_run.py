@@ -13,13 +13,14 @@ import torch
 from . import ops
 from .errors import RunError
 from .experiment import Experiment, build
+from .objective import validation_loss
 from .page import duration
 from .preflight import findings
 from .rows import Plan
 from .samplers import Sampler
 from .sampling import sample
 from .spec import Spec
-from .train import StepDone, TrainState, prepare, steps_per_epoch, total_steps, train, validation_loss
+from .train import StepDone, TrainState, prepare, steps_per_epoch, total_steps, train
 from .world import World
 
 WARM_UP, MEASURED = 1, 3
@@ -77,7 +78,8 @@ def _image_seconds(experiment: Experiment, sampler: Sampler, count: int) -> floa
     plan = sampler.plan(experiment.table, experiment.prediction)
     first = Plan((next(row for row in plan if row.evaluates),), plan.clip, plan.init_scale)
     shape = (count, *experiment.image_shape)
-    images, seconds = _timed(lambda: sample(denoise, first, shape, device=experiment.device))
+    fed_back = experiment.spec.model.self_conditioned
+    images, seconds = _timed(lambda: sample(denoise, first, shape, device=experiment.device, self_condition=fed_back))
     if not bool(images.isfinite().all()):
         raise RunError(f"the first step of {sampler.component_name} gives values that are not finite")
     return seconds * plan.evaluations / count

@@ -3,9 +3,10 @@
 Imports point only downwards::
 
     cli -> run, dry_run, draw, evaluate, report, show, doctor, catalogue
-        -> train, sampling, editing, generate, classes, experiment, checkpoint, run_folder, resume, preflight, plots, spec_file, testing
-        -> schedules, times, predictions, weightings, samplers, models, data, metrics, trackers, optimizers,
-           ema, images, pictures, guidance, ops
+        -> train, objective, sampling, editing, generate, classes, experiment, coefficients, checkpoint, run_folder, resume,
+           preflight, plots, spec_file, testing
+        -> schedules, times, predictions, weightings, samplers, models, data, metrics, trackers, optimizers, ema, images, pictures,
+           guidance, variance, ops
         -> registry, spec, yaml_source, plugins, rows, page, drawing, environment, console, progress, stop, world
         -> errors
 

@@ -11,32 +11,18 @@ import torch
 from torch import Tensor, nn
 
 from . import ops
+from .coefficients import Coefficients, coefficients
 from .data import Data
 from .errors import SpecError
 from .guidance import guided
 from .models import embed_time
 from .predictions import Prediction
 from .schedules import Table
-from .spec import GuidanceSpec, Spec
+from .spec import GuidanceSpec, LossSpec, Spec
+from .variance import posterior
 
-Denoise = Callable[[Tensor, Tensor], Tensor]
-
-
-@dataclass(frozen=True)
-class Coefficients:
-    """The table's columns that a training step gathers by index: float32 [T] on the device."""
-
-    signal: Tensor
-    sigma: Tensor
-    target_x: Tensor
-    target_eps: Tensor
-    weight: Tensor
-    importance: Tensor
-    """What multiplies the training loss besides, for the way its t are drawn."""
-    time: Tensor
-    """What the network's time embedding sees."""
-    input_scale: Tensor | None
-    """What x_t is multiplied by before the network sees it."""
+Denoise = Callable[..., Tensor]
+"""denoise(x, t), or denoise(x, t, x0) for a self-conditioned network."""
 
 
 @dataclass(frozen=True)
@@ -75,22 +61,36 @@ class Experiment:
         chosen = torch.tensor(classes or range(len(self.classes)))
         return chosen[torch.arange(count) * len(chosen) // count]
 
-    def denoiser(self, network: nn.Module, labels: Tensor | None = None) -> Denoise:
-        """denoise(x, t): the network's output at table indices t [n], which may be fractional; in x's dtype.
+    def network_input(self, x: Tensor, scale: Tensor | None, x0: Tensor | None = None) -> Tensor:
+        """What the network sees of x [n, c, h, w]: x times its prediction's `input_scale` [n], if there is one.
 
-        With `labels` [n], for a network with classes, it is guided towards them as the spec's `guidance` says.
+        A self-conditioned network has as many channels again for the estimate x0, which is not scaled; None is zeros.
+        """
+        scaled = x if scale is None else x * scale.to(x).view(-1, 1, 1, 1)
+        if self.spec.model.self_conditioned:
+            return torch.cat((scaled, torch.zeros_like(x) if x0 is None else x0.to(x.dtype)), dim=1)
+        if x0 is not None:
+            raise ValueError("x0 is for a self-conditioned network")
+        return scaled
+
+    def denoiser(self, network: nn.Module, labels: Tensor | None = None) -> Denoise:
+        """denoise(x, t, x0=None): the network's output at table indices t [n], which may be fractional; in x's dtype.
+
+        x0 is the last estimate of x_0, for a self-conditioned network; a network that learns the variance returns it as a
+        second half of channels. With `labels` [n], for a network with classes, the output is guided towards them as the spec's
+        `guidance` says.
         """
 
-        def denoise(x: Tensor, t: Tensor, *labels: Tensor) -> Tensor:
+        def denoise(x: Tensor, t: Tensor, labels: Tensor | None = None, x0: Tensor | None = None) -> Tensor:
             t = t.cpu().double()
             time = embed_time(t, self.table, self.spec.model.time).to(self.device)
-            scale = self.prediction.input_scale(*self.table.at(t))
-            scaled = x if scale is None else x * scale.to(x).view(-1, 1, 1, 1)
+            seen = self.network_input(x, self.prediction.input_scale(*self.table.at(t)), x0)
             with self.autocast():
-                return network(scaled, time, *labels).to(x.dtype)  # type: ignore[no-any-return]
+                output = network(seen, time) if labels is None else network(seen, time, labels)
+            return output.to(x.dtype)  # type: ignore[no-any-return]
 
         if labels is None:
-            return denoise
+            return lambda x, t, x0=None: denoise(x, t, None, x0)
         options = self.spec.guidance
         return guided(
             denoise,
@@ -116,11 +116,13 @@ def check(spec: Spec) -> Table:
     with spec.blame("time"):
         spec.time.draw(torch.zeros(1, dtype=torch.float64), table)
         spec.time.importance(table)
-    with spec.blame("sampler"):
-        spec.sampler.plan(table, spec.prediction)
-    with spec.blame("evaluate.sampler"):
-        spec.evaluate.sampler.plan(table, spec.prediction)
+    for field, sampler in (("sampler", spec.sampler), ("evaluate.sampler", spec.evaluate.sampler)):
+        with spec.blame(field):
+            sampler.plan(table, spec.prediction)
+            if sampler.learns_variance and not spec.model.learns_variance:
+                raise SpecError("the network tells no variance", field="variance", hint="model.learned_variance: true lets it learn one")
     check_guidance(spec)
+    check_network(spec, table)
     for index, tracker in enumerate(spec.track):
         with spec.blame(f"track.{index}"):
             tracker.check()
@@ -141,6 +143,23 @@ def check_guidance(spec: Spec) -> None:
     elif spec.train.label_dropout == 0 and spec.guidance.weight != 1:
         with spec.blame("guidance.weight"):
             raise SpecError("should be 1, as with train.label_dropout 0 the network never learns what an image of no class is")
+
+
+def check_network(spec: Spec, table: Table) -> None:
+    """Raises SpecError where the schedule and the loss do not suit what the network learns besides the prediction."""
+    model, weight = spec.model, spec.loss.variance_weight
+    if model.learns_variance:
+        with spec.blame("model.learned_variance"):
+            posterior(table)
+    elif weight != LossSpec().variance_weight:
+        with spec.blame("loss.variance_weight"):
+            raise SpecError("the network learns no variance, so there is none to weigh", hint="model.learned_variance: true")
+    if model.learns_variance or model.self_conditioned:
+        told = torch.stack(spec.prediction.x0_from(table.signal, table.sigma)).float().isfinite().all(0)
+        if not bool(told.all()):
+            index, field = int((~told).nonzero()[0]), "learned_variance" if model.learns_variance else "self_condition"
+            with spec.blame(f"model.{field}"):
+                raise SpecError(f"needs x_0, which the prediction does not tell at index {index}", hint="predict v")
 
 
 def check_labels(spec: Spec, data: Data) -> None:
@@ -168,26 +187,10 @@ def build(spec: Spec, device: torch.device) -> Experiment:
     torch.manual_seed(spec.seed)
     with spec.blame("model"):
         classes = [len(data.classes)] if spec.model.conditional and data.classes else []
-        network: nn.Module = spec.model.build(data.channels, data.size, *classes)
-    indices = torch.arange(table.timesteps, dtype=torch.float64)
-    target_x, target_eps = spec.prediction.target(table.signal, table.sigma)
-    weight = spec.loss.weighting.weights(table, spec.prediction)
-    input_scale = spec.prediction.input_scale(table.signal, table.sigma)
-
-    def column(values: Tensor) -> Tensor:
-        return values.to(device, torch.float32)
-
-    coefficients = Coefficients(
-        signal=column(table.signal),
-        sigma=column(table.sigma),
-        target_x=column(target_x),
-        target_eps=column(target_eps),
-        weight=column(weight),
-        importance=column(spec.time.importance(table)),
-        time=column(embed_time(indices, table, spec.model.time)),
-        input_scale=None if input_scale is None else column(input_scale),
-    )
-    return Experiment(spec, data, table, spec.prediction, coefficients, network.to(device), device)
+        more = {"inputs": 2 * data.channels} if spec.model.self_conditioned else {}
+        more |= {"outputs": 2 * data.channels} if spec.model.learns_variance else {}
+        network: nn.Module = spec.model.build(data.channels, data.size, *classes, **more)
+    return Experiment(spec, data, table, spec.prediction, coefficients(spec, table, device), network.to(device), device)
 
 
 def choose_device(name: str | None) -> torch.device:

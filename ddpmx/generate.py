@@ -58,6 +58,7 @@ def generate(
                 seed=seed,
                 device=experiment.device,
                 callback=callback,
+                self_condition=experiment.spec.model.self_conditioned,
                 **{"sample_ids": ids, **(given.of(ids) if given else {})},
             )
             pixels[ids.to(device)] = to_pixels(x).to(device)
@@ -88,5 +89,14 @@ def denoising(
     network.eval()
     shape = (count, *experiment.image_shape)
     start = given.of(torch.arange(count)) if given else {}
-    sample(experiment.denoiser(network, labels), plan, shape, seed=seed, device=experiment.device, callback=callback, **start)
+    sample(
+        experiment.denoiser(network, labels),
+        plan,
+        shape,
+        seed=seed,
+        device=experiment.device,
+        callback=callback,
+        self_condition=experiment.spec.model.self_conditioned,
+        **start,
+    )
     return torch.stack(taken)

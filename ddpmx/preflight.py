@@ -12,6 +12,7 @@ from .models.embedding import LOG_SNR_BOUND
 from .schedules import Table
 from .spec import Spec
 from .train import steps_per_epoch, total_steps
+from .variance import prior_terms
 
 LEFT_SIGNAL = 0.05
 """Above this share of the image in the last step, samples that start from pure noise cannot match it well."""
@@ -34,12 +35,8 @@ def of_combination(spec: Spec, table: Table) -> list[str]:
 
 
 def prior_bits(table: Table) -> float:
-    """KL divergence of x_T from the noise that sampling starts from, in bits a dimension, for an x_0 of mean square 1.
-
-    ½(signal² + sigma² − 1 − log sigma²)/log 2 with (signal, sigma) scaled to signal² + sigma² = 1: the part of the variational
-    bound that training cannot change (Ho et al. 2020, eq. 5, L_T). Images in [−1, 1] have at most that mean square.
-    """
-    return -0.5 * math.log2(1 - _left(table) ** 2)
+    """The bound's term that training cannot change, for an x_0 of mean square 1, the most that images in [−1, 1] have."""
+    return float(prior_terms(torch.ones(1, 1, dtype=torch.float64), table))
 
 
 def _left(table: Table) -> float:

@@ -100,6 +100,8 @@ class LossSpec(Strict):
     delta: float = Field(1.0, gt=0, le=1e6)
     """Where `huber` turns from quadratic to linear."""
     weighting: WeightingSlot = Field(default={"name": "constant"})
+    variance_weight: float = Field(0.001, ge=0, le=1e6)
+    """How much the variational bound, in bits a dimension, counts beside it where the network learns the variance."""
 
     @model_validator(mode="after")
     def _delta_is_hubers(self) -> LossSpec:

@@ -20,10 +20,10 @@ from ddpmx import PREDICTIONS, SAMPLERS, SCHEDULES, SpecError, guided, sample, s
 from ddpmx.classes import parse_classes, shown_labels
 from ddpmx.experiment import Experiment, build
 from ddpmx.generate import generate
+from ddpmx.objective import step_loss, timesteps, validation_loss
 from ddpmx.run import run as run_spec
 from ddpmx.run_folder import RunFolder
 from ddpmx.testing.gaussian import denoiser
-from ddpmx.train import step_loss, timesteps, validation_loss
 from ddpmx.world import World
 
 Run = Callable[..., Result]

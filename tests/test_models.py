@@ -277,13 +277,25 @@ def test_classes_add_one_matrix_and_nothing_else(name: str) -> None:
         plain(torch.zeros(1, 1, 8, 8), torch.zeros(1), torch.zeros(1, dtype=torch.int64))
 
 
+@pytest.mark.parametrize("name", sorted(SMALL))
+def test_more_channels_in_and_out_all_take_part(name: str) -> None:
+    """Each of 4 input channels moves each of 6 output channels."""
+    network = started(MODELS.build(name, **SMALL[name]).build(2, 8, inputs=4, outputs=6)).eval()
+    x = torch.randn(1, 4, 8, 8, requires_grad=True)
+    output = network(x, torch.ones(1))
+    assert output.shape == (1, 6, 8, 8)
+    for channel in range(6):
+        (gradient,) = torch.autograd.grad(output[:, channel].sum(), x, retain_graph=True)
+        assert bool((gradient.abs().amax(dim=(0, 2, 3)) > 0).all())
+
+
 def test_a_network_that_knows_no_classes_has_no_such_key() -> None:
     class Plugin(Model):
         """A plugin's network, whose build takes channels and size."""
 
     with pytest.raises(ValidationError, match="unknown key"):
         Plugin.model_validate({"classes": True})
-    assert not Plugin().conditional
+    assert [Plugin().conditional, Plugin().self_conditioned, Plugin().learns_variance] == [False] * 3
 
 
 # -- every network

@@ -18,12 +18,12 @@ from torch import Tensor
 from ddpmx import ops, plots
 from ddpmx.errors import SpecError
 from ddpmx.experiment import build, check
+from ddpmx.objective import step_loss, timesteps, validation_loss
 from ddpmx.ops import Purpose, stream
 from ddpmx.registry import SCHEDULES, TIMES, WEIGHTINGS
 from ddpmx.schedules import Table, variance_preserving
 from ddpmx.spec_file import load
 from ddpmx.times import Time, Uneven
-from ddpmx.train import step_loss, timesteps, validation_loss
 from ddpmx.world import World
 
 Run = Callable[..., Result]

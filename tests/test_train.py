@@ -12,9 +12,10 @@ from conftest import TINY, Result, epochs, only_run
 
 from ddpmx import ops, spec_file
 from ddpmx.experiment import build
+from ddpmx.objective import flipped, loss_at
 from ddpmx.ops import Purpose, stream
 from ddpmx.spec import TrainSpec
-from ddpmx.train import TrainState, epoch_order, flipped, is_over, learning_rate, loss_at, total_steps
+from ddpmx.train import TrainState, epoch_order, is_over, learning_rate, total_steps
 
 Run = Callable[..., Result]
 

@@ -35,24 +35,53 @@ class Model(Component):
         """Whether the network is told the class of an image."""
         return False
 
+    @property
+    def self_conditioned(self) -> bool:
+        """Whether the network is given an estimate of x_0 beside x."""
+        return False
+
+    @property
+    def learns_variance(self) -> bool:
+        """Whether the network's output has a second half of channels, for the variance of a sampling step."""
+        return False
+
 
 class ConditionalModel(Model):
-    """Base of the models whose network can be told the class of an image: override `build`."""
+    """Base of the models whose network can be given more than x and t, and can tell more: override `build`."""
 
     classes: bool = False
     """Tell the network each image's class, so that `sample --classes` chooses; the data set needs labels."""
 
-    def build(self, channels: int, size: int, classes: int | None = None) -> nn.Module:
+    self_condition: bool = False
+    """Give the network its own last estimate of the image too; a step of training costs half as much again (Chen et al. 2022)."""
+
+    learned_variance: bool = False
+    """Let the network tell the variance of a sampling step too, for samplers that use it (Nichol & Dhariwal 2021)."""
+
+    def build(
+        self, channels: int, size: int, classes: int | None = None, *, inputs: int | None = None, outputs: int | None = None
+    ) -> nn.Module:
         """As `Model.build`; with `classes`, the forward takes x, t and labels, int64 [n] in 0 … classes.
 
         The label `classes` stands for "no class": what a network for guidance learns for images whose class it is not
         told. Ho & Salimans 2022, arXiv:2207.12598.
+
+        x has `inputs` channels and the output `outputs`; None: as many as the images. What they hold, and that
+        self_condition and learned_variance double them, is the caller's affair: see `Experiment.denoiser`.
         """
         raise NotImplementedError
 
     @property
     def conditional(self) -> bool:
         return self.classes
+
+    @property
+    def self_conditioned(self) -> bool:
+        return self.self_condition
+
+    @property
+    def learns_variance(self) -> bool:
+        return self.learned_variance
 
 
 def check_size(size: int, dim_mults: Sequence[int]) -> None:

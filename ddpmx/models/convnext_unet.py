@@ -33,24 +33,27 @@ class ConvNextUnet(ConditionalModel):
     dim_mults: Multiples = Field(default=(1, 2, 4), min_length=1, max_length=12)
     """Widths of the levels as multiples of dim; between two levels the image's side is halved."""
 
-    def build(self, channels: int, size: int, classes: int | None = None) -> nn.Module:
+    def build(
+        self, channels: int, size: int, classes: int | None = None, *, inputs: int | None = None, outputs: int | None = None
+    ) -> nn.Module:
         check_size(size, self.dim_mults)
-        return ConvNextUnetModule(channels, self.dim, self.dim_mults, classes)
+        return ConvNextUnetModule(inputs or channels, outputs or channels, self, classes)
 
 
 class ConvNextUnetModule(nn.Module):
-    """x [n, c, h, w], t [n] and, with classes, labels [n] -> [n, c, h, w].
+    """x [n, inputs, h, w], t [n] and, with classes, labels [n] -> [n, outputs, h, w].
 
     Inside, tensors are in channels_last order, which is faster on every device.
     """
 
-    def __init__(self, channels: int, dim: int, dim_mults: tuple[int, ...], classes: int | None = None) -> None:
+    def __init__(self, inputs: int, outputs: int, config: ConvNextUnet, classes: int | None = None) -> None:
         super().__init__()
+        dim = config.dim
         first = dim // 3 * 2
-        widths = [first, *(dim * multiple for multiple in dim_mults)]
+        widths = [first, *(dim * multiple for multiple in config.dim_mults)]
         time_dim = 4 * dim
         self.time = TimeEmbedding(dim, nn.GELU(), classes)
-        self.first = nn.Conv2d(channels, first, 7, padding=3)
+        self.first = nn.Conv2d(inputs, first, 7, padding=3)
         self.down = nn.ModuleList(Level(before, width, time_dim) for before, width in pairwise(widths))
         self.downsample = nn.ModuleList(nn.Conv2d(width, width, 4, stride=2, padding=1) for width in widths[1:-1])
         self.middle_1 = ConvNextBlock(widths[-1], widths[-1], time_dim)
@@ -61,7 +64,7 @@ class ConvNextUnetModule(nn.Module):
         self.up = nn.ModuleList(Level(2 * width, before, time_dim) for before, width in up)
         self.upsample = nn.ModuleList(nn.ConvTranspose2d(before, before, 4, stride=2, padding=1) for before, _ in up)
         self.last = ConvNextBlock(widths[1], widths[1], None)
-        self.output = nn.Conv2d(widths[1], channels, 1)
+        self.output = nn.Conv2d(widths[1], outputs, 1)
 
     def forward(self, x: Tensor, t: Tensor, labels: Tensor | None = None) -> Tensor:
         time = self.time(t, labels)  # [n, 4·dim]

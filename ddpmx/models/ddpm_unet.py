@@ -33,25 +33,27 @@ class DdpmUnet(ConditionalModel):
     dropout: float = Field(default=0.1, ge=0, lt=1)
     """Share of the features that a block drops in training."""
 
-    def build(self, channels: int, size: int, classes: int | None = None) -> nn.Module:
+    def build(
+        self, channels: int, size: int, classes: int | None = None, *, inputs: int | None = None, outputs: int | None = None
+    ) -> nn.Module:
         check_size(size, self.dim_mults)
-        return DdpmUnetModule(channels, size, self, classes)
+        return DdpmUnetModule(inputs or channels, outputs or channels, size, self, classes)
 
 
 class DdpmUnetModule(nn.Module):
-    """x [n, c, h, w], t [n] and, with classes, labels [n] -> [n, c, h, w].
+    """x [n, inputs, h, w], t [n] and, with classes, labels [n] -> [n, outputs, h, w].
 
     Inside, tensors are in channels_last order, which is faster on every device.
     """
 
-    def __init__(self, channels: int, size: int, config: DdpmUnet, classes: int | None = None) -> None:
+    def __init__(self, inputs: int, outputs: int, size: int, config: DdpmUnet, classes: int | None = None) -> None:
         super().__init__()
 
         def stage(before: int, width: int) -> Stage:
             return Stage(before, width, 4 * config.dim, size in config.attention, config.dropout)
 
         self.time = TimeEmbedding(config.dim, nn.SiLU(), classes)
-        self.first = nn.Conv2d(channels, config.dim, 3, padding=1)
+        self.first = nn.Conv2d(inputs, config.dim, 3, padding=1)
         self.down, self.up = nn.ModuleList(), nn.ModuleList()
         width, skips = config.dim, [config.dim]
         for level, multiple in enumerate(config.dim_mults):
@@ -73,7 +75,7 @@ class DdpmUnetModule(nn.Module):
                 self.up.append(Upsample(width))
                 size *= 2
         self.norm = group_norm(width)
-        self.output = nn.Conv2d(width, channels, 3, padding=1)
+        self.output = nn.Conv2d(width, outputs, 3, padding=1)
         self.apply(_initialise)
         zero_(self.output)
         for module in self.modules():

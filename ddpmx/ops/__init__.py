@@ -56,6 +56,7 @@ class Purpose(IntEnum):
     VALIDATION_NOISE = 6
     VALIDATION_TIME = 7
     LABEL = 8  # whether training hides an image's class
+    SELF_CONDITION = 9  # whether a training step runs the network twice
     KNOWN = 10  # the noise on what inpainting knows
 
 

@@ -67,7 +67,7 @@ class Sampler(Component):
     `{name: dynamic, percentile: 0.995}`: each image to that percentile of its |x_0| where it is above 1, then divided by it."""
 
     @property
-    def learned_variance(self) -> bool:
+    def learns_variance(self) -> bool:
         """Whether the network must tell the variance too, as one of a model with `learned_variance` does."""
         return False
 

@@ -30,13 +30,13 @@ class DDPM(Sampler):
     for data of unit variance; `learned_range` needs a model with learned_variance."""
 
     @property
-    def learned_variance(self) -> bool:
+    def learns_variance(self) -> bool:
         return self.variance == "learned_range"
 
     def step(self, here: Point, there: Point) -> Row:
         q = (here.signal * there.sigma / (there.signal * here.sigma)) ** 2
         posterior, beta = (sigma * math.sqrt(1 - q) for sigma in (there.sigma, here.sigma))
-        if self.learned_variance and there.sigma == 0:
+        if self.learns_variance and there.sigma == 0:
             raise SpecError(f"learned_range has no lower end below index {here.t:g}: index {there.t:g} has no noise", field="variance")
         return Row(
             here.t,
@@ -45,5 +45,5 @@ class DDPM(Sampler):
             c_x=here.signal / there.signal * (there.sigma / here.sigma) ** 2,
             c_x0=there.signal * (1 - q),
             c_noise={"posterior": posterior, "beta": beta, "learned_range": 1.0}[self.variance],
-            noise_range=(math.log(posterior), math.log(beta)) if self.learned_variance else None,
+            noise_range=(math.log(posterior), math.log(beta)) if self.learns_variance else None,
         )

@@ -1,0 +1,142 @@
+"""The objective of one batch: which timesteps, what noise, what loss.
+
+Each random number is a function of (seed, purpose, epoch or step, image id), so a resumed run, another number of
+processes and another accumulation draw the same timesteps, noise and flips.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from . import ops
+from .classes import shown_labels
+from .experiment import Experiment
+from .images import to_model
+from .ops import Purpose, stream
+from .variance import vlb_terms
+from .world import World
+
+Network = Callable[..., Tensor]
+"""network(x, time), or network(x, time, labels) for one with classes."""
+
+
+def flipped(x: Tensor, ids: Tensor, seed: int, epoch: int, flip: bool) -> Tensor:
+    """Mirror half of the images [b, c, h, w], another half each epoch."""
+    if not flip:
+        return x
+    mirror = ops.uniform(ids, stream(Purpose.FLIP, epoch), seed) < 0.5
+    return torch.where(mirror.to(x.device)[:, None, None, None], x.flip(-1), x)
+
+
+def timesteps(experiment: Experiment, ids: Tensor, step: int) -> Tensor:
+    """The timestep of each image of a whole batch, int64 [B]: some distributions look at all of it."""
+    spec = experiment.spec
+    t: Tensor = spec.time.draw(ops.uniform(ids, stream(Purpose.TIME, step), spec.seed), experiment.table)
+    return t
+
+
+def step_loss(experiment: Experiment, network: Network, x_start: Tensor, t: Tensor, ids: Tensor, step: int) -> Tensor:
+    """The training loss [b] of images at indices t, with the noise of (seed, step, id): weighted, also for how t are drawn."""
+    t, seed, labels = t.to(x_start.device), experiment.spec.seed, shown_labels(experiment, ids, step)
+    twice = experiment.spec.model.self_conditioned and runs_twice(seed, step)
+    losses = loss_at(experiment, network, x_start, t, ids, seed, stream(Purpose.NOISE, step), labels, twice=twice)
+    return losses * experiment.coefficients.importance[t]
+
+
+def runs_twice(seed: int, step: int) -> bool:
+    """Whether a training step of a self-conditioned network estimates x_0 first: half of the steps, a function of both."""
+    return float(ops.uniform(torch.zeros(1, dtype=torch.int64), stream(Purpose.SELF_CONDITION, step), seed)) < 0.5
+
+
+def loss_at(
+    experiment: Experiment,
+    network: Network,
+    x_start: Tensor,
+    t: Tensor,
+    ids: Tensor,
+    seed: int,
+    noise: int,
+    labels: Tensor | None = None,
+    *,
+    twice: bool = True,
+) -> Tensor:
+    """The weighted loss [b] at indices t, with the noise of (seed, stream `noise`, id); `labels` [b] for a network with classes.
+
+    A self-conditioned network is run `twice`, first on zeros and without gradient, then on the x_0 that this gives; else once,
+    on zeros (Chen et al. 2022, arXiv:2208.04202, algorithm 1). Where the network learns the variance, the loss is L_simple +
+    variance_weight·L_vlb, and no gradient of L_vlb reaches the mean (Nichol & Dhariwal 2021, arXiv:2102.09672, eq. 16).
+    """
+    c, loss = experiment.coefficients, experiment.spec.loss
+    t, ids = t.to(x_start.device), ids.to(x_start.device)
+    told = () if labels is None else (labels.to(x_start.device),)
+    epsilon = training_noise(x_start, ids, noise, seed)
+    x_t = ops.add_noise(x_start, c.signal[t], c.sigma[t], seed=seed, sample_ids=ids, stream=noise, noise=epsilon)
+    scale = None if c.input_scale is None else c.input_scale[t]
+
+    def run(x0: Tensor | None) -> Tensor:
+        seen = experiment.network_input(x_t, scale, x0)
+        with experiment.autocast():
+            return network(seen, c.time[t], *told)
+
+    def x0_of(output: Tensor) -> Tensor:
+        return _column(c.x0_from_x[t]) * x_t + _column(c.x0_from_output[t]) * output.float()
+
+    estimate = None
+    if twice and experiment.spec.model.self_conditioned:
+        with torch.no_grad():
+            estimate = x0_of(run(None)[:, : x_start.shape[1]]).clamp(-1, 1)
+    output, *v = run(estimate).split(x_start.shape[1], dim=1)
+    losses = ops.weighted_loss(
+        output,
+        x_start,
+        c.target_x[t],
+        c.target_eps[t],
+        c.weight[t],
+        norm=loss.norm,
+        delta=loss.delta,
+        seed=seed,
+        sample_ids=ids,
+        stream=noise,
+        noise=epsilon,
+    )
+    if c.posterior is None:
+        return losses
+    log_variance = c.posterior.log_variance(v[0].float(), t)
+    bits = vlb_terms(x_start, x_t, x0_of(output.detach()), log_variance, t, c.posterior)
+    return losses + loss.variance_weight * experiment.table.timesteps * bits
+
+
+def _column(values: Tensor) -> Tensor:
+    return values.view(-1, 1, 1, 1)
+
+
+def training_noise(x_start: Tensor, ids: Tensor, stream: int, seed: int) -> Tensor | None:
+    """ε, to be kept from the noising to the loss. None on a GPU, where to make it twice costs less than to read it."""
+    return None if x_start.device.type == "cuda" else ops.normal(ids, stream, seed, x_start.shape[1:])
+
+
+@torch.no_grad()
+def validation_loss(experiment: Experiment, network: nn.Module, world: World) -> float:
+    """Mean weighted loss of the validation images, each at its own fixed timestep and noise.
+
+    The timesteps are stratified, so that the set covers all of them evenly; `evaluate.seed` fixes both.
+    """
+    images, seed, device = experiment.data.validation, experiment.spec.evaluate.seed, experiment.device
+    labels = images.labels if experiment.classes else None
+    ids = torch.arange(len(images))
+    jitter = ops.uniform(ids, stream(Purpose.VALIDATION_TIME, 0), seed)
+    strata = ops.bits(ids, stream(Purpose.VALIDATION_TIME, 1), seed).argsort(stable=True)
+    t = ((strata + jitter) / len(ids) * experiment.table.timesteps).long()
+    was_training = network.training
+    network.eval()
+    total = torch.zeros((), dtype=torch.float64, device="cpu" if device.type == "mps" else device)
+    for part in world.part(ids).split(experiment.spec.train.batch_size):
+        x_start = to_model(images.pixels[part].to(device))
+        told = None if labels is None else labels[part]
+        losses = loss_at(experiment, network, x_start, t[part], part, seed, stream(Purpose.VALIDATION_NOISE, 0), told)
+        total += losses.to(total.device, torch.float64).sum()
+    network.train(was_training)
+    return float(world.sum_(total)) / len(ids)
