@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from .errors import SpecError as SpecError
     from .guidance import guided as guided
     from .metrics import Metric as Metric
+    from .metrics import Score as Score
+    from .metrics import Subject as Subject
     from .models import ConditionalModel as ConditionalModel
     from .models import Model as Model
     from .optimizers import Optimizer as Optimizer
@@ -55,7 +57,7 @@ _HOMES = {
     "schedules": ["Schedule", "Table"],
     "data": ["Dataset"],
     "guidance": ["guided"],
-    "metrics": ["Metric"],
+    "metrics": ["Metric", "Score", "Subject"],
     "models": ["ConditionalModel", "Model"],
     "optimizers": ["Optimizer"],
     "predictions": ["Prediction"],

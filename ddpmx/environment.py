@@ -15,7 +15,7 @@ import torch
 
 import ddpmx
 
-PACKAGES = ("numpy", "pydantic", "datasets", "torchmetrics", "safetensors", "torchvision", "wandb", "tensorboard")
+PACKAGES = ("numpy", "pydantic", "datasets", "torch-fidelity", "safetensors", "torchvision", "wandb", "tensorboard")
 
 
 def versions() -> dict[str, str]:

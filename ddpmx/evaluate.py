@@ -6,13 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from . import checkpoint, ops
 from .console import Bar
 from .errors import SpecError
 from .experiment import Experiment, build
-from .generate import Progress, generate
+from .generate import generate
+from .metrics import Metric, Score, Subject
+from .metrics.subject import Progress, quiet
 from .report import write_report
 from .rows import Plan
 from .run_folder import RunFolder
@@ -21,21 +23,38 @@ from .spec_file import load
 from .world import World
 
 
-def measure(
-    experiment: Experiment, network: nn.Module, *, world: World | None = None, progress: Progress | None = None
-) -> dict[str, float]:
-    """All metrics of `evaluate:` on images that `evaluate.sampler` draws."""
+def measure(experiment: Experiment, network: nn.Module, *, world: World | None = None, progress: Progress = quiet) -> dict[str, Score]:
+    """All metrics of `evaluate:`, on images that `evaluate.sampler` draws, but for those that this machine lacks something for."""
     spec, world = experiment.spec.evaluate, world or World()
     plan: Plan = spec.sampler.plan(experiment.table, experiment.prediction)
-    images: Tensor = generate(
-        experiment, network, plan, spec.samples, seed=spec.seed, batch_size=spec.batch_size, world=world, progress=progress
-    )
-    values: dict[str, float] = {}
+    metrics: dict[int, Metric] = {index: metric for index, metric in enumerate(spec.metrics) if not metric.missing()}
+    images = torch.empty(0, *experiment.image_shape, dtype=torch.uint8)
+    if any(metric.needs_images for metric in metrics.values()):
+        images = generate(
+            experiment,
+            network,
+            plan,
+            spec.samples,
+            seed=spec.seed,
+            batch_size=spec.batch_size,
+            world=world,
+            progress=lambda done, total: progress("sampling for the metrics", done, total),
+        )
+    scores: dict[str, Score] = {}
     if world.is_main:
-        for index, metric in enumerate(spec.metrics):
+        subject = Subject(experiment.data, images, spec.seed, progress, experiment, network)
+        for index, metric in metrics.items():
             with experiment.spec.blame(f"evaluate.metrics.{index}"):
-                values.update(metric.compute(images, experiment.data))
-    return values
+                scores.update(metric.compute(subject))
+    return scores
+
+
+def as_event(scores: dict[str, Score]) -> dict[str, Any]:
+    """The scores in an event of metrics.jsonl: the bare values, and all that is known of each."""
+    return {
+        "metrics": {name: score.value for name, score in scores.items()},
+        "scores": {name: score.fields() for name, score in scores.items()},
+    }
 
 
 def open_run(run: Path, overrides: tuple[str, ...], device: torch.device, weights: str) -> tuple[RunFolder, Spec, Experiment]:
@@ -59,8 +78,12 @@ def evaluate(
     folder, spec, experiment = open_run(run, overrides, device, "best")
     if not spec.evaluate.metrics:
         raise SpecError("the run's spec names no metrics", field="evaluate.metrics", hint="--metrics fd_cnn,is_cnn")
+    for index, metric in enumerate(spec.evaluate.metrics):
+        if metric.missing():
+            with spec.blame(f"evaluate.metrics.{index}"):
+                raise SpecError(f"'{metric.component_name}' can't be taken here: {metric.missing()}")
     with ops.use_backend(spec.backend), Bar() as bar:
-        values = measure(experiment, experiment.network, progress=lambda done, total: bar.show("sampling", done, total))
+        scores = measure(experiment, experiment.network, progress=bar.show)
     step = int((run / "checkpoints" / "best").resolve().name)
     state = folder.read_json(f"checkpoints/{step}/state.json")["train"]
     event = {
@@ -69,7 +92,7 @@ def evaluate(
         "step": step,
         "samples": spec.evaluate.samples,
         "sampler": spec.evaluate.sampler.spec(),
-        "metrics": values,
+        **as_event(scores),
     }
     if experiment.classes:
         event["guidance"] = spec.guidance.model_dump(mode="json")

@@ -16,10 +16,11 @@ from . import checkpoint, environment, ops
 from .console import Bar
 from .ema import Ema
 from .errors import Interrupted, RunError, SpecError
-from .evaluate import measure
+from .evaluate import as_event, measure
 from .experiment import Experiment, build
 from .generate import denoising, generate
 from .images import class_grid, grid
+from .metrics import Score
 from .ops import library
 from .plots import write_plots
 from .plugins import file_hash
@@ -186,17 +187,15 @@ def _end_epoch(session: Session) -> None:
     experiment, spec, row = session.experiment, session.experiment.spec, session.state.row
     _draw_grid(session, f"epoch-{row['epoch']:04d}.png", spec.evaluate.sampler, session.averaged, row)
     due = row["epoch"] % spec.evaluate.every_epochs == 0 or is_over(spec.train, session.state)
-    metrics: dict[str, float] = {}
+    scores: dict[str, Score] = {}
     if spec.evaluate.metrics and due:
-        metrics = measure(
-            experiment, session.averaged, world=session.world, progress=lambda done, all_: session.progress("evaluate", done, all_)
-        )
-    event = {"event": "epoch", **row, "metrics": metrics}
+        scores = measure(experiment, session.averaged, world=session.world, progress=session.progress)
+    event = {"event": "epoch", **row, **as_event(scores)}
     session.emit(event)
     session.rows.append(event)
     if session.world.is_main:
         session.folder.write_log(session.rows)
-        measured = "".join(f"  {name} {value:.4g}" for name, value in metrics.items())
+        measured = "".join(f"  {name} {score.value:.4g}" for name, score in scores.items())
         best = "  (best)" if session.state.best_step == row["step"] else ""
         session.bar.say(
             f"epoch {row['epoch']:>4}  step {row['step']:>7}  train {row['train_loss']:.4f}  val {row['val_loss']:.4f}"

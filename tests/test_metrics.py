@@ -6,9 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from metric_subjects import frechet, noise
 
 from ddpmx import DATASETS, METRICS, SpecError
 from ddpmx.data import Data, Images
+from ddpmx.metrics import Subject
 from ddpmx.metrics import classifier as module
 from ddpmx.metrics.classifier import batched, classifier
 
@@ -19,25 +21,11 @@ def digits() -> Data:
 
 
 def fd(images: torch.Tensor, data: Data, **parameters: object) -> float:
-    return METRICS.build("fd_cnn", **parameters).compute(images, data)["fd_cnn"]
+    return METRICS.build("fd_cnn", **parameters).compute(Subject(data, images))["fd_cnn"].value
 
 
 def score(images: torch.Tensor, data: Data, **parameters: object) -> float:
-    return METRICS.build("is_cnn", **parameters).compute(images, data)["is_cnn"]
-
-
-def noise(data: Data, n: int) -> torch.Tensor:
-    values = np.random.default_rng(0).integers(0, 256, (n, data.channels, data.size, data.size), dtype=np.uint8)
-    return torch.from_numpy(values)
-
-
-def frechet(one: np.ndarray, other: np.ndarray) -> float:
-    """|μ − μ'|² + tr(Σ + Σ' − 2(Σ^½ Σ' Σ^½)^½), float64, by symmetric eigenvalues, which singular Σ do not harm."""
-    a, b = np.cov(one, rowvar=False), np.cov(other, rowvar=False)
-    values, vectors = np.linalg.eigh(a)
-    root = vectors * np.sqrt(values.clip(0)) @ vectors.T
-    cross = np.sqrt(np.linalg.eigvalsh(root @ b @ root).clip(0)).sum()
-    return float(((one.mean(0) - other.mean(0)) ** 2).sum() + a.trace() + b.trace() - 2 * cross)
+    return METRICS.build("is_cnn", **parameters).compute(Subject(data, images))["is_cnn"].value
 
 
 @pytest.mark.parametrize("reference", ["test", "train"])
@@ -47,6 +35,21 @@ def test_fd_cnn_is_the_frechet_distance_of_the_features(digits: Data, reference:
     for images in (digits.validation.pixels, noise(digits, 300)):
         truth = frechet(batched(features, images).numpy(), batched(features, real).numpy())
         assert fd(images, digits, reference=reference) == pytest.approx(truth, rel=1e-4)
+
+
+def test_torchmetrics_finds_the_same(digits: Data) -> None:
+    from torchmetrics.image.fid import FrechetInceptionDistance
+
+    class Eye(torch.nn.Module):
+        num_features = 128
+
+        def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+            return batched(classifier(digits).network.features, pixels)
+
+    distance = FrechetInceptionDistance(Eye())
+    distance.update(digits.test.pixels, real=True)
+    distance.update(digits.validation.pixels, real=False)
+    assert fd(digits.validation.pixels, digits) == pytest.approx(float(distance.compute()), rel=1e-4)
 
 
 def test_is_cnn_is_the_formula(digits: Data) -> None:
@@ -79,7 +82,7 @@ def test_two_images_are_enough_and_one_is_not(digits: Data) -> None:
     assert 1 <= score(two, digits) <= 2
     for metric in ("fd_cnn", "is_cnn"):
         with pytest.raises(SpecError, match="at least 2"):
-            METRICS.build(metric).compute(two[:1], digits)
+            METRICS.build(metric).compute(Subject(digits, two[:1]))
 
 
 def test_parts_of_is_cnn_are_always_the_same_ones(digits: Data) -> None:
@@ -102,7 +105,7 @@ def test_the_classifier_is_the_same_each_time_and_disturbs_nothing(digits: Data,
     state, threads = torch.get_rng_state(), torch.get_num_threads()
     with torch.inference_mode():
         trained = classifier(digits).network.state_dict()
-        METRICS.build("is_cnn").compute(digits.test.pixels, digits)
+        METRICS.build("is_cnn").compute(Subject(digits, digits.test.pixels))
     assert torch.equal(torch.get_rng_state(), state)
     assert torch.get_num_threads() == threads
     cached = classifier(digits).network.state_dict()
@@ -139,7 +142,7 @@ def test_the_classifier_learns_at_any_size(channels: int, size: int, tmp_path: P
 def test_unlabelled_data_need_labels(digits: Data, metric: str) -> None:
     bare = Data("bare", *(Images(images.pixels) for _, images in digits.splits()))
     with pytest.raises(SpecError, match="labelled set"):
-        METRICS.build(metric).compute(digits.test.pixels, bare)
+        METRICS.build(metric).compute(Subject(bare, digits.test.pixels))
 
 
 def test_a_set_without_a_test_split_asks_for_another_reference(digits: Data) -> None:

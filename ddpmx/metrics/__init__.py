@@ -1,5 +1,8 @@
-"""Metrics of generated images."""
+"""Metrics of models and of the images that they make."""
 
 from .base import Metric as Metric
 from .cnn import FdCnn as FdCnn
 from .cnn import IsCnn as IsCnn
+from .pixel_fd import PixelFd as PixelFd
+from .score import Score as Score
+from .subject import Subject as Subject

@@ -1,24 +1,43 @@
-"""What a metric is: numbers about generated images, named by what they measure."""
+"""What a metric is: numbers about a model, named by what they measure."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
+from typing import ClassVar, Literal
 
-from torch import Tensor
-
-from ..data import Data
+from ..data import Data, Images
+from ..errors import SpecError
 from ..registry import Component
+from .score import Score
+from .subject import Subject
+
+Split = Literal["test", "train"]
 
 
 class Metric(Component):
     """Base of the metrics."""
 
+    needs_images: ClassVar[bool] = True
+    """False: it measures `subject.experiment` and `subject.network`; where all do, no images are drawn."""
+
     def check(self, data: Data) -> None:
         """Raises SpecError when the metric can't be taken of this data set; asked before a run begins."""
 
-    @abstractmethod
-    def compute(self, images: Tensor, data: Data) -> dict[str, float]:
-        """Measures generated images (uint8 [n, c, h, w]) of a model of `data`; the keys start with the metric's name.
+    def missing(self) -> str:
+        """What this machine lacks for it, and how to provide it: a run leaves the metric out. Empty: nothing."""
+        return ""
 
-        Raises SpecError when the metric can't be taken of this data set or of so few images.
-        """
+    @abstractmethod
+    def compute(self, subject: Subject) -> dict[str, Score]:
+        """Measures a model; the keys start with the metric's name. Raises SpecError when it can't be taken of so few images."""
+
+
+def reference_images(data: Data, split: Split) -> Images:
+    """The real images to compare with, 2 or more. Raises SpecError."""
+    images = data.test if split == "test" else data.train
+    if images is None:
+        hint = "`reference: train`, as in -s 'evaluate.metrics=[{name: fd_cnn, reference: train}]'"
+        raise SpecError(f"'{data.name}' has no test split", field="reference", hint=hint)
+    if len(images) < 2:
+        raise SpecError(f"the {split} split of '{data.name}' has a single image", field="reference")
+    return images
