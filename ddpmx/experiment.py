@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -73,27 +74,26 @@ class Experiment:
             raise ValueError("x0 is for a self-conditioned network")
         return scaled
 
-    def denoiser(self, network: nn.Module, labels: Tensor | None = None) -> Denoise:
-        """denoise(x, t, x0=None): the network's output at table indices t [n], which may be fractional; in x's dtype.
+    def output(self, network: nn.Module, x: Tensor, t: Tensor, labels: Tensor | None = None, x0: Tensor | None = None) -> Tensor:
+        """The network's output at table indices t [n], which may be fractional; in x's dtype.
 
-        x0 is the last estimate of x_0, for a self-conditioned network; a network that learns the variance returns it as a
-        second half of channels. With `labels` [n], for a network with classes, the output is guided towards them as the spec's
-        `guidance` says.
+        `labels` [n] are for a network with classes, x0 is the last estimate of x_0 for a self-conditioned one. A network that
+        learns the variance returns it as a second half of channels.
         """
+        t = t.cpu().double()
+        time = embed_time(t, self.table, self.spec.model.time).to(self.device)
+        seen = self.network_input(x, self.prediction.input_scale(*self.table.at(t)), x0)
+        told = () if labels is None else (labels.to(self.device),)
+        with self.autocast():
+            return network(seen, time, *told).to(x.dtype)  # type: ignore[no-any-return]
 
-        def denoise(x: Tensor, t: Tensor, labels: Tensor | None = None, x0: Tensor | None = None) -> Tensor:
-            t = t.cpu().double()
-            time = embed_time(t, self.table, self.spec.model.time).to(self.device)
-            seen = self.network_input(x, self.prediction.input_scale(*self.table.at(t)), x0)
-            with self.autocast():
-                output = network(seen, time) if labels is None else network(seen, time, labels)
-            return output.to(x.dtype)  # type: ignore[no-any-return]
-
+    def denoiser(self, network: nn.Module, labels: Tensor | None = None) -> Denoise:
+        """denoise(x, t, x0=None) of `ddpmx.sample`: `output`, for labels guided towards them as the spec's `guidance` says."""
         if labels is None:
-            return lambda x, t, x0=None: denoise(x, t, None, x0)
+            return lambda x, t, x0=None: self.output(network, x, t, None, x0)
         options = self.spec.guidance
         return guided(
-            denoise,
+            partial(self.output, network),
             labels.to(self.device),
             len(self.classes),
             self.table,

@@ -58,6 +58,8 @@ class Purpose(IntEnum):
     LABEL = 8  # whether training hides an image's class
     SELF_CONDITION = 9  # whether a training step runs the network twice
     KNOWN = 10  # the noise on what inpainting knows
+    BOUND = 11  # ε of the metric bpd
+    BOUND_TIME = 12
 
 
 def stream(purpose: int, step: int) -> int:

@@ -1,0 +1,159 @@
+"""How many bits the model needs for a pixel of a real image: the variational bound."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from .. import ops
+from ..data import Data
+from ..errors import SpecError
+from ..images import to_model
+from ..ops import Purpose, stream
+from ..registry import METRICS
+from ..variance import Posterior, posterior, prior_terms, vlb_terms
+from .base import Metric, Split, reference_images
+from .score import Score
+from .subject import Progress, Subject
+
+if TYPE_CHECKING:
+    from ..experiment import Experiment
+
+Variance = Literal["posterior", "beta", "learned"]
+
+
+@METRICS.register("bpd", paper="Ho et al. 2020, arXiv:2006.11239, eq. 5; Nichol & Dhariwal 2021, arXiv:2102.09672")
+class Bpd(Metric):
+    """Variational bound on −log₂ p of real images, in bits a dimension; lower is better.
+
+    The ancestral chain over all T timesteps, whatever sampler draws the images::
+
+        bpd = KL(q(x_T | x_0) ‖ prior) + Σ_t≥1 KL(q(x_s | x_t, x_0) ‖ p(x_s | x_t)) + decoder's −log₂ p(x_0 | x_t at t = 0)
+
+    8-bit pixels, Ho et al.'s discretised decoder. Each image is taken at t = 0 and at `timesteps` of the others, one in each of as
+    many equal parts, so the sum over t is an unbiased estimate. `bpd_prior` and `bpd_decoder` are the first and the last term.
+    """
+
+    needs_images: ClassVar[bool] = False
+    reference: Split = "test"
+    """Which images."""
+    images: int | None = Field(1000, ge=2)
+    """How many of them, the first ones; null: all."""
+    timesteps: int | None = Field(20, ge=1)
+    """At how many of the timesteps after the first each image is taken; null: at all."""
+    variance: Variance | None = None
+    """Variance of p(x_s | x_t): the sampler ddpm's posterior or beta, or the network's own; null: the network's own where it learns
+    one, else posterior."""
+    clip: bool = True
+    """Bound the predicted x_0 to [−1, 1], as sampling does."""
+
+    def check(self, data: Data) -> None:
+        reference_images(data, self.reference)
+
+    def compute(self, subject: Subject) -> dict[str, Score]:
+        """`{"bpd": …, "bpd_prior": …, "bpd_decoder": …}`. Raises SpecError for a schedule that has no such chain."""
+        experiment, network = subject.experiment, subject.network
+        assert experiment is not None  # what measures the model itself is given it
+        assert network is not None
+        real = reference_images(subject.data, self.reference)
+        count = min(self.images or len(real), len(real))
+        variance: Variance = self.variance or ("learned" if experiment.spec.model.learns_variance else "posterior")
+        if variance == "learned" and not experiment.spec.model.learns_variance:
+            raise SpecError("the network learns no variance", field="variance")
+        labels = None if real.labels is None or not experiment.classes else real.labels[:count]
+        terms = self._terms(experiment, network, variance, real.pixels[:count], labels, subject.seed, subject.progress)
+        total = experiment.table.timesteps
+        taken = total if self.timesteps is None else min(self.timesteps, total - 1) + 1
+
+        def score(values: Tensor) -> Score:
+            half = 1.96 * float(values.std()) / math.sqrt(count)
+            mean = float(values.mean())
+            return Score(
+                value=mean,
+                better="lower",
+                n=count,
+                seed=subject.seed,
+                split=self.reference,
+                preprocessing=f"8-bit pixels, {variance} variance, {taken} of {total} timesteps",
+                interval=(mean - half, mean + half),
+                interval_note="of the mean over images, by their standard deviation",
+            )
+
+        return {name: score(values) for name, values in terms.items()}
+
+    def _terms(
+        self,
+        experiment: Experiment,
+        network: nn.Module,
+        variance: Variance,
+        pixels: Tensor,
+        labels: Tensor | None,
+        seed: int,
+        progress: Progress,
+    ) -> dict[str, Tensor]:
+        """The bound of each image, and its first and last term: float64 [n]."""
+        q, last = posterior(experiment.table), experiment.table.timesteps - 1
+        draws = last if self.timesteps is None else min(self.timesteps, last)
+        was_training = network.training
+        network.eval()
+        found: list[Tensor] = []
+        parts = torch.arange(len(pixels)).split(experiment.spec.evaluate.batch_size)
+        for done, ids in enumerate(parts):
+            x_start = to_model(pixels[ids])
+            told = None if labels is None else labels[ids]
+            between = torch.zeros(len(ids), dtype=torch.float64)
+            for k in range(draws + 1):
+                progress("bits per dimension", done * (draws + 1) + k, len(parts) * (draws + 1))
+                t = torch.zeros_like(ids)
+                if k > 0:
+                    u = ops.uniform(ids, stream(Purpose.BOUND_TIME, k), seed)
+                    t = 1 + ((k - 1 + u) / draws * last).long()
+                bits = self._at(experiment, network, variance, q, x_start, t, ids, seed, stream(Purpose.BOUND, k), told)
+                if k == 0:
+                    decoder = bits
+                else:
+                    between += bits * last / draws
+            prior = prior_terms(x_start.double(), experiment.table)
+            found.append(torch.stack((prior + between + decoder, prior, decoder)))
+        network.train(was_training)
+        bound, prior, decoder = torch.cat(found, dim=1)
+        return {"bpd": bound, "bpd_prior": prior, "bpd_decoder": decoder}
+
+    @torch.no_grad()
+    def _at(
+        self,
+        experiment: Experiment,
+        network: nn.Module,
+        variance: Variance,
+        q: Posterior,
+        x_start: Tensor,
+        t: Tensor,
+        ids: Tensor,
+        seed: int,
+        key: int,
+        labels: Tensor | None,
+    ) -> Tensor:
+        """The term of each image at its index: float64 [b], on the CPU."""
+        table = experiment.table
+        signal, sigma = table.signal[t].float(), table.sigma[t].float()
+        x_t = ops.add_noise(x_start, signal, sigma, seed=seed, sample_ids=ids, stream=key)
+        from_x, from_output = (c.view(-1, 1, 1, 1) for c in experiment.prediction.x0_from(table.signal[t], table.sigma[t]))
+
+        def predict(estimate: Tensor | None) -> tuple[Tensor, list[Tensor]]:
+            at = (x_t.to(experiment.device), t.to(experiment.device))
+            output, *v = experiment.output(network, *at, labels, estimate).cpu().double().split(x_start.shape[1], dim=1)
+            x0 = from_x * x_t.double() + from_output * output
+            return (x0.clamp(-1, 1) if self.clip else x0), v
+
+        x0, v = predict(None)
+        if experiment.spec.model.self_conditioned:
+            x0, v = predict(x0.clamp(-1, 1).float().to(experiment.device))
+        if variance == "learned":
+            log_variance = q.log_variance(v[0], t)
+        else:
+            log_variance = (q.log_lower if variance == "posterior" else q.log_upper)[t].view(-1, 1, 1, 1)
+        return vlb_terms(x_start.double(), x_t.double(), x0, log_variance, t, q)
