@@ -185,6 +185,19 @@ def import_(folder: Path, name: str | None, out: Path) -> None:
     click.echo(f"next: python -m ddpmx sample {path} -n 16 --out samples.png")
 
 
+@cli.command()
+@RUN
+@click.option("--to", "tracker", required=True, metavar="NAME", help="wandb, tensorboard, jsonl or a plugin's.")
+@click.option(
+    "-s", "--set", "options", multiple=True, metavar="KEY=VALUE", help="A parameter of the tracker, such as project=x; repeatable."
+)
+def track(run: Path, tracker: str, options: tuple[str, ...]) -> None:
+    """Replay RUN's metrics.jsonl into a tracker."""
+    from .replay import replay
+
+    click.echo(f"{replay(run, tracker, options)} events of {run} went to {tracker}")
+
+
 @cli.command(name="list")
 @click.argument("kind", required=False)
 @click.argument("name", required=False)
