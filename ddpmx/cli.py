@@ -173,6 +173,46 @@ def evaluate(run: Path, samples: int | None, metrics: str | None, overrides: tup
         click.echo(f"{name:<12}{value:.6g}   ({event['samples']} samples, step {event['step']})")
 
 
+@cli.command()
+@RUN
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--to", "library", type=click.Choice(["diffusers"]), required=True, help="The library that is to load the folder.")
+@click.option("--weights", default="best", show_default=True, metavar="best|last|FILE")
+@SET
+def export(run: Path, folder: Path, library: str, weights: str, overrides: tuple[str, ...]) -> None:
+    """Write RUN to FOLDER for another library, which needs no ddpmx to load it."""
+    from .exchange.export import export as export_run
+
+    click.echo(export_run(run, folder, weights=weights, overrides=overrides))
+    click.echo(f"next: {folder}/README.md says how to load it")
+
+
+@cli.command(name="import")
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--name", help="Of the run. Default: the folder's.")
+@click.option("--out", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, help="Where the runs' folders go.")
+def import_(folder: Path, name: str | None, out: Path) -> None:
+    """Make a run of FOLDER, a pipeline of images that diffusers saved."""
+    from .exchange.importing import import_pipeline
+
+    path = import_pipeline(folder, name=name, out=out)
+    click.echo(path)
+    click.echo(f"next: python -m ddpmx sample {path} -n 16 --out samples.png")
+
+
+@cli.command()
+@RUN
+@click.option("--to", "tracker", required=True, metavar="NAME", help="wandb, tensorboard, jsonl or a plugin's.")
+@click.option(
+    "-s", "--set", "options", multiple=True, metavar="KEY=VALUE", help="A parameter of the tracker, such as project=x; repeatable."
+)
+def track(run: Path, tracker: str, options: tuple[str, ...]) -> None:
+    """Replay RUN's metrics.jsonl into a tracker."""
+    from .replay import replay
+
+    click.echo(f"{replay(run, tracker, options)} events of {run} went to {tracker}")
+
+
 @cli.command(name="list")
 @click.argument("kind", required=False)
 @click.argument("name", required=False)

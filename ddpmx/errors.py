@@ -2,7 +2,7 @@
 
 Imports point only downwards::
 
-    cli -> run, dry_run, draw, evaluate, report, show, doctor, catalogue
+    cli -> run, dry_run, draw, evaluate, report, show, doctor, catalogue, exchange, replay
         -> train, objective, sampling, editing, generate, classes, experiment, coefficients, checkpoint, run_folder, resume,
            preflight, plots, spec_file, testing
         -> schedules, times, predictions, weightings, samplers, models, data, metrics, trackers, optimizers, ema, images, pictures,

@@ -6,16 +6,18 @@ import json
 import struct
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from conftest import TINY, Result, only_run
 
 import ddpmx
 from ddpmx.errors import SpecError
 from ddpmx.images import grid
-from ddpmx.trackers import Session, Tracker, Trackers, scalars
+from ddpmx.trackers import Session, Tracker, Trackers, flattened, mirror, scalars
 
 CONFIG = {"name": "study", "seed": 3, "train": {"lr": 1e-3, "epochs": 2}, "schedule": {"name": "linear", "timesteps": 500}}
 
@@ -30,7 +32,14 @@ def events(first_step: int = 1, steps: int = 2) -> list[dict[str, Any]]:
     return [*taken, {"event": "epoch", **last, **measured}, *grids]
 
 
+FLAT = {"name": "study", "seed": 3, "train.lr": 1e-3, "train.epochs": 2, "schedule.name": "linear", "schedule.timesteps": 500}
 END = {"event": "end", "status": "finished", "why": "", "step": 4, "seconds": 9.0}
+
+
+@pytest.fixture(name="run_ddpmx")
+def _run_ddpmx(request: pytest.FixtureRequest) -> Callable[..., Result]:
+    """conftest's `ddpmx`, which is the package's name here."""
+    return request.getfixturevalue("ddpmx")
 
 
 @pytest.fixture
@@ -69,9 +78,9 @@ class TestJSONLines:
         path = tmp_path / "all" / "events.jsonl"
         tracker = ddpmx.TRACKERS.build("jsonl", path=str(path))
         follow(tracker, folder, [*events(), END])
-        follow(tracker, folder, [END], resume=True)
+        follow(tracker, folder, [END, {**END, "step": 5}], resume=True)  # the first is there
         lines = [json.loads(line) for line in path.read_text().splitlines()]
-        assert lines == [{"run": "study", "id": "20250101-120000", **event} for event in [*events(), END, END]]
+        assert lines == [{"run": "study", "id": "20250101-120000", **event} for event in [*events(), END, {**END, "step": 5}]]
 
     def test_runs_share_a_file_line_by_line(self, folder: Path, tmp_path: Path):
         path = tmp_path / "events.jsonl"
@@ -124,7 +133,9 @@ class TestWandb:
     @pytest.fixture(autouse=True)
     def _private(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
         pytest.importorskip("wandb")
-        for name in ("WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR", "WANDB_ARTIFACT_DIR"):
+        for name in ("WANDB_DATA_DIR", "WANDB_CACHE_DIR"):
+            monkeypatch.delenv(name, raising=False)
+        for name in ("HOME", "WANDB_CONFIG_DIR", "WANDB_ARTIFACT_DIR"):
             monkeypatch.setenv(name, str(tmp_path / name.lower()))
         monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
 
@@ -159,7 +170,7 @@ class TestWandb:
         assert (started.run_id, started.project, started.run_group) == ("study-20250101-120000", "p", "g")
         assert list(started.tags) == ["a", "b"]
         config = {item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in started.config.update}
-        assert {key: config[key] for key in CONFIG} == CONFIG
+        assert {key: config[key] for key in FLAT} == FLAT
 
         rows = []
         for record in records:
@@ -174,7 +185,28 @@ class TestWandb:
         reports = [record.request.log_artifact.artifact for record in records if record.request.HasField("log_artifact")]
         reports += [record.artifact for record in records if record.HasField("artifact")]
         assert [(artifact.type, artifact.manifest.contents[0].path) for artifact in reports] == [("report", "report.html")]
+        [staged] = [Path(entry.local_path) for artifact in reports for entry in artifact.manifest.contents]
+        assert staged.is_relative_to(folder)
+        assert staged.read_text() == (folder / "report.html").read_text()
         assert [record.exit.exit_code for record in records if record.HasField("exit")] == [0]
+        assert [file for file in (folder.parents[1] / "home").rglob("*") if file.is_file()] == []
+        axes = {
+            (record.metric.name or record.metric.glob_name): record.metric.step_metric for record in records if record.HasField("metric")
+        }
+        assert (axes["epoch/*"], axes["metrics/*"], axes["images"]) == ("images", "images", "")
+
+    def test_scores_are_summarised_with_their_intervals_and_later_ones_do_not_go_back_in_time(self, folder: Path):
+        score = {"value": 8.0, "interval": [7.5, 8.5], "n": 100, "floor": 0.5}
+        later = {"event": "evaluate", "epoch": 1, "step": 1, "samples": 100, "metrics": {"fd_cnn": 8.0}, "scores": {"fd_cnn": score}}
+        follow(ddpmx.TRACKERS.build("wandb", mode="offline"), folder, [*events(1, 3), later, END])
+        [run] = (folder / "wandb").glob("offline-run-*")
+        summary: dict[str, Any] = {}
+        for record in self.records(run):
+            if record.HasField("summary"):
+                summary |= {item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in record.summary.update}
+        found = {key: summary.get(f"metrics/fd_cnn{key}") for key in ("", ".low", ".high", ".n", ".floor")}
+        assert found == {"": 8.0, ".low": 7.5, ".high": 8.5, ".n": 100, ".floor": 0.5}
+        assert summary["status"] == "finished"
 
     def test_a_resumed_run_keeps_its_id(self, folder: Path):
         tracker = ddpmx.TRACKERS.build("wandb", mode="offline")
@@ -196,30 +228,33 @@ def test_a_missing_package_is_named_with_what_to_install(name: str, package: str
         Trackers.open([tracker], folder, CONFIG, False)
 
 
-class Broken:
-    """Fails on each call."""
+class Fake:
+    """Does what it is told at each call; keeps what it hears."""
 
-    def log(self, event: Any) -> None:
-        raise ConnectionError("the network is down")
-
-    def close(self, status: str) -> None:
-        raise OSError("still down")
-
-
-class Listening:
-    def __init__(self) -> None:
+    def __init__(self, log: Callable[[], None] = lambda: None, close: Callable[[], None] = lambda: None) -> None:
         self.heard: list[Any] = []
+        self._log, self._close = log, close
 
     def log(self, event: Any) -> None:
+        self._log()
         self.heard.append(event)
 
     def close(self, status: str) -> None:
+        self._close()
         self.heard.append(status)
 
 
+def fail() -> None:
+    raise ConnectionError("the network is down")
+
+
+def hang() -> None:
+    threading.Event().wait()
+
+
 def test_a_tracker_that_raises_stops_nothing_and_warns_once(capsys: pytest.CaptureFixture[str]):
-    listening = Listening()
-    trackers = Trackers({"broken": Broken(), "listening": listening})
+    broken, listening = Fake(fail, fail), Fake()
+    trackers = Trackers({"broken": lambda: broken, "listening": lambda: listening})
     for event in events():
         trackers.log(event)
     trackers.close("finished")
@@ -244,10 +279,89 @@ def test_a_tracker_that_cannot_open_stops_nothing(folder: Path, tmp_path: Path, 
     assert "nobody there" in capsys.readouterr().err
 
 
-def test_a_request_to_stop_is_not_swallowed():
-    class Stopped(Listening):
-        def log(self, event: Any) -> None:
-            raise KeyboardInterrupt
+PLUGIN = """
+import threading
+import ddpmx
 
-    with pytest.raises(KeyboardInterrupt):
-        Trackers({"stopped": Stopped()}).log(END)
+class Session:
+    def __init__(self, at):
+        self.at = at
+    def log(self, event):
+        if self.at == "log":
+            threading.Event().wait()
+    def close(self, status):
+        if self.at == "close":
+            threading.Event().wait()
+
+@ddpmx.TRACKERS.register("hanging")
+class Hanging(ddpmx.Tracker):
+    at: str = "log"
+    def open(self, folder, config, resume):
+        if self.at == "open":
+            threading.Event().wait()
+        return Session(self.at)
+"""
+
+
+def test_a_run_ends_though_its_trackers_hang_and_its_events_can_be_replayed(
+    run_ddpmx: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """In opening, in logging and in closing: all three together cost CLOSING at the end."""
+    monkeypatch.setattr(mirror, "CLOSING", 0.5)
+    (tmp_path / "hanging.py").write_text(PLUGIN)
+    track = ", ".join(f"{{name: hanging, at: {at}}}" for at in ("open", "log", "close"))
+    (tmp_path / "spec.yaml").write_text(f"{TINY}plugins: [hanging.py]\ntrack: [{track}]\n")
+    result = run_ddpmx("run", tmp_path / "spec.yaml", "--out", tmp_path / "runs")
+    assert result.code == 0, result.err
+    for name in ("hanging", "hanging (1)", "hanging (2)"):
+        assert f"the tracker {name} did not finish within 0.5 seconds and is left alone" in result.err
+    run = only_run(tmp_path / "runs")
+    assert f"ddpmx track {run} --to hanging" in result.err
+    written = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert written[-1]["status"] == "finished"
+
+    target = tmp_path / "replayed.jsonl"
+    for _ in range(2):  # the second time there is nothing new
+        result = run_ddpmx("track", run, "--to", "jsonl", "-s", f"path={target}")
+        assert result.code == 0, result.err
+    lines = [json.loads(line) for line in target.read_text().splitlines()]
+    assert lines == [{"run": "tiny", "id": run.name, **event} for event in written]
+    for arguments, message in (
+        (("--to", "tensorbord"), "did you mean 'tensorboard'?"),
+        (("--to", "jsonl", "-s", "pth=x"), "did you mean 'path'?"),
+        (("--to", "jsonl", "-s", "path"), "should be KEY=VALUE"),
+        (("--to", "jsonl"), "path: required"),
+    ):
+        result = run_ddpmx("track", run, *arguments)
+        assert result.code == 2
+        assert message in result.err
+
+
+def test_a_tracker_that_is_too_slow_is_given_up_and_the_run_never_waits(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setattr(mirror, "QUEUED", 3)
+    slow, listening = Fake(hang), Fake()
+    trackers = Trackers({"slow": lambda: slow})
+    for number in range(100):
+        trackers.log({**END, "step": number})
+    trackers.close("finished")
+    assert slow.heard == []
+    assert listening.heard == []
+    said = capsys.readouterr().err
+    assert said.count("the tracker slow is 3 events behind and is left alone") == 1
+
+
+def test_replaying_into_tensorboard_doubles_nothing(run_ddpmx: Callable[..., Result], folder: Path):
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    (folder / "spec.yaml").write_text(TINY)
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(event) + "\n" for event in [*events(), END]))
+    for _ in range(2):
+        assert run_ddpmx("track", folder, "--to", "tensorboard").code == 0
+    found = accumulator.EventAccumulator(str(folder / "tensorboard"), size_guidance={"images": 0, "scalars": 0}).Reload()
+    assert [(e.step, e.value) for e in found.Scalars("train/loss")] == [(1, 1.0), (2, 0.5)]
+
+
+def test_flattened_has_a_dotted_key_for_each_value():
+    config = {"a": 1, "b": {"c": [1, 2], "d": {"e": None}}, "f": [{"name": "x"}, {"name": "y"}]}
+    assert flattened(config) == {"a": 1, "b.c": [1, 2], "b.d.e": None, "f.0.name": "x", "f.1.name": "y"}

@@ -6,6 +6,7 @@ from .base import Images as Images
 from .cache import cache_root as cache_root
 from .digits import Digits as Digits
 from .folder import ImageFolder as ImageFolder
+from .no_images import NoImages as NoImages
 from .sets import Cifar10 as Cifar10
 from .sets import FashionMnist as FashionMnist
 from .sets import Hub as Hub

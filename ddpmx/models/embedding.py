@@ -34,7 +34,7 @@ def sinusoidal(t: Tensor, dim: int) -> Tensor:
     `dim` is even and at least 4. Vaswani et al. 2017, arXiv:1706.03762, in Ho et al.'s arrangement.
     """
     half = dim // 2
-    frequency = torch.exp(torch.arange(half, device=t.device) * (-math.log(10_000) / (half - 1)))
+    frequency = torch.exp(torch.arange(half, device=t.device) * -math.log(10_000) / (half - 1))  # rounded as diffusers rounds it
     angle = t[:, None] * frequency  # [n, dim/2]
     return torch.cat((angle.sin(), angle.cos()), dim=1)
 
@@ -52,7 +52,8 @@ class TimeEmbedding(nn.Module):
         self.label = None if classes is None else nn.Embedding(classes + 1, 4 * dim)
 
     def forward(self, t: Tensor, labels: Tensor | None = None) -> Tensor:
-        time = cast(Tensor, self.mlp(sinusoidal(t, self.dim)))
+        dtype = next(self.mlp.parameters()).dtype
+        time = cast(Tensor, self.mlp(sinusoidal(t, self.dim).to(dtype)))
         if self.label is None and labels is None:
             return time
         if self.label is None or labels is None:

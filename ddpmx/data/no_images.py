@@ -1,0 +1,62 @@
+"""No images: the data set of a network that came without its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from pydantic import Field
+
+from ..errors import SpecError
+from ..registry import DATASETS
+from .base import Data, Dataset, Images
+
+
+@DATASETS.register("no_images")
+class NoImages(Dataset):
+    """Only the shape of the images: enough to sample from an imported network, not to train or measure it."""
+
+    channels: int = Field(3, ge=1, le=4)
+    """1: grey, 3: RGB."""
+    size: int = Field(ge=1, le=4096)
+    """Pixels on a side."""
+
+    def load(self, root: Path) -> Data:
+        return Shape(self.channels, self.size)
+
+
+class Shape(Data):
+    """A shape in the place of images; asking for one raises SpecError."""
+
+    def __init__(self, channels: int, size: int) -> None:
+        for name, value in {
+            "name": "no_images",
+            "test": None,
+            "classes": None,
+            "flip": False,
+            "fingerprint": "",
+            "shape": (channels, size),
+        }.items():
+            object.__setattr__(self, name, value)
+
+    shape: tuple[int, int]
+
+    @property
+    def train(self) -> Images:
+        raise SpecError(
+            "this run has no images, and they are needed here: its network was imported without the data that it was trained on",
+            hint="name them: -s dataset=null -s dataset=cifar10, say",
+        )
+
+    validation = train
+
+    @property
+    def channels(self) -> int:
+        return self.shape[0]
+
+    @property
+    def size(self) -> int:
+        return self.shape[1]
+
+    def splits(self) -> Iterator[tuple[str, Images]]:
+        return iter(())

@@ -1,0 +1,147 @@
+"""Schedules, predictions and samplers as diffusers' scheduler configurations, both ways."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+from ..errors import SpecError
+from ..predictions import Prediction
+from ..samplers.ddim import DDIM
+from ..samplers.ddpm import DDPM
+from ..schedules import Table
+from ..spec import Spec
+
+PREDICTIONS = {"epsilon": "epsilon", "x_start": "sample", "v": "v_prediction"}
+VARIANCES = {"posterior": "fixed_small", "beta": "fixed_large"}
+SCHEDULES = {"linear": "linear", "scaled_linear": "scaled_linear"}
+SPACINGS = ("leading", "linspace", "trailing")
+EPSILON_AT = 0.999  # diffusers' bound of β in squaredcos_cap_v2
+
+
+@dataclass(frozen=True)
+class Twin:
+    """What draws the same images in diffusers: a pipeline, its scheduler's configuration and the arguments of its call."""
+
+    pipeline: str
+    scheduler: dict[str, Any]
+    arguments: dict[str, Any]
+
+
+def to_scheduler(spec: Spec, table: Table) -> Twin:
+    """The twin of a spec's sampler. Raises SpecError, at the field, for what diffusers has no twin of."""
+    sampler = spec.sampler
+    if type(sampler) not in (DDPM, DDIM):
+        raise _no_twin("sampler.name", f"the sampler '{sampler.component_name}'", "-s 'sampler=ddim' or ddpm can be exported")
+    if not table.is_variance_preserving:
+        raise _no_twin("schedule.name", f"the schedule '{spec.schedule.component_name}'", "it has those with signal² + sigma² = 1")
+    name = spec.prediction.component_name
+    if name not in PREDICTIONS:
+        raise _no_twin("prediction", f"the prediction '{name}'", f"it has {', '.join(PREDICTIONS)}")
+    if spec.model.conditional:
+        raise _no_twin("model.classes", "a pipeline of unconditional images that is told classes", "")
+    indices = _indices(spec, table, spec.prediction)
+    config = {
+        "num_train_timesteps": table.timesteps,
+        "trained_betas": table.beta.tolist(),
+        "prediction_type": PREDICTIONS[name],
+        "clip_sample": sampler.clip is not None,
+        "clip_sample_range": 1.0 if sampler.clip is None else sampler.clip,
+        "thresholding": False,
+        "timestep_spacing": "trailing" if sampler.grid == "all" else sampler.grid,
+        "steps_offset": 0,
+        "rescale_betas_zero_snr": False,  # trained_betas are what they are
+    }
+    if isinstance(sampler, DDPM):
+        return _ddpm(sampler, config, indices)
+    return _ddim(sampler, config, indices, table.timesteps)
+
+
+def _ddpm(sampler: DDPM, config: dict[str, Any], indices: list[float]) -> Twin:
+    if sampler.variance not in VARIANCES:
+        raise _no_twin("sampler.variance", f"the variance '{sampler.variance}'", f"{', '.join(VARIANCES)} can be exported")
+    if indices[-1] > 0 and sampler.variance == "beta":
+        raise _no_twin("sampler.variance", "a last step without noise from an index above 0", "variance posterior, or the grid leading")
+    config |= {"_class_name": "DDPMScheduler", "variance_type": VARIANCES[sampler.variance]}
+    return Twin("DDPMPipeline", config, {"num_inference_steps": len(indices)})
+
+
+def _ddim(sampler: DDIM, config: dict[str, Any], indices: list[float], timesteps: int) -> Twin:
+    stride = timesteps // len(indices)  # of DDIMScheduler, whatever its spacing
+    if any(before - after != stride for before, after in pairwise(indices)) or indices[-1] >= stride:
+        hint = f"with steps that divide {timesteps}, the grids trailing and leading have them"
+        raise _no_twin("sampler.grid", f"steps of ddim that are not all {timesteps} // {len(indices)} indices long", hint)
+    config |= {"_class_name": "DDIMScheduler", "set_alpha_to_one": True}
+    arguments: dict[str, Any] = {"num_inference_steps": len(indices), "eta": sampler.eta}
+    if sampler.clip is not None:
+        arguments["use_clipped_model_output"] = True
+    return Twin("DDIMPipeline", config, arguments)
+
+
+def _indices(spec: Spec, table: Table, prediction: Prediction) -> list[float]:
+    sampler = spec.sampler
+    if sampler.timesteps is not None:
+        raise _no_twin("sampler.timesteps", "a list of timesteps in a scheduler's configuration", "give `steps` and `grid`")
+    if sampler.grid not in (*SPACINGS, "all"):
+        raise _no_twin("sampler.grid", f"the grid '{sampler.grid}'", f"it has {', '.join(SPACINGS)}")
+    return [row.t for row in sampler.plan(table, prediction)]
+
+
+def _no_twin(field: str, what: str, hint: str) -> SpecError:
+    return SpecError(f"diffusers has no twin of {what}", field=field, hint=hint)
+
+
+def from_scheduler(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The blocks `schedule`, `prediction` and `sampler` of a spec. Raises SpecError that names the configuration's field."""
+    kind = config.get("_class_name")
+    timesteps = config.get("num_train_timesteps", 1000)
+    if kind not in ("DDPMScheduler", "DDIMScheduler"):
+        raise _cannot(config, "_class_name", "DDPMScheduler, DDIMScheduler")
+    if config.get("thresholding", False):
+        raise _cannot(config, "thresholding", "false")
+    names = {theirs: ours for ours, theirs in PREDICTIONS.items()}
+    prediction = config.get("prediction_type", "epsilon")
+    if prediction not in names:
+        raise _cannot(config, "prediction_type", ", ".join(names))
+    clip = float(config.get("clip_sample_range", 1.0)) if config.get("clip_sample", True) else None
+    spacing = config.get("timestep_spacing", "leading")
+    sampler: dict[str, Any] = {"name": "ddpm" if kind == "DDPMScheduler" else "ddim", "clip": clip, "grid": spacing}
+    if spacing not in SPACINGS:
+        raise _cannot(config, "timestep_spacing", ", ".join(SPACINGS))
+    if spacing == "leading" and config.get("steps_offset", 0) != 0:
+        raise _cannot(config, "steps_offset", "0")
+    if kind == "DDPMScheduler":
+        sampler["variance"] = _variance(config)
+    elif not config.get("set_alpha_to_one", True):
+        raise _cannot(config, "set_alpha_to_one", "true")
+    else:
+        sampler["steps"] = min(50, timesteps)
+    return {"schedule": _schedule(config, timesteps), "prediction": names[prediction], "sampler": sampler}
+
+
+def _variance(config: Mapping[str, Any]) -> str:
+    names = {theirs: ours for ours, theirs in VARIANCES.items()} | {"fixed_small_log": "posterior"}
+    variance = config.get("variance_type", "fixed_small")
+    if variance not in names:
+        raise _cannot(config, "variance_type", ", ".join(names))
+    return names[variance]
+
+
+def _schedule(config: Mapping[str, Any], timesteps: int) -> dict[str, Any]:
+    terminal = {"zero_terminal_snr": True} if config.get("rescale_betas_zero_snr", False) else {}
+    if config.get("trained_betas") is not None:
+        values = [float(value) for value in config["trained_betas"]]
+        return {"name": "betas", "timesteps": len(values), "values": values, **terminal}
+    kind = config.get("beta_schedule", "linear")
+    if kind == "squaredcos_cap_v2":
+        return {"name": "cosine", "timesteps": timesteps, "s": 0.008, "beta_max": EPSILON_AT, **terminal}
+    if kind not in SCHEDULES:
+        raise _cannot(config, "beta_schedule", ", ".join([*SCHEDULES, "squaredcos_cap_v2"]))
+    ends = {"beta_start": float(config.get("beta_start", 1e-4)), "beta_end": float(config.get("beta_end", 0.02))}
+    return {"name": SCHEDULES[kind], "timesteps": timesteps, **ends, **terminal}
+
+
+def _cannot(config: Mapping[str, Any], field: str, valid: str) -> SpecError:
+    return SpecError(f"{config.get(field)!r} cannot be imported", field=field, hint=f"valid: {valid}")

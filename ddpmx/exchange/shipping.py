@@ -1,0 +1,151 @@
+"""A network's code as one file that runs without ddpmx: its component's `build` and all that this uses.
+
+Read from the sources: definitions are followed through the modules of ddpmx and of plugins; other libraries are imported.
+"""
+
+from __future__ import annotations
+
+import ast
+import copy
+import inspect
+import sys
+from collections.abc import Iterator
+from types import ModuleType
+
+import ddpmx
+
+from ..errors import SpecError
+from ..registry import Component
+
+Definition = ast.ClassDef | ast.FunctionDef | ast.Assign | ast.AnnAssign
+BASE = "SimpleNamespace"
+
+
+def standalone(component: type[Component]) -> str:
+    """Python that defines the class of that name, its fields given as arguments, and all that its methods use.
+
+    Raises SpecError where a source cannot be read, or two modules define the same name.
+    """
+    bundle = _Bundle()
+    bundle.add(sys.modules[component.__module__], component.__name__)
+    imports = "\n".join(sorted(bundle.imports | {f"from types import {BASE}"}))
+    return f"from __future__ import annotations\n\n{imports}\n\n\n" + "\n\n\n".join(bundle.parts.values()) + "\n"
+
+
+class _Bundle:
+    """Definitions in the order in which Python needs them."""
+
+    def __init__(self) -> None:
+        self.imports: set[str] = set()
+        self.parts: dict[str, str] = {}
+        self._owner: dict[str, str] = {}
+        self._sources: dict[str, tuple[str, dict[str, Definition], dict[str, tuple[str, str]]]] = {}
+
+    def add(self, module: ModuleType, name: str) -> None:
+        """Define `name` of a module, after what it uses."""
+        text, definitions, imported = self._read(module)
+        if name in imported:
+            self._import(*imported[name], name)
+        elif name in definitions:
+            owner = self._owner.setdefault(name, module.__name__)
+            if owner != module.__name__:
+                raise SpecError(f"its code cannot be shipped: {owner} and {module.__name__} both define {name}")
+            if name in self.parts:
+                return
+            self.parts[name] = ""  # under way: functions may use each other
+            node = definitions[name]
+            if _is_component(getattr(module, name)):
+                assert isinstance(node, ast.ClassDef)
+                node = self._plain(module, node)
+                source = ast.unparse(node)
+            else:
+                source = _source(text, node)
+            for used in _names(node):
+                self.add(module, used)
+            del self.parts[name]
+            self.parts[name] = source
+
+    def _import(self, module: str, name: str, alias: str) -> None:
+        """What one of the modules imports: followed into ddpmx and plugins, an import otherwise."""
+        if module == "ddpmx":
+            if name not in ddpmx._MODULE_OF:
+                raise SpecError(f"its code cannot be shipped: it needs 'ddpmx.{name}' as it runs", hint="from ddpmx import … what it uses")
+            module = f"ddpmx.{ddpmx._MODULE_OF[name]}"
+        if module.startswith("ddpmx."):
+            self.add(sys.modules[module], name)
+            if alias != name:
+                self.parts.setdefault(alias, f"{alias} = {name}")
+        elif name:
+            self.imports.add(f"from {module} import {name}" + (f" as {alias}" if alias != name else ""))
+        else:
+            self.imports.add(f"import {module}" + (f" as {alias}" if alias != module.split(".")[0] else ""))
+
+    def _plain(self, module: ModuleType, node: ast.ClassDef) -> ast.ClassDef:
+        """A component without its fields, checks and registration: only its methods."""
+        methods: list[ast.stmt] = [part for part in node.body if isinstance(part, ast.FunctionDef) and not _validates(part)]
+        bases = [base for base in node.bases if isinstance(base, ast.Name) and _has_network(getattr(module, base.id))]
+        plain = copy.copy(node)
+        plain.bases, plain.keywords, plain.decorator_list = list(bases) or [ast.Name(BASE, ast.Load())], [], []
+        plain.body = methods or [ast.Pass()]
+        return plain
+
+    def _read(self, module: ModuleType) -> tuple[str, dict[str, Definition], dict[str, tuple[str, str]]]:
+        """The text of a module, its definitions, and what its imports mean: alias -> (module, name)."""
+        if module.__name__ not in self._sources:
+            try:
+                text = inspect.getsource(module)
+            except (OSError, TypeError) as error:
+                raise SpecError(f"its code cannot be shipped: {error}") from None
+            definitions: dict[str, Definition] = {}
+            imported: dict[str, tuple[str, str]] = {}
+            for node in ast.parse(text).body:
+                for name in _defined(node):
+                    definitions[name] = node  # type: ignore[assignment]
+                if isinstance(node, ast.Import):
+                    imported |= {alias.asname or alias.name.split(".")[0]: (alias.name, "") for alias in node.names}
+                elif isinstance(node, ast.ImportFrom):
+                    above = (module.__package__ or "").split(".")
+                    above = above[: len(above) - node.level + 1] if node.level else []
+                    home = ".".join([*above, *([node.module] if node.module else [])])
+                    imported |= {alias.asname or alias.name: (home, alias.name) for alias in node.names}
+            self._sources[module.__name__] = (text, definitions, imported)
+        return self._sources[module.__name__]
+
+
+def _is_component(value: object) -> bool:
+    return isinstance(value, type) and issubclass(value, Component)
+
+
+def _has_network(value: object) -> bool:
+    """Whether a base of a component is one itself, rather than ddpmx's base of all models."""
+    return _is_component(value) and bool(getattr(value, "component_name", ""))
+
+
+def _defined(node: ast.stmt) -> list[str]:
+    if isinstance(node, ast.ClassDef | ast.FunctionDef):
+        return [node.name]
+    targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+    return [name.id for target in targets for name in ast.walk(target) if isinstance(name, ast.Name)]
+
+
+def _validates(node: ast.FunctionDef) -> bool:
+    """Whether pydantic calls it, of what a component without fields has no use for."""
+    return any("validator" in ast.unparse(decorator) for decorator in node.decorator_list)
+
+
+def _names(node: ast.AST) -> Iterator[str]:
+    """The names that a definition uses when it runs; annotations do not run."""
+    for field, value in ast.iter_fields(node):
+        if field in ("annotation", "returns"):
+            continue
+        for child in value if isinstance(value, list) else [value]:
+            if isinstance(child, ast.Name):
+                yield child.id
+            if isinstance(child, ast.AST):
+                yield from _names(child)
+
+
+def _source(text: str, node: Definition) -> str:
+    """As it is written, comments and decorators included."""
+    first = min([node.lineno, *(decorator.lineno for decorator in getattr(node, "decorator_list", []))])
+    return "\n".join(text.splitlines()[first - 1 : node.end_lineno])

@@ -1,0 +1,45 @@
+"""The `track` command: a run's metrics.jsonl, once more, for a tracker that missed it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from .errors import RunError, SpecError
+from .registry import TRACKERS
+from .run_folder import RunFolder
+from .spec_file import load
+from .trackers import Tracker
+from .yaml_source import parse
+
+
+def replay(run: Path, name: str, options: tuple[str, ...]) -> int:
+    """Hand all events of a run to the tracker `name`, as if the run were made again; returns how many.
+
+    Its parameters are those of the run's spec, if that names the tracker, changed by `options` (`project=x`). What the
+    tracker has already is not doubled, as far as its kind allows. Raises SpecError, and RunError where the tracker fails.
+    """
+    folder = RunFolder(run)
+    spec = load(run / "spec.yaml")  # its plugins may register the tracker
+    component = TRACKERS.get(name)
+    parameters = next((tracker.spec() for tracker in spec.track if isinstance(tracker, component)), {})
+    parameters.pop("name", None)
+    for option in options:
+        key, equals, value = option.partition("=")
+        if not equals or not key or not value:
+            raise SpecError(f"'{option}' should be KEY=VALUE, such as project=x", field="-s")
+        parameters[key] = parse(value, f"-s {option}").data
+    tracker: Tracker = TRACKERS.build(name, **parameters)
+    tracker.check()
+    events = folder.events()
+    if not events:
+        raise SpecError(f"{run} has no events to replay: its metrics.jsonl is empty or not there")
+    status: dict[str, Any] = folder.read_json("status.json")
+    try:
+        session = tracker.open(run, spec.resolved(), True)
+        for event in events:
+            session.log(event)
+        session.close(status["status"] if status.get("status") in ("finished", "failed") else "interrupted")
+    except Exception as error:  # whatever a tracker's library raises
+        raise RunError(f"the tracker {name} failed: {type(error).__name__}: {error}") from error
+    return len(events)

@@ -1,0 +1,29 @@
+"""A schedule that is given number by number."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor
+
+from ..registry import SCHEDULES
+from .base import Schedule
+
+
+@SCHEDULES.register("betas")
+class Betas(Schedule):
+    """β as a list, such as another library's `trained_betas`."""
+
+    values: tuple[Annotated[float, Field(gt=0, le=1)], ...]
+    """β at each index, the one with the least noise first; as many as `timesteps`."""
+
+    @model_validator(mode="after")
+    def _one_each(self) -> Betas:
+        if len(self.values) != self.timesteps:
+            raise ValueError(f"{len(self.values)} values are given for {self.timesteps} timesteps")
+        return self
+
+    def beta(self) -> Tensor:
+        return torch.tensor(self.values, dtype=torch.float64)

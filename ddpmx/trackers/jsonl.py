@@ -1,0 +1,46 @@
+"""One file for the events of many runs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ..errors import SpecError
+from ..registry import TRACKERS
+from .base import Event, Session, Tracker
+
+
+@TRACKERS.register("jsonl")
+class JSONLines(Tracker):
+    """Appends every event, with the run's name and id, to one file that many runs may share."""
+
+    path: str
+    """The file, relative to this spec; made if it is not there."""
+
+    def check(self) -> None:
+        if Path(self.path).is_dir():
+            raise SpecError(f"should be a file, and {self.path} is a folder", field="path")
+
+    def open(self, folder: Path, config: dict[str, Any], resume: bool) -> Session:
+        self.check()
+        path = Path(self.path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return JSONLinesSession(path, {"run": config["name"], "id": folder.resolve().name}, resume)
+
+
+class JSONLinesSession:
+    """Appends; after a resume, only the lines that are not there yet."""
+
+    def __init__(self, path: Path, run: dict[str, str], resume: bool) -> None:
+        self._run = run
+        self._there = set(path.read_bytes().splitlines(keepends=True)) if resume and path.exists() else set()
+        self._file = path.open("ab", buffering=0)
+
+    def log(self, event: Event) -> None:
+        line = (json.dumps({**self._run, **event}) + "\n").encode()
+        if line not in self._there:
+            self._file.write(line)  # one write a line: on a local disk, lines of runs that share the file do not mix
+
+    def close(self, status: str) -> None:
+        self._file.close()

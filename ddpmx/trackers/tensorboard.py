@@ -1,0 +1,60 @@
+"""TensorBoard's event files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from ..registry import TRACKERS
+from .base import Event, Session, Tracker, flattened, intervals, picture_tag, require, scalars
+
+
+@TRACKERS.register("tensorboard")
+class TensorBoard(Tracker):
+    """TensorBoard: curves, sample grids and the spec in the run's folder; `tensorboard --logdir runs` shows them."""
+
+    def check(self) -> None:
+        require("torch.utils.tensorboard", "tensorboard")
+
+    def open(self, folder: Path, config: dict[str, Any], resume: bool) -> Session:
+        return TensorBoardSession(require("torch.utils.tensorboard", "tensorboard"), folder, config, resume)
+
+
+class TensorBoardSession:
+    def __init__(self, tensorboard: ModuleType, folder: Path, config: dict[str, Any], resume: bool) -> None:
+        self._tensorboard, self._folder, self._config, self._resume = tensorboard, folder, config, resume
+        self._writer: Any = None
+        self._results: dict[str, float] = {}
+
+    def log(self, event: Event) -> None:
+        if event["event"] == "end":
+            return
+        if self._writer is None:  # the first step is known only now: what a resumed run writes again replaces the old
+            purge = event["step"] if self._resume else None
+            self._writer = self._tensorboard.SummaryWriter(str(self._folder / "tensorboard"), purge_step=purge)
+            self._writer.add_text("spec", f"```\n{json.dumps(self._config, indent=2)}\n```", event["step"])
+        values = scalars(event) | intervals(event)
+        for name, value in values.items():
+            self._writer.add_scalar(name, value, event["step"])
+        self._results |= {name: value for name, value in values.items() if name.startswith("metrics/")}
+        if event["event"] == "samples":
+            self._writer.add_image(picture_tag(event), _pixels(self._folder / event["path"]), event["step"], dataformats="HWC")
+
+    def close(self, status: str) -> None:
+        if self._writer is not None:
+            plain = {key: value for key, value in flattened(self._config).items() if isinstance(value, bool | int | float | str)}
+            results = {f"final/{name}": value for name, value in self._results.items()}
+            self._writer.add_hparams({**plain, "status": status}, results, run_name=".")
+            self._writer.close()
+
+
+def _pixels(path: Path) -> NDArray[np.uint8]:
+    """A PNG as uint8 [height, width, 3]."""
+    with Image.open(path) as image:
+        return np.asarray(image.convert("RGB"))
