@@ -201,7 +201,7 @@ def test_fields_out_of_range(name: str) -> None:
         for value in [*wrong, -1.0] if facts.metadata else wrong:
             with pytest.raises(SpecError) as error:
                 WEIGHTINGS.build(name, **{field: value})
-            assert error.value.field == field
+            assert error.value.field.split(".")[0] == field
 
 
 @pytest.mark.parametrize("clip", [0.0, -1.0, float("nan"), float("inf"), "1"])
