@@ -52,6 +52,11 @@ class Session:
     """The finished epochs' events, what log.csv is made of."""
     started: float = field(default_factory=time.perf_counter)
 
+    @property
+    def averaged(self) -> nn.Module:
+        """The network that validation, samples and metrics use."""
+        return self.trained.averaged
+
     def emit(self, event: dict[str, Any]) -> None:
         """Into metrics.jsonl, then to the trackers that mirror it."""
         if self.world.is_main:
@@ -176,12 +181,12 @@ def _save(session: Session) -> None:
 def _end_epoch(session: Session) -> None:
     """Draw the epoch's grid, measure when it is due, and write the row."""
     experiment, spec, row = session.experiment, session.experiment.spec, session.state.row
-    _draw_grid(session, f"epoch-{row['epoch']:04d}.png", spec.evaluate.sampler, session.trained.averaged, row)
+    _draw_grid(session, f"epoch-{row['epoch']:04d}.png", spec.evaluate.sampler, session.averaged, row)
     due = row["epoch"] % spec.evaluate.every_epochs == 0 or is_over(spec.train, session.state)
     metrics: dict[str, float] = {}
     if spec.evaluate.metrics and due:
         metrics = measure(
-            experiment, session.trained.averaged, world=session.world, progress=lambda done, all_: session.progress("evaluate", done, all_)
+            experiment, session.averaged, world=session.world, progress=lambda done, all_: session.progress("evaluate", done, all_)
         )
     event = {"event": "epoch", **row, "metrics": metrics}
     session.emit(event)
@@ -216,7 +221,7 @@ def _draw_grid(session: Session, name: str, sampler: Any, network: nn.Module, ro
 def _finish(session: Session) -> None:
     """The final grid and the denoising strip, by the spec's own sampler from the best weights."""
     experiment, state = session.experiment, session.state
-    network = session.trained.averaged
+    network = session.averaged
     if session.world.is_main:
         checkpoint.load_weights(network, checkpoint.weights_file(session.folder.path, "best"))
     for tensor in (*network.parameters(), *network.buffers()):
