@@ -2,6 +2,8 @@
 
     model.safetensors      the network's weights and buffers
     ema.safetensors        their average, if the run keeps one
+    weighting.safetensors  what a learned weighting has learned, where there is one
+    time.safetensors       what a time that draws by the losses knows of them, where there is one
     optimizer.safetensors  one tensor `<parameter index>.<name>` for each tensor of the optimizer's state
     state.json             counters, and the optimizer's plain values
 
@@ -24,10 +26,11 @@ from torch import Tensor, nn
 
 from .ema import Ema
 from .errors import RunError, SpecError
-from .train import TrainState
+from .times import TimeState
+from .train import Trained, TrainState
 
 
-def save(folder: Path, state: TrainState, network: nn.Module, ema: Ema | None, optimizer: torch.optim.Optimizer) -> Path:
+def save(folder: Path, state: TrainState, trained: Trained) -> Path:
     """Write `folder/<step>` beside and rename it, then point `last` (and `best`, if this is one) to it.
 
     Raises RunError or OSError when it cannot be written; the checkpoints before it stay whole.
@@ -35,7 +38,7 @@ def save(folder: Path, state: TrainState, network: nn.Module, ema: Ema | None, o
     target = folder / str(state.step)
     beside = folder / f".{state.step}.{os.getpid()}"
     try:
-        _write(beside, state, network, ema, optimizer)
+        _write(beside, state, trained)
         if target.exists():  # the same step, stopped at and then finished: same weights, new counters
             (beside / "state.json").replace(target / "state.json")
         else:
@@ -49,13 +52,11 @@ def save(folder: Path, state: TrainState, network: nn.Module, ema: Ema | None, o
     return target
 
 
-def _write(folder: Path, state: TrainState, network: nn.Module, ema: Ema | None, optimizer: torch.optim.Optimizer) -> None:
+def _write(folder: Path, state: TrainState, trained: Trained) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    tensors, plain = _flatten(optimizer)
-    parts = {"model": _contiguous(network.state_dict()), "optimizer": tensors}
-    if ema is not None:
-        parts["ema"] = _contiguous(ema.state_dict())
+    tensors, plain = _flatten(trained.optimizer)
+    parts = {name: _contiguous(part.state_dict()) for name, part in _parts(trained).items()} | {"optimizer": tensors}
     for name, part in parts.items():
         try:
             save_file(part, folder / f"{name}.safetensors")
@@ -75,17 +76,22 @@ def prune(folder: Path, keep: set[str]) -> None:
             shutil.rmtree(entry)
 
 
-def load(checkpoint: Path, network: nn.Module, ema: Ema | None, optimizer: torch.optim.Optimizer) -> TrainState:
-    """Fill network, average and optimizer from a checkpoint; returns the counters. Raises RunError if it is damaged."""
+def load(checkpoint: Path, trained: Trained) -> TrainState:
+    """Fill what is trained from a checkpoint; returns the counters. Raises RunError if it is damaged."""
     try:
         content = json.loads((checkpoint / "state.json").read_text())
-        network.load_state_dict(load_file(checkpoint / "model.safetensors"))
-        if ema is not None:
-            ema.load_state_dict(load_file(checkpoint / "ema.safetensors"))
-        _unflatten(optimizer, load_file(checkpoint / "optimizer.safetensors"), content["optimizer"])
+        for name, part in _parts(trained).items():
+            part.load_state_dict(load_file(checkpoint / f"{name}.safetensors"))
+        _unflatten(trained.optimizer, load_file(checkpoint / "optimizer.safetensors"), content["optimizer"])
         return TrainState(**content["train"])
     except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise RunError(f"the checkpoint {checkpoint} cannot be read: {error}") from error
+
+
+def _parts(trained: Trained) -> dict[str, nn.Module | Ema | TimeState]:
+    """What has a file of its own, by its name; of the optimizer a part is no tensor."""
+    parts = {"model": trained.network, "ema": trained.ema, "weighting": trained.weighting, "time": trained.time}
+    return {name: part for name, part in parts.items() if part is not None}
 
 
 def weights_file(run: Path, which: str) -> Path:

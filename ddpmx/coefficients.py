@@ -24,6 +24,8 @@ class Coefficients:
     weight: Tensor
     importance: Tensor
     """What multiplies the training loss besides, for the way its t are drawn."""
+    log_snr: Tensor
+    """What a learned weighting sees: within ±30."""
     time: Tensor
     """What the network's time embedding sees."""
     input_scale: Tensor | None
@@ -54,6 +56,7 @@ def coefficients(spec: Spec, table: Table, device: torch.device) -> Coefficients
         target_eps=column(target_eps),
         weight=column(weight),
         importance=column(spec.time.importance(table)),
+        log_snr=column(embed_time(indices, table, "log_snr")),
         time=column(embed_time(indices, table, spec.model.time)),
         input_scale=None if input_scale is None else column(input_scale),
         x0_from_x=column(x0_from_x),

@@ -40,12 +40,12 @@ def dry_run(spec: Spec, device: torch.device, say: Callable[[str], None]) -> Non
         say(f"note: {finding}")
     with ops.use_backend(spec.backend):
         say(f"backend: {ops.active(device)}")
-        ema, optimizer = prepare(experiment)
+        trained = prepare(experiment)
         state, times = TrainState(), []
         longer = spec.train.model_copy(update={"steps": WARM_UP + MEASURED, "epochs": WARM_UP + MEASURED, "patience": None})
         trial = spec.model_copy(update={"train": longer})
         before = 0.0
-        for event in train(replace(experiment, spec=trial), state, ema, optimizer, World(), lambda: False):
+        for event in train(replace(experiment, spec=trial), state, trained, World(), lambda: False):
             if isinstance(event, StepDone):
                 times.append(state.seconds - before if state.batch > 1 else state.seconds)
                 before = state.seconds

@@ -6,7 +6,7 @@ Imports point only downwards::
         -> train, objective, sampling, editing, generate, classes, experiment, coefficients, checkpoint, run_folder, resume,
            preflight, plots, spec_file, testing
         -> schedules, times, predictions, weightings, samplers, models, data, metrics, trackers, optimizers, ema, images, pictures,
-           guidance, variance, ops
+           guidance, variance, effective, ops
         -> registry, spec, yaml_source, plugins, rows, page, drawing, environment, console, progress, stop, world
         -> errors
 

@@ -16,6 +16,7 @@ from .classes import shown_labels
 from .experiment import Experiment
 from .images import to_model
 from .ops import Purpose, stream
+from .times import TimeState
 from .variance import vlb_terms
 from .world import World
 
@@ -31,19 +32,36 @@ def flipped(x: Tensor, ids: Tensor, seed: int, epoch: int, flip: bool) -> Tensor
     return torch.where(mirror.to(x.device)[:, None, None, None], x.flip(-1), x)
 
 
-def timesteps(experiment: Experiment, ids: Tensor, step: int) -> Tensor:
-    """The timestep of each image of a whole batch, int64 [B]: some distributions look at all of it."""
+def timesteps(experiment: Experiment, ids: Tensor, step: int, learned: TimeState | None = None) -> Tensor:
+    """The timestep of each image of a whole batch, int64 [B]: some distributions look at all of it, some at earlier losses."""
     spec = experiment.spec
-    t: Tensor = spec.time.draw(ops.uniform(ids, stream(Purpose.TIME, step), spec.seed), experiment.table)
+    u = ops.uniform(ids, stream(Purpose.TIME, step), spec.seed)
+    t: Tensor = spec.time.draw(u, experiment.table) if learned is None else learned.draw(u)
     return t
 
 
-def step_loss(experiment: Experiment, network: Network, x_start: Tensor, t: Tensor, ids: Tensor, step: int) -> Tensor:
-    """The training loss [b] of images at indices t, with the noise of (seed, step, id): weighted, also for how t are drawn."""
+def step_loss(
+    experiment: Experiment,
+    network: Network,
+    x_start: Tensor,
+    t: Tensor,
+    ids: Tensor,
+    step: int,
+    learned: nn.Module | None = None,
+) -> tuple[Tensor, Tensor]:
+    """(objective, loss), [b] each, of images at indices t, with the noise of (seed, step, id); neither has the time's importance.
+
+    They are the same, unless the weighting is `learned`: with its u the loss is loss/exp(u), and the objective loss/exp(u) + u
+    (Karras et al. 2024, arXiv:2312.02696).
+    """
     t, seed, labels = t.to(x_start.device), experiment.spec.seed, shown_labels(experiment, ids, step)
     twice = experiment.spec.model.self_conditioned and runs_twice(seed, step)
-    losses = loss_at(experiment, network, x_start, t, ids, seed, stream(Purpose.NOISE, step), labels, twice=twice)
-    return losses * experiment.coefficients.importance[t]
+    loss = loss_at(experiment, network, x_start, t, ids, seed, stream(Purpose.NOISE, step), labels, twice=twice)
+    if learned is None:
+        return loss, loss
+    u = learned(experiment.coefficients.log_snr[t])
+    loss = loss * torch.exp(-u)
+    return loss + u, loss
 
 
 def runs_twice(seed: int, step: int) -> bool:
@@ -122,7 +140,8 @@ def training_noise(x_start: Tensor, ids: Tensor, stream: int, seed: int) -> Tens
 def validation_loss(experiment: Experiment, network: nn.Module, world: World) -> float:
     """Mean weighted loss of the validation images, each at its own fixed timestep and noise.
 
-    The timesteps are stratified, so that the set covers all of them evenly; `evaluate.seed` fixes both.
+    The timesteps are stratified, so that the set covers all of them evenly; `evaluate.seed` fixes both. What a weighting has
+    learned is left out: it could lower the loss with no better image, and no two runs would be comparable.
     """
     images, seed, device = experiment.data.validation, experiment.spec.evaluate.seed, experiment.device
     labels = images.labels if experiment.classes else None

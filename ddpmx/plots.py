@@ -9,10 +9,13 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from torch import nn
 
 from .drawing import COLOURS, INK, THIN, Floats, legend, line, log_if_wide, panel, thinned, write
+from .effective import effective_weight
 from .errors import SpecError
-from .predictions import Prediction, as_prediction
+from .models import embed_time
+from .predictions import Prediction
 from .rows import Plan
 from .schedules import Table
 from .spec import Spec
@@ -27,6 +30,7 @@ CAPTIONS = {
     "weight": "What multiplies the error of each prediction's output. Broad: the prediction of this spec.",
     "effective_weight": "The same objective on the x₀ error, per unit of log-SNR and with the timesteps' distribution in it: "
     "specs with one curve train for the same thing.",
+    "learned_weight": "u of a learned weighting at the end: the logarithm of the base-weighted loss, by whose exponential it is divided.",
     "sampler": "The noise level of each network evaluation, from noise to image.",
 }
 """What a reader should know about each of a spec's figures, in the order of a page."""
@@ -35,6 +39,12 @@ CAPTIONS = {
 def write_plots(folder: Path, spec: Spec) -> None:
     """The spec's figures as `<folder>/<name>.svg`."""
     write(spec_figures(spec), folder)
+
+
+def write_learned(folder: Path, table: Table, weighting: nn.Module | None) -> None:
+    """What a learned weighting has come to, as `<folder>/learned_weight.svg`; nothing for any other."""
+    if weighting is not None:
+        write({"learned_weight": learned_figure(table, weighting)}, folder)
 
 
 def spec_figures(spec: Spec) -> dict[str, Figure]:
@@ -69,36 +79,6 @@ def schedule_figures(table: Table) -> dict[str, Figure]:
     return figures
 
 
-def effective_weight(
-    table: Table, weighting: Weighting, prediction: str | Prediction, norm: str = "l2", time: Time | None = None
-) -> tuple[Floats, Floats]:
-    """(log_snr, weight): what the objective is in terms of the x_0 error, ∫ weight·norm(x_0 error) d log_snr, float64 [T] each.
-
-    The loss averages w_t·norm(output error) over the timesteps that `time` draws (None: uniform). The output error is the
-    x_0 error divided by x0_from_output, and a step of the table covers some width of log-SNR, so with l2 (huber: small errors)
-    weight = w_t / x0_from_output² · p(t) / |d log_snr/dt|; with l1 |x0_from_output| is not squared. Two specs with the same curve
-    are one objective, whatever their predictions, schedules and times. See Kingma & Gao 2023, arXiv:2303.00848.
-    NaN where the log-SNR is infinite.
-    """
-    log_snr = table.log_snr.numpy()
-    _, x0_from_output = as_prediction(prediction).x0_from(table.signal, table.sigma)
-    inside = np.isfinite(log_snr)
-    width = np.full(log_snr.shape, np.nan)
-    if inside.sum() > 1:
-        width[inside] = -np.gradient(log_snr[inside])
-    with np.errstate(divide="ignore", invalid="ignore"):
-        on_x_start = weighting.weights(table, prediction).numpy() / np.abs(x0_from_output.numpy()) ** (1 if norm == "l1" else 2)
-        return log_snr, on_x_start * _drawn(table, time) / width
-
-
-def _drawn(table: Table, time: Time | None) -> Floats:
-    """p(t), float64 [T]: how often training draws each index, and how much the loss there counts for it."""
-    if time is None:
-        return np.full(table.timesteps, 1 / table.timesteps)
-    drawn: Floats = (time.probabilities(table) * time.importance(table)).numpy()
-    return drawn
-
-
 def weight_figures(
     table: Table, weighting: Weighting, prediction: Prediction, norm: str = "l2", time: Time | None = None
 ) -> dict[str, Figure]:
@@ -128,6 +108,17 @@ def weight_figures(
         axes.invert_xaxis()  # as in the plots over t, noise grows to the right
         legend(axes)
     return figures
+
+
+def learned_figure(table: Table, weighting: nn.Module) -> Figure:
+    """u of a learned weighting over log-SNR."""
+    figure, axes = panel("Learned weight: u", "log-SNR", "")
+    log_snr = embed_time(torch.arange(table.timesteps), table, "log_snr")
+    with torch.no_grad():
+        u = weighting(log_snr.to(next(weighting.parameters()).device)).cpu()
+    line(axes, log_snr.numpy(), u.numpy(), 0, "")
+    axes.invert_xaxis()
+    return figure
 
 
 def sampler_figure(table: Table, plans: Mapping[str, Plan]) -> Figure:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from itertools import combinations
 
 import torch
 
+from .effective import SAME, same_objective
 from .experiment import Experiment
 from .models import embed_time
 from .models.embedding import LOG_SNR_BOUND
+from .rows import Plan
 from .schedules import Table
-from .spec import Spec
+from .spec import Spec, difference
 from .train import steps_per_epoch, total_steps
 from .variance import prior_terms
 
@@ -24,6 +28,10 @@ BACKWARD = 3
 """A training step costs about as much as so many passes forward."""
 
 
+WRITTEN_IN = ("schedule", "prediction", "time", "loss")
+"""The blocks of a spec that an objective is written in."""
+
+
 def findings(experiment: Experiment) -> list[str]:
     """Warnings, one line each; none of them stops a run."""
     return [*of_combination(experiment.spec, experiment.table), *of_budget(experiment.spec, len(experiment.data.train), experiment.table)]
@@ -32,6 +40,21 @@ def findings(experiment: Experiment) -> list[str]:
 def of_combination(spec: Spec, table: Table) -> list[str]:
     """What the spec's parts do together, whatever the data."""
     return [*_terminal_signal(spec, table), *_dominant_index(spec, table), *_time_range(spec, table)]
+
+
+def of_sweep(specs: Sequence[Spec]) -> list[str]:
+    """The pairs of specs that differ in nothing but how they write one objective: what a sweep should not compare as two."""
+    found = []
+    resolved = [spec.resolved() for spec in specs]
+    for (a, data_a), (b, data_b) in combinations(zip(specs, resolved, strict=True), 2):
+        fields = [field for field in difference(data_a, data_b) if field != "name"]
+        if not fields or any(field.split(".")[0] not in WRITTEN_IN for field in fields):
+            continue
+        factor = same_objective(a, b)
+        if factor is not None:
+            up_to = "" if abs(factor - 1) < SAME else f", up to a factor of {factor:.2f}"
+            found.append(f"'{a.name}' and '{b.name}' are the same objective{up_to}: they differ in {', '.join(fields)} only")
+    return found
 
 
 def prior_bits(table: Table) -> float:
@@ -89,7 +112,7 @@ def of_budget(spec: Spec, images: int, table: Table) -> list[str]:
     epochs = math.ceil(steps / steps_per_epoch(spec.train, images))
     times = math.ceil(epochs / spec.evaluate.every_epochs) if spec.evaluate.metrics else 0
     drawn = epochs * spec.evaluate.grid + times * spec.evaluate.samples
-    sampling = drawn * spec.evaluate.sampler.plan(table, spec.prediction).evaluations
+    sampling = drawn * passes_per_image(spec, table)
     training = BACKWARD * steps * spec.train.batch_size
     if sampling > training:
         found.append(
@@ -97,3 +120,15 @@ def of_budget(spec: Spec, images: int, table: Table) -> list[str]:
             " (larger every_epochs, fewer samples or sampler steps)"
         )
     return found
+
+
+def passes_per_image(spec: Spec, table: Table) -> int:
+    """How often the network runs to draw an image by `evaluate.sampler`: twice a row where it is guided."""
+    plan: Plan = spec.evaluate.sampler.plan(table, spec.prediction)
+    guidance = spec.guidance
+    if not spec.model.conditional or guidance.weight == 1 or (guidance.weight == 0 and guidance.rescale == 0):
+        return plan.evaluations
+    if guidance.interval is None:
+        return 2 * plan.evaluations
+    log_snr = table.log_snr_at(torch.tensor([row.t for row in plan if row.evaluates], dtype=torch.float64))
+    return plan.evaluations + int(((guidance.interval[0] <= log_snr) & (log_snr < guidance.interval[1])).sum())

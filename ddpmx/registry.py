@@ -114,6 +114,8 @@ class Registry(Generic[C]):
         self.kind, self._home, self._base = kind, home, base
         self._classes: dict[str, type[C]] = {}
         self._aliases: dict[str, str] = {}
+        self.describing = False
+        """Whether a schema of all its components is being made."""
 
     @property
     def base(self) -> type[C]:
@@ -218,8 +220,14 @@ class Slot:
         return core_schema.no_info_plain_validator_function(self.parse, serialization=dump)
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        """A block for each registered component, plugins included; completion in editors reads this."""
+        """A block for each registered component, plugins included; completion in editors reads this.
+
+        Inside a component of the same kind, which would not end, only the names.
+        """
         blocks: list[dict[str, Any]] = [{"enum": self.registry.names()}]
+        if self.registry.describing:
+            return {"anyOf": [*blocks, {"type": "object", "required": ["name"], "properties": {"name": blocks[0]}}]}
+        self.registry.describing = True
         for name in self.registry.names():
             component = self.registry.get(name)
             block = component.model_json_schema()
@@ -229,6 +237,7 @@ class Slot:
             block["title"] = name
             block["description"] = component.summary()
             blocks.append(block)
+        self.registry.describing = False
         return {"anyOf": blocks}
 
 

@@ -14,7 +14,6 @@ from torch import nn
 
 from . import checkpoint, environment, ops
 from .console import Bar
-from .ema import Ema
 from .errors import Interrupted, RunError, SpecError
 from .evaluate import as_event, measure
 from .experiment import Experiment, build
@@ -22,7 +21,7 @@ from .generate import denoising, generate
 from .images import class_grid, grid
 from .metrics import Score
 from .ops import library
-from .plots import write_plots
+from .plots import write_learned, write_plots
 from .plugins import file_hash
 from .preflight import findings
 from .report import write_report
@@ -31,7 +30,7 @@ from .run_folder import RunFolder, to_yaml, write_atomically
 from .spec import Spec
 from .stop import StopSignal
 from .trackers import Trackers
-from .train import EpochDone, StepDone, TrainState, is_over, prepare, steps_per_epoch, total_steps, train
+from .train import EpochDone, StepDone, Trained, TrainState, is_over, prepare, steps_per_epoch, total_steps, train
 from .world import World
 
 LOG_EVERY = 10
@@ -48,8 +47,7 @@ class Session:
     world: World
     stop: StopSignal
     bar: Bar
-    optimizer: torch.optim.Optimizer
-    ema: Ema | None
+    trained: Trained
     state: TrainState = field(default_factory=TrainState)
     rows: list[dict[str, Any]] = field(default_factory=list)
     """The finished epochs' events, what log.csv is made of."""
@@ -58,7 +56,7 @@ class Session:
     @property
     def averaged(self) -> nn.Module:
         """The network that validation, samples and metrics use."""
-        return self.experiment.network if self.ema is None else self.ema.module
+        return self.trained.averaged
 
     def emit(self, event: dict[str, Any]) -> None:
         """Into metrics.jsonl, then to the trackers that mirror it."""
@@ -120,11 +118,10 @@ def run(spec: Spec, *, out: Path, resume: bool, resume_from: Path | None, device
 def _open(experiment: Experiment, folder: RunFolder, world: World, stop: StopSignal, bar: Bar) -> Session:
     """Build what training needs, fill it from the last checkpoint if there is one, and write the run's first files."""
     spec, device = experiment.spec, experiment.device
-    ema, optimizer = prepare(experiment)
-    session = Session(experiment, folder, Trackers(), world, stop, bar, optimizer, ema)
+    session = Session(experiment, folder, Trackers(), world, stop, bar, prepare(experiment))
     last = folder.checkpoints / "last"
     if last.exists():
-        session.state = checkpoint.load(last, experiment.network, ema, optimizer)
+        session.state = checkpoint.load(last, session.trained)
     if not world.is_main:
         return session
     resumed = bool(folder.read_json("status.json"))
@@ -159,7 +156,7 @@ def _train(session: Session) -> None:
     row_is_missing = bool(state.row) and (not session.rows or session.rows[-1]["step"] < state.row["step"])
     if row_is_missing and (state.batch == 0 or is_over(spec.train, state)):
         _end_epoch(session)  # the last process died between the checkpoint and the row
-    for event in train(session.experiment, state, session.ema, session.optimizer, session.world, session.stop):
+    for event in train(session.experiment, state, session.trained, session.world, session.stop):
         if isinstance(event, StepDone):
             if event.step % LOG_EVERY == 0 or event.step == total:
                 session.emit({"event": "step", **asdict(event)})
@@ -175,7 +172,7 @@ def _train(session: Session) -> None:
 def _save(session: Session) -> None:
     if session.world.is_main:
         state, spec = session.state, session.experiment.spec.train
-        checkpoint.save(session.folder.checkpoints, state, session.experiment.network, session.ema, session.optimizer)
+        checkpoint.save(session.folder.checkpoints, state, session.trained)
         ends = [(row["epoch"], str(row["step"])) for row in session.rows] + [(state.row.get("epoch", 0), str(state.step))]
         regular = [step for epoch, step in ends if epoch % spec.checkpoint_every == 0][-spec.keep_last :]
         forever = [step for epoch, step in ends if spec.keep_every is not None and epoch % spec.keep_every == 0]
@@ -243,6 +240,7 @@ def _close(session: Session, status: str, why: str = "") -> None:
     session.emit({"event": "end", "status": status, "why": why, "step": session.state.step, "seconds": seconds})
     session.folder.set_status(status, why, epoch=session.state.epoch, step=session.state.step, seconds=seconds)
     try:
+        write_learned(session.folder.plots, session.experiment.table, session.trained.weighting)
         write_report(session.folder.path)
     finally:
         session.trackers.close(status)

@@ -15,6 +15,7 @@ from .errors import SpecError
 from .experiment import check, check_labels
 from .images import grid, to_model, to_pixels
 from .preflight import of_budget, of_combination
+from .registry import Component
 from .run_folder import to_yaml, write_atomically
 from .schedules import Table
 from .spec import Spec
@@ -77,10 +78,13 @@ def _examples(images: Images) -> Tensor:
 
 def _facts(spec: Spec, table: Table, data: Data) -> list[tuple[str, str]]:
     def block(component: Any) -> str:
-        """Name and parameters, without those that are null or false."""
-        name, *parameters = ((key, value) for key, value in component.spec().items() if value is not None and value is not False)
-        inside = ", ".join(f"{key} {page.number(value)}" for key, value in parameters)
-        return f"{name[1]} ({inside})" if inside else str(name[1])
+        """Name and parameters, without those that have their default value, or are null or false."""
+        said = []
+        for key, value in component:
+            plain = value.spec() if isinstance(value, Component) else value
+            if plain not in (None, False, type(component).model_fields[key].get_default()):
+                said.append(f"{key} {block(value) if isinstance(value, Component) else page.number(value)}")
+        return f"{component.component_name} ({', '.join(said)})" if said else str(component.component_name)
 
     def sampler(component: Any) -> str:
         return f"{block(component)}: {component.plan(table, spec.prediction).evaluations:,} network evaluations"

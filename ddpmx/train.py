@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,6 +22,7 @@ from .images import to_model
 from .objective import Network, flipped, step_loss, timesteps, validation_loss
 from .ops import Purpose, stream
 from .spec import TrainSpec
+from .times import TimeState
 from .world import World
 
 
@@ -45,6 +46,29 @@ class TrainState:
     best_epoch: int = 0
     row: dict[str, Any] = field(default_factory=dict)
     """The last finished epoch's event, which a kill may have kept from the log."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """All that training changes, besides the counters: what a checkpoint holds."""
+
+    network: nn.Module
+    ema: Ema | None
+    optimizer: torch.optim.Optimizer
+    weighting: nn.Module | None = None
+    """The u of a learned weighting; not averaged, as nothing is drawn with it."""
+    time: TimeState | None = None
+
+    @property
+    def averaged(self) -> nn.Module:
+        """The network that validation, samples and metrics use."""
+        return self.network if self.ema is None else self.ema.module
+
+    @property
+    def parameters(self) -> list[nn.Parameter]:
+        """What the gradient is taken of, the network's first."""
+        modules = [self.network] if self.weighting is None else [self.network, self.weighting]
+        return [p for module in modules for p in module.parameters() if p.requires_grad]
 
 
 @dataclass(frozen=True)
@@ -95,21 +119,25 @@ def learning_rate(train: TrainSpec, step: int, total: int) -> float:
     return train.lr * factor
 
 
-def prepare(experiment: Experiment) -> tuple[Ema | None, torch.optim.Optimizer]:
-    """The average of the weights, if the spec wants one, and the optimizer: what training changes besides the network."""
-    spec, network = experiment.spec.train, experiment.network
-    ema = None if spec.ema is None else Ema(network, spec.ema.decay, spec.ema.warmup)
-    return ema, spec.optimizer.build(network.parameters(), lr=spec.lr, weight_decay=spec.weight_decay)
+def prepare(experiment: Experiment) -> Trained:
+    """What training changes, as it is before the first step."""
+    spec, network = experiment.spec, experiment.network
+    ema = None if spec.train.ema is None else Ema(network, spec.train.ema.decay, spec.train.ema.warmup)
+    weighting = spec.loss.weighting.module()
+    learned = [] if weighting is None else list(weighting.to(experiment.device).parameters())
+    optimizer = spec.train.optimizer.build([*network.parameters(), *learned], lr=spec.train.lr, weight_decay=spec.train.weight_decay)
+    return Trained(network, ema, optimizer, weighting, spec.time.start(experiment.table))
 
 
 def train(
-    experiment: Experiment, state: TrainState, ema: Ema | None, optimizer: torch.optim.Optimizer, world: World, stop: Callable[[], bool]
+    experiment: Experiment, state: TrainState, trained: Trained, world: World, stop: Callable[[], bool]
 ) -> Iterator[StepDone | EpochDone]:
     """Train until the budget is spent, patience ends or `stop()`; `state` is true at each yield.
 
     Raises RunError when the loss or the gradient is not finite, before the weights are touched.
     """
-    spec, budget, network, device = experiment.spec, experiment.spec.train, experiment.network, experiment.device
+    spec, budget, network, device = experiment.spec, experiment.spec.train, trained.network, experiment.device
+    optimizer, parameters = trained.optimizer, trained.parameters
     pixels = experiment.data.train.pixels
     if device.type != "cuda" or pixels.nbytes < torch.cuda.mem_get_info(device)[0] // 4:
         pixels = pixels.to(device)
@@ -129,14 +157,19 @@ def train(
             ids = order[state.batch * budget.batch_size : (state.batch + 1) * budget.batch_size]
             loss = torch.zeros((), device=device)
             optimizer.zero_grad(set_to_none=True)
-            t = timesteps(experiment, ids, state.step)
-            size = math.ceil(math.ceil(len(ids) / world.size) / budget.accumulate)
-            for part, part_t in zip(world.part(ids).split(size), world.part(t).split(size), strict=True):
+            t = timesteps(experiment, ids, state.step, trained.time)
+            fair = experiment.coefficients.importance if trained.time is None else trained.time.importance().to(device, torch.float32)
+            seen = torch.zeros(len(ids), device=device)  # each image's loss, for a time that learns
+            places = world.part(torch.arange(len(ids)))
+            for place in places.split(math.ceil(math.ceil(len(ids) / world.size) / budget.accumulate)):
+                part, part_t = ids[place], t[place]
                 x_start = flipped(to_model(pixels[part.to(pixels.device)].to(device)), part, spec.seed, state.epoch, experiment.data.flip)
-                losses = step_loss(experiment, run_network, x_start, part_t, part, state.step)
-                (losses.sum() / len(ids)).backward()
-                loss += losses.detach().sum() / len(ids)
-            grad_norm = reduce_and_clip(network, budget.grad_clip, world)
+                objective, losses = step_loss(experiment, run_network, x_start, part_t, part, state.step, trained.weighting)
+                total_loss = (objective * fair[part_t.to(device)]).sum() / len(ids)
+                total_loss.backward()
+                loss += total_loss.detach()
+                seen[place.to(device)] = losses.detach()
+            grad_norm = reduce_and_clip(parameters, budget.grad_clip, world)
             value = float(world.sum_(loss))
             if not (math.isfinite(value) and math.isfinite(grad_norm)):
                 raise RunError(
@@ -144,8 +177,10 @@ def train(
                 )
             optimizer.step()
             state.step += 1
-            if ema is not None:
-                ema.update(network, state.step)
+            if trained.ema is not None:
+                trained.ema.update(network, state.step)
+            if trained.time is not None:
+                trained.time.update(t, world.sum_(seen).cpu())
             state.batch += 1
             state.images += len(ids)
             state.loss_sum += value * len(ids)
@@ -154,7 +189,7 @@ def train(
             yield StepDone(state.epoch + 1, state.step, state.images, value, lr, grad_norm)
             if world.any(stop(), device):
                 return
-        val_loss = validation_loss(experiment, network if ema is None else ema.module, world)
+        val_loss = validation_loss(experiment, trained.averaged, world)
         if val_loss < state.best_loss:
             state.best_loss, state.best_step, state.best_epoch = val_loss, state.step, state.epoch + 1
         state.row = {
@@ -177,9 +212,8 @@ def epoch_order(images: int, seed: int, epoch: int) -> Tensor:
     return ops.bits(torch.arange(images), stream(Purpose.ORDER, epoch), seed).argsort(stable=True)
 
 
-def reduce_and_clip(network: nn.Module, largest: float | None, world: World) -> float:
+def reduce_and_clip(parameters: Sequence[nn.Parameter], largest: float | None, world: World) -> float:
     """Sum the gradients over the processes, bound their norm; returns the norm before that."""
-    parameters = [p for p in network.parameters() if p.requires_grad]
     if world.size > 1:
         flat = torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in parameters])
         for parameter, grad in zip(parameters, world.sum_(flat).split([p.numel() for p in parameters]), strict=True):

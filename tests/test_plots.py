@@ -12,6 +12,7 @@ import torch
 
 import ddpmx
 from ddpmx import drawing, plots
+from ddpmx.effective import effective_weight
 from ddpmx.errors import SpecError
 from ddpmx.schedules import Table, variance_preserving
 from ddpmx.spec_file import load
@@ -38,7 +39,7 @@ def lines(figure: plots.Figure) -> dict[str, tuple[np.ndarray, np.ndarray]]:
 def test_a_weighting_over_log_snr_is_one_objective_for_all_predictions(schedule: str):
     table = ddpmx.SCHEDULES.build(schedule, timesteps=200).table()
     weighting = ddpmx.WEIGHTINGS.build("vlb", clip=1.0)
-    curves = [plots.effective_weight(table, weighting, p)[1] for p in PREDICTIONS]
+    curves = [effective_weight(table, weighting, p)[1] for p in PREDICTIONS]
     for curve in curves[1:]:
         np.testing.assert_allclose(curve, curves[0], rtol=1e-9)
 
@@ -49,15 +50,15 @@ def test_constant_weights_have_their_closed_forms():
     density, snr = 80 / (16 * 81), np.exp(np.linspace(8, -8, 81))
     wanted = {"x_start": np.ones(81), "epsilon": snr, "v": 1 + snr, "velocity": (1 + np.sqrt(snr)) ** 2}
     for prediction, weight in wanted.items():
-        log_snr, found = plots.effective_weight(table, constant, prediction)
+        log_snr, found = effective_weight(table, constant, prediction)
         np.testing.assert_allclose(log_snr, np.linspace(8, -8, 81), atol=1e-9)
         np.testing.assert_allclose(found, weight * density, rtol=1e-9)
-        np.testing.assert_allclose(plots.effective_weight(table, constant, prediction, "l1")[1], np.sqrt(weight) * density, rtol=1e-9)
+        np.testing.assert_allclose(effective_weight(table, constant, prediction, "l1")[1], np.sqrt(weight) * density, rtol=1e-9)
 
 
 def test_the_effective_weight_does_not_depend_on_how_finely_the_schedule_is_cut():
     constant = ddpmx.WEIGHTINGS.build("constant")
-    coarse, fine = (plots.effective_weight(ddpmx.SCHEDULES.build("cosine", timesteps=t).table(), constant, "epsilon") for t in (200, 2000))
+    coarse, fine = (effective_weight(ddpmx.SCHEDULES.build("cosine", timesteps=t).table(), constant, "epsilon") for t in (200, 2000))
     inside = np.abs(coarse[0]) < 6
     there = np.exp(np.interp(-coarse[0], -fine[0], np.log(fine[1])))
     np.testing.assert_allclose(coarse[1][inside], there[inside], rtol=0.02)
@@ -71,9 +72,9 @@ def test_the_time_distribution_is_in_the_effective_weight():
             return (u * 0.5 * table.timesteps).long()
 
     table, constant = even(80), ddpmx.WEIGHTINGS.build("constant")
-    uniform = plots.effective_weight(table, constant, "x_start", time=ddpmx.TIMES.build("uniform"))[1]
-    half = plots.effective_weight(table, constant, "x_start", time=FirstHalf())[1]
-    np.testing.assert_allclose(uniform, plots.effective_weight(table, constant, "x_start")[1], rtol=1e-9)
+    uniform = effective_weight(table, constant, "x_start", time=ddpmx.TIMES.build("uniform"))[1]
+    half = effective_weight(table, constant, "x_start", time=FirstHalf())[1]
+    np.testing.assert_allclose(uniform, effective_weight(table, constant, "x_start")[1], rtol=1e-9)
     np.testing.assert_allclose(half[:40], 2 * uniform[:40], rtol=1e-9)
     assert (half[40:] == 0).all()
 
@@ -82,7 +83,7 @@ def test_infinite_log_snr_is_a_gap():
     log_snr = torch.linspace(8, -8, 33, dtype=torch.float64)
     log_snr[0], log_snr[-1] = math.inf, -math.inf
     table = table_of(log_snr)
-    weight = plots.effective_weight(table, ddpmx.WEIGHTINGS.build("constant"), "v")[1]
+    weight = effective_weight(table, ddpmx.WEIGHTINGS.build("constant"), "v")[1]
     assert np.isnan(weight[[0, -1]]).all()
     assert np.isfinite(weight[1:-1]).all()
     _, y = lines(plots.schedule_figures(table)["log_snr"])["_"]
@@ -216,4 +217,4 @@ def test_curves_stand_out_from_light_and_dark_pages(colour: str, paper: str):
 def test_a_spec_draws_every_figure_that_has_a_caption(tiny: Path, tmp_path: Path):
     plots.write_plots(tmp_path / "plots", load(tiny))
     written = {path.stem for path in (tmp_path / "plots").iterdir()}
-    assert written == set(plots.CAPTIONS) - {"signal_sigma"}
+    assert written == set(plots.CAPTIONS) - {"signal_sigma", "learned_weight"}

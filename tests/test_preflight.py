@@ -11,6 +11,7 @@ import torch
 from conftest import Result
 
 from ddpmx import preflight, spec_file
+from ddpmx.effective import same_objective
 from ddpmx.spec import Spec
 
 ROOT = Path(__file__).parents[1]
@@ -95,3 +96,68 @@ def test_validate_and_show_say_what_the_preflight_finds(ddpmx: Callable[..., Res
     page = tmp_path / "page.html"
     assert ddpmx("show", tiny, "--out", page).code == 0
     assert said in page.read_text()
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "factor"),
+    [
+        # SNR·g/(SNR + g) is g·SNR/(k + SNR) at k = g
+        (("loss.weighting={name: p2, k: 2.0}",), ("loss.weighting={name: soft_min_snr, gamma: 2.0}",), 2.0),
+        (("loss.weighting=min_snr",), ("loss.weighting=min_snr", "prediction=v"), 1.0),
+        ((), ("loss.weighting=snr", "prediction=velocity"), 1.0),
+        (("loss.weighting={name: sigmoid, bias: 2.0}",), ("loss.weighting={name: soft_min_snr, gamma: 7.38905609893065}",), 1.0),
+        ((), ("time={name: mode, unbiased: true}",), 1.0),
+        ((), ("time={name: mode}",), None),
+        ((), ("prediction=v",), None),
+        ((), ("schedule.timesteps=21",), None),
+        (("loss.norm=l1",), ("loss.norm=l1", "loss.weighting=snr"), None),
+        ((), ("loss.weighting={name: learned}",), None),
+        (("model.learned_variance=true",), ("model.learned_variance=true", "loss.weighting=snr"), None),
+    ],
+)
+def test_two_ways_to_write_one_objective_are_told_with_their_factor(
+    variant: Callable[..., Spec], a: tuple[str, ...], b: tuple[str, ...], factor: float | None
+) -> None:
+    one, other = variant(*a), variant(*b, "name=other")
+    found, back = same_objective(one, other), same_objective(other, one)
+    if factor is None:
+        assert found is back is None
+        assert preflight.of_sweep([one, other]) == []
+    else:
+        assert found == pytest.approx(factor, rel=1e-4)
+        assert back == pytest.approx(1 / factor, rel=1e-4)
+        (note,) = preflight.of_sweep([one, other])
+        assert note.startswith("'tiny' and 'other' are the same objective")
+        assert ("up to a factor of 2.00: they differ in loss.weighting.name" in note) == (factor == 2)
+
+
+def test_one_objective_on_a_finer_grid_of_the_same_range_is_the_same(variant: Callable[..., Spec]) -> None:
+    """A log-SNR that falls evenly has the same ends at every T; the mean over t does not change its scale."""
+    coarse, fine = (variant(f"schedule={{name: linear_log_snr, timesteps: {t}}}", "prediction=v") for t in (400, 3991))
+    assert coarse.schedule.table().log_snr[[0, -1]].tolist() == pytest.approx(fine.schedule.table().log_snr[[0, -1]].tolist())
+    # of p(log-SNR) = (T − 1)/(T·width) on a table the first factor is left
+    assert same_objective(coarse, fine) == pytest.approx((3990 / 3991) / (399 / 400), rel=1e-3)
+
+
+def test_a_sweep_of_other_fields_or_of_seeds_has_no_such_pair(variant: Callable[..., Spec]) -> None:
+    specs = [variant("name=a"), variant("name=b", "train.lr=1e-4"), variant("name=c", "loss.weighting=snr", "seed=1"), variant("name=d")]
+    assert preflight.of_sweep(specs) == []
+    (note,) = preflight.of_sweep([*specs, variant("name=e", "loss.weighting=snr", "train.lr=1e-4")])
+    assert note == "'b' and 'e' are the same objective: they differ in loss.weighting.name only"
+
+
+def test_guided_rows_count_twice(variant: Callable[..., Spec]) -> None:
+    """3 rows; with an interval, those whose log-SNR is inside."""
+    told, table = "model.classes=true", variant().schedule.table()
+    for overrides, passes in (
+        ((), 3),
+        ((told,), 3),
+        ((told, "guidance.weight=2"), 6),
+        ((told, "guidance.weight=0"), 3),
+        ((told, "guidance={weight: 0, rescale: 0.5}"), 6),
+    ):
+        assert preflight.passes_per_image(variant(*overrides), table) == passes
+    rows = [row.t for row in variant().evaluate.sampler.plan(table)]
+    levels = table.log_snr_at(torch.tensor(rows, dtype=torch.float64)).tolist()
+    interval = f"guidance={{weight: 2, interval: [{levels[1]}, {levels[2]}]}}"
+    assert preflight.passes_per_image(variant(told, interval), table) == 3 + 1

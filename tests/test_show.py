@@ -66,10 +66,23 @@ def test_the_page_has_everything_and_no_network_is_built(tiny: Path, tmp_path: P
     html = page.read_text()
     for said in ("tiny", "cosine (timesteps 20", "20 network evaluations", "3 network evaluations", "1,437 training images of 8×8, grey"):
         assert said in html
-    assert html.count("<svg ") == len(CAPTIONS) - 1
+    assert html.count("<svg ") == len(CAPTIONS) - 2  # of another family of schedules, and of a finished run
     assert html.count("<img ") == 1
     assert "http-equiv" in html
     assert len(html) < 500_000
+
+
+def test_the_page_says_no_defaults(tiny: Path, tmp_path: Path):
+    tiny.write_text(tiny.read_text() + "loss: {weighting: {name: learned, base: {name: min_snr, gamma: 3.0}}}\n")
+    html = show(load(tiny), tmp_path / "a.html").read_text()
+    assert "cosine (timesteps 20)" in html
+    assert "weighting learned (base min_snr (gamma 3))" in html
+    tiny.write_text(
+        tiny.read_text().replace("{name: min_snr, gamma: 3.0}", "constant").replace("timesteps: 20", "timesteps: 20, snr_shift: 0.5")
+    )
+    html = show(load(tiny), tmp_path / "b.html").read_text()
+    assert "cosine (timesteps 20, snr_shift 0.5)" in html
+    assert "weighting learned, time" in html
 
 
 def test_the_page_is_deterministic(tiny: Path, tmp_path: Path):

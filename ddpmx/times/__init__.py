@@ -3,9 +3,9 @@
 import importlib
 import pkgutil
 
-from .base import Time, Uneven
+from .base import Time, TimeState, Uneven
 
-__all__ = ["Time", "Uneven"]
+__all__ = ["Time", "TimeState", "Uneven"]
 
 for _module in pkgutil.iter_modules(__path__):
     importlib.import_module(f"{__name__}.{_module.name}")

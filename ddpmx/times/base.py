@@ -2,12 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Protocol
+
 import torch
 from torch import Tensor
 
 from ..errors import SpecError
 from ..registry import Component
 from ..schedules import Table
+
+
+class TimeState(Protocol):
+    """What a distribution that learns from the losses has learned; it draws in the place of its `Time`, by the same rules."""
+
+    def draw(self, u: Tensor) -> Tensor:
+        """As `Time.draw`."""
+        ...
+
+    def importance(self) -> Tensor:
+        """As `Time.importance`."""
+        ...
+
+    def update(self, t: Tensor, losses: Tensor) -> None:
+        """Take in a step's whole batch: its indices, int64 [B], and losses [B], without importance; both on the CPU."""
+        ...
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """All of it, for a checkpoint."""
+        ...
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Goes on from a checkpoint. Raises KeyError or RuntimeError if it is another distribution's."""
+        ...
 
 
 class Time(Component):
@@ -27,6 +54,10 @@ class Time(Component):
         """What multiplies the training loss at each index, besides the loss's own weighting: float64 [T]."""
         return torch.ones_like(table.signal)
 
+    def start(self, table: Table) -> TimeState | None:
+        """What it knows before the first step, for a distribution that learns; None: it does not."""
+        return None
+
 
 class Uneven(Time):
     """Base of distributions that favour some timesteps: override `cdf`."""
@@ -40,7 +71,7 @@ class Uneven(Time):
 
     def draw(self, u: Tensor, table: Table) -> Tensor:
         """The k with cdf[k] ≤ u < cdf[k + 1]."""
-        return torch.searchsorted(self.cdf(table)[1:-1].to(u.device), u, right=True)
+        return inverse(self.cdf(table), u)
 
     def probabilities(self, table: Table) -> Tensor:
         """cdf[k + 1] − cdf[k], exactly what `draw` does."""
@@ -61,3 +92,8 @@ class Uneven(Time):
 def boundaries(table: Table) -> Tensor:
     """k/T for k = 0 … T, float64 [T + 1]: index k stands for the times between boundaries k and k + 1 of (0, 1)."""
     return torch.arange(table.timesteps + 1, dtype=torch.float64) / table.timesteps
+
+
+def inverse(cdf: Tensor, u: Tensor) -> Tensor:
+    """The k with cdf[k] ≤ u < cdf[k + 1], int64 [B], for cdf [T + 1] from 0 to 1 and u [B] in [0, 1)."""
+    return torch.searchsorted(cdf[1:-1].to(u.device), u, right=True)

@@ -10,7 +10,7 @@ import math
 from dataclasses import replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..errors import SpecError
 from ..predictions import Prediction, as_prediction
@@ -41,6 +41,13 @@ class Weighting(Component):
         far, farther = (self._product(_within(table, reach), output) for reach in (FAR, FARTHER))
         falls, grows = farther < far * (1 - 1e-6), farther > far * (1 + 1e-6)
         return self._finite(farther.masked_fill(falls, 0.0).masked_fill(grows, math.inf))
+
+    def module(self) -> nn.Module | None:
+        """For a weighting that is learned: a new module that maps log-SNRs [b] to u [b]; the loss is then loss/exp(u) + u.
+
+        It is trained with the network, and `weights` is what it starts from. None: nothing is learned.
+        """
+        return None
 
     def _product(self, table: Table, prediction: Prediction) -> Tensor:
         _, x0_from_output = prediction.x0_from(table.signal, table.sigma)
