@@ -1,18 +1,22 @@
 """fid, is and kid against torch-fidelity on the same random weights, and the files that these weights come from."""
 
+import pickle
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from conftest import TINY, Result, epochs, only_run
 from metric_subjects import noise
 from safetensors.torch import save_file
 
-from ddpmx import METRICS, Subject
+from ddpmx import METRICS, SpecError, Subject
 from ddpmx.data import Data, Images
 from ddpmx.metrics.inception import Inception
 
 torch_fidelity = pytest.importorskip("torch_fidelity")
 CPU = torch.device("cpu")
+Run = Callable[..., Result]
 
 
 @pytest.fixture(scope="module")
@@ -88,3 +92,68 @@ def test_torch_fidelity_finds_the_same(data: Data, state: dict[str, torch.Tensor
     assert scores["kid"].value == pytest.approx(truth["kernel_inception_distance_mean"], rel=1e-4)
     assert scores["is"].value > 1.01
     assert {score.extractor for score in scores.values()} == {Inception(str(weights), CPU).hash}
+
+
+def test_grey_images_are_seen_as_three_equal_channels(weights: Path) -> None:
+    grey = torch.arange(2 * 36, dtype=torch.uint8).view(2, 1, 6, 6) * 3
+    inception = Inception(str(weights), CPU)
+    with torch.no_grad():
+        assert torch.equal(inception.features(grey), inception.features(grey.repeat(1, 3, 1, 1)))
+
+
+def test_both_kinds_of_file_give_one_extractor(state: dict[str, torch.Tensor], weights: Path, tmp_path: Path) -> None:
+    torch.save(state, tmp_path / "weights.pth")
+    before = torch.get_rng_state()
+    assert Inception(str(tmp_path / "weights.pth"), CPU).hash == Inception(str(weights), CPU).hash
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_files_that_are_not_the_weights_are_refused(data: Data, tmp_path: Path) -> None:
+    """Before a run begins, with the file's name; and a pickle's code never runs."""
+
+    class Attack:
+        def __reduce__(self) -> tuple[object, ...]:
+            return (Path.touch, (tmp_path / "ran",))
+
+    attack, noise_, other, part = (tmp_path / name for name in ("attack.pth", "noise.pth", "other.safetensors", "tensor.pth"))
+    attack.write_bytes(pickle.dumps({"a": Attack()}))
+    torch.save({"a": Attack()}, tmp_path / "archive.pth")
+    noise_.write_bytes(b"no weights")
+    save_file({"a": torch.zeros(1)}, other)
+    torch.save(torch.zeros(1), part)
+    for file in (attack, tmp_path / "archive.pth", noise_, other, part):
+        with pytest.raises(SpecError, match=file.name) as found:
+            METRICS.build("fid", weights=str(file)).check(data)
+        assert found.value.field == "weights"
+    assert not (tmp_path / "ran").exists()
+
+
+def test_where_the_weights_are_looked_for(data: Data, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DDPMX_DATA", str(tmp_path))
+    fid = METRICS.build("fid")
+    assert f"{tmp_path}/inception/inception.safetensors" in fid.missing()
+    fid.check(data)
+    assert METRICS.build("precision_recall", features="inception").missing() == fid.missing()
+    assert METRICS.build("precision_recall").missing() == METRICS.build("fid", weights=str(weights)).missing() == ""
+    assert "nowhere.pth" in METRICS.build("kid", weights="nowhere.pth").missing()
+    (tmp_path / "inception").mkdir()
+    (tmp_path / "inception" / "inception.safetensors").symlink_to(weights)
+    assert fid.missing() == ""
+
+
+def test_without_weights_a_run_goes_on_and_evaluate_says_why(ddpmx: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DDPMX_DATA", str(tmp_path))
+    spec = tmp_path / "tiny.yaml"
+    spec.write_text(TINY.replace("samples: 8", "samples: 8, metrics: [pixel_fd, fid]"))
+    trained = ddpmx("run", spec, "--out", tmp_path / "runs")
+    assert trained.code == 0
+    assert "'fid' is left out: no Inception weights" in trained.err
+    run = only_run(tmp_path / "runs")
+    (event,) = epochs(run)
+    assert event["metrics"].keys() == event["scores"].keys() == {"pixel_fd"}
+    assert event["scores"]["pixel_fd"]["value"] == event["metrics"]["pixel_fd"]
+    assert event["scores"]["pixel_fd"]["n"] == 8
+    refused = ddpmx("evaluate", run, "--metrics", "fid")
+    assert refused.code == 2
+    assert "evaluate.metrics.0" in refused.err
+    assert "inception/inception.safetensors" in refused.err

@@ -37,7 +37,8 @@ def interval(
 ) -> tuple[float, float]:
     """value ± t·(standard deviation over the halves of n images), at least ± `least`, within [low, high].
 
-    `chance` is another, independent standard deviation: of choices at random in the value itself. t: Student's 97.5 % quantile, z + (z³ + z)/4ν (Abramowitz & Stegun 26.7.5).
+    `chance` is another, independent standard deviation: of choices at random in the value itself. t: Student's
+    97.5 % quantile, z + (z³ + z)/4ν (Abramowitz & Stegun 26.7.5).
     """
     degrees = len(of_halves) - 1
     student = NORMAL_95 + (NORMAL_95**3 + NORMAL_95) / (4 * degrees)
