@@ -22,7 +22,7 @@ Run = Callable[..., Result]
 @pytest.fixture(scope="module")
 def data() -> Data:
     blank = Data("noise", *(Images(torch.zeros(2, 3, 12, 12, dtype=torch.uint8)) for _ in range(3)))
-    return Data("noise", *(Images(noise(blank, n, 0, high, seed=n)) for n, high in ((4, 99), (4, 99), (24, 160))))
+    return Data("noise", *(Images(noise(blank, n, 0, high, seed=n)) for n, high in ((4, 99), (4, 99), (12, 160))))
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def state() -> dict[str, torch.Tensor]:
         if tensor.dim() == 4:
             torch.nn.init.kaiming_normal_(tensor)
         elif name == "fc.weight":
-            torch.nn.init.normal_(tensor, std=0.3)
+            torch.nn.init.normal_(tensor, std=3.0)
     return network
 
 
@@ -66,32 +66,31 @@ class Listed(torch.utils.data.Dataset):
         return self.images[index]
 
 
-def test_torch_fidelity_finds_the_same(data: Data, state: dict[str, torch.Tensor], weights: Path, tmp_path: Path) -> None:
-    drawn = noise(data, 24)
+def truth(data: Data, state: dict[str, torch.Tensor], drawn: torch.Tensor, tmp_path: Path, **asked: object) -> dict[str, float]:
     torch.save(state, tmp_path / "weights.pth")
-    truth = torch_fidelity.calculate_metrics(
-        input1=Listed(drawn),
-        input2=Listed(data.test.pixels),
-        cuda=False,
-        isc=True,
-        fid=True,
-        kid=True,
-        kid_subset_size=20,
-        kid_subsets=10,
-        isc_splits=3,
-        cache=False,
-        verbose=False,
-        feature_extractor_weights_path=str(tmp_path / "weights.pth"),
-        save_cpu_ram=True,
-    )
+    options = {"cuda": False, "cache": False, "verbose": False, "save_cpu_ram": True}
+    file = str(tmp_path / "weights.pth")
+    inputs = {"input1": Listed(drawn), "input2": Listed(data.test.pixels)}
+    return torch_fidelity.calculate_metrics(**inputs, **options, **asked, feature_extractor_weights_path=file)
+
+
+def test_torch_fidelity_finds_the_same_is_and_kid(data: Data, state: dict[str, torch.Tensor], weights: Path, tmp_path: Path) -> None:
+    drawn = noise(data, 12)
+    found = truth(data, state, drawn, tmp_path, isc=True, kid=True, isc_splits=3, kid_subsets=10, kid_subset_size=10)
     subject = Subject(data, drawn)
-    options = {"is": {"splits": 3}, "fid": {}, "kid": {"subsets": 10, "subset_size": 20}}
+    options = {"is": {"splits": 3}, "kid": {"subsets": 10, "subset_size": 10}}
     scores = {name: METRICS.build(name, weights=str(weights), **more).compute(subject)[name] for name, more in options.items()}
-    assert scores["is"].value == pytest.approx(truth["inception_score_mean"], rel=1e-4)
-    assert scores["fid"].value == pytest.approx(truth["frechet_inception_distance"], rel=1e-4)
-    assert scores["kid"].value == pytest.approx(truth["kernel_inception_distance_mean"], rel=1e-4)
-    assert scores["is"].value > 1.01
+    assert scores["is"].value == pytest.approx(found["inception_score_mean"], rel=1e-4)
+    assert scores["kid"].value == pytest.approx(found["kernel_inception_distance_mean"], rel=1e-4)
+    assert scores["is"].value > 1.02
     assert {score.extractor for score in scores.values()} == {Inception(str(weights), CPU).hash}
+
+
+@pytest.mark.slow  # torch-fidelity takes the eigenvalues of a 2048×2048 matrix that is not symmetric
+def test_torch_fidelity_finds_the_same_fid(data: Data, state: dict[str, torch.Tensor], weights: Path, tmp_path: Path) -> None:
+    drawn = noise(data, 12)
+    found = truth(data, state, drawn, tmp_path, fid=True)["frechet_inception_distance"]
+    assert METRICS.build("fid", weights=str(weights)).compute(Subject(data, drawn))["fid"].value == pytest.approx(found, rel=1e-4)
 
 
 def test_grey_images_are_seen_as_three_equal_channels(weights: Path) -> None:

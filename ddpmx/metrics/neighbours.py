@@ -33,11 +33,10 @@ def inside(x: Tensor, centres: Tensor, radii: Tensor) -> Tensor:
     return torch.cat([(distances <= radii).any(1) for _, distances in squared_distances(x, centres)])
 
 
-def pairs_inside(x: Tensor, centres: Tensor, radii: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """All pairs with x_i in the ball j: i, j and their squared distance, [pairs] each."""
+def likeliest_balls(x: Tensor, centres: Tensor, radii: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Squared distances and indices [n, count] of the balls whose squared radius is the largest share of x_i's squared distance."""
     found = []
-    for rows, distances in squared_distances(x, centres):
-        i, j = (distances <= radii).nonzero(as_tuple=True)
-        found.append((i + rows.start, j, distances[i, j]))
-    first, second, distance = (torch.cat(parts) for parts in zip(*found, strict=True))
-    return first, second, distance
+    for _, distances in squared_distances(x, centres):
+        indices = (distances / radii.clamp_min(1e-30)).topk(min(count, len(centres)), dim=1, largest=False).indices
+        found.append((distances.gather(1, indices), indices))
+    return torch.cat([distances for distances, _ in found]), torch.cat([indices for _, indices in found])

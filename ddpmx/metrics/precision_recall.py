@@ -17,9 +17,12 @@ from .cnn import Cnn
 from .features import Extractor
 from .halves import COUNT, halves, interval, real_parts
 from .inception import Inception, InceptionMetric, check_inception
-from .neighbours import inside, nearest, pairs_inside
+from .neighbours import inside, likeliest_balls, nearest
 from .score import Score
 from .subject import Subject
+
+BALLS = 128
+"""Of all generated images' balls, those that are looked at for each real image when halves are counted."""
 
 
 @METRICS.register("precision_recall", paper="Kynkäänniemi et al. 2019, arXiv:1904.06991")
@@ -97,20 +100,20 @@ def precision_recall(drawn: Tensor, real: Tensor, k: int) -> tuple[float, float]
 def recalls_of_halves(drawn: Tensor, real: Tensor, k: int) -> Tensor:
     """The recall [COUNT] of random halves of the drawn images.
 
-    From lists of so many neighbours that a half lacks k of them once in a million halves; there the ball ends at the list.
+    From lists of so many neighbours and balls that a half holds too few of them less than once in a million halves.
     """
     n = len(drawn)
     count = min(n - 1, 4 * k + 40)
     distances, neighbours = nearest(drawn, count)
-    of_real, of_drawn, apart = pairs_inside(real, drawn, distances[:, -1])
+    apart, balls = likeliest_balls(real, drawn, distances[:, k - 1], BALLS)
     recalls = []
     for half in halves(n):
         kept = half[neighbours]  # [n, count]
         place = (kept.cumsum(1) >= k).to(torch.uint8).argmax(1)  # of the k-th that is kept, else the first
         place[kept.sum(1) < k] = count - 1
         radii = distances.gather(1, place[:, None])[:, 0]
-        hits = of_real[half[of_drawn] & (apart <= radii[of_drawn])]
-        recalls.append(torch.zeros(len(real), dtype=torch.bool).index_fill_(0, hits, True).double().mean())
+        radii[~half] = -1
+        recalls.append((apart <= radii[balls]).any(1).double().mean())
     return torch.stack(recalls)
 
 
