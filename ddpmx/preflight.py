@@ -34,7 +34,12 @@ WRITTEN_IN = ("schedule", "prediction", "time", "loss")
 
 def findings(experiment: Experiment) -> list[str]:
     """Warnings, one line each; none of them stops a run."""
-    return [*of_combination(experiment.spec, experiment.table), *of_budget(experiment.spec, len(experiment.data.train), experiment.table)]
+    left_out = [f"'{metric.component_name}' is left out: {why}" for metric in experiment.spec.evaluate.metrics if (why := metric.missing())]
+    return [
+        *left_out,
+        *of_combination(experiment.spec, experiment.table),
+        *of_budget(experiment.spec, len(experiment.data.train), experiment.table),
+    ]
 
 
 def of_combination(spec: Spec, table: Table) -> list[str]:

@@ -81,6 +81,9 @@ def _make_absolute(source: Source) -> None:
     """Paths are relative to the file they stand in (an override's to the working folder)."""
     tracked = source.data.get("track")
     places: list[tuple[Any, ...]] = [("dataset", "path"), ("train", "init_from")]
+    evaluate = source.data.get("evaluate")
+    measured = evaluate.get("metrics") if isinstance(evaluate, dict) else None
+    places += [("evaluate", "metrics", i, "weights") for i in range(len(measured) if isinstance(measured, list) else 0)]
     places += [("track", i, "path") for i in range(len(tracked) if isinstance(tracked, list) else 0)]
     for *parents, leaf in places:
         block: Any = source.data

@@ -148,8 +148,7 @@ def test_bpd_falls_with_training(tmp_path: Path) -> None:
         return Bpd(images=50, timesteps=10, variance="beta").compute(subject)["bpd"].value
 
     before = bits()
-    ema, optimizer = prepare(experiment)
-    for _ in train(experiment, TrainState(), ema, optimizer, World(), lambda: False):
+    for _ in train(experiment, TrainState(), prepare(experiment), World(), lambda: False):
         pass
     assert bits() < before - 0.5
 

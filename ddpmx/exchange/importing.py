@@ -62,8 +62,7 @@ def import_pipeline(folder: Path, *, name: str | None, out: Path) -> Path:
     except RuntimeError as error:
         raise SpecError(f"the weights in {folder / 'unet'} do not fit its config.json: {' '.join(str(error).split())[:300]}") from None
     run = RunFolder.create(out, spec)
-    ema, optimizer = prepare(experiment)
-    checkpoint.save(run.checkpoints, TrainState(), experiment.network, ema, optimizer)
+    checkpoint.save(run.checkpoints, TrainState(), prepare(experiment))
     described = environment.describe(experiment.device, ops.active(experiment.device))
     source = {"imported_from": str(folder.resolve()), "data": {"name": "no_images"}, "parameters": experiment.parameters}
     run.write_json("environment.json", {**described, **source})

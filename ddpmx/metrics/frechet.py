@@ -20,23 +20,23 @@ class Reference:
     """The real side, whose part of the work is done once."""
 
     def __init__(self, features: Tensor) -> None:
-        self.mean, covariance = _moments(features)
-        values, vectors = torch.linalg.eigh(covariance)
-        self.root = vectors * values.clamp_min(0).sqrt() @ vectors.T
-        self.trace = covariance.trace()
+        self.mean, self.factor = _factor(features)
+        self.trace = self.factor.square().sum()
 
     def distance(self, features: Tensor) -> float:
-        """|μ − μ'|² + tr(Σ + Σ' − 2(Σ'^½ Σ Σ'^½)^½) (Heusel et al. 2017, eq. 6) of features [n, d], n ≥ 2."""
-        if len(features) < features.shape[1]:  # the same eigenvalues but for zeros, of a smaller matrix
-            mean = features.double().mean(0)
-            centred = (features.double() - mean) / (len(features) - 1) ** 0.5
-            trace = centred.square().sum()
-            turned = centred @ self.root
-            product = turned @ turned.T
+        """|μ − μ'|² + tr(Σ + Σ' − 2(ΣΣ')^½) (Heusel et al. 2017, eq. 6) of features [n, d], n ≥ 2.
+
+        With Σ' = F·Fᵀ the eigenvalues of ΣΣ' are those of FᵀΣF, which is symmetric, and zeros.
+        """
+        if len(features) < features.shape[1]:
+            mean, factor = _factor(features)
+            trace = factor.square().sum()
+            across = self.factor.T @ factor  # [r, n]
+            product = across @ across.T if len(across) <= len(features) else across.T @ across
         else:
             mean, covariance = _moments(features)
             trace = covariance.trace()
-            product = self.root @ covariance @ self.root
+            product = self.factor.T @ covariance @ self.factor
         cross = torch.linalg.eigvalsh(product).clamp_min(0).sqrt().sum()
         return float((mean - self.mean).square().sum() + trace + self.trace - 2 * cross)
 
@@ -79,3 +79,13 @@ def _moments(features: Tensor) -> tuple[Tensor, Tensor]:
         centred = part.double() - mean
         covariance.addmm_(centred.T, centred)
     return mean, covariance / (len(features) - 1)
+
+
+def _factor(features: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean [d] and a factor F [d, min(n, d)] of the covariance F·Fᵀ: of fewer features than dimensions, the centred features."""
+    if len(features) < features.shape[1]:
+        mean = features.mean(0, dtype=torch.float64)
+        return mean, (features.double() - mean).T / (len(features) - 1) ** 0.5
+    mean, covariance = _moments(features)
+    values, vectors = torch.linalg.eigh(covariance)
+    return mean, vectors * values.clamp_min(0).sqrt()

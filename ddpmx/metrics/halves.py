@@ -26,16 +26,24 @@ def halves(n: int, count: int = COUNT) -> Tensor:
 
 
 def interval(
-    value: float, of_halves: Tensor, n: int, *, low: float = -math.inf, high: float = math.inf, least: float = 0.0
+    value: float,
+    of_halves: Tensor,
+    n: int,
+    *,
+    low: float = -math.inf,
+    high: float = math.inf,
+    least: float = 0.0,
+    chance: float = 0.0,
 ) -> tuple[float, float]:
     """value ± t·(standard deviation over the halves of n images), at least ± `least`, within [low, high].
 
-    t: Student's 97.5 % quantile, z + (z³ + z)/4ν (Abramowitz & Stegun 26.7.5).
+    `chance` is another, independent standard deviation: of choices at random in the value itself. t: Student's
+    97.5 % quantile, z + (z³ + z)/4ν (Abramowitz & Stegun 26.7.5).
     """
     degrees = len(of_halves) - 1
     student = NORMAL_95 + (NORMAL_95**3 + NORMAL_95) / (4 * degrees)
     spread = float(of_halves.double().std()) * math.sqrt((n // 2) / (n - n // 2))
-    width = max(least, student * spread)
+    width = max(least, student * math.hypot(spread, chance))
     return max(low, value - width), min(high, value + width)
 
 
