@@ -187,17 +187,20 @@ def validate(specs: tuple[Path, ...], overrides: tuple[str, ...]) -> None:
     """Check SPECS, which runs the code of their plugins."""
     from .experiment import check
     from .preflight import of_combination
+    from .sweep_points import load_all
 
     failed = []
     for path in specs:
         try:
-            spec = _load(path, overrides)
-            notes = of_combination(spec, check(spec))
+            points = load_all(path, overrides)
+            notes = [(spec.name, note) for spec in points for note in of_combination(spec, check(spec))]
         except SpecError as error:
             failed.append(error)
             click.echo(f"error: {error}", err=True)
         else:
-            click.echo("\n".join([f"{path}: valid", *(f"note: {note}" for note in notes)]))
+            click.echo(f"{path}: valid" + (f", {len(points)} points" if len(points) > 1 else ""))
+            for name, note in notes:
+                click.echo(f"note: {note}" if len(points) == 1 else f"note: {name}: {note}")
     if failed:
         raise click.exceptions.Exit(2)
 

@@ -3,7 +3,8 @@
 Imports point only downwards::
 
     cli -> run, dry_run, draw, evaluate, report, show, doctor, catalogue
-        -> train, sampling, generate, classes, experiment, checkpoint, run_folder, resume, preflight, plots, spec_file, testing
+        -> train, sampling, generate, classes, experiment, checkpoint, run_folder, resume, preflight, plots, spec_file, testing,
+           sweep_points
         -> schedules, times, predictions, weightings, samplers, models, data, metrics, trackers, optimizers, ema, images, guidance, ops
         -> registry, spec, yaml_source, plugins, rows, page, drawing, environment, console, progress, stop, world
         -> errors
