@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 SPEC = click.argument("spec", type=click.Path(path_type=Path))
 RUN = click.argument("run", type=click.Path(path_type=Path))
 SET = click.option("-s", "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a field of the spec; repeatable.")
+OUT = click.option("--out", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, help="Where the runs' folders go.")
 DEVICE = click.option("--device", metavar="D", help="cpu, cuda, cuda:1, mps. Default: the fastest there is.")
 
 
@@ -72,24 +73,43 @@ def cli() -> None:
 @cli.command()
 @SPEC
 @SET
-@click.option("--out", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, help="Where the runs' folders go.")
+@OUT
 @click.option("--resume", is_flag=True, help="Go on with the newest unfinished run of this spec.")
 @click.option("--run", "resume_from", type=click.Path(path_type=Path), help="Go on with this run.")
+@click.option("--point", metavar="NAME", help="One point of SPEC's sweep: goes on where it stopped, is not run again if finished.")
 @DEVICE
 @click.option("--dry-run", is_flag=True, help="One step of everything and an estimate of the time; nothing is written.")
 def run(
-    spec: Path, overrides: tuple[str, ...], out: Path, resume: bool, resume_from: Path | None, device: str | None, dry_run: bool
+    spec: Path,
+    overrides: tuple[str, ...],
+    out: Path,
+    resume: bool,
+    resume_from: Path | None,
+    point: str | None,
+    device: str | None,
+    dry_run: bool,
 ) -> None:
     """Train, sample, evaluate and report what SPEC says."""
-    loaded = _load(spec, overrides)
+    if point is None:
+        loaded = _load(spec, overrides)
+    else:
+        from .sweep_points import load_sweep
+
+        grid = load_sweep(spec, overrides)
+        loaded = grid.point(point)
     if dry_run:
         from .dry_run import dry_run as try_everything
 
         try_everything(loaded, _device(device), click.echo)
         return
-    from .run import run as run_spec
+    if point is None:
+        from .run import run as run_spec
 
-    folder = run_spec(loaded, out=out, resume=resume or resume_from is not None, resume_from=resume_from, device=_device(device))
+        folder = run_spec(loaded, out=out, resume=resume or resume_from is not None, resume_from=resume_from, device=_device(device))
+    else:
+        from .sweep import run_point
+
+        folder = run_point(grid, loaded, out=out, device=_device(device))
     if os.environ.get("RANK", "0") == "0":
         click.echo(f"samples: {folder}/samples/final.png")
         click.echo(f"report:  {folder}/report.html")
@@ -156,6 +176,29 @@ def evaluate(run: Path, samples: int | None, metrics: str | None, overrides: tup
     event = evaluate_run(run, samples=samples, metrics=names, overrides=overrides, device=_device(device))
     for name, value in event["metrics"].items():
         click.echo(f"{name:<12}{value:.6g}   ({event['samples']} samples, step {event['step']})")
+
+
+@cli.command()
+@SPEC
+@SET
+@OUT
+@DEVICE
+@click.option("--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True, help="Processes here, or tasks of Ray.")
+@click.option("--jobs", type=click.IntRange(1), metavar="N", help="Points at one time. Default: one a GPU, or one a core.")
+@click.option("--print", "only_print", is_flag=True, help="Print one command a point, for a job array, and run nothing.")
+def sweep(spec: Path, overrides: tuple[str, ...], out: Path, device: str | None, engine: str, jobs: int | None, only_print: bool) -> None:
+    """Run the points of SPEC's `sweep:` that are not finished."""
+    from .sweep import Request, commands
+    from .sweep import sweep as run_sweep
+
+    request = Request(spec, overrides, out, device)
+    if only_print:
+        import shlex
+
+        for command in commands(request):
+            click.echo(shlex.join(command))
+    else:
+        run_sweep(request, engine=engine, jobs=jobs, say=click.echo)
 
 
 @cli.command(name="list")
