@@ -2,7 +2,7 @@
 
 Imports point only downwards::
 
-    cli -> sweep, sweep_local, run, dry_run, draw, evaluate, report, show, doctor, catalogue
+    cli -> sweep, sweep_local, sweep_ray, run, dry_run, draw, evaluate, report, show, doctor, catalogue
         -> train, sampling, generate, classes, experiment, checkpoint, run_folder, resume, preflight, plots, spec_file, testing,
            sweep_points
         -> schedules, times, predictions, weightings, samplers, models, data, metrics, trackers, optimizers, ema, images, guidance, ops

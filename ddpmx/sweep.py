@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, Self
 
 import torch
 
@@ -27,6 +27,7 @@ from .spec import Spec
 from .stop import StopSignal
 from .sweep_local import Job, LocalEngine, slots
 from .sweep_points import Sweep, load_sweep
+from .sweep_ray import RayEngine
 
 POLL = 0.1
 """Seconds between looks at the running points."""
@@ -49,7 +50,11 @@ class Request:
 
 
 class Engine(Protocol):
-    """What starts points and tells which ended."""
+    """What starts points and tells which ended; a context that leaves none running."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *error: object) -> None: ...
 
     def has_room(self) -> bool: ...
 
@@ -87,7 +92,7 @@ def sweep(request: Request, *, engine: str, jobs: int | None, say: Callable[[str
     waiting = [Job(name, request.command(name), folder / f"{name}.log") for name in result if name not in done]
     with ExitStack() as stack:
         if waiting:
-            workers = stack.enter_context(_engine(engine, waiting, jobs, request.device))
+            workers = stack.enter_context(_engine(engine, len(waiting), jobs, request.device))
             stop = stack.enter_context(StopSignal())
             bar = stack.enter_context(Bar())
             _make(folder)
@@ -106,8 +111,8 @@ def sweep(request: Request, *, engine: str, jobs: int | None, say: Callable[[str
         raise RunError(f"{len(unfinished)} of {len(result)} points failed. The same command tries them again.")
 
 
-def _engine(name: str, waiting: list[Job], jobs: int | None, device: str | None) -> LocalEngine:
-    return LocalEngine(slots(len(waiting), jobs, device))
+def _engine(name: str, points: int, jobs: int | None, device: str | None) -> Engine:
+    return LocalEngine(slots(points, jobs, device)) if name == "local" else RayEngine(points, jobs, device)
 
 
 def _run_all(jobs: list[Job], engine: Engine, stop: StopSignal, bar: Bar, result: dict[str, str]) -> bool:

@@ -8,7 +8,6 @@ import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import IO
 
 import torch
@@ -64,7 +63,7 @@ class LocalEngine:
     def __enter__(self) -> LocalEngine:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, *error: object) -> None:
         for process in self._running:
             process.kill()
             process.wait()
@@ -75,8 +74,6 @@ class LocalEngine:
     def start(self, job: Job) -> None:
         slot = self.free.pop(0)
         with job.log.open("ab") as log:
-            log.write(f"$ {shlex.join(job.command)}\n".encode())
-            log.flush()
             self._running[spawn(job.command, log, slot)] = (job, slot)
 
     def ended(self) -> list[tuple[Job, int]]:
@@ -95,6 +92,9 @@ class LocalEngine:
             process.terminate()
 
 
-def spawn(command: tuple[str, ...], log: IO[bytes], environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
-    """A command in a process group of its own, so that Ctrl-C in the terminal reaches it only through whoever started it."""
-    return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env={**os.environ, **environment}, process_group=0)
+def spawn(command: tuple[str, ...], log: IO[bytes], environment: Mapping[str, str], folder: str | None = None) -> subprocess.Popen[bytes]:
+    """A command, noted in its log, in a process group of its own: Ctrl-C in the terminal reaches it only through whoever started it."""
+    log.write(f"$ {shlex.join(command)}\n".encode())
+    log.flush()
+    environment = {**os.environ, **environment}
+    return subprocess.Popen(command, cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, process_group=0)

@@ -51,7 +51,7 @@ def imported(folder: str) -> set[str]:
 def test_dependencies_are_what_the_code_imports():
     extras = PROJECT["optional-dependencies"]
     core = names(PROJECT["dependencies"])
-    assert core <= imported("ddpmx") <= core | names(extras["wandb"] + extras["tensorboard"])
+    assert core <= imported("ddpmx") <= core | names(extras["ray"] + extras["wandb"] + extras["tensorboard"])
     assert imported("tests") <= core | names([line for extra in extras.values() for line in extra])
 
 
