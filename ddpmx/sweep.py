@@ -172,10 +172,12 @@ def _last_line(log: Path) -> str:
 
 
 def _tail(log: Path) -> list[str]:
-    """The last lines of a file that are not empty."""
+    """The last lines of what the newest try wrote, without empty ones."""
     with log.open("rb") as file:
         file.seek(max(0, file.seek(0, os.SEEK_END) - 4000))
-        return [line for line in file.read().decode(errors="replace").splitlines() if line.strip()]
+        lines = file.read().decode(errors="replace").splitlines()
+    begun = max((index for index, line in enumerate(lines) if line.startswith("$ ")), default=-1)
+    return [line for line in lines[begun + 1 :] if line.strip()]
 
 
 def _where(name: str, status: str, done: dict[str, Path], folder: Path) -> tuple[str, str]:
