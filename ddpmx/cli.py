@@ -24,6 +24,7 @@ SPEC = click.argument("spec", type=click.Path(path_type=Path))
 RUN = click.argument("run", type=click.Path(path_type=Path))
 SET = click.option("-s", "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a field of the spec; repeatable.")
 OUT = click.option("--out", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, help="Where the runs' folders go.")
+POINT = click.option("--point", metavar="NAME", help="One point of SPEC's sweep; `run` goes on where it stopped.")
 DEVICE = click.option("--device", metavar="D", help="cpu, cuda, cuda:1, mps. Default: the fastest there is.")
 
 
@@ -76,7 +77,7 @@ def cli() -> None:
 @OUT
 @click.option("--resume", is_flag=True, help="Go on with the newest unfinished run of this spec.")
 @click.option("--run", "resume_from", type=click.Path(path_type=Path), help="Go on with this run.")
-@click.option("--point", metavar="NAME", help="One point of SPEC's sweep: goes on where it stopped, is not run again if finished.")
+@POINT
 @DEVICE
 @click.option("--dry-run", is_flag=True, help="One step of everything and an estimate of the time; nothing is written.")
 def run(
@@ -95,6 +96,8 @@ def run(
     else:
         from .sweep_points import load_sweep
 
+        if resume_from is not None:
+            raise SpecError("--point finds the run to go on with by itself", field="--run")
         grid = load_sweep(spec, overrides)
         loaded = grid.point(point)
     if dry_run:
@@ -214,10 +217,13 @@ def list_(kind: str | None, name: str | None) -> None:
 @cli.command()
 @SPEC
 @SET
+@POINT
 @click.option("--out", type=click.Path(path_type=Path), help="Default: show-<name>.html")
-def show(spec: Path, overrides: tuple[str, ...], out: Path | None) -> None:
+def show(spec: Path, overrides: tuple[str, ...], point: str | None, out: Path | None) -> None:
     """Plot SPEC without training: schedule, weights, noising."""
-    loaded = _load(spec, overrides)
+    from .sweep_points import load_sweep
+
+    loaded = _load(spec, overrides) if point is None else load_sweep(spec, overrides).point(point)
     from .show import show as show_spec
 
     click.echo(show_spec(loaded, out or Path(f"show-{loaded.name}.html")))

@@ -21,7 +21,7 @@ def load(path: Path | str, overrides: Iterable[str] = ()) -> Spec:
     """Read, merge and validate a spec file. Raises SpecError, placed at its file and line."""
     source = merged(path, overrides)
     if "sweep" in source.data:
-        hint = "`ddpmx sweep` runs them all, `ddpmx run --point NAME` one of them"
+        hint = "`ddpmx sweep` runs them all, --point NAME picks one"
         raise SpecError("the file describes several runs", field="sweep", mark=source.mark(("sweep",)), hint=hint)
     return validated(source, path)
 

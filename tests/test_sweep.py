@@ -30,7 +30,7 @@ from ddpmx.sweep_local import Job, LocalEngine, share, slots
 Run = Callable[..., Result]
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 240) -> None:
+def wait_for(condition: Callable[[], bool], seconds: float = 600) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end
@@ -229,6 +229,18 @@ def test_a_point_that_is_not_there(ddpmx: Run, seeds: Path, tmp_path: Path) -> N
     assert "did you mean 'tiny-seed_" in result.err
 
 
+def test_a_point_and_a_run_to_go_on_with_exclude_each_other(ddpmx: Run, seeds: Path, tmp_path: Path) -> None:
+    result = ddpmx("run", seeds, "--point", "tiny-seed_1", "--run", tmp_path, "--out", tmp_path / "runs")
+    assert result.code == 2
+    assert "--run" in result.err
+
+
+def test_show_shows_a_point(ddpmx: Run, seeds: Path, tmp_path: Path) -> None:
+    result = ddpmx("show", seeds, "--point", "tiny-seed_1", "--out", tmp_path / "show.html")
+    assert result.code == 0, result.err
+    assert "tiny-seed_1" in (tmp_path / "show.html").read_text()
+
+
 def command(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "ddpmx", "sweep", "tiny.yaml", *arguments]
 
@@ -247,10 +259,10 @@ def losses(run: Path) -> list[Any]:
 @pytest.mark.slow
 def test_interrupted_and_killed_points_are_gone_on_with_and_others_left_alone(ddpmx: Run, tiny: Path, tmp_path: Path) -> None:
     """Seed 0 is killed with SIGKILL while the sweep runs; the sweep is stopped with SIGINT while seed 1 runs; then all again."""
-    tiny.write_text(TINY.replace("steps: 12", "steps: 400") + "sweep: {seed: [0, 1]}\n")
+    tiny.write_text(TINY.replace("steps: 12", "steps: 120") + "sweep: {seed: [0, 1]}\n")
 
     def step(seed: int) -> bool:
-        return any('"step": 100' in file.read_text() for file in tmp_path.glob(f"runs/tiny/tiny-seed_{seed}/*/metrics.jsonl"))
+        return any('"step": 20' in file.read_text() for file in tmp_path.glob(f"runs/tiny/tiny-seed_{seed}/*/metrics.jsonl"))
 
     process = subprocess.Popen(command("--jobs", "1"), cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     wait_for(lambda: step(0))
@@ -258,13 +270,13 @@ def test_interrupted_and_killed_points_are_gone_on_with_and_others_left_alone(dd
     os.kill(json.loads((killed / "status.json").read_text())["pid"], signal.SIGKILL)
     wait_for(lambda: step(1))
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=600)
     assert process.returncode == 130, err
     assert "tiny-seed_0: failed: killed by SIGKILL" in err
     assert "0 of 2 points are finished" in err
     assert "tiny-seed_1  interrupted" in out
     assert statuses(tmp_path) == {"tiny-seed_0": ["running"], "tiny-seed_1": ["interrupted"]}
-    again = subprocess.run(command(), cwd=tmp_path, capture_output=True, text=True, timeout=240, check=False)
+    again = subprocess.run(command(), cwd=tmp_path, capture_output=True, text=True, timeout=600, check=False)
     assert again.returncode == 0, again.stderr
     assert statuses(tmp_path) == {"tiny-seed_0": ["finished"], "tiny-seed_1": ["finished"]}
     straight = ddpmx("run", tiny, "--point", "tiny-seed_1", "--out", tmp_path / "straight")
@@ -272,7 +284,7 @@ def test_interrupted_and_killed_points_are_gone_on_with_and_others_left_alone(dd
     runs = [next((tmp_path / out).glob("tiny/tiny-seed_1/*/")) for out in ("runs", "straight")]
     assert losses(runs[0]) == losses(runs[1])
     logs = {log: log.read_text() for log in tmp_path.glob("runs/tiny/*.log")}
-    assert subprocess.run(command(), cwd=tmp_path, capture_output=True, timeout=240, check=True).stderr == b""
+    assert subprocess.run(command(), cwd=tmp_path, capture_output=True, timeout=600, check=True).stderr == b""
     assert logs == {log: log.read_text() for log in tmp_path.glob("runs/tiny/*.log")}
 
 
@@ -280,7 +292,7 @@ def test_interrupted_and_killed_points_are_gone_on_with_and_others_left_alone(dd
 def test_a_point_that_fails_is_tried_again_and_the_rest_goes_on(tiny: Path, tmp_path: Path) -> None:
     tiny.write_text(TINY + "sweep: {points: [{name: wild, train: {lr: 1e6, grad_clip: null}, loss.norm: l2}, {name: tame}]}\n")
     for others in ("finished", "finished before"):
-        done = subprocess.run(command("--jobs", "1"), cwd=tmp_path, capture_output=True, text=True, timeout=240, check=False)
+        done = subprocess.run(command("--jobs", "1"), cwd=tmp_path, capture_output=True, text=True, timeout=600, check=False)
         assert done.returncode == 1, done.stderr
         assert "1 of 2 points failed" in done.stderr
         assert "tiny-wild: failed: diverged at step" in done.stderr
@@ -291,15 +303,15 @@ def test_a_point_that_fails_is_tried_again_and_the_rest_goes_on(tiny: Path, tmp_
 @pytest.mark.slow
 def test_ray_runs_stops_and_goes_on(tiny: Path, tmp_path: Path) -> None:
     """On a cluster that ray.init() starts on this machine."""
-    tiny.write_text(TINY.replace("steps: 12", "steps: 400") + "sweep: {seed: [0, 1]}\n")
+    tiny.write_text(TINY.replace("steps: 12", "steps: 120") + "sweep: {seed: [0, 1]}\n")
     arguments = command("--engine", "ray")
     process = subprocess.Popen(arguments, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    wait_for(lambda: any('"step": 50' in file.read_text() for file in tmp_path.glob("runs/tiny/*/*/metrics.jsonl")))
+    wait_for(lambda: any('"step": 20' in file.read_text() for file in tmp_path.glob("runs/tiny/*/*/metrics.jsonl")))
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=240)
+    _, err = process.communicate(timeout=600)
     assert process.returncode == 130, err
     assert "interrupted" in [status for found in statuses(tmp_path).values() for status in found]
-    done = subprocess.run(arguments, cwd=tmp_path, capture_output=True, text=True, timeout=240, check=False)
+    done = subprocess.run(arguments, cwd=tmp_path, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stderr
     assert statuses(tmp_path) == {"tiny-seed_0": ["finished"], "tiny-seed_1": ["finished"]}
     assert {spec["seed"] for spec in (RunFolder(path).resolved() for path in tmp_path.glob("runs/tiny/*/*/"))} == {0, 1}
