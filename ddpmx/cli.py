@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 SPEC = click.argument("spec", type=click.Path(path_type=Path))
 RUN = click.argument("run", type=click.Path(path_type=Path))
 SET = click.option("-s", "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a field of the spec; repeatable.")
+OUT = click.option("--out", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, help="Where the runs' folders go.")
+POINT = click.option("--point", metavar="NAME", help="One point of SPEC's sweep; `run` goes on where it stopped.")
 DEVICE = click.option("--device", metavar="D", help="cpu, cuda, cuda:1, mps. Default: the fastest there is.")
 
 
@@ -72,24 +74,45 @@ def cli() -> None:
 @cli.command()
 @SPEC
 @SET
-@click.option("--out", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, help="Where the runs' folders go.")
+@OUT
 @click.option("--resume", is_flag=True, help="Go on with the newest unfinished run of this spec.")
 @click.option("--run", "resume_from", type=click.Path(path_type=Path), help="Go on with this run.")
+@POINT
 @DEVICE
 @click.option("--dry-run", is_flag=True, help="One step of everything and an estimate of the time; nothing is written.")
 def run(
-    spec: Path, overrides: tuple[str, ...], out: Path, resume: bool, resume_from: Path | None, device: str | None, dry_run: bool
+    spec: Path,
+    overrides: tuple[str, ...],
+    out: Path,
+    resume: bool,
+    resume_from: Path | None,
+    point: str | None,
+    device: str | None,
+    dry_run: bool,
 ) -> None:
     """Train, sample, evaluate and report what SPEC says."""
-    loaded = _load(spec, overrides)
+    if point is None:
+        loaded = _load(spec, overrides)
+    else:
+        from .sweep_points import load_sweep
+
+        if resume_from is not None:
+            raise SpecError("--point finds the run to go on with by itself", field="--run")
+        grid = load_sweep(spec, overrides)
+        loaded = grid.point(point)
     if dry_run:
         from .dry_run import dry_run as try_everything
 
         try_everything(loaded, _device(device), click.echo)
         return
-    from .run import run as run_spec
+    if point is None:
+        from .run import run as run_spec
 
-    folder = run_spec(loaded, out=out, resume=resume or resume_from is not None, resume_from=resume_from, device=_device(device))
+        folder = run_spec(loaded, out=out, resume=resume or resume_from is not None, resume_from=resume_from, device=_device(device))
+    else:
+        from .sweep import run_point
+
+        folder = run_point(grid, loaded, out=out, device=_device(device))
     if os.environ.get("RANK", "0") == "0":
         click.echo(f"samples: {folder}/samples/final.png")
         click.echo(f"report:  {folder}/report.html")
@@ -213,6 +236,29 @@ def track(run: Path, tracker: str, options: tuple[str, ...]) -> None:
     click.echo(f"{replay(run, tracker, options)} events of {run} went to {tracker}")
 
 
+@cli.command()
+@SPEC
+@SET
+@OUT
+@DEVICE
+@click.option("--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True, help="Processes here, or tasks of Ray.")
+@click.option("--jobs", type=click.IntRange(1), metavar="N", help="Points at one time. Default: one a GPU, or one a core.")
+@click.option("--print", "only_print", is_flag=True, help="Print one command a point, for a job array, and run nothing.")
+def sweep(spec: Path, overrides: tuple[str, ...], out: Path, device: str | None, engine: str, jobs: int | None, only_print: bool) -> None:
+    """Run the points of SPEC's `sweep:` that are not finished."""
+    from .sweep import Request, commands
+    from .sweep import sweep as run_sweep
+
+    request = Request(spec, overrides, out, device)
+    if only_print:
+        import shlex
+
+        for command in commands(request):
+            click.echo(shlex.join(command))
+    else:
+        run_sweep(request, engine=engine, jobs=jobs, say=click.echo)
+
+
 @cli.command(name="list")
 @click.argument("kind", required=False)
 @click.argument("name", required=False)
@@ -226,10 +272,13 @@ def list_(kind: str | None, name: str | None) -> None:
 @cli.command()
 @SPEC
 @SET
+@POINT
 @click.option("--out", type=click.Path(path_type=Path), help="Default: show-<name>.html")
-def show(spec: Path, overrides: tuple[str, ...], out: Path | None) -> None:
+def show(spec: Path, overrides: tuple[str, ...], point: str | None, out: Path | None) -> None:
     """Plot SPEC without training: schedule, weights, noising."""
-    loaded = _load(spec, overrides)
+    from .sweep_points import load_sweep
+
+    loaded = _load(spec, overrides) if point is None else load_sweep(spec, overrides).point(point)
     from .show import show as show_spec
 
     click.echo(show_spec(loaded, out or Path(f"show-{loaded.name}.html")))
@@ -242,17 +291,20 @@ def validate(specs: tuple[Path, ...], overrides: tuple[str, ...]) -> None:
     """Check SPECS, which runs the code of their plugins."""
     from .experiment import check
     from .preflight import of_combination
+    from .sweep_points import load_all
 
     failed = []
     for path in specs:
         try:
-            spec = _load(path, overrides)
-            notes = of_combination(spec, check(spec))
+            points = load_all(path, overrides)
+            notes = [(spec.name, note) for spec in points for note in of_combination(spec, check(spec))]
         except SpecError as error:
             failed.append(error)
             click.echo(f"error: {error}", err=True)
         else:
-            click.echo("\n".join([f"{path}: valid", *(f"note: {note}" for note in notes)]))
+            click.echo(f"{path}: valid" + (f", {len(points)} points" if len(points) > 1 else ""))
+            for name, note in notes:
+                click.echo(f"note: {note}" if len(points) == 1 else f"note: {name}: {note}")
     if failed:
         raise click.exceptions.Exit(2)
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterable
 from types import TracebackType
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
 console = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -17,18 +19,28 @@ def is_live() -> bool:
     return sys.stderr.isatty() and not os.environ.get("CI")
 
 
+class _Bars(Progress):
+    """Bars with lines below them."""
+
+    foot: tuple[str, ...] = ()
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        yield from super().get_renderables()
+        yield from (Text(line, no_wrap=True, overflow="ellipsis") for line in self.foot)
+
+
 class Bar:
     """One progress bar for long work; silent where it cannot move."""
 
     def __init__(self, quiet: bool = False) -> None:
         columns = (
             TextColumn("{task.description}"),
-            BarColumn(),
+            BarColumn(bar_width=16),  # so that all fits into 80 characters
             MofNCompleteColumn(),
             TimeRemainingColumn(),
             TextColumn("{task.fields[note]}"),
         )
-        self._progress = Progress(*columns, console=console, disable=quiet or not is_live(), transient=True)
+        self._progress = _Bars(*columns, console=console, disable=quiet or not is_live(), transient=True)
         self._tasks: dict[str, TaskID] = {}
 
     def __enter__(self) -> Bar:
@@ -45,6 +57,10 @@ class Bar:
         self._progress.update(self._tasks[what], completed=done, total=total, note=note)
         if done >= total and what != "train":
             self._progress.remove_task(self._tasks.pop(what))
+
+    def foot(self, *lines: str) -> None:
+        """The lines below the bar."""
+        self._progress.foot = lines
 
     def say(self, text: str) -> None:
         """A line above the bar."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import fcntl
-from collections.abc import Iterator
+import json
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -38,11 +39,42 @@ def find_previous(spec: Spec, out: Path, named: Path | None) -> Path | None:
     return None
 
 
-def _differing(folder: RunFolder, wanted: dict[str, Any]) -> list[str]:
+def finished_runs(specs: Iterable[Spec], out: Path) -> dict[str, Path]:
+    """By a spec's name the newest finished run below `out`, in a sweep or not, that equals it in all but `name` and `track`."""
+    found: dict[str, Path] = {}
+    files = sorted([*out.glob("*/*/spec.yaml"), *out.glob("*/*/*/spec.yaml")], key=lambda file: file.stat().st_mtime)
+    for folder in (RunFolder(file.parent) for file in files):
+        if folder.read_json("status.json").get("status") == "finished":
+            found[_computed(_had(folder))] = folder.path
+    keys = {spec.name: _computed(fingerprinted(spec.resolved(), Path.cwd())) for spec in specs}
+    return {name: found[key] for name, key in keys.items() if key in found}
+
+
+def unfinished_run(spec: Spec, out: Path) -> Path | None:
+    """The newest run `<out>/<name>/…` of this very spec, its budget included, that has not finished."""
+    wanted = _computed(fingerprinted(spec.resolved(), Path.cwd()))
+    files = sorted((out / spec.name).glob("*/spec.yaml"), key=lambda file: file.stat().st_mtime, reverse=True)
+    for folder in (RunFolder(file.parent) for file in files):
+        if folder.read_json("status.json").get("status") != "finished" and _computed(_had(folder)) == wanted:
+            return folder.path
+    return None
+
+
+def _computed(resolved: dict[str, Any]) -> str:
+    """All of a resolved spec that decides what its run computes."""
+    return json.dumps({**resolved, "name": None, "track": None}, sort_keys=True)
+
+
+def _had(folder: RunFolder) -> dict[str, Any]:
+    """A run's resolved spec, with the defaults of fields that are newer than the run."""
     had = folder.resolved()
     with suppress(ValidationError):  # of a plugin of its own, say: it is told by the comparison
-        had = {**Spec.model_validate(folder.spec_data()).resolved(), "plugins": had["plugins"]}  # with defaults of newer fields
-    return [field for field in difference(had, wanted) if not field.startswith(MAY_DIFFER)]
+        had = {**Spec.model_validate(folder.spec_data()).resolved(), "plugins": had["plugins"]}
+    return had
+
+
+def _differing(folder: RunFolder, wanted: dict[str, Any]) -> list[str]:
+    return [field for field in difference(_had(folder), wanted) if not field.startswith(MAY_DIFFER)]
 
 
 def _is_finished(folder: RunFolder, spec: Spec) -> bool:

@@ -160,7 +160,8 @@ def _train(session: Session) -> None:
         if isinstance(event, StepDone):
             if event.step % LOG_EVERY == 0 or event.step == total:
                 session.emit({"event": "step", **asdict(event)})
-            session.bar.show("train", event.step, total, f"epoch {event.epoch}/{epochs}  loss {event.loss:.4f}")
+            speed = state.loss_count / state.seconds
+            session.bar.show("train", event.step, total, f"loss {event.loss:.4f}  {speed:,.0f} images/s  epoch {event.epoch}/{epochs}")
         elif isinstance(event, EpochDone):
             _save(session)
             _end_epoch(session)
@@ -193,6 +194,8 @@ def _end_epoch(session: Session) -> None:
     if session.world.is_main:
         session.folder.write_log(session.rows)
         measured = "".join(f"  {name} {score.value:.4g}" for name, score in scores.items())
+        grid_path = session.folder.samples / f"epoch-{row['epoch']:04d}.png"
+        session.bar.foot(f"samples: {grid_path}")
         best = "  (best)" if session.state.best_step == row["step"] else ""
         session.bar.say(
             f"epoch {row['epoch']:>4}  step {row['step']:>7}  train {row['train_loss']:.4f}  val {row['val_loss']:.4f}"

@@ -204,4 +204,15 @@ def json_schema() -> dict[str, Any]:
     schema = Spec.model_json_schema()
     names = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
     schema["properties"]["extends"] = {**names, "description": "Spec files that this one changes, relative to it; deep-merged in order."}
+    values = {"type": "array", "minItems": 1}
+    schema["properties"]["sweep"] = {
+        "type": "object",
+        "minProperties": 1,
+        "properties": {
+            "zip": {"type": "object", "additionalProperties": values, "description": "Lists of one length, walked together."},
+            "points": {**values, "items": {"type": "object", "required": ["name"]}, "description": "Named overrides."},
+        },
+        "additionalProperties": values,
+        "description": "Dotted fields and the values that `ddpmx sweep` runs, each with every other.",
+    }
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "ddpmx spec", **schema}

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from . import plugins
 from .errors import Mark, SpecError
-from .registry import describe
+from .registry import REMOVED, describe
 from .spec import Spec
 from .yaml_source import KeyPath, Source, parse, read
 
@@ -19,9 +19,25 @@ OVERRIDE = "-s"
 
 def load(path: Path | str, overrides: Iterable[str] = ()) -> Spec:
     """Read, merge and validate a spec file. Raises SpecError, placed at its file and line."""
+    source = merged(path, overrides)
+    if "sweep" in source.data:
+        hint = "`ddpmx sweep` runs them all, --point NAME picks one"
+        raise SpecError("the file describes several runs", field="sweep", mark=source.mark(("sweep",)), hint=hint)
+    return validated(source, path)
+
+
+def merged(path: Path | str, overrides: Iterable[str] = ()) -> Source:
+    """The file over what it extends, and the overrides over both; not validated, and its `sweep`, if any, as it is written."""
     source = _read(Path(path), ())
     for text in overrides:
         source = source.merge(_override(text))
+    if source.data.get("sweep", REMOVED) in (None, REMOVED):
+        source.data.pop("sweep", None)
+    return source
+
+
+def validated(source: Source, path: Path | str) -> Spec:
+    """The Spec that merged data describe, with their plugins loaded; `path` is blamed for what stands nowhere."""
     _make_absolute(source)
     plugins.load_installed()
     listed = source.data.get("plugins") or ()
@@ -72,6 +88,9 @@ def _override(text: str) -> Source:
     mark = Mark(f"{OVERRIDE} {text}")
     data: Any = parse(value, str(mark)).data
     keys = tuple(key.strip().split("."))
+    if keys[0] == "sweep":  # whose keys are dotted fields themselves
+        outer = {"zip": 2, "points": 3}.get(keys[1] if len(keys) > 1 else "", 1)
+        keys = (*keys[:outer], *filter(None, [".".join(keys[outer:])]))
     for part in reversed(keys):
         data = {part: data}
     return Source(data, {keys: mark})

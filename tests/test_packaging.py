@@ -20,6 +20,7 @@ from ddpmx import experiment, preflight, spec_file
 from ddpmx.cli import cli
 from ddpmx.registry import SAMPLERS
 from ddpmx.spec import Spec
+from ddpmx.sweep_points import load_all, load_sweep
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -78,9 +79,9 @@ def test_the_pins_are_complete():
 
 @pytest.mark.parametrize("file", EXPERIMENTS, ids=lambda file: str(file.relative_to(ROOT)))
 def test_experiments_are_valid_and_named_like_their_files(file: Path):
-    spec = spec_file.load(file)
-    experiment.check(spec)
-    assert spec.name == file.stem
+    for spec in load_all(file):
+        experiment.check(spec)
+        assert spec.name == file.stem or spec.name.startswith(f"{file.stem}-")
     assert file.read_text().startswith("# ")
 
 
@@ -89,25 +90,27 @@ def _clip(spec: Spec) -> float:
     return getattr(spec.loss.weighting, "clip", 0)
 
 
-def test_the_study_is_complete_and_no_point_of_it_is_there_twice():
-    specs = [spec_file.load(file) for file in EXPERIMENTS if file.parent.name == "study"]
-    points = {
-        (spec.dataset.component_name, spec.schedule.timesteps, spec.schedule.component_name, spec.loss.norm, _clip(spec)) for spec in specs
-    }
-    fashion = [(t, "linear", "l2", 0) for t in (100, 200, 300, 400, 500)]
-    fashion += [(300, schedule, "l2", 0) for schedule in ("quadratic", "cosine", "sigmoid")]
-    fashion += [(500, "linear", norm, 0) for norm in ("l1", "huber")] + [(500, "linear", "l2", clip) for clip in (1, 10, 100)]
-    expected = [("fashion_mnist", *point) for point in fashion]
-    assert points == {*expected, ("mnist", 400, "linear", "l2", 0), ("cifar10", 1000, "linear", "l2", 0)}
-    assert len(specs) == len(points)
+def test_the_studys_three_grids():
+    def grid(name: str) -> list[tuple[str, int, str, str, float]]:
+        specs = load_sweep(ROOT / "experiments" / "study" / f"{name}.yaml").points
+        return [
+            (spec.dataset.component_name, spec.schedule.timesteps, spec.schedule.component_name, spec.loss.norm, _clip(spec))
+            for spec in specs
+        ]
+
+    data = "fashion_mnist"
+    assert grid("timesteps") == [(data, t, "linear", "l2", 0) for t in (100, 200, 300, 400, 500)]
+    assert grid("schedules") == [(data, 300, schedule, "l2", 0) for schedule in ("linear", "quadratic", "cosine", "sigmoid")]
+    plain = [(data, 500, "linear", norm, 0) for norm in ("l2", "l1", "huber")]
+    assert grid("losses") == plain + [(data, 500, "linear", "l2", clip) for clip in (1, 10, 100)]
 
 
 def test_the_study_differs_from_its_base_only_where_it_asks_something():
     base = spec_file.load(ROOT / "experiments" / "fashion_mnist.yaml").resolved()
     for file in EXPERIMENTS:
-        if file.stem.startswith("fashion_mnist"):
-            changed = {key for key, value in spec_file.load(file).resolved().items() if value != base[key]}
-            assert changed <= {"name", "schedule", "loss"}, file
+        if file.stem.startswith("fashion_mnist") or file.parent.name == "study":
+            for spec in load_all(file):
+                assert {key for key, value in spec.resolved().items() if value != base[key]} <= {"name", "schedule", "loss"}, spec.name
 
 
 def test_the_readme_lists_exactly_the_commands_and_options_there_are():
@@ -142,6 +145,12 @@ def test_the_readmes_plugin_runs_from_its_spec(tmp_path: Path):
     assert table.beta[0].item() == pytest.approx(1e-4)
     assert table.beta[-1].item() == pytest.approx(0.05)
     assert len((tmp_path / "my_schedule.py").read_text().splitlines()) <= 10
+
+
+def test_the_readmes_sweep_is_a_grid(tmp_path: Path):
+    (block,) = [block for block in blocks("yaml") if block.startswith("sweep:")]
+    (tmp_path / "grid.yaml").write_text(f"extends: {ROOT}/experiments/fashion_mnist.yaml\nname: grid\n{block}")
+    assert len(load_sweep(tmp_path / "grid.yaml").points) == 2 * 2 * 2
 
 
 def test_the_recommended_spec_is_valid_and_sound(tmp_path: Path):

@@ -1,0 +1,194 @@
+"""Running a sweep: each point is a run of its own, in a process of its own, below `<out>/<sweep's name>/`."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, Self
+
+import torch
+
+from .console import Bar
+from .errors import Interrupted, RunError, SpecError
+from .experiment import check
+from .page import duration
+from .preflight import of_combination, of_sweep
+from .resume import finished_runs, unfinished_run
+from .run import run
+from .run_folder import RunFolder
+from .spec import Spec
+from .stop import StopSignal
+from .sweep_local import Job, LocalEngine, slots
+from .sweep_points import Sweep, load_sweep
+from .sweep_ray import RayEngine
+
+POLL = 0.1
+"""Seconds between looks at the running points."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the command line asks of a sweep."""
+
+    path: Path
+    overrides: tuple[str, ...]
+    out: Path
+    device: str | None = None
+
+    def command(self, point: str) -> tuple[str, ...]:
+        """The command line that runs one point, from any folder."""
+        settings = [part for text in self.overrides for part in ("-s", text)]
+        place = ["--out", str(self.out.resolve()), *(["--device", self.device] if self.device else [])]
+        return (sys.executable, "-m", "ddpmx", "run", str(self.path.resolve()), "--point", point, *settings, *place)
+
+
+class Engine(Protocol):
+    """What starts points and tells which ended; a context that leaves none running."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *error: object) -> None: ...
+
+    def has_room(self) -> bool: ...
+
+    def start(self, job: Job) -> None: ...
+
+    def ended(self) -> list[tuple[Job, int]]: ...
+
+    def stop(self) -> None: ...
+
+
+def run_point(grid: Sweep, spec: Spec, *, out: Path, device: torch.device) -> Path:
+    """Run one point as its sweep does: not again if it is finished, going on where it stopped. Returns the run's folder."""
+    done = finished_runs([spec], out).get(spec.name)
+    if done is not None:
+        return done
+    folder = out / grid.name
+    previous = unfinished_run(spec, folder)
+    return run(spec, out=folder, resume=previous is not None, resume_from=previous, device=device)
+
+
+def commands(request: Request) -> list[tuple[str, ...]]:
+    """One command line a point, all of them checked."""
+    grid = load_sweep(request.path, request.overrides)
+    _notes(grid)
+    return [request.command(spec.name) for spec in grid.points]
+
+
+def sweep(request: Request, *, engine: str, jobs: int | None, say: Callable[[str], None]) -> None:
+    """Run all points that are not finished. Raises SpecError before anything starts, RunError when points failed, Interrupted."""
+    grid = load_sweep(request.path, request.overrides)
+    notes = _notes(grid)
+    done = finished_runs(grid.points, request.out)
+    result = {spec.name: "finished before" if spec.name in done else "not started" for spec in grid.points}
+    folder = request.out / grid.name
+    waiting = [Job(name, request.command(name), folder / f"{name}.log") for name in result if name not in done]
+    with ExitStack() as stack:
+        if waiting:
+            workers = stack.enter_context(_engine(engine, len(waiting), jobs, request.device))
+            stop = stack.enter_context(StopSignal())
+            bar = stack.enter_context(Bar())
+            _make(folder)
+            for note in notes:
+                bar.say(f"note: {note}")
+            bar.say(f"{grid.name}: {len(waiting)} of {len(result)} points to run, their output in {folder}/*.log")
+            stopped = _run_all(waiting, workers, stop, bar, result)
+        else:
+            stopped = False
+    done = finished_runs(grid.points, request.out)
+    say(_table([[name, status, *_where(name, status, done, folder)] for name, status in result.items()]))
+    unfinished = [name for name in result if name not in done]
+    if stopped:
+        raise Interrupted(f"stopped; {len(done)} of {len(result)} points are finished. The same command goes on from there.")
+    if unfinished:
+        raise RunError(f"{len(unfinished)} of {len(result)} points failed. The same command tries them again.")
+
+
+def _engine(name: str, points: int, jobs: int | None, device: str | None) -> Engine:
+    return LocalEngine(slots(points, jobs, device)) if name == "local" else RayEngine(points, jobs, device)
+
+
+def _run_all(jobs: list[Job], engine: Engine, stop: StopSignal, bar: Bar, result: dict[str, str]) -> bool:
+    """Start jobs as there is room until all have ended, noting each one's status; whether a stop was asked for."""
+    waiting = deque(jobs)
+    running: dict[str, tuple[Job, float]] = {}
+    total, asked = len(jobs), False
+    while waiting or running:
+        if stop() and not asked:
+            asked = True
+            waiting.clear()
+            engine.stop()
+        while waiting and engine.has_room():
+            job = waiting.popleft()
+            engine.start(job)
+            running[job.name] = (job, time.monotonic())
+        for job, code in engine.ended():
+            seconds = time.monotonic() - running.pop(job.name)[1]
+            result[job.name] = _status(job, code, asked)
+            bar.say(f"{job.name}: {result[job.name]} after {duration(seconds)}")
+        bar.show("points", total - len(waiting) - len(running), total, f"{len(running)} running")
+        bar.foot(*(f"{name}: {_last_line(job.log)}" for name, (job, _) in running.items()))
+        time.sleep(POLL)
+    return asked
+
+
+def _notes(grid: Sweep) -> list[str]:
+    """What is worth knowing of the points before they run, each note once. Raises SpecError for a point that cannot work."""
+    found: dict[str, list[str]] = {}
+    for spec in grid.points:
+        for note in of_combination(spec, check(spec)):
+            found.setdefault(note, []).append(spec.name)
+    each = [f"{names[0]}{f' and {len(names) - 1} more' if names[1:] else ''}: {note}" for note, names in found.items()]
+    return each + of_sweep(grid.points)
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SpecError(f"the folder {folder} cannot be made: {error.strerror}", hint="--out names another place") from None
+
+
+def _status(job: Job, code: int, asked: bool) -> str:
+    if code == 0:
+        return "finished"
+    if asked and code in (130, -signal.SIGTERM):
+        return "interrupted"
+    if code < 0:
+        return f"failed: killed by {signal.Signals(-code).name}"
+    lines = _tail(job.log)
+    said = [line for line in lines if line.startswith(("failed: ", "error: "))]
+    return f"failed: {(said or lines or [f'exit code {code}'])[-1].removeprefix('failed: ')}"
+
+
+def _last_line(log: Path) -> str:
+    return (_tail(log) or [""])[-1]
+
+
+def _tail(log: Path) -> list[str]:
+    """The last lines of what the newest try wrote, without empty ones."""
+    with log.open("rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - 4000))
+        lines = file.read().decode(errors="replace").splitlines()
+    begun = max((index for index, line in enumerate(lines) if line.startswith("$ ")), default=-1)
+    return [line for line in lines[begun + 1 :] if line.strip()]
+
+
+def _where(name: str, status: str, done: dict[str, Path], folder: Path) -> tuple[str, str]:
+    """Training time and run folder of a finished point, the log of another."""
+    if name in done:
+        return duration(float(RunFolder(done[name]).read_json("status.json").get("seconds", 0))), str(done[name])
+    return "", str(folder / f"{name}.log") if status != "not started" else ""
+
+
+def _table(rows: list[list[str]]) -> str:
+    rows = [["point", "status", "time", "where"], *rows]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)

@@ -1,0 +1,99 @@
+"""A sweep's points as tasks of a Ray cluster: the one that RAY_ADDRESS names, or one that is started on this machine.
+
+Every node needs ddpmx in the same Python environment, and the run folders and data on a file system that all of them share.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from .errors import SpecError
+from .sweep_local import Job, share, spawn
+
+POLL = 0.2
+"""Seconds between a task's looks at its process: a cancelled task notices then."""
+GRACE = 10.0
+"""Seconds that running tasks have to end their processes when the sweep leaves in a hurry."""
+
+
+class RayEngine:
+    """Runs jobs as tasks, each with a GPU where the cluster has some (and the device is not another), or a share of its cores."""
+
+    def __init__(self, points: int, jobs: int | None, device: str | None) -> None:
+        try:
+            self._ray: Any = importlib.import_module("ray")
+        except ImportError:
+            raise SpecError("Ray is not installed", field="--engine ray", hint="pip install 'ddpmx[ray]'") from None
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        ray = self._ray
+        ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        cores = [int(node.get("CPU", 0)) for node in nodes]
+        environment = {key: value for key, value in os.environ.items() if key.startswith("DDPMX_")}
+        if device in (None, "cuda") and any(node.get("GPU") for node in nodes):
+            needs = {"num_cpus": 1, "num_gpus": 1}
+        else:
+            threads = min(share(sum(cores), points, jobs)[0], max(cores))
+            needs = {"num_cpus": threads}
+            environment["OMP_NUM_THREADS"] = str(threads)
+        self._jobs, self._environment = jobs or points, environment
+        self._task = ray.remote(max_retries=0, **needs)(_work)
+        self._running: dict[Any, Job] = {}
+
+    def __enter__(self) -> RayEngine:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._running:
+            self.stop()
+            self._ray.wait(list(self._running), num_returns=len(self._running), timeout=GRACE)
+        self._ray.shutdown()
+
+    def has_room(self) -> bool:
+        return len(self._running) < self._jobs
+
+    def start(self, job: Job) -> None:
+        job.log.touch()
+        self._running[self._task.remote(job.command, str(job.log.resolve()), str(Path.cwd()), self._environment)] = job
+
+    def ended(self) -> list[tuple[Job, int]]:
+        """The jobs that ended since the last call, with their exit codes; -N: killed by signal N."""
+        if not self._running:
+            return []
+        over, _ = self._ray.wait(list(self._running), num_returns=len(self._running), timeout=0)
+        return [(job, self._code(task, job)) for task in over for job in [self._running.pop(task)]]
+
+    def stop(self) -> None:
+        """Ask all to save and stop."""
+        for task in self._running:
+            self._ray.cancel(task)
+
+    def _code(self, task: Any, job: Job) -> int:
+        try:
+            return int(self._ray.get(task))
+        except self._ray.exceptions.TaskCancelledError:  # before it began
+            return 130
+        except self._ray.exceptions.RayError as error:  # its node went away, say
+            with job.log.open("a") as log:
+                log.write(f"error: {type(error).__name__}: {str(error).splitlines()[0]}\n")
+            return 1
+
+
+def _work(command: tuple[str, ...], log: str, folder: str, environment: Mapping[str, str]) -> int:
+    """Run a point's command on the node that the task came to; cancelling the task asks it to save and stop."""
+    with Path(log).open("ab") as file:
+        process = spawn(command, file, environment, folder)
+    while process.returncode is None:
+        try:
+            process.wait(POLL)
+        except subprocess.TimeoutExpired:
+            continue
+        except KeyboardInterrupt:
+            process.terminate()
+    return process.returncode
