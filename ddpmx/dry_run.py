@@ -13,7 +13,6 @@ import torch
 from . import ops
 from .errors import RunError
 from .experiment import Experiment, build
-from .objective import validation_loss
 from .page import duration
 from .preflight import findings
 from .rows import Plan
@@ -21,6 +20,7 @@ from .samplers import Sampler
 from .sampling import sample
 from .spec import Spec
 from .train import StepDone, TrainState, prepare, steps_per_epoch, total_steps, train
+from .validation import validate
 from .world import World
 
 WARM_UP, MEASURED = 1, 3
@@ -52,7 +52,7 @@ def dry_run(spec: Spec, device: torch.device, say: Callable[[str], None]) -> Non
                 if len(times) == WARM_UP + MEASURED:
                     break
         step = sorted(times[WARM_UP:])[MEASURED // 2]
-        _, validation = _timed(lambda: validation_loss(experiment, network, World()))
+        _, validation = _timed(lambda: validate(experiment, network, World()))
         network.eval()
         shown = _image_seconds(experiment, spec.sampler, evaluate.grid)
         drawn = _image_seconds(experiment, evaluate.sampler, min(evaluate.batch_size, evaluate.samples))

@@ -3,8 +3,8 @@
 Imports point only downwards::
 
     cli -> sweep, sweep_local, sweep_ray, run, dry_run, draw, evaluate, report, show, doctor, catalogue, exchange, replay
-        -> train, objective, sampling, editing, generate, classes, experiment, coefficients, checkpoint, run_folder, resume,
-           preflight, plots, spec_file, sweep_points, testing
+        -> train, validation, objective, sampling, editing, generate, classes, experiment, coefficients, checkpoint,
+           run_folder, resume, preflight, plots, spec_file, sweep_points, testing
         -> schedules, times, predictions, weightings, samplers, models, data, metrics, trackers, optimizers, ema, images, pictures,
            guidance, variance, effective, ops
         -> registry, spec, yaml_source, plugins, rows, page, drawing, environment, console, progress, stop, world

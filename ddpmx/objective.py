@@ -7,18 +7,18 @@ processes and another accumulation draw the same timesteps, noise and flips.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from . import ops
 from .classes import shown_labels
+from .coefficients import Coefficients
 from .experiment import Experiment
-from .images import to_model
 from .ops import Purpose, stream
 from .times import TimeState
 from .variance import vlb_terms
-from .world import World
 
 Network = Callable[..., Tensor]
 """network(x, time), or network(x, time, labels) for one with classes."""
@@ -54,9 +54,10 @@ def step_loss(
     They are the same, unless the weighting is `learned`: with its u the loss is loss/exp(u), and the objective loss/exp(u) + u
     (Karras et al. 2024, arXiv:2312.02696).
     """
-    t, seed, labels = t.to(x_start.device), experiment.spec.seed, shown_labels(experiment, ids, step)
+    seed, noise, labels = experiment.spec.seed, stream(Purpose.NOISE, step), shown_labels(experiment, ids, step)
+    t = t.to(x_start.device)
     twice = experiment.spec.model.self_conditioned and runs_twice(seed, step)
-    loss = loss_at(experiment, network, x_start, t, ids, seed, stream(Purpose.NOISE, step), labels, twice=twice)
+    loss = loss_at(experiment, network, x_start, t, ids, seed, noise, labels, twice=twice)
     if learned is None:
         return loss, loss
     u = learned(experiment.coefficients.log_snr[t])
@@ -81,14 +82,50 @@ def loss_at(
     *,
     twice: bool = True,
 ) -> Tensor:
-    """The weighted loss [b] at indices t, with the noise of (seed, stream `noise`, id); `labels` [b] for a network with classes.
+    """The weighted loss [b] at indices t: `loss_of` what `predict_at` gives."""
+    t, ids = t.to(x_start.device), ids.to(x_start.device)
+    predicted = predict_at(experiment, network, x_start, t, ids, seed, noise, labels, twice=twice)
+    return loss_of(experiment, predicted, x_start, t, ids, seed, noise)
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """What the network makes of noised images: tensors [b, c, h, w]."""
+
+    x_t: Tensor
+    epsilon: Tensor | None
+    """The noise; None where it is made once more for the loss."""
+    output: Tensor
+    v: Tensor | None
+    """Of a learned variance."""
+
+    def x0(self, c: Coefficients, t: Tensor) -> Tensor:
+        """The clean image that the output means."""
+        return _x0(c, t, self.x_t, self.output)
+
+
+def _x0(c: Coefficients, t: Tensor, x_t: Tensor, output: Tensor) -> Tensor:
+    return _column(c.x0_from_x[t]) * x_t + _column(c.x0_from_output[t]) * output.float()
+
+
+def predict_at(
+    experiment: Experiment,
+    network: Network,
+    x_start: Tensor,
+    t: Tensor,
+    ids: Tensor,
+    seed: int,
+    noise: int,
+    labels: Tensor | None = None,
+    *,
+    twice: bool = True,
+) -> Predicted:
+    """The network's output for images at indices t, with the noise of (seed, stream `noise`, id); all on one device.
 
     A self-conditioned network is run `twice`, first on zeros and without gradient, then on the x_0 that this gives; else once,
-    on zeros (Chen et al. 2022, arXiv:2208.04202, algorithm 1). Where the network learns the variance, the loss is L_simple +
-    variance_weight·L_vlb, and no gradient of L_vlb reaches the mean (Nichol & Dhariwal 2021, arXiv:2102.09672, eq. 16).
+    on zeros (Chen et al. 2022, arXiv:2208.04202, algorithm 1). `labels` [b] are for a network with classes.
     """
-    c, loss = experiment.coefficients, experiment.spec.loss
-    t, ids = t.to(x_start.device), ids.to(x_start.device)
+    c = experiment.coefficients
     told = () if labels is None else (labels.to(x_start.device),)
     epsilon = training_noise(x_start, ids, noise, seed)
     x_t = ops.add_noise(x_start, c.signal[t], c.sigma[t], seed=seed, sample_ids=ids, stream=noise, noise=epsilon)
@@ -99,16 +136,23 @@ def loss_at(
         with experiment.autocast():
             return network(seen, c.time[t], *told)
 
-    def x0_of(output: Tensor) -> Tensor:
-        return _column(c.x0_from_x[t]) * x_t + _column(c.x0_from_output[t]) * output.float()
-
     estimate = None
     if twice and experiment.spec.model.self_conditioned:
         with torch.no_grad():
-            estimate = x0_of(run(None)[:, : x_start.shape[1]]).clamp(-1, 1)
+            estimate = _x0(c, t, x_t, run(None)[:, : x_start.shape[1]]).clamp(-1, 1)
     output, *v = run(estimate).split(x_start.shape[1], dim=1)
+    return Predicted(x_t, epsilon, output, v[0] if v else None)
+
+
+def loss_of(experiment: Experiment, predicted: Predicted, x_start: Tensor, t: Tensor, ids: Tensor, seed: int, noise: int) -> Tensor:
+    """The weighted loss [b] of what `predict_at` gives for the same arguments.
+
+    Where the network learns the variance, it is L_simple + variance_weight·L_vlb, and no gradient of L_vlb reaches the mean
+    (Nichol & Dhariwal 2021, arXiv:2102.09672, eq. 16).
+    """
+    c, loss = experiment.coefficients, experiment.spec.loss
     losses = ops.weighted_loss(
-        output,
+        predicted.output,
         x_start,
         c.target_x[t],
         c.target_eps[t],
@@ -118,12 +162,12 @@ def loss_at(
         seed=seed,
         sample_ids=ids,
         stream=noise,
-        noise=epsilon,
+        noise=predicted.epsilon,
     )
-    if c.posterior is None:
+    if c.posterior is None or predicted.v is None:
         return losses
-    log_variance = c.posterior.log_variance(v[0].float(), t)
-    bits = vlb_terms(x_start, x_t, x0_of(output.detach()), log_variance, t, c.posterior)
+    log_variance = c.posterior.log_variance(predicted.v.float(), t)
+    bits = vlb_terms(x_start, predicted.x_t, predicted.x0(c, t).detach(), log_variance, t, c.posterior)
     return losses + loss.variance_weight * experiment.table.timesteps * bits
 
 
@@ -134,28 +178,3 @@ def _column(values: Tensor) -> Tensor:
 def training_noise(x_start: Tensor, ids: Tensor, stream: int, seed: int) -> Tensor | None:
     """ε, to be kept from the noising to the loss. None on a GPU, where to make it twice costs less than to read it."""
     return None if x_start.device.type == "cuda" else ops.normal(ids, stream, seed, x_start.shape[1:])
-
-
-@torch.no_grad()
-def validation_loss(experiment: Experiment, network: nn.Module, world: World) -> float:
-    """Mean weighted loss of the validation images, each at its own fixed timestep and noise.
-
-    The timesteps are stratified, so that the set covers all of them evenly; `evaluate.seed` fixes both. What a weighting has
-    learned is left out: it could lower the loss with no better image, and no two runs would be comparable.
-    """
-    images, seed, device = experiment.data.validation, experiment.spec.evaluate.seed, experiment.device
-    labels = images.labels if experiment.classes else None
-    ids = torch.arange(len(images))
-    jitter = ops.uniform(ids, stream(Purpose.VALIDATION_TIME, 0), seed)
-    strata = ops.bits(ids, stream(Purpose.VALIDATION_TIME, 1), seed).argsort(stable=True)
-    t = ((strata + jitter) / len(ids) * experiment.table.timesteps).long()
-    was_training = network.training
-    network.eval()
-    total = torch.zeros((), dtype=torch.float64, device="cpu" if device.type == "mps" else device)
-    for part in world.part(ids).split(experiment.spec.train.batch_size):
-        x_start = to_model(images.pixels[part].to(device))
-        told = None if labels is None else labels[part]
-        losses = loss_at(experiment, network, x_start, t[part], part, seed, stream(Purpose.VALIDATION_NOISE, 0), told)
-        total += losses.to(total.device, torch.float64).sum()
-    network.train(was_training)
-    return float(world.sum_(total)) / len(ids)

@@ -31,6 +31,7 @@ from .spec import Spec
 from .stop import StopSignal
 from .trackers import Trackers
 from .train import EpochDone, StepDone, Trained, TrainState, is_over, prepare, steps_per_epoch, total_steps, train
+from .validation import Validated, validate
 from .world import World
 
 LOG_EVERY = 10
@@ -155,7 +156,8 @@ def _train(session: Session) -> None:
     epochs = math.ceil(total / steps_per_epoch(spec.train, images))
     row_is_missing = bool(state.row) and (not session.rows or session.rows[-1]["step"] < state.row["step"])
     if row_is_missing and (state.batch == 0 or is_over(spec.train, state)):
-        _end_epoch(session)  # the last process died between the checkpoint and the row
+        # the last process died between the checkpoint and the row
+        _end_epoch(session, validate(session.experiment, session.trained.averaged, session.world))
     for event in train(session.experiment, state, session.trained, session.world, session.stop):
         if isinstance(event, StepDone):
             if event.step % LOG_EVERY == 0 or event.step == total:
@@ -164,7 +166,7 @@ def _train(session: Session) -> None:
             session.bar.show("train", event.step, total, f"loss {event.loss:.4f}  {speed:,.0f} images/s  epoch {event.epoch}/{epochs}")
         elif isinstance(event, EpochDone):
             _save(session)
-            _end_epoch(session)
+            _end_epoch(session, event.validated)
     if not is_over(spec.train, state):
         _save(session)
         session.stop.check()
@@ -180,7 +182,7 @@ def _save(session: Session) -> None:
         checkpoint.prune(session.folder.checkpoints, {*regular, *forever})
 
 
-def _end_epoch(session: Session) -> None:
+def _end_epoch(session: Session, validated: Validated) -> None:
     """Draw the epoch's grid, measure when it is due, and write the row."""
     experiment, spec, row = session.experiment, session.experiment.spec, session.state.row
     _draw_grid(session, f"epoch-{row['epoch']:04d}.png", spec.evaluate.sampler, session.averaged, row)
@@ -188,6 +190,8 @@ def _end_epoch(session: Session) -> None:
     scores: dict[str, Score] = {}
     if spec.evaluate.metrics and due:
         scores = measure(experiment, session.averaged, world=session.world, progress=session.progress)
+    if due:
+        session.emit({"event": "per_t", "epoch": row["epoch"], "step": row["step"], **validated.by_timestep(experiment)})
     event = {"event": "epoch", **row, **as_event(scores)}
     session.emit(event)
     session.rows.append(event)

@@ -19,10 +19,11 @@ from .ema import Ema
 from .errors import RunError
 from .experiment import Experiment
 from .images import to_model
-from .objective import Network, flipped, step_loss, timesteps, validation_loss
+from .objective import Network, flipped, step_loss, timesteps
 from .ops import Purpose, stream
 from .spec import TrainSpec
 from .times import TimeState
+from .validation import Validated, validate
 from .world import World
 
 
@@ -84,6 +85,7 @@ class StepDone:
 @dataclass(frozen=True)
 class EpochDone:
     row: dict[str, Any]
+    validated: Validated
 
 
 def is_over(train: TrainSpec, state: TrainState) -> bool:
@@ -189,22 +191,22 @@ def train(
             yield StepDone(state.epoch + 1, state.step, state.images, value, lr, grad_norm)
             if world.any(stop(), device):
                 return
-        val_loss = validation_loss(experiment, trained.averaged, world)
-        if val_loss < state.best_loss:
-            state.best_loss, state.best_step, state.best_epoch = val_loss, state.step, state.epoch + 1
+        validated = validate(experiment, trained.averaged, world)
+        if validated.loss < state.best_loss:
+            state.best_loss, state.best_step, state.best_epoch = validated.loss, state.step, state.epoch + 1
         state.row = {
             "epoch": state.epoch + 1,
             "step": state.step,
             "images": state.images,
             "train_loss": state.loss_sum / state.loss_count,
-            "val_loss": val_loss,
+            "val_loss": validated.loss,
             "seconds": round(state.seconds, 3),
             "images_per_second": round(state.loss_count / state.seconds, 1),
         }
         if state.batch == batches:
             state.epoch, state.batch = state.epoch + 1, 0
             state.loss_sum, state.loss_count, state.seconds = 0.0, 0, 0.0
-        yield EpochDone(state.row)
+        yield EpochDone(state.row, validated)
 
 
 def epoch_order(images: int, seed: int, epoch: int) -> Tensor:

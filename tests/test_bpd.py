@@ -54,6 +54,7 @@ def experiment_of(tmp_path: Path, timesteps: int, schedule: str = "linear", mode
     path = tmp_path / f"{schedule}{timesteps}.yaml"
     extra = ", rescale: true" if schedule == "linear" else ""
     text = TINY.replace("{name: cosine, timesteps: 20}", f"{{name: {schedule}, timesteps: {timesteps}{extra}}}\nprediction: x_start")
+    text = text.replace("steps: 3", f"steps: {min(3, timesteps)}")
     path.write_text(text.replace("dim_mults: [1, 2]", f"dim_mults: [1, 2]{model}"))
     return build(load(path), torch.device("cpu"))
 

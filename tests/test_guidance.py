@@ -20,10 +20,11 @@ from ddpmx import PREDICTIONS, SAMPLERS, SCHEDULES, SpecError, guided, sample, s
 from ddpmx.classes import parse_classes, shown_labels
 from ddpmx.experiment import Experiment, build
 from ddpmx.generate import generate
-from ddpmx.objective import step_loss, timesteps, validation_loss
+from ddpmx.objective import step_loss, timesteps
 from ddpmx.run import run as run_spec
 from ddpmx.run_folder import RunFolder
 from ddpmx.testing.gaussian import denoiser
+from ddpmx.validation import validate
 from ddpmx.world import World
 
 Run = Callable[..., Result]
@@ -224,7 +225,7 @@ def test_training_is_told_the_shown_labels_and_validation_the_true_ones(experime
     ids = torch.arange(100, 400)
     step_loss(experiment, Spy(), torch.zeros(300, 1, 8, 8), timesteps(experiment, ids, 9), ids, 9)
     assert torch.equal(told.pop(), shown_labels(experiment, ids, 9))  # type: ignore[arg-type]
-    validation_loss(experiment, Spy(), World())
+    validate(experiment, Spy(), World())
     assert torch.equal(torch.cat(told), experiment.data.validation.labels)  # type: ignore[arg-type]
 
 

@@ -21,12 +21,13 @@ from ddpmx import checkpoint, spec_file
 from ddpmx.errors import SpecError
 from ddpmx.experiment import Experiment, build, check
 from ddpmx.models.embedding import LOG_SNR_BOUND
-from ddpmx.objective import loss_at, step_loss, validation_loss
+from ddpmx.objective import loss_at, step_loss
 from ddpmx.ops import Purpose, stream
 from ddpmx.registry import SCHEDULES, TIMES, WEIGHTINGS
 from ddpmx.spec import json_schema
 from ddpmx.times.loss_aware import HISTORY, UNIFORM, LossHistory
 from ddpmx.train import StepDone, Trained, TrainState, prepare, train
+from ddpmx.validation import validate
 from ddpmx.weightings.learned import LogLoss
 from ddpmx.world import World
 
@@ -110,7 +111,7 @@ def test_training_moves_u_and_validation_does_not_see_it(tiny: Path) -> None:
     u = trained.weighting(experiment.coefficients.log_snr).detach()
     assert float(u.abs().max()) > 1e-4
     fixed.network.load_state_dict(experiment.network.state_dict())
-    assert validation_loss(experiment, experiment.network, World()) == validation_loss(fixed, fixed.network, World())
+    assert validate(experiment, experiment.network, World()).loss == validate(fixed, fixed.network, World()).loss
 
 
 def test_infinite_log_snrs_are_seen_as_the_bound(tiny: Path) -> None:

@@ -13,7 +13,8 @@ import ddpmx
 from ddpmx import spec_file
 from ddpmx.errors import SpecError
 from ddpmx.experiment import Experiment, build, check
-from ddpmx.objective import loss_at, runs_twice, step_loss, validation_loss
+from ddpmx.objective import loss_at, runs_twice, step_loss
+from ddpmx.validation import validate
 from ddpmx.variance import posterior, vlb_terms
 from ddpmx.world import World
 
@@ -150,7 +151,7 @@ def test_half_of_the_training_steps_run_twice_and_validation_always(tiny: Path) 
         step_loss(experiment, network, images(), T, IDS, step)
         assert len(network.seen) == 1 + runs_twice(experiment.spec.seed, step)
     network.seen.clear()
-    validation_loss(experiment, network, World())
+    validate(experiment, network, World())
     assert len(network.seen) == 2 * -(-len(experiment.data.validation) // 64)
 
 

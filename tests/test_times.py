@@ -20,13 +20,14 @@ from ddpmx.effective import effective_weight
 from ddpmx.errors import SpecError
 from ddpmx.experiment import build, check
 from ddpmx.images import to_model
-from ddpmx.objective import step_loss, timesteps, validation_loss
+from ddpmx.objective import step_loss, timesteps
 from ddpmx.ops import Purpose, stream
 from ddpmx.registry import SCHEDULES, TIMES, WEIGHTINGS
 from ddpmx.schedules import Table, variance_preserving
 from ddpmx.spec_file import load
 from ddpmx.times import Time, Uneven
 from ddpmx.train import StepDone, TrainState, epoch_order, prepare, train
+from ddpmx.validation import validate
 from ddpmx.world import World
 
 Run = Callable[..., Result]
@@ -257,7 +258,7 @@ def test_training_is_multiplied_by_the_importance_and_validation_is_not(tiny: Pa
         t = timesteps(experiment, ids, 0)
         loss, _ = step_loss(experiment, experiment.network, to_model(experiment.data.train.pixels[ids]), t, ids, 0)
         mean = (loss * experiment.spec.time.importance(experiment.table)[t]).mean().detach()
-        validation = validation_loss(experiment, experiment.network, World())
+        validation = validate(experiment, experiment.network, World()).loss
         first = next(train(experiment, TrainState(), prepare(experiment), World(), lambda: True))
         assert isinstance(first, StepDone)
         return t, torch.tensor(first.loss), mean.float(), validation
