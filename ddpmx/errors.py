@@ -2,10 +2,12 @@
 
 Imports point only downwards::
 
-    cli -> run, dry_run, draw, evaluate, report, show, doctor, catalogue
-        -> train, sampling, generate, classes, experiment, checkpoint, run_folder, resume, preflight, plots, spec_file, testing
+    cli -> run, dry_run, draw, evaluate, report, compare, show, doctor, catalogue
+        -> train, sampling, generate, classes, experiment, checkpoint, run_folder, resume, preflight, plots, spec_file, testing,
+           comparison, compare_fields, compare_words, results
         -> schedules, times, predictions, weightings, samplers, models, data, metrics, trackers, optimizers, ema, images, guidance, ops
-        -> registry, spec, yaml_source, plugins, rows, page, drawing, environment, console, progress, stop, world
+        -> registry, spec, yaml_source, plugins, rows, page, drawing, environment, console, progress, stop, world,
+           estimate
         -> errors
 
 `tests/test_layering.py` reads the imports and says so when one does not.

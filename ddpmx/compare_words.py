@@ -1,0 +1,84 @@
+"""What a comparison says, in words: numbers with their noise, and which spec won, or that none did."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from .comparison import Comparison, Group, Standing
+from .estimate import Estimate, within_noise
+from .page import number
+
+NAMED = 6
+"""Most groups that a sentence names."""
+
+
+def amount(estimate: Estimate, seeds: int = 1, sign: bool = False) -> str:
+    """`4.12 [3.90, 4.30]`, a mean over seeds `4.12 ± 0.31`; digits as the noise allows."""
+    interval = estimate.interval
+    if interval is None or not 0 < interval[1] - interval[0] < math.inf:
+        return ("+" if sign and estimate.value > 0 else "") + number(estimate.value)
+    half = (interval[1] - interval[0]) / 2
+    digits = 1 - int(f"{half:.1e}".split("e")[1])
+
+    def rounded(value: float, plus: str = "") -> str:
+        return f"{round(value, digits):{plus},.{max(0, digits)}f}" if digits <= 9 else f"{value:{plus}.3g}"
+
+    value = rounded(estimate.value, "+" if sign else "")
+    return f"{value} ± {rounded(half)}" if seeds > 1 else f"{value} [{rounded(interval[0])}, {rounded(interval[1])}]"
+
+
+def difference(group: Group, standing: Standing, baseline: Group, measure: str) -> str:
+    """The difference to the baseline: `−0.3 ± 0.1`, with a ≈ before it where it is within the noise."""
+    if standing.delta is None:
+        return "baseline" if group is baseline else ""
+    unsure = standing.delta.interval is not None and within_noise(standing.estimate, baseline.standings[measure].estimate)
+    return ("≈ " if unsure else "") + amount(standing.delta, seeds=2, sign=True).replace("-", "−")
+
+
+def summary(comparison: Comparison) -> list[str]:
+    """A sentence or more about each measure."""
+    lines = [_sentence(measure, comparison.standings(measure)) for measure in comparison.measures]
+    ranked = [standing for measure in comparison.measures for _, standing in comparison.standings(measure) if standing.rank]
+    if any(standing.seeds == 1 for standing in ranked):
+        lines.append(
+            "Where a spec has one seed, its interval is that of the measurement alone: what another seed would change is not in it."
+        )
+    return lines
+
+
+def _sentence(measure: str, standings: Sequence[tuple[Group, Standing]]) -> str:
+    ranked = [(group, standing) for group, standing in standings if standing.rank]
+    told = []
+    if len(ranked) > 1:
+        (first, top), others = ranked[0], ranked[1:]
+        near = [group for group, standing in others if within_noise(top.estimate, standing.estimate)]
+        far = [group for group, standing in others if group not in near]
+        value = amount(top.estimate, top.seeds)
+        if near:
+            far_text = f"; {_names(far)} {_is(far)} worse by more than noise" if far else ""
+            extreme = "lowest" if top.better == "lower" else "highest"
+            told.append(f"no winner: {first.label} is {extreme}, {value}, but {_names(near)} {_is(near)} within noise of it{far_text}")
+        else:
+            told.append(f"{first.label} is best, {value}; {_names(far)} {_is(far)} worse by more than noise")
+    elif len(standings) == 1:
+        group, standing = standings[0]
+        told.append(f"only {group.label} has it, {amount(standing.estimate, standing.seeds)}")
+    else:
+        told.append("nothing can be ranked")
+    marks = dict.fromkeys(standing.mark for _, standing in standings if standing.mark) if len(standings) > 1 else {}
+    for mark in marks:
+        unranked = [group for group, standing in standings if standing.mark == mark]
+        told.append(f"{_names(unranked)} {_is(unranked)} not ranked ({mark})")
+    return f"{measure}: {'; '.join(told)}."
+
+
+def _is(groups: Sequence[Group]) -> str:
+    return "is" if len(groups) == 1 else "are"
+
+
+def _names(groups: Sequence[Group]) -> str:
+    names = [group.label for group in groups[:NAMED]]
+    if len(groups) > NAMED:
+        names.append(f"{len(groups) - NAMED} others")
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
