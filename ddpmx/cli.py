@@ -171,11 +171,14 @@ def evaluate(run: Path, samples: int | None, metrics: str | None, overrides: tup
 
 @cli.command()
 @click.argument("runs", nargs=-1, required=True, metavar="RUN…", type=click.Path(path_type=Path))
+@click.option("--html", type=click.Path(path_type=Path), metavar="F", help="Also one self-contained page.")
 @click.option("--csv", "csv_file", type=click.Path(path_type=Path), metavar="F", help="Also a row for each spec, numbers in full.")
 @click.option("--sort", "key", metavar="KEY", help="A metric, val_loss, a field that differs, name or status. Default: as given.")
 @click.option("--baseline", type=click.Path(path_type=Path), metavar="RUN", help="What differences are taken to. Default: the first RUN.")
 @JSON
-def compare(runs: tuple[Path, ...], csv_file: Path | None, key: str | None, baseline: Path | None, as_json: bool) -> None:
+def compare(
+    runs: tuple[Path, ...], html: Path | None, csv_file: Path | None, key: str | None, baseline: Path | None, as_json: bool
+) -> None:
     """What differs between RUNS, or folders of runs, and the results side by side; seeds of one spec count as one."""
     from .compare import print_table, to_csv, to_data
     from .comparison import compare as compare_runs
@@ -184,6 +187,10 @@ def compare(runs: tuple[Path, ...], csv_file: Path | None, key: str | None, base
 
     comparison = compare_runs(runs, baseline)
     groups = sort(comparison, key)
+    if html is not None:
+        from .compare_page import write_page
+
+        write_page(comparison, groups, html)
     if csv_file is not None:
         csv_file.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(csv_file, to_csv(comparison, groups))

@@ -12,8 +12,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from .compare_words import amount, difference, summary
+from .compare_words import difference, summary
 from .comparison import Comparison, Group, Standing
+from .estimate import amount
 from .results import Result, Run
 
 ARROWS = {"lower": "↓", "higher": "↑"}

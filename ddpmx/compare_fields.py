@@ -56,6 +56,6 @@ def labels(names: Sequence[set[str]], fields: Mapping[str, Sequence[str]]) -> li
     found: list[str] = []
     for index, name in enumerate(shared):
         if not (name and shared.count(name) == 1):
-            name = ", ".join(f"{path.split('.')[-1]} {column[index]}" for path, column in fields.items()) or min(names[index])
+            name = " ".join(f"{path.split('.')[-1]}={column[index]}" for path, column in fields.items()) or min(names[index])
         found.append(f"{name} ({index + 1})" if name in found else name)
     return found

@@ -2,30 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from .comparison import Comparison, Group, Standing
-from .estimate import Estimate, within_noise
-from .page import number
+from .estimate import amount, within_noise
 
 NAMED = 6
 """Most groups that a sentence names."""
-
-
-def amount(estimate: Estimate, seeds: int = 1, sign: bool = False) -> str:
-    """`4.12 [3.90, 4.30]`, a mean over seeds `4.12 ± 0.31`; digits as the noise allows."""
-    interval = estimate.interval
-    if interval is None or not 0 < interval[1] - interval[0] < math.inf:
-        return ("+" if sign and estimate.value > 0 else "") + number(estimate.value)
-    half = (interval[1] - interval[0]) / 2
-    digits = 1 - int(f"{half:.1e}".split("e")[1])
-
-    def rounded(value: float, plus: str = "") -> str:
-        return f"{round(value, digits):{plus},.{max(0, digits)}f}" if digits <= 9 else f"{value:{plus}.3g}"
-
-    value = rounded(estimate.value, "+" if sign else "")
-    return f"{value} ± {rounded(half)}" if seeds > 1 else f"{value} [{rounded(interval[0])}, {rounded(interval[1])}]"
 
 
 def difference(group: Group, standing: Standing, baseline: Group, measure: str) -> str:

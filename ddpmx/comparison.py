@@ -13,7 +13,7 @@ from .compare_fields import at, differing, labels, texts
 from .errors import SpecError, nearest
 from .estimate import Estimate, of_seeds, within_noise
 from .page import number
-from .results import Result, Run, find_runs, read_run
+from .results import UNKNOWN, Result, Run, find_runs, read_run
 
 NO_OBJECTIVE = ("name", "seed", "track")
 """Fields in which the runs of one group may differ: what they compute is the same, but for the seed."""
@@ -106,7 +106,8 @@ def compare(paths: Sequence[Path], baseline: Path | None = None) -> Comparison:
         )
         for index, (name, members, spec) in enumerate(zip(names, by_spec.values(), specs, strict=True))
     ]
-    measures = tuple(dict.fromkeys(name for group in groups for name in group.standings))
+    found = dict.fromkeys(name for group in groups for name in group.standings)
+    measures = tuple(sorted(found, key="val_loss".__eq__))  # metrics first
     home = list(by_spec).index(_key(base))
     for measure in measures:
         _rank(groups, measure, groups[home])
@@ -208,6 +209,6 @@ def unlike(condition: Mapping[str, Any], reference: Mapping[str, Any]) -> str:
 def _unlike(key: str, value: Any, other: Any) -> str:
     if isinstance(value, int | float) and isinstance(other, int | float):
         return f"{key} {number(value)}, not {number(other)}"
-    if value is None:
-        return f"{key} not recorded"
+    if UNKNOWN in (value, other):
+        return f"{key} {UNKNOWN}"
     return f"{key} {value}, not {other}" if key == "split" and other is not None else f"another {key}"

@@ -2,9 +2,10 @@
 
 Imports point only downwards::
 
-    cli -> run, dry_run, draw, evaluate, report, compare, show, doctor, catalogue
+    cli -> run, dry_run, draw, evaluate, report, compare, compare_page, show, doctor, catalogue
         -> train, sampling, generate, classes, experiment, checkpoint, run_folder, resume, preflight, plots, spec_file, testing,
-           comparison, compare_fields, compare_words, results
+           comparison, compare_fields, compare_words, compare_grids, compare_figures,
+           results
         -> schedules, times, predictions, weightings, samplers, models, data, metrics, trackers, optimizers, ema, images, guidance, ops
         -> registry, spec, yaml_source, plugins, rows, page, drawing, environment, console, progress, stop, world,
            estimate

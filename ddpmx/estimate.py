@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
+from typing import Any
 
 from scipy.special import stdtrit
+
+from .page import number
 
 Interval = tuple[float, float]
 
@@ -20,7 +23,13 @@ class Estimate:
     interval: Interval | None = None
     """95 %; None: nothing is known of the noise."""
     freedom: float = math.inf
-    """Degrees of freedom of Student's t behind the interval; infinite for a bootstrap's."""
+    """Degrees of freedom of Student's t behind the interval; infinite where it comes from many draws, such as a score's."""
+
+    @classmethod
+    def of_score(cls, value: float, score: Mapping[str, Any]) -> Estimate:
+        """A metric's value with the interval that its entry in an event's `scores` has; an empty entry has none."""
+        interval = score.get("interval")
+        return cls(value, None if interval is None else (interval[0], interval[1]))
 
     @property
     def error(self) -> float | None:
@@ -31,9 +40,9 @@ class Estimate:
         """The difference, with a 95 % interval where both have one.
 
         ± t(ν)·√(e₁² + e₂²), with standard errors e₁ and e₂ and Welch's ν = (e₁² + e₂²)² / (e₁⁴/ν₁ + e₂⁴/ν₂). Seeds give e = s/√k and
-        ν = k − 1, so two groups of seeds are Welch's t-test (Welch 1947, Biometrika 34); a bootstrap's interval gives
-        e = width/(2·1.96) and ν = ∞, so two of them are a z-test. The two are taken as independent: runs that are measured from the
-        same starting noise differ by less noise than this says, not by more.
+        ν = k − 1, so two groups of seeds are Welch's t-test (Welch 1947, Biometrika 34); a score's own interval gives
+        e = width/(2·1.96) and ν = ∞, so two of them are a z-test. The two are taken as independent, which is the careful side for runs
+        that are measured from the same starting noise.
         """
         value, e, f = self.value - other.value, self.error, other.error
         if e is None or f is None:
@@ -67,3 +76,18 @@ def within_noise(a: Estimate, b: Estimate) -> bool:
     """
     interval = a.minus(b).interval
     return interval is None or interval[0] <= 0 <= interval[1]
+
+
+def amount(estimate: Estimate, seeds: int = 1, sign: bool = False) -> str:
+    """`4.12 [3.90, 4.30]`, a mean over seeds `4.12 ± 0.31`; digits as the noise allows."""
+    interval = estimate.interval
+    if interval is None or not 0 < interval[1] - interval[0] < math.inf:
+        return ("+" if sign and estimate.value > 0 else "") + number(estimate.value)
+    half = (interval[1] - interval[0]) / 2
+    digits = 1 - int(f"{half:.1e}".split("e")[1])
+
+    def rounded(value: float, plus: str = "") -> str:
+        return f"{round(value, digits):{plus},.{max(0, digits)}f}" if digits <= 9 else f"{value:{plus}.3g}"
+
+    value = rounded(estimate.value, "+" if sign else "")
+    return f"{value} ± {rounded(half)}" if seeds > 1 else f"{value} [{rounded(interval[0])}, {rounded(interval[1])}]"

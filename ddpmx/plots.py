@@ -10,7 +10,7 @@ import torch
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from .drawing import COLOURS, INK, THIN, Floats, legend, line, log_if_wide, panel, thinned, write
+from .drawing import COLOURS, INK, THIN, Floats, band, legend, line, log_if_wide, panel, thinned, write
 from .errors import SpecError
 from .predictions import Prediction, as_prediction
 from .rows import Plan
@@ -164,9 +164,13 @@ def learning_figure(
     return figure
 
 
-def metric_figure(name: str, epochs: Sequence[float], values: Sequence[float]) -> Figure:
-    """One metric over the epochs at which it was measured."""
+def metric_figure(
+    name: str, epochs: Sequence[float], values: Sequence[float], intervals: Sequence[tuple[float, float] | None] = ()
+) -> Figure:
+    """One metric over the epochs at which it was measured, its 95 % intervals shaded."""
     figure, axes = panel(name, "epoch", "")
+    if intervals:
+        band(axes, epochs, intervals, 0)
     line(axes, epochs, values, 0, "", markers=len(epochs) <= 60)
     log_if_wide(axes, np.asarray(values, dtype=np.float64), factor=10)
     axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from .estimate import Estimate
-from .registry import METRICS
 from .run_folder import RunFolder
 
 OBJECTIVE = ("prediction", "schedule", "loss")
 """Blocks of the spec that give validation loss its unit."""
 PROVENANCE = ("n", "split", "extractor", "preprocessing")
+UNKNOWN = "not recorded"
 Event = dict[str, Any]
 
 
@@ -84,7 +84,7 @@ def read_run(path: Path) -> Run:
     folder = RunFolder(path)
     spec, status, environment = folder.resolved(), folder.read_json("status.json"), folder.read_json("environment.json")
     events = folder.events()
-    results = {**_validation(spec, environment, events), **_metrics(spec, environment, events)}
+    results = {**_metrics(spec, environment, events), **_validation(spec, environment, events)}
     return Run(folder, spec, status.get("status", "not started"), status.get("why", ""), environment, events, results)
 
 
@@ -116,28 +116,19 @@ def _metrics(spec: Mapping[str, Any], environment: Mapping[str, Any], events: li
             if not math.isfinite(value):
                 continue
             score: dict[str, Any] = event.get("scores", {}).get(name, {})
-            measured = {key: score.get(key) for key in PROVENANCE}
-            if measured["n"] is None:
-                measured["n"] = event.get("samples", spec["evaluate"]["samples"])
-            better = score.get("better") or _better(name)
+            n = event.get("samples", spec["evaluate"]["samples"])
+            measured = {key: score[key] for key in PROVENANCE} if score else {**dict.fromkeys(PROVENANCE, UNKNOWN), "n": n}
+            better = score.get("better", "higher" if name == "is_cnn" else "lower")  # runs without scores have is_cnn and fd_cnn only
             before, epoch = results.get(name), event["epoch"]
             better_than = max if better == "higher" else min
             best, best_epoch = value, epoch
             if before is not None and better_than(value, before.best) != value:
                 best, best_epoch = before.best, before.best_epoch
-            interval = score.get("interval")
-            estimate = Estimate(value, None if interval is None else (interval[0], interval[1]))
             condition = {"data": _data(spec, environment), **measured}
-            results[name] = Result(estimate, epoch, value, best, best_epoch, better, condition, score)
+            results[name] = Result(Estimate.of_score(value, score), epoch, value, best, best_epoch, better, condition, score)
     return results
 
 
 def _data(spec: Mapping[str, Any], environment: Mapping[str, Any]) -> Any:
     """What the data are, by content where the run has written that down."""
     return environment.get("data", {}).get("fingerprint") or spec["dataset"]["name"]
-
-
-def _better(name: str) -> str:
-    """The direction of a score that was written without one; a metric's class says it, the keys of its values start with its name."""
-    owners = [known for known in METRICS.names() if name.startswith(known)]
-    return str(getattr(METRICS.get(max(owners, key=len)), "better", "lower")) if owners else "lower"

@@ -30,7 +30,9 @@ def score(value: float, half: float | None = 0.1, **changes: Any) -> dict[str, A
         "extractor": "c0ffee",
         "preprocessing": "bytes",
         "seed": 0,
-        "floor": {"value": 0.5, "n": 898},
+        "interval_note": "",
+        "floor": 0.5,
+        "floor_n": 898,
         "better": "lower",
         **changes,
     }

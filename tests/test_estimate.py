@@ -40,7 +40,7 @@ def test_within_noise_is_welchs_p_above_5_percent(shift: float):
     assert within_noise(of_seeds(A), of_seeds(b)) == (stats.ttest_ind(A, b, equal_var=False).pvalue > 0.05)
 
 
-def test_two_bootstraps_are_a_z_test():
+def test_two_scores_are_a_z_test():
     """3 ± 3 and 8 ± 4: the half-widths add like the legs of a right triangle."""
     difference = Estimate(8.0, (4.0, 12.0)).minus(Estimate(3.0, (0.0, 6.0)))
     assert difference.value == 5.0
@@ -49,13 +49,13 @@ def test_two_bootstraps_are_a_z_test():
     assert within_noise(Estimate(7.999, (3.999, 11.999)), Estimate(3.0, (0.0, 6.0)))
 
 
-def test_seeds_beside_a_bootstrap_have_degrees_of_freedom_between_the_two():
-    seeds, bootstrap = of_seeds(A), Estimate(1.0, (0.5, 1.5))
+def test_seeds_beside_a_score_have_degrees_of_freedom_between_the_two():
+    seeds, alone = of_seeds(A), Estimate(1.0, (0.5, 1.5))
     e, f = seeds.error or 0.0, 0.5 / stats.norm.ppf(0.975)
     freedom = (e**2 + f**2) ** 2 / (e**4 / 2)
     half = stats.t.ppf(0.975, freedom) * math.hypot(e, f)
     value = np.mean(A) - 1.0
-    assert seeds.minus(bootstrap).interval == pytest.approx((value - half, value + half), rel=1e-10)
+    assert seeds.minus(alone).interval == pytest.approx((value - half, value + half), rel=1e-10)
 
 
 def test_what_has_no_interval_is_within_noise_of_everything():
