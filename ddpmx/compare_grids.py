@@ -5,9 +5,10 @@ from __future__ import annotations
 import base64
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,7 @@ ROOM = 1_800_000
 STOPS = 12
 """Most epochs of a run that a page shows, before its final grid."""
 PAD = 2  # white pixels between the tiles of `images.grid`
+T = TypeVar("T")
 Pixels = NDArray[np.uint8]
 
 
@@ -84,21 +86,26 @@ def _without_margins(pixels: Pixels, pitch: int) -> Sheet:
 
 
 def fitted(runs: Sequence[dict[int | None, Sheet]]) -> list[list[Grid]]:
-    """Each run's grids, epochs ascending and the final one last, within ROOM: first without loss, then as WebP, then fewer epochs."""
+    """Each run's grids, epochs ascending and the final one last, within ROOM: without loss if they fit, else as WebP, and fewer epochs."""
     stops = STOPS
-    while True:
-        chosen = [_stops(run, stops) for run in runs]
-        for lossless in (True, False):
-            grids = [[Grid(epoch, encode(sheet, _label(epoch), lossless)) for epoch, sheet in run] for run in chosen]
-            size = sum(len(grid.picture.uri) for run in grids for grid in run)
-            if size <= ROOM or (stops == 1 and not lossless):
-                return grids
-        stops = max(1, min(stops - 1, math.floor(stops * ROOM / size)))
+    for lossless in (True, False):  # a run's last grid stands for its others
+        size = sum(len(encode(sheet, "", lossless).uri) for run in runs for _, sheet in _thinned(run, 0)[-1:])
+        if size * (stops + 1) <= ROOM:
+            break
+    else:
+        stops = max(1, min(stops, ROOM // size - 1))
+    encoded = [{epoch: encode(sheet, _label(epoch), lossless) for epoch, sheet in _thinned(run, stops)} for run in runs]
+    while stops > 1 and sum(len(picture.uri) for run in encoded for picture in run.values()) > ROOM:
+        stops -= 1
+        encoded = [dict(_thinned(run, stops)) for run in encoded]
+    return [[Grid(epoch, picture) for epoch, picture in run.items()] for run in encoded]
 
 
-def _stops(run: dict[int | None, Sheet], count: int) -> list[tuple[int | None, Sheet]]:
-    epochs = evenly(sorted(epoch for epoch in run if epoch is not None), count)
-    return [(epoch, run[epoch]) for epoch in [*epochs, *([None] if None in run else [])]]
+def _thinned(run: Mapping[int | None, T], stops: int) -> list[tuple[int | None, T]]:
+    """So many epochs, the first and the last among them, and the final grid; the last epoch's where there is none."""
+    epochs = sorted(epoch for epoch in run if epoch is not None)
+    kept = evenly(epochs, stops) if stops > 1 or None in run else epochs[-1:]
+    return [(epoch, run[epoch]) for epoch in [*kept, *([None] if None in run else [])]]
 
 
 def _label(epoch: int | None) -> str:

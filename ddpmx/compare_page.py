@@ -86,8 +86,8 @@ def write_page(comparison: Comparison, groups: Sequence[Group], out: Path) -> Pa
 
 
 def _title(comparison: Comparison) -> str:
-    runs = sum(len(group.runs) for group in comparison.groups)
-    return f"{runs} runs of {len(comparison.groups)} specs" if len(comparison.groups) > 1 else f"{runs} runs of one spec"
+    runs, specs = sum(len(group.runs) for group in comparison.groups), len(comparison.groups)
+    return f"{runs} {'run' if runs == 1 else 'runs'} of {'one spec' if specs == 1 else f'{specs} specs'}"
 
 
 def _key(index: int) -> dict[str, str]:
