@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from .compare_words import difference, summary
+from .compare_words import difference, note, summary
 from .comparison import Comparison, Group, Standing
 from .estimate import amount
 from .results import Result, Run
@@ -22,42 +22,65 @@ FIGURES = ("value", "low", "high", "rank", "not_ranked", "delta", "delta_low", "
 
 
 def print_table(comparison: Comparison, groups: Sequence[Group], out: IO[str]) -> None:
-    """The groups as rows, then what they say; as wide as it needs to be where `out` is no terminal."""
+    """The groups as rows, then what they say; where `out` is no terminal a line each, as wide as it needs to be."""
     live = out.isatty()
     console = Console(file=out, highlight=False, soft_wrap=not live, width=None if live else 10_000)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for heading in headings(comparison):
+    columns = _short(comparison, groups) if live else _full(comparison, groups)
+    for heading in columns:
         table.add_column(Text(heading), overflow="fold")
-    for group in groups:
-        table.add_row(*map(Text, cells(comparison, group)), style="bold" if live and any(_won(group)) else "")
-    if live:
+    for group, row in zip(groups, zip(*columns.values(), strict=True), strict=True):
+        table.add_row(*map(Text, row), style="bold" if live and any(standing.won for standing in group.standings.values()) else "")
+    with console.capture() as capture:
         console.print(table)
-    else:
-        with console.capture() as capture:
-            console.print(table)
-        out.write("".join(f"{line.rstrip()}\n" for line in capture.get().splitlines()))
-    out.write("\n")
+    out.write("".join(f"{line.rstrip()}\n" for line in capture.get().splitlines()) + "\n")
     for line in summary(comparison):
         console.print(Text(line))
 
 
-def headings(comparison: Comparison) -> list[str]:
-    """Of the table; an arrow says which direction is better."""
-    measured = [heading for measure in comparison.measures for heading in (f"{measure} {_arrow(comparison, measure)}", "rank", "Δ")]
-    return ["run", "status", "seeds", *comparison.fields, *measured]
-
-
-def cells(comparison: Comparison, group: Group) -> list[str]:
-    """A row of the table."""
-    row = [group.label, group.status, str(len({run.seed for run in group.runs})), *group.texts.values()]
+def _full(comparison: Comparison, groups: Sequence[Group]) -> dict[str, list[str]]:
+    """Columns by heading, a line for each group."""
+    columns = _specs(comparison, groups)
     for measure in comparison.measures:
-        standing = group.standings.get(measure)
-        if standing is None:
-            row += ["–", "", ""]
-        else:
-            delta = difference(group, standing, comparison.baseline, measure)
-            row += [amount(standing.estimate, standing.seeds), str(standing.rank or f"– {standing.mark}"), delta]
-    return row
+        pairs = [(group, group.standings.get(measure)) for group in groups]
+        columns[_heading(comparison, measure)] = ["–" if own is None else amount(own.estimate, own.seeds) for _, own in pairs]
+        columns[f"{measure} rank"] = ["" if own is None else str(own.rank or f"– {own.mark}") for _, own in pairs]
+        columns[f"{measure} Δ"] = ["" if own is None else difference(group, own, comparison, measure) for group, own in pairs]
+    return columns
+
+
+def _short(comparison: Comparison, groups: Sequence[Group]) -> dict[str, list[str]]:
+    """Fewer and narrower ones: without what is the same everywhere or stands in the label, the rank below the value."""
+    columns = {
+        heading: values
+        for heading, values in _specs(comparison, groups).items()
+        if heading == "run"
+        or not (
+            set(values) <= {"finished"}
+            or (heading == "seeds" and set(values) == {"1"})
+            or all(f"={value}" in group.label for group, value in zip(groups, values, strict=True))
+        )
+    }
+    for measure in comparison.measures:
+        pairs = [(group, group.standings.get(measure)) for group in groups]
+        columns[_heading(comparison, measure)] = [
+            "–" if own is None else f"{amount(own.estimate, own.seeds)}\n{note(group, own, comparison, measure)}" for group, own in pairs
+        ]
+    return columns
+
+
+def _specs(comparison: Comparison, groups: Sequence[Group]) -> dict[str, list[str]]:
+    return {
+        "run": [group.label for group in groups],
+        "status": [group.status for group in groups],
+        "seeds": [str(len({run.seed for run in group.runs})) for group in groups],
+        **{path: [group.texts[path] for group in groups] for path in comparison.fields},
+    }
+
+
+def _heading(comparison: Comparison, measure: str) -> str:
+    """An arrow says which direction is better."""
+    return f"{measure} {ARROWS[comparison.standings(measure)[0][1].better]}"
 
 
 def to_csv(comparison: Comparison, groups: Sequence[Group]) -> str:
@@ -137,12 +160,3 @@ def _result(result: Result) -> dict[str, Any]:
         "best_epoch": result.best_epoch,
         "score": dict(result.score),
     }
-
-
-def _arrow(comparison: Comparison, measure: str) -> str:
-    return ARROWS[comparison.standings(measure)[0][1].better]
-
-
-def _won(group: Group) -> list[str]:
-    """The measures by which the group is best and no other is within noise of it."""
-    return [measure for measure, standing in group.standings.items() if standing.won]

@@ -13,7 +13,7 @@ from typing import Any
 from . import page
 from .compare_figures import figures
 from .compare_grids import Grid, Sheet, encode, fitted, read_sheet
-from .compare_words import difference, summary
+from .compare_words import note, summary
 from .comparison import Comparison, Group, Standing
 from .drawing import style, to_svg
 from .errors import SpecError
@@ -114,9 +114,8 @@ def _cell(comparison: Comparison, group: Group, measure: str) -> Cell | None:
             for end in (standing.estimate.interval[0], standing.estimate.value, standing.estimate.interval[1])
         )
         bar = (left, middle, right)
-    delta = difference(group, standing, comparison.baseline, measure)
-    notes = [standing.mark, f"rank {standing.rank}" if standing.rank else "", f"Δ {delta}" if standing.delta else delta]
-    return Cell(standing.estimate.value, amount(standing.estimate, standing.seeds), " · ".join(filter(None, notes)), standing.won, bar)
+    said = note(group, standing, comparison, measure)
+    return Cell(standing.estimate.value, amount(standing.estimate, standing.seeds), said, standing.won, bar)
 
 
 def _provenance(comparison: Comparison) -> Iterator[tuple[str, str]]:

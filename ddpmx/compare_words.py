@@ -11,12 +11,20 @@ NAMED = 6
 """Most groups that a sentence names."""
 
 
-def difference(group: Group, standing: Standing, baseline: Group, measure: str) -> str:
+def difference(group: Group, standing: Standing, comparison: Comparison, measure: str) -> str:
     """The difference to the baseline: `−0.3 ± 0.1`, with a ≈ before it where it is within the noise."""
+    baseline = comparison.baseline
     if standing.delta is None:
         return "baseline" if group is baseline else ""
     unsure = standing.delta.interval is not None and within_noise(standing.estimate, baseline.standings[measure].estimate)
     return ("≈ " if unsure else "") + amount(standing.delta, seeds=2, sign=True).replace("-", "−")
+
+
+def note(group: Group, standing: Standing, comparison: Comparison, measure: str) -> str:
+    """What stands below a number: `rank 2 · Δ −0.3 ± 0.1`, or why there is no rank."""
+    delta = difference(group, standing, comparison, measure)
+    told = [standing.mark, f"rank {standing.rank}" if standing.rank else "", f"Δ {delta}" if standing.delta else delta]
+    return " · ".join(filter(None, told))
 
 
 def summary(comparison: Comparison) -> list[str]:

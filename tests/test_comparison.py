@@ -16,6 +16,7 @@ from conftest import Result
 from made_runs import make_run, score
 from scipy import stats
 
+from ddpmx.compare import print_table
 from ddpmx.compare_fields import differing, labels, texts
 from ddpmx.compare_words import amount, summary
 from ddpmx.comparison import Comparison, compare, sort
@@ -308,3 +309,26 @@ def test_json_has_no_word_for_nan():
         "a": [None, None, 1.5],
         "b": "x",
     }
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_narrow_terminal_breaks_no_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("COLUMNS", "70")
+    monkeypatch.setenv("TERM", "xterm")
+    made = [
+        make_run(tmp_path, f"loss.norm={norm}", f"seed={seed}", scores={"fd_cnn": score(value + seed / 10)})
+        for norm, value in (("l1", 4.0), ("l2", 9.0))
+        for seed in (0, 1)
+    ]
+    comparison = compare(made)
+    out = Terminal()
+    print_table(comparison, comparison.groups, out)
+    text = re.sub(r"\x1b\[[0-9;]*m", "", out.getvalue())
+    for said in ("norm=l1", "4.05 ± 0.64", "9.05 ± 0.64", "rank 2 · Δ +5.00 ± 0.30", "another loss"):
+        assert said in text
+    assert max(map(len, text.splitlines())) <= 70
+    assert "status" not in text
