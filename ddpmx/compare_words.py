@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .comparison import Comparison, Group, Standing
-from .estimate import amount, within_noise
+from .estimate import Estimate, amount, within_noise
 
 NAMED = 6
 """Most groups that a sentence names."""
@@ -29,7 +29,9 @@ def note(group: Group, standing: Standing, comparison: Comparison, measure: str)
 
 def summary(comparison: Comparison) -> list[str]:
     """A sentence or more about each measure."""
-    lines = [_sentence(measure, comparison.standings(measure)) for measure in comparison.measures]
+    lines = [
+        _sentence(measure, comparison.standings(measure)) + _shared_noise(comparison.standings(measure)) for measure in comparison.measures
+    ]
     ranked = [standing for measure in comparison.measures for _, standing in comparison.standings(measure) if standing.rank]
     if any(standing.seeds == 1 for standing in ranked):
         lines.append(
@@ -62,6 +64,24 @@ def _sentence(measure: str, standings: Sequence[tuple[Group, Standing]]) -> str:
         unranked = [group for group, standing in standings if standing.mark == mark]
         told.append(f"{_names(unranked)} {_is(unranked)} not ranked ({mark})")
     return f"{measure}: {'; '.join(told)}."
+
+
+def _shared_noise(standings: Sequence[tuple[Group, Standing]]) -> str:
+    """A warning where seeds agree better than each one's score is known: their images come from one noise, so they err together."""
+    close = []
+    for group, standing in standings:
+        own = [_width(result.estimate) for result in standing.results]
+        if standing.rank and standing.seeds > 1 and _width(standing.estimate) < min(own):
+            close.append(group)
+    if not close:
+        return ""
+    told = "lie closer together than one score is known: they share the starting noise, and another would move them all"
+    return f" The seeds of {_names(close)} {told}."
+
+
+def _width(estimate: Estimate) -> float:
+    """Of the interval; 0 where there is none."""
+    return 0.0 if estimate.interval is None else estimate.interval[1] - estimate.interval[0]
 
 
 def _is(groups: Sequence[Group]) -> str:

@@ -64,7 +64,11 @@ def around(value: float, error: float, freedom: float) -> Estimate:
 
 
 def of_seeds(values: Sequence[float]) -> Estimate:
-    """The mean of independent values, ± t(k − 1)·s/√k from two of them on."""
+    """The mean of independent values, ± t(k − 1)·s/√k from two of them on.
+
+    Seeds that are measured from one starting noise are independent in training only: what another noise would change in all
+    of them is not in the interval.
+    """
     mean = fmean(values)
     return around(mean, stdev(values) / math.sqrt(len(values)), len(values) - 1) if len(values) > 1 else Estimate(mean)
 

@@ -66,6 +66,17 @@ def test_ranks_stop_where_the_noise_begins(tmp_path: Path):
     assert ranks(of(tmp_path, a=(4.0, 0.5), b=(4.6, 0.5), c=(5.2, 0.5), d=(9.0, 0.5))) == {"a": 1, "b": 1, "c": 2, "d": 4}
 
 
+@pytest.mark.parametrize(("half", "warned"), [(2.0, True), (0.1, False)])
+def test_seeds_that_agree_better_than_they_are_known_are_told(tmp_path: Path, half: float, warned: bool):
+    """4.00 and 4.02 are a mean ± 0.13; each score is known to ± half only, and all share the starting noise."""
+    made = [
+        make_run(tmp_path, f"name={name}", f"loss.norm={norm}", f"seed={seed}", scores={"fd_cnn": score(value + seed / 50, half)})
+        for name, norm, value in (("a", "l1", 4.0), ("b", "l2", 9.0))
+        for seed in (0, 1)
+    ]
+    assert ("The seeds of a and b lie closer together" in summary(compare(made))[0]) == warned
+
+
 def test_higher_can_be_better(tmp_path: Path):
     runs = [
         make_run(tmp_path, f"name={name}", f"loss.norm={norm}", scores={"is_cnn": score(value, better="higher")})
