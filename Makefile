@@ -19,7 +19,7 @@ run: $(INSTALLED)  ## train, sample, measure and report experiments/quickstart.y
 	@$(IN_VENV) -m ddpmx run experiments/quickstart.yaml $(ARGS)
 
 test: $(INSTALLED)  ## the fast tests
-	@OMP_NUM_THREADS=1 $(IN_VENV) -m pytest -n 2 -m 'not slow' $(ARGS)
+	@OMP_NUM_THREADS=1 $(IN_VENV) -m pytest -n 2 -m 'not slow' -rs $(ARGS)
 
 test-slow: $(INSTALLED)  ## the tests that take minutes
 	@$(IN_VENV) -m pytest -m slow $(ARGS)

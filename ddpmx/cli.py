@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -25,6 +25,7 @@ RUN = click.argument("run", type=click.Path(path_type=Path))
 SET = click.option("-s", "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a field of the spec; repeatable.")
 OUT = click.option("--out", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, help="Where the runs' folders go.")
 POINT = click.option("--point", metavar="NAME", help="One point of SPEC's sweep; `run` goes on where it stopped.")
+JSON = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout, and nothing else there.")
 DEVICE = click.option("--device", metavar="D", help="cpu, cuda, cuda:1, mps. Default: the fastest there is.")
 
 
@@ -51,6 +52,12 @@ def main() -> None:
 def _say(text: str, code: int) -> int:
     click.echo(text, err=True)
     return code
+
+
+def _print_json(data: Any) -> None:
+    from .console import to_json
+
+    click.echo(to_json(data))
 
 
 def _load(path: Path, overrides: tuple[str, ...]) -> Spec:
@@ -186,12 +193,16 @@ def sample(
 @click.option("--metrics", help="Names with commas between. Default: the spec's.")
 @SET
 @DEVICE
-def evaluate(run: Path, samples: int | None, metrics: str | None, overrides: tuple[str, ...], device: str | None) -> None:
+@JSON
+def evaluate(run: Path, samples: int | None, metrics: str | None, overrides: tuple[str, ...], device: str | None, as_json: bool) -> None:
     """Measure RUN and write the result into it."""
     from .evaluate import evaluate as evaluate_run
 
     names = tuple(name.strip() for name in metrics.split(",")) if metrics else ()
     event = evaluate_run(run, samples=samples, metrics=names, overrides=overrides, device=_device(device))
+    if as_json:
+        _print_json(event)
+        return
     for name, value in event["metrics"].items():
         click.echo(f"{name:<12}{value:.6g}   ({event['samples']} samples, step {event['step']})")
 
@@ -259,14 +270,49 @@ def sweep(spec: Path, overrides: tuple[str, ...], out: Path, device: str | None,
         run_sweep(request, engine=engine, jobs=jobs, say=click.echo)
 
 
+@cli.command()
+@click.argument("runs", nargs=-1, required=True, metavar="RUN…", type=click.Path(path_type=Path))
+@click.option("--html", type=click.Path(path_type=Path), metavar="F", help="Also one self-contained page.")
+@click.option("--csv", "csv_file", type=click.Path(path_type=Path), metavar="F", help="Also a row for each spec, numbers in full.")
+@click.option("--sort", "key", metavar="KEY", help="A metric, val_loss, a field that differs, name or status. Default: as given.")
+@click.option("--baseline", type=click.Path(path_type=Path), metavar="RUN", help="What differences are taken to. Default: the first RUN.")
+@JSON
+def compare(
+    runs: tuple[Path, ...], html: Path | None, csv_file: Path | None, key: str | None, baseline: Path | None, as_json: bool
+) -> None:
+    """What differs between RUNS, or folders of runs, and the results side by side; seeds of one spec count as one."""
+    from .compare import print_table, to_csv, to_data
+    from .comparison import compare as compare_runs
+    from .comparison import sort
+    from .run_folder import write_atomically
+
+    comparison = compare_runs(runs, baseline)
+    groups = sort(comparison, key)
+    if html is not None:
+        from .compare_page import write_page
+
+        write_page(comparison, groups, html)
+    if csv_file is not None:
+        csv_file.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(csv_file, to_csv(comparison, groups))
+    if as_json:
+        _print_json(to_data(comparison, groups))
+    else:
+        print_table(comparison, groups, sys.stdout)
+
+
 @cli.command(name="list")
 @click.argument("kind", required=False)
 @click.argument("name", required=False)
-def list_(kind: str | None, name: str | None) -> None:
+@JSON
+def list_(kind: str | None, name: str | None, as_json: bool) -> None:
     """Registered components, with their parameters by NAME."""
-    from .catalogue import describe
+    from .catalogue import data, describe
 
-    click.echo(describe(kind, name))
+    if as_json:
+        _print_json(data(kind, name))
+    else:
+        click.echo(describe(kind, name))
 
 
 @cli.command()
@@ -347,9 +393,13 @@ def schema() -> None:
 
 
 @cli.command()
-def doctor() -> None:
+@JSON
+def doctor(as_json: bool) -> None:
     """Versions, devices, live backend; checks the hot math."""
-    from .doctor import report
+    from .doctor import as_data, report
 
-    for line in report():
-        click.echo(line)
+    if as_json:
+        _print_json(as_data(report()))
+        return
+    for fact in report():
+        click.echo(fact)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import math
 import os
 import sys
 from collections.abc import Iterable
 from types import TracebackType
+from typing import Any
 
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
@@ -17,6 +20,19 @@ console = Console(stderr=True, highlight=False, soft_wrap=True)
 def is_live() -> bool:
     """Whether a moving bar makes sense."""
     return sys.stderr.isatty() and not os.environ.get("CI")
+
+
+def to_json(data: Any) -> str:
+    """JSON that every parser reads: numbers that are not finite, for which it has no word, are null."""
+    return json.dumps(_finite(data), indent=2, ensure_ascii=False, default=str)
+
+
+def _finite(data: Any) -> Any:
+    if isinstance(data, dict):
+        return {str(key): _finite(value) for key, value in data.items()}
+    if isinstance(data, list | tuple):
+        return [_finite(value) for value in data]
+    return None if isinstance(data, float) and not math.isfinite(data) else data
 
 
 class _Bars(Progress):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -16,19 +16,42 @@ from .ops import choice, library
 from .rows import Row
 
 
-def report() -> Iterator[str]:
-    """Lines of facts, then of checks. Raises RunError when the self-check fails."""
+class Fact(NamedTuple):
+    """A line of what `doctor` says: `topic  item: text`, or `topic  text`."""
+
+    topic: str
+    text: str
+    item: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.topic:<14}{self.item}{': ' if self.item else ''}{self.text}"
+
+
+def report() -> Iterator[Fact]:
+    """Facts, then checks. Raises RunError when the self-check fails."""
     for name, version in environment.versions().items():
-        yield f"{name:<14}{version}"
-    yield f"{'platform':<14}{platform.platform()}"
-    yield f"{'cpu':<14}{environment.device_name(torch.device('cpu'))}, {torch.get_num_threads()} threads"
-    yield f"{'cuda':<14}{torch.cuda.get_device_name() if torch.cuda.is_available() else 'no device'}"
-    yield f"{'data':<14}DDPMX_DATA={os.environ.get('DDPMX_DATA', '(not set)')}, cache {cache_root()}"
+        yield Fact(name, version)
+    yield Fact("platform", platform.platform())
+    yield Fact("cpu", f"{environment.device_name(torch.device('cpu'))}, {torch.get_num_threads()} threads")
+    yield Fact("cuda", torch.cuda.get_device_name() if torch.cuda.is_available() else "no device")
+    yield Fact("data", f"DDPMX_DATA={os.environ.get('DDPMX_DATA', '(not set)')}, cache {cache_root()}")
     for name, there in ops.backends().items():
-        yield f"{'backend':<14}{name}: {_state(name, there)}"
+        yield Fact("backend", _state(name, there), name)
     for device in map(torch.device, ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]):
-        yield f"{'live':<14}{ops.active(device)} on {device.type}{_level(device)}"
-        yield from self_check(device)
+        yield Fact("live", f"{ops.active(device)}{_level(device)}", device.type)
+        for check, result in self_check(device):
+            yield Fact("self-check", result, f"{check} on {device.type}")
+
+
+def as_data(facts: Iterator[Fact]) -> dict[str, Any]:
+    """{topic: text}, or {topic: {item: text}} where a topic has several."""
+    data: dict[str, Any] = {}
+    for fact in facts:
+        if fact.item:
+            data.setdefault(fact.topic, {})[fact.item] = fact.text
+        else:
+            data[fact.topic] = fact.text
+    return data
 
 
 def _state(backend: str, there: bool) -> str:
@@ -47,15 +70,15 @@ def _level(device: torch.device) -> str:
     return f", CPU level {used}" + (f" ({'; '.join(faster)})" if faster else "")
 
 
-def self_check(device: torch.device) -> Iterator[str]:
-    """The live backend against float64 formulas on one small batch, and its noise against the reference's bits."""
+def self_check(device: torch.device) -> Iterator[tuple[str, str]]:
+    """(op, result): the live backend against float64 formulas on one small batch, and its noise against the reference's bits."""
     ids = torch.arange(3, device=device)
     stream = ops.stream(ops.Purpose.NOISE, 1)
     noise = ops.normal(ids, stream, 7, (2, 5, 5))
     with ops.use_backend("reference"):
         if not torch.equal(noise, ops.normal(ids, stream, 7, (2, 5, 5))):
             raise RunError(f"self-check: the noise on {device.type} is not that of the reference")
-    yield f"{'self-check':<14}noise: equal to the reference's bit for bit"
+    yield "noise", "equal to the reference's bit for bit"
     x = torch.linspace(-1, 1, noise.numel(), device=device).view_as(noise)
     signal, sigma = torch.tensor([0.9, 0.5, 0.1], device=device), torch.tensor([0.4, 0.8, 1.0], device=device)
     wide = [tensor.double() for tensor in (x, noise, signal.view(3, 1, 1, 1), sigma.view(3, 1, 1, 1))]
@@ -73,4 +96,4 @@ def self_check(device: torch.device) -> Iterator[str]:
         error = float((got.double() - wanted).abs().max())
         if not error < 1e-6:
             raise RunError(f"self-check: {name} on {device.type} is {error:.1e} off its float64 formula")
-        yield f"{'self-check':<14}{name}: largest error {error:.1e}"
+        yield name, f"largest error {error:.1e}"

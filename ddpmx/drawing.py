@@ -25,7 +25,8 @@ Floats = NDArray[np.float64]
 INK = "#010203"  # stands for the page's own text colour; `to_svg` replaces it
 # Okabe and Ito's colour-blind-safe hues, in shades that read on white and on near-black
 COLOURS = ("#1f86c9", "#d55e00", "#0a9c74", "#c06ba4")
-DASHES: tuple[str | tuple[float, tuple[float, ...]], ...] = ("-", (0, (5, 2)), (0, (1.2, 1.6)), (0, (6, 1.5, 1.2, 1.5)))
+Dash = str | tuple[float, tuple[float, ...]]
+DASHES: tuple[Dash, ...] = ("-", (0, (5, 2)), (0, (1.2, 1.6)), (0, (6, 1.5, 1.2, 1.5)))
 STYLE: dict[Any, Any] = {  # the stubs list every key by name
     "figure.figsize": (4.2, 2.7),
     "figure.constrained_layout.use": True,
@@ -103,6 +104,11 @@ def legend(axes: Axes) -> None:
     axes.legend(frameon=False, fontsize=8, handlelength=2.4, labelcolor=INK)
 
 
+def style(index: int) -> tuple[str, Dash]:
+    """Colour and dashes of the curve of that index: 16 that can be told apart, by colour alone the first four."""
+    return COLOURS[index % len(COLOURS)], DASHES[(index + index // len(COLOURS)) % len(DASHES)]
+
+
 def line(
     axes: Axes,
     x: Sequence[float] | Floats,
@@ -120,8 +126,8 @@ def line(
     alone = finite & ~np.roll(np.append(finite, False), 1)[:-1] & ~np.append(finite, False)[1:]  # no neighbour, so no line would show it
     axes.plot(
         *(x, y),
-        color=COLOURS[index % len(COLOURS)],
-        linestyle=DASHES[index % len(DASHES)],
+        color=style(index)[0],
+        linestyle=style(index)[1],
         linewidth=3.2 if bold else 1.6,
         alpha=0.55 if bold else 1,
         marker="o" if markers or bool(alone.any()) else "",
@@ -129,6 +135,15 @@ def line(
         markersize=2.8,
         label=label or "_",
     )
+
+
+def band(axes: Axes, x: Sequence[float] | Floats, intervals: Sequence[tuple[float, float] | None], index: int) -> None:
+    """The intervals around curve `index`, shaded; a bar where there is one only, and nothing where there is none."""
+    low, high = np.array([interval or (np.nan, np.nan) for interval in intervals], dtype=np.float64).reshape(-1, 2).T
+    if len(low) > 1:
+        axes.fill_between(np.asarray(x), low, high, color=style(index)[0], alpha=0.15, linewidth=0)
+    elif np.isfinite(low).any():
+        axes.vlines(x, low, high, color=style(index)[0], alpha=0.6, linewidth=1.2)
 
 
 def log_if_wide(axes: Axes, values: Floats, factor: float = 30) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 from xml.etree import ElementTree
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -14,6 +16,7 @@ from markupsafe import Markup
 from PIL import Image
 
 LARGE = 100_000  # bytes
+T = TypeVar("T")
 TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -102,3 +105,18 @@ def duration(seconds: float) -> str:
         return f"{whole // 60} min {whole % 60:02} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
+
+
+def facts(mapping: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """(what, value) of all that a JSON mapping says, blocks inside it as `block key`; what is empty is left out."""
+    for key, value in mapping.items():
+        if isinstance(value, Mapping):
+            yield from facts(value, f"{prefix}{key} ")
+        elif value not in (None, [], ""):
+            yield prefix + key.replace("_", " "), ", ".join(map(str, value)) if isinstance(value, list) else number(value)
+
+
+def evenly(items: list[T], count: int) -> list[T]:
+    """At most `count` of them, both ends among them."""
+    count = min(len(items), count)
+    return [items[round(i * (len(items) - 1) / max(1, count - 1))] for i in range(count)]

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from torch import nn
 
-from .drawing import COLOURS, INK, THIN, Floats, legend, line, log_if_wide, panel, thinned, write
+from .drawing import COLOURS, INK, THIN, Floats, band, legend, line, log_if_wide, panel, thinned, write
 from .effective import effective_weight
 from .errors import SpecError
 from .models import embed_time
@@ -155,9 +155,13 @@ def learning_figure(
     return figure
 
 
-def metric_figure(name: str, epochs: Sequence[float], values: Sequence[float]) -> Figure:
-    """One metric over the epochs at which it was measured."""
+def metric_figure(
+    name: str, epochs: Sequence[float], values: Sequence[float], intervals: Sequence[tuple[float, float] | None] = ()
+) -> Figure:
+    """One metric over the epochs at which it was measured, its 95 % intervals shaded."""
     figure, axes = panel(name, "epoch", "")
+    if intervals:
+        band(axes, epochs, intervals, 0)
     line(axes, epochs, values, 0, "", markers=len(epochs) <= 60)
     log_if_wide(axes, np.asarray(values, dtype=np.float64), factor=10)
     axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))

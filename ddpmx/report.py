@@ -8,11 +8,12 @@ import shlex
 import statistics
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from matplotlib.figure import Figure
 
 from . import drawing, page, plots
+from .estimate import Estimate
 from .run_folder import COLUMNS, LAST_COLUMNS, RunFolder, metric_names, write_atomically
 
 GRIDS, GRID_CHARACTERS = 12, 500_000
@@ -20,7 +21,6 @@ GRIDS, GRID_CHARACTERS = 12, 500_000
 ROWS = 200
 """Most rows in the table of epochs."""
 Event = dict[str, Any]
-T = TypeVar("T")
 
 
 def write_report(run: Path) -> Path:
@@ -42,8 +42,9 @@ def write_report(run: Path) -> Path:
         grids=_grids(folder.samples),
         curves=[{"svg": page.inline_svg(svg), "caption": ""} for svg in curves.values()],
         methods=list(_methods(folder.plots)),
+        scores=_scores(events),
         table=_table(epochs),
-        facts=list(_flat({key: value for key, value in environment.items() if key != "command"})),
+        facts=list(page.facts({key: value for key, value in environment.items() if key != "command"})),
         spec_yaml=(folder.path / "spec.yaml").read_text(encoding="utf-8"),
         commands=_commands(run, spec, folder.read_json("status.json"), environment),
     )
@@ -68,7 +69,10 @@ def _curves(spec: Mapping[str, Any], environment: Mapping[str, Any], events: lis
     for name in metric_names(epochs):
         measured = [event for event in epochs if name in event["metrics"]]
         figures[f"metric_{re.sub(r'[^A-Za-z0-9_.-]', '_', name)}"] = plots.metric_figure(
-            name, [event["epoch"] for event in measured], [event["metrics"][name] for event in measured]
+            name,
+            [event["epoch"] for event in measured],
+            [event["metrics"][name] for event in measured],
+            [_estimate(event, name).interval for event in measured],
         )
     return figures
 
@@ -80,10 +84,11 @@ def _results(spec: Mapping[str, Any], events: list[Event], epochs: list[Event]) 
     if finite:
         best = min(finite, key=lambda event: event["val_loss"])
         results.append(("Validation loss", page.number(best["val_loss"]), f"lowest, epoch {best['epoch']}"))
-    latest = {name: event for event in events for name in event.get("metrics", ())}
-    for name, event in latest.items():
+    for name, event in _latest(events).items():
         samples = event.get("samples", spec["evaluate"]["samples"])
-        results.append((name, page.number(event["metrics"][name]), f"epoch {event['epoch']}, {samples:,} samples"))
+        estimate = _estimate(event, name)
+        noise = "" if estimate.interval is None else f"[{', '.join(map(page.number, estimate.interval))}], "
+        results.append((name, page.number(estimate.value), f"{noise}epoch {event['epoch']}, {samples:,} samples"))
     if epochs:
         results.append(("Training loss", page.number(epochs[-1]["train_loss"]), f"epoch {epochs[-1]['epoch']}"))
         results.append(("Training time", page.duration(sum(event["seconds"] for event in epochs)), f"{epochs[-1]['step']:,} steps"))
@@ -91,19 +96,57 @@ def _results(spec: Mapping[str, Any], events: list[Event], epochs: list[Event]) 
     return results
 
 
+def _latest(events: list[Event]) -> dict[str, Event]:
+    """The last event that has each metric."""
+    return {name: event for event in events for name in event.get("metrics", ())}
+
+
+def _estimate(event: Event, name: str) -> Estimate:
+    return Estimate.of_score(event["metrics"][name], event.get("scores", {}).get(name, {}))
+
+
+def _scores(events: list[Event]) -> dict[str, Any]:
+    """What is known of each metric's last value, as columns and rows of text; no rows for a run of before scores."""
+    columns = (
+        "metric",
+        "value",
+        "95 % interval",
+        "better",
+        "images",
+        "real images get",
+        "split",
+        "extractor",
+        "preprocessing",
+        "seed",
+        "epoch",
+    )
+    rows = []
+    for name, event in _latest(events).items():
+        score = event.get("scores", {}).get(name)
+        if score:
+            interval = "none" if score["interval"] is None else " … ".join(map(page.number, score["interval"]))
+            floor = "" if score.get("floor") is None else f"{page.number(score['floor'])} (n {page.number(score['floor_n'])})"
+            told = [
+                score["better"],
+                score["n"],
+                floor,
+                score["split"],
+                score["extractor"],
+                score["preprocessing"],
+                score["seed"],
+                event["epoch"],
+            ]
+            rows.append([name, page.number(score["value"]), interval, *("" if value is None else page.number(value) for value in told)])
+    return {"columns": columns, "rows": rows}
+
+
 def _grids(folder: Path) -> list[page.Picture]:
     """Epochs' grids: the first, the last, and as many between as the page has room for."""
     files = sorted(folder.glob("epoch-*.png"), key=lambda path: int(path.stem.split("-")[1]))
-    read = [page.picture_of(path, f"epoch {int(path.stem.split('-')[1])}") for path in _evenly(files, GRIDS)]
+    read = [page.picture_of(path, f"epoch {int(path.stem.split('-')[1])}") for path in page.evenly(files, GRIDS)]
     grids = [picture for picture in read if picture is not None]
     room = GRID_CHARACTERS // max((len(picture.uri) for picture in grids), default=1)
-    return _evenly(grids, max(2, room))
-
-
-def _evenly(items: list[T], count: int) -> list[T]:
-    """At most `count` of them, both ends among them."""
-    count = min(len(items), count)
-    return [items[round(i * (len(items) - 1) / max(1, count - 1))] for i in range(count)]
+    return page.evenly(grids, max(2, room))
 
 
 def _methods(folder: Path) -> Iterator[dict[str, Any]]:
@@ -120,14 +163,6 @@ def _table(epochs: list[Event]) -> dict[str, Any]:
     columns = [*COLUMNS, *metric_names(epochs), *LAST_COLUMNS]
     rows = [[page.number({**event, **event["metrics"]}.get(column, "")) for column in columns] for event in epochs[-ROWS:]]
     return {"columns": columns, "rows": rows}
-
-
-def _flat(mapping: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    for key, value in mapping.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key} ")
-        elif value not in (None, [], ""):
-            yield prefix + key.replace("_", " "), ", ".join(map(str, value)) if isinstance(value, list) else page.number(value)
 
 
 def _commands(run: Path, spec: Mapping[str, Any], status: Mapping[str, Any], environment: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -7,7 +7,6 @@ import hashlib
 import json
 import re
 import shutil
-import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -280,24 +279,6 @@ def test_numbers(value: object, text: str):
 )
 def test_durations(seconds: float, text: str):
     assert page.duration(seconds) == text
-
-
-def browser() -> str | None:
-    return next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None)
-
-
-@pytest.mark.skipif(browser() is None, reason="no Chromium on this machine")
-def test_the_slider_shows_one_epoch_at_a_time(run: RunFolder, tmp_path: Path):
-    """In a real browser, from file://: the page's policy lets its script run, which hides all epochs but the last."""
-    report = write_report(trained(run).path)
-    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
-    flags += ["--disable-component-update", "--disable-sync", f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom"]
-    done = subprocess.run([str(browser()), *flags, report.resolve().as_uri()], capture_output=True, text=True, timeout=120, check=True)
-    parsed = Page(done.stdout)
-    epochs = {str(img["alt"]): "hidden" in img for img in parsed.named("img") if str(img["alt"]).startswith("epoch ")}
-    assert epochs == {"epoch 1": True, "epoch 2": True, "epoch 3": False}
-    assert any("live" in str(figure.get("class")) for figure in parsed.named("figure"))
-    assert "Refused" not in done.stderr
 
 
 def test_the_events_are_those_of_the_contract(run: RunFolder):

@@ -265,6 +265,8 @@ def test_evaluate_writes_into_the_run(ddpmx: Run, tiny: Path, tmp_path: Path) ->
     assert event["samples"] == 16
     assert event["metrics"].keys() == {"fd_cnn", "is_cnn"}
     assert f"{event['metrics']['fd_cnn']:.6g}" in result.out
+    printed = ddpmx("evaluate", run, "-n", "16", "--metrics", "fd_cnn", "--json").out
+    assert json.loads(printed) == RunFolder(run).events()[-1]
 
 
 def test_dry_run_tries_everything_and_writes_nothing(ddpmx: Run, tiny: Path, tmp_path: Path) -> None:

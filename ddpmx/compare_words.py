@@ -1,0 +1,95 @@
+"""What a comparison says, in words: numbers with their noise, and which spec won, or that none did."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .comparison import Comparison, Group, Standing
+from .estimate import Estimate, amount, within_noise
+
+NAMED = 6
+"""Most groups that a sentence names."""
+
+
+def difference(group: Group, standing: Standing, comparison: Comparison, measure: str) -> str:
+    """The difference to the baseline: `−0.3 ± 0.1`, with a ≈ before it where it is within the noise."""
+    baseline = comparison.baseline
+    if standing.delta is None:
+        return "baseline" if group is baseline else ""
+    unsure = standing.delta.interval is not None and within_noise(standing.estimate, baseline.standings[measure].estimate)
+    return ("≈ " if unsure else "") + amount(standing.delta, seeds=2, sign=True).replace("-", "−")
+
+
+def note(group: Group, standing: Standing, comparison: Comparison, measure: str) -> str:
+    """What stands below a number: `rank 2 · Δ −0.3 ± 0.1`, or why there is no rank."""
+    delta = difference(group, standing, comparison, measure)
+    told = [standing.mark, f"rank {standing.rank}" if standing.rank else "", f"Δ {delta}" if standing.delta else delta]
+    return " · ".join(filter(None, told))
+
+
+def summary(comparison: Comparison) -> list[str]:
+    """A sentence or more about each measure."""
+    lines = [
+        _sentence(measure, comparison.standings(measure)) + _shared_noise(comparison.standings(measure)) for measure in comparison.measures
+    ]
+    ranked = [standing for measure in comparison.measures for _, standing in comparison.standings(measure) if standing.rank]
+    if any(standing.seeds == 1 for standing in ranked):
+        lines.append(
+            "Where a spec has one seed, its interval is that of the measurement alone: what another seed would change is not in it."
+        )
+    return lines
+
+
+def _sentence(measure: str, standings: Sequence[tuple[Group, Standing]]) -> str:
+    ranked = [(group, standing) for group, standing in standings if standing.rank]
+    told = []
+    if len(ranked) > 1:
+        (first, top), others = ranked[0], ranked[1:]
+        near = [group for group, standing in others if within_noise(top.estimate, standing.estimate)]
+        far = [group for group, standing in others if group not in near]
+        value = amount(top.estimate, top.seeds)
+        if near:
+            far_text = f"; {_names(far)} {_is(far)} worse by more than noise" if far else ""
+            extreme = "lowest" if top.better == "lower" else "highest"
+            told.append(f"no winner: {first.label} is {extreme}, {value}, but {_names(near)} {_is(near)} within noise of it{far_text}")
+        else:
+            told.append(f"{first.label} is best, {value}; {_names(far)} {_is(far)} worse by more than noise")
+    elif len(standings) == 1:
+        group, standing = standings[0]
+        told.append(f"only {group.label} has it, {amount(standing.estimate, standing.seeds)}")
+    else:
+        told.append("nothing can be ranked")
+    marks = dict.fromkeys(standing.mark for _, standing in standings if standing.mark) if len(standings) > 1 else {}
+    for mark in marks:
+        unranked = [group for group, standing in standings if standing.mark == mark]
+        told.append(f"{_names(unranked)} {_is(unranked)} not ranked ({mark})")
+    return f"{measure}: {'; '.join(told)}."
+
+
+def _shared_noise(standings: Sequence[tuple[Group, Standing]]) -> str:
+    """A warning where seeds agree better than each one's score is known: their images come from one noise, so they err together."""
+    close = []
+    for group, standing in standings:
+        own = [_width(result.estimate) for result in standing.results]
+        if standing.rank and standing.seeds > 1 and _width(standing.estimate) < min(own):
+            close.append(group)
+    if not close:
+        return ""
+    told = "lie closer together than one score is known: they share the starting noise, and another would move them all"
+    return f" The seeds of {_names(close)} {told}."
+
+
+def _width(estimate: Estimate) -> float:
+    """Of the interval; 0 where there is none."""
+    return 0.0 if estimate.interval is None else estimate.interval[1] - estimate.interval[0]
+
+
+def _is(groups: Sequence[Group]) -> str:
+    return "is" if len(groups) == 1 else "are"
+
+
+def _names(groups: Sequence[Group]) -> str:
+    names = [group.label for group in groups[:NAMED]]
+    if len(groups) > NAMED:
+        names.append(f"{len(groups) - NAMED} others")
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)

@@ -1,0 +1,214 @@
+"""Many runs side by side: how their specs differ, seeds as one group, and a ranking that stops where the noise begins."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from .compare_fields import at, differing, labels, texts
+from .errors import SpecError, nearest
+from .estimate import Estimate, of_seeds, within_noise
+from .page import number
+from .results import UNKNOWN, Result, Run, find_runs, read_run
+
+NO_OBJECTIVE = ("name", "seed", "track")
+"""Fields in which the runs of one group may differ: what they compute is the same, but for the seed."""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How a group did by one measure, and beside the others."""
+
+    estimate: Estimate
+    """One run's own, or the mean over seeds."""
+    results: tuple[Result, ...]
+    """What it is made of."""
+    seeds: int
+    mark: str = ""
+    """Why it may not be ranked: unfinished, not comparable with the others, or nothing known of its noise."""
+    rank: int | None = None
+    """1 + how many groups are better by more than noise; None where it stands beside no other."""
+    won: bool = False
+    """No other is within noise of it, or better."""
+    delta: Estimate | None = None
+    """To the baseline; None for the baseline itself and where the two are not comparable."""
+
+    @property
+    def condition(self) -> Mapping[str, Any]:
+        return self.results[0].condition
+
+    @property
+    def better(self) -> str:
+        return self.results[0].better
+
+    @property
+    def order(self) -> float:
+        """Smaller is better."""
+        return self.estimate.value if self.better == "lower" else -self.estimate.value
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs of one spec: they differ in `seed` only."""
+
+    label: str
+    runs: tuple[Run, ...]
+    fields: dict[str, Any]
+    """The values at the paths where specs differ."""
+    texts: dict[str, str]
+    """The same as a person would say it."""
+    standings: dict[str, Standing]
+
+    @property
+    def status(self) -> str:
+        """`finished` where every run is, else how many of them are what."""
+        counts = Counter(run.status for run in self.runs)
+        return next(iter(counts)) if len(counts) == 1 else ", ".join(f"{count} {status}" for status, count in counts.items())
+
+
+@dataclass(frozen=True)
+class Comparison:
+    groups: tuple[Group, ...]
+    """In the order given; the baseline may be any of them."""
+    fields: tuple[str, ...]
+    """The dotted paths of the differences, in the spec's order; a component that is another one counts as one."""
+    measures: tuple[str, ...]
+    baseline: Group
+
+    def standings(self, measure: str) -> list[tuple[Group, Standing]]:
+        """The groups that have the measure, the best first."""
+        having = [(group, group.standings[measure]) for group in self.groups if measure in group.standings]
+        return sorted(having, key=lambda pair: pair[1].order)
+
+
+def compare(paths: Sequence[Path], baseline: Path | None = None) -> Comparison:
+    """Read the runs that the paths are or hold. Raises SpecError for a path with no run in it."""
+    runs = [read_run(path) for path in find_runs([*paths, *([baseline] if baseline else [])])]
+    base = runs[0] if baseline is None else read_run(find_runs([baseline])[0])
+    by_spec: dict[str, list[Run]] = {}
+    for run in runs:
+        by_spec.setdefault(_key(run), []).append(run)
+    specs = [_comparable_part(members[0]) for members in by_spec.values()]
+    fields = differing(specs)
+    columns = {path: texts([at(spec, path) for spec in specs]) for path in fields}
+    names = labels([{run.name for run in members} for members in by_spec.values()], columns)
+    groups = [
+        Group(
+            name,
+            tuple(members),
+            {path: at(spec, path) for path in fields},
+            {path: column[index] for path, column in columns.items()},
+            _standings(members),
+        )
+        for index, (name, members, spec) in enumerate(zip(names, by_spec.values(), specs, strict=True))
+    ]
+    found = dict.fromkeys(name for group in groups for name in group.standings)
+    measures = tuple(sorted(found, key="val_loss".__eq__))  # metrics first
+    home = list(by_spec).index(_key(base))
+    for measure in measures:
+        _rank(groups, measure, groups[home])
+    return Comparison(tuple(groups), fields, measures, groups[home])
+
+
+def sort(comparison: Comparison, key: str | None) -> list[Group]:
+    """The groups by a measure (the best first), a differing field, `name` or `status`. Raises SpecError for another key."""
+    if key is None:
+        return list(comparison.groups)
+    if key in comparison.measures:
+        return sorted(comparison.groups, key=lambda group: (key not in group.standings, _order(group, key)))
+    if key in comparison.fields:
+        return sorted(comparison.groups, key=lambda group: _natural(group.fields[key]))
+    if key not in ("name", "status"):
+        valid = [*comparison.measures, *comparison.fields, "name", "status"]
+        raise SpecError(f"the comparison has no '{key}' to sort by", field="--sort", hint=nearest(key, valid))
+    return sorted(comparison.groups, key=lambda group: group.label if key == "name" else group.status)
+
+
+def _order(group: Group, measure: str) -> float:
+    return group.standings[measure].order if measure in group.standings else 0.0
+
+
+def _natural(value: Any) -> tuple[bool, float, str]:
+    """Numbers by size, before everything else by its text."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return not is_number, float(value) if is_number else 0.0, str(value)
+
+
+def _comparable_part(run: Run) -> dict[str, Any]:
+    return {key: value for key, value in run.spec.items() if key not in NO_OBJECTIVE}
+
+
+def _key(run: Run) -> str:
+    return json.dumps(_comparable_part(run), sort_keys=True)
+
+
+def _standings(runs: Sequence[Run]) -> dict[str, Standing]:
+    """A group's measures, from its finished runs where it has some."""
+    finished = [run for run in runs if run.is_finished]
+    names = dict.fromkeys(name for run in runs for name in run.results)
+    standings = {}
+    for name in names:
+        having = [run for run in finished or runs if name in run.results]
+        if not having:
+            continue
+        conditions = [_same(run.results[name].condition) for run in having]
+        usual = Counter(conditions).most_common(1)[0][0]
+        used = [run for run, condition in zip(having, conditions, strict=True) if condition == usual]
+        results = tuple(run.results[name] for run in used)
+        by_seed: dict[int, list[float]] = {}
+        for run in used:  # the runs of one seed are repeats, not independent draws: they count as their mean
+            by_seed.setdefault(run.seed, []).append(run.results[name].estimate.value)
+        estimate = of_seeds([sum(same) / len(same) for same in by_seed.values()]) if len(used) > 1 else results[0].estimate
+        if len(used) > 1 and len(by_seed) == 1:
+            estimate = Estimate(estimate.value, results[0].estimate.interval)
+        standings[name] = Standing(estimate, results, len(by_seed), mark="" if finished else having[0].status)
+    return standings
+
+
+def _rank(groups: Sequence[Group], measure: str, baseline: Group) -> None:
+    """Mark what is not comparable, rank the rest, and take the differences to the baseline."""
+    having = [group for group in groups if measure in group.standings]
+    standings = [group.standings[measure] for group in having]
+    home = baseline.standings.get(measure)
+    conditions = [_same(standing.condition) for standing in standings]
+    counts = Counter(conditions)
+    usual = max(counts, key=lambda condition: (counts[condition], home is not None and condition == _same(home.condition)))
+    reference = standings[conditions.index(usual)].condition
+    marked = []
+    for standing, condition in zip(standings, conditions, strict=True):
+        mark = standing.mark or ("" if condition == usual else unlike(standing.condition, reference))
+        marked.append(replace(standing, mark=mark or ("no interval" if standing.estimate.interval is None else "")))
+    ranked = [standing for standing in marked if not standing.mark]
+    for group, own in zip(having, marked, strict=True):
+        apart = [other for other in ranked if not within_noise(other.estimate, own.estimate)]
+        above = [other for other in apart if other.order < own.order]
+        beside = home is not None and group is not baseline and _same(home.condition) == _same(own.condition)
+        group.standings[measure] = replace(
+            own,
+            rank=None if own.mark or len(ranked) == 1 else 1 + len(above),
+            won=not own.mark and not above and len(apart) == len(ranked) - 1 > 0,
+            delta=own.estimate.minus(home.estimate) if beside and home is not None else None,
+        )
+
+
+def _same(condition: Mapping[str, Any]) -> str:
+    """Equal for conditions that are equal."""
+    return json.dumps(condition, sort_keys=True)
+
+
+def unlike(condition: Mapping[str, Any], reference: Mapping[str, Any]) -> str:
+    """In a few words why two results are not comparable: `n 500, not 1,000`."""
+    differing = [key for key in condition if condition[key] != reference.get(key)]
+    return "; ".join(_unlike(key, condition[key], reference.get(key)) for key in differing)
+
+
+def _unlike(key: str, value: Any, other: Any) -> str:
+    if isinstance(value, int | float) and isinstance(other, int | float):
+        return f"{key} {number(value)}, not {number(other)}"
+    if UNKNOWN in (value, other):
+        return f"{key} {UNKNOWN}"
+    return f"{key} {value}, not {other}" if key == "split" and other is not None else f"another {key}"

@@ -1,0 +1,95 @@
+"""Run folders with a history, made without training: what `compare` and its page are tested on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from conftest import TINY
+
+from ddpmx.images import grid
+from ddpmx.run_folder import RunFolder
+from ddpmx.spec_file import load
+
+ENVIRONMENT = {
+    "torch": "2.14.1",
+    "device": "cpu: a processor",
+    "parameters": 4321,
+    "data": {"name": "digits", "fingerprint": "abc", "classes": None, "train": 1437},
+}
+
+
+def score(value: float, half: float | None = 0.1, **changes: Any) -> dict[str, Any]:
+    """A score as a run writes it: value ± half, by default of 1,000 images."""
+    return {
+        "value": value,
+        "interval": None if half is None else [value - half, value + half],
+        "n": 1000,
+        "split": "test",
+        "extractor": "c0ffee",
+        "preprocessing": "bytes",
+        "seed": 0,
+        "interval_note": "",
+        "floor": 0.5,
+        "floor_n": 898,
+        "better": "lower",
+        **changes,
+    }
+
+
+def epoch(number: int, val_loss: float, scores: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "event": "epoch",
+        "epoch": number,
+        "step": 10 * number,
+        "images": 640 * number,
+        "train_loss": 0.5 / number,
+        "val_loss": val_loss,
+        "seconds": 61.0,
+        "images_per_second": 100.0 + number,
+        "metrics": {name: entry["value"] for name, entry in scores.items()},
+        "scores": scores,
+    }
+
+
+def make_run(
+    out: Path,
+    *overrides: str,
+    scores: dict[str, dict[str, Any]] | None = None,
+    val_loss: float = 0.25,
+    status: str = "finished",
+    epochs: int = 2,
+) -> Path:
+    """A run of the tiny spec with overrides; `scores` are those of its last epoch, earlier ones were worse."""
+    out.mkdir(parents=True, exist_ok=True)
+    file = out / "tiny.yaml"
+    file.write_text(TINY)
+    folder = RunFolder.create(out, load(file, overrides))
+    for number in range(1, epochs + 1):
+        worse = (epochs - number) * 10
+        then = {
+            name: {
+                **entry,
+                "value": entry["value"] + worse,
+                "interval": entry["interval"] and [bound + worse for bound in entry["interval"]],
+            }
+            for name, entry in (scores or {}).items()
+        }
+        folder.add_event(epoch(number, val_loss + (epochs - number) / 10, then))
+    folder.write_json("environment.json", ENVIRONMENT)
+    folder.set_status(status, "" if status == "finished" else f"it was {status}")
+    return folder.path
+
+
+def add_pictures(run: Path, epochs: int, seed: int, images: int = 16, size: int = 8, channels: int = 1) -> None:
+    """A grid for each epoch, the final one and a denoising strip: random tiles, others for each seed."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def tiles(n: int) -> torch.Tensor:
+        return torch.randint(0, 256, (n, channels, size, size), generator=generator, dtype=torch.uint8)
+
+    for number in range(1, epochs + 1):
+        grid(tiles(images)).save(run / "samples" / f"epoch-{number:04d}.png")
+    grid(tiles(images)).save(run / "samples" / "final.png")
+    grid(tiles(80), columns=10).save(run / "samples" / "denoising.png")
