@@ -2,11 +2,9 @@
 
 Imports point only downwards::
 
-    cli -> sweep, sweep_local, sweep_ray, run, dry_run, draw, evaluate, report, compare, compare_page, show, doctor, catalogue,
-           exchange, replay
+    cli -> sweep, compare, run, dry_run, draw, evaluate, report, show, doctor, catalogue, exchange, replay
         -> train, validation, objective, sampling, editing, generate, classes, experiment, coefficients, checkpoint,
-           run_folder, resume, preflight, plots, spec_file, sweep_points, testing,
-           comparison, compare_fields, compare_words, compare_grids, compare_figures, results
+           run_folder, resume, preflight, plots, spec_file, testing
         -> schedules, times, predictions, weightings, samplers, models, data, metrics, trackers, optimizers, ema, images, pictures,
            guidance, variance, effective, ops
         -> registry, spec, yaml_source, plugins, rows, page, drawing, environment, console, progress, stop, world, estimate

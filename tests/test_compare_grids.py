@@ -11,8 +11,8 @@ import pytest
 import torch
 from PIL import Image
 
-from ddpmx import compare_grids
-from ddpmx.compare_grids import Sheet, encode, fitted, read_sheet
+from ddpmx.compare import grids as compare_grids
+from ddpmx.compare.grids import Sheet, encode, fitted, read_sheet
 from ddpmx.images import class_grid, grid
 
 

@@ -16,10 +16,10 @@ from conftest import Result
 from made_runs import make_run, score
 from scipy import stats
 
-from ddpmx.compare import print_table
-from ddpmx.compare_fields import differing, labels, texts
-from ddpmx.compare_words import amount, summary
-from ddpmx.comparison import Comparison, compare, sort
+from ddpmx.compare.comparison import Comparison, compare, sort
+from ddpmx.compare.fields import differing, labels, texts
+from ddpmx.compare.output import print_table
+from ddpmx.compare.words import amount, summary
 from ddpmx.console import to_json
 from ddpmx.errors import SpecError
 from ddpmx.estimate import Estimate

@@ -20,7 +20,7 @@ from ddpmx import experiment, preflight, spec_file
 from ddpmx.cli import cli
 from ddpmx.registry import SAMPLERS
 from ddpmx.spec import Spec
-from ddpmx.sweep_points import load_all, load_sweep
+from ddpmx.sweep.points import load_all, load_sweep
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

@@ -14,8 +14,8 @@ from browser import PROGRAM, Browser
 from made_runs import ENVIRONMENT, add_pictures, make_run, score
 from PIL import Image
 
-from ddpmx.compare_page import write_page
-from ddpmx.comparison import compare
+from ddpmx.compare.comparison import compare
+from ddpmx.compare.page import write_page
 from ddpmx.errors import SpecError
 from ddpmx.report import write_report
 from ddpmx.run_folder import RunFolder

@@ -24,8 +24,8 @@ from ddpmx.run_folder import RunFolder
 from ddpmx.spec import Spec
 from ddpmx.spec_file import load
 from ddpmx.stop import StopSignal
-from ddpmx.sweep import _run_all
-from ddpmx.sweep_local import Job, LocalEngine, share, slots
+from ddpmx.sweep.local import Job, LocalEngine, share, slots
+from ddpmx.sweep.runner import _run_all
 
 Run = Callable[..., Result]
 

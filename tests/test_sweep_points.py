@@ -16,7 +16,7 @@ from conftest import TINY, Result
 from ddpmx.errors import SpecError
 from ddpmx.spec import difference
 from ddpmx.spec_file import load
-from ddpmx.sweep_points import Sweep, load_sweep
+from ddpmx.sweep.points import Sweep, load_sweep
 
 Run = Callable[..., Result]
 LINES = TINY.count("\n")

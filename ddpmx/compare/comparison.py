@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from .compare_fields import at, differing, labels, texts
-from .errors import SpecError, nearest
-from .estimate import Estimate, of_seeds, within_noise
-from .page import number
+from ..errors import SpecError, nearest
+from ..estimate import Estimate, of_seeds, within_noise
+from ..page import number
+from .fields import at, differing, labels, texts
 from .results import UNKNOWN, Result, Run, find_runs, read_run
 
 NO_OBJECTIVE = ("name", "seed", "track")

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from .page import Picture, evenly
+from ..page import Picture, evenly
 
 ROOM = 1_800_000
 """Most characters of all grids on a page."""

@@ -22,11 +22,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .errors import Mark, SpecError, nearest
-from .registry import REMOVED
-from .spec import Spec
-from .spec_file import OVERRIDE, load, merged, validated
-from .yaml_source import KeyPath, Source
+from ..errors import Mark, SpecError, nearest
+from ..registry import REMOVED
+from ..spec import Spec
+from ..spec_file import OVERRIDE, load, merged, validated
+from ..yaml_source import KeyPath, Source
 
 MAX_POINTS = 10_000
 MAX_NAME = 100

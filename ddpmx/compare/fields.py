@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .spec import difference
+from ..spec import difference
 
 
 def differing(specs: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:

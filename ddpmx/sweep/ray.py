@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from .errors import SpecError
-from .sweep_local import Job, share, spawn
+from ..errors import SpecError
+from .local import Job, share, spawn
 
 POLL = 0.2
 """Seconds between a task's looks at its process: a cancelled task notices then."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ..estimate import Estimate, amount, within_noise
 from .comparison import Comparison, Group, Standing
-from .estimate import Estimate, amount, within_noise
 
 NAMED = 6
 """Most groups that a sentence names."""

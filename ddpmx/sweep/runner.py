@@ -15,19 +15,21 @@ from typing import Protocol, Self
 
 import torch
 
-from .console import Bar
-from .errors import Interrupted, RunError, SpecError
-from .experiment import check
-from .page import duration
-from .preflight import of_combination, of_sweep
-from .resume import finished_runs, unfinished_run
-from .run import run
-from .run_folder import RunFolder
-from .spec import Spec
-from .stop import StopSignal
-from .sweep_local import Job, LocalEngine, slots
-from .sweep_points import Sweep, load_sweep
-from .sweep_ray import RayEngine
+from ..compare.comparison import compare
+from ..compare.page import write_page
+from ..console import Bar
+from ..errors import Interrupted, RunError, SpecError
+from ..experiment import check
+from ..page import duration
+from ..preflight import of_combination, of_sweep
+from ..resume import finished_runs, unfinished_run
+from ..run import run
+from ..run_folder import RunFolder
+from ..spec import Spec
+from ..stop import StopSignal
+from .local import Job, LocalEngine, slots
+from .points import Sweep, load_sweep
+from .ray import RayEngine
 
 POLL = 0.1
 """Seconds between looks at the running points."""
@@ -103,7 +105,14 @@ def sweep(request: Request, *, engine: str, jobs: int | None, say: Callable[[str
         else:
             stopped = False
     done = finished_runs(grid.points, request.out)
+    if done:
+        _make(folder)  # they may all have been finished by another sweep
+        page = folder / "compare.html"
+        comparison = compare([done[name] for name in result if name in done])
+        write_page(comparison, comparison.groups, page)
     say(_table([[name, status, *_where(name, status, done, folder)] for name, status in result.items()]))
+    if done:
+        say(f"compared: {page}")
     unfinished = [name for name in result if name not in done]
     if stopped:
         raise Interrupted(f"stopped; {len(done)} of {len(result)} points are finished. The same command goes on from there.")

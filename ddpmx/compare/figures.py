@@ -10,13 +10,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from ..drawing import Floats, band, line, log_if_wide, panel
+from ..effective import effective_weight
+from ..errors import SpecError
+from ..estimate import Estimate, of_seeds
+from ..spec_file import load
 from .comparison import Comparison, Group
-from .drawing import Floats, band, line, log_if_wide, panel
-from .effective import effective_weight
-from .errors import SpecError
-from .estimate import Estimate, of_seeds
 from .results import Event, Run
-from .spec_file import load
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import IO
 
 import torch
 
-from .experiment import choose_device
+from ..experiment import choose_device
 
 
 @dataclass(frozen=True)

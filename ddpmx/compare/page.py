@@ -10,16 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import page
-from .compare_figures import figures
-from .compare_grids import Grid, Sheet, encode, fitted, read_sheet
-from .compare_words import note, summary
+from .. import page
+from ..drawing import style, to_svg
+from ..errors import SpecError
+from ..estimate import amount
+from ..run_folder import write_atomically
 from .comparison import Comparison, Group, Standing
-from .drawing import style, to_svg
-from .errors import SpecError
-from .estimate import amount
+from .figures import figures
+from .grids import Grid, Sheet, encode, fitted, read_sheet
 from .results import Run
-from .run_folder import write_atomically
+from .words import note, summary
 
 STRIP = 10
 """Frames in a run's strip of denoising."""

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .estimate import Estimate
-from .run_folder import RunFolder
+from ..estimate import Estimate
+from ..run_folder import RunFolder
 
 OBJECTIVE = ("prediction", "schedule", "loss")
 """Blocks of the spec that give validation loss its unit."""

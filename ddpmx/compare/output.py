@@ -12,10 +12,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from .compare_words import difference, note, summary
+from ..estimate import amount
 from .comparison import Comparison, Group, Standing
-from .estimate import amount
 from .results import Result, Run
+from .words import difference, note, summary
 
 ARROWS = {"lower": "↓", "higher": "↑"}
 FIGURES = ("value", "low", "high", "rank", "not_ranked", "delta", "delta_low", "delta_high")

@@ -1,0 +1,42 @@
+"""Arguments and options that several commands share, and what they become."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    import torch
+
+    from ..spec import Spec
+
+SPEC = click.argument("spec", type=click.Path(path_type=Path))
+RUN = click.argument("run", type=click.Path(path_type=Path))
+SET = click.option("-s", "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a field of the spec; repeatable.")
+OUT = click.option("--out", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, help="Where the runs' folders go.")
+POINT = click.option("--point", metavar="NAME", help="One point of SPEC's sweep; `run` goes on where it stopped.")
+JSON = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout, and nothing else there.")
+DEVICE = click.option("--device", metavar="D", help="cpu, cuda, cuda:1, mps. Default: the fastest there is.")
+
+
+def load(path: Path, overrides: tuple[str, ...]) -> Spec:
+    """The checked spec of a file."""
+    from ..spec_file import load
+
+    return load(path, overrides)
+
+
+def device_of(name: str | None) -> torch.device:
+    """The device of that name, or the fastest."""
+    from ..experiment import choose_device
+
+    return choose_device(name)
+
+
+def print_json(data: Any) -> None:
+    """One JSON document on stdout."""
+    from ..console import to_json
+
+    click.echo(to_json(data))

@@ -1,0 +1,54 @@
+"""Commands about what runs have measured."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from .options import JSON, RUN, print_json
+
+
+@click.command()
+@click.argument("runs", nargs=-1, required=True, metavar="RUN…", type=click.Path(path_type=Path))
+@click.option("--html", type=click.Path(path_type=Path), metavar="F", help="Also one self-contained page.")
+@click.option("--csv", "csv_file", type=click.Path(path_type=Path), metavar="F", help="Also a row for each spec, numbers in full.")
+@click.option("--sort", "key", metavar="KEY", help="A metric, val_loss, a field that differs, name or status. Default: as given.")
+@click.option("--baseline", type=click.Path(path_type=Path), metavar="RUN", help="What differences are taken to. Default: the first RUN.")
+@JSON
+def compare(
+    runs: tuple[Path, ...], html: Path | None, csv_file: Path | None, key: str | None, baseline: Path | None, as_json: bool
+) -> None:
+    """What differs between RUNS, or folders of runs, and the results side by side; seeds of one spec count as one."""
+    from ..compare.comparison import compare as compare_runs
+    from ..compare.comparison import sort
+    from ..compare.output import print_table, to_csv, to_data
+    from ..run_folder import write_atomically
+
+    comparison = compare_runs(runs, baseline)
+    groups = sort(comparison, key)
+    if html is not None:
+        from ..compare.page import write_page
+
+        write_page(comparison, groups, html)
+    if csv_file is not None:
+        csv_file.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(csv_file, to_csv(comparison, groups))
+    if as_json:
+        print_json(to_data(comparison, groups))
+    else:
+        print_table(comparison, groups, sys.stdout)
+
+
+@click.command()
+@RUN
+@click.option("--to", "tracker", required=True, metavar="NAME", help="wandb, tensorboard, jsonl or a plugin's.")
+@click.option(
+    "-s", "--set", "options", multiple=True, metavar="KEY=VALUE", help="A parameter of the tracker, such as project=x; repeatable."
+)
+def track(run: Path, tracker: str, options: tuple[str, ...]) -> None:
+    """Replay RUN's metrics.jsonl into a tracker."""
+    from ..replay import replay
+
+    click.echo(f"{replay(run, tracker, options)} events of {run} went to {tracker}")

@@ -1,0 +1,114 @@
+"""Commands about components and specs, before anything is trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ..errors import SpecError
+from .options import JSON, POINT, SET, SPEC, load, print_json
+
+
+@click.command(name="list")
+@click.argument("kind", required=False)
+@click.argument("name", required=False)
+@JSON
+def list_(kind: str | None, name: str | None, as_json: bool) -> None:
+    """Registered components, with their parameters by NAME."""
+    from ..catalogue import data, describe
+
+    if as_json:
+        print_json(data(kind, name))
+    else:
+        click.echo(describe(kind, name))
+
+
+@click.command()
+@SPEC
+@SET
+@POINT
+@click.option("--out", type=click.Path(path_type=Path), help="Default: show-<name>.html")
+def show(spec: Path, overrides: tuple[str, ...], point: str | None, out: Path | None) -> None:
+    """Plot SPEC without training: schedule, weights, noising."""
+    from ..sweep.points import load_sweep
+
+    loaded = load(spec, overrides) if point is None else load_sweep(spec, overrides).point(point)
+    from ..show import show as show_spec
+
+    click.echo(show_spec(loaded, out or Path(f"show-{loaded.name}.html")))
+
+
+@click.command()
+@click.argument("specs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@SET
+def validate(specs: tuple[Path, ...], overrides: tuple[str, ...]) -> None:
+    """Check SPECS, which runs the code of their plugins."""
+    from ..experiment import check
+    from ..preflight import of_combination
+    from ..sweep.points import load_all
+
+    failed = []
+    for path in specs:
+        try:
+            points = load_all(path, overrides)
+            notes = [(spec.name, note) for spec in points for note in of_combination(spec, check(spec))]
+        except SpecError as error:
+            failed.append(error)
+            click.echo(f"error: {error}", err=True)
+        else:
+            click.echo(f"{path}: valid" + (f", {len(points)} points" if len(points) > 1 else ""))
+            for name, note in notes:
+                click.echo(f"note: {note}" if len(points) == 1 else f"note: {name}: {note}")
+    if failed:
+        raise click.exceptions.Exit(2)
+
+
+@click.command()
+@click.argument("plugin")
+def check(plugin: str) -> None:
+    """Run the conformance suite on what PLUGIN registers."""
+    from ..plugins import load
+    from ..registry import REGISTRIES
+    from ..testing import conformance
+
+    before = {kind: set(registry.names()) for kind, registry in REGISTRIES.items()}
+    load(plugin)
+    failed = found = False
+    for kind, registry in REGISTRIES.items():
+        for name in sorted(set(registry.names()) - before[kind]):
+            found = True
+            click.echo(f"{kind} {name}")
+            for finding in conformance(registry.get(name)):
+                failed |= bool(finding.problem)
+                verdict = f"FAILED: {finding.problem}" if finding.problem else f"ok {finding.figure}".rstrip()
+                click.echo(f"  {finding.check}: {verdict}")
+    if not found:
+        raise SpecError(f"the plugin {plugin} registers nothing")
+    if failed:
+        raise click.exceptions.Exit(2)
+
+
+@click.command()
+def schema() -> None:
+    """Print the JSON Schema of specs, for editors."""
+    import json
+
+    from ..plugins import load_installed
+    from ..spec import json_schema
+
+    load_installed()
+    click.echo(json.dumps(json_schema(), indent=2))
+
+
+@click.command()
+@JSON
+def doctor(as_json: bool) -> None:
+    """Versions, devices, live backend; checks the hot math."""
+    from ..doctor import as_data, report
+
+    if as_json:
+        print_json(as_data(report()))
+        return
+    for fact in report():
+        click.echo(fact)

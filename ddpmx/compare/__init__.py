@@ -1,0 +1,1 @@
+"""Runs side by side: what differs, which is better, and whether that is more than noise."""

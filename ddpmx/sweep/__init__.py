@@ -1,0 +1,1 @@
+"""One spec, many runs: the points of a `sweep:` block and what runs them."""
