@@ -58,12 +58,7 @@ def sample(
     shape = tuple(shape)
     ids = torch.arange(shape[0], device=device) if sample_ids is None else torch.as_tensor(sample_ids, dtype=torch.int64, device=device)
     _check(plan, image, known, mask, x_init)
-    if x_init is not None:
-        x = x_init.to(device=device, dtype=dtype, copy=True)  # the loop writes into x
-    elif image is not None:
-        x = noised(image.to(device=device, dtype=dtype), plan.levels[0], ids, stream(Purpose.INIT, 0), seed)
-    else:
-        x = ops.normal(ids, stream(Purpose.INIT, 0), seed, shape[1:]).to(dtype) * plan.init_scale
+    x = _start(plan, shape, ids, seed, x_init, image, dtype)
     if x.shape != shape:
         raise ValueError(f"x_init, image and sample_ids should be for images of shape {list(shape)}, not {list(x.shape)}")
     held = None
@@ -88,11 +83,11 @@ def sample(
             given = noise(injected, shape).to(device)
             injected += 1
         key = stream(Purpose.SAMPLE, index)
-        clip, scalars = plan.clip, row
-        if row.evaluates and (estimate is not None or isinstance(clip, DynamicClip)):
+        scalars, clip = row, None if isinstance(plan.clip, DynamicClip) else plan.clip
+        if row.evaluates and (estimate is not None or isinstance(plan.clip, DynamicClip)):
             # x_0 itself is needed, or its bound is no number: made here, and to the kernel it is the output
-            output = bounded(row.x0_from_x * x + row.x0_from_output * output, clip)
-            clip, scalars = None, replace(row, x0_from_x=0.0, x0_from_output=1.0)
+            output = bounded(row.x0_from_x * x + row.x0_from_output * output, plan.clip)
+            scalars, clip = replace(row, x0_from_x=0.0, x0_from_output=1.0), None
             estimate = None if estimate is None else output
         if row.noise_range is not None:
             epsilon = ops.normal(ids, key, seed, shape[1:]) if given is None else given
@@ -103,7 +98,7 @@ def sample(
             scalars,
             history=tuple(history)[: len(row.c_history)],
             anchor=anchor,
-            clip=clip if not isinstance(clip, DynamicClip) else None,
+            clip=clip,
             seed=seed,
             sample_ids=ids,
             stream=key,
@@ -119,6 +114,18 @@ def sample(
             callback(index, row, x_next, m)
         x = x_next
     return x if held is None else held.end(x)
+
+
+def _start(
+    plan: Plan, shape: tuple[int, ...], ids: Tensor, seed: int, x_init: Tensor | None, image: Tensor | None, dtype: torch.dtype
+) -> Tensor:
+    """The state at the plan's first index, which the loop may write into."""
+    if x_init is not None:
+        return x_init.to(device=ids.device, dtype=dtype, copy=True)
+    key = stream(Purpose.INIT, 0)
+    if image is not None:
+        return noised(image.to(device=ids.device, dtype=dtype), plan.levels[0], ids, key, seed)
+    return ops.normal(ids, key, seed, shape[1:]).to(dtype) * plan.init_scale
 
 
 def bounded(x0: Tensor, clip: float | DynamicClip | None) -> Tensor:

@@ -401,4 +401,8 @@ def test_stream_packs_and_purposes_are_stable() -> None:
         "VALIDATION_NOISE": 6,
         "VALIDATION_TIME": 7,
         "LABEL": 8,
+        "SELF_CONDITION": 9,
+        "KNOWN": 10,
+        "BOUND": 11,
+        "BOUND_TIME": 12,
     }

@@ -187,8 +187,12 @@ def test_a_sweep_runs_what_is_missing_by_the_commands_that_it_prints(ddpmx: Run,
     assert (again.code, again.out) == (0, first.out)
     result = ddpmx("sweep", seeds, "--out", out)
     assert result.code == 0, result.err
-    assert [line.split()[0] for line in result.out.splitlines()] == ["point", "tiny-seed_0", "tiny-seed_1"]
-    assert [line.split()[-1] for line in result.out.splitlines()[1:]] == [str(next(out.glob(f"tiny/tiny-seed_{k}/*/"))) for k in (0, 1)]
+    page = out / "tiny" / "compare.html"
+    *table, compared = result.out.splitlines()
+    assert [line.split()[0] for line in table] == ["point", "tiny-seed_0", "tiny-seed_1"]
+    assert [line.split()[-1] for line in table[1:]] == [str(next(out.glob(f"tiny/tiny-seed_{k}/*/"))) for k in (0, 1)]
+    assert compared == f"compared: {page}"
+    assert all(f"tiny-seed_{k}" in page.read_text() for k in (0, 1))
     assert before == {file: file.stat().st_mtime_ns for file in run.rglob("*")}
     assert not (out / "tiny" / "tiny-seed_0.log").exists()
     assert (out / "tiny" / "tiny-seed_1.log").read_text().startswith(f"$ {printed[1]}\n")
