@@ -76,12 +76,11 @@ def _over_epochs(group: Group, measure: str) -> dict[int, Estimate]:
             by_seed[run.seed] = own
     having = list(by_seed.values())
     shared = sorted(set.intersection(*map(set, having))) if having else []
-    if len(having) > 1:
-        return {epoch: of_seeds([own[epoch]["metrics"][measure] for own in having]) for epoch in shared}
-    return {
-        epoch: Estimate.of_score(having[0][epoch]["metrics"][measure], having[0][epoch].get("scores", {}).get(measure, {}))
-        for epoch in shared
-    }
+    return {epoch: of_seeds([_estimate(own[epoch], measure) for own in having]) for epoch in shared}
+
+
+def _estimate(event: Event, measure: str) -> Estimate:
+    return Estimate.of_score(event["metrics"][measure], event.get("scores", {}).get(measure, {}))
 
 
 def _weights(comparison: Comparison) -> Iterator[Drawn]:
