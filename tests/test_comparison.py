@@ -52,6 +52,13 @@ def test_seeds_of_one_spec_are_one_group(tmp_path: Path):
     assert first.standings["fd_cnn"].seeds == 3
 
 
+def test_the_seeds_of_a_sweeps_point_are_called_as_the_point(tmp_path: Path):
+    made = [
+        make_run(tmp_path, f"name=s-{norm}-seed_{seed}", f"seed={seed}", f"loss.norm={norm}") for norm in ("l1", "l2") for seed in (0, 1)
+    ]
+    assert [group.label for group in compare(made).groups] == ["s-l1", "s-l2"]
+
+
 def test_runs_of_one_seed_are_repeats_and_not_draws(tmp_path: Path):
     """Two equal runs must not look like a spread of 0."""
     runs = [make_run(tmp_path, scores={"fd_cnn": score(4.0, 0.3)}) for _ in range(2)]

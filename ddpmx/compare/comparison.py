@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -95,7 +96,7 @@ def compare(paths: Sequence[Path], baseline: Path | None = None) -> Comparison:
     specs = [_comparable_part(members[0]) for members in by_spec.values()]
     fields = differing(specs)
     columns = {path: texts([at(spec, path) for spec in specs]) for path in fields}
-    names = labels([{run.name for run in members} for members in by_spec.values()], columns)
+    names = labels([{_without_seed(run.name) for run in members} for members in by_spec.values()], columns)
     groups = [
         Group(
             name,
@@ -144,6 +145,11 @@ def _comparable_part(run: Run) -> dict[str, Any]:
 
 def _key(run: Run) -> str:
     return json.dumps(_comparable_part(run), sort_keys=True)
+
+
+def _without_seed(name: str) -> str:
+    """`losses-l1` of `losses-l1-seed_2`, as a sweep calls the runs of its points."""
+    return re.sub(r"-seed_\d+$", "", name)
 
 
 def _standings(runs: Sequence[Run]) -> dict[str, Standing]:
