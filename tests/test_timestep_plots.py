@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from made_runs import make_run
+from made_runs import LOG_SNR, T, make_run, per_t
 from matplotlib.colors import to_rgba
 
 from ddpmx import drawing, plots
@@ -17,24 +17,6 @@ from ddpmx.effective import effective_weight
 from ddpmx.run_folder import RunFolder
 from ddpmx.spec_file import load
 from ddpmx.timestep_plots import SHOWN, timestep_figures
-
-LOG_SNR, T = [4.0, 1.0, -2.0, -6.0], [1.5, 5.5, 9.5, 13.5]
-
-
-def per_t(epoch: int, loss: float = 1.0, bits: float = 0.5, **changes: Any) -> dict[str, Any]:
-    shape = np.array([4.0, 3.0, 2.0, 1.0])
-    return {
-        "event": "per_t",
-        "epoch": epoch,
-        "step": 10 * epoch,
-        "t": T,
-        "log_snr": LOG_SNR,
-        "n": [5, 5, 5, 5],
-        "loss": (loss * shape).tolist(),
-        "share": (shape / shape.sum()).tolist(),
-        "bits": [None, *(bits * shape[1:]).tolist()],
-        **changes,
-    }
 
 
 def test_evaluations_go_from_pale_to_full():
