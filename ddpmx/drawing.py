@@ -118,6 +118,7 @@ def line(
     *,
     bold: bool = False,
     markers: bool = False,
+    alpha: float = 1,
 ) -> None:
     """A curve whose values that are not finite are gaps, and which stays visible where another covers it."""
     x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
@@ -129,7 +130,7 @@ def line(
         color=style(index)[0],
         linestyle=style(index)[1],
         linewidth=3.2 if bold else 1.6,
-        alpha=0.55 if bold else 1,
+        alpha=0.55 if bold else alpha,
         marker="o" if markers or bool(alone.any()) else "",
         markevery=None if markers else [int(i) for i in np.flatnonzero(alone)],
         markersize=2.8,
@@ -144,6 +145,14 @@ def band(axes: Axes, x: Sequence[float] | Floats, intervals: Sequence[tuple[floa
         axes.fill_between(np.asarray(x), low, high, color=style(index)[0], alpha=0.15, linewidth=0)
     elif np.isfinite(low).any():
         axes.vlines(x, low, high, color=style(index)[0], alpha=0.6, linewidth=1.2)
+
+
+def behind(axes: Axes) -> Axes:
+    """Axes of the same x, drawn below and without a scale: for a shape that explains the curves."""
+    twin = axes.twinx()
+    twin.set_axis_off()
+    axes.set_zorder(twin.get_zorder() + 1)
+    return twin
 
 
 def log_if_wide(axes: Axes, values: Floats, factor: float = 30) -> None:

@@ -7,6 +7,7 @@ import hashlib
 import io
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 from xml.etree import ElementTree
@@ -37,16 +38,25 @@ def render(template: str, **values: object) -> str:
     """
     script = (TEMPLATES / "page.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return (
+        _environment()
+        .get_template(template)
+        .render(
+            script=Markup(script),
+            style=Markup((TEMPLATES / "page.css").read_text(encoding="utf-8")),
+            policy=f"default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src 'sha256-{digest}'",
+            **values,
+        )
+    )
+
+
+@cache
+def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("ddpmx"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {"number": number, "duration": duration}
-    return environment.get_template(template).render(
-        script=Markup(script),
-        style=Markup((TEMPLATES / "page.css").read_text(encoding="utf-8")),
-        policy=f"default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src 'sha256-{digest}'",
-        **values,
-    )
+    return environment
 
 
 def picture(image: Image.Image, label: str) -> Picture:

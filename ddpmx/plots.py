@@ -166,3 +166,19 @@ def metric_figure(
     log_if_wide(axes, np.asarray(values, dtype=np.float64), factor=10)
     axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
     return figure
+
+
+def gradient_figure(steps: Sequence[float], norms: Sequence[float], clip: float | None = None) -> Figure:
+    """The gradient's norm over the steps, before it is clipped; where steps are averaged, also the largest of each few."""
+    figure, axes = panel("Gradient norm", "step", "")
+    values = np.asarray(norms, dtype=np.float64)
+    if len(values) > THIN:
+        largest = [part.max() for part in np.array_split(values, THIN)]
+        axes.plot(thinned(steps), largest, color=INK, alpha=0.3, linewidth=0.8, label="largest")
+    line(axes, thinned(steps), thinned(values), 0, "mean" if len(values) > THIN else "")
+    if clip is not None:
+        axes.axhline(clip, color=COLOURS[1], linewidth=1, linestyle=(0, (5, 2)), label=f"clipped above {clip:g}")
+    log_if_wide(axes, values, factor=10)
+    if axes.get_legend_handles_labels()[0]:
+        legend(axes)
+    return figure

@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from . import drawing, page, plots
 from .estimate import Estimate
 from .run_folder import COLUMNS, LAST_COLUMNS, RunFolder, metric_names, write_atomically
+from .timestep_plots import CAPTIONS, timestep_figures
 
 GRIDS, GRID_CHARACTERS = 12, 500_000
 """Most epochs whose grids a report holds, and most characters of them: a page that can be mailed."""
@@ -40,7 +41,7 @@ def write_report(run: Path) -> Path:
         final=page.picture_of(folder.samples / "final.png", "images drawn from the best weights"),
         denoising=page.picture_of(folder.samples / "denoising.png", "images on their way from noise"),
         grids=_grids(folder.samples),
-        curves=[{"svg": page.inline_svg(svg), "caption": ""} for svg in curves.values()],
+        curves=[{"svg": page.inline_svg(svg), "caption": CAPTIONS.get(name, "")} for name, svg in curves.items()],
         methods=list(_methods(folder.plots)),
         scores=_scores(events),
         table=_table(epochs),
@@ -53,7 +54,7 @@ def write_report(run: Path) -> Path:
 
 
 def _curves(spec: Mapping[str, Any], environment: Mapping[str, Any], events: list[Event], epochs: list[Event]) -> dict[str, Figure]:
-    """The loss, and each metric that was measured while training."""
+    """The loss, each metric that was measured while training, how the loss lies over the timesteps, and the gradient."""
     figures = {}
     steps = [event for event in events if event["event"] == "step"]
     images = environment.get("data", {}).get("train")
@@ -74,6 +75,10 @@ def _curves(spec: Mapping[str, Any], environment: Mapping[str, Any], events: lis
             [event["metrics"][name] for event in measured],
             [_estimate(event, name).interval for event in measured],
         )
+    figures |= timestep_figures(events)
+    norms = {event["step"]: event["grad_norm"] for event in steps if "grad_norm" in event}
+    if norms:
+        figures["gradient"] = plots.gradient_figure(list(norms), list(norms.values()), spec["train"]["grad_clip"])
     return figures
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from conftest import TINY
 
@@ -12,6 +13,7 @@ from ddpmx.images import grid
 from ddpmx.run_folder import RunFolder
 from ddpmx.spec_file import load
 
+LOG_SNR, T = [4.0, 1.0, -2.0, -6.0], [1.5, 5.5, 9.5, 13.5]
 ENVIRONMENT = {
     "torch": "2.14.1",
     "device": "cpu: a processor",
@@ -50,6 +52,23 @@ def epoch(number: int, val_loss: float, scores: dict[str, dict[str, Any]]) -> di
         "images_per_second": 100.0 + number,
         "metrics": {name: entry["value"] for name, entry in scores.items()},
         "scores": scores,
+    }
+
+
+def per_t(epoch: int, loss: float = 1.0, bits: float = 0.5, **changes: Any) -> dict[str, Any]:
+    """An evaluation over the timesteps: four stretches, of which the first has no bits."""
+    shape = np.array([4.0, 3.0, 2.0, 1.0])
+    return {
+        "event": "per_t",
+        "epoch": epoch,
+        "step": 10 * epoch,
+        "t": T,
+        "log_snr": LOG_SNR,
+        "n": [5, 5, 5, 5],
+        "loss": (loss * shape).tolist(),
+        "share": (shape / shape.sum()).tolist(),
+        "bits": [None, *(bits * shape[1:]).tolist()],
+        **changes,
     }
 
 

@@ -10,11 +10,9 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 from conftest import Result
 from made_runs import make_run, score
-from scipy import stats
 
 from ddpmx.compare.comparison import Comparison, compare, sort
 from ddpmx.compare.fields import differing, labels, texts
@@ -22,7 +20,7 @@ from ddpmx.compare.output import print_table
 from ddpmx.compare.words import amount, summary
 from ddpmx.console import to_json
 from ddpmx.errors import SpecError
-from ddpmx.estimate import Estimate
+from ddpmx.estimate import Estimate, of_seeds
 from ddpmx.run_folder import RunFolder
 
 
@@ -48,17 +46,25 @@ def test_seeds_of_one_spec_are_one_group(tmp_path: Path):
     assert [len(group.runs) for group in comparison.groups] == [3, 1]
     assert comparison.fields == ("loss.norm",)
     assert (first.label, second.label) == ("norm=l2", "tiny")
-    wanted = stats.t.interval(0.95, 2, loc=np.mean(values), scale=stats.sem(values))
-    assert first.standings["fd_cnn"].estimate.interval == pytest.approx(wanted)
+    wanted = of_seeds([Estimate(value, (value - 0.1, value + 0.1)) for value in values])
+    assert first.standings["fd_cnn"].estimate.value == pytest.approx(wanted.value)
+    assert first.standings["fd_cnn"].estimate.interval == pytest.approx(wanted.interval)
     assert first.standings["fd_cnn"].seeds == 3
+
+
+def test_the_seeds_of_a_sweeps_point_are_called_as_the_point(tmp_path: Path):
+    made = [
+        make_run(tmp_path, f"name=s-{norm}-seed_{seed}", f"seed={seed}", f"loss.norm={norm}") for norm in ("l1", "l2") for seed in (0, 1)
+    ]
+    assert [group.label for group in compare(made).groups] == ["s-l1", "s-l2"]
 
 
 def test_runs_of_one_seed_are_repeats_and_not_draws(tmp_path: Path):
     """Two equal runs must not look like a spread of 0."""
     runs = [make_run(tmp_path, scores={"fd_cnn": score(4.0, 0.3)}) for _ in range(2)]
     (group,) = compare(runs).groups
-    assert group.standings["fd_cnn"].estimate == Estimate(4.0, (3.7, 4.3))
-    assert group.standings["fd_cnn"].seeds == 1
+    standing = group.standings["fd_cnn"]
+    assert (standing.estimate.value, standing.estimate.interval, standing.seeds) == (4.0, pytest.approx((3.7, 4.3)), 1)
 
 
 def test_ranks_stop_where_the_noise_begins(tmp_path: Path):
@@ -66,15 +72,17 @@ def test_ranks_stop_where_the_noise_begins(tmp_path: Path):
     assert ranks(of(tmp_path, a=(4.0, 0.5), b=(4.6, 0.5), c=(5.2, 0.5), d=(9.0, 0.5))) == {"a": 1, "b": 1, "c": 2, "d": 4}
 
 
-@pytest.mark.parametrize(("half", "warned"), [(2.0, True), (0.1, False)])
-def test_seeds_that_agree_better_than_they_are_known_are_told(tmp_path: Path, half: float, warned: bool):
-    """4.00 and 4.02 are a mean ± 0.13; each score is known to ± half only, and all share the starting noise."""
+@pytest.mark.parametrize(("half", "apart"), [(2.0, False), (0.1, True)])
+def test_seeds_that_agree_are_known_no_better_than_their_scores(tmp_path: Path, half: float, apart: bool):
+    """4.00 and 4.02 are a mean ± 0.13 to Student, though each score is known to ± half only, and all share the starting noise."""
     made = [
         make_run(tmp_path, f"name={name}", f"loss.norm={norm}", f"seed={seed}", scores={"fd_cnn": score(value + seed / 50, half)})
-        for name, norm, value in (("a", "l1", 4.0), ("b", "l2", 9.0))
+        for name, norm, value in (("a", "l1", 4.0), ("b", "l2", 6.5))
         for seed in (0, 1)
     ]
-    assert ("The seeds of a and b lie closer together" in summary(compare(made))[0]) == warned
+    comparison = compare(made)
+    assert ranks(comparison) == {"a": 1, "b": 2 if apart else 1}
+    assert comparison.groups[0].standings["fd_cnn"].estimate.interval[1] > 4.01 + half
 
 
 def test_higher_can_be_better(tmp_path: Path):
@@ -93,14 +101,17 @@ def test_within_noise_there_is_no_winner(tmp_path: Path):
     comparison = of(tmp_path, a=(4.0, 0.5), b=(4.1, 0.5), c=(9.0, 0.5))
     assert not any(group.standings["fd_cnn"].won for group in comparison.groups)
     said = next(line for line in summary(comparison) if line.startswith("fd_cnn"))
-    assert said == "fd_cnn: no winner: a is lowest, 4.00 [3.50, 4.50], but b is within noise of it; c is worse by more than noise."
+    assert (
+        said
+        == "fd_cnn: no winner: a is lowest, 4.00 [3.50, 4.50], but b is within noise of it; c is worse by more than noise (by 5.00 ± 0.81)."
+    )
 
 
 def test_beyond_noise_there_is_one(tmp_path: Path):
     comparison = of(tmp_path, a=(5.0, 0.1), b=(4.0, 0.1))
     assert [group.standings["fd_cnn"].won for group in comparison.groups] == [False, True]
     said = summary(comparison)
-    assert "fd_cnn: b is best, 4.00 [3.90, 4.10]; a is worse by more than noise." in said
+    assert "fd_cnn: b is best, 4.00 [3.90, 4.10]; a is worse by more than noise (by 1.00 ± 0.14)." in said
     assert "one seed" in said[-1]
 
 
@@ -191,7 +202,9 @@ def test_differences_are_taken_to_the_baseline(tmp_path: Path):
     assert (delta.value, delta.interval) == (2.0, pytest.approx((1.5, 2.5)))
     other = compare(paths, baseline=paths[1])
     assert other.baseline.label == "b"
-    assert other.groups[0].standings["fd_cnn"].delta == Estimate(-2.0, pytest.approx((-2.5, -1.5)), math.inf)
+    back = other.groups[0].standings["fd_cnn"].delta
+    assert back is not None
+    assert (back.value, back.interval) == (-2.0, pytest.approx((-2.5, -1.5)))
 
 
 def test_another_component_counts_as_one_difference():

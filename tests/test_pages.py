@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from browser import PROGRAM, Browser
-from made_runs import ENVIRONMENT, add_pictures, make_run, score
+from made_runs import ENVIRONMENT, add_pictures, make_run, per_t, score
 from PIL import Image
 
 from ddpmx.compare.comparison import compare
@@ -39,6 +39,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     made.append(make_run(out, *settings, scores={"fd_cnn": score(30.0), "is_cnn": score(5.0, better="higher")}, epochs=3))
     for seed, run in enumerate(made):
         add_pictures(run, 3, seed)
+        RunFolder(run).add_event(per_t(3))
     RunFolder(made[2]).write_json("environment.json", {**ENVIRONMENT, "device": NASTY, "command": f"x {NASTY}"})
     RunFolder(made[2]).set_status("finished", NASTY)
     return made
@@ -161,6 +162,13 @@ def test_the_page_says_what_the_comparison_says(page: Path):
         assert said in html
     assert "their cells do not compare: odd." in html
     assert NASTY not in html
+
+
+@pytest.mark.parametrize("name", ["page", "report"])
+def test_the_noise_levels_are_drawn(name: str, request: pytest.FixtureRequest):
+    html = request.getfixturevalue(name).read_text()
+    for title in ("Validation loss by noise level", "Bits by noise level"):
+        assert f'aria-label="{title}"' in html
 
 
 def test_the_report_says_what_a_score_is_worth(report: Path):

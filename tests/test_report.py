@@ -145,7 +145,7 @@ def test_a_later_evaluation_counts_before_the_training_s(run: RunFolder):
 
 def test_curves_are_kept_beside_the_run_s_other_plots(run: RunFolder):
     write(trained(run))
-    assert {path.stem for path in run.plots.iterdir()} == {*plots.CAPTIONS, "learning", "metric_fd_cnn"} - {
+    assert {path.stem for path in run.plots.iterdir()} == {*plots.CAPTIONS, "learning", "metric_fd_cnn", "gradient"} - {
         "signal_sigma",
         "learned_weight",
     }

@@ -32,6 +32,17 @@ def events(first_step: int = 1, steps: int = 2) -> list[dict[str, Any]]:
     return [*taken, {"event": "epoch", **last, **measured}, *grids]
 
 
+PER_T = {
+    "event": "per_t",
+    "epoch": 1,
+    "step": 2,
+    "t": [1.5, 5.5, 9.5],
+    "log_snr": [4.0, -1.0, None],
+    "n": [3, 4, 3],
+    "loss": [0.5, 0.25, 0.125],
+    "share": [0.6, 0.3, 0.1],
+    "bits": [None, 0.5, 0.25],
+}
 FLAT = {"name": "study", "seed": 3, "train.lr": 1e-3, "train.epochs": 2, "schedule.name": "linear", "schedule.timesteps": 500}
 END = {"event": "end", "status": "finished", "why": "", "step": 4, "seconds": 9.0}
 
@@ -71,6 +82,7 @@ def test_scalars_are_the_numbers_of_an_event_by_name():
     }
     later = {"event": "evaluate", "epoch": 1, "step": 2, "samples": 100, "metrics": {"fd_cnn": 8.0}}
     assert scalars(later) == {"metrics/fd_cnn": 8.0}
+    assert scalars(PER_T) == {}
 
 
 class TestJSONLines:
@@ -107,7 +119,7 @@ class TestTensorBoard:
         accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
 
         def read(folder: Path) -> Any:
-            found = accumulator.EventAccumulator(str(folder / "tensorboard"), size_guidance={"images": 0, "scalars": 0})
+            found = accumulator.EventAccumulator(str(folder / "tensorboard"), size_guidance={"images": 0, "scalars": 0, "histograms": 0})
             return found.Reload()
 
         return read
@@ -119,6 +131,20 @@ class TestTensorBoard:
         assert [(e.step, e.value) for e in found.Scalars("metrics/fd_cnn")] == [(2, 12.5)]
         assert [(e.step, e.width) for e in found.Images("samples/epochs")] == [(2, 102)]  # two tiles of 48 and three gaps of 2
         assert len(found.Images("samples/final")) == 1
+
+    def test_curves_over_t_are_the_bars_of_a_histogram(self, folder: Path, read: Any):
+        follow(
+            ddpmx.TRACKERS.build("tensorboard"),
+            folder,
+            [*events(), PER_T, {**PER_T, "step": 4, "t": [3.0], **{key: [2.0] for key in ("loss", "share", "bits")}}],
+        )
+        found = read(folder)
+        first, second = found.Histograms("per_t/loss")
+        assert (first.step, first.histogram_value.min, first.histogram_value.max) == (2, -0.5, 11.5)
+        assert list(first.histogram_value.bucket_limit) == [3.5, 7.5, 11.5]
+        assert list(first.histogram_value.bucket) == PER_T["loss"]
+        assert list(found.Histograms("per_t/bits")[0].histogram_value.bucket) == [0, 0.5, 0.25]
+        assert (second.step, list(second.histogram_value.bucket_limit), list(second.histogram_value.bucket)) == (4, [3.5], [2.0])
 
     def test_what_a_resumed_run_does_again_is_not_doubled(self, folder: Path, read: Any):
         tracker = ddpmx.TRACKERS.build("tensorboard")
@@ -162,7 +188,7 @@ class TestWandb:
 
     def test_config_curves_pictures_and_report(self, folder: Path):
         tracker = ddpmx.TRACKERS.build("wandb", mode="offline", project="p", group="g", tags=("a", "b"))
-        follow(tracker, folder, [*events(1, 3), END])
+        follow(tracker, folder, [*events(1, 3), {**PER_T, "step": 3}, END])
         [run] = (folder / "wandb").glob("offline-run-*")
         records = self.records(run)
 
@@ -184,8 +210,15 @@ class TestWandb:
             assert (run / "files" / rows[-1][f"{key}/path"]).is_file()
         reports = [record.request.log_artifact.artifact for record in records if record.request.HasField("log_artifact")]
         reports += [record.artifact for record in records if record.HasField("artifact")]
-        assert [(artifact.type, artifact.manifest.contents[0].path) for artifact in reports] == [("report", "report.html")]
-        [staged] = [Path(entry.local_path) for artifact in reports for entry in artifact.manifest.contents]
+        paths = [(artifact.type, artifact.manifest.contents[0].path) for artifact in reports]
+        assert paths == [*(("run_table", f"per_t/{key}_table.table.json") for key in ("loss", "bits")), ("report", "report.html")]
+        staged = Path(reports[-1].manifest.contents[0].local_path)
+        tables = [json.loads((run / "files" / rows[-1][f"per_t/{key}_table/path"]).read_text()) for key in ("loss", "bits")]
+        assert [table["columns"] for table in tables] == 2 * [["log_snr", "t", "n", "loss", "share", "bits"]]
+        assert [table["data"] for table in tables] == [  # what has no place on the axis, or no bits, is left out
+            [[4.0, 1.5, 3, 0.5, 0.6, None], [-1.0, 5.5, 4, 0.25, 0.3, 0.5]],
+            [[-1.0, 5.5, 4, 0.25, 0.3, 0.5]],
+        ]
         assert staged.is_relative_to(folder)
         assert staged.read_text() == (folder / "report.html").read_text()
         assert [record.exit.exit_code for record in records if record.HasField("exit")] == [0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import SpecError, nearest
-from ..estimate import Estimate, of_seeds, within_noise
+from ..estimate import Estimate, of_repeats, of_seeds, within_noise
 from ..page import number
 from .fields import at, differing, labels, texts
 from .results import UNKNOWN, Result, Run, find_runs, read_run
@@ -95,7 +96,7 @@ def compare(paths: Sequence[Path], baseline: Path | None = None) -> Comparison:
     specs = [_comparable_part(members[0]) for members in by_spec.values()]
     fields = differing(specs)
     columns = {path: texts([at(spec, path) for spec in specs]) for path in fields}
-    names = labels([{run.name for run in members} for members in by_spec.values()], columns)
+    names = labels([{_without_seed(run.name) for run in members} for members in by_spec.values()], columns)
     groups = [
         Group(
             name,
@@ -146,6 +147,11 @@ def _key(run: Run) -> str:
     return json.dumps(_comparable_part(run), sort_keys=True)
 
 
+def _without_seed(name: str) -> str:
+    """`losses-l1` of `losses-l1-seed_2`, as a sweep calls the runs of its points."""
+    return re.sub(r"-seed_\d+$", "", name)
+
+
 def _standings(runs: Sequence[Run]) -> dict[str, Standing]:
     """A group's measures, from its finished runs where it has some."""
     finished = [run for run in runs if run.is_finished]
@@ -159,12 +165,10 @@ def _standings(runs: Sequence[Run]) -> dict[str, Standing]:
         usual = Counter(conditions).most_common(1)[0][0]
         used = [run for run, condition in zip(having, conditions, strict=True) if condition == usual]
         results = tuple(run.results[name] for run in used)
-        by_seed: dict[int, list[float]] = {}
-        for run in used:  # the runs of one seed are repeats, not independent draws: they count as their mean
-            by_seed.setdefault(run.seed, []).append(run.results[name].estimate.value)
-        estimate = of_seeds([sum(same) / len(same) for same in by_seed.values()]) if len(used) > 1 else results[0].estimate
-        if len(used) > 1 and len(by_seed) == 1:
-            estimate = Estimate(estimate.value, results[0].estimate.interval)
+        by_seed: dict[int, list[Estimate]] = {}
+        for run in used:
+            by_seed.setdefault(run.seed, []).append(run.results[name].estimate)
+        estimate = of_seeds([of_repeats(same) for same in by_seed.values()])
         standings[name] = Standing(estimate, results, len(by_seed), mark="" if finished else having[0].status)
     return standings
 
@@ -183,15 +187,16 @@ def _rank(groups: Sequence[Group], measure: str, baseline: Group) -> None:
         mark = standing.mark or ("" if condition == usual else unlike(standing.condition, reference))
         marked.append(replace(standing, mark=mark or ("no interval" if standing.estimate.interval is None else "")))
     ranked = [standing for standing in marked if not standing.mark]
+    among = len(ranked)
     for group, own in zip(having, marked, strict=True):
-        apart = [other for other in ranked if not within_noise(other.estimate, own.estimate)]
+        apart = [other for other in ranked if not within_noise(other.estimate, own.estimate, among)]
         above = [other for other in apart if other.order < own.order]
         beside = home is not None and group is not baseline and _same(home.condition) == _same(own.condition)
         group.standings[measure] = replace(
             own,
             rank=None if own.mark or len(ranked) == 1 else 1 + len(above),
             won=not own.mark and not above and len(apart) == len(ranked) - 1 > 0,
-            delta=own.estimate.minus(home.estimate) if beside and home is not None else None,
+            delta=own.estimate.minus(home.estimate, among) if beside and home is not None else None,
         )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,13 +10,17 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from ..drawing import Floats, band, line, log_if_wide, panel
+from ..drawing import Floats, band, behind, line, log_if_wide, panel, style
 from ..effective import effective_weight
 from ..errors import SpecError
 from ..estimate import Estimate, of_seeds
 from ..spec_file import load
+from ..timestep_plots import floats, place
 from .comparison import Comparison, Group
 from .results import Event, Run
+
+Curve = tuple[Floats, Floats]
+"""x and y."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,10 @@ def figures(comparison: Comparison) -> Iterator[Drawn]:
     for measure in comparison.measures:
         if measure != "val_loss":
             yield from _metric(comparison, measure)
-    yield from _weights(comparison)
+    weights, failed = _weights(comparison)
+    yield from _by_timestep(comparison, weights, units)
+    if weights:
+        yield _effective(weights, failed)
 
 
 def _losses(comparison: Comparison, key: str, title: str, caption: str) -> Iterator[Drawn]:
@@ -76,17 +83,62 @@ def _over_epochs(group: Group, measure: str) -> dict[int, Estimate]:
             by_seed[run.seed] = own
     having = list(by_seed.values())
     shared = sorted(set.intersection(*map(set, having))) if having else []
-    if len(having) > 1:
-        return {epoch: of_seeds([own[epoch]["metrics"][measure] for own in having]) for epoch in shared}
-    return {
-        epoch: Estimate.of_score(having[0][epoch]["metrics"][measure], having[0][epoch].get("scores", {}).get(measure, {}))
-        for epoch in shared
-    }
+    return {epoch: of_seeds([_estimate(own[epoch], measure) for own in having]) for epoch in shared}
 
 
-def _weights(comparison: Comparison) -> Iterator[Drawn]:
-    figure, axes = panel("Effective weight of the x₀ error", "log-SNR", "")
-    drawn, failed = [], []
+def _estimate(event: Event, measure: str) -> Estimate:
+    return Estimate.of_score(event["metrics"][measure], event.get("scores", {}).get(measure, {}))
+
+
+def _by_timestep(comparison: Comparison, weights: Mapping[int, Curve], units: str) -> Iterator[Drawn]:
+    """The last evaluation of each group over the noise levels, as the mean over its runs."""
+    loss = [_last_by_timestep(group, "loss") for group in comparison.groups]
+    if any(len(x) for x, _ in loss):
+        figure, axes = _over_log_snr("Validation loss by noise level", loss)
+        if weights:
+            under = behind(axes)
+            for index, (log_snr, weight) in weights.items():
+                under.plot(log_snr, weight, color=style(index)[0], alpha=0.2, linewidth=5, solid_capstyle="butt")
+            log_if_wide(under, np.concatenate([weight for _, weight in weights.values()]))
+        yield Drawn(figure, f"At the last evaluation, more noise to the right. Broad and pale: the effective weight.{units}")
+    bits = [_last_by_timestep(group, "bits") for group in comparison.groups]
+    if any(np.isfinite(y).any() for _, y in bits):
+        figure, axes = _over_log_snr("Bits by noise level", bits)
+        yield Drawn(figure, "The variational bound's term of one step, in bits a dimension: of one schedule comparable whatever the loss.")
+        yield from _relative(bits, comparison)
+
+
+def _relative(bits: Sequence[Curve], comparison: Comparison) -> Iterator[Drawn]:
+    """What is hard to see in curves that fall by orders of magnitude: their ratios."""
+    levels, home = bits[comparison.groups.index(comparison.baseline)]
+    ratios = [(x, y / home) if np.array_equal(x, levels) else (levels, np.full(len(levels), np.nan)) for x, y in bits]
+    if len(levels) and sum(bool(np.isfinite(y).any()) for _, y in ratios) > 1:
+        figure, _ = _over_log_snr("Bits, relative to the baseline's", ratios)
+        worth = f"Below 1: a better bound at that noise level than that of {comparison.baseline.label}."
+        yield Drawn(figure, f"{worth} Specs with another schedule are left out.")
+
+
+def _over_log_snr(title: str, curves: Sequence[Curve]) -> tuple[Figure, Axes]:
+    figure, axes = panel(title, "log-SNR", "")
+    for index, (x, y) in enumerate(curves):
+        line(axes, x, y, index, "")
+    axes.invert_xaxis()
+    return _finished(figure, axes, np.concatenate([y for _, y in curves]), 10, integers=False), axes
+
+
+def _last_by_timestep(group: Group, key: str) -> Curve:
+    """Over the log-SNR; of the runs that were evaluated at the same levels as the first, and no curve where there is no level."""
+    last = [[event for event in run.events if event["event"] == "per_t"][-1:] for run in group.runs]
+    having = [events[0] for events in last if events and place(events[0]) == "log_snr"]
+    alike = [event for event in having if event["t"] == having[0]["t"]]
+    if not alike:
+        return np.zeros(0), np.zeros(0)
+    return floats(alike[0], "log_snr"), np.mean([floats(event, key) for event in alike], axis=0)
+
+
+def _weights(comparison: Comparison) -> tuple[dict[int, Curve], list[str]]:
+    """Each group's effective weight, by its index, and why others have none."""
+    found, failed = {}, []
     for index, group in enumerate(comparison.groups):
         try:
             log_snr, weight = _weight(group.runs[0])
@@ -94,16 +146,21 @@ def _weights(comparison: Comparison) -> Iterator[Drawn]:
             failed.append(f"{group.label} has none ({error.message})")
             continue
         thin = np.unique(np.linspace(0, len(weight) - 1, min(len(weight), 250)).round().astype(int))
-        line(axes, log_snr[thin], weight[thin], index, "")
-        drawn.append(weight[thin])
+        found[index] = log_snr[thin], weight[thin]
+    return found, failed
+
+
+def _effective(weights: Mapping[int, Curve], failed: Sequence[str]) -> Drawn:
+    figure, axes = panel("Effective weight of the x₀ error", "log-SNR", "")
+    for index, (log_snr, weight) in weights.items():
+        line(axes, log_snr, weight, index, "")
     axes.invert_xaxis()
-    if drawn:
-        said = "; ".join(failed)
-        caption = "What each objective weighs, per unit of log-SNR, more noise to the right: specs with one curve train for the same thing."
-        yield Drawn(_finished(figure, axes, np.concatenate(drawn), 30, integers=False), f"{caption} {said}".strip())
+    caption = "What each objective weighs, per unit of log-SNR, more noise to the right: specs with one curve train for the same thing."
+    values = np.concatenate([weight for _, weight in weights.values()])
+    return Drawn(_finished(figure, axes, values, 30, integers=False), f"{caption} {'; '.join(failed)}".strip())
 
 
-def _weight(run: Run) -> tuple[Floats, Floats]:
+def _weight(run: Run) -> Curve:
     """Raises SpecError where the spec no longer loads or its weighting is learned."""
     spec = load(run.path / "spec.yaml")
     return effective_weight(spec.schedule.table(), spec.loss.weighting, spec.prediction, spec.loss.norm, spec.time)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..estimate import Estimate, amount, within_noise
+from ..estimate import amount, within_noise
 from .comparison import Comparison, Group, Standing
 
 NAMED = 6
@@ -16,7 +16,7 @@ def difference(group: Group, standing: Standing, comparison: Comparison, measure
     baseline = comparison.baseline
     if standing.delta is None:
         return "baseline" if group is baseline else ""
-    unsure = standing.delta.interval is not None and within_noise(standing.estimate, baseline.standings[measure].estimate)
+    unsure = standing.delta.interval is not None and not standing.delta.is_apart
     return ("≈ " if unsure else "") + amount(standing.delta, seeds=2, sign=True).replace("-", "−")
 
 
@@ -29,15 +29,21 @@ def note(group: Group, standing: Standing, comparison: Comparison, measure: str)
 
 def summary(comparison: Comparison) -> list[str]:
     """A sentence or more about each measure."""
-    lines = [
-        _sentence(measure, comparison.standings(measure)) + _shared_noise(comparison.standings(measure)) for measure in comparison.measures
-    ]
+    lines = [_sentence(measure, comparison.standings(measure)) for measure in comparison.measures]
     ranked = [standing for measure in comparison.measures for _, standing in comparison.standings(measure) if standing.rank]
     if any(standing.seeds == 1 for standing in ranked):
         lines.append(
             "Where a spec has one seed, its interval is that of the measurement alone: what another seed would change is not in it."
         )
+    if max(map(_ranked, map(comparison.standings, comparison.measures)), default=0) > 2:
+        lines.append(
+            "The more specs, the more a difference must be to count (Bonferroni), so that the luckiest does not pass for the best."
+        )
     return lines
+
+
+def _ranked(standings: Sequence[tuple[Group, Standing]]) -> int:
+    return sum(standing.rank is not None for _, standing in standings)
 
 
 def _sentence(measure: str, standings: Sequence[tuple[Group, Standing]]) -> str:
@@ -45,15 +51,18 @@ def _sentence(measure: str, standings: Sequence[tuple[Group, Standing]]) -> str:
     told = []
     if len(ranked) > 1:
         (first, top), others = ranked[0], ranked[1:]
-        near = [group for group, standing in others if within_noise(top.estimate, standing.estimate)]
+        near = [group for group, standing in others if within_noise(top.estimate, standing.estimate, len(ranked))]
         far = [group for group, standing in others if group not in near]
-        value = amount(top.estimate, top.seeds)
-        if near:
-            far_text = f"; {_names(far)} {_is(far)} worse by more than noise" if far else ""
-            extreme = "lowest" if top.better == "lower" else "highest"
-            told.append(f"no winner: {first.label} is {extreme}, {value}, but {_names(near)} {_is(near)} within noise of it{far_text}")
-        else:
-            told.append(f"{first.label} is best, {value}; {_names(far)} {_is(far)} worse by more than noise")
+        value, extreme = amount(top.estimate, top.seeds), "lowest" if top.better == "lower" else "highest"
+        told.append(
+            f"no winner: {first.label} is {extreme}, {value}, but {_names(near)} {_is(near)} within noise of it"
+            if near
+            else f"{first.label} is best, {value}"
+        )
+        if far:
+            lead = amount(far[0].standings[measure].estimate.minus(top.estimate, len(ranked)), seeds=2).replace("-", "")
+            next_one = "" if len(far) == 1 else f"{far[0].label} "
+            told.append(f"{_names(far)} {_is(far)} worse by more than noise ({next_one}by {lead})")
     elif len(standings) == 1:
         group, standing = standings[0]
         told.append(f"only {group.label} has it, {amount(standing.estimate, standing.seeds)}")
@@ -64,24 +73,6 @@ def _sentence(measure: str, standings: Sequence[tuple[Group, Standing]]) -> str:
         unranked = [group for group, standing in standings if standing.mark == mark]
         told.append(f"{_names(unranked)} {_is(unranked)} not ranked ({mark})")
     return f"{measure}: {'; '.join(told)}."
-
-
-def _shared_noise(standings: Sequence[tuple[Group, Standing]]) -> str:
-    """A warning where seeds agree better than each one's score is known: their images come from one noise, so they err together."""
-    close = []
-    for group, standing in standings:
-        own = [_width(result.estimate) for result in standing.results]
-        if standing.rank and standing.seeds > 1 and _width(standing.estimate) < min(own):
-            close.append(group)
-    if not close:
-        return ""
-    told = "lie closer together than one score is known: they share the starting noise, and another would move them all"
-    return f" The seeds of {_names(close)} {told}."
-
-
-def _width(estimate: Estimate) -> float:
-    """Of the interval; 0 where there is none."""
-    return 0.0 if estimate.interval is None else estimate.interval[1] - estimate.interval[0]
 
 
 def _is(groups: Sequence[Group]) -> str:

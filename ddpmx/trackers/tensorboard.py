@@ -17,7 +17,10 @@ from .base import Event, Session, Tracker, flattened, intervals, picture_tag, re
 
 @TRACKERS.register("tensorboard")
 class TensorBoard(Tracker):
-    """TensorBoard: curves, sample grids and the spec in the run's folder; `tensorboard --logdir runs` shows them."""
+    """TensorBoard: curves, sample grids and the spec in the run's folder; `tensorboard --logdir runs` shows them.
+
+    What an evaluation measures over the timesteps is below Histograms: t to the right, evaluations behind each other.
+    """
 
     def check(self) -> None:
         require("torch.utils.tensorboard", "tensorboard")
@@ -43,6 +46,9 @@ class TensorBoardSession:
         for name, value in values.items():
             self._writer.add_scalar(name, value, event["step"])
         self._results |= {name: value for name, value in values.items() if name.startswith("metrics/")}
+        if event["event"] == "per_t":
+            for key in ("loss", "share", "bits"):
+                self._writer.add_histogram_raw(f"per_t/{key}", **_over_t(event["t"], event[key]), global_step=event["step"])
         if event["event"] == "samples":
             self._writer.add_image(picture_tag(event), _pixels(self._folder / event["path"]), event["step"], dataformats="HWC")
 
@@ -52,6 +58,15 @@ class TensorBoardSession:
             results = {f"final/{name}": value for name, value in self._results.items()}
             self._writer.add_hparams({**plain, "status": status}, results, run_name=".")
             self._writer.close()
+
+
+def _over_t(t: list[float], values: list[float | None]) -> dict[str, Any]:
+    """A curve over t as a histogram whose bars are its values: TensorBoard shows those of all evaluations behind each other."""
+    middle, bars = np.array(t), np.array([value or 0.0 for value in values])
+    inner = (middle[1:] + middle[:-1]) / 2
+    edges = np.array([2 * middle[0] - inner[0], *inner, 2 * middle[-1] - inner[-1]]) if len(inner) else middle[0] + np.array([-0.5, 0.5])
+    moments = {"num": bars.sum(), "sum": bars @ middle, "sum_squares": bars @ middle**2}
+    return {"min": edges[0], "max": edges[-1], "bucket_limits": edges[1:].tolist(), "bucket_counts": bars.tolist(), **moments}
 
 
 def _pixels(path: Path) -> NDArray[np.uint8]:

@@ -18,7 +18,7 @@ TIMEOUT = 30
 
 @TRACKERS.register("wandb")
 class WeightsAndBiases(Tracker):
-    """Weights & Biases: the spec, curves, sample grids, and the report as an artifact."""
+    """Weights & Biases: the spec, curves, also over the noise level, sample grids, and the report as an artifact."""
 
     project: str = "ddpmx"
     """The project in which the run appears."""
@@ -81,9 +81,23 @@ class WandbSession:
         if event["event"] == "samples":
             picture = self._wandb.Image(str(self._folder / event["path"]), caption=Path(event["path"]).stem)
             values[picture_tag(event)] = picture
+        if event["event"] == "per_t":
+            values |= self._over_log_snr(event)
         if values:
             values |= {"images": self._images} | ({"epoch": event["epoch"]} if "epoch" in event else {})
             self._run.log(values, step=self._step)
+
+    def _over_log_snr(self, event: Event) -> dict[str, Any]:
+        """A line chart of the loss and one of the bits, where there are some; runs lie over each other in wandb's workspace."""
+        columns = ["log_snr", "t", "n", "loss", "share", "bits"]
+        rows = [row for row in zip(*(event[column] for column in columns), strict=True) if row[0] is not None]
+        charts = {}
+        for key, title in (("loss", "Validation loss"), ("bits", "Bits a dimension")):
+            having = [row for row in rows if row[columns.index(key)] is not None]
+            if having:
+                table = self._wandb.Table(columns=columns, data=having)
+                charts[f"per_t/{key}"] = self._wandb.plot.line(table, "log_snr", key, title=f"{title} by noise level")
+        return charts
 
     def close(self, status: str) -> None:
         self._run.log({}, commit=True)  # the last row would overrule the summary
