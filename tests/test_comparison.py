@@ -56,7 +56,8 @@ def test_the_seeds_of_a_sweeps_point_are_called_as_the_point(tmp_path: Path):
     made = [
         make_run(tmp_path, f"name=s-{norm}-seed_{seed}", f"seed={seed}", f"loss.norm={norm}") for norm in ("l1", "l2") for seed in (0, 1)
     ]
-    assert [group.label for group in compare(made).groups] == ["s-l1", "s-l2"]
+    assert [group.label for group in compare(made).groups] == ["l1", "l2"]
+    assert [group.label for group in compare(made[:2]).groups] == ["s-l1"]
 
 
 def test_runs_of_one_seed_are_repeats_and_not_draws(tmp_path: Path):

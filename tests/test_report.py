@@ -80,7 +80,7 @@ def epoch(number: int, val_loss: float, **metrics: float) -> dict[str, Any]:
     }
 
 
-def trained(folder: RunFolder, epochs: int = 3, size: int = 8, channels: int = 1) -> RunFolder:
+def trained(folder: RunFolder, epochs: int = 3, size: int = 8, channels: int = 1, images: int = 16) -> RunFolder:
     """Give the run a history in which the second epoch is the best, with blurred noise for samples."""
     generator = torch.Generator().manual_seed(0)
 
@@ -97,8 +97,8 @@ def trained(folder: RunFolder, epochs: int = 3, size: int = 8, channels: int = 1
                 {"event": "step", "epoch": number, "step": step, "images": 64 * step, "loss": 1 / step, "lr": 1e-3, "grad_norm": 1.0}
             )
         folder.add_event(epoch(number, 0.25 if number == 2 else 0.5, fd_cnn=1234.5 + number))
-        grid(blurred(64)).save(folder.samples / f"epoch-{number:04d}.png")
-    grid(blurred(64)).save(folder.samples / "final.png")
+        grid(blurred(images)).save(folder.samples / f"epoch-{number:04d}.png")
+    grid(blurred(images)).save(folder.samples / "final.png")
     grid(noise(80), columns=10).save(folder.samples / "denoising.png")
     environment = {
         "device": "cpu: a processor",
@@ -175,7 +175,7 @@ def test_pictures_are_the_run_s_own(run: RunFolder):
 
 def test_an_ordinary_run_stays_below_a_megabyte(run: RunFolder):
     """64 colour images of 32×32, with some noise in them, in 14 epochs."""
-    html = write_report(trained(run, epochs=14, size=32, channels=3).path).read_text()
+    html = write_report(trained(run, epochs=14, size=32, channels=3, images=64).path).read_text()
     assert len(html.encode()) < 1_000_000
     labels = [str(img["alt"]) for img in Page(html).named("img")]
     shown = [int(label.split()[1]) for label in labels if label.startswith("epoch ")]

@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +97,7 @@ def compare(paths: Sequence[Path], baseline: Path | None = None) -> Comparison:
     specs = [_comparable_part(members[0]) for members in by_spec.values()]
     fields = differing(specs)
     columns = {path: texts([at(spec, path) for spec in specs]) for path in fields}
-    names = labels([{_without_seed(run.name) for run in members} for members in by_spec.values()], columns)
+    names = labels(_short_names(list(by_spec.values())), columns)
     groups = [
         Group(
             name,
@@ -147,9 +148,13 @@ def _key(run: Run) -> str:
     return json.dumps(_comparable_part(run), sort_keys=True)
 
 
-def _without_seed(name: str) -> str:
-    """`losses-l1` of `losses-l1-seed_2`, as a sweep calls the runs of its points."""
-    return re.sub(r"-seed_\d+$", "", name)
+def _short_names(groups: Sequence[Sequence[Run]]) -> list[set[str]]:
+    """The names in each group without what a sweep adds to its points': of `losses-l1-seed_2` the seed, and `losses-` if all have it."""
+    names = [{re.sub(r"-seed_\d+$", "", run.name) for run in runs} for runs in groups]
+    parts = {name: name.split("-") for group in names for name in group}
+    columns = zip(*(words[:-1] for words in parts.values()), strict=False)
+    shared = sum(1 for _ in takewhile(lambda words: len(set(words)) == 1, columns)) if len(parts) > 1 else 0
+    return [{"-".join(parts[name][shared:]) for name in group} for group in names]
 
 
 def _standings(runs: Sequence[Run]) -> dict[str, Standing]:
