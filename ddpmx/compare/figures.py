@@ -14,7 +14,7 @@ from ..drawing import Floats, band, line, log_if_wide, panel
 from ..effective import effective_weight
 from ..errors import SpecError
 from ..estimate import Estimate, of_seeds
-from ..spec_file import load
+from ..spec_file import load_run
 from .comparison import Comparison, Group
 from .results import Event, Run
 
@@ -105,7 +105,7 @@ def _weights(comparison: Comparison) -> Iterator[Drawn]:
 
 def _weight(run: Run) -> tuple[Floats, Floats]:
     """Raises SpecError where the spec no longer loads or its weighting is learned."""
-    spec = load(run.path / "spec.yaml")
+    spec = load_run(run.path)
     return effective_weight(spec.schedule.table(), spec.loss.weighting, spec.prediction, spec.loss.norm, spec.time)
 
 
