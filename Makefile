@@ -13,7 +13,7 @@ export DDPMX_DATA := $(abspath ../shared/data)
 endif
 endif
 
-.PHONY: run test test-slow bench gpu check train_mnist train_fashion_mnist train_cifar10 pins clean help
+.PHONY: run test test-slow bench gpu sanitize check train_mnist train_fashion_mnist train_cifar10 pins clean help
 
 run: $(INSTALLED)  ## train, sample, measure and report experiments/quickstart.yaml (8×8 digits, about a minute)
 	@$(IN_VENV) -m ddpmx run experiments/quickstart.yaml $(ARGS)
@@ -31,6 +31,9 @@ bench: $(INSTALLED)  ## the hot math against eager torch, torch.compile and a pl
 
 gpu:  ## on a machine with a GPU, with its own python3: build, tests, compute-sanitizer, benchmarks
 	@bash tools/gpu.sh
+
+sanitize: $(INSTALLED)  ## the CPU kernels' tests under AddressSanitizer and UBSan (some minutes)
+	@PYTHON=$(abspath $(IN_VENV)) bash tools/sanitize.sh $(ARGS)
 
 check: $(INSTALLED)  ## lint, format, types, and that imports point downwards
 	@$(IN_VENV) -m ruff check .

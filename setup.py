@@ -22,7 +22,8 @@ OPS = Path("ddpmx", "ops")
 BUILDS = {"bdist_wheel", "build", "build_ext", "editable_wheel", "install"}
 ARCHITECTURES = {"80": "8.0", "90": "9.0", "100": "10.0"}  # nvcc's names and torch's
 EXACT = ["-O3", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math"]  # vectorised, and rounded as written
-CXX = [*EXACT, "-g0", "-fvisibility=hidden", "-Wno-psabi", "-Wno-uninitialized"]  # what immintrin.h of g++ 12 sets off
+SANITIZE = os.environ.get("DDPMX_SANITIZE", "").split()  # tools/sanitize.sh
+CXX = [*EXACT, "-g0", "-fvisibility=hidden", *SANITIZE, "-Wno-psabi", "-Wno-uninitialized"]  # what immintrin.h of g++ 12 sets off
 NVCC = ["-O3", "-fmad=false", "-Xcompiler", "-ffp-contract=off"]
 STABLE = ("TORCH_TARGET_VERSION", "0x020a000000000000")
 
@@ -69,6 +70,7 @@ def cpp(wanted: str) -> Extension:
         depends=headers(),
         define_macros=[STABLE, ("DDPMX_FLAGS", json.dumps(" ".join(CXX)))],
         extra_compile_args={"cxx": CXX},
+        extra_link_args=SANITIZE,
         py_limited_api=True,
     )
 

@@ -19,7 +19,7 @@ from .report import write_report
 from .rows import Plan
 from .run_folder import RunFolder
 from .spec import Spec
-from .spec_file import load
+from .spec_file import load_run
 from .world import World
 
 
@@ -60,7 +60,7 @@ def as_event(scores: dict[str, Score]) -> dict[str, Any]:
 def open_run(run: Path, overrides: tuple[str, ...], device: torch.device, weights: str) -> tuple[RunFolder, Spec, Experiment]:
     """A run's folder, its spec with overrides, and the experiment with the run's weights in its network."""
     folder = RunFolder(run)
-    spec = load(run / "spec.yaml", overrides)
+    spec = load_run(run, overrides)
     file = checkpoint.weights_file(run, weights)
     experiment = build(spec, device)
     checkpoint.load_weights(experiment.network, file)

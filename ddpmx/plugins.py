@@ -8,11 +8,13 @@ import importlib.metadata
 import importlib.util
 import sys
 import traceback
+from functools import cache
 from pathlib import Path
 
 from .errors import Mark, SpecError
 
 GROUP = "ddpmx.plugins"
+MAX_BYTES = 10_000_000
 _loaded: dict[str, str] = {}
 
 
@@ -26,35 +28,51 @@ def load(plugin: str) -> None:
         if not plugin.endswith(".py"):
             importlib.import_module(plugin)
             return
-        digest = file_hash(path)
+        content = read(path)
+        digest = hashlib.sha256(content).hexdigest()
         if digest in _loaded:
             return
         name = f"ddpmx_plugin_{path.stem}_{digest[:8]}"
         module_spec = importlib.util.spec_from_file_location(name, path)
-        if module_spec is None or module_spec.loader is None:
+        if module_spec is None:
             raise SpecError(f"the plugin {plugin} cannot be loaded as Python")
         module = importlib.util.module_from_spec(module_spec)
         sys.modules[name] = module  # pydantic resolves annotations through it
-        module_spec.loader.exec_module(module)
+        exec(
+            compile(content, plugin, "exec", dont_inherit=True), module.__dict__
+        )  # a loader would take a .pyc beside it, whatever that holds
         _loaded[digest] = plugin
-    except OSError as error:
-        raise SpecError(f"the plugin {plugin} cannot be read: {error.strerror}") from None
     except SpecError as error:
         raise error.at("", _line(error, path)) from None
-    except (Exception, SystemExit) as error:
+    except (Exception, SystemExit) as error:  # a plugin's own errors, whatever they are
         where = Mark(error.filename or plugin, error.lineno or 1) if isinstance(error, SyntaxError) else _line(error, path)
         raise SpecError(f"the plugin {plugin} failed on import: {type(error).__name__}: {error}", mark=where) from None
 
 
+@cache
 def load_installed() -> None:
-    """Import what installed packages offer under the entry-point group `ddpmx.plugins`."""
+    """Import, once a process, what installed packages offer under the entry-point group `ddpmx.plugins`."""
     for entry in importlib.metadata.entry_points(group=GROUP):
         load(entry.module)
 
 
 def file_hash(path: Path) -> str:
     """SHA-256 of a file."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    return hashlib.sha256(read(path)).hexdigest()
+
+
+def read(path: Path) -> bytes:
+    """The code of a plugin's file. Raises SpecError where there is none, for a device, which might not end, and for what is too large."""
+    try:
+        if path.exists() and not path.is_file():
+            raise SpecError(f"the plugin {path} is not a file")
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise SpecError(f"the plugin {path} cannot be read: {error.strerror}") from None
+    if len(content) > MAX_BYTES:
+        raise SpecError(f"the plugin {path} is larger than {MAX_BYTES:,} bytes")
+    return content
 
 
 def _line(error: BaseException, path: Path) -> Mark | None:

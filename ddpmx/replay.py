@@ -8,7 +8,7 @@ from typing import Any
 from .errors import RunError, SpecError
 from .registry import TRACKERS
 from .run_folder import RunFolder
-from .spec_file import load
+from .spec_file import load_run
 from .trackers import Tracker
 from .yaml_source import parse
 
@@ -20,7 +20,7 @@ def replay(run: Path, name: str, options: tuple[str, ...]) -> int:
     tracker has already is not doubled, as far as its kind allows. Raises SpecError, and RunError where the tracker fails.
     """
     folder = RunFolder(run)
-    spec = load(run / "spec.yaml")  # its plugins may register the tracker
+    spec = load_run(run)  # its plugins may register the tracker
     component = TRACKERS.get(name)
     parameters = next((tracker.spec() for tracker in spec.track if isinstance(tracker, component)), {})
     parameters.pop("name", None)

@@ -35,6 +35,7 @@ class RunFolder:
             raise SpecError(
                 f"{path} is not a run: it has no spec.yaml", hint="a run is <out>/<name>/<run-id>, for example runs/quickstart/…"
             )
+        _refuse_links_out(path)
         self.path = path
         self.samples, self.plots, self.checkpoints = path / "samples", path / "plots", path / "checkpoints"
 
@@ -110,6 +111,19 @@ class RunFolder:
             values = [row[key] for key in COLUMNS] + [row["metrics"].get(name) for name in metrics] + [row[key] for key in LAST_COLUMNS]
             writer.writerow(["" if value is None else repr(value) for value in values])
         write_atomically(self.path / "log.csv", text.getvalue())
+
+
+def _refuse_links_out(run: Path) -> None:
+    """Raises SpecError for a link that leads out of the folder, which may be a stranger's: what is written there would follow it."""
+    root = run.resolve()
+    for folder, folders, files in os.walk(root):
+        for entry in (Path(folder, name) for name in (*folders, *files)):
+            if entry.is_symlink() and not entry.resolve().is_relative_to(root):
+                raise SpecError(
+                    f"{entry} is a link out of the run's folder, through which ddpmx would write", hint="replace it by what it leads to"
+                )
+        if Path(folder) == root and "wandb" in folders:
+            folders.remove("wandb")  # links to its logs; nothing of ours is written there
 
 
 def metric_names(rows: Iterable[Mapping[str, Any]]) -> list[str]:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-from . import plugins
+from . import plugins, trust
 from .errors import Mark, SpecError
 from .registry import REMOVED, describe
 from .spec import Spec
-from .yaml_source import KeyPath, Source, parse, read
+from .yaml_source import MAX_DEPTH, KeyPath, Source, parse, read, refuse_unprintable
 
 OVERRIDE = "-s"
+MAX_FILES = 100
+"""Read for one spec, a file as often as others extend it."""
 
 
 def load(path: Path | str, overrides: Iterable[str] = ()) -> Spec:
@@ -26,9 +29,35 @@ def load(path: Path | str, overrides: Iterable[str] = ()) -> Spec:
     return validated(source, path)
 
 
+def load_run(run: Path, overrides: Iterable[str] = ()) -> Spec:
+    """The spec of a run's folder. Raises SpecError also where it would run plugins that this user never ran here."""
+    source = merged(run / "spec.yaml", overrides)
+    strange = [plugin for plugin in plugins_of(source) if not trust.is_known(plugin)]
+    if strange:
+        raise SpecError(
+            f"the run {run} brings code that you have not run on this machine: {', '.join(strange)}",
+            field="plugins",
+            mark=source.mark(("plugins",)),
+            hint="a plugin can do all that you can; if you trust it, --allow-plugins runs it",
+        )
+    return validated(source, run / "spec.yaml")
+
+
+def allow_plugins(run: Path) -> None:
+    """From now on `load_run` runs the plugins of this run's folder, as they are now."""
+    for plugin in plugins_of(merged(run / "spec.yaml")):
+        trust.remember(plugin)
+
+
+def plugins_of(source: Source) -> list[str]:
+    """The plugins of merged data; what is no name there is a type error that Spec reports."""
+    listed = source.data.get("plugins")
+    return [plugin for plugin in listed if isinstance(plugin, str)] if isinstance(listed, list) else []
+
+
 def merged(path: Path | str, overrides: Iterable[str] = ()) -> Source:
     """The file over what it extends, and the overrides over both; not validated, and its `sweep`, if any, as it is written."""
-    source = _read(Path(path), ())
+    source = _read(Path(path), (), count(1))
     for text in overrides:
         source = source.merge(_override(text))
     if source.data.get("sweep", REMOVED) in (None, REMOVED):
@@ -40,13 +69,12 @@ def validated(source: Source, path: Path | str) -> Spec:
     """The Spec that merged data describe, with their plugins loaded; `path` is blamed for what stands nowhere."""
     _make_absolute(source)
     plugins.load_installed()
-    listed = source.data.get("plugins") or ()
-    for index, plugin in enumerate(listed if isinstance(listed, list) else ()):
-        if isinstance(plugin, str):  # anything else is a type error that Spec reports
-            try:
-                plugins.load(plugin)
-            except SpecError as error:
-                raise error.at(f"plugins.{index}", source.mark(("plugins", index))) from None
+    for index, plugin in enumerate(plugins_of(source)):
+        try:
+            plugins.load(plugin)
+            trust.remember(plugin)
+        except SpecError as error:
+            raise error.at(f"plugins.{index}", source.mark(("plugins", index))) from None
     try:
         spec = Spec.model_validate(source.data)
     except ValidationError as error:
@@ -58,7 +86,9 @@ def validated(source: Source, path: Path | str) -> Spec:
     return spec
 
 
-def _read(path: Path, above: tuple[Path, ...]) -> Source:
+def _read(path: Path, above: tuple[Path, ...], files: Iterator[int]) -> Source:
+    if next(files) > MAX_FILES:
+        raise SpecError(f"extends more than {MAX_FILES} files, those counted that are extended again", field="extends")
     here = path.resolve()
     if here in above:
         raise SpecError(f"extends itself, through {' -> '.join(p.name for p in (*above, here))}", field="extends", mark=Mark(str(path), 1))
@@ -75,7 +105,7 @@ def _read(path: Path, above: tuple[Path, ...]) -> Source:
     merged = Source()
     for base in bases:
         try:
-            merged = merged.merge(_read(path.parent / base, (*above, here)))
+            merged = merged.merge(_read(path.parent / base, (*above, here), files))
         except SpecError as error:
             raise error.at("extends", source.mark(("extends",))) if error.mark is None else error from None
     return merged.merge(source)
@@ -83,10 +113,11 @@ def _read(path: Path, above: tuple[Path, ...]) -> Source:
 
 def _override(text: str) -> Source:
     key, equals, value = text.partition("=")
-    if not equals or not key.strip() or not all(key.strip().split(".")) or not value.strip():
+    if not equals or not key.strip() or not all(key.strip().split(".")) or not value.strip() or key.count(".") >= MAX_DEPTH:
         raise SpecError(f"'{text}' should be KEY=VALUE, such as train.lr=1e-4", mark=Mark(OVERRIDE))
     mark = Mark(f"{OVERRIDE} {text}")
     data: Any = parse(value, str(mark)).data
+    refuse_unprintable(key, Mark(OVERRIDE))
     keys = tuple(key.strip().split("."))
     if keys[0] == "sweep":  # whose keys are dotted fields themselves
         outer = {"zip": 2, "points": 3}.get(keys[1] if len(keys) > 1 else "", 1)

@@ -1,7 +1,7 @@
 """YAML 1.2 text -> plain data that remembers where each value was written.
 
 Every failure is a SpecError with `file:line`. Refused: duplicate keys, tags, merge keys, several documents, NaN and
-infinity, binary text, files over 1 MB, nesting over 50 levels, and aliases that expand to over 20,000 values.
+infinity, binary text, files over 300 kB, nesting over 50 levels, and over 10,000 values, those that aliases repeat included.
 """
 
 from __future__ import annotations
@@ -10,17 +10,20 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
+from ruamel.yaml.composer import Composer
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from .errors import Mark, SpecError
 from .registry import REMOVED
 
-MAX_BYTES, MAX_DEPTH, MAX_VALUES = 1_000_000, 50, 20_000
+MAX_BYTES, MAX_DEPTH, MAX_VALUES = 300_000, 50, 10_000
+TOO_MANY = "holds too many values or levels, or its aliases expand beyond reason"
 KeyPath = tuple[str | int, ...]
 
 # YAML 1.2 core schema, section 10.3.2
@@ -28,6 +31,7 @@ _NULL = re.compile(r"null|Null|NULL|~|")
 _BOOL = re.compile(r"true|True|TRUE|false|False|FALSE")
 _INT = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_UNPRINTABLE = re.compile("[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\ud800-\\udfff]")  # no path holds these, and a terminal obeys some
 _NOT_FINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 
 
@@ -46,13 +50,14 @@ class Source:
 
     def merge(self, over: Source) -> Source:
         """Deep merge: mappings join, lists and scalars of `over` replace; null over a key that is there removes it."""
-        marks = dict(self.marks)
-        data = _merge(self.data, over.data, (), marks)
-        marks.update(over.marks)
-        return Source(data, marks)
+        replaced: set[KeyPath] = set()
+        data = _merge(self.data, over.data, (), replaced)
+        kept = {at: mark for at, mark in self.marks.items() if not any(at[:n] in replaced for n in range(1, len(at) + 1))}
+        return Source(data, kept | over.marks)
 
 
-def _merge(base: Mapping[str, Any], over: Mapping[str, Any], path: KeyPath, marks: dict[KeyPath, Mark]) -> dict[str, Any]:
+def _merge(base: Mapping[str, Any], over: Mapping[str, Any], path: KeyPath, replaced: set[KeyPath]) -> dict[str, Any]:
+    """`base` with `over` over it; the paths whose values are not `base`'s any more go into `replaced`."""
     out = dict(base)
     for key, new in over.items():
         old, at = out.get(key), (*path, key)
@@ -62,15 +67,14 @@ def _merge(base: Mapping[str, Any], over: Mapping[str, Any], path: KeyPath, mark
         elif isinstance(old, str) and isinstance(new, Mapping):
             old = {"name": old}
         if isinstance(old, Mapping) and isinstance(new, Mapping):
-            out[key] = _merge(old, new, at, marks)
+            out[key] = _merge(old, new, at, replaced)
             continue
         if isinstance(old, list) and isinstance(new, Mapping):  # an override such as evaluate.metrics.0.reference=train
             items = {str(i): item for i, item in enumerate(old)}
             if new.keys() <= items.keys():
-                out[key] = list(_merge(items, new, at, marks).values())
+                out[key] = list(_merge(items, new, at, replaced).values())
                 continue
-        for below in [mark for mark in marks if mark[: len(at)] == at]:
-            del marks[below]
+        replaced.add(at)
         out[key] = REMOVED if new is None and key in base else new
     return out
 
@@ -79,9 +83,13 @@ def read(path: Path) -> Source:
     """The document in a file."""
     mark = Mark(str(path))
     try:
-        if path.stat().st_size > MAX_BYTES:
+        if path.exists() and not path.is_file() and not path.is_dir():  # reading a device or a pipe may not end
+            raise SpecError("not a file", mark=mark)
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+        if len(content) > MAX_BYTES:
             raise SpecError(f"the file is larger than {MAX_BYTES:,} bytes", mark=mark)
-        text = path.read_text(encoding="utf-8")
+        text = content.decode("utf-8")
     except UnicodeDecodeError:
         raise SpecError("not a text file in UTF-8", mark=mark) from None
     except OSError as error:
@@ -96,8 +104,11 @@ def parse(text: str, file: str) -> Source:
     """The value in a text; its `data` is a mapping only if the text is one."""
     yaml = YAML(typ="rt", pure=True)
     yaml.version = (1, 2)
+    yaml.Composer = _Composer  # type: ignore[assignment]
     try:
-        nodes = list(yaml.compose_all(text))
+        nodes = list(islice(yaml.compose_all(text), 2))
+    except _TooMany as error:
+        raise SpecError(TOO_MANY, mark=Mark(file, error.line)) from None
     except MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise SpecError(f"not valid YAML: {_reason(text, line, error)}", mark=Mark(file, line)) from None
@@ -113,11 +124,41 @@ def parse(text: str, file: str) -> Source:
     return Source(builder.value(nodes[0], (), 0), builder.marks)
 
 
+def refuse_unprintable(text: str, mark: Mark) -> None:
+    """Raises SpecError for control characters, which escapes in quotes can write, and for halves of a surrogate pair."""
+    if found := _UNPRINTABLE.search(text):
+        raise SpecError(f"a text that cannot be printed: it holds the character U+{ord(found[0]):04X}", mark=mark)
+
+
 def _reason(text: str, line: int, error: MarkedYAMLError) -> str:
     lines = text.splitlines()
     if line <= len(lines) and re.match(r"\s*\t", lines[line - 1]):
         return "a tab; indent with spaces"
     return str(error.problem or error.context)
+
+
+class _TooMany(Exception):
+    def __init__(self, line: int) -> None:
+        self.line = line
+
+
+class _Composer(Composer):
+    """Stops at the first value that is too many: composing a megabyte of them takes a minute."""
+
+    count = levels = 0
+
+    def __init__(self, loader: YAML) -> None:
+        super().__init__(loader)
+        self.warn_double_anchors = False  # YAML 1.2 allows them
+
+    def compose_node(self, parent: Node | None, index: int | Node | None) -> Any:
+        self.count += parent is None or index is not None  # the rest are keys
+        self.levels += 1
+        if self.count > MAX_VALUES or self.levels > MAX_DEPTH + 2:
+            raise _TooMany(self.parser.peek_event().start_mark.line + 1)
+        node = super().compose_node(parent, index)
+        self.levels -= 1
+        return node
 
 
 class _Builder:
@@ -130,7 +171,7 @@ class _Builder:
         self.marks.setdefault(path, mark)
         self.count += 1
         if self.count > MAX_VALUES or depth > MAX_DEPTH:
-            raise SpecError("holds too many values or levels, or its aliases expand beyond reason", mark=mark)
+            raise SpecError(TOO_MANY, mark=mark)
         if node.ctag is not None and node.ctag.handle is not None:
             raise SpecError(f"a tag ({node.tag}); a spec has plain values only", mark=mark)
         if isinstance(node, SequenceNode):
@@ -147,6 +188,7 @@ class _Builder:
             key = key_node.value if isinstance(key_node, ScalarNode) else None
             if not isinstance(key, str) or key == "<<":
                 raise SpecError("a key should be a plain string (use `extends` to merge)", mark=mark)
+            refuse_unprintable(key, mark)
             if key in out:
                 raise SpecError(f"the key '{key}' stands twice", field=".".join(map(str, path)), mark=mark)
             self.marks[(*path, key)] = mark
@@ -155,6 +197,7 @@ class _Builder:
 
     def scalar(self, node: ScalarNode, mark: Mark) -> str | int | float | bool | None:
         text: str = node.value
+        refuse_unprintable(text, mark)
         if node.style in ('"', "'", "|", ">"):
             return text
         if _NULL.fullmatch(text):

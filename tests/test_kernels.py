@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import importlib.util
+import os
 import shutil
 import subprocess
 import sysconfig
@@ -65,7 +66,8 @@ def kernels(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
                 f"-I{path}" for path in (ROOT / "csrc", ROOT / "tests/kernels", pybind11.get_include(), sysconfig.get_paths()["include"])
             ]
             sources = ["-x", "c++", ROOT / "tests/kernels/module.cpp", ROOT / "csrc/cpu.cpp"]
-            subprocess.run([COMPILER, *FLAGS.split(), *WARNINGS.split(), *include, *sources, "-o", library], check=True)
+            sanitize = os.environ.get("DDPMX_SANITIZE", "").split()  # tools/sanitize.sh
+            subprocess.run([COMPILER, *FLAGS.split(), *WARNINGS.split(), *sanitize, *include, *sources, "-o", library], check=True)
     spec = importlib.util.spec_from_file_location("ddpmx_kernels", library)
     assert spec is not None
     assert spec.loader is not None

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from .options import JSON, RUN, print_json
+from .options import ALLOW, JSON, RUN, allow, print_json
 
 
 @click.command()
@@ -47,8 +47,10 @@ def compare(
 @click.option(
     "-s", "--set", "options", multiple=True, metavar="KEY=VALUE", help="A parameter of the tracker, such as project=x; repeatable."
 )
-def track(run: Path, tracker: str, options: tuple[str, ...]) -> None:
+@ALLOW
+def track(run: Path, tracker: str, options: tuple[str, ...], allow_plugins: bool) -> None:
     """Replay RUN's metrics.jsonl into a tracker."""
     from ..replay import replay
 
+    allow(run, allow_plugins)
     click.echo(f"{replay(run, tracker, options)} events of {run} went to {tracker}")

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from ..errors import SpecError
-from .options import DEVICE, JSON, OUT, POINT, RUN, SET, SPEC, device_of, load, print_json
+from .options import ALLOW, DEVICE, JSON, OUT, POINT, RUN, SET, SPEC, allow, device_of, load, print_json
 
 
 @click.command()
@@ -82,6 +82,7 @@ def run(
 @click.option("--weights", default="best", show_default=True, metavar="best|last|FILE")
 @click.option("--out", type=click.Path(path_type=Path), help="F.png a grid, F.npz an array, F.gif the denoising, a folder one PNG each.")
 @DEVICE
+@ALLOW
 def sample(
     run: Path,
     count: int,
@@ -99,10 +100,12 @@ def sample(
     weights: str,
     out: Path | None,
     device: str | None,
+    allow_plugins: bool,
 ) -> None:
     """Draw images from RUN: new ones, or from pictures of yours."""
     from ..draw import Editing, draw
 
+    allow(run, allow_plugins)
     written = draw(
         run,
         count=count,
@@ -126,11 +129,21 @@ def sample(
 @click.option("--metrics", help="Names with commas between. Default: the spec's.")
 @SET
 @DEVICE
+@ALLOW
 @JSON
-def evaluate(run: Path, samples: int | None, metrics: str | None, overrides: tuple[str, ...], device: str | None, as_json: bool) -> None:
+def evaluate(
+    run: Path,
+    samples: int | None,
+    metrics: str | None,
+    overrides: tuple[str, ...],
+    device: str | None,
+    allow_plugins: bool,
+    as_json: bool,
+) -> None:
     """Measure RUN and write the result into it."""
     from ..evaluate import evaluate as evaluate_run
 
+    allow(run, allow_plugins)
     names = tuple(name.strip() for name in metrics.split(",")) if metrics else ()
     event = evaluate_run(run, samples=samples, metrics=names, overrides=overrides, device=device_of(device))
     if as_json:
@@ -169,10 +182,12 @@ def sweep(spec: Path, overrides: tuple[str, ...], out: Path, device: str | None,
 @click.option("--to", "library", type=click.Choice(["diffusers"]), required=True, help="The library that is to load the folder.")
 @click.option("--weights", default="best", show_default=True, metavar="best|last|FILE")
 @SET
-def export(run: Path, folder: Path, library: str, weights: str, overrides: tuple[str, ...]) -> None:
+@ALLOW
+def export(run: Path, folder: Path, library: str, weights: str, overrides: tuple[str, ...], allow_plugins: bool) -> None:
     """Write RUN to FOLDER for another library, which needs no ddpmx to load it."""
     from ..exchange.export import export as export_run
 
+    allow(run, allow_plugins)
     click.echo(export_run(run, folder, weights=weights, overrides=overrides))
     click.echo(f"next: {folder}/README.md says how to load it")
 

@@ -14,7 +14,7 @@ from ..drawing import Floats, band, behind, line, log_if_wide, panel, style
 from ..effective import effective_weight
 from ..errors import SpecError
 from ..estimate import Estimate, of_seeds
-from ..spec_file import load
+from ..spec_file import load_run
 from ..timestep_plots import floats, place
 from .comparison import Comparison, Group
 from .results import Event, Run
@@ -162,7 +162,7 @@ def _effective(weights: Mapping[int, Curve], failed: Sequence[str]) -> Drawn:
 
 def _weight(run: Run) -> Curve:
     """Raises SpecError where the spec no longer loads or its weighting is learned."""
-    spec = load(run.path / "spec.yaml")
+    spec = load_run(run.path)
     return effective_weight(spec.schedule.table(), spec.loss.weighting, spec.prediction, spec.loss.norm, spec.time)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import warnings
 from pathlib import Path
 from typing import Literal
@@ -17,6 +18,8 @@ from ..errors import SpecError
 
 Pixels = NDArray[np.uint8]  # [h, w] grey or [h, w, 3] RGB
 Channels = Literal[1, 3] | None  # grey, RGB, or as the images are
+MAX_SIDE = 4096
+"""Of images that no `size` makes smaller: a picture of 100 kB can have 80 million pixels."""
 GREY = ("1", "L", "LA", "I;16", "I;16L", "I;16B", "I;16N", "I")
 
 
@@ -40,6 +43,8 @@ def decode(encoded: bytes | Path, where: str, size: int | None = None, channels:
     if pixels.shape[0] != pixels.shape[1]:
         shape = f"{pixels.shape[1]}×{pixels.shape[0]}"
         raise SpecError(f"{where} is not square ({shape})", field="size", hint="`size: N` resizes the shorter side to N and crops")
+    if len(pixels) > MAX_SIDE:
+        raise SpecError(f"{where} has {len(pixels):,} pixels on a side, more than {MAX_SIDE:,}", field="size", hint="`size: N` resizes it")
     return pixels
 
 
@@ -50,6 +55,7 @@ class Decoder:
         self._size, self._channels = size, channels
         self._decoded: dict[str, list[Pixels]] = {}
         self._first: tuple[tuple[int, ...], str] | None = None
+        self._bytes, self._memory = 0, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
     def add(self, split: str, where: str, encoded: bytes | Path) -> None:
         """One more image. Raises SpecError that names `where`, and the first image too when that has another size."""
@@ -59,6 +65,11 @@ class Decoder:
         if shape != first:
             sizes = f"{first[1]}×{first[0]} ({first_where}) and {shape[1]}×{shape[0]} ({where})"
             raise SpecError(f"images of mixed sizes: {sizes}", field="size", hint="`size: N` resizes and crops them all")
+        self._bytes += pixels.nbytes
+        if 2 * self._bytes > self._memory:  # they are copied once, into one block
+            raise SpecError(
+                f"the images up to {where} fill half of this machine's memory", field="size", hint="`size: N` makes them smaller"
+            )
         self._decoded.setdefault(split, []).append(pixels)
 
     def stacks(self) -> dict[str, Tensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 SPLITS = {"train": "train", "validation": "validation", "valid": "validation", "val": "validation", "test": "test"}
 ROWS = 1000  # read at a time
+_ON_HUB = re.compile(r"((zip|tar|gzip)://[^:]*::)?hf://datasets/[^:]+")
 
 
 class Tabular(Stored):
@@ -54,7 +56,7 @@ class Tabular(Stored):
             image, label = _columns(features, *self.columns())
             decoder = Decoder(*self.form())
             labels: dict[str, list[Any]] = {split: [] for split in splits}
-            rows = _rows(splits, image, label, origin)
+            rows = _rows(splits, image, label, origin, source)
             for split, number, encoded, value in track(rows, f"Decoding {self.component_name}", total):
                 decoder.add(split, f"row {number} of the {split} split of {origin}", encoded)
                 labels[split].append(value)
@@ -131,10 +133,26 @@ def _columns(features: Mapping[str, Any], image: str | None, label: str | None) 
     return image, label
 
 
-def _rows(splits: Mapping[str, IterableDataset], image: str, label: str | None, origin: str) -> Iterator[tuple[str, int, bytes, Any]]:
+def _linked(path: str, source: Path | None) -> bytes:
+    """An image that a row only names: a file below `source`, or of the Hub. Whoever wrote the row may not choose another."""
+    import fsspec  # type: ignore[import-untyped, unused-ignore]
+
+    if source is None:
+        if not _ON_HUB.fullmatch(path):
+            raise SpecError(f"an image outside of the repository: {path}")
+        with fsspec.open(path) as file:
+            return bytes(file.read())
+    found = (source / path).resolve()
+    if not found.is_relative_to(source if source.is_dir() else source.parent):
+        raise SpecError(f"an image outside of {source}: {path}")
+    return found.read_bytes()
+
+
+def _rows(
+    splits: Mapping[str, IterableDataset], image: str, label: str | None, origin: str, source: Path | None
+) -> Iterator[tuple[str, int, bytes, Any]]:
     """Split, number, encoded image and label of each row."""
     import datasets
-    import fsspec  # type: ignore[import-untyped, unused-ignore]
 
     for split, rows in splits.items():
         number = 0
@@ -143,7 +161,7 @@ def _rows(splits: Mapping[str, IterableDataset], image: str, label: str | None, 
                 for k, cell in enumerate(batch[image]):
                     if cell is None:
                         raise SpecError(f"row {number} of the {split} split of {origin} has no image")
-                    encoded = cell["bytes"] or fsspec.open(cell["path"]).open().read()
+                    encoded = cell["bytes"] or _linked(cell["path"], source)
                     yield split, number, encoded, batch[label][k] if label else None
                     number += 1
         except SpecError:

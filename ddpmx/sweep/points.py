@@ -25,7 +25,7 @@ from typing import Any
 from ..errors import Mark, SpecError, nearest
 from ..registry import REMOVED
 from ..spec import Spec
-from ..spec_file import OVERRIDE, load, merged, validated
+from ..spec_file import OVERRIDE, merged, validated
 from ..yaml_source import KeyPath, Source
 
 MAX_POINTS = 10_000
@@ -85,7 +85,8 @@ def load_sweep(path: Path | str, overrides: Iterable[str] = ()) -> Sweep:
 def load_all(path: Path | str, overrides: Iterable[str] = ()) -> list[Spec]:
     """The points of a sweep, or the one spec of a file without."""
     overrides = tuple(overrides)
-    return load_sweep(path, overrides).points if "sweep" in merged(path, overrides).data else [load(path, overrides)]
+    source = merged(path, overrides)
+    return load_sweep(path, overrides).points if "sweep" in source.data else [validated(source, path)]
 
 
 def _axes(source: Source) -> Iterator[tuple[tuple[str, ...], list[_Choice]]]:

@@ -1,0 +1,25 @@
+#!/usr/bin/env bash
+# The CPU kernels under AddressSanitizer and UndefinedBehaviorSanitizer: the library as it is installed, through its tests, and the
+# kernels' bodies with the emulated GPU's. Any finding ends the process. Leaks are not looked for: Python and torch keep memory to the end.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+python=${PYTHON:-python3}
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+cp -r csrc ddpmx setup.py pyproject.toml README.md LICENSE tests "$work"
+cd "$work"
+rm -f ddpmx/ops/_c*.so ddpmx/ops/_build.json
+export CXX=${CXX:-g++} DDPMX_BUILD=cpp DDPMX_SANITIZE="-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer"
+"$python" setup.py -q build_ext --inplace
+preload=$("$CXX" -print-file-name=libasan.so):$("$CXX" -print-file-name=libubsan.so):$("$CXX" -print-file-name=libstdc++.so)
+export ASAN_OPTIONS=detect_leaks=0:halt_on_error=1 UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1
+export PYTHONPATH=$work OMP_NUM_THREADS=1 PYTHONMALLOC=malloc
+unset DDPMX_BUILD
+LD_PRELOAD=$preload "$python" -c "
+import mmap
+from ddpmx import ops
+from ddpmx.ops import choice, library
+assert ops.backends()['cpp'], choice.MISSING
+assert '-fsanitize=address,undefined' in library.build('cpp'), library.build('cpp')"
+LD_PRELOAD=$preload "$python" -m pytest -q --noconftest -p no:cacheprovider -c pyproject.toml tests/test_backends.py -k 'not compile' "$@"
+LD_PRELOAD=$preload "$python" -m pytest -q --noconftest -p no:cacheprovider -c pyproject.toml tests/test_kernels.py "$@"
