@@ -5,14 +5,13 @@
     weighting.safetensors  what a learned weighting has learned, where there is one
     time.safetensors       what a time that draws by the losses knows of them, where there is one
     optimizer.safetensors  one tensor `<parameter index>.<name>` for each tensor of the optimizer's state
-    state.json             counters, and the optimizer's plain values
+    state.json             counters, the optimizer's plain values, and checksums of all (`manifest.py`)
 
 `last` and `best` are links to one of them and always resolve.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from dataclasses import asdict
@@ -24,6 +23,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from . import manifest
+from .checkpoint_folder import point, sync
 from .ema import Ema
 from .errors import RunError, SpecError
 from .times import TimeState
@@ -39,16 +40,14 @@ def save(folder: Path, state: TrainState, trained: Trained) -> Path:
     beside = folder / f".{state.step}.{os.getpid()}"
     try:
         _write(beside, state, trained)
-        if target.exists():  # the same step, stopped at and then finished: same weights, new counters
-            (beside / "state.json").replace(target / "state.json")
+        if target.exists():  # the same step, stopped at and then finished, or gone back to: same weights, new counters
+            (beside / manifest.STATE).replace(target / manifest.STATE)
+            sync(target)
         else:
             beside.rename(target)
     finally:
         shutil.rmtree(beside, ignore_errors=True)  # a half-written one would keep a full disk full
-    _link(folder, "last", target.name)
-    if state.best_step in (state.step, -1):  # before the first validation, the newest stands for the best
-        _link(folder, "best", target.name)
-    _sync(folder)
+    point(folder, state.step, state.step if state.best_step == -1 else state.best_step)  # without a best one, the newest stands for it
     return target
 
 
@@ -62,30 +61,31 @@ def _write(folder: Path, state: TrainState, trained: Trained) -> None:
             save_file(part, folder / f"{name}.safetensors")
         except SafetensorError as error:
             raise RunError(f"the checkpoint of step {state.step} cannot be written: {error}") from error
-    (folder / "state.json").write_text(json.dumps({"train": asdict(state), "optimizer": plain}, indent=1))
+    manifest.write(folder, {"train": asdict(state), "optimizer": plain})
     for file in folder.iterdir():
-        _sync(file)
-    _sync(folder)
-
-
-def prune(folder: Path, keep: set[str]) -> None:
-    """Delete the checkpoints that are neither in `keep` nor `last` nor `best`."""
-    keep = keep | {(folder / name).readlink().name for name in ("last", "best") if (folder / name).is_symlink()}
-    for entry in folder.iterdir():
-        if entry.is_dir() and not entry.is_symlink() and entry.name not in keep:
-            shutil.rmtree(entry)
+        sync(file)
+    sync(folder)
 
 
 def load(checkpoint: Path, trained: Trained) -> TrainState:
     """Fill what is trained from a checkpoint; returns the counters. Raises RunError if it is damaged."""
+    manifest.verify(checkpoint)
     try:
-        content = json.loads((checkpoint / "state.json").read_text())
+        content = manifest.read(checkpoint)
         for name, part in _parts(trained).items():
             part.load_state_dict(load_file(checkpoint / f"{name}.safetensors"))
         _unflatten(trained.optimizer, load_file(checkpoint / "optimizer.safetensors"), content["optimizer"])
         return TrainState(**content["train"])
     except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise RunError(f"the checkpoint {checkpoint} cannot be read: {error}") from error
+
+
+def counters(checkpoint: Path) -> TrainState:
+    """A checkpoint's counters alone. Raises RunError if they are damaged."""
+    try:
+        return TrainState(**manifest.read(checkpoint)["train"])
+    except TypeError as error:
+        raise RunError(f"{checkpoint / manifest.STATE} is another version's: {error}") from None
 
 
 def _parts(trained: Trained) -> dict[str, nn.Module | Ema | TimeState]:
@@ -115,9 +115,13 @@ def find_weights(source: Path) -> Path:
 
 
 def load_weights(network: nn.Module, file: Path) -> None:
-    """Weights alone. Raises SpecError when the file does not fit the network."""
+    """Weights alone. Raises SpecError when the file is damaged or does not fit the network."""
     try:
+        if (file.parent / manifest.STATE).exists():
+            manifest.verify(file.parent, file.name)
         network.load_state_dict(load_file(file))
+    except RunError as error:
+        raise SpecError(str(error), hint="--weights names others: last, or a file of an earlier checkpoint") from None
     except (SafetensorError, RuntimeError, OSError) as error:
         raise SpecError(f"the weights {file} do not fit this network: {str(error).splitlines()[0]}") from None
 
@@ -142,18 +146,3 @@ def _unflatten(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor], pla
         index, name = key.split(".", 1)
         state.setdefault(int(index), {})[name] = value
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
-
-
-def _link(folder: Path, name: str, target: str) -> None:
-    beside = folder / f".{name}.{os.getpid()}"
-    beside.unlink(missing_ok=True)
-    beside.symlink_to(target)
-    beside.replace(folder / name)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

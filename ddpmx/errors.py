@@ -2,12 +2,13 @@
 
 Imports point only downwards::
 
-    cli -> sweep, compare, run, dry_run, draw, evaluate, report, show, doctor, catalogue, exchange, replay
+    cli -> sweep, compare, run, session, dry_run, draw, evaluate, report, show, doctor, catalogue, exchange, replay
         -> train, validation, objective, sampling, editing, generate, classes, experiment, coefficients, checkpoint,
            run_folder, resume, preflight, plots, timestep_plots, spec_file, trust, testing
         -> schedules, times, predictions, weightings, samplers, models, data, metrics, trackers, optimizers, ema, images, pictures,
            guidance, variance, effective, ops
-        -> registry, spec, yaml_source, plugins, rows, page, drawing, environment, console, progress, stop, world, estimate
+        -> registry, spec, yaml_source, plugins, rows, page, drawing, environment, console, progress, stop, world, estimate,
+           manifest, checkpoint_folder, divergence
         -> errors
 
 `tests/test_layering.py` reads the imports and says so when one does not.

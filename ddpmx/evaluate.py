@@ -85,10 +85,10 @@ def evaluate(
     with ops.use_backend(spec.backend), Bar() as bar:
         scores = measure(experiment, experiment.network, progress=bar.show)
     step = int((run / "checkpoints" / "best").resolve().name)
-    state = folder.read_json(f"checkpoints/{step}/state.json")["train"]
+    state = checkpoint.counters(folder.checkpoints / str(step))
     event = {
         "event": "evaluate",
-        "epoch": state["row"].get("epoch", state["epoch"]),
+        "epoch": state.row.get("epoch", state.epoch),
         "step": step,
         "samples": spec.evaluate.samples,
         "sampler": spec.evaluate.sampler.spec(),

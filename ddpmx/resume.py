@@ -11,10 +11,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from .errors import SpecError
+from .checkpoint import counters
+from .errors import RunError, SpecError
 from .run_folder import RunFolder, fingerprinted
 from .spec import Spec, difference
-from .train import TrainState, is_over
+from .train import is_over
 
 MAY_DIFFER = ("train.epochs", "train.steps", "train.patience", "track")
 
@@ -79,14 +80,20 @@ def _differing(folder: RunFolder, wanted: dict[str, Any]) -> list[str]:
 
 def _is_finished(folder: RunFolder, spec: Spec) -> bool:
     """Finished, and the spec's budget asks for no more."""
-    last = folder.read_json("checkpoints/last/state.json")
-    return folder.read_json("status.json").get("status") == "finished" and is_over(spec.train, TrainState(**last["train"]))
+    try:
+        return folder.read_json("status.json").get("status") == "finished" and is_over(spec.train, counters(folder.checkpoints / "last"))
+    except RunError:  # there is something to mend
+        return False
 
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """One process on a run's folder at a time; the system frees the lock of a dead one. Raises SpecError if it is held."""
-    with (path / ".lock").open("w") as file:
+    """One process on a run's folder at a time; the system frees the lock of a dead one. Raises SpecError if it is held or cannot be."""
+    try:
+        lock = (path / ".lock").open("w")
+    except OSError as error:
+        raise SpecError(f"the run folder {path} cannot be written: {error.strerror}") from None
+    with lock as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

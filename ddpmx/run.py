@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from torch import nn
 
 from . import checkpoint, environment, ops
 from .console import Bar
+from .divergence import Diverged, told
 from .errors import Interrupted, RunError, SpecError
 from .evaluate import as_event, measure
 from .experiment import Experiment, build
@@ -26,48 +27,17 @@ from .plugins import file_hash
 from .preflight import findings
 from .report import write_report
 from .resume import find_previous, locked
-from .run_folder import RunFolder, to_yaml, write_atomically
+from .run_folder import FINAL, RunFolder, to_yaml, write_atomically
+from .session import Session
 from .spec import Spec
 from .stop import StopSignal
 from .trackers import Trackers
-from .train import EpochDone, StepDone, Trained, TrainState, is_over, prepare, steps_per_epoch, total_steps, train
+from .train import EpochDone, Skipped, StepDone, is_over, prepare, steps_per_epoch, total_steps, train
 from .validation import Validated, validate
 from .world import World
 
 LOG_EVERY = 10
 """Steps between the `step` events of metrics.jsonl."""
-
-
-@dataclass
-class Session:
-    """All that a run under way holds."""
-
-    experiment: Experiment
-    folder: RunFolder
-    trackers: Trackers
-    world: World
-    stop: StopSignal
-    bar: Bar
-    trained: Trained
-    state: TrainState = field(default_factory=TrainState)
-    rows: list[dict[str, Any]] = field(default_factory=list)
-    """The finished epochs' events, what log.csv is made of."""
-    started: float = field(default_factory=time.perf_counter)
-
-    @property
-    def averaged(self) -> nn.Module:
-        """The network that validation, samples and metrics use."""
-        return self.trained.averaged
-
-    def emit(self, event: dict[str, Any]) -> None:
-        """Into metrics.jsonl, then to the trackers that mirror it."""
-        if self.world.is_main:
-            self.folder.add_event(event)
-            self.trackers.log(event)
-
-    def progress(self, what: str, done: int, total: int) -> None:
-        self.stop.check()
-        self.bar.show(what, done, total)
 
 
 def run(spec: Spec, *, out: Path, resume: bool, resume_from: Path | None, device: torch.device) -> Path:
@@ -86,6 +56,7 @@ def run(spec: Spec, *, out: Path, resume: bool, resume_from: Path | None, device
             with spec.blame("train.init_from"):
                 checkpoint.load_weights(experiment.network, checkpoint.find_weights(Path(spec.train.init_from)))
         stack.enter_context(ops.use_backend(spec.backend))
+        stop = stack.enter_context(StopSignal())
         if world.is_main:
             for finding in findings(experiment):
                 bar.say(f"note: {finding}")
@@ -94,8 +65,10 @@ def run(spec: Spec, *, out: Path, resume: bool, resume_from: Path | None, device
             folder = RunFolder.create(out, spec) if previous is None else RunFolder(previous)
             stack.enter_context(locked(folder.path))
         path = Path(world.text(str(folder.path) if world.is_main else "", device))
-        stop = stack.enter_context(StopSignal())
-        session = _open(experiment, RunFolder(path), world, stop, bar)
+        try:
+            session = _open(experiment, RunFolder(path), world, stop, bar)
+        except OSError as error:
+            raise RunError(f"the run folder {path} cannot be written: {error}") from error
         try:
             _train(session)
             _finish(session)
@@ -110,9 +83,10 @@ def run(spec: Spec, *, out: Path, resume: bool, resume_from: Path | None, device
                 what += f" Its status could not be written: {second}"
             raise RunError(f"{error}\n{what}") from error
         except Exception as error:  # a fault in ddpmx or a plugin: its traceback is for whoever mends it
-            session.folder.set_status("failed", repr(error), step=session.state.step)
+            if world.is_main:
+                session.folder.set_status("failed", repr(error), step=session.state.step)
             raise
-        _close(session, "finished")
+        _close(session, "finished", session.state.row.get("verdict", ""))
     return path
 
 
@@ -120,17 +94,15 @@ def _open(experiment: Experiment, folder: RunFolder, world: World, stop: StopSig
     """Build what training needs, fill it from the last checkpoint if there is one, and write the run's first files."""
     spec, device = experiment.spec, experiment.device
     session = Session(experiment, folder, Trackers(), world, stop, bar, prepare(experiment))
-    last = folder.checkpoints / "last"
-    if last.exists():
-        session.state = checkpoint.load(last, session.trained)
+    session.restore()
     if not world.is_main:
         return session
     resumed = bool(folder.read_json("status.json"))
     if resumed:
-        folder.cut_after(session.state.step, session.state.epoch)
+        folder.tidy()
+        session.rewind_log()
         resolved = {**spec.resolved(), "plugins": folder.spec_data()["plugins"]}
         write_atomically(folder.path / "spec.yaml", to_yaml(resolved))
-        session.rows = [event for event in folder.events() if event["event"] == "epoch"]
     data = experiment.data
     folder.write_json(
         "environment.json",
@@ -145,41 +117,53 @@ def _open(experiment: Experiment, folder: RunFolder, world: World, stop: StopSig
     folder.set_status("running", step=session.state.step)
     write_plots(folder.plots, spec)
     session.trackers = Trackers.open(spec.track, folder.path, spec.resolved(), resumed)
+    logged = sum(event["event"] == "diverged" and event["action"] == "rollback" for event in folder.events())
+    for event in session.state.rollbacks[logged:]:  # a kill kept them from the log
+        session.emit(event)
     return session
 
 
 def _train(session: Session) -> None:
-    """The loop's events, saved and shown."""
+    """The loop's events, saved and shown; turned back where it diverges and the spec says so."""
+    spec, state = session.experiment.spec, session.state
+    row_is_missing = session.world.is_main and bool(state.row) and state.row["step"] not in session.ends
+    if session.world.any(row_is_missing, session.experiment.device) and (state.batch == 0 or is_over(spec.train, state)):
+        # the last process died between the checkpoint and the row
+        _end_epoch(session, validate(session.experiment, session.trained.averaged, session.world))
+    if spec.train.on_nan == "rollback" and state.step == 0:
+        session.save()  # to go back to
+    while True:
+        try:
+            _epochs(session)
+            return
+        except Diverged as cause:
+            if spec.train.on_nan != "rollback" or not session.roll_back(cause):
+                state = session.state
+                session.emit({"event": "diverged", "action": "stop", "epoch": state.epoch + 1, "step": state.step + 1, **cause.facts})
+                raise
+
+
+def _epochs(session: Session) -> None:
+    """What the loop yields, until it ends, is stopped or diverges."""
     spec, state = session.experiment.spec, session.state
     images = len(session.experiment.data.train)
     total = total_steps(spec.train, images)
     epochs = math.ceil(total / steps_per_epoch(spec.train, images))
-    row_is_missing = bool(state.row) and (not session.rows or session.rows[-1]["step"] < state.row["step"])
-    if row_is_missing and (state.batch == 0 or is_over(spec.train, state)):
-        # the last process died between the checkpoint and the row
-        _end_epoch(session, validate(session.experiment, session.trained.averaged, session.world))
     for event in train(session.experiment, state, session.trained, session.world, session.stop):
         if isinstance(event, StepDone):
             if event.step % LOG_EVERY == 0 or event.step == total:
                 session.emit({"event": "step", **asdict(event)})
             speed = state.loss_count / state.seconds
             session.bar.show("train", event.step, total, f"loss {event.loss:.4f}  {speed:,.0f} images/s  epoch {event.epoch}/{epochs}")
+        elif isinstance(event, Skipped):
+            session.emit({"event": "diverged", "action": "skip", "epoch": event.epoch, "step": event.step, **event.facts})
+            session.bar.say(f"warning: step {event.step} leaves its batch out: {told(event.facts)}")
         elif isinstance(event, EpochDone):
-            _save(session)
+            session.save()
             _end_epoch(session, event.validated)
-    if not is_over(spec.train, state):
-        _save(session)
-        session.stop.check()
-
-
-def _save(session: Session) -> None:
-    if session.world.is_main:
-        state, spec = session.state, session.experiment.spec.train
-        checkpoint.save(session.folder.checkpoints, state, session.trained)
-        ends = [(row["epoch"], str(row["step"])) for row in session.rows] + [(state.row.get("epoch", 0), str(state.step))]
-        regular = [step for epoch, step in ends if epoch % spec.checkpoint_every == 0][-spec.keep_last :]
-        forever = [step for epoch, step in ends if spec.keep_every is not None and epoch % spec.keep_every == 0]
-        checkpoint.prune(session.folder.checkpoints, {*regular, *forever})
+    if state.row.get("step") != state.step:  # stopped within a pass
+        session.save()
+        raise Interrupted("stopped on request")
 
 
 def _end_epoch(session: Session, validated: Validated) -> None:
@@ -194,9 +178,9 @@ def _end_epoch(session: Session, validated: Validated) -> None:
         session.emit({"event": "per_t", "epoch": row["epoch"], "step": row["step"], **validated.by_timestep(experiment)})
     event = {"event": "epoch", **row, **as_event(scores)}
     session.emit(event)
-    session.rows.append(event)
+    session.ends[row["step"]] = row["epoch"]
     if session.world.is_main:
-        session.folder.write_log(session.rows)
+        session.folder.add_row(event)
         measured = "".join(f"  {name} {score.value:.4g}" for name, score in scores.items())
         grid_path = session.folder.samples / f"epoch-{row['epoch']:04d}.png"
         session.bar.foot(f"samples: {grid_path}")
@@ -205,6 +189,8 @@ def _end_epoch(session: Session, validated: Validated) -> None:
             f"epoch {row['epoch']:>4}  step {row['step']:>7}  train {row['train_loss']:.4f}  val {row['val_loss']:.4f}"
             f"  {row['images_per_second']:.0f} images/s{measured}{best}"
         )
+        if "verdict" in row:
+            session.bar.say(f"warning: {row['verdict']}; the best weights are of step {session.state.best_step}")
 
 
 def _draw_grid(session: Session, name: str, sampler: Any, network: nn.Module, row: dict[str, Any]) -> None:
@@ -232,7 +218,7 @@ def _finish(session: Session) -> None:
         checkpoint.load_weights(network, checkpoint.weights_file(session.folder.path, "best"))
     for tensor in (*network.parameters(), *network.buffers()):
         session.world.from_main(tensor.data)
-    _draw_grid(session, "final.png", experiment.spec.sampler, network, state.row)
+    _draw_grid(session, Path(FINAL).name, experiment.spec.sampler, network, state.row)
     if session.world.is_main:
         plan = experiment.spec.sampler.plan(experiment.table, experiment.prediction)
         frames = denoising(experiment, network, plan, 8, seed=experiment.spec.evaluate.seed, frames=10)

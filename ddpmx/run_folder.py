@@ -7,6 +7,8 @@ samples/  checkpoints/  plots/  plugins/  report.html
 from __future__ import annotations
 
 import csv
+import errno
+import fcntl
 import io
 import json
 import os
@@ -18,13 +20,16 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from .errors import SpecError
+from .checkpoint_folder import sync
+from .errors import RunError, SpecError
 from .plugins import file_hash
 from .spec import Spec
 from .yaml_source import read
 
 COLUMNS = ("epoch", "step", "train_loss", "val_loss")
 LAST_COLUMNS = ("seconds", "images_per_second")
+FINAL = "samples/final.png"
+"""The grid that ends a run."""
 
 
 class RunFolder:
@@ -54,11 +59,15 @@ class RunFolder:
                 continue
             except OSError as error:
                 raise SpecError(f"the run folder {path} cannot be made: {error.strerror}", hint="--out names another place") from None
-        resolved = spec.resolved()
-        resolved["plugins"] = [_copy_plugin(plugin, path) for plugin in spec.plugins]
-        write_atomically(path / "spec.yaml", to_yaml(resolved))
-        for folder in ("samples", "plots", "checkpoints"):
-            (path / folder).mkdir()
+        try:
+            resolved = spec.resolved()
+            resolved["plugins"] = [_copy_plugin(plugin, path) for plugin in spec.plugins]
+            write_atomically(path / "spec.yaml", to_yaml(resolved))
+            for folder in ("samples", "plots", "checkpoints"):
+                (path / folder).mkdir()
+        except OSError as error:
+            shutil.rmtree(path, ignore_errors=True)
+            raise RunError(f"the run folder {path} cannot be written: {error.strerror}") from None
         return cls(path)
 
     def spec_data(self) -> dict[str, Any]:
@@ -73,8 +82,12 @@ class RunFolder:
         write_atomically(self.path / name, json.dumps(content, indent=2, default=str) + "\n")
 
     def read_json(self, name: str) -> dict[str, Any]:
+        """A file's mapping, empty where there is none. Raises RunError where it is damaged."""
         path = self.path / name
-        return dict(json.loads(path.read_text())) if path.exists() else {}
+        try:
+            return dict(json.loads(path.read_text())) if path.exists() else {}
+        except (ValueError, TypeError) as error:
+            raise RunError(f"{path} is damaged: {error}") from None
 
     def set_status(self, status: str, why: str = "", **more: Any) -> None:
         """`running`, `finished`, `interrupted` or `failed`, and why."""
@@ -82,35 +95,85 @@ class RunFolder:
         self.write_json("status.json", {"status": status, "why": why, **more, "pid": os.getpid(), "time": now})
 
     def add_event(self, event: Mapping[str, Any]) -> None:
-        with (self.path / "metrics.jsonl").open("a") as file:
-            file.write(json.dumps(event) + "\n")
+        """A line of metrics.jsonl, whole or not there, whatever a killed process or a full disk left at its end."""
+        line = json.dumps(event).encode() + b"\n"
+        with (self.path / "metrics.jsonl").open("a+b", buffering=0) as file:
+            fcntl.flock(file, fcntl.LOCK_EX)  # `evaluate` may write while the run does
+            whole = file.seek(0, os.SEEK_END)
+            while whole and os.pread(file.fileno(), 1, whole - 1) != b"\n":
+                whole -= 1
+            file.truncate(whole)
+            try:
+                if file.write(line) < len(line):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), file.name)
+            except OSError:
+                file.truncate(whole)
+                raise
+
+    def sync_events(self) -> None:
+        """Wait until the disk has them."""
+        if (self.path / "metrics.jsonl").exists():
+            sync(self.path / "metrics.jsonl")
+
+    def tidy(self) -> None:
+        """Delete the half-written files of killed processes."""
+        for entry in self.path.glob(".*.*"):
+            if entry.suffix[1:].isdigit():
+                entry.unlink()
 
     def events(self) -> list[dict[str, Any]]:
-        """All events in order; a torn last line, which a kill can leave, is not one."""
+        """All events in order; a torn last line, which a kill can leave, is not one. Raises RunError at a damaged line."""
         path = self.path / "metrics.jsonl"
-        lines = path.read_text().split("\n")[:-1] if path.exists() else []
-        return [json.loads(line) for line in lines]
+        lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
+        found = []
+        for number, line in enumerate(lines, 1):
+            try:
+                found.append(json.loads(line))
+            except ValueError as error:
+                raise RunError(f"{path}:{number} is damaged: {error}") from None
+        return found
 
     def cut_after(self, step: int, epoch: int) -> None:
-        """Forget the events after a step, the ends, and the row of a pass that is not whole: the run makes them again."""
+        """Forget what a run that goes on from there makes again.
+
+        Those are the events after the step, the ends, and what was drawn and measured for a pass that is not whole or has no row.
+        """
+        events = [event for event in self.events() if event["event"] != "end" and int(event["step"]) <= step]
+        done = max((event["epoch"] for event in events if event["event"] == "epoch" and event["epoch"] <= epoch), default=0)
 
         def stays(event: dict[str, Any]) -> bool:
-            return event["event"] != "end" and int(event["step"]) <= step and (event["event"] != "epoch" or int(event["epoch"]) <= epoch)
+            of_a_row = event["event"] in ("samples", "per_t", "epoch")
+            return not of_a_row or (event["epoch"] <= done and event.get("path") != FINAL)
 
-        kept = [event for event in self.events() if stays(event)]
-        write_atomically(self.path / "metrics.jsonl", "".join(json.dumps(event) + "\n" for event in kept))
+        write_atomically(self.path / "metrics.jsonl", "".join(json.dumps(event) + "\n" for event in events if stays(event)))
 
     def write_log(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """log.csv from the events of the epochs, a column for each metric."""
         rows = list(rows)
-        metrics = metric_names(rows)
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow([*COLUMNS, *metrics, *LAST_COLUMNS])
-        for row in rows:
-            values = [row[key] for key in COLUMNS] + [row["metrics"].get(name) for name in metrics] + [row[key] for key in LAST_COLUMNS]
-            writer.writerow(["" if value is None else repr(value) for value in values])
-        write_atomically(self.path / "log.csv", text.getvalue())
+        columns = [*COLUMNS, *metric_names(rows), *LAST_COLUMNS]
+        write_atomically(self.path / "log.csv", _csv([columns, *(_cells(row, columns) for row in rows)]))
+
+    def add_row(self, row: Mapping[str, Any]) -> None:
+        """A row more at the end of log.csv, which is written anew where that brings a new column."""
+        path = self.path / "log.csv"
+        with path.open("a+", newline="") as file:
+            file.seek(0)
+            columns = next(csv.reader(file), [])
+            if columns and row["metrics"].keys() <= set(columns):
+                file.write(_csv([_cells(row, columns)]))
+                return
+        self.write_log(event for event in self.events() if event["event"] == "epoch")
+
+
+def _cells(row: Mapping[str, Any], columns: Iterable[str]) -> list[str]:
+    values = {**row["metrics"], **{key: row[key] for key in (*COLUMNS, *LAST_COLUMNS)}}
+    return ["" if values.get(column) is None else repr(values[column]) for column in columns]
+
+
+def _csv(rows: Iterable[Iterable[str]]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
 
 
 def _refuse_links_out(run: Path) -> None:
@@ -140,11 +203,15 @@ def fingerprinted(resolved: dict[str, Any], folder: Path) -> dict[str, Any]:
 def write_atomically(path: Path, text: str) -> None:
     """Write beside, flush to the disk, rename: a reader sees the old file or the new one, whole."""
     beside = path.with_name(f".{path.name}.{os.getpid()}")
-    with beside.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)
+    try:
+        with beside.open("w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    except OSError:
+        beside.unlink(missing_ok=True)  # half a file would keep a full disk full
+        raise
 
 
 def to_yaml(data: Mapping[str, Any]) -> str:

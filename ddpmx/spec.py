@@ -81,6 +81,9 @@ class TrainSpec(Strict):
     """Run the network through torch.compile."""
     patience: int | None = Field(None, ge=1)
     """Stop after so many epochs without a new lowest validation loss; null for never."""
+    on_nan: Literal["stop", "skip", "rollback"] = "stop"
+    """What a step does whose loss or gradient is not finite, besides saying so: end the run; leave its batch out, at most 10 in a row;
+    or go back to the last checkpoint with half the learning rate, at most 3 times. None lets it reach the weights."""
     checkpoint_every: int = Field(1, ge=1)
     """Epochs between the checkpoints that stay; `last` and `best` are written each epoch whatever this is."""
     keep_last: int = Field(2, ge=1)

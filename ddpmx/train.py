@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from . import ops
+from .divergence import MOST_SKIPPED, STRETCH, BadStep, Diverged, verdict
 from .ema import Ema
-from .errors import RunError
 from .experiment import Experiment
 from .images import to_model
 from .objective import Network, flipped, step_loss, timesteps
@@ -47,6 +47,28 @@ class TrainState:
     best_epoch: int = 0
     row: dict[str, Any] = field(default_factory=dict)
     """The last finished epoch's event, which a kill may have kept from the log."""
+    stretch_sum: float = 0.0
+    stretch_steps: int = 0
+    """Of the stretch of steps under way: sum and count of their losses."""
+    stretch_loss: float = 0.0
+    lowest_stretch: float = math.inf
+    """The mean loss of the last whole stretch, and the lowest of all."""
+    skipped: int = 0
+    """Batches left out in a row."""
+    rollbacks: list[dict[str, Any]] = field(default_factory=list)
+    """Their events; each has halved the learning rate."""
+
+    def add_loss(self, loss: float, images: int) -> None:
+        """Take in a step's mean loss over its images."""
+        self.skipped = 0
+        self.loss_sum += loss * images
+        self.loss_count += images
+        self.stretch_sum += loss
+        self.stretch_steps += 1
+        if self.stretch_steps == STRETCH:
+            self.stretch_loss = self.stretch_sum / STRETCH
+            self.lowest_stretch = min(self.lowest_stretch, self.stretch_loss)
+            self.stretch_sum, self.stretch_steps = 0.0, 0
 
 
 @dataclass(frozen=True)
@@ -80,6 +102,15 @@ class StepDone:
     loss: float
     lr: float
     grad_norm: float
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A step that left its batch out, and changed nothing."""
+
+    epoch: int
+    step: int
+    facts: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -133,10 +164,11 @@ def prepare(experiment: Experiment) -> Trained:
 
 def train(
     experiment: Experiment, state: TrainState, trained: Trained, world: World, stop: Callable[[], bool]
-) -> Iterator[StepDone | EpochDone]:
+) -> Iterator[StepDone | Skipped | EpochDone]:
     """Train until the budget is spent, patience ends or `stop()`; `state` is true at each yield.
 
-    Raises RunError when the loss or the gradient is not finite, before the weights are touched.
+    Raises Diverged when the loss or the gradient is not finite, before the weights are touched; with `on_nan: skip` only when there
+    are too many such steps in a row.
     """
     spec, budget, network, device = experiment.spec, experiment.spec.train, trained.network, experiment.device
     optimizer, parameters = trained.optimizer, trained.parameters
@@ -147,12 +179,12 @@ def train(
     total = total_steps(budget, len(pixels))
     run_network: Network = torch.compile(network) if budget.compile else network
 
-    while not is_over(budget, state):
+    while not is_over(budget, state) or state.row.get("step", 0) != state.step:  # or stopped before its validation
         order = epoch_order(len(pixels), spec.seed, state.epoch)
         network.train()
         while state.batch < batches and state.step < total:
             started = time.perf_counter()
-            lr = learning_rate(budget, state.step, total)
+            lr = learning_rate(budget, state.step, total) * 0.5 ** len(state.rollbacks)
             for group in optimizer.param_groups:
                 group["lr"] = lr
             torch.manual_seed(hash((spec.seed, state.step, world.rank)))  # dropout's
@@ -173,22 +205,29 @@ def train(
                 seen[place.to(device)] = losses.detach()
             grad_norm = reduce_and_clip(parameters, budget.grad_clip, world)
             value = float(world.sum_(loss))
+            facts: dict[str, Any] = {}
             if not (math.isfinite(value) and math.isfinite(grad_norm)):
-                raise RunError(
-                    f"diverged at step {state.step + 1}: the loss is {value}, the gradient's norm {grad_norm}; the weights are untouched"
-                )
-            optimizer.step()
+                bad = BadStep(ids, t, world.sum_(seen).cpu(), value, grad_norm)
+                facts = bad.facts(state.step + 1, experiment.table.timesteps, experiment.coefficients.weight.cpu(), parameters)
+                if budget.on_nan != "skip":
+                    raise Diverged(facts)
+                if state.skipped == MOST_SKIPPED:
+                    raise Diverged(facts, f", and {MOST_SKIPPED} batches before it are left out")
             state.step += 1
-            if trained.ema is not None:
-                trained.ema.update(network, state.step)
-            if trained.time is not None:
-                trained.time.update(t, world.sum_(seen).cpu())
             state.batch += 1
             state.images += len(ids)
-            state.loss_sum += value * len(ids)
-            state.loss_count += len(ids)
+            if facts:
+                state.skipped += 1
+            else:
+                optimizer.step()
+                if trained.ema is not None:
+                    trained.ema.update(network, state.step)
+                if trained.time is not None:
+                    trained.time.update(t, world.sum_(seen).cpu())
+                state.add_loss(value, len(ids))
             state.seconds += time.perf_counter() - started
-            yield StepDone(state.epoch + 1, state.step, state.images, value, lr, grad_norm)
+            done = StepDone(state.epoch + 1, state.step, state.images, value, lr, grad_norm)
+            yield Skipped(state.epoch + 1, state.step, facts) if facts else done
             if world.any(stop(), device):
                 return
         validated = validate(experiment, trained.averaged, world)
@@ -198,11 +237,19 @@ def train(
             "epoch": state.epoch + 1,
             "step": state.step,
             "images": state.images,
-            "train_loss": state.loss_sum / state.loss_count,
+            "train_loss": state.loss_sum / state.loss_count if state.loss_count else math.nan,  # all of its batches were left out
             "val_loss": validated.loss,
             "seconds": round(state.seconds, 3),
             "images_per_second": round(state.loss_count / state.seconds, 1),
         }
+        diverged = verdict(
+            stretch=state.stretch_loss,
+            lowest_stretch=math.inf if trained.weighting is not None else state.lowest_stretch,  # learned: u may be below 0
+            validation=validated.loss,
+            lowest_validation=state.best_loss,
+        )
+        if diverged:
+            state.row["verdict"] = diverged
         if state.batch == batches:
             state.epoch, state.batch = state.epoch + 1, 0
             state.loss_sum, state.loss_count, state.seconds = 0.0, 0, 0.0

@@ -1,0 +1,114 @@
+"""A run under way: what it holds, and how it is saved, gone on with and turned back."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import nn
+
+from . import checkpoint, checkpoint_folder
+from .console import Bar
+from .divergence import MOST_ROLLBACKS, Diverged
+from .experiment import Experiment
+from .run_folder import RunFolder
+from .stop import StopSignal
+from .trackers import Trackers
+from .train import Trained, TrainState
+from .world import World
+
+
+@dataclass
+class Session:
+    """All that a run under way holds."""
+
+    experiment: Experiment
+    folder: RunFolder
+    trackers: Trackers
+    world: World
+    stop: StopSignal
+    bar: Bar
+    trained: Trained
+    state: TrainState = field(default_factory=TrainState)
+    ends: dict[int, int] = field(default_factory=dict)
+    """Of the finished epochs in the log: their last step, and their number."""
+    started: float = field(default_factory=time.perf_counter)
+
+    @property
+    def averaged(self) -> nn.Module:
+        """The network that validation, samples and metrics use."""
+        return self.trained.averaged
+
+    def emit(self, event: dict[str, Any]) -> None:
+        """Into metrics.jsonl, then to the trackers that mirror it."""
+        if self.world.is_main:
+            self.folder.add_event(event)
+            self.trackers.log(event)
+
+    def progress(self, what: str, done: int, total: int) -> None:
+        self.stop.check()
+        self.bar.show(what, done, total)
+
+    def save(self) -> None:
+        """Write a checkpoint, and delete those that the spec does not keep."""
+        if not self.world.is_main:
+            return
+        state, train, folder = self.state, self.experiment.spec.train, self.folder.checkpoints
+        self.folder.sync_events()  # what a checkpoint has seen is not lost with the power
+        checkpoint.save(folder, state, self.trained)
+        steps = checkpoint_folder.steps(folder)
+        ends = {**self.ends, state.row.get("step", 0): state.row.get("epoch", 0)}
+        regular = [step for step in steps if step in ends and ends[step] % train.checkpoint_every == 0]
+        forever = [step for step in steps if step in ends and train.keep_every is not None and ends[step] % train.keep_every == 0]
+        checkpoint_folder.prune(folder, {*steps[-train.keep_last :], *regular[-train.keep_last :], *forever})
+
+    def restore(self) -> None:
+        """Go back to the newest whole checkpoint, if there is any. Raises RunError if all are damaged."""
+        folder = self.folder.checkpoints
+        choice = self.world.text(self._choose() if self.world.is_main else "", self.experiment.device)
+        if not choice:
+            return
+        step, best_is = choice.split()
+        state = self.state = checkpoint.load(folder / step, self.trained)
+        if best_is == "damaged":
+            measured = state.row.get("step") == state.step and math.isfinite(state.row["val_loss"])
+            state.best_loss, state.best_step = (state.row["val_loss"], state.step) if measured else (math.inf, -1)
+        if self.world.is_main:
+            checkpoint_folder.settle(folder, state.step, state.step if state.best_step < 0 else state.best_step)
+
+    def _choose(self) -> str:
+        """The step to go on from and whether its best checkpoint is `whole` or `damaged`; empty where there is none."""
+        folder = self.folder.checkpoints
+        step = checkpoint_folder.newest_whole(folder, self.bar.say)
+        if step is None:
+            return ""
+        best = checkpoint.counters(folder / str(step)).best_step
+        damage = checkpoint_folder.damage(folder, best) if best >= 0 else ""
+        if damage:
+            self.bar.say(f"warning: {damage}; it was the best, which is looked for again from step {step} on")
+        return f"{step} {'damaged' if damage else 'whole'}"
+
+    def rewind_log(self) -> None:
+        """Take out of the log what the run makes again from its state on."""
+        if self.world.is_main:
+            self.folder.cut_after(self.state.step, self.state.epoch)
+            rows = [event for event in self.folder.events() if event["event"] == "epoch"]
+            self.folder.write_log(rows)
+            self.ends = {row["step"]: row["epoch"] for row in rows}
+
+    def roll_back(self, cause: Diverged) -> bool:
+        """Go back to the last checkpoint with half the learning rate; False where that was done too often."""
+        if len(self.state.rollbacks) == MOST_ROLLBACKS:
+            self.bar.say(f"warning: went back {MOST_ROLLBACKS} times before, each time with half the learning rate")
+            return False
+        self.restore()
+        state = self.state
+        event = {"event": "diverged", "action": "rollback", "epoch": state.epoch, "step": state.step, **cause.facts}
+        state.rollbacks.append(event)
+        self.save()
+        self.rewind_log()
+        self.emit(event)
+        self.bar.say(f"warning: {cause}; going on from step {state.step} with 1/{2 ** len(state.rollbacks)} of the learning rate")
+        return True
