@@ -7,7 +7,8 @@ Imports point only downwards::
            run_folder, resume, preflight, plots, spec_file, testing
         -> schedules, times, predictions, weightings, samplers, models, data, metrics, trackers, optimizers, ema, images, pictures,
            guidance, variance, effective, ops
-        -> registry, spec, yaml_source, plugins, rows, page, drawing, environment, console, progress, stop, world, estimate
+        -> registry, spec, yaml_source, plugins, rows, page, drawing, environment, console, progress, stop, world, estimate,
+           allocator
         -> errors
 
 `tests/test_layering.py` reads the imports and says so when one does not.
