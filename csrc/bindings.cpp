@@ -254,6 +254,42 @@ std::string cuda_build() { return "for compute capability " DDPMX_ARCHS; }
 
 #else
 
+Pixels pixels(const Tensor& tensor) {
+  Pixels p{tensor.data_ptr(), {}, tensor.scalar_type() == ScalarType::BFloat16};
+  for (int64_t d = 0; d < 4; ++d) p.stride[d] = tensor.stride(d);
+  return p;
+}
+
+void require_channels(const Tensor& t, const Tensor& x, int64_t of_each, const char* name) {
+  require(t.scalar_type() == ScalarType::Float && t.is_contiguous() && t.numel() == x.size(1) * of_each && same_device(t, x), name);
+}
+
+void depthwise_gradient(const Tensor& x, const Tensor& gradient, const Tensor& of_weight, const Tensor& of_bias) {
+  require(is_float(x) && x.dim() == 4, "x");
+  require_like(gradient, x, "gradient");
+  require_channels(of_weight, x, kTaps, "of_weight");
+  require_channels(of_bias, x, 1, "of_bias");
+  DepthwiseGradient op;
+  op.images = x.size(0);
+  op.channels = x.size(1);
+  op.height = x.size(2);
+  op.width = x.size(3);
+  op.x = pixels(x);
+  op.gradient = pixels(gradient);
+  const int64_t parts = (op.images + kImages - 1) / kImages, channels = op.channels;
+  const std::unique_ptr<float[]> partial(new float[parts * channels * (kTaps + 1)]);
+  op.partial = partial.get();
+  torch::stable::parallel_for(0, parts, 1, [&](int64_t first, int64_t last) { chosen().depthwise_gradient(op, first, last); });
+  auto *weight = static_cast<float*>(of_weight.data_ptr()), *bias = static_cast<float*>(of_bias.data_ptr());
+  for (int64_t c = 0; c < channels; ++c) {
+    for (int64_t tap = 0; tap <= kTaps; ++tap) {
+      double total = 0;
+      for (int64_t part = 0; part < parts; ++part) total += op.partial[(part * channels + c) * (kTaps + 1) + tap];
+      (tap < kTaps ? weight[c * kTaps + tap] : bias[c]) = static_cast<float>(total);
+    }
+  }
+}
+
 std::string cpu_level() { return chosen().name; }
 
 // Slowest first: all that are compiled in, or those that this machine runs.
@@ -299,6 +335,7 @@ STABLE_TORCH_LIBRARY(ddpmx, m) {
   m.def(
       "reverse_step(Tensor x, Tensor output, float[] row, Tensor[] history, Tensor? anchor, Tensor? clip, float clip_all, "
       "Tensor sample_ids, SymInt stream, SymInt seed, Tensor? noise, Tensor(a!) out, Tensor(b!)? m) -> ()");
+  m.def("depthwise_gradient(Tensor x, Tensor gradient, Tensor(a!) of_weight, Tensor(b!) of_bias) -> ()");
   m.def("cpu_level() -> str");
   m.def("cpu_levels(bool all) -> str");
   m.def("set_cpu_level(str name) -> ()");
@@ -314,6 +351,7 @@ STABLE_TORCH_LIBRARY_IMPL(ddpmx, CompositeExplicitAutograd, m) {
 }
 
 STABLE_TORCH_LIBRARY_IMPL(ddpmx, CPU, m) {
+  m.impl("depthwise_gradient", TORCH_BOX(&ddpmx::binding::depthwise_gradient));
 #else
 
 STABLE_TORCH_LIBRARY_IMPL(ddpmx, CompositeExplicitAutograd, m) { m.impl("cuda_build", TORCH_BOX(&ddpmx::binding::cuda_build)); }

@@ -1,5 +1,6 @@
 // The CPU's loops, compiled once for each level of vector instructions and chosen when the library is loaded.
 #include <cstddef>
+#include <new>
 
 #include "ops.h"
 
@@ -32,6 +33,12 @@ struct Lanes : Lane {
   static Words even() { return 0; }
 };
 #include "loops.h"
+#ifdef __GNUC__
+typedef float Floats __attribute__((vector_size(16)));
+#else
+using Floats = float;
+#endif
+#include "depthwise.h"
 bool runs_here() { return true; }
 }  // namespace scalar
 
@@ -49,11 +56,13 @@ bool runs_here() { return true; }
       for (int i = 0; i < COUNT; ++i) lanes[i] = 2 * i;                                \
       return lanes;                                                                    \
     }                                                                                  \
-  };
+  };                                                                                   \
+  typedef float Floats __attribute__((vector_size(BITS / 8)));
 
 namespace sse2 {
 DDPMX_LANES(128, 2, _mm_mul_epu32, _mm_set1_epi64x, __m128i)
 #include "loops.h"
+#include "depthwise.h"
 bool runs_here() { return true; }
 }  // namespace sse2
 
@@ -66,6 +75,7 @@ bool runs_here() { return true; }
 namespace avx2 {
 DDPMX_LANES(256, 4, _mm256_mul_epu32, _mm256_set1_epi64x, __m256i)
 #include "loops.h"
+#include "depthwise.h"
 }  // namespace avx2
 #ifdef __clang__
 #pragma clang attribute pop
@@ -78,6 +88,7 @@ DDPMX_LANES(256, 4, _mm256_mul_epu32, _mm256_set1_epi64x, __m256i)
 namespace avx512 {
 DDPMX_LANES(512, 8, _mm512_mul_epu32, _mm512_set1_epi64, __m512i)
 #include "loops.h"
+#include "depthwise.h"
 }  // namespace avx512
 #ifdef __clang__
 #pragma clang attribute pop
@@ -96,7 +107,8 @@ bool runs_here() {
 }  // namespace avx512
 #endif
 
-#define DDPMX_LEVEL(NAME) {#NAME, NAME::runs_here, NAME::normal, NAME::add_noise, NAME::weighted_loss, NAME::reverse_step}
+#define DDPMX_LEVEL(NAME) \
+  {#NAME, NAME::runs_here, NAME::normal, NAME::add_noise, NAME::weighted_loss, NAME::reverse_step, NAME::depthwise_gradient}
 
 namespace cpu {
 

@@ -163,6 +163,24 @@ DDPMX_INLINE int64_t bits_of_sample(const Noise& noise, uint64_t id) {
   return static_cast<int64_t>((words[0][0] & 0xFFFFFFFFu) << 31 | (words[1][0] & 0xFFFFFFFFu) >> 1);
 }
 
+// A tensor [images, channels, height, width] in memory; strides in elements.
+struct Pixels {
+  void* data = nullptr;
+  int64_t stride[4] = {};
+  bool narrow = false;  // bfloat16, else float32
+};
+
+constexpr int kSide = 7, kReach = kSide / 2, kTaps = kSide * kSide;  // of a depthwise convolution's kernel
+constexpr int64_t kImages = 8;  // whose weight gradient is summed at a time: the same sum for every number of threads
+
+// For out = bias + Σ weight[c, i, j]·x[y + i − 3, x + j − 3], pixels outside being 0: the gradients of weight and bias, which are
+// sums over images and pixels of gradient·x, and of gradient.
+struct DepthwiseGradient {
+  int64_t images = 0, channels = 0, height = 0, width = 0;
+  Pixels x, gradient;
+  float* partial = nullptr;  // [parts of kImages images, channels, 7·7 + 1]
+};
+
 // The CPU's loops at one level of vector instructions; each function does the items [first, last) of `items`.
 struct Level {
   const char* name;
@@ -171,6 +189,7 @@ struct Level {
   void (*add_noise)(const AddNoise&, int64_t first, int64_t last);
   void (*weighted_loss)(const WeightedLoss&, int64_t first, int64_t last);
   void (*reverse_step)(const ReverseStep&, int64_t first, int64_t last);
+  void (*depthwise_gradient)(const DepthwiseGradient&, int64_t first, int64_t last);  // items: parts
 };
 
 namespace cpu {

@@ -8,7 +8,7 @@ Imports point only downwards::
         -> schedules, times, predictions, weightings, samplers, models, data, metrics, trackers, optimizers, ema, images, pictures,
            guidance, variance, effective, ops
         -> registry, spec, yaml_source, plugins, rows, page, drawing, environment, console, progress, stop, world, estimate,
-           manifest, checkpoint_folder, divergence
+           manifest, checkpoint_folder, divergence, allocator
         -> errors
 
 `tests/test_layering.py` reads the imports and says so when one does not.

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from . import ops
+from .allocator import keep_memory
 from .divergence import MOST_SKIPPED, STRETCH, BadStep, Diverged, verdict
 from .ema import Ema
 from .experiment import Experiment
@@ -172,6 +173,8 @@ def train(
     """
     spec, budget, network, device = experiment.spec, experiment.spec.train, trained.network, experiment.device
     optimizer, parameters = trained.optimizer, trained.parameters
+    if device.type == "cpu":
+        keep_memory()
     pixels = experiment.data.train.pixels
     if device.type != "cuda" or pixels.nbytes < torch.cuda.mem_get_info(device)[0] // 4:
         pixels = pixels.to(device)

@@ -24,6 +24,7 @@ from torch import Tensor
 from ..rows import Row
 from . import checks, native
 from .choice import Backend, active, backend, backends, use_backend
+from .depthwise import depthwise
 
 __all__ = [
     "NORMS",
@@ -32,6 +33,7 @@ __all__ = [
     "add_noise",
     "backends",
     "bits",
+    "depthwise",
     "normal",
     "reverse_step",
     "stream",

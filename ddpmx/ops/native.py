@@ -25,7 +25,7 @@ _operators: dict[str, Callable[..., None]] = {}
 
 def define() -> None:
     """Once the library is loaded: look its operators up, and tell tracing that they only write into their last arguments."""
-    for name in ("normal", "bits", "add_noise", "weighted_loss", "reverse_step"):
+    for name in ("normal", "bits", "add_noise", "weighted_loss", "reverse_step", "depthwise_gradient"):
         _operators[name] = getattr(torch.ops.ddpmx, name).default
         torch.library.register_fake(f"ddpmx::{name}", _fake)
 
@@ -173,3 +173,10 @@ def reverse_step(
     if out is not None:
         _written(out)
     return x_next, m
+
+
+def depthwise_gradient(x: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor]:
+    """Of `ops.depthwise`: the gradients of weight [c, 1, 7, 7] and bias [c], float32, from that of the result."""
+    of_weight, of_bias = (x.new_empty(shape, dtype=torch.float32) for shape in ((x.shape[1], 1, 7, 7), (x.shape[1],)))
+    _operators["depthwise_gradient"](x, gradient, of_weight, of_bias)
+    return of_weight, of_bias

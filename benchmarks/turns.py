@@ -1,0 +1,98 @@
+"""Ways to do the same, compared: each in a process of its own, with its own memory, and their rounds take turns.
+
+Each process has one thread. A round's cost is its processor time where the machine is shared: waiting for others is not counted.
+Ratios are taken within a round; what is told is their median.
+"""
+
+from __future__ import annotations
+
+import gc
+import multiprocessing
+import os
+import resource
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+
+Make = Callable[[], Callable[[], object]]
+"""Called in the way's own process; what it returns is a round."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Medians over the rounds of one way."""
+
+    wall: list[float]
+    processor: list[float]
+    megabytes: float
+    """Peak of the resident memory above that of the process with torch imported."""
+
+    def median(self, clock: str = "processor") -> float:
+        return statistics.median(getattr(self, clock))
+
+
+def compare(ways: dict[str, Make], rounds: int, keep_memory: frozenset[str] = frozenset()) -> dict[str, Cost]:
+    """Run all ways, one warm-up round first. Those in `keep_memory` call `ddpmx.allocator.keep_memory`, as training does."""
+    context = multiprocessing.get_context("spawn")
+    pipes = {}
+    for name, make in ways.items():
+        here, there = context.Pipe()
+        context.Process(target=_work, args=(there, make, name in keep_memory), daemon=True).start()
+        pipes[name] = here
+    times: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
+    for done in range(rounds + 1):
+        for name, pipe in pipes.items():
+            pipe.send("round")
+            spent = pipe.recv()
+            if done:
+                times[name].append(spent)
+    costs = {}
+    for name, pipe in pipes.items():
+        pipe.send("end")
+        wall, processor = zip(*times[name], strict=True)
+        costs[name] = Cost(list(wall), list(processor), pipe.recv())
+    return costs
+
+
+def ratio(costs: dict[str, Cost], slow: str, fast: str, clock: str = "processor") -> float:
+    """How many times `fast` is as fast as `slow`: the median of the rounds' ratios."""
+    pairs = zip(getattr(costs[slow], clock), getattr(costs[fast], clock), strict=True)
+    return statistics.median(a / b for a, b in pairs)
+
+
+def table(costs: dict[str, Cost], baseline: str) -> str:
+    """A row for each way, against one of them."""
+    lines = [
+        "| way | processor s | wall s | times as fast | memory above torch, MB | of the baseline's |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for name, cost in costs.items():
+        share = f"{cost.megabytes / costs[baseline].megabytes:.0%}"
+        numbers = f"{cost.median():.3g} | {cost.median('wall'):.3g} | {ratio(costs, baseline, name):.2f}"
+        lines.append(f"| {name} | {numbers} | {cost.megabytes:,.0f} | {share} |")
+    return "\n".join(lines)
+
+
+def _work(pipe: Connection, make: Make, keep: bool) -> None:
+    import torch
+
+    torch.set_num_threads(1)
+    before = _resident()
+    if keep:
+        from ddpmx.allocator import keep_memory
+
+        keep_memory()
+    run = make()
+    while pipe.recv() == "round":
+        gc.collect()
+        started = time.perf_counter(), time.process_time()
+        run()
+        pipe.send((time.perf_counter() - started[0], time.process_time() - started[1]))
+    pipe.send(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 - before)
+
+
+def _resident() -> float:
+    with open(f"/proc/{os.getpid()}/statm") as statm:
+        return int(statm.read().split()[1]) * resource.getpagesize() / 2**20

@@ -1,0 +1,57 @@
+"""The depthwise 7×7 convolution of ConvNeXt blocks: torch's, but on CPUs the weight's gradient is by a kernel of `csrc/depthwise.h`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
+
+from . import native
+from .choice import backend
+
+SIDE, PADDING = 7, 3
+
+
+def depthwise(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """out[n, c, y, x] = bias[c] + Σ_ij weight[c, 0, i, j]·x[n, c, y + i − 3, x + j − 3], pixels outside being 0.
+
+    x [n, c, h, w], weight [c, 1, 7, 7], bias [c]. It is `torch.nn.functional.conv2d`, under autocast too; where the kernel runs (on
+    CPUs, for float32 weights) it can be differentiated once.
+    """
+    if torch.is_grad_enabled() and weight.requires_grad and _has_kernel(x, weight, bias):
+        return _Depthwise.apply(x, weight, bias)
+    return _convolution(x, weight, bias)
+
+
+def _convolution(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    return F.conv2d(x, weight, bias, padding=PADDING, groups=x.shape[1])
+
+
+def _has_kernel(x: Tensor, weight: Tensor, bias: Tensor) -> bool:
+    if x.device.type != "cpu" or torch.compiler.is_compiling() or backend(x.device) is not native:
+        return False
+    fits = x.ndim == 4 and weight.shape == (x.shape[1], 1, SIDE, SIDE)
+    return fits and x.dtype in native.DTYPES and weight.dtype == bias.dtype == torch.float32
+
+
+class _Depthwise(torch.autograd.Function):
+    """The convolution, whose input's gradient is torch's as well. Sums of the weight's gradient are in float32."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return _convolution(x, weight, bias)
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor, Tensor]:
+        x, weight = ctx.saved_tensors
+        of_x = None
+        if ctx.needs_input_grad[0]:
+            x_like, w = x.to(gradient.dtype), weight.to(gradient.dtype)
+            where = (None, (1, 1), (PADDING, PADDING), (1, 1), False, (0, 0), x.shape[1], (True, False, False))
+            of_x = torch.ops.aten.convolution_backward(gradient, x_like, w, *where)[0].to(x.dtype)
+        return of_x, *native.depthwise_gradient(x, gradient)
