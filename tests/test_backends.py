@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -168,11 +171,11 @@ def loss_and_gradient(output: Tensor, norm: str) -> tuple[Tensor, Tensor]:
 
 @pytest.mark.parametrize("norm", ops.NORMS)
 def test_sums_do_not_depend_on_level_threads_or_run(norm: str) -> None:
-    """The loss is the same bit for bit, with 1 and with 2 threads, on every level, again and again."""
+    """The loss is the same bit for bit, with 1, 2 and 3 threads, on every level, again and again."""
     output = random((5, 3, 60, 60))
     threads, before, seen = torch.get_num_threads(), library.cpu_level() if LEVELS else "", []
     try:
-        for count in (1, 2):
+        for count in (1, 2, 3):
             torch.set_num_threads(count)
             for name in [*LEVELS, *LEVELS]:
                 library.set_cpu_level(name)
@@ -187,6 +190,39 @@ def test_sums_do_not_depend_on_level_threads_or_run(norm: str) -> None:
     for found in seen[:1]:
         torch.testing.assert_close(found[0], loss, rtol=2e-6, atol=1e-7)
         torch.testing.assert_close(found[1], gradient, rtol=2e-6, atol=1e-7)
+
+
+FORK = """
+import os, signal
+import torch
+from ddpmx import ops
+
+def made():
+    ids, ones = torch.arange(8), torch.ones(8)
+    x = ops.normal(ids, 3, 1, (3, 64, 64))
+    output = x.clone().requires_grad_()
+    loss = ops.weighted_loss(output, x, ones, ones, ones, sample_ids=ids, seed=1, stream=2)
+    loss.sum().backward()
+    return x, ops.add_noise(x, ones, ones, sample_ids=ids, seed=1, stream=2), loss.detach(), output.grad
+
+torch.set_num_threads(2)
+truth = made()
+for _ in range(3):
+    child = os.fork()
+    if child == 0:
+        signal.alarm(30)  # a child that waits for threads which are not there ends
+        os._exit(0 if all(map(torch.equal, made(), truth)) else 3)
+    assert os.waitpid(child, 0)[1] == 0
+    assert all(map(torch.equal, made(), truth)) and torch.get_num_threads() == 2
+"""
+
+
+@pytest.mark.skipif(not LEVELS, reason="no C++ backend")
+def test_a_forked_child_computes_the_same_and_ends() -> None:
+    """As workers of a DataLoader do, after the parent's threads have run."""
+    environment = {key: value for key, value in os.environ.items() if key != "OMP_NUM_THREADS"}
+    done = subprocess.run([sys.executable, "-c", FORK], capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 # Torch

@@ -17,12 +17,14 @@ from packaging.utils import canonicalize_name
 PROJECT = Path(__file__).parents[1] / "pyproject.toml"
 # Nothing of ddpmx's needs these; pinned because only this version fits the pinned torch.
 COMPANIONS = ("torchvision",)
+UNPINNED = ("fuzz",)  # an extra that ddpmx[dev] does not install
 
 
 def declared() -> list[str]:
-    """What pyproject.toml asks for, all extras included."""
+    """What pyproject.toml asks for, with all extras but UNPINNED."""
     project = tomllib.loads(PROJECT.read_text())["project"]
-    lines = [*project["dependencies"], *(line for extra in project["optional-dependencies"].values() for line in extra)]
+    extras = [lines for name, lines in project["optional-dependencies"].items() if name not in UNPINNED]
+    lines = [*project["dependencies"], *(line for extra in extras for line in extra)]
     return [line for line in lines if Requirement(line).name != project["name"]]
 
 

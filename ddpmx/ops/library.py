@@ -24,6 +24,8 @@ def load(name: str) -> str | None:
         torch.ops.load_library(str(files[0]))
     except OSError as error:
         return f"built, but it does not load: {error}"
+    if name == "cpp":
+        os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))  # OpenMP would wait for threads that only the parent has
     return None
 
 
