@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from pathlib import Path
 
 Make = Callable[[], Callable[[], object]]
 """Called in the way's own process; what it returns is a round."""
@@ -94,5 +95,4 @@ def _work(pipe: Connection, make: Make, keep: bool) -> None:
 
 
 def _resident() -> float:
-    with open(f"/proc/{os.getpid()}/statm") as statm:
-        return int(statm.read().split()[1]) * resource.getpagesize() / 2**20
+    return int(Path(f"/proc/{os.getpid()}/statm").read_text().split()[1]) * resource.getpagesize() / 2**20

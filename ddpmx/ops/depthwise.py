@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -22,7 +22,7 @@ def depthwise(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     CPUs, for float32 weights) it can be differentiated once.
     """
     if torch.is_grad_enabled() and weight.requires_grad and _has_kernel(x, weight, bias):
-        return _Depthwise.apply(x, weight, bias)
+        return cast(Tensor, _Depthwise.apply(x, weight, bias))
     return _convolution(x, weight, bias)
 
 
@@ -46,7 +46,7 @@ class _Depthwise(torch.autograd.Function):
         return _convolution(x, weight, bias)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor, Tensor]:
         x, weight = ctx.saved_tensors
         of_x = None
