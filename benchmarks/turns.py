@@ -95,5 +95,4 @@ def _work(pipe: Connection, make: Make, keep: bool) -> None:
 
 
 def _resident() -> float:
-    pages = Path(f"/proc/{os.getpid()}/statm").read_text().split()[1]
-    return int(pages) * resource.getpagesize() / 2**20
+    return int(Path(f"/proc/{os.getpid()}/statm").read_text().split()[1]) * resource.getpagesize() / 2**20

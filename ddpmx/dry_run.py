@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from statistics import fmean
 from typing import TypeVar
 
 import torch
@@ -13,6 +14,7 @@ import torch
 from . import ops
 from .errors import RunError
 from .experiment import Experiment, build
+from .objective import runs_twice
 from .page import duration
 from .preflight import findings
 from .rows import Plan
@@ -23,7 +25,9 @@ from .train import StepDone, TrainState, prepare, steps_per_epoch, total_steps, 
 from .validation import validate
 from .world import World
 
-WARM_UP, MEASURED = 1, 3
+MEASURED, MOST = 5, 40  # training steps, besides one that warms up
+STRIP = 8  # images of the denoising strip, drawn like the final grid
+SECONDS = 2.0  # of training that are watched; a call that takes longer is not made twice
 T = TypeVar("T")
 
 
@@ -40,21 +44,11 @@ def dry_run(spec: Spec, device: torch.device, say: Callable[[str], None]) -> Non
         say(f"note: {finding}")
     with ops.use_backend(spec.backend):
         say(f"backend: {ops.active(device)}")
-        trained = prepare(experiment)
-        state, times = TrainState(), []
-        longer = spec.train.model_copy(update={"steps": WARM_UP + MEASURED, "epochs": WARM_UP + MEASURED, "patience": None})
-        trial = spec.model_copy(update={"train": longer})
-        before = 0.0
-        for event in train(replace(experiment, spec=trial), state, trained, World(), lambda: False):
-            if isinstance(event, StepDone):
-                times.append(state.seconds - before if state.batch > 1 else state.seconds)
-                before = state.seconds
-                if len(times) == WARM_UP + MEASURED:
-                    break
-        step = sorted(times[WARM_UP:])[MEASURED // 2]
+        step = _step_seconds(experiment)
         _, validation = _timed(lambda: validate(experiment, network, World()))
         network.eval()
         shown = _image_seconds(experiment, spec.sampler, evaluate.grid)
+        grid = _image_seconds(experiment, evaluate.sampler, evaluate.grid)
         drawn = _image_seconds(experiment, evaluate.sampler, min(evaluate.batch_size, evaluate.samples))
     steps = total_steps(spec.train, len(data.train))
     epochs = math.ceil(steps / steps_per_epoch(spec.train, len(data.train)))
@@ -62,12 +56,31 @@ def dry_run(spec: Spec, device: torch.device, say: Callable[[str], None]) -> Non
     parts = {
         f"training, {steps:,} steps of {step * 1000:.0f} ms": steps * step,
         f"validation, {epochs} times": epochs * validation,
-        f"grids of {evaluate.grid}, {epochs} times": epochs * evaluate.grid * drawn + 2 * evaluate.grid * shown,
+        f"grids of {evaluate.grid}, {epochs} times": epochs * evaluate.grid * grid + (evaluate.grid + STRIP) * shown,
         f"sampling {measured:,.0f} images for the metrics": measured * drawn,
     }
     for what, seconds in parts.items():
         say(f"{duration(seconds):>10}  {what}")
     say(f"{duration(sum(parts.values())):>10}  in all, patience and the metrics' own work aside")
+
+
+def _step_seconds(experiment: Experiment) -> float:
+    """Mean time of a training step; of one that runs a self-conditioned network twice and one that does not, where it is."""
+    longer = experiment.spec.train.model_copy(update={"steps": MOST + 1, "epochs": MOST + 1, "patience": None})
+    trial = replace(experiment, spec=experiment.spec.model_copy(update={"train": longer}))
+    state, times, before = TrainState(), dict[bool, list[float]](), 0.0
+    kinds = 2 if experiment.spec.model.self_conditioned else 1
+    for event in train(trial, state, prepare(experiment), World(), lambda: False):
+        if isinstance(event, StepDone):
+            twice = kinds == 2 and runs_twice(experiment.spec.seed, state.step - 1)
+            seconds = state.seconds - before if state.batch > 1 else state.seconds
+            before = state.seconds
+            if state.step > 1:
+                times.setdefault(twice, []).append(seconds)
+            spent = sum(map(sum, times.values()))
+            if state.step > MEASURED and spent > SECONDS and len(times) == kinds:
+                break
+    return fmean(fmean(seconds) for seconds in times.values())
 
 
 def _image_seconds(experiment: Experiment, sampler: Sampler, count: int) -> float:
@@ -86,5 +99,11 @@ def _image_seconds(experiment: Experiment, sampler: Sampler, count: int) -> floa
 
 
 def _timed(call: Callable[[], T]) -> tuple[T, float]:
+    """A result and its time. A short call is made once more: the first one is slower, as memory and kernels are made ready."""
+    started = time.perf_counter()
+    result = call()
+    seconds = time.perf_counter() - started
+    if seconds > SECONDS:
+        return result, seconds
     started = time.perf_counter()
     return call(), time.perf_counter() - started

@@ -18,7 +18,7 @@ VISIBLE = 48  # pixels on a side below which a tile is enlarged
 
 def to_model(pixels: Tensor) -> Tensor:
     """uint8 in 0…255 to float32 in [−1, 1]: x = pixels/127.5 − 1."""
-    return pixels.to(torch.float32) / 127.5 - 1.0
+    return pixels.to(torch.float32, copy=True).div_(127.5).sub_(1.0)
 
 
 def to_pixels(x: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from . import ops
 from .classes import shown_labels
 from .coefficients import Coefficients
 from .experiment import Experiment
+from .images import to_model
 from .ops import Purpose, stream
 from .times import TimeState
 from .variance import vlb_terms
@@ -24,12 +25,17 @@ Network = Callable[..., Tensor]
 """network(x, time), or network(x, time, labels) for one with classes."""
 
 
-def flipped(x: Tensor, ids: Tensor, seed: int, epoch: int, flip: bool) -> Tensor:
-    """Mirror half of the images [b, c, h, w], another half each epoch."""
-    if not flip:
-        return x
-    mirror = ops.uniform(ids, stream(Purpose.FLIP, epoch), seed) < 0.5
-    return torch.where(mirror.to(x.device)[:, None, None, None], x.flip(-1), x)
+def batch(pixels: Tensor, ids: Tensor, seed: int, epoch: int, flip: bool) -> Tensor:
+    """The images `ids` of a set [n, c, h, w] of bytes, for the model: float32 [b, c, h, w] in [−1, 1].
+
+    With `flip`, half of the images are mirrored, another half each epoch.
+    """
+    x = pixels.index_select(0, ids.to(pixels.device))
+    if flip:
+        mirror = ops.bits(ids, stream(Purpose.FLIP, epoch), seed) < 2**62  # of 63 bits: half of them
+        places = mirror.nonzero().squeeze(1).to(x.device)
+        x.index_copy_(0, places, x.index_select(0, places).flip(-1))
+    return to_model(x)
 
 
 def timesteps(experiment: Experiment, ids: Tensor, step: int, learned: TimeState | None = None) -> Tensor:

@@ -39,7 +39,17 @@ def findings(experiment: Experiment) -> list[str]:
         *left_out,
         *of_combination(experiment.spec, experiment.table),
         *of_budget(experiment.spec, len(experiment.data.train), experiment.table),
+        *of_device(experiment.spec, experiment.device),
     ]
+
+
+def of_device(spec: Spec, device: torch.device) -> list[str]:
+    """What this machine is bad at."""
+    if spec.train.precision != "bfloat16" or device.type != "cpu":
+        return []
+    if torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        return []
+    return ["train.precision: this processor has no instructions for bfloat16, which takes many times as long as float32 on it"]
 
 
 def of_combination(spec: Spec, table: Table) -> list[str]:

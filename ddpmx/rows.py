@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ class Plan:
         """How often the network runs."""
         return sum(row.evaluates for row in self.rows)
 
-    @property
+    @cached_property
     def history(self) -> int:
         """How many past m the rows look back at."""
         return max((len(row.c_history) for row in self.rows), default=0)

@@ -19,8 +19,7 @@ from .allocator import keep_memory
 from .divergence import MOST_SKIPPED, STRETCH, BadStep, Diverged, verdict
 from .ema import Ema
 from .experiment import Experiment
-from .images import to_model
-from .objective import Network, flipped, step_loss, timesteps
+from .objective import Network, batch, step_loss, timesteps
 from .ops import Purpose, stream
 from .spec import TrainSpec
 from .times import TimeState
@@ -200,7 +199,7 @@ def train(
             places = world.part(torch.arange(len(ids)))
             for place in places.split(math.ceil(math.ceil(len(ids) / world.size) / budget.accumulate)):
                 part, part_t = ids[place], t[place]
-                x_start = flipped(to_model(pixels[part.to(pixels.device)].to(device)), part, spec.seed, state.epoch, experiment.data.flip)
+                x_start = batch(pixels, part, spec.seed, state.epoch, experiment.data.flip).to(device)
                 objective, losses = step_loss(experiment, run_network, x_start, part_t, part, state.step, trained.weighting)
                 total_loss = (objective * fair[part_t.to(device)]).sum() / len(ids)
                 total_loss.backward()

@@ -86,6 +86,15 @@ def test_evaluation_that_costs_more_than_training_is_a_note_with_both_costs(vari
     assert preflight.of_budget(variant("evaluate.samples=8000"), 1438, spec.schedule.table()) == []
 
 
+def test_bfloat16_on_a_processor_without_it_is_a_note(variant: Callable[..., Spec], monkeypatch: pytest.MonkeyPatch) -> None:
+    cpu, half, full = torch.device("cpu"), variant("train.precision=bfloat16"), variant("train.precision=float32")
+    for has in (True, False):
+        monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda has=has: has)
+        monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: True)
+        assert [("bfloat16" in note) for note in preflight.of_device(half, cpu)] == ([] if has else [True])
+        assert preflight.of_device(full, cpu) == preflight.of_device(half, torch.device("cuda")) == []
+
+
 def test_validate_and_show_say_what_the_preflight_finds(ddpmx: Callable[..., Result], tiny: Path, tmp_path: Path) -> None:
     tiny.write_text(tiny.read_text().replace("{name: cosine, timesteps: 20}", "{name: linear, timesteps: 20}"))
     result = ddpmx("validate", tiny)

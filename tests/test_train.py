@@ -12,7 +12,7 @@ from conftest import TINY, Result, epochs, only_run
 
 from ddpmx import ops, spec_file
 from ddpmx.experiment import build
-from ddpmx.objective import flipped, loss_at
+from ddpmx.objective import batch, loss_at
 from ddpmx.ops import Purpose, stream
 from ddpmx.spec import TrainSpec
 from ddpmx.train import TrainState, epoch_order, is_over, learning_rate, total_steps
@@ -56,15 +56,18 @@ def test_an_epochs_order_is_a_permutation_of_its_own() -> None:
 
 
 def test_flips_mirror_half_of_the_images_whatever_the_batch() -> None:
-    x = torch.arange(400 * 6, dtype=torch.float32).view(400, 1, 2, 3)
-    ids = torch.arange(400)
-    whole = flipped(x, ids, 3, 1, True)
-    mirrored = (whole == x.flip(-1)).flatten(1).all(1)
-    assert torch.equal(whole[~mirrored], x[~mirrored])
+    pixels = torch.arange(400 * 6).remainder(256).to(torch.uint8).view(400, 1, 2, 3)
+    ids, plain = torch.arange(400), pixels.float() / 127.5 - 1
+    whole = batch(pixels, ids, 3, 1, True)
+    mirrored = (whole == plain.flip(-1)).flatten(1).all(1)
+    assert torch.equal(whole[~mirrored], plain[~mirrored])
+    assert torch.equal(mirrored, ops.uniform(ids, ops.stream(ops.Purpose.FLIP, 1), 3) < 0.5)
     assert 160 < int(mirrored.sum()) < 240
-    assert torch.equal(whole[100:150], flipped(x[100:150], ids[100:150], 3, 1, True))
-    assert not torch.equal(whole, flipped(x, ids, 3, 2, True))
-    assert flipped(x, ids, 3, 1, False) is x
+    order = ids.flip(0)[100:150]
+    assert torch.equal(whole[order], batch(pixels, order, 3, 1, True))
+    assert not torch.equal(whole, batch(pixels, ids, 3, 2, True))
+    assert torch.equal(batch(pixels, order, 3, 1, False), plain[order])
+    assert torch.equal(pixels, torch.arange(400 * 6).remainder(256).to(torch.uint8).view(400, 1, 2, 3))  # the set is as it was
 
 
 def test_timesteps_and_noise_of_training_share_no_stream() -> None:

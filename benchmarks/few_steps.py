@@ -1,0 +1,41 @@
+"""How few evaluations `dpmpp_2m` needs for the full ddpm chain's fd_cnn, on a finished run.
+
+python benchmarks/few_steps.py runs/quickstart/RUN [--samples 500] [--seeds 3]
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+import ddpmx
+from ddpmx.evaluate import measure, open_run
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--samples", type=int, default=500)
+    parser.add_argument("--seeds", type=int, default=3)
+    options = parser.parse_args()
+    _, spec, experiment = open_run(options.run, (), torch.device("cpu"), "best")
+    full = ddpmx.SAMPLERS.build("ddpm")
+    few = [ddpmx.SAMPLERS.build("dpmpp_2m", steps=steps) for steps in (5, 10, 20)]
+    print("| sampler | evaluations | fd_cnn, a value for each seed | processor s |\n| --- | --- | --- | --- |")
+    for sampler in (full, *few):
+        plan, values, started = sampler.plan(experiment.table, experiment.prediction), [], time.process_time()
+        for seed in range(options.seeds):
+            changed = {"sampler": sampler, "samples": options.samples, "seed": seed}
+            evaluate = spec.evaluate.model_copy(update=changed)
+            given = replace(experiment, spec=spec.model_copy(update={"evaluate": evaluate}))
+            values.append(measure(given, experiment.network)["fd_cnn"].value)
+        shown = ", ".join(f"{value:.2f}" for value in values)
+        print(f"| {sampler.component_name} | {plan.evaluations} | {shown} | {time.process_time() - started:.1f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

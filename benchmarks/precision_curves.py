@@ -1,0 +1,57 @@
+"""Whether bfloat16 learns what float32 does: the loss of both over the same steps, for several seeds, dim 16.
+
+DDPMX_DATA=… python benchmarks/precision_curves.py [--steps 2000] [--seeds 3] [--batch 128] [--device cuda]
+
+Two runs of a seed see the same images, timesteps and noise, so that their losses can be compared step by step.
+"""
+
+from __future__ import annotations
+
+import argparse
+from itertools import islice
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ddpmx import spec_file
+from ddpmx.experiment import build, choose_device
+from ddpmx.train import StepDone, TrainState, prepare, train
+from ddpmx.world import World
+
+PARTS = 10
+
+
+def losses(options: argparse.Namespace, precision: str, seed: int) -> Tensor:
+    """The training loss of each step, float64 [steps]."""
+    changes = ["model.dim=16", f"seed={seed}", f"train.precision={precision}", f"train.batch_size={options.batch}"]
+    changes += [f"train.steps={options.steps}", "train.epochs=null"]
+    spec = spec_file.load(Path(__file__).parents[1] / "experiments/fashion_mnist.yaml", changes)
+    experiment = build(spec, choose_device(options.device))
+    events = train(experiment, TrainState(), prepare(experiment), World(), lambda: False)
+    done = (event.loss for event in events if isinstance(event, StepDone))
+    return torch.tensor(list(islice(done, options.steps)), dtype=torch.float64)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--batch", type=int, default=128)
+    parser.add_argument("--device")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    curves = {
+        precision: torch.stack([losses(options, precision, seed) for seed in range(options.seeds)]) for precision in ("float32", "bfloat16")
+    }
+    print("| steps | float32: mean over seeds | bfloat16 | ratio | spread of float32 over seeds |\n| --- | --- | --- | --- | --- |")
+    size = options.steps // PARTS
+    for part in range(PARTS):
+        full, half = (curve[:, part * size : (part + 1) * size].mean(1) for curve in curves.values())
+        spread = full.std() / full.mean() if options.seeds > 1 else torch.zeros(())
+        mean, other = full.mean(), half.mean()
+        print(f"| {part * size + 1}–{(part + 1) * size} | {mean:.4f} | {other:.4f} | {other / mean:.4f} | {spread:.2%} |")
+
+
+if __name__ == "__main__":
+    main()
