@@ -57,7 +57,7 @@ class BadStep:
             "grad_norm": _number(self.grad_norm),
             "t_histogram": torch.bincount(self.t * bins // timesteps, minlength=bins).tolist(),
             "largest_loss_weight": _number(float(weight[self.t].abs().max())),
-            "largest_parameter": _number(max(float(parameter.abs().max()) for parameter in parameters)),
+            "largest_parameter": _number(max(float(parameter.detach().abs().max()) for parameter in parameters)),
             "bad_losses": len(bad),
             "images": self.ids[suspects[:NAMED]].tolist(),
         }

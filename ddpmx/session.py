@@ -64,10 +64,13 @@ class Session:
         forever = [step for step in steps if step in ends and train.keep_every is not None and ends[step] % train.keep_every == 0]
         checkpoint_folder.prune(folder, {*steps[-train.keep_last :], *regular[-train.keep_last :], *forever})
 
-    def restore(self) -> None:
-        """Go back to the newest whole checkpoint, if there is any. Raises RunError if all are damaged."""
+    def restore(self, converged: bool = False) -> None:
+        """Go back to the newest whole checkpoint, if there is any; of those, if `converged`, to one of before the loss grew.
+
+        Raises RunError if all are damaged.
+        """
         folder = self.folder.checkpoints
-        choice = self.world.text(self._choose() if self.world.is_main else "", self.experiment.device)
+        choice = self.world.text(self._choose(converged) if self.world.is_main else "", self.experiment.device)
         if not choice:
             return
         step, best_is = choice.split()
@@ -78,12 +81,15 @@ class Session:
         if self.world.is_main:
             checkpoint_folder.settle(folder, state.step, state.step if state.best_step < 0 else state.best_step)
 
-    def _choose(self) -> str:
+    def _choose(self, converged: bool) -> str:
         """The step to go on from and whether its best checkpoint is `whole` or `damaged`; empty where there is none."""
         folder = self.folder.checkpoints
         step = checkpoint_folder.newest_whole(folder, self.bar.say)
         if step is None:
             return ""
+        if converged:
+            whole = [earlier for earlier in checkpoint_folder.steps(folder) if not checkpoint_folder.damage(folder, earlier)]
+            step = max((earlier for earlier in whole if "verdict" not in checkpoint.counters(folder / str(earlier)).row), default=step)
         best = checkpoint.counters(folder / str(step)).best_step
         damage = checkpoint_folder.damage(folder, best) if best >= 0 else ""
         if damage:
@@ -103,7 +109,7 @@ class Session:
         if len(self.state.rollbacks) == MOST_ROLLBACKS:
             self.bar.say(f"warning: went back {MOST_ROLLBACKS} times before, each time with half the learning rate")
             return False
-        self.restore()
+        self.restore(converged=True)
         state = self.state
         event = {"event": "diverged", "action": "rollback", "epoch": state.epoch, "step": state.step, **cause.facts}
         state.rollbacks.append(event)

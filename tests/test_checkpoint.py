@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from ddpmx import checkpoint
+from ddpmx import checkpoint, checkpoint_folder, manifest
 from ddpmx.ema import Ema
 from ddpmx.errors import RunError, SpecError
 from ddpmx.train import Trained, TrainState
@@ -52,7 +53,7 @@ def test_what_is_loaded_is_what_was_saved(tmp_path: Path) -> None:
 def test_last_and_best_always_resolve(tmp_path: Path) -> None:
     for step, best in ((1, -1), (2, 2), (3, 2)):
         checkpoint.save(tmp_path, TrainState(step=step, best_step=best), parts(0))
-        checkpoint.prune(tmp_path, set())
+        checkpoint_folder.prune(tmp_path, ())
         assert (tmp_path / "last" / "state.json").exists()
         assert (tmp_path / "best" / "state.json").exists()
     assert ((tmp_path / "last").resolve().name, (tmp_path / "best").resolve().name) == ("3", "2")
@@ -66,12 +67,71 @@ def test_the_same_step_again_gets_the_new_counters(tmp_path: Path) -> None:
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
 
 
-@pytest.mark.parametrize("name", ["model.safetensors", "ema.safetensors", "optimizer.safetensors", "state.json"])
-def test_a_damaged_file_is_named_and_nothing_unpickles(tmp_path: Path, name: str) -> None:
-    checkpoint.save(tmp_path, TrainState(step=1), parts(0, steps=1))
-    (tmp_path / "1" / name).write_bytes(pickle.dumps(print))
-    with pytest.raises(RunError, match="cannot be read"):
-        checkpoint.load(tmp_path / "last", parts(0))
+FILES = ("model.safetensors", "ema.safetensors", "optimizer.safetensors", "state.json")
+DAMAGES = {
+    "a pickle": lambda content: pickle.dumps(print),
+    "torn": lambda content: content[: len(content) // 2],
+    "empty": lambda content: b"",
+    "first byte": lambda content: flipped(content, 0),
+    "a byte in the middle": lambda content: flipped(content, len(content) // 2),
+    "last byte": lambda content: flipped(content, len(content) - 1),
+    "not there": None,
+}
+
+
+def flipped(content: bytes, place: int) -> bytes:
+    """With one bit of that byte the other way."""
+    return content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("name", FILES)
+def test_a_damaged_file_is_found_and_named_and_the_checkpoint_before_it_taken(tmp_path: Path, name: str, damage: str) -> None:
+    for step in (1, 2):
+        checkpoint.save(tmp_path, TrainState(step=step), parts(0, steps=step))
+    file, how = tmp_path / "2" / name, DAMAGES[damage]
+    content = file.read_bytes()
+    file.unlink() if how is None else file.write_bytes(how(content))
+    with pytest.raises(RunError, match=f"2/{name} is damaged"):
+        checkpoint.load(tmp_path / "2", parts(0))
+    said: list[str] = []
+    assert checkpoint_folder.newest_whole(tmp_path, said.append) == 1
+    assert len(said) == 1
+    assert f"2/{name} is damaged" in said[0]
+    assert "step 1" in said[0]
+
+
+def test_every_flipped_bit_of_the_counters_is_found(tmp_path: Path) -> None:
+    checkpoint.save(tmp_path, TrainState(step=1, loss_sum=0.1 + 0.2), parts(0, steps=1))
+    file, whole = tmp_path / "1" / "state.json", manifest.read(tmp_path / "1")
+    content = file.read_bytes()
+    for place in range(len(content)):
+        file.write_bytes(flipped(content, place))
+        try:
+            assert manifest.read(tmp_path / "1") == whole, place  # where two spellings are one number
+        except RunError:
+            continue
+
+
+def test_none_whole_is_an_error_that_names_all_and_none_at_all_is_not(tmp_path: Path) -> None:
+    assert checkpoint_folder.newest_whole(tmp_path, print) is None
+    for step in (1, 2):
+        checkpoint.save(tmp_path, TrainState(step=step), parts(0))
+        (tmp_path / str(step) / "model.safetensors").write_bytes(b"")
+    with pytest.raises(RunError, match="2/model.safetensors is damaged.*1/model.safetensors is damaged"):
+        checkpoint_folder.newest_whole(tmp_path, print)
+
+
+def test_a_checkpoint_of_before_there_were_checksums_is_read(tmp_path: Path) -> None:
+    saved = parts(0, steps=2)
+    checkpoint.save(tmp_path, TrainState(step=2), saved)
+    file = tmp_path / "2" / "state.json"
+    content = json.loads(file.read_text())
+    file.write_text(json.dumps({"train": content["train"], "optimizer": content["optimizer"]}))
+    loaded = parts(1)
+    assert checkpoint.load(tmp_path / "2", loaded) == TrainState(step=2)
+    got = flat(loaded)
+    assert all(torch.equal(tensor, got[name]) for name, tensor in flat(saved).items())
 
 
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
@@ -90,7 +150,7 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_last_one_and_no_litter(t
     def full(path: Path) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(checkpoint, "_sync", full)
+    monkeypatch.setattr(checkpoint, "sync", full)
     with pytest.raises(OSError, match="No space left"):
         checkpoint.save(tmp_path, TrainState(step=2), parts(0))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["1", "best", "last"]
