@@ -132,13 +132,14 @@ def test_a_signal_finishes_the_step_and_saves(number: signal.Signals, tmp_path: 
 def test_a_stop_at_the_last_step_still_validates(place: Path, undisturbed: Path) -> None:
     """The request comes within step 7 of 7: it is saved, and the resumed run makes the last row."""
     (place / "stop.py").write_text(
-        "import os, signal\nimport ddpmx\nfrom ddpmx.times import Uniform\n"
-        "from pydantic import PrivateAttr\n@ddpmx.TIMES.register('stopping')\nclass Stopping(Uniform):\n    '''Asks for a stop.'''\n"
-        "    _drawn: int = PrivateAttr(0)\n    def draw(self, u, table):\n        self._drawn += len(u) < 100 and len(u) > 1\n"
-        "        if self._drawn == 7 and not os.path.exists('asked'):\n            open('asked', 'w').close()\n"
-        "            os.kill(os.getpid(), signal.SIGTERM)\n        return super().draw(u, table)\n"
+        "import os, signal\nimport ddpmx.train\ninner = ddpmx.train.step_loss\n"
+        "def step_loss(experiment, network, x_start, t, ids, step, learned=None):\n"
+        "    if step == 6 and not os.path.exists('asked'):\n"
+        "        open('asked', 'w').close()\n        os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    return inner(experiment, network, x_start, t, ids, step, learned)\n"
+        "ddpmx.train.step_loss = step_loss\n"
     )
-    (place / "tiny.yaml").write_text(SHORT + "plugins: [stop.py]\ntime: stopping\n")
+    (place / "tiny.yaml").write_text(SHORT + "plugins: [stop.py]\n")
     code, said = command(place, "run", "tiny.yaml")
     run = only_run(place / "runs")
     assert (code, last(run)) == (130, "7"), said
