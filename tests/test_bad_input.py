@@ -42,6 +42,9 @@ EDITED = [
     ("depth does not divide", ("dim_mults: [1, 2]", "dim_mults: [1, 1, 1, 1, 1]"), ["tiny.yaml:4", "model.dim_mults", "8"]),
     ("not finite weights", ("dataset: digits", "dataset: digits\nloss: {weighting: vlb}"), ["tiny.yaml:4", "loss.weighting", "index 0"]),
     ("more steps than T", ("steps: 3", "steps: 300"), ["tiny.yaml:7", "evaluate.sampler.steps", "20"]),
+    ("NUL in a path", ("dataset: digits", 'dataset: {name: image_folder, path: "\\0"}'), ["tiny.yaml:3", "U+0000"]),
+    ("half a character", ("name: tiny", 'name: tiny\nextends: "\\ud800"'), ["tiny.yaml:3", "U+D800"]),
+    ("escape in a key", ("dataset: digits", 'dataset: digits\n"\\e[2J": 1'), ["tiny.yaml:4", "U+001B"]),
     ("backend not built", ("dataset: digits", "dataset: digits\nbackend: cuda"), ["tiny.yaml:4", "backend", "cuda"]),
 ]
 
@@ -85,10 +88,12 @@ OVERRIDES = [
     ("train.lr=fast", ["-s train.lr=fast", "train.lr", "'fast'"]),
     ("train.lr=[1", ["-s train.lr=[1"]),
     ("name.x=3", ["name"]),
+    ("\x1b[2J=3", ["U+001B"]),
+    (".".join(["train"] * 2000) + "=1", ["KEY=VALUE"]),
 ]
 
 
-@pytest.mark.parametrize(("override", "wanted"), OVERRIDES, ids=[override for override, _ in OVERRIDES])
+@pytest.mark.parametrize(("override", "wanted"), OVERRIDES, ids=[repr(override[:30]) for override, _ in OVERRIDES])
 def test_a_wrong_override_is_named(ddpmx: Run, tiny: Path, tmp_path: Path, override: str, wanted: list[str]) -> None:
     refused(ddpmx("run", tiny, "-s", override, "--out", tmp_path / "runs"), tmp_path, wanted)
 

@@ -16,7 +16,6 @@ export ASAN_OPTIONS=detect_leaks=0:halt_on_error=1 UBSAN_OPTIONS=print_stacktrac
 export PYTHONPATH=$work OMP_NUM_THREADS=1 PYTHONMALLOC=malloc
 unset DDPMX_BUILD
 LD_PRELOAD=$preload "$python" -c "
-import mmap
 from ddpmx import ops
 from ddpmx.ops import choice, library
 assert ops.backends()['cpp'], choice.MISSING
