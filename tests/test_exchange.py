@@ -114,8 +114,7 @@ def make_run(folder: Path, text: str) -> Path:
     for parameter in experiment.network.parameters():
         parameter.data += 0.1 * torch.randn_like(parameter) / max(1, parameter[0].numel()) ** 0.5
     run = RunFolder.create(folder / "runs", experiment.spec)
-    ema, optimizer = prepare(experiment)
-    checkpoint.save(run.checkpoints, TrainState(), experiment.network, ema, optimizer)
+    checkpoint.save(run.checkpoints, TrainState(), prepare(experiment))
     return run.path
 
 
