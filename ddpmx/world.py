@@ -59,7 +59,7 @@ class World:
         data = torch.zeros(4096, dtype=torch.uint8)
         if self.is_main:
             encoded = text.encode()
-            data[: len(encoded)] = torch.frombuffer(bytearray(encoded), dtype=torch.uint8)
+            data[: len(encoded)] = torch.tensor(list(encoded), dtype=torch.uint8)
         data = data.to(device)
         self.from_main(data)
         return bytes(data.cpu().tolist()).rstrip(b"\0").decode()

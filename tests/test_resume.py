@@ -13,8 +13,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from conftest import TINY, epochs, only_run
 from forked import NEVER, Death, command, differing, ended, outcome, start
+from safetensors.torch import load_file
 
 from ddpmx.run_folder import RunFolder
 
@@ -99,16 +101,19 @@ def test_killed_at_random_moments_and_resumed(seed: int, place: Path, undisturbe
     for _ in range(draw.choice((1, 1, 2))):
         if draw.random() < 0.5:
             code, said = command(place, *arguments, death=Death("runs", draw.randint(1, operations)))
-            assert code in (0, -signal.SIGKILL), said  # what is left to do may have fewer operations
-            continue
-        process = start(place, *arguments)
-        while not list(place.glob("runs/*/*/status.json")):
-            time.sleep(0.001)
-        time.sleep(draw.uniform(0, 1.5))
-        process.kill()
-        assert ended(process) in (0, -signal.SIGKILL)
-    # A run that was finished before it could be killed a second time is not made again.
-    code, said = command(place, *arguments, *(("--run", only_run(place / "runs")) if list(place.glob("runs/*/*/spec.yaml")) else ()))
+        else:
+            process = start(place, *arguments)
+            while not list(place.glob("runs/*/*/status.json")):
+                time.sleep(0.001)
+            time.sleep(draw.uniform(0, 1.5))
+            process.kill()
+            code, said = ended(process), ""
+        assert code in (0, -signal.SIGKILL), said
+        if any('"finished"' in file.read_text() for file in place.glob("runs/*/*/status.json")):
+            break  # before the kill, which may have come while the report was written; it would not be gone on with
+    # The one that the kills left, finished or not; there is none yet where the first kill came that soon.
+    named = ("--run", only_run(place / "runs")) if list(place.glob("runs/*/*/spec.yaml")) else ()
+    code, said = command(place, *arguments, *named)
     assert code == 0, said
     assert differing(only_run(place / "runs"), only_run(undisturbed / "runs")) == []
 
@@ -187,5 +192,9 @@ def test_killed_on_two_processes_and_resumed_on_one(place: Path, undisturbed: Pa
     resumed, whole = outcome(only_run(place / "runs")), outcome(only_run(undisturbed / "runs"))
     for a, b in zip(resumed["events"], whole["events"], strict=True):
         assert (a["event"], a["step"], a.get("images")) == (b["event"], b["step"], b.get("images"))
-        for key in ("loss", "train_loss", "val_loss", "grad_norm"):  # other data, timesteps or noise would change them a thousandfold more
-            assert a.get(key) == pytest.approx(b.get(key), rel=1e-4), (a["event"], a["step"], key)
+        for key in {"loss", "train_loss", "val_loss", "grad_norm"} & a.keys():  # other data, timesteps or noise would change them far more
+            assert a[key] == pytest.approx(b[key], rel=1e-4), (a["event"], a["step"], key)
+    for file in ("model", "ema"):
+        one, two = (load_file(only_run(folder / "runs") / f"checkpoints/last/{file}.safetensors") for folder in (place, undisturbed))
+        for name in one:
+            torch.testing.assert_close(one[name], two[name], rtol=0, atol=2e-4, msg=f"{file} {name}")  # 7 steps of 1e-3
