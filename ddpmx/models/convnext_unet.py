@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .. import ops
+from ..ops.depthwise import depthwise
 from ..registry import MODELS
 from .base import ConditionalModel, Multiples, check_size
 from .embedding import TimeEmbedding
@@ -113,7 +113,7 @@ class ConvNextBlock(nn.Module):
         self.residual = nn.Conv2d(before, width, 1) if before != width else nn.Identity()
 
     def forward(self, x: Tensor, time: Tensor | None) -> Tensor:
-        h = ops.depthwise(x, self.depthwise.weight, cast(Tensor, self.depthwise.bias))
+        h = depthwise(x, self.depthwise.weight, cast(Tensor, self.depthwise.bias))
         if self.time is not None and time is not None:
             h = h + self.time(F.gelu(time))[:, :, None, None]
         h = self.norm_2(F.gelu(self.expand(self.norm_1(h))))

@@ -23,10 +23,11 @@ def depthwise(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """
     if torch.is_grad_enabled() and weight.requires_grad and _has_kernel(x, weight, bias):
         return cast(Tensor, _Depthwise.apply(x, weight, bias))
-    return _convolution(x, weight, bias)
+    return convolution(x, weight, bias)
 
 
-def _convolution(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+def convolution(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """The same by torch alone."""
     return F.conv2d(x, weight, bias, padding=PADDING, groups=x.shape[1])
 
 
@@ -43,7 +44,7 @@ class _Depthwise(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         ctx.save_for_backward(x, weight)
-        return _convolution(x, weight, bias)
+        return convolution(x, weight, bias)
 
     @staticmethod
     @once_differentiable
