@@ -99,9 +99,9 @@ def test_rollback_goes_on_from_the_last_checkpoint_with_half_the_learning_rate(r
 @pytest.mark.parametrize(
     "death",
     [
-        Death("checkpoints/.4.", 2, "os.rename"),  # before its new counters
+        pytest.param(Death("checkpoints/.4.", 2, "os.rename"), marks=pytest.mark.slow),  # before its new counters
         Death(".metrics.jsonl", 1, "os.rename"),  # after them, before the log is cut
-        Death(".metrics.jsonl", 2, "os.rename"),  # the second time
+        pytest.param(Death(".metrics.jsonl", 2, "os.rename"), marks=pytest.mark.slow),  # the second time
     ],
 )
 def test_a_kill_while_going_back_changes_nothing(death: Death, tmp_path: Path, rolled_back: Path) -> None:

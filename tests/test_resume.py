@@ -77,7 +77,10 @@ MOMENTS: dict[str, tuple[Death, Callable[[Path], bool]]] = {
 }
 
 
-@pytest.mark.parametrize("moment", MOMENTS)
+FAST = ("checkpoint written, not named", "named, not linked", "between grid and row", "between row and log")
+
+
+@pytest.mark.parametrize("moment", [moment if moment in FAST else pytest.param(moment, marks=pytest.mark.slow) for moment in MOMENTS])
 def test_killed_at_an_exact_moment_and_resumed(moment: str, place: Path, undisturbed: Path) -> None:
     death, left = MOMENTS[moment]
     code, said = command(place, "run", "tiny.yaml", death=death)
@@ -118,7 +121,7 @@ def test_killed_at_random_moments_and_resumed(seed: int, place: Path, undisturbe
     assert differing(only_run(place / "runs"), only_run(undisturbed / "runs")) == []
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM])
 def test_a_signal_finishes_the_step_and_saves(number: signal.Signals, tmp_path: Path) -> None:
     (tmp_path / "tiny.yaml").write_text(TINY.replace("steps: 12", "steps: 5000"))
     process = start(tmp_path, "run", "tiny.yaml")
