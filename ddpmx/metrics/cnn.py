@@ -20,7 +20,7 @@ class Cnn(Extractor):
     """The data set's classifier without its last layer: 128 features. Raises SpecError for data without labels."""
 
     preprocessing = "8-bit values / 127.5 − 1"
-    batch = 500
+    batch = 100  # a larger one's activations leave the caches and are handed back to the system
 
     def __init__(self, data: Data) -> None:
         self._network = classifier(data).network
