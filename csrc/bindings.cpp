@@ -290,6 +290,90 @@ void depthwise_gradient(const Tensor& x, const Tensor& gradient, const Tensor& o
   }
 }
 
+bool has_strides(const Tensor& t, std::initializer_list<int64_t> strides) {
+  int64_t d = 0;
+  for (const int64_t stride : strides) {
+    if (t.size(d) != 1 && t.stride(d) != stride) return false;
+    ++d;
+  }
+  return true;
+}
+
+// [images, channels, height, width] whose channels are neighbours in memory.
+void require_pixels(const Tensor& t, const Tensor& x, const char* name) {
+  const int64_t channels = t.dim() == 4 ? t.size(1) : 0, width = channels ? t.size(3) : 0, height = channels ? t.size(2) : 0;
+  require(t.scalar_type() == ScalarType::Float && channels > 0 && same_device(t, x), name);
+  require(has_strides(t, {height * width * channels, 1, width * channels, channels}), name);
+  require(t.size(0) == x.size(0) && t.size(2) == x.size(2) && t.size(3) == x.size(3), name);
+}
+
+Convolution convolution(const Tensor& x, int64_t outputs) {
+  Convolution op;
+  op.images = x.size(0);
+  op.inputs = x.size(1);
+  op.height = x.size(2);
+  op.width = x.size(3);
+  op.outputs = outputs;
+  op.x = static_cast<const float*>(x.data_ptr());
+  return op;
+}
+
+// `turned`: from the gradient of a convolution's results to that of its x.
+void convolve(const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias, bool turned, const Tensor& out) {
+  require(x.dim() == 4, "x");
+  require_pixels(x, x, "x");
+  require_pixels(out, x, "out");
+  const int64_t of_x = turned ? 0 : 1, of_out = turned ? 1 : 0;
+  require(weight.scalar_type() == ScalarType::Float && same_device(weight, x) && weight.dim() == 4, "weight");
+  require(weight.size(of_x) == x.size(1) && weight.size(of_out) == out.size(1) && weight.size(2) == 3 && weight.size(3) == 3, "weight");
+  if (bias) require_channels(*bias, out, 1, "bias");
+  Convolution op = convolution(x, out.size(1));
+  if (op.tiles() == 0) return;
+  op.weight = static_cast<const float*>(weight.data_ptr());
+  op.weight_input = weight.stride(of_x);
+  op.weight_output = weight.stride(of_out);
+  op.weight_y = weight.stride(2);
+  op.weight_x = weight.stride(3);
+  if (turned) {
+    op.weight += 2 * (op.weight_y + op.weight_x);
+    op.weight_y *= -1;
+    op.weight_x *= -1;
+  }
+  if (bias) op.bias = static_cast<const float*>(bias->data_ptr());
+  op.out = static_cast<float*>(out.data_ptr());
+  const std::unique_ptr<float[]> points(new float[kPoints * op.inputs * padded(op.outputs)]);
+  op.points = points.get();
+  torch::stable::parallel_for(0, op.inputs, 16, [&](int64_t first, int64_t last) { chosen().weight_points(op, first, last); });
+  const int64_t chunks = (op.tiles() + kTiles - 1) / kTiles;
+  torch::stable::parallel_for(0, chunks, 1, [&](int64_t first, int64_t last) { chosen().convolve(op, first, last); });
+}
+
+void convolution_gradient(const Tensor& x, const Tensor& gradient, const Tensor& of_weight, const Tensor& of_bias) {
+  require(x.dim() == 4, "x");
+  require_pixels(x, x, "x");
+  require_pixels(gradient, x, "gradient");
+  require_channels(of_weight, gradient, 9 * x.size(1), "of_weight");
+  require_channels(of_bias, gradient, 1, "of_bias");
+  ConvolutionGradient op;
+  op.convolution = convolution(x, gradient.size(1));
+  op.gradient = static_cast<const float*>(gradient.data_ptr());
+  const int64_t parts = op.convolution.tiles() ? op.parts() : 0, inputs = x.size(1), outputs = gradient.size(1), row = padded(outputs);
+  const std::unique_ptr<float[]> partial(new float[parts * op.of_part()]);
+  op.partial = partial.get();
+  torch::stable::parallel_for(0, parts, 1, [&](int64_t first, int64_t last) { chosen().convolution_gradient(op, first, last); });
+  auto *weight = static_cast<float*>(of_weight.data_ptr()), *bias = static_cast<float*>(of_bias.data_ptr());
+  torch::stable::parallel_for(0, outputs, 16, [&](int64_t first, int64_t last) {
+    for (int64_t output = first; output < last; ++output) {
+      for (int64_t place = 0; place <= 9 * inputs; ++place) {
+        double total = 0;
+        for (int64_t part = 0; part < parts; ++part) total += op.partial[part * op.of_part() + place * row + output];
+        float& sum = place == 9 * inputs ? bias[output] : weight[(output * inputs + place % inputs) * 9 + place / inputs];
+        sum = static_cast<float>(total);
+      }
+    }
+  });
+}
+
 std::string cpu_level() { return chosen().name; }
 
 // Slowest first: all that are compiled in, or those that this machine runs.
@@ -336,6 +420,8 @@ STABLE_TORCH_LIBRARY(ddpmx, m) {
       "reverse_step(Tensor x, Tensor output, float[] row, Tensor[] history, Tensor? anchor, Tensor? clip, float clip_all, "
       "Tensor sample_ids, SymInt stream, SymInt seed, Tensor? noise, Tensor(a!) out, Tensor(b!)? m) -> ()");
   m.def("depthwise_gradient(Tensor x, Tensor gradient, Tensor(a!) of_weight, Tensor(b!) of_bias) -> ()");
+  m.def("convolve(Tensor x, Tensor weight, Tensor? bias, bool turned, Tensor(a!) out) -> ()");
+  m.def("convolution_gradient(Tensor x, Tensor gradient, Tensor(a!) of_weight, Tensor(b!) of_bias) -> ()");
   m.def("cpu_level() -> str");
   m.def("cpu_levels(bool all) -> str");
   m.def("set_cpu_level(str name) -> ()");
@@ -352,6 +438,8 @@ STABLE_TORCH_LIBRARY_IMPL(ddpmx, CompositeExplicitAutograd, m) {
 
 STABLE_TORCH_LIBRARY_IMPL(ddpmx, CPU, m) {
   m.impl("depthwise_gradient", TORCH_BOX(&ddpmx::binding::depthwise_gradient));
+  m.impl("convolve", TORCH_BOX(&ddpmx::binding::convolve));
+  m.impl("convolution_gradient", TORCH_BOX(&ddpmx::binding::convolution_gradient));
 #else
 
 STABLE_TORCH_LIBRARY_IMPL(ddpmx, CompositeExplicitAutograd, m) { m.impl("cuda_build", TORCH_BOX(&ddpmx::binding::cuda_build)); }

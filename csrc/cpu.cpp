@@ -38,7 +38,9 @@ typedef float Floats __attribute__((vector_size(16)));
 #else
 using Floats = float;
 #endif
+inline Floats multiply_add(Floats a, Floats b, Floats c) { return a * b + c; }
 #include "depthwise.h"
+#include "winograd.h"
 bool runs_here() { return true; }
 }  // namespace scalar
 
@@ -61,21 +63,25 @@ bool runs_here() { return true; }
 
 namespace sse2 {
 DDPMX_LANES(128, 2, _mm_mul_epu32, _mm_set1_epi64x, __m128i)
+inline Floats multiply_add(Floats a, Floats b, Floats c) { return a * b + c; }
 #include "loops.h"
 #include "depthwise.h"
+#include "winograd.h"
 bool runs_here() { return true; }
 }  // namespace sse2
 
 #ifdef __clang__
-#pragma clang attribute push(__attribute__((target("avx2"))), apply_to = function)
+#pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)
 #else
 #pragma GCC push_options
-#pragma GCC target("avx2")
+#pragma GCC target("avx2,fma")
 #endif
 namespace avx2 {
 DDPMX_LANES(256, 4, _mm256_mul_epu32, _mm256_set1_epi64x, __m256i)
+inline Floats multiply_add(Floats a, Floats b, Floats c) { return (Floats)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c); }
 #include "loops.h"
 #include "depthwise.h"
+#include "winograd.h"
 }  // namespace avx2
 #ifdef __clang__
 #pragma clang attribute pop
@@ -87,8 +93,10 @@ DDPMX_LANES(256, 4, _mm256_mul_epu32, _mm256_set1_epi64x, __m256i)
 #endif
 namespace avx512 {
 DDPMX_LANES(512, 8, _mm512_mul_epu32, _mm512_set1_epi64, __m512i)
+inline Floats multiply_add(Floats a, Floats b, Floats c) { return (Floats)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c); }
 #include "loops.h"
 #include "depthwise.h"
+#include "winograd.h"
 }  // namespace avx512
 #ifdef __clang__
 #pragma clang attribute pop
@@ -97,7 +105,7 @@ DDPMX_LANES(512, 8, _mm512_mul_epu32, _mm512_set1_epi64, __m512i)
 #endif
 
 namespace avx2 {
-bool runs_here() { return __builtin_cpu_supports("avx2"); }
+bool runs_here() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
 }  // namespace avx2
 namespace avx512 {
 bool runs_here() {
@@ -107,8 +115,17 @@ bool runs_here() {
 }  // namespace avx512
 #endif
 
-#define DDPMX_LEVEL(NAME) \
-  {#NAME, NAME::runs_here, NAME::normal, NAME::add_noise, NAME::weighted_loss, NAME::reverse_step, NAME::depthwise_gradient}
+#define DDPMX_LEVEL(NAME)    \
+  {#NAME,                    \
+   NAME::runs_here,          \
+   NAME::normal,             \
+   NAME::add_noise,          \
+   NAME::weighted_loss,      \
+   NAME::reverse_step,       \
+   NAME::depthwise_gradient, \
+   NAME::weight_points,      \
+   NAME::convolve,           \
+   NAME::convolution_gradient}
 
 namespace cpu {
 

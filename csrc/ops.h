@@ -181,6 +181,42 @@ struct DepthwiseGradient {
   float* partial = nullptr;  // [parts of kImages images, channels, 7·7 + 1]
 };
 
+constexpr int kTile = 4, kPoints = 36;  // of minimal filtering, see winograd.h
+constexpr int64_t kTiles = 72;          // done at a time
+
+inline int64_t padded(int64_t channels) { return (channels + 15) / 16 * 16; }  // for every level's vectors
+
+// A 3×3 convolution with a margin of zeros, of pixels whose channels are neighbours in memory.
+struct Convolution {
+  int64_t images = 0, height = 0, width = 0, inputs = 0, outputs = 0;
+  const float* x = nullptr;       // [images, height, width, inputs]
+  const float* weight = nullptr;  // at its first tap; strides follow
+  int64_t weight_output = 0, weight_input = 0, weight_y = 0, weight_x = 0;
+  const float* bias = nullptr;  // [outputs], or none
+  float* points = nullptr;      // [36, inputs, padded(outputs)]: what `weight_points` makes of the weight
+  float* out = nullptr;         // [images, height, width, outputs]
+
+  int64_t down() const { return (height + kTile - 1) / kTile; }
+  int64_t across() const { return (width + kTile - 1) / kTile; }
+  int64_t tiles_of_image() const { return down() * across(); }
+  int64_t tiles() const { return images * tiles_of_image(); }
+};
+
+// The gradients of its weight and bias, summed in parts that are the same for every number of threads.
+struct ConvolutionGradient {
+  static constexpr int64_t kMost = 8;
+  Convolution convolution;          // without weight, bias and out
+  const float* gradient = nullptr;  // of out
+  float* partial = nullptr;         // [parts, of_part()]
+
+  int64_t tiles_of_part() const {
+    const int64_t chunks = (convolution.tiles() + kTiles - 1) / kTiles;
+    return (chunks + kMost - 1) / kMost * kTiles;
+  }
+  int64_t parts() const { return (convolution.tiles() + tiles_of_part() - 1) / tiles_of_part(); }
+  int64_t of_part() const { return (9 * convolution.inputs + 1) * padded(convolution.outputs); }
+};
+
 // The CPU's loops at one level of vector instructions; each function does the items [first, last) of `items`.
 struct Level {
   const char* name;
@@ -189,7 +225,10 @@ struct Level {
   void (*add_noise)(const AddNoise&, int64_t first, int64_t last);
   void (*weighted_loss)(const WeightedLoss&, int64_t first, int64_t last);
   void (*reverse_step)(const ReverseStep&, int64_t first, int64_t last);
-  void (*depthwise_gradient)(const DepthwiseGradient&, int64_t first, int64_t last);  // items: parts
+  void (*depthwise_gradient)(const DepthwiseGradient&, int64_t first, int64_t last);      // items: parts
+  void (*weight_points)(const Convolution&, int64_t first, int64_t last);                 // items: inputs
+  void (*convolve)(const Convolution&, int64_t first, int64_t last);                      // items: chunks of kTiles tiles
+  void (*convolution_gradient)(const ConvolutionGradient&, int64_t first, int64_t last);  // items: parts
 };
 
 namespace cpu {

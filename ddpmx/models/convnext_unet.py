@@ -10,9 +10,9 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..ops.depthwise import depthwise
 from ..registry import MODELS
 from .base import ConditionalModel, Multiples, check_size
+from .convolution import Conv3x3, Depthwise7x7
 from .embedding import TimeEmbedding
 
 HEADS, HEAD_DIM = 4, 32
@@ -105,15 +105,15 @@ class ConvNextBlock(nn.Module):
     def __init__(self, before: int, width: int, time_dim: int | None) -> None:
         super().__init__()
         self.time = nn.Linear(time_dim, before) if time_dim else None
-        self.depthwise = nn.Conv2d(before, before, 7, padding=3, groups=before)
+        self.depthwise = Depthwise7x7(before)
         self.norm_1 = nn.GroupNorm(1, before)
-        self.expand = nn.Conv2d(before, EXPANSION * width, 3, padding=1)
+        self.expand = Conv3x3(before, EXPANSION * width)
         self.norm_2 = nn.GroupNorm(1, EXPANSION * width)
-        self.contract = nn.Conv2d(EXPANSION * width, width, 3, padding=1)
+        self.contract = Conv3x3(EXPANSION * width, width)
         self.residual = nn.Conv2d(before, width, 1) if before != width else nn.Identity()
 
     def forward(self, x: Tensor, time: Tensor | None) -> Tensor:
-        h = depthwise(x, self.depthwise.weight, cast(Tensor, self.depthwise.bias))
+        h = self.depthwise(x)
         if self.time is not None and time is not None:
             h = h + self.time(F.gelu(time))[:, :, None, None]
         h = self.norm_2(F.gelu(self.expand(self.norm_1(h))))

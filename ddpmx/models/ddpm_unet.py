@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from ..registry import MODELS
 from .base import ConditionalModel, Multiples, check_size
+from .convolution import Conv3x3
 from .embedding import TimeEmbedding
 
 
@@ -53,7 +54,7 @@ class DdpmUnetModule(nn.Module):
             return Stage(before, width, 4 * config.dim, size in config.attention, config.dropout)
 
         self.time = TimeEmbedding(config.dim, nn.SiLU(), classes)
-        self.first = nn.Conv2d(inputs, config.dim, 3, padding=1)
+        self.first = Conv3x3(inputs, config.dim)
         self.down, self.up = nn.ModuleList(), nn.ModuleList()
         width, skips = config.dim, [config.dim]
         for level, multiple in enumerate(config.dim_mults):
@@ -75,7 +76,7 @@ class DdpmUnetModule(nn.Module):
                 self.up.append(Upsample(width))
                 size *= 2
         self.norm = group_norm(width)
-        self.output = nn.Conv2d(width, outputs, 3, padding=1)
+        self.output = Conv3x3(width, outputs)
         self.apply(_initialise)
         zero_(self.output)
         for module in self.modules():
@@ -115,11 +116,11 @@ class ResidualBlock(nn.Module):
     def __init__(self, before: int, width: int, time_dim: int, dropout: float) -> None:
         super().__init__()
         self.norm_1 = group_norm(before)
-        self.conv_1 = nn.Conv2d(before, width, 3, padding=1)
+        self.conv_1 = Conv3x3(before, width)
         self.time = nn.Linear(time_dim, width)
         self.norm_2 = group_norm(width)
         self.dropout = nn.Dropout(dropout)
-        self.conv_2 = nn.Conv2d(width, width, 3, padding=1)
+        self.conv_2 = Conv3x3(width, width)
         self.residual = nn.Conv2d(before, width, 1) if before != width else nn.Identity()
 
     def forward(self, x: Tensor, time: Tensor) -> Tensor:
@@ -160,7 +161,7 @@ class Upsample(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(width, width, 3, padding=1)
+        self.conv = Conv3x3(width, width)
 
     def forward(self, x: Tensor, time: Tensor) -> Tensor:
         return cast(Tensor, self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest")))

@@ -24,6 +24,7 @@ from torch import Tensor
 from ..rows import Row
 from . import checks, native
 from .choice import Backend, active, backend, backends, use_backend
+from .convolution import conv3x3
 from .depthwise import depthwise
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "add_noise",
     "backends",
     "bits",
+    "conv3x3",
     "depthwise",
     "normal",
     "reverse_step",

@@ -25,7 +25,7 @@ _operators: dict[str, Callable[..., None]] = {}
 
 def define() -> None:
     """Once the library is loaded: look its operators up, and tell tracing that they only write into their last arguments."""
-    for name in ("normal", "bits", "add_noise", "weighted_loss", "reverse_step", "depthwise_gradient"):
+    for name in ("normal", "bits", "add_noise", "weighted_loss", "reverse_step", "depthwise_gradient", "convolve", "convolution_gradient"):
         _operators[name] = getattr(torch.ops.ddpmx, name).default
         torch.library.register_fake(f"ddpmx::{name}", _fake)
 
@@ -179,4 +179,19 @@ def depthwise_gradient(x: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor]:
     """Of `ops.depthwise`: the gradients of weight [c, 1, 7, 7] and bias [c], float32, from that of the result."""
     of_weight, of_bias = (x.new_empty(shape, dtype=torch.float32) for shape in ((x.shape[1], 1, 7, 7), (x.shape[1],)))
     _operators["depthwise_gradient"](x, gradient, of_weight, of_bias)
+    return of_weight, of_bias
+
+
+def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, *, turned: bool = False) -> Tensor:
+    """3×3 of stride 1 on float32 in channels_last order; `turned`: from the gradient of the result to that of x."""
+    shape = (x.shape[0], weight.shape[int(turned)], *x.shape[2:])
+    out = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
+    _operators["convolve"](x, weight, bias, turned, out)
+    return out
+
+
+def convolution_gradient(x: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor]:
+    """Of `convolve`: the gradients of weight and bias from that of the result."""
+    of_weight, of_bias = x.new_empty((gradient.shape[1], x.shape[1], 3, 3)), x.new_empty(gradient.shape[1])
+    _operators["convolution_gradient"](x, gradient, of_weight, of_bias)
     return of_weight, of_bias

@@ -1,0 +1,50 @@
+"""A 3×3 convolution: torch's, but on CPUs by the kernels of `csrc/winograd.h` where those are faster."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
+
+from . import native
+from .choice import backend
+
+LEAST_CHANNELS, LEAST_TILES = 16, 48  # with fewer, the transforms cost more than they save
+
+
+def conv3x3(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """out[n, o, y, x] = bias[o] + Σ_cij weight[o, c, i, j]·x[n, c, y + i − 1, x + j − 1], pixels outside being 0.
+
+    x [n, c, h, w], weight [o, c, 3, 3], bias [o]. It is `torch.nn.functional.conv2d`, under autocast too; where the kernel runs (on
+    CPUs, in float32) the result is in channels_last order and can be differentiated once.
+    """
+    if not _has_kernel(x, weight, bias):
+        return F.conv2d(x, weight, bias, padding=1)
+    return cast(Tensor, _Conv3x3.apply(x.contiguous(memory_format=torch.channels_last), weight, bias))
+
+
+def _has_kernel(x: Tensor, weight: Tensor, bias: Tensor) -> bool:
+    if x.device.type != "cpu" or torch.compiler.is_compiling() or torch.is_autocast_enabled("cpu") or backend(x.device) is not native:
+        return False
+    if x.ndim != 4 or weight.shape[1:] != (x.shape[1], 3, 3) or not x.dtype == weight.dtype == bias.dtype == torch.float32:
+        return False
+    tiles = x.shape[0] * -(-x.shape[2] // 4) * -(-x.shape[3] // 4)
+    return min(weight.shape[:2]) >= LEAST_CHANNELS and tiles >= LEAST_TILES
+
+
+class _Conv3x3(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return native.convolve(x, weight, bias)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor, Tensor]:
+        x, weight = ctx.saved_tensors
+        gradient = gradient.contiguous(memory_format=torch.channels_last)
+        of_x = native.convolve(gradient, weight, None, turned=True) if ctx.needs_input_grad[0] else None
+        return of_x, *native.convolution_gradient(x, gradient)

@@ -1,0 +1,130 @@
+"""The 3×3 convolution by minimal filtering, and its gradients, against torch's in float64."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ddpmx import ops
+from ddpmx.ops import convolution, library
+
+LEVELS = library.cpu_levels() if ops.backends()["cpp"] else []
+SHAPES = [(3, 28, 28, 28, 56), (3, 18, 13, 18, 30), (19, 33, 7, 7, 16), (50, 16, 1, 3, 17), (9, 64, 12, 9, 48)]
+"""images, inputs, height, width, outputs: with channels that fill no vector, tiles over the edges, and parts of one and several chunks."""
+needs_library = pytest.mark.skipif(not LEVELS, reason="the library is not built")
+
+
+@pytest.fixture(params=LEVELS)
+def level(request):
+    before = library.cpu_level()
+    library.set_cpu_level(request.param)
+    yield request.param
+    library.set_cpu_level(before)
+
+
+def made(shape: tuple[int, ...], layout: torch.memory_format = torch.channels_last) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    images, inputs, height, width, outputs = shape
+    generator = torch.Generator().manual_seed(sum(shape))
+    shapes = (images, inputs, height, width), (outputs, inputs, 3, 3), (outputs,), (images, outputs, height, width)
+    x, weight, bias, g = (torch.randn(s, generator=generator) for s in shapes)
+    return x.contiguous(memory_format=layout), weight.contiguous(memory_format=layout), bias, g
+
+
+def run(x: Tensor, weight: Tensor, bias: Tensor, g: Tensor, conv=ops.conv3x3) -> list[Tensor]:
+    """The result, then the gradients of x, weight and bias."""
+    x, weight, bias = (value.detach().clone().requires_grad_() for value in (x, weight, bias))
+    y = conv(x, weight, bias)
+    return [y.detach(), *torch.autograd.grad(y, (x, weight, bias), g)]
+
+
+def theirs(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    return F.conv2d(x, weight, bias, padding=1)
+
+
+def uses_kernel(x: Tensor, weight: Tensor, bias: Tensor) -> bool:
+    return type(ops.conv3x3(x, weight.requires_grad_(), bias).grad_fn).__name__ == "_Conv3x3Backward"
+
+
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_it_and_its_gradients_round_little_more_than_torchs(level: str, shape: tuple[int, ...], layout: torch.memory_format) -> None:
+    given = made(shape, layout)
+    assert uses_kernel(*given[:3])
+    exact = run(*(value.double() for value in given), conv=theirs)
+    for ours, direct, truth in zip(run(*given), run(*given, conv=theirs), exact, strict=True):
+        error, direct_error = (float((value.double() - truth).square().mean().sqrt()) for value in (ours, direct))
+        assert error < 4 * direct_error + 1e-7 * float(truth.square().mean().sqrt())
+        torch.testing.assert_close(ours.double(), truth, rtol=1e-5, atol=1e-5 * float(truth.abs().max()))
+
+
+@needs_library
+def test_all_numbers_of_threads_give_the_same_bits() -> None:
+    given, results, threads = made((40, 21, 9, 10, 18)), [], torch.get_num_threads()
+    try:
+        for count in (1, 2, 3):
+            torch.set_num_threads(count)
+            results.append(run(*given))
+    finally:
+        torch.set_num_threads(threads)
+    for result in results[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(result, results[0], strict=True))
+
+
+@needs_library
+def test_an_images_result_does_not_hang_on_the_others() -> None:
+    x, weight, bias, _ = made((90, 16, 7, 7, 24))
+    whole = ops.conv3x3(x, weight, bias)
+    assert torch.equal(ops.conv3x3(x[11:58], weight, bias), whole[11:58])
+
+
+@needs_library
+def test_nothing_beyond_the_pixels_reaches_the_result() -> None:
+    """A last vector of channels reads its neighbours' memory; that it does not count, NaN there shows."""
+    x, weight, bias, g = made((13, 19, 8, 8, 21))
+    room, room_g = torch.full((14, 19, 8, 8), torch.nan), torch.full((14, 21, 8, 8), torch.nan)
+    wide, wide_g = (value.contiguous(memory_format=torch.channels_last) for value in (room, room_g))
+    wide[:13], wide_g[:13] = x, g
+    for ours, alone in zip(run(wide[:13], weight, bias, wide_g[:13]), run(x, weight, bias, g), strict=True):
+        assert torch.equal(ours, alone)
+
+
+def test_what_the_kernel_does_not_take_torch_does() -> None:
+    few, narrow = made((2, 16, 8, 8, 16)), made((30, 3, 8, 8, 16))
+    for given in (few, narrow, tuple(value.double() for value in made(SHAPES[0]))):
+        assert not uses_kernel(*given[:3])
+        for ours, torchs in zip(run(*given), run(*given, conv=theirs), strict=True):
+            assert torch.equal(ours, torchs)
+    with ops.use_backend("reference"):
+        assert not uses_kernel(*made(SHAPES[0])[:3])
+    with torch.autocast("cpu", torch.bfloat16):
+        assert ops.conv3x3(*made(SHAPES[0])[:3]).dtype == torch.bfloat16
+
+
+def test_only_the_gradients_that_are_wanted_are_made(level: str) -> None:
+    x, weight, bias, g = made(SHAPES[0])
+    ops.conv3x3(x, weight.requires_grad_(), bias).backward(g)
+    assert x.grad is None
+    assert bias.grad is None
+    torch.testing.assert_close(weight.grad, run(x, weight, bias, g)[2])
+
+
+@needs_library
+def test_a_second_derivative_is_an_error() -> None:
+    x, weight, bias, _ = (value.requires_grad_() for value in made(SHAPES[0]))
+    (gradient,) = torch.autograd.grad(ops.conv3x3(x, weight, bias).square().sum(), weight, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        gradient.sum().backward()
+
+
+@needs_library
+def test_no_images_and_wrong_tensors(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(convolution, "LEAST_TILES", 0)
+    x, weight, bias, _ = made((1, 16, 8, 8, 16))
+    y, *gradients = run(x[:0], weight, bias, torch.zeros(0, 16, 8, 8))
+    assert y.shape == (0, 16, 8, 8)
+    assert not any(gradient.any() for gradient in gradients)
+    for wrong in ((x, weight, bias[:3]), (x, weight[:, :9], bias)):
+        with pytest.raises(RuntimeError):
+            ops.conv3x3(*wrong)
