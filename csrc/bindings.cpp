@@ -374,6 +374,59 @@ void convolution_gradient(const Tensor& x, const Tensor& gradient, const Tensor&
   });
 }
 
+Normalisation normalisation(const Tensor& x, const Tensor& gamma, bool gelu, const Tensor& statistics) {
+  require(x.dim() == 4, "x");
+  require_pixels(x, x, "x");
+  require_channels(gamma, x, 1, "gamma");
+  require(statistics.scalar_type() == ScalarType::Float && statistics.is_contiguous(), "statistics");
+  require(statistics.numel() == 2 * x.size(0) && same_device(statistics, x), "statistics");
+  Normalisation op;
+  op.images = x.size(0);
+  op.channels = x.size(1);
+  op.elements = x.size(1) * x.size(2) * x.size(3);
+  op.gelu = gelu;
+  op.x = static_cast<const float*>(x.data_ptr());
+  op.gamma = static_cast<const float*>(gamma.data_ptr());
+  op.mean = static_cast<float*>(statistics.data_ptr());
+  op.scale = op.mean + op.images;
+  return op;
+}
+
+void normalise(const Tensor& x, const Tensor& gamma, const Tensor& beta, double epsilon, bool gelu, const Tensor& out,
+               const Tensor& statistics) {
+  Normalisation op = normalisation(x, gamma, gelu, statistics);
+  require_pixels(out, x, "out");
+  require_channels(beta, x, 1, "beta");
+  require(out.size(1) == x.size(1), "out");
+  op.beta = static_cast<const float*>(beta.data_ptr());
+  op.epsilon = epsilon;
+  op.out = static_cast<float*>(out.data_ptr());
+  torch::stable::parallel_for(0, op.images, 1, [&](int64_t first, int64_t last) { chosen().normalise(op, first, last); });
+}
+
+void normalise_gradient(const Tensor& x, const Tensor& gradient, const Tensor& gamma, bool gelu, const Tensor& statistics,
+                        const Tensor& of_x, const Tensor& of_gamma, const Tensor& of_beta) {
+  NormalisationGradient op;
+  op.normalisation = normalisation(x, gamma, gelu, statistics);
+  require_pixels(gradient, x, "gradient");
+  require_pixels(of_x, x, "of_x");
+  require(gradient.size(1) == x.size(1) && of_x.size(1) == x.size(1), "of_x");
+  require_channels(of_gamma, x, 1, "of_gamma");
+  require_channels(of_beta, x, 1, "of_beta");
+  op.gradient = static_cast<const float*>(gradient.data_ptr());
+  op.of_x = static_cast<float*>(of_x.data_ptr());
+  const int64_t parts = (op.normalisation.images + kImages - 1) / kImages, channels = op.normalisation.channels;
+  const std::unique_ptr<double[]> partial(new double[parts * 2 * channels]);
+  op.partial = partial.get();
+  torch::stable::parallel_for(0, parts, 1, [&](int64_t first, int64_t last) { chosen().normalise_gradient(op, first, last); });
+  float* const sums[] = {static_cast<float*>(of_gamma.data_ptr()), static_cast<float*>(of_beta.data_ptr())};
+  for (int64_t c = 0; c < 2 * channels; ++c) {
+    double total = 0;
+    for (int64_t part = 0; part < parts; ++part) total += op.partial[part * 2 * channels + c];
+    sums[c / channels][c % channels] = static_cast<float>(total);
+  }
+}
+
 std::string cpu_level() { return chosen().name; }
 
 // Slowest first: all that are compiled in, or those that this machine runs.
@@ -422,6 +475,10 @@ STABLE_TORCH_LIBRARY(ddpmx, m) {
   m.def("depthwise_gradient(Tensor x, Tensor gradient, Tensor(a!) of_weight, Tensor(b!) of_bias) -> ()");
   m.def("convolve(Tensor x, Tensor weight, Tensor? bias, bool turned, Tensor(a!) out) -> ()");
   m.def("convolution_gradient(Tensor x, Tensor gradient, Tensor(a!) of_weight, Tensor(b!) of_bias) -> ()");
+  m.def("normalise(Tensor x, Tensor gamma, Tensor beta, float epsilon, bool gelu, Tensor(a!) out, Tensor(b!) statistics) -> ()");
+  m.def(
+      "normalise_gradient(Tensor x, Tensor gradient, Tensor gamma, bool gelu, Tensor statistics, Tensor(a!) of_x, "
+      "Tensor(b!) of_gamma, Tensor(c!) of_beta) -> ()");
   m.def("cpu_level() -> str");
   m.def("cpu_levels(bool all) -> str");
   m.def("set_cpu_level(str name) -> ()");
@@ -438,6 +495,8 @@ STABLE_TORCH_LIBRARY_IMPL(ddpmx, CompositeExplicitAutograd, m) {
 
 STABLE_TORCH_LIBRARY_IMPL(ddpmx, CPU, m) {
   m.impl("depthwise_gradient", TORCH_BOX(&ddpmx::binding::depthwise_gradient));
+  m.impl("normalise", TORCH_BOX(&ddpmx::binding::normalise));
+  m.impl("normalise_gradient", TORCH_BOX(&ddpmx::binding::normalise_gradient));
   m.impl("convolve", TORCH_BOX(&ddpmx::binding::convolve));
   m.impl("convolution_gradient", TORCH_BOX(&ddpmx::binding::convolution_gradient));
 #else

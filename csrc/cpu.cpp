@@ -41,6 +41,7 @@ using Floats = float;
 inline Floats multiply_add(Floats a, Floats b, Floats c) { return a * b + c; }
 #include "depthwise.h"
 #include "winograd.h"
+#include "norm.h"
 bool runs_here() { return true; }
 }  // namespace scalar
 
@@ -67,6 +68,7 @@ inline Floats multiply_add(Floats a, Floats b, Floats c) { return a * b + c; }
 #include "loops.h"
 #include "depthwise.h"
 #include "winograd.h"
+#include "norm.h"
 bool runs_here() { return true; }
 }  // namespace sse2
 
@@ -82,6 +84,7 @@ inline Floats multiply_add(Floats a, Floats b, Floats c) { return (Floats)_mm256
 #include "loops.h"
 #include "depthwise.h"
 #include "winograd.h"
+#include "norm.h"
 }  // namespace avx2
 #ifdef __clang__
 #pragma clang attribute pop
@@ -97,6 +100,7 @@ inline Floats multiply_add(Floats a, Floats b, Floats c) { return (Floats)_mm512
 #include "loops.h"
 #include "depthwise.h"
 #include "winograd.h"
+#include "norm.h"
 }  // namespace avx512
 #ifdef __clang__
 #pragma clang attribute pop
@@ -115,17 +119,19 @@ bool runs_here() {
 }  // namespace avx512
 #endif
 
-#define DDPMX_LEVEL(NAME)    \
-  {#NAME,                    \
-   NAME::runs_here,          \
-   NAME::normal,             \
-   NAME::add_noise,          \
-   NAME::weighted_loss,      \
-   NAME::reverse_step,       \
-   NAME::depthwise_gradient, \
-   NAME::weight_points,      \
-   NAME::convolve,           \
-   NAME::convolution_gradient}
+#define DDPMX_LEVEL(NAME)      \
+  {#NAME,                      \
+   NAME::runs_here,            \
+   NAME::normal,               \
+   NAME::add_noise,            \
+   NAME::weighted_loss,        \
+   NAME::reverse_step,         \
+   NAME::depthwise_gradient,   \
+   NAME::weight_points,        \
+   NAME::convolve,             \
+   NAME::convolution_gradient, \
+   NAME::normalise,            \
+   NAME::normalise_gradient}
 
 namespace cpu {
 

@@ -217,6 +217,23 @@ struct ConvolutionGradient {
   int64_t of_part() const { return (9 * convolution.inputs + 1) * padded(convolution.outputs); }
 };
 
+// out = (g − mean)/√(variance + epsilon)·gamma + beta, where g is x or its GELU, and mean and variance are over an image.
+struct Normalisation {
+  int64_t images = 0, elements = 0, channels = 0;  // elements of an image, whose channels are neighbours in memory
+  bool gelu = false;
+  const float *x = nullptr, *gamma = nullptr, *beta = nullptr;
+  double epsilon = 0;
+  float* out = nullptr;
+  float *mean = nullptr, *scale = nullptr;  // [images], scale = 1/√(variance + epsilon)
+};
+
+struct NormalisationGradient {
+  Normalisation normalisation;      // with mean and scale known; without beta and out
+  const float* gradient = nullptr;  // of out
+  float* of_x = nullptr;
+  double* partial = nullptr;  // [parts of kImages images, 2, channels]: of gamma, of beta
+};
+
 // The CPU's loops at one level of vector instructions; each function does the items [first, last) of `items`.
 struct Level {
   const char* name;
@@ -229,6 +246,8 @@ struct Level {
   void (*weight_points)(const Convolution&, int64_t first, int64_t last);                 // items: inputs
   void (*convolve)(const Convolution&, int64_t first, int64_t last);                      // items: chunks of kTiles tiles
   void (*convolution_gradient)(const ConvolutionGradient&, int64_t first, int64_t last);  // items: parts
+  void (*normalise)(const Normalisation&, int64_t first, int64_t last);                   // items: images
+  void (*normalise_gradient)(const NormalisationGradient&, int64_t first, int64_t last);  // items: parts
 };
 
 namespace cpu {

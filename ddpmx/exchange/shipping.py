@@ -19,8 +19,8 @@ from ..registry import Component
 
 Definition = ast.ClassDef | ast.FunctionDef | ast.Assign | ast.AnnAssign
 BASE = "SimpleNamespace"
-IN_TORCH = {("ddpmx.ops.depthwise", "depthwise"): "convolution"}
-"""What runs a kernel of ddpmx, and the function beside it that gives the same without one."""
+IN_TORCH = {"ddpmx.ops": "ddpmx.ops.in_torch"}
+"""Where the same functions are without kernels."""
 
 
 def standalone(component: type[Component]) -> str:
@@ -74,8 +74,7 @@ class _Bundle:
                 raise SpecError(f"its code cannot be shipped: it needs 'ddpmx.{name}' as it runs", hint="from ddpmx import … what it uses")
             module = f"ddpmx.{ddpmx._MODULE_OF[name]}"
         if module.startswith("ddpmx."):
-            name = IN_TORCH.get((module, name), name)
-            self.add(sys.modules[module], name)
+            self.add(sys.modules[IN_TORCH.get(module, module)], name)
             if alias != name:
                 self.parts.setdefault(alias, f"{alias} = {name}")
         elif name:

@@ -12,13 +12,14 @@ from torch.nn import functional as F
 
 from ..registry import MODELS
 from .base import ConditionalModel, Multiples, check_size
-from .convolution import Conv3x3, Depthwise7x7
 from .embedding import TimeEmbedding
+from .layers import Conv3x3, Depthwise7x7, ImageNorm
+from .recompute import recomputed
 
 HEADS, HEAD_DIM = 4, 32
 HIDDEN = HEADS * HEAD_DIM
 EXPANSION = 2
-CPU_CHUNK = 16  # images; attention's temporaries then stay in the cache, and glibc keeps their pages
+CPU_CHUNK = 16  # images whose attention is made, and made again, at a time: it needs room for 256 channels
 
 
 @MODELS.register("convnext_unet", paper="Liu et al. 2022, arXiv:2201.03545; Shen et al. 2018, arXiv:1812.01243")
@@ -58,7 +59,7 @@ class ConvNextUnetModule(nn.Module):
         self.down = nn.ModuleList(Level(before, width, time_dim) for before, width in pairwise(widths))
         self.downsample = nn.ModuleList(nn.Conv2d(width, width, 4, stride=2, padding=1) for width in widths[1:-1])
         self.middle_1 = ConvNextBlock(widths[-1], widths[-1], time_dim)
-        self.middle_norm = nn.GroupNorm(1, widths[-1])
+        self.middle_norm = ImageNorm(widths[-1])
         self.middle_attention = Attention(widths[-1])
         self.middle_2 = ConvNextBlock(widths[-1], widths[-1], time_dim)
         up = list(pairwise(widths[1:]))[::-1]
@@ -91,7 +92,7 @@ class Level(nn.Module):
         super().__init__()
         self.block_1 = ConvNextBlock(before, width, time_dim)
         self.block_2 = ConvNextBlock(width, width, time_dim)
-        self.norm = nn.GroupNorm(1, width)
+        self.norm = ImageNorm(width)
         self.attention = LinearAttention(width)
 
     def forward(self, x: Tensor, time: Tensor) -> Tensor:
@@ -106,9 +107,9 @@ class ConvNextBlock(nn.Module):
         super().__init__()
         self.time = nn.Linear(time_dim, before) if time_dim else None
         self.depthwise = Depthwise7x7(before)
-        self.norm_1 = nn.GroupNorm(1, before)
+        self.norm_1 = ImageNorm(before)
         self.expand = Conv3x3(before, EXPANSION * width)
-        self.norm_2 = nn.GroupNorm(1, EXPANSION * width)
+        self.norm_2 = ImageNorm(EXPANSION * width)
         self.contract = Conv3x3(EXPANSION * width, width)
         self.residual = nn.Conv2d(before, width, 1) if before != width else nn.Identity()
 
@@ -116,8 +117,9 @@ class ConvNextBlock(nn.Module):
         h = self.depthwise(x)
         if self.time is not None and time is not None:
             h = h + self.time(F.gelu(time))[:, :, None, None]
-        h = self.norm_2(F.gelu(self.expand(self.norm_1(h))))
-        return cast(Tensor, self.contract(h) + self.residual(x))
+        h = self.expand.of_norm(self.norm_1, h)
+        h = self.contract.of_norm(self.norm_2, h, gelu=True)
+        return cast(Tensor, h + self.residual(x))
 
 
 class Attention(nn.Module):
@@ -150,13 +152,15 @@ class LinearAttention(nn.Module):
         self.k = nn.Linear(width, HIDDEN, bias=False)
         self.v = nn.Linear(width, HIDDEN, bias=False)
         self.out = nn.Linear(HIDDEN, width)
-        self.norm = nn.GroupNorm(1, width)
+        self.norm = ImageNorm(width)
 
     def forward(self, x: Tensor) -> Tensor:
         n, channels, height, width = x.shape
         tokens = x.permute(0, 2, 3, 1).reshape(n, height * width, channels)
-        chunks = tokens.split(CPU_CHUNK) if x.device.type == "cpu" else (tokens,)
-        y = torch.cat([self.attend(chunk) for chunk in chunks])
+        if x.device.type == "cpu":
+            y = torch.cat([recomputed(self, self.attend, chunk) for chunk in tokens.split(CPU_CHUNK)])
+        else:
+            y = self.attend(tokens)
         return cast(Tensor, self.norm(y.view(n, height, width, channels).permute(0, 3, 1, 2)))
 
     def attend(self, x: Tensor) -> Tensor:

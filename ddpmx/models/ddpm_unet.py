@@ -11,8 +11,8 @@ from torch.nn import functional as F
 
 from ..registry import MODELS
 from .base import ConditionalModel, Multiples, check_size
-from .convolution import Conv3x3
 from .embedding import TimeEmbedding
+from .layers import Conv3x3
 
 
 @MODELS.register("ddpm_unet", paper="Ho et al. 2020, arXiv:2006.11239")

@@ -26,6 +26,7 @@ from . import checks, native
 from .choice import Backend, active, backend, backends, use_backend
 from .convolution import conv3x3
 from .depthwise import depthwise
+from .normalisation import norm, norm_conv3x3
 
 __all__ = [
     "NORMS",
@@ -36,6 +37,8 @@ __all__ = [
     "bits",
     "conv3x3",
     "depthwise",
+    "norm",
+    "norm_conv3x3",
     "normal",
     "reverse_step",
     "stream",

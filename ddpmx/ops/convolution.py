@@ -7,9 +7,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
-from torch.nn import functional as F
 
-from . import native
+from . import in_torch, native
 from .choice import backend
 
 LEAST_CHANNELS, LEAST_TILES = 16, 48  # with fewer, the transforms cost more than they save
@@ -21,12 +20,13 @@ def conv3x3(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     x [n, c, h, w], weight [o, c, 3, 3], bias [o]. It is `torch.nn.functional.conv2d`, under autocast too; where the kernel runs (on
     CPUs, in float32) the result is in channels_last order and can be differentiated once.
     """
-    if not _has_kernel(x, weight, bias):
-        return F.conv2d(x, weight, bias, padding=1)
+    if not has_kernel(x, weight, bias):
+        return in_torch.conv3x3(x, weight, bias)
     return cast(Tensor, _Conv3x3.apply(x.contiguous(memory_format=torch.channels_last), weight, bias))
 
 
-def _has_kernel(x: Tensor, weight: Tensor, bias: Tensor) -> bool:
+def has_kernel(x: Tensor, weight: Tensor, bias: Tensor) -> bool:
+    """Whether `conv3x3` runs the kernel."""
     if x.device.type != "cpu" or torch.compiler.is_compiling() or torch.is_autocast_enabled("cpu") or backend(x.device) is not native:
         return False
     if x.ndim != 4 or weight.shape[1:] != (x.shape[1], 3, 3) or not x.dtype == weight.dtype == bias.dtype == torch.float32:

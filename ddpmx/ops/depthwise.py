@@ -7,9 +7,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
-from torch.nn import functional as F
 
-from . import native
+from . import in_torch, native
 from .choice import backend
 
 SIDE, PADDING = 7, 3
@@ -23,12 +22,7 @@ def depthwise(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """
     if torch.is_grad_enabled() and weight.requires_grad and _has_kernel(x, weight, bias):
         return cast(Tensor, _Depthwise.apply(x, weight, bias))
-    return convolution(x, weight, bias)
-
-
-def convolution(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """The same by torch alone."""
-    return F.conv2d(x, weight, bias, padding=PADDING, groups=x.shape[1])
+    return in_torch.depthwise(x, weight, bias)
 
 
 def _has_kernel(x: Tensor, weight: Tensor, bias: Tensor) -> bool:
@@ -44,7 +38,7 @@ class _Depthwise(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         ctx.save_for_backward(x, weight)
-        return convolution(x, weight, bias)
+        return in_torch.depthwise(x, weight, bias)
 
     @staticmethod
     @once_differentiable

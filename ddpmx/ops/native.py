@@ -25,7 +25,8 @@ _operators: dict[str, Callable[..., None]] = {}
 
 def define() -> None:
     """Once the library is loaded: look its operators up, and tell tracing that they only write into their last arguments."""
-    for name in ("normal", "bits", "add_noise", "weighted_loss", "reverse_step", "depthwise_gradient", "convolve", "convolution_gradient"):
+    of_networks = ("depthwise_gradient", "convolve", "convolution_gradient", "normalise", "normalise_gradient")
+    for name in ("normal", "bits", "add_noise", "weighted_loss", "reverse_step", *of_networks):
         _operators[name] = getattr(torch.ops.ddpmx, name).default
         torch.library.register_fake(f"ddpmx::{name}", _fake)
 
@@ -195,3 +196,17 @@ def convolution_gradient(x: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor]:
     of_weight, of_bias = x.new_empty((gradient.shape[1], x.shape[1], 3, 3)), x.new_empty(gradient.shape[1])
     _operators["convolution_gradient"](x, gradient, of_weight, of_bias)
     return of_weight, of_bias
+
+
+def normalise(x: Tensor, gamma: Tensor, beta: Tensor, epsilon: float, gelu: bool) -> tuple[Tensor, Tensor]:
+    """GroupNorm of one group of x [n, c, h, w] (float32, channels_last) or of its GELU, and what `normalise_gradient` needs."""
+    out, statistics = torch.empty_like(x), x.new_empty((2, x.shape[0]))
+    _operators["normalise"](x, gamma, beta, epsilon, gelu, out, statistics)
+    return out, statistics
+
+
+def normalise_gradient(x: Tensor, gradient: Tensor, gamma: Tensor, gelu: bool, statistics: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Of `normalise`: the gradients of x, gamma and beta from that of the result."""
+    of_x, of_gamma, of_beta = torch.empty_like(x), torch.empty_like(gamma), torch.empty_like(gamma)
+    _operators["normalise_gradient"](x, gradient, gamma, gelu, statistics, of_x, of_gamma, of_beta)
+    return of_x, of_gamma, of_beta

@@ -1,10 +1,10 @@
-"""Convolutions whose work on CPUs our own kernels do where they are faster."""
+"""Layers whose work on CPUs our own kernels do."""
 
 from __future__ import annotations
 
 from torch import Tensor, nn
 
-from ..ops import conv3x3, depthwise
+from ..ops import conv3x3, depthwise, norm, norm_conv3x3
 
 
 class Conv3x3(nn.Conv2d):
@@ -17,6 +17,11 @@ class Conv3x3(nn.Conv2d):
         assert self.bias is not None
         return conv3x3(x, self.weight, self.bias)
 
+    def of_norm(self, norm: ImageNorm, x: Tensor, *, gelu: bool = False) -> Tensor:
+        """The convolution of the norm of x, or of its GELU; for less memory than one after the other: `ops.norm_conv3x3`."""
+        assert self.bias is not None
+        return norm_conv3x3(x, norm.weight, norm.bias, norm.eps, self.weight, self.bias, gelu=gelu)
+
 
 class Depthwise7x7(nn.Conv2d):
     """A 7×7 convolution of each channel by itself: `ops.depthwise`."""
@@ -27,3 +32,13 @@ class Depthwise7x7(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         assert self.bias is not None
         return depthwise(x, self.weight, self.bias)
+
+
+class ImageNorm(nn.GroupNorm):
+    """A GroupNorm of one group: `ops.norm`."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(1, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return norm(x, self.weight, self.bias, self.eps)

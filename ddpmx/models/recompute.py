@@ -1,0 +1,37 @@
+"""Memory for time: a part of a network whose inner tensors are not kept from the forward to the backward pass, but made again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+
+def recomputed(module: nn.Module, function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """function(x), which uses parameters of `module` only and draws no random numbers.
+
+    Chen et al. 2016, arXiv:1604.06174. As `torch.utils.checkpoint`, which takes seconds and 150 MB to import what compiles graphs.
+    """
+    if torch.compiler.is_compiling():
+        return function(x)
+    return cast(Tensor, _Recomputed.apply(function, x, *module.parameters()))
+
+
+class _Recomputed(torch.autograd.Function):
+    @staticmethod
+    @torch.amp.custom_fwd(device_type="cpu")  # type: ignore[untyped-decorator]
+    def forward(ctx: Any, function: Callable[[Tensor], Tensor], x: Tensor, *parameters: Tensor) -> Tensor:
+        ctx.function = function
+        ctx.save_for_backward(x, *parameters)
+        return function(x)
+
+    @staticmethod
+    @torch.amp.custom_bwd(device_type="cpu")  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        x, *parameters = ctx.saved_tensors
+        with torch.enable_grad():
+            x = x.detach().requires_grad_()
+            y = ctx.function(x)
+        return None, *torch.autograd.grad(y, (x, *parameters), gradient, allow_unused=True)
