@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,6 +14,7 @@ from torch.nn import functional as F
 from ddpmx import ops
 from ddpmx.ops import library, native
 
+ROOT = Path(__file__).parents[1]
 LEVELS = library.cpu_levels() if ops.backends()["cpp"] else []
 SHAPES = [(3, 28, 9, 7), (17, 33, 5, 5), (2, 224, 7, 7), (1, 16, 1, 1), (1, 1, 30, 70)]
 EPSILON = 1e-5
@@ -147,3 +150,11 @@ def test_a_second_derivative_is_an_error() -> None:
     (gradient,) = torch.autograd.grad(ours(x, gamma, beta).square().sum(), x, create_graph=True)
     with pytest.raises(RuntimeError, match="once_differentiable"):
         gradient.sum().backward()
+
+
+def test_the_constants_are_the_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`tools/fit_gelu.py` writes them; the fit errors are the ones that the accuracy rests on."""
+    monkeypatch.syspath_prepend(str(ROOT / "tools"))
+    tool = importlib.import_module("fit_gelu")
+    assert (ROOT / "csrc/gelu_constants.h").read_text(encoding="utf-8") == tool.header()
+    assert all(fit.rounded_error < 1e-7 for fit in tool.fits().values())

@@ -97,6 +97,11 @@ class Level(nn.Module):
 
     def forward(self, x: Tensor, time: Tensor) -> Tensor:
         x = self.block_2(self.block_1(x, time), time)
+        if x.device.type == "cpu":
+            return torch.cat([recomputed(self, self.attended, part) for part in x.split(CPU_CHUNK)])
+        return self.attended(x)
+
+    def attended(self, x: Tensor) -> Tensor:
         return x + cast(Tensor, self.attention(self.norm(x)))
 
 
@@ -157,10 +162,7 @@ class LinearAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         n, channels, height, width = x.shape
         tokens = x.permute(0, 2, 3, 1).reshape(n, height * width, channels)
-        if x.device.type == "cpu":
-            y = torch.cat([recomputed(self, self.attend, chunk) for chunk in tokens.split(CPU_CHUNK)])
-        else:
-            y = self.attend(tokens)
+        y = self.attend(tokens)
         return cast(Tensor, self.norm(y.view(n, height, width, channels).permute(0, 3, 1, 2)))
 
     def attend(self, x: Tensor) -> Tensor:
