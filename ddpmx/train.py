@@ -198,13 +198,12 @@ def train(
             seen = torch.zeros(len(ids), device=device)  # each image's loss, for a time that learns
             places = world.part(torch.arange(len(ids)))
             for place in places.split(math.ceil(math.ceil(len(ids) / world.size) / budget.accumulate)):
-                part, part_t = ids[place], t[place]
-                x_start = batch(pixels, part, spec.seed, state.epoch, experiment.data.flip).to(device)
-                objective, losses = step_loss(experiment, run_network, x_start, part_t, part, state.step, trained.weighting)
-                total_loss = (objective * fair[part_t.to(device)]).sum() / len(ids)
-                total_loss.backward()
-                loss += total_loss.detach()
-                seen[place.to(device)] = losses.detach()
+                x_start = batch(pixels, ids[place], spec.seed, state.epoch, experiment.data.flip).to(device)
+                share = fair[t[place].to(device)] / len(ids)
+                part_loss, losses = learn(experiment, run_network, x_start, t[place], ids[place], state.step, trained.weighting, share)
+                loss += part_loss
+                seen[place.to(device)] = losses
+                del x_start, part_loss, losses  # kept to the next step, they would keep its memory in pieces
             grad_norm = reduce_and_clip(parameters, budget.grad_clip, world)
             value = float(world.sum_(loss))
             facts: dict[str, Any] = {}
@@ -256,6 +255,23 @@ def train(
             state.epoch, state.batch = state.epoch + 1, 0
             state.loss_sum, state.loss_count, state.seconds = 0.0, 0, 0.0
         yield EpochDone(state.row, validated)
+
+
+def learn(
+    experiment: Experiment,
+    network: Network,
+    x_start: Tensor,
+    t: Tensor,
+    ids: Tensor,
+    step: int,
+    learned: nn.Module | None,
+    share: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """Adds the gradient of Σ share·objective to the parameters; returns that sum, and `step_loss`'s loss [b]."""
+    objective, loss = step_loss(experiment, network, x_start, t, ids, step, learned)
+    total = (objective * share).sum()
+    total.backward()
+    return total.detach(), loss.detach()
 
 
 def epoch_order(images: int, seed: int, epoch: int) -> Tensor:
