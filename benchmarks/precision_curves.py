@@ -1,6 +1,6 @@
 """Whether bfloat16 learns what float32 does: the loss of both over the same steps, for several seeds, dim 16.
 
-DDPMX_DATA=… python benchmarks/precision_curves.py [--steps 2000] [--seeds 3] [--batch 128] [--device cuda]
+DDPMX_DATA=… python benchmarks/precision_curves.py [--dataset digits] [--steps 2000] [--seeds 3] [--batch 128] [--device cuda]
 
 Two runs of a seed see the same images, timesteps and noise, so that their losses can be compared step by step.
 """
@@ -24,8 +24,8 @@ PARTS = 10
 
 def losses(options: argparse.Namespace, precision: str, seed: int) -> Tensor:
     """The training loss of each step, float64 [steps]."""
-    changes = ["model.dim=16", f"seed={seed}", f"train.precision={precision}", f"train.batch_size={options.batch}"]
-    changes += [f"train.steps={options.steps}", "train.epochs=null"]
+    changes = [f"dataset={options.dataset}", "dataset.flip=null", "model.dim=16", f"seed={seed}"]
+    changes += [f"train.precision={precision}", f"train.batch_size={options.batch}", f"train.steps={options.steps}", "train.epochs=null"]
     spec = spec_file.load(Path(__file__).parents[1] / "experiments/fashion_mnist.yaml", changes)
     experiment = build(spec, choose_device(options.device))
     events = train(experiment, TrainState(), prepare(experiment), World(), lambda: False)
@@ -35,6 +35,7 @@ def losses(options: argparse.Namespace, precision: str, seed: int) -> Tensor:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--dataset", default="fashion_mnist")
     parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--batch", type=int, default=128)

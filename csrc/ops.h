@@ -230,8 +230,8 @@ struct Normalisation {
 struct NormalisationGradient {
   Normalisation normalisation;      // with mean and scale known; without beta and out
   const float* gradient = nullptr;  // of out
-  float* of_x = nullptr;
-  double* partial = nullptr;  // [parts of kImages images, 2, channels]: of gamma, of beta
+  float* of_x = nullptr;            // may be the same memory
+  double* partial = nullptr;        // [parts of kImages images, 2, channels]: of gamma, of beta
 };
 
 // The CPU's loops at one level of vector instructions; each function does the items [first, last) of `items`.

@@ -205,8 +205,11 @@ def normalise(x: Tensor, gamma: Tensor, beta: Tensor, epsilon: float, gelu: bool
     return out, statistics
 
 
-def normalise_gradient(x: Tensor, gradient: Tensor, gamma: Tensor, gelu: bool, statistics: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Of `normalise`: the gradients of x, gamma and beta from that of the result."""
-    of_x, of_gamma, of_beta = torch.empty_like(x), torch.empty_like(gamma), torch.empty_like(gamma)
+def normalise_gradient(
+    x: Tensor, gradient: Tensor, gamma: Tensor, gelu: bool, statistics: Tensor, *, overwrite: bool = False
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Of `normalise`: the gradients of x, gamma and beta from that of the result; that of x takes its place with `overwrite`."""
+    of_x = gradient if overwrite else torch.empty_like(x)
+    of_gamma, of_beta = torch.empty_like(gamma), torch.empty_like(gamma)
     _operators["normalise_gradient"](x, gradient, gamma, gelu, statistics, of_x, of_gamma, of_beta)
     return of_x, of_gamma, of_beta

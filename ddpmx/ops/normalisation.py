@@ -74,6 +74,7 @@ class _NormConv3x3(torch.autograd.Function):
         gradient = _channels_last(gradient)
         normal, statistics = native.normalise(x, gamma, beta, ctx.epsilon, ctx.gelu)
         of_weight, of_bias = native.convolution_gradient(normal, gradient)
+        del normal  # a step's memory is at its peak here
         of_normal = native.convolve(gradient, weight, None, turned=True)
-        of_x, of_gamma, of_beta = native.normalise_gradient(x, of_normal, gamma, ctx.gelu, statistics)
+        of_x, of_gamma, of_beta = native.normalise_gradient(x, of_normal, gamma, ctx.gelu, statistics, overwrite=True)
         return of_x, of_gamma, of_beta, None, None, of_weight, of_bias
