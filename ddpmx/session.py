@@ -34,6 +34,8 @@ class Session:
     state: TrainState = field(default_factory=TrainState)
     ends: dict[int, int] = field(default_factory=dict)
     """Of the finished epochs in the log: their last step, and their number."""
+    plotted: bool = False
+    """Whether the spec's figures are written."""
     started: float = field(default_factory=time.perf_counter)
 
     @property
