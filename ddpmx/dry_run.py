@@ -67,7 +67,8 @@ def estimate(experiment: Experiment) -> dict[str, float]:
     start = time.process_time()  # what this process has done so far, a run does too
     state, done, step = _train(experiment, trained)
     save, pages = _written(spec, state, done, trained)
-    _, validation = _timed(lambda: validate(experiment, network, World()))
+    _, plain = _timed(lambda: validate(experiment, network, World(), bits=False))
+    _, curves = _timed(lambda: validate(experiment, network, World()))
     network.eval()
     strip = _image_seconds(experiment, spec.sampler, STRIP)
     shown = _image_seconds(experiment, spec.sampler, evaluate.grid)
@@ -77,13 +78,13 @@ def estimate(experiment: Experiment) -> dict[str, float]:
     measuring = measuring_seconds(experiment, metrics)
     steps = total_steps(spec.train, images)
     epochs = math.ceil(steps / steps_per_epoch(spec.train, images))
-    times = math.ceil(epochs / evaluate.every_epochs) if metrics else 0
+    times = math.ceil(epochs / evaluate.every_epochs)
     measured = times * evaluate.samples if any(metric.needs_images for metric in metrics) else 0
     return {
         "start, plots and report": start + pages,
         f"training, {steps:,} steps of {step * 1000:.0f} ms": steps * step,
         f"checkpoints, {epochs} times": epochs * save,
-        f"validation, {epochs} times": epochs * validation,
+        f"validation, {epochs} times": (epochs - times) * plain + times * curves,
         f"grids of {evaluate.grid}, {epochs} times": epochs * evaluate.grid * grid + evaluate.grid * shown + STRIP * strip,
         f"sampling {measured:,} images for the metrics": measured * drawn,
         f"the metrics' own work, {times} times": times * measuring,
