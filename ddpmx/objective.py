@@ -33,7 +33,7 @@ def batch(pixels: Tensor, ids: Tensor, seed: int, epoch: int, flip: bool) -> Ten
     x = pixels.index_select(0, ids.to(pixels.device))
     if flip:
         plain = ops.bits(ids, stream(Purpose.FLIP, epoch), seed) >> 62  # the first of 63 bits
-        places = plain * len(ids) + torch.arange(len(ids))
+        places = torch.add(torch.arange(len(ids)), plain, alpha=len(ids))
         x = torch.cat((x.flip(-1), x)).index_select(0, places.to(x.device))
     return to_model(x)
 
