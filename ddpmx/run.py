@@ -155,22 +155,13 @@ def _epochs(session: Session) -> None:
         elif isinstance(event, Skipped):
             session.emit({"event": "diverged", "action": "skip", "epoch": event.epoch, "step": event.step, **event.facts})
             session.bar.say(f"warning: step {event.step} leaves its batch out: {told(event.facts)}")
-        _draw_plots(session)
+        session.draw_plots()
         if isinstance(event, EpochDone):
             session.save()
             _end_epoch(session, event.validated)
     if state.row.get("step") != state.step:  # stopped within a pass
         session.save()
         raise Interrupted("stopped on request")
-
-
-def _draw_plots(session: Session) -> None:
-    """The spec's figures, once: after the first step, since loading matplotlib and drawing take seconds."""
-    if session.world.is_main and not session.plotted:
-        from .plots import write_plots
-
-        write_plots(session.folder.plots, session.experiment.spec)
-        session.plotted = True
 
 
 def _end_epoch(session: Session, validated: Validated) -> None:
@@ -243,7 +234,7 @@ def _close(session: Session, status: str, why: str = "") -> None:
     from .report import write_report
 
     try:
-        _draw_plots(session)
+        session.draw_plots()
         write_learned(session.folder.plots, session.experiment.table, session.trained.weighting)
         write_report(session.folder.path)
     finally:

@@ -53,6 +53,14 @@ class Session:
         self.stop.check()
         self.bar.show(what, done, total)
 
+    def draw_plots(self) -> None:
+        """The spec's figures, once: after the first step, since loading matplotlib and drawing take seconds."""
+        if self.world.is_main and not self.plotted:
+            from .plots import write_plots
+
+            write_plots(self.folder.plots, self.experiment.spec)
+            self.plotted = True
+
     def save(self) -> None:
         """Write a checkpoint, and delete those that the spec does not keep."""
         if not self.world.is_main:
