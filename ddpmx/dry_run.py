@@ -4,83 +4,128 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
 from statistics import fmean
+from tempfile import TemporaryDirectory
 from typing import TypeVar
 
 import torch
 
-from . import ops
-from .errors import RunError
+from . import checkpoint, ops
+from .errors import RunError, SpecError
 from .experiment import Experiment, build
+from .metrics import Metric, Subject
+from .metrics.subject import quiet
 from .objective import runs_twice
 from .page import duration
+from .plots import write_plots
 from .preflight import findings
+from .report import write_report
 from .rows import Plan
+from .run_folder import RunFolder
 from .samplers import Sampler
 from .sampling import sample
 from .spec import Spec
-from .train import StepDone, TrainState, prepare, steps_per_epoch, total_steps, train
+from .train import StepDone, Trained, TrainState, prepare, steps_per_epoch, total_steps, train
 from .validation import validate
 from .world import World
 
-MEASURED, MOST = 5, 40  # training steps, besides one that warms up
+WARM_UP, MEASURED, MOST = 2, 5, 100  # training steps
 STRIP = 8  # images of the denoising strip, drawn like the final grid
-SECONDS = 2.0  # of training that are watched; a call that takes longer is not made twice
+SECONDS = 4.0  # of training that are watched; half of it: a call that takes longer is not made twice
+FEW = 64  # images that a metric is tried on first
 T = TypeVar("T")
 
 
 def dry_run(spec: Spec, device: torch.device, say: Callable[[str], None]) -> None:
-    """Build everything, train a few steps, validate, run one row of both samplers; nothing is written.
+    """Build everything, train a few steps, validate, run one row of both samplers, measure real images; no run folder is left.
 
     Raises SpecError or RunError as a run would.
     """
     experiment = build(spec, device)
-    network, data, evaluate = experiment.network, experiment.data, spec.evaluate
+    data = experiment.data
     shape = f"{data.channels}×{data.size}×{data.size}"
     say(f"{data.name}: {len(data.train):,} training images, {shape}; {experiment.parameters:,} parameters; {device}")
     for finding in findings(experiment):
         say(f"note: {finding}")
     with ops.use_backend(spec.backend):
         say(f"backend: {ops.active(device)}")
-        step = _step_seconds(experiment)
-        _, validation = _timed(lambda: validate(experiment, network, World()))
-        network.eval()
-        shown = _image_seconds(experiment, spec.sampler, evaluate.grid)
-        grid = _image_seconds(experiment, evaluate.sampler, evaluate.grid)
-        drawn = _image_seconds(experiment, evaluate.sampler, min(evaluate.batch_size, evaluate.samples))
-    steps = total_steps(spec.train, len(data.train))
-    epochs = math.ceil(steps / steps_per_epoch(spec.train, len(data.train)))
-    measured = math.ceil(epochs / evaluate.every_epochs) * evaluate.samples if evaluate.metrics else 0
-    parts = {
-        f"training, {steps:,} steps of {step * 1000:.0f} ms": steps * step,
-        f"validation, {epochs} times": epochs * validation,
-        f"grids of {evaluate.grid}, {epochs} times": epochs * evaluate.grid * grid + (evaluate.grid + STRIP) * shown,
-        f"sampling {measured:,.0f} images for the metrics": measured * drawn,
-    }
+        parts = estimate(experiment)
     for what, seconds in parts.items():
         say(f"{duration(seconds):>10}  {what}")
-    say(f"{duration(sum(parts.values())):>10}  in all, patience and the metrics' own work aside")
+    say(f"{duration(sum(parts.values())):>10}  in all, patience aside")
 
 
-def _step_seconds(experiment: Experiment) -> float:
-    """Mean time of a training step; of one that runs a self-conditioned network twice and one that does not, where it is."""
-    longer = experiment.spec.train.model_copy(update={"steps": MOST + 1, "epochs": MOST + 1, "patience": None})
+def estimate(experiment: Experiment) -> dict[str, float]:
+    """The seconds of each part of a run, whose network is trained a little."""
+    spec, network = experiment.spec, experiment.network
+    evaluate, images = spec.evaluate, len(experiment.data.train)
+    trained = prepare(experiment)
+    start = time.process_time()  # what this process has done so far, a run does too
+    state, done, step = _train(experiment, trained)
+    save, pages = _written(spec, state, done, trained)
+    _, plain = _timed(lambda: validate(experiment, network, World(), bits=False))
+    _, curves = _timed(lambda: validate(experiment, network, World()))
+    network.eval()
+    strip = _image_seconds(experiment, spec.sampler, STRIP)
+    shown = _image_seconds(experiment, spec.sampler, evaluate.grid)
+    grid = _image_seconds(experiment, evaluate.sampler, evaluate.grid)
+    drawn = _image_seconds(experiment, evaluate.sampler, min(evaluate.batch_size, evaluate.samples))
+    metrics = [metric for metric in evaluate.metrics if not metric.missing()]
+    measuring = measuring_seconds(experiment, metrics)
+    steps = total_steps(spec.train, images)
+    epochs = math.ceil(steps / steps_per_epoch(spec.train, images))
+    times = math.ceil(epochs / evaluate.every_epochs)
+    measured = times * evaluate.samples if any(metric.needs_images for metric in metrics) else 0
+    return {
+        "start, plots and report": start + pages,
+        f"training, {steps:,} steps of {step * 1000:.0f} ms": steps * step,
+        f"checkpoints, {epochs} times": epochs * save,
+        f"validation, {epochs} times": (epochs - times) * plain + times * curves,
+        f"grids of {evaluate.grid}, {epochs} times": epochs * evaluate.grid * grid + evaluate.grid * shown + STRIP * strip,
+        f"sampling {measured:,} images for the metrics": measured * drawn,
+        f"the metrics' own work, {times} times": times * measuring,
+    }
+
+
+def _train(experiment: Experiment, trained: Trained) -> tuple[TrainState, StepDone, float]:
+    """A few steps: where they lead, the last one, and the mean time of one.
+
+    Where a self-conditioned network runs twice in some steps, it is the mean of both kinds of step.
+    """
+    longer = experiment.spec.train.model_copy(update={"steps": MOST, "epochs": MOST, "patience": None})
     trial = replace(experiment, spec=experiment.spec.model_copy(update={"train": longer}))
     state, times, before = TrainState(), dict[bool, list[float]](), 0.0
     kinds = 2 if experiment.spec.model.self_conditioned else 1
-    for event in train(trial, state, prepare(experiment), World(), lambda: False):
+    for event in train(trial, state, trained, World(), lambda: False):
         if isinstance(event, StepDone):
+            done = event
             twice = kinds == 2 and runs_twice(experiment.spec.seed, state.step - 1)
             seconds = state.seconds - before if state.batch > 1 else state.seconds
             before = state.seconds
-            if state.step > 1:
+            if state.step > WARM_UP:
                 times.setdefault(twice, []).append(seconds)
             spent = sum(map(sum, times.values()))
-            if state.step > MEASURED and spent > SECONDS and len(times) == kinds:
+            if state.step >= WARM_UP + MEASURED and spent > SECONDS and len(times) == kinds:
                 break
-    return fmean(fmean(seconds) for seconds in times.values())
+    return state, done, fmean(fmean(seconds) for seconds in times.values())
+
+
+def _written(spec: Spec, state: TrainState, done: StepDone, trained: Trained) -> tuple[float, float]:
+    """The times of a checkpoint, and of the plots and the report, in a run folder that is deleted again."""
+    try:
+        with TemporaryDirectory(prefix="ddpmx-dry-run-") as out:
+            folder = RunFolder.create(Path(out), spec)
+            _, saving = _timed(lambda: checkpoint.save(folder.checkpoints, state, trained), again=False)
+            folder.add_event({"event": "step", **asdict(done)})
+            _, drawing = _timed(lambda: write_plots(folder.plots, spec), again=False)
+            _, reporting = _timed(lambda: write_report(folder.path), again=False)
+    except OSError as error:
+        raise RunError(f"the files of a run cannot be written: {error}") from error
+    return saving, drawing + reporting
 
 
 def _image_seconds(experiment: Experiment, sampler: Sampler, count: int) -> float:
@@ -98,12 +143,64 @@ def _image_seconds(experiment: Experiment, sampler: Sampler, count: int) -> floa
     return seconds * plan.evaluations / count
 
 
-def _timed(call: Callable[[], T]) -> tuple[T, float]:
+class _Enough(Exception):
+    """A metric has been watched for long enough. Its argument: the share of the work that was done by then."""
+
+
+def measuring_seconds(experiment: Experiment, metrics: Sequence[Metric]) -> float:
+    """Time of the metrics' own work, once, with real images in place of drawn ones.
+
+    The first time of all does not count: it may fill caches, which the run then finds filled. Then more and more images are
+    measured, as long as it takes little time; the rest is taken in proportion. A metric of the model itself is watched for a while.
+    """
+    of_images = [metric for metric in metrics if metric.needs_images]
+    seconds = sum(_watched(experiment, metric) for metric in metrics if not metric.needs_images)
+    if not of_images:
+        return seconds
+    wanted = experiment.spec.evaluate.samples
+    count, spent = min(FEW, wanted), 0.0
+    try:
+        _compute(experiment, of_images, count)
+    except SpecError:  # too few: then all
+        count = wanted
+        _compute(experiment, of_images, count)
+    while True:
+        _, spent = _timed(partial(_compute, experiment, of_images, count), again=False)
+        if count == wanted or spent > SECONDS / 2:
+            return seconds + spent * wanted / count
+        count = min(4 * count, wanted)
+
+
+def _watched(experiment: Experiment, metric: Metric) -> float:
+    """Time of a metric without images, from a part of it if it takes long and tells its progress."""
+    started = time.perf_counter()
+
+    def watch(what: str, done: int, total: int) -> None:
+        if done and time.perf_counter() - started > SECONDS:
+            raise _Enough(done / total)
+
+    try:
+        _compute(experiment, [metric], 0, watch)
+    except _Enough as enough:
+        return (time.perf_counter() - started) / float(enough.args[0])
+    return time.perf_counter() - started
+
+
+def _compute(experiment: Experiment, metrics: Sequence[Metric], count: int, progress: Callable[[str, int, int], None] = quiet) -> None:
+    pixels = experiment.data.train.pixels
+    images = pixels[torch.arange(count) % len(pixels)]
+    subject = Subject(experiment.data, images, experiment.spec.evaluate.seed, progress, experiment, experiment.network)
+    with experiment.spec.blame("evaluate.metrics"):
+        for metric in metrics:
+            metric.compute(subject)
+
+
+def _timed(call: Callable[[], T], again: bool = True) -> tuple[T, float]:
     """A result and its time. A short call is made once more: the first one is slower, as memory and kernels are made ready."""
     started = time.perf_counter()
     result = call()
     seconds = time.perf_counter() - started
-    if seconds > SECONDS:
+    if seconds > SECONDS / 2 or not again:
         return result, seconds
     started = time.perf_counter()
     return call(), time.perf_counter() - started

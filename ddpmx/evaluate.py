@@ -15,7 +15,6 @@ from .experiment import Experiment, build
 from .generate import generate
 from .metrics import Metric, Score, Subject
 from .metrics.subject import Progress, quiet
-from .report import write_report
 from .rows import Plan
 from .run_folder import RunFolder
 from .spec import Spec
@@ -71,6 +70,8 @@ def evaluate(
     run: Path, *, samples: int | None, metrics: tuple[str, ...], overrides: tuple[str, ...], device: torch.device
 ) -> dict[str, Any]:
     """Measure an existing run's best weights; adds an `evaluate` event to its metrics.jsonl, renews its report, returns the event."""
+    from .report import write_report  # slow to load, and a run that starts needs none yet
+
     if samples is not None:
         overrides = (*overrides, f"evaluate.samples={samples}")
     if metrics:

@@ -32,9 +32,9 @@ def batch(pixels: Tensor, ids: Tensor, seed: int, epoch: int, flip: bool) -> Ten
     """
     x = pixels.index_select(0, ids.to(pixels.device))
     if flip:
-        mirror = ops.bits(ids, stream(Purpose.FLIP, epoch), seed) < 2**62  # of 63 bits: half of them
-        places = mirror.nonzero().squeeze(1).to(x.device)
-        x.index_copy_(0, places, x.index_select(0, places).flip(-1))
+        plain = ops.bits(ids, stream(Purpose.FLIP, epoch), seed) >> 62  # the first of 63 bits
+        places = torch.add(torch.arange(len(ids)), plain, alpha=len(ids))
+        x = torch.cat((x.flip(-1), x)).index_select(0, places.to(x.device))
     return to_model(x)
 
 

@@ -128,7 +128,7 @@ def of_budget(spec: Spec, images: int, table: Table) -> list[str]:
     times = math.ceil(epochs / spec.evaluate.every_epochs) if spec.evaluate.metrics else 0
     drawn = epochs * spec.evaluate.grid + times * spec.evaluate.samples
     sampling = drawn * passes_per_image(spec, table)
-    training = BACKWARD * steps * spec.train.batch_size
+    training = int((BACKWARD + 0.5 * spec.model.self_conditioned) * steps * spec.train.batch_size)  # half of the steps predict x_0 first
     if sampling > training:
         found.append(
             f"evaluate: its {drawn:,} images take {sampling:,} passes of an image through the network, all of training about {training:,}"

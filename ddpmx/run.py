@@ -22,10 +22,8 @@ from .generate import denoising, generate
 from .images import class_grid, grid
 from .metrics import Score
 from .ops import library
-from .plots import write_learned, write_plots
 from .plugins import file_hash
 from .preflight import findings
-from .report import write_report
 from .resume import find_previous, locked
 from .run_folder import FINAL, RunFolder, to_yaml, write_atomically
 from .session import Session
@@ -115,7 +113,6 @@ def _open(experiment: Experiment, folder: RunFolder, world: World, stop: StopSig
         },
     )
     folder.set_status("running", step=session.state.step)
-    write_plots(folder.plots, spec)
     session.trackers = Trackers.open(spec.track, folder.path, spec.resolved(), resumed)
     logged = sum(event["event"] == "diverged" and event["action"] == "rollback" for event in folder.events())
     for event in session.state.rollbacks[logged:]:  # a kill kept them from the log
@@ -158,7 +155,8 @@ def _epochs(session: Session) -> None:
         elif isinstance(event, Skipped):
             session.emit({"event": "diverged", "action": "skip", "epoch": event.epoch, "step": event.step, **event.facts})
             session.bar.say(f"warning: step {event.step} leaves its batch out: {told(event.facts)}")
-        elif isinstance(event, EpochDone):
+        session.draw_plots()
+        if isinstance(event, EpochDone):
             session.save()
             _end_epoch(session, event.validated)
     if state.row.get("step") != state.step:  # stopped within a pass
@@ -232,7 +230,11 @@ def _close(session: Session, status: str, why: str = "") -> None:
     seconds = round(time.perf_counter() - session.started, 1)
     session.emit({"event": "end", "status": status, "why": why, "step": session.state.step, "seconds": seconds})
     session.folder.set_status(status, why, epoch=session.state.epoch, step=session.state.step, seconds=seconds)
+    from .plots import write_learned
+    from .report import write_report
+
     try:
+        session.draw_plots()
         write_learned(session.folder.plots, session.experiment.table, session.trained.weighting)
         write_report(session.folder.path)
     finally:

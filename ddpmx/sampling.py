@@ -64,17 +64,18 @@ def sample(
     held = None
     if known is not None and mask is not None:
         held = Inpainting(known.to(device=device, dtype=dtype), mask, plan, shape, ids, seed)
-    time_dtype = torch.float64 if dtype == torch.float64 else torch.float32
+    times = _times(plan, shape[0], torch.float64 if dtype == torch.float64 else torch.float32, ids.device)
+    bound = None if isinstance(plan.clip, DynamicClip) else plan.clip
+    first_key = stream(Purpose.SAMPLE, 0)
     history: deque[Tensor] = deque(maxlen=plan.history)
     anchor: Tensor | None = None
     estimate = torch.zeros_like(x) if self_condition else None
     injected = 0
-    for index, row in enumerate(plan):
+    for index, (row, t) in enumerate(zip(plan, times, strict=True)):
         output, variance = x, None
         if row.evaluates:
             if held is not None:
                 x = held.at(index, x)
-            t = torch.full((shape[0],), row.t, dtype=time_dtype, device=device)
             output = denoise(x, t) if estimate is None else denoise(x, t, estimate)
             if output.shape[1] == 2 * shape[1]:
                 output, variance = output.chunk(2, dim=1)
@@ -82,8 +83,7 @@ def sample(
         if noise is not None and row.c_noise != 0:
             given = noise(injected, shape).to(device)
             injected += 1
-        key = stream(Purpose.SAMPLE, index)
-        scalars, clip = row, None if isinstance(plan.clip, DynamicClip) else plan.clip
+        key, scalars, clip = first_key + index, row, bound
         if row.evaluates and (estimate is not None or isinstance(plan.clip, DynamicClip)):
             # x_0 itself is needed, or its bound is no number: made here, and to the kernel it is the output
             output = bounded(row.x0_from_x * x + row.x0_from_output * output, plan.clip)
@@ -126,6 +126,11 @@ def _start(
     if image is not None:
         return noised(image.to(device=ids.device, dtype=dtype), plan.levels[0], ids, key, seed)
     return ops.normal(ids, key, seed, shape[1:]).to(dtype) * plan.init_scale
+
+
+def _times(plan: Plan, count: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, ...]:
+    """Each row's t [count], made at once: to fill one for each row would take longer than all else beside the network."""
+    return torch.tensor([row.t for row in plan], dtype=dtype).to(device).view(-1, 1).repeat(1, count).unbind()
 
 
 def bounded(x0: Tensor, clip: float | DynamicClip | None) -> Tensor:

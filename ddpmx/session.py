@@ -34,6 +34,8 @@ class Session:
     state: TrainState = field(default_factory=TrainState)
     ends: dict[int, int] = field(default_factory=dict)
     """Of the finished epochs in the log: their last step, and their number."""
+    plotted: bool = False
+    """Whether the spec's figures are written."""
     started: float = field(default_factory=time.perf_counter)
 
     @property
@@ -50,6 +52,14 @@ class Session:
     def progress(self, what: str, done: int, total: int) -> None:
         self.stop.check()
         self.bar.show(what, done, total)
+
+    def draw_plots(self) -> None:
+        """The spec's figures, once: after the first step, since loading matplotlib and drawing take seconds."""
+        if self.world.is_main and not self.plotted:
+            from .plots import write_plots
+
+            write_plots(self.folder.plots, self.experiment.spec)
+            self.plotted = True
 
     def save(self) -> None:
         """Write a checkpoint, and delete those that the spec does not keep."""

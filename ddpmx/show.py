@@ -45,7 +45,7 @@ def show(spec: Spec, out: Path) -> Path:
             for name, caption in plots.CAPTIONS.items()
             if name in figures
         ],
-        strip=page.picture(noised(_examples(data.train), table, levels, spec.seed), "real images, more noise to the right"),
+        strip=page.picture(noising_strip(_examples(data.train), table, levels, spec.seed), "real images, more noise to the right"),
         ticks=[("image", "")] + [(f"t {t}", f"{table.log_snr[t]:.1f}") for t in levels.tolist()],
         spec_yaml=to_yaml(spec.resolved()),
     )
@@ -54,7 +54,7 @@ def show(spec: Spec, out: Path) -> Path:
     return out
 
 
-def noised(pixels: Tensor, table: Table, levels: Tensor, seed: int) -> Image.Image:
+def noising_strip(pixels: Tensor, table: Table, levels: Tensor, seed: int) -> Image.Image:
     """A row for each image [n, c, h, w] (uint8): itself, then with its own noise at the indices `levels`.
 
     Where signal² + sigma² is more than 1, x is divided by its root, as otherwise no pixel would be in the picture's range.

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -21,7 +21,7 @@ from .ema import Ema
 from .experiment import Experiment
 from .objective import Network, batch, step_loss, timesteps
 from .ops import Purpose, stream
-from .spec import TrainSpec
+from .spec import Spec, TrainSpec
 from .times import TimeState
 from .validation import Validated, validate
 from .world import World
@@ -123,6 +123,12 @@ def is_over(train: TrainSpec, state: TrainState) -> bool:
     """Whether the budget is spent or patience is at its end."""
     patience = train.patience is not None and state.best_step >= 0 and state.epoch - state.best_epoch >= train.patience
     return patience or state.epoch >= max_epochs(train) or state.step >= max_steps(train)
+
+
+def may_evaluate(spec: Spec, state: TrainState) -> bool:
+    """Whether an evaluation is due after the pass under way, as far as is known before its validation, which may end patience."""
+    after = replace(state, epoch=state.epoch + 1)
+    return after.epoch % spec.evaluate.every_epochs == 0 or is_over(spec.train, after)
 
 
 def max_epochs(train: TrainSpec) -> float:
@@ -231,7 +237,7 @@ def train(
             yield Skipped(state.epoch + 1, state.step, facts) if facts else done
             if world.any(stop(), device):
                 return
-        validated = validate(experiment, trained.averaged, world)
+        validated = validate(experiment, trained.averaged, world, bits=may_evaluate(spec, state))
         if validated.loss < state.best_loss:
             state.best_loss, state.best_step, state.best_epoch = validated.loss, state.step, state.epoch + 1
         state.row = {

@@ -29,7 +29,8 @@ class Validated:
     losses: Tensor
     """float64, weighted as in training, but for what the weighting learned."""
     bits: Tensor | None
-    """float64, the bound's term at t in bits a dimension (`vlb_terms`), x_0 within [−1, 1]; None where the schedule has no such terms."""
+    """float64, the bound's term at t in bits a dimension (`vlb_terms`), x_0 within [−1, 1]; None where the schedule has no such terms
+    or they were not asked for."""
 
     @property
     def loss(self) -> float:
@@ -62,8 +63,8 @@ class Validated:
 
 
 @torch.no_grad()
-def validate(experiment: Experiment, network: nn.Module, world: World) -> Validated:
-    """The losses of all validation images.
+def validate(experiment: Experiment, network: nn.Module, world: World, bits: bool = True) -> Validated:
+    """The losses of all validation images, with `bits` the bound's terms too.
 
     The timesteps are stratified, so that the set covers all of them evenly; `evaluate.seed` fixes both. What a weighting has
     learned is left out: it could lower the loss with no better image, and no two runs would be comparable.
@@ -74,7 +75,7 @@ def validate(experiment: Experiment, network: nn.Module, world: World) -> Valida
     jitter = ops.uniform(ids, stream(Purpose.VALIDATION_TIME, 0), seed)
     strata = ops.bits(ids, stream(Purpose.VALIDATION_TIME, 1), seed).argsort(stable=True)
     t = ((strata + jitter) / len(ids) * experiment.table.timesteps).long()
-    noise, step = stream(Purpose.VALIDATION_NOISE, 0), _posterior(experiment.table)
+    noise, step = stream(Purpose.VALIDATION_NOISE, 0), _posterior(experiment.table) if bits else None
     was_training = network.training
     network.eval()
     found = torch.zeros(2, len(ids), dtype=torch.float32 if device.type == "mps" else torch.float64, device=device)
@@ -88,8 +89,8 @@ def validate(experiment: Experiment, network: nn.Module, world: World) -> Valida
         if step is not None:
             found[1, keys] = _bits(experiment, predicted, step, x_start, t[part]).to(found)
     network.train(was_training)
-    losses, bits = world.sum_(found).cpu().double()
-    return Validated(t, losses, None if step is None else bits)
+    losses, terms = world.sum_(found).cpu().double()
+    return Validated(t, losses, None if step is None else terms)
 
 
 def _posterior(table: Table) -> Posterior | None:

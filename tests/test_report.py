@@ -9,11 +9,11 @@ import re
 import shutil
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from conftest import TINY
+from made_runs import epoch, score
 from PIL import Image
 
 from ddpmx import page, plots
@@ -66,20 +66,6 @@ def run(tiny: Path, tmp_path: Path, drawn: Path) -> RunFolder:
     return folder
 
 
-def epoch(number: int, val_loss: float, **metrics: float) -> dict[str, Any]:
-    return {
-        "event": "epoch",
-        "epoch": number,
-        "step": 10 * number,
-        "images": 640 * number,
-        "train_loss": 0.5 / number,
-        "val_loss": val_loss,
-        "seconds": 61.0,
-        "images_per_second": 100.0 + number,
-        "metrics": metrics,
-    }
-
-
 def trained(folder: RunFolder, epochs: int = 3, size: int = 8, channels: int = 1, images: int = 16) -> RunFolder:
     """Give the run a history in which the second epoch is the best, with blurred noise for samples."""
     generator = torch.Generator().manual_seed(0)
@@ -96,7 +82,7 @@ def trained(folder: RunFolder, epochs: int = 3, size: int = 8, channels: int = 1
             folder.add_event(
                 {"event": "step", "epoch": number, "step": step, "images": 64 * step, "loss": 1 / step, "lr": 1e-3, "grad_norm": 1.0}
             )
-        folder.add_event(epoch(number, 0.25 if number == 2 else 0.5, fd_cnn=1234.5 + number))
+        folder.add_event(epoch(number, 0.25 if number == 2 else 0.5, {"fd_cnn": score(1234.5 + number)}))
         grid(blurred(images)).save(folder.samples / f"epoch-{number:04d}.png")
     grid(blurred(images)).save(folder.samples / "final.png")
     grid(noise(80), columns=10).save(folder.samples / "denoising.png")
@@ -246,7 +232,7 @@ def test_files_cut_short_are_left_out(run: RunFolder):
 
 
 def test_losses_that_are_not_finite_are_no_results(run: RunFolder):
-    trained(run).add_event(epoch(4, float("nan")))
+    trained(run).add_event(epoch(4, float("nan"), {}))
     text = write(run).text
     assert "lowest, epoch 2" in text
 

@@ -131,11 +131,18 @@ def test_killed_and_resumed_is_the_same_run(tmp_path: Path, finished: Path) -> N
     process.wait()
     run = only_run(tmp_path / "runs")
     assert json.loads((run / "status.json").read_text())["status"] == "running"
+    assert {"beta.svg", "weight.svg", "sampler.svg"} <= {path.name for path in (run / "plots").iterdir()}
     with (run / "metrics.jsonl").open("a") as file:
         file.write('{"event": "step", "st')  # what a kill in the middle of a write leaves
     command(tmp_path, "run", "tiny.yaml", "--resume")
     assert_same_weights(run, finished)
     assert rows(run) == rows(finished)
+
+
+def test_a_run_starts_without_what_only_its_plots_need() -> None:
+    """Each takes a good part of the time to the first step."""
+    code = "import ddpmx.run, sys; print([m for m in ('matplotlib', 'scipy', 'jinja2', 'datasets', 'diffusers') if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
 
 
 def wait_for(condition: Callable[[], bool], process: subprocess.Popen[Any], seconds: float = 120) -> None:

@@ -297,6 +297,19 @@ def test_denoise_sees_the_plans_indices(dtype: torch.dtype, expected: torch.dtyp
     assert [t.tolist() for t in seen] == [[999, 999], [100.25, 100.25], [7, 7]]
 
 
+def test_each_rows_t_may_be_kept_and_changed() -> None:
+    plan, seen = SAMPLERS.build("ddim", steps=6).plan(TABLE), list[Tensor]()
+
+    def denoise(x: Tensor, t: Tensor) -> Tensor:
+        assert torch.equal(t, torch.full((SHAPE[0],), plan.rows[len(seen)].t))
+        seen.append(t)
+        t += 1
+        return x
+
+    sample(denoise, plan, SHAPE)
+    assert [t.tolist() for t in seen] == [[row.t + 1] * SHAPE[0] for row in plan]
+
+
 def test_the_last_image_is_the_clipped_prediction() -> None:
     for name in ("ddpm", "ddim"):
         plan = SAMPLERS.build(name, steps=4, clip=0.75).plan(TABLE, "x_start")

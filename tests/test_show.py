@@ -13,7 +13,7 @@ from ddpmx import ops
 from ddpmx.errors import SpecError
 from ddpmx.models import Model
 from ddpmx.plots import CAPTIONS
-from ddpmx.show import noised, show
+from ddpmx.show import noising_strip, show
 from ddpmx.spec_file import load
 
 
@@ -22,7 +22,7 @@ def test_the_strip_is_the_noising_that_training_sees():
     table = ddpmx.SCHEDULES.build("cosine", timesteps=50).table()
     pixels = torch.arange(3 * 48 * 48).reshape(3, 1, 48, 48).remainder(256).to(torch.uint8)
     levels = torch.tensor([0, 10, 49])
-    strip = np.asarray(noised(pixels, table, levels, seed=7))
+    strip = np.asarray(noising_strip(pixels, table, levels, seed=7))
     noise = ops.normal(torch.arange(3), ops.stream(ops.Purpose.NOISE, 0), 7, (1, 48, 48)).double().numpy()
     x_start = pixels.double().numpy() / 127.5 - 1
     for row in range(3):
@@ -37,7 +37,7 @@ def test_the_strip_of_an_exploding_schedule_fits_its_picture():
     """x is divided by √(1 + sigma²): the last tile is noise of variance 1, of which bytes cut the 32 % beyond ±1."""
     table = ddpmx.SCHEDULES.build("edm", timesteps=50).table()
     pixels = torch.full((1, 1, 64, 64), 200, dtype=torch.uint8)
-    strip = np.asarray(noised(pixels, table, torch.tensor([25, 49]), seed=7))
+    strip = np.asarray(noising_strip(pixels, table, torch.tensor([25, 49]), seed=7))
     noise = ops.normal(torch.arange(1), ops.stream(ops.Purpose.NOISE, 0), 7, (1, 64, 64)).double().numpy()[0, 0]
     for column, t in enumerate([25, 49], start=1):
         sigma = float(table.sigma[t])

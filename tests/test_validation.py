@@ -14,9 +14,11 @@ import torch
 from conftest import Result, only_run
 from test_bpd import TINY, Linear, best_gain, experiment_of, gaussian_data
 
+from ddpmx import spec_file
 from ddpmx.data import Data
-from ddpmx.experiment import Experiment
+from ddpmx.experiment import Experiment, build
 from ddpmx.registry import TIMES
+from ddpmx.train import EpochDone, TrainState, prepare, train
 from ddpmx.validation import Validated, validate
 from ddpmx.variance import posterior
 from ddpmx.world import World
@@ -84,4 +86,20 @@ def test_each_evaluation_writes_its_curves(ddpmx: Callable[..., Result], tmp_pat
     assert [event["epoch"] for event in curves] == [2, 3]
     rows = {event["epoch"]: event for event in events if event["event"] == "epoch"}
     for event in curves:
+        assert all(value is not None for value in event["bits"][1:])
         assert np.average(event["loss"], weights=event["n"]) == pytest.approx(rows[event["epoch"]]["val_loss"])
+
+
+@pytest.mark.parametrize(
+    ("budget", "evaluated"),
+    [
+        ("train={epochs: 5, batch_size: 64}", [False, True, False, True, True]),  # every second one and the last
+        ("train={epochs: 9, batch_size: 64, patience: 1, lr: 1e-20, ema: null}", [False, True]),  # ends, as no loss is below the first
+        ("train={steps: 3, batch_size: 64, epochs: null}", [False, True, True]),
+    ],
+)
+def test_the_bound_is_computed_where_an_evaluation_is_due(tiny: Path, budget: str, evaluated: list[bool]) -> None:
+    overrides = ["dataset={name: digits, limit: 64}", "evaluate.every_epochs=2", "train=null", budget]
+    experiment = build(spec_file.load(tiny, overrides), torch.device("cpu"))
+    events = train(experiment, TrainState(), prepare(experiment), World(), lambda: False)
+    assert [event.validated.bits is not None for event in events if isinstance(event, EpochDone)] == evaluated

@@ -68,7 +68,7 @@ class Backend(Protocol):
 DEVICES = {"cpp": "cpu", "cuda": "cuda"}  # the native backends, and the type of device that each runs on
 MISSING: dict[str, str] = {}  # backends that cannot be used, and why
 _BUILT: dict[str, Backend] = {"reference": reference}
-_chosen: dict[tuple[str, str], Backend] = {}  # by what is forced and the type of device
+_chosen: dict[tuple[str, torch.device], Backend] = {}  # by what is forced and the device
 _forced: ContextVar[str] = ContextVar("ddpmx_backend", default="auto")
 
 
@@ -128,7 +128,7 @@ def active(device: torch.device | str = "cpu") -> str:
 
 def backend(device: torch.device) -> Backend:
     """The module that runs for tensors on that device."""
-    wanted = (_forced.get(), device.type)
+    wanted = (_forced.get(), device)
     module = _chosen.get(wanted)
     if module is None:
         module = _chosen[wanted] = _BUILT[active(device)]
