@@ -254,6 +254,27 @@ std::string cuda_build() { return "for compute capability " DDPMX_ARCHS; }
 
 #else
 
+void fetch(const Tensor& pixels, const Tensor& ids, int64_t stream, int64_t seed, bool flip, const Tensor& out) {
+  require(pixels.scalar_type() == ScalarType::Byte && pixels.dim() == 4 && pixels.is_contiguous(), "pixels");
+  require(ids.dim() == 1 && ids.scalar_type() == ScalarType::Long && same_device(ids, pixels), "ids");
+  require(out.scalar_type() == ScalarType::Float && out.is_contiguous() && out.dim() == 4 && same_device(out, pixels), "out");
+  require(out.size(0) == ids.size(0) && out.size(1) == pixels.size(1) && out.size(2) == pixels.size(2), "out");
+  require(out.size(3) == pixels.size(3), "out");
+  Fetch op;
+  op.images = ids.size(0);
+  op.rows = pixels.size(1) * pixels.size(2);
+  op.width = pixels.size(3);
+  op.pixels = static_cast<const uint8_t*>(pixels.data_ptr());
+  op.noise = noise(ids, stream, seed);
+  op.flip = flip;
+  op.out = static_cast<float*>(out.data_ptr());
+  for (int64_t i = 0; i < op.images; ++i) {
+    const int64_t id = op.noise.ids[i * op.noise.id_stride];
+    STD_TORCH_CHECK(id >= 0 && id < pixels.size(0), "an id is not in the set: ", id);
+  }
+  torch::stable::parallel_for(0, op.images, 64, [&](int64_t first, int64_t last) { chosen().fetch(op, first, last); });
+}
+
 Pixels pixels(const Tensor& tensor) {
   Pixels p{tensor.data_ptr(), {}, tensor.scalar_type() == ScalarType::BFloat16};
   for (int64_t d = 0; d < 4; ++d) p.stride[d] = tensor.stride(d);
@@ -472,6 +493,7 @@ STABLE_TORCH_LIBRARY(ddpmx, m) {
   m.def(
       "reverse_step(Tensor x, Tensor output, float[] row, Tensor[] history, Tensor? anchor, Tensor? clip, float clip_all, "
       "Tensor sample_ids, SymInt stream, SymInt seed, Tensor? noise, Tensor(a!) out, Tensor(b!)? m) -> ()");
+  m.def("fetch(Tensor pixels, Tensor ids, SymInt stream, SymInt seed, bool flip, Tensor(a!) out) -> ()");
   m.def("depthwise_gradient(Tensor x, Tensor gradient, Tensor(a!) of_weight, Tensor(b!) of_bias) -> ()");
   m.def("convolve(Tensor x, Tensor weight, Tensor? bias, bool turned, Tensor(a!) out) -> ()");
   m.def("convolution_gradient(Tensor x, Tensor gradient, Tensor(a!) of_weight, Tensor(b!) of_bias) -> ()");
@@ -494,6 +516,7 @@ STABLE_TORCH_LIBRARY_IMPL(ddpmx, CompositeExplicitAutograd, m) {
 }
 
 STABLE_TORCH_LIBRARY_IMPL(ddpmx, CPU, m) {
+  m.impl("fetch", TORCH_BOX(&ddpmx::binding::fetch));
   m.impl("depthwise_gradient", TORCH_BOX(&ddpmx::binding::depthwise_gradient));
   m.impl("normalise", TORCH_BOX(&ddpmx::binding::normalise));
   m.impl("normalise_gradient", TORCH_BOX(&ddpmx::binding::normalise_gradient));

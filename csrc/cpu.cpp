@@ -126,6 +126,7 @@ bool runs_here() {
    NAME::add_noise,            \
    NAME::weighted_loss,        \
    NAME::reverse_step,         \
+   NAME::fetch,                \
    NAME::depthwise_gradient,   \
    NAME::weight_points,        \
    NAME::convolve,             \

@@ -251,3 +251,21 @@ void reverse_step(const ReverseStep& op, int64_t first_item, int64_t last_item) 
     write(op.out, sample, first, count, x_next);
   });
 }
+
+// The images [first, last).
+void fetch(const Fetch& op, int64_t first, int64_t last) {
+  const int64_t size = op.rows * op.width, width = op.width;
+  for (int64_t image = first; image < last; ++image) {
+    const int64_t id = op.noise.ids[image * op.noise.id_stride];
+    const uint8_t* from = op.pixels + id * size;
+    float* to = op.out + image * size;
+    if (!op.flip || bits_of_sample(op.noise, id) >> 62) {
+      each(size, [=](int64_t i) { to[i] = static_cast<float>(from[i]) / 127.5f - 1.0f; });
+      continue;
+    }
+    for (int64_t row = 0; row < op.rows; ++row, from += width, to += width) {
+      DDPMX_INDEPENDENT
+      for (int64_t i = 0; i < width; ++i) to[i] = static_cast<float>(from[width - 1 - i]) / 127.5f - 1.0f;
+    }
+  }
+}

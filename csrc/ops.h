@@ -163,6 +163,15 @@ DDPMX_INLINE int64_t bits_of_sample(const Noise& noise, uint64_t id) {
   return static_cast<int64_t>((words[0][0] & 0xFFFFFFFFu) << 31 | (words[1][0] & 0xFFFFFFFFu) >> 1);
 }
 
+// out = pixels[ids]/127.5 − 1, mirrored where `flip` and the image's bits begin with 0.
+struct Fetch {
+  int64_t images = 0, rows = 0, width = 0;  // rows of all channels of an image
+  const uint8_t* pixels = nullptr;          // [any, rows, width]
+  Noise noise;                              // its ids are the images'
+  bool flip = false;
+  float* out = nullptr;  // [images, rows, width]
+};
+
 // A tensor [images, channels, height, width] in memory; strides in elements.
 struct Pixels {
   void* data = nullptr;
@@ -242,6 +251,7 @@ struct Level {
   void (*add_noise)(const AddNoise&, int64_t first, int64_t last);
   void (*weighted_loss)(const WeightedLoss&, int64_t first, int64_t last);
   void (*reverse_step)(const ReverseStep&, int64_t first, int64_t last);
+  void (*fetch)(const Fetch&, int64_t first, int64_t last);                               // items: images
   void (*depthwise_gradient)(const DepthwiseGradient&, int64_t first, int64_t last);      // items: parts
   void (*weight_points)(const Convolution&, int64_t first, int64_t last);                 // items: inputs
   void (*convolve)(const Convolution&, int64_t first, int64_t last);                      // items: chunks of kTiles tiles

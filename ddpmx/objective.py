@@ -16,7 +16,6 @@ from . import ops
 from .classes import shown_labels
 from .coefficients import Coefficients
 from .experiment import Experiment
-from .images import to_model
 from .ops import Purpose, stream
 from .times import TimeState
 from .variance import vlb_terms
@@ -30,12 +29,7 @@ def batch(pixels: Tensor, ids: Tensor, seed: int, epoch: int, flip: bool) -> Ten
 
     With `flip`, half of the images are mirrored, another half each epoch.
     """
-    x = pixels.index_select(0, ids.to(pixels.device))
-    if flip:
-        plain = ops.bits(ids, stream(Purpose.FLIP, epoch), seed) >> 62  # the first of 63 bits
-        places = torch.add(torch.arange(len(ids)), plain, alpha=len(ids))
-        x = torch.cat((x.flip(-1), x)).index_select(0, places.to(x.device))
-    return to_model(x)
+    return ops.fetch(pixels, ids, flips=stream(Purpose.FLIP, epoch) if flip else None, seed=seed)
 
 
 def timesteps(experiment: Experiment, ids: Tensor, step: int, learned: TimeState | None = None) -> Tensor:

@@ -26,6 +26,7 @@ from . import checks, native
 from .choice import Backend, active, backend, backends, use_backend
 from .convolution import conv3x3
 from .depthwise import depthwise
+from .fetch import fetch
 from .normalisation import norm, norm_conv3x3
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "bits",
     "conv3x3",
     "depthwise",
+    "fetch",
     "norm",
     "norm_conv3x3",
     "normal",

@@ -92,6 +92,11 @@ def backends() -> dict[str, bool]:
     return {name: name in _BUILT and (name != "cuda" or torch.cuda.is_available()) for name in ("reference", *DEVICES)}
 
 
+def has_cpu_kernels(x: Tensor) -> bool:
+    """Whether x is on a CPU, where what has no kernel for other devices runs by one."""
+    return x.device.type == "cpu" and not torch.compiler.is_compiling() and backend(x.device) is native
+
+
 @contextmanager
 def use_backend(name: str) -> Iterator[None]:
     """Forces a backend inside a `with` block, in this thread or task; "auto" lifts an outer choice.

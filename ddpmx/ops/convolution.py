@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from . import in_torch, native
-from .choice import backend
+from .choice import has_cpu_kernels
 
 LEAST_CHANNELS, LEAST_TILES = 16, 48  # with fewer, the transforms cost more than they save
 
@@ -27,7 +27,7 @@ def conv3x3(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 def has_kernel(x: Tensor, weight: Tensor, bias: Tensor) -> bool:
     """Whether `conv3x3` runs the kernel."""
-    if x.device.type != "cpu" or torch.compiler.is_compiling() or torch.is_autocast_enabled("cpu") or backend(x.device) is not native:
+    if not has_cpu_kernels(x) or torch.is_autocast_enabled("cpu"):
         return False
     if x.ndim != 4 or weight.shape[1:] != (x.shape[1], 3, 3) or not x.dtype == weight.dtype == bias.dtype == torch.float32:
         return False

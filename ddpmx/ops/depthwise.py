@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from . import in_torch, native
-from .choice import backend
+from .choice import has_cpu_kernels
 
 SIDE, PADDING = 7, 3
 
@@ -26,7 +26,7 @@ def depthwise(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 
 def _has_kernel(x: Tensor, weight: Tensor, bias: Tensor) -> bool:
-    if x.device.type != "cpu" or torch.compiler.is_compiling() or backend(x.device) is not native:
+    if not has_cpu_kernels(x):
         return False
     fits = x.ndim == 4 and weight.shape == (x.shape[1], 1, SIDE, SIDE)
     return fits and x.dtype in native.DTYPES and weight.dtype == bias.dtype == torch.float32

@@ -26,7 +26,7 @@ _operators: dict[str, Callable[..., None]] = {}
 def define() -> None:
     """Once the library is loaded: look its operators up, and tell tracing that they only write into their last arguments."""
     of_networks = ("depthwise_gradient", "convolve", "convolution_gradient", "normalise", "normalise_gradient")
-    for name in ("normal", "bits", "add_noise", "weighted_loss", "reverse_step", *of_networks):
+    for name in ("fetch", "normal", "bits", "add_noise", "weighted_loss", "reverse_step", *of_networks):
         _operators[name] = getattr(torch.ops.ddpmx, name).default
         torch.library.register_fake(f"ddpmx::{name}", _fake)
 
@@ -72,6 +72,18 @@ def bits(sample_ids: Tensor, stream: int, seed: int) -> Tensor:
     """63 random bits, int64 [B]."""
     out = torch.empty_like(sample_ids, memory_format=torch.contiguous_format)
     _call("bits", sample_ids, sample_ids, stream, _signed(seed), out)
+    return out
+
+
+def fetch(pixels: Tensor, ids: Tensor, flips: int | None, seed: int) -> Tensor:
+    """Images for the model, float32 [b, c, h, w], on the CPU."""
+    out = torch.empty((len(ids), *pixels.shape[1:]), dtype=torch.float32)
+    try:
+        _operators["fetch"](pixels, ids, flips or 0, _signed(seed), flips is not None, out)
+    except RuntimeError as error:
+        if len(ids) and not 0 <= int(ids.min()) <= int(ids.max()) < len(pixels):
+            raise IndexError(f"ids should be from 0 to {len(pixels) - 1}") from error
+        raise
     return out
 
 

@@ -14,7 +14,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from . import convolution, in_torch, native
-from .choice import backend
+from .choice import has_cpu_kernels
 
 
 def norm(x: Tensor, gamma: Tensor, beta: Tensor, epsilon: float) -> Tensor:
@@ -40,7 +40,7 @@ def _channels_last(x: Tensor) -> Tensor:
 
 
 def _has_kernel(x: Tensor, gamma: Tensor, beta: Tensor) -> bool:
-    if x.device.type != "cpu" or torch.compiler.is_compiling() or torch.is_autocast_enabled("cpu") or backend(x.device) is not native:
+    if not has_cpu_kernels(x) or torch.is_autocast_enabled("cpu"):
         return False
     return x.ndim == 4 and x.dtype == gamma.dtype == beta.dtype == torch.float32
 

@@ -33,7 +33,7 @@ std::vector<Level> levels() {
   int count;
   const Level* first = cpu::levels(count);
   std::vector<Level> all(first, first + count);
-  all.push_back({"eight", [] { return true; }, eight::normal, eight::add_noise, eight::weighted_loss, eight::reverse_step, nullptr});
+  all.push_back({"eight", [] { return true; }, eight::normal, eight::add_noise, eight::weighted_loss, eight::reverse_step});
   return all;
 }
 
