@@ -40,7 +40,7 @@ inline void gradient_to_points(const Floats (&y)[4], Floats (&v)[6]) {
   v[5] = y[3];
 }
 
-// Σ_q (p − q) over the other finite points q, for the points 0, ±a, ±b: what divides a weight's value there.
+// Π (p − q) over the other finite points q, for p = 0, ±a, ±b: what a weight's value there is divided by.
 constexpr float kOf0 = kA2 * kB2, kOfA = 2 * kA2 * (kA2 - kB2), kOfB = 2 * kB2 * (kB2 - kA2);
 
 inline void weight_to_points(const Floats (&w)[3], Floats (&u)[6]) {
@@ -181,7 +181,7 @@ void tile_to_points(const Image& image, const Tile& tile, const Values& to, int6
 }
 
 // The gradient of a tile's results -> of the values that they are made of. Adds its sum over the tile.
-void gradient_to_points(const Image& image, const Tile& tile, const Values& to, int64_t row, float* sum) {
+void gradient_tile_to_points(const Image& image, const Tile& tile, const Values& to, int64_t row, float* sum) {
   const float* pixel[4][4];
   for (int i = 0; i < 4; ++i)
     for (int j = 0; j < 4; ++j) pixel[i][j] = image.at(tile.image, tile.y + i, tile.x + j);
@@ -303,7 +303,7 @@ void convolution_gradient(const ConvolutionGradient& op, int64_t first, int64_t 
       for (int64_t r = 0; r < count; ++r) {
         const Tile tile(of, start + r);
         tile_to_points(x, tile, before, r);
-        gradient_to_points(gradient, tile, after, r, of_bias);
+        gradient_tile_to_points(gradient, tile, after, r, of_bias);
       }
       const Product of_point{count, 1, before.row, after.row, sums.row, start > begin};
       for (int p = 0; p < kPoints; ++p) matrix_product(of_point, before.at(p, 0), after.at(p, 0), sums.at(p, 0), of.inputs, of.outputs);
