@@ -1,4 +1,4 @@
-"""How few evaluations `dpmpp_2m` needs for the full ddpm chain's fd_cnn, on a finished run.
+"""How few evaluations `dpmpp_2m` needs for the full ddpm chain's fd_cnn, on a finished run, and what keeps it from more.
 
 python benchmarks/few_steps.py runs/quickstart/RUN [--samples 500] [--seeds 3]
 """
@@ -23,10 +23,10 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     options = parser.parse_args()
     _, spec, experiment = open_run(options.run, (), torch.device("cpu"), "best")
-    full = ddpmx.SAMPLERS.build("ddpm")
-    few = [ddpmx.SAMPLERS.build("dpmpp_2m", steps=steps) for steps in (5, 10, 20)]
+    full = [ddpmx.SAMPLERS.build(name) for name in ("ddpm", "ddim")]  # the second: the limit of all solvers without noise
+    few = [ddpmx.SAMPLERS.build(name, steps=steps) for name in ("dpmpp_2m", "dpmpp_2m_sde") for steps in (5, 10, 20)]
     print("| sampler | evaluations | fd_cnn, a value for each seed | processor s |\n| --- | --- | --- | --- |")
-    for sampler in (full, *few):
+    for sampler in (*full, *few):
         plan, values, started = sampler.plan(experiment.table, experiment.prediction), [], time.process_time()
         for seed in range(options.seeds):
             changed = {"sampler": sampler, "samples": options.samples, "seed": seed}
