@@ -27,7 +27,7 @@ from .plugins import file_hash
 from .preflight import findings
 from .report import write_report
 from .resume import find_previous, locked
-from .run_folder import FINAL, RunFolder, to_yaml, write_atomically
+from .run_folder import FINAL, RunFolder, status_now, to_yaml, write_atomically
 from .session import Session
 from .spec import Spec
 from .stop import StopSignal
@@ -211,7 +211,10 @@ def _draw_grid(session: Session, name: str, sampler: Any, network: nn.Module, ro
 
 
 def _finish(session: Session) -> None:
-    """The final grid and the denoising strip, by the spec's own sampler from the best weights."""
+    """The final grid and the denoising strip, by the spec's own sampler from the best weights, and the report.
+
+    The run counts as finished after all of this: what a kill keeps from it, `--resume` makes.
+    """
     experiment, state = session.experiment, session.state
     network = session.averaged
     if session.world.is_main:
@@ -223,20 +226,26 @@ def _finish(session: Session) -> None:
         plan = experiment.spec.sampler.plan(experiment.table, experiment.prediction)
         frames = denoising(experiment, network, plan, 8, seed=experiment.spec.evaluate.seed, frames=10)
         grid(frames.transpose(0, 1).flatten(0, 1), columns=len(frames)).save(session.folder.samples / "denoising.png")
+        _report(session, status_now("finished", state.row.get("verdict", ""), epoch=state.epoch, step=state.step))
 
 
 def _close(session: Session, status: str, why: str = "") -> None:
-    """Say how it ended, in the folder and to the trackers, and write the report."""
+    """Say how it ended, in the folder and to the trackers, and write the report, which a finished run has."""
     if not session.world.is_main:
         return
     seconds = round(time.perf_counter() - session.started, 1)
     session.emit({"event": "end", "status": status, "why": why, "step": session.state.step, "seconds": seconds})
     session.folder.set_status(status, why, epoch=session.state.epoch, step=session.state.step, seconds=seconds)
     try:
-        write_learned(session.folder.plots, session.experiment.table, session.trained.weighting)
-        write_report(session.folder.path)
+        if status != "finished":
+            _report(session)
     finally:
         session.trackers.close(status)
+
+
+def _report(session: Session, status: dict[str, Any] | None = None) -> None:
+    write_learned(session.folder.plots, session.experiment.table, session.trained.weighting)
+    write_report(session.folder.path, status)
 
 
 def _what_is_saved(session: Session, status: str) -> str:
