@@ -86,7 +86,7 @@ def run(spec: Spec, *, out: Path, resume: bool, resume_from: Path | None, device
             if world.is_main:
                 session.folder.set_status("failed", repr(error), step=session.state.step)
             raise
-        _close(session, "finished", session.state.row.get("verdict", ""))
+        _close(session, "finished", session.why)
     return path
 
 
@@ -189,8 +189,8 @@ def _end_epoch(session: Session, validated: Validated) -> None:
             f"epoch {row['epoch']:>4}  step {row['step']:>7}  train {row['train_loss']:.4f}  val {row['val_loss']:.4f}"
             f"  {row['images_per_second']:.0f} images/s{measured}{best}"
         )
-        if "verdict" in row:
-            session.bar.say(f"warning: {row['verdict']}; the best weights are of step {session.state.best_step}")
+        if session.has_news:
+            session.bar.say(f"warning: {session.why}; the best weights are of step {session.state.best_step}")
 
 
 def _draw_grid(session: Session, name: str, sampler: Any, network: nn.Module, row: dict[str, Any]) -> None:
@@ -226,7 +226,9 @@ def _finish(session: Session) -> None:
         plan = experiment.spec.sampler.plan(experiment.table, experiment.prediction)
         frames = denoising(experiment, network, plan, 8, seed=experiment.spec.evaluate.seed, frames=10)
         grid(frames.transpose(0, 1).flatten(0, 1), columns=len(frames)).save(session.folder.samples / "denoising.png")
-        _report(session, status_now("finished", state.row.get("verdict", ""), epoch=state.epoch, step=state.step))
+        if session.why and not session.has_news:
+            session.bar.say(f"warning: {session.why}")
+        _report(session, status_now("finished", session.why, epoch=state.epoch, step=state.step))
 
 
 def _close(session: Session, status: str, why: str = "") -> None:
