@@ -30,7 +30,7 @@ SPIKE = 5.0
 """A step's loss so many times that of an output of 0 is a spike. Measured, single steps: at most 1.5 where training is sound (digits and
 Fashion-MNIST; l2, l1, EDM, `vlb` with clip 1, and clip 100 with bounded gradients), 14 and 19 within 400 steps of `vlb` with clip 100
 and gradients without a bound, after which the loss stays above that of an output of 0."""
-NOTHING, LOWEST = "that of an output of 0", f"the lowest mean of {STRETCH} steps before"
+NOTHING, LOWEST = "that of a network that puts out 0", f"the lowest mean of {STRETCH} steps before"
 BINS = 10
 NAMED = 20
 
@@ -134,20 +134,23 @@ class Stability:
         """Whether the loss was ever unstable up to the step: where the most, by which factor, of what, and whether it has recovered.
 
         That it has, if 100 steps went by since, the last whole stretch is below an output of 0, and the verdict is not that the run
-        diverged. Empty for a run that was never unstable.
+        diverged; `now` is that stretch's mean in units of an output of 0, None where they are not known. Empty for a run that was never
+        unstable.
         """
         if not self.unstable_step:
             return {}
         spike = self.spike / SPIKE > self.rise / GROWN
         at, factor, of = (self.spike_step, self.spike, NOTHING) if spike else (self.rise_step, self.rise, LOWEST)
         recovered = step - self.unstable_step >= STRETCH and self.stretch_loss < self.stretch_bound and not diverged
-        return {"at_step": at, "factor": factor, "of": of, "recovered": recovered}
+        now = self.stretch_loss / self.stretch_bound if 0 < self.stretch_bound < math.inf else None
+        return {"at_step": at, "factor": factor, "of": of, "recovered": recovered, "now": now}
 
 
 def told_instability(facts: dict[str, Any]) -> str:
     """The facts of `Stability.instability` in a line."""
     since = "recovered" if facts["recovered"] else "has not recovered"
-    return f"training was unstable: at step {facts['at_step']} the loss was {facts['factor']:,.3g} times {facts['of']}; it {since}"
+    now = "" if facts["now"] is None else f": over the last {STRETCH} steps it is {facts['now']:,.3g} times {NOTHING}"
+    return f"training was unstable: at step {facts['at_step']} the loss was {facts['factor']:,.3g} times {facts['of']}; it {since}{now}"
 
 
 def verdict(*, stretch: float, lowest_stretch: float, validation: float, lowest_validation: float) -> str:

@@ -181,16 +181,17 @@ def test_a_spike_is_told_and_whether_it_recovered() -> None:
     stability = steady(150)
     for step, loss in ((151, 7.5), (152, 12.5), (153, 6.0)):
         stability.add_step(step, loss, 1.0)
-    facts = {"at_step": 152, "factor": 12.5, "of": "that of an output of 0", "recovered": False}
+    facts = {"at_step": 152, "factor": 12.5, "of": "that of a network that puts out 0", "recovered": False, "now": pytest.approx(0.1)}
     assert stability.instability(153, False) == facts
     for step in range(154, 253):
         stability.add_step(step, 0.1, 1.0)
     assert not stability.instability(252, False)["recovered"]
     stability.add_step(253, 0.1, 1.0)
-    assert stability.instability(253, False) == {**facts, "recovered": True}
+    assert stability.instability(253, False) == {**facts, "recovered": True, "now": pytest.approx((97 * 0.1 + 26) / 100)}
     assert not stability.instability(253, True)["recovered"]
-    assert told_instability({**facts, "recovered": True}) == (
-        "training was unstable: at step 152 the loss was 12.5 times that of an output of 0; it recovered"
+    assert told_instability({**facts, "recovered": True, "now": 0.1}) == (
+        "training was unstable: at step 152 the loss was 12.5 times that of a network that puts out 0; it recovered:"
+        " over the last 100 steps it is 0.1 times that of a network that puts out 0"
     )
 
 
