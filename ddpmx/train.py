@@ -184,6 +184,7 @@ def train(
             loss = torch.zeros((), device=device)
             optimizer.zero_grad(set_to_none=True)
             t = timesteps(experiment, ids, state.step, trained.time)
+            expected = float((nothing[t] if trained.time is None else nothing[t] * trained.time.importance()[t]).mean())
             fair = experiment.coefficients.importance if trained.time is None else trained.time.importance().to(device, torch.float32)
             seen = torch.zeros(len(ids), device=device)  # each image's loss, for a time that learns
             places = world.part(torch.arange(len(ids)))
@@ -216,8 +217,7 @@ def train(
                     trained.ema.update(network, state.step)
                 if trained.time is not None:
                     trained.time.update(t, world.sum_(seen).cpu())
-                expected = nothing[t] if trained.time is None else nothing[t] * trained.time.importance()[t]
-                state.add_loss(value, len(ids), float(expected.mean()))
+                state.add_loss(value, len(ids), expected)
             state.seconds += time.perf_counter() - started
             done = StepDone(state.epoch + 1, state.step, state.images, value, lr, grad_norm)
             yield Skipped(state.epoch + 1, state.step, facts) if facts else done
