@@ -20,6 +20,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 from numpy.typing import NDArray
 
+from .svg import DARK_AND_LIGHT
+
 Floats = NDArray[np.float64]
 
 INK = "#010203"  # stands for the page's own text colour; `to_svg` replaces it
@@ -57,7 +59,6 @@ STYLE: dict[Any, Any] = {  # the stubs list every key by name
 }
 THIN = 300
 """Most points of a curve that is made of single steps."""
-DARK_AND_LIGHT = "<style>.ddpmx-figure{color:#30363c}@media(prefers-color-scheme:dark){.ddpmx-figure{color:#d3d8de}}</style>"
 
 
 def to_svg(figure: Figure) -> str:
@@ -72,7 +73,7 @@ def to_svg(figure: Figure) -> str:
     svg = re.sub(r"font-family: [^;\"]*", "font-family: system-ui, sans-serif", svg)
     svg = re.sub(r"\s*\n\s*", " ", svg).replace(INK, "currentColor")
     label = f'<svg class="ddpmx-figure" role="img" aria-label="{html.escape(title)}" '
-    return svg.replace("<svg ", label, 1).replace("<defs>", f"{DARK_AND_LIGHT}<defs>", 1) + "\n"
+    return svg.replace("<svg ", label, 1).replace("<defs>", f"<style>{DARK_AND_LIGHT}</style><defs>", 1) + "\n"
 
 
 def write(figures: Mapping[str, Figure], folder: Path) -> dict[str, str]:

@@ -7,7 +7,7 @@ Imports point only downwards::
            run_folder, resume, preflight, plots, timestep_plots, spec_file, trust, testing
         -> schedules, times, predictions, weightings, samplers, models, data, metrics, trackers, optimizers, ema, images, pictures,
            guidance, variance, effective, ops
-        -> registry, spec, yaml_source, plugins, rows, page, drawing, environment, console, progress, stop, world, estimate,
+        -> registry, spec, yaml_source, plugins, rows, page, drawing, svg, environment, console, progress, stop, world, estimate,
            manifest, checkpoint_folder, divergence, allocator
         -> errors
 

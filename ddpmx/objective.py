@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from . import ops
@@ -63,6 +64,21 @@ def step_loss(
     u = learned(experiment.coefficients.log_snr[t])
     loss = loss * torch.exp(-u)
     return loss + u, loss
+
+
+def loss_of_nothing(experiment: Experiment) -> Tensor:
+    """The most that an output of 0 can have as its loss at each index, float64 [T] on the CPU; inf where no such bound is known.
+
+    weight·norm(√(target_x² + target_eps²)): pixels are in [−1, 1], ε has variance 1, and each norm is concave in the squared error.
+    A learned variance has no bound, as its L_vlb has none.
+    """
+    c, loss = experiment.coefficients, experiment.spec.loss
+    root = (c.target_x.double().square() + c.target_eps.double().square()).sqrt().cpu()
+    if c.posterior is not None:
+        return torch.full_like(root, torch.inf)
+    if loss.norm == "huber":
+        return c.weight.double().cpu() * F.huber_loss(root, torch.zeros_like(root), reduction="none", delta=loss.delta)
+    return c.weight.double().cpu() * (root if loss.norm == "l1" else root.square())
 
 
 def runs_twice(seed: int, step: int) -> bool:

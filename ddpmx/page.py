@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
-from xml.etree import ElementTree
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from PIL import Image
 
-LARGE = 100_000  # bytes
+from .svg import is_figure
+
+LARGE, LARGEST_FIGURE = 100_000, 2_000_000  # bytes
 T = TypeVar("T")
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -73,7 +74,7 @@ def picture_of(path: Path, label: str) -> Picture | None:
         with Image.open(io.BytesIO(png)) as image:
             image.load()
             return _picture(png, image, label)
-    except OSError:  # Pillow's errors are among them
+    except (OSError, Image.DecompressionBombError):  # Pillow's other errors are among the first
         return None
 
 
@@ -87,14 +88,15 @@ def _picture(png: bytes, image: Image.Image, label: str) -> Picture:
 
 
 def inline_svg(svg: str) -> Markup | None:
-    """A figure of ours as a part of the page; None for text that is not one, such as a file cut short."""
-    if not svg.startswith("<svg "):
+    """A figure of ours as a part of the page; None for text that is not one, such as a file cut short or a stranger's."""
+    return Markup(svg) if is_figure(svg) else None
+
+
+def inline_svg_of(path: Path) -> Markup | None:
+    """The same of a file."""
+    if not path.is_file() or path.stat().st_size > LARGEST_FIGURE:
         return None
-    try:
-        ElementTree.fromstring(svg)
-    except ElementTree.ParseError:
-        return None
-    return Markup(svg)  # a script in it could not run: the page's policy names the one that may
+    return inline_svg(path.read_text(encoding="utf-8", errors="replace"))
 
 
 def number(value: object) -> str:

@@ -9,7 +9,7 @@ from .errors import RunError, SpecError
 from .registry import TRACKERS
 from .run_folder import RunFolder
 from .spec_file import load_run
-from .trackers import Tracker
+from .trackers import Tracker, picture_file
 from .yaml_source import parse
 
 
@@ -34,6 +34,9 @@ def replay(run: Path, name: str, options: tuple[str, ...]) -> int:
     events = folder.events()
     if not events:
         raise SpecError(f"{run} has no events to replay: its metrics.jsonl is empty or not there")
+    for event in events:
+        if event.get("event") == "samples":
+            picture_file(run, event)  # the run may be a stranger's, and the tracker uploads it
     status: dict[str, Any] = folder.read_json("status.json")
     try:
         session = tracker.open(run, spec.resolved(), True)

@@ -24,9 +24,13 @@ ROWS = 200
 Event = dict[str, Any]
 
 
-def write_report(run: Path) -> Path:
-    """Write `<run>/report.html`, and the curves as SVG beside the run's other plots. Raises SpecError if the folder is no run."""
+def write_report(run: Path, status: Mapping[str, Any] | None = None) -> Path:
+    """Write `<run>/report.html`, and the curves as SVG beside the run's other plots. Raises SpecError if the folder is no run.
+
+    `status` is what status.json is about to say, where that is not what it says.
+    """
     folder = RunFolder(run)
+    status = folder.read_json("status.json") if status is None else status
     spec, environment, events = folder.spec_data(), folder.read_json("environment.json"), folder.events()
     epochs = [event for event in events if event["event"] == "epoch"]
     curves = drawing.write(_curves(spec, environment, events, epochs), folder.plots)
@@ -34,7 +38,7 @@ def write_report(run: Path) -> Path:
         "report.html.jinja",
         spec=spec,
         run_id=folder.path.resolve().name,
-        status=folder.read_json("status.json"),
+        status=status,
         environment=environment,
         epochs=epochs,
         results=_results(spec, events, epochs),
@@ -47,7 +51,7 @@ def write_report(run: Path) -> Path:
         table=_table(epochs),
         facts=list(page.facts({key: value for key, value in environment.items() if key != "command"})),
         spec_yaml=(folder.path / "spec.yaml").read_text(encoding="utf-8"),
-        commands=_commands(run, spec, folder.read_json("status.json"), environment),
+        commands=_commands(run, spec, status, environment),
     )
     write_atomically(folder.path / "report.html", html)
     return folder.path / "report.html"
@@ -155,12 +159,13 @@ def _grids(folder: Path) -> list[page.Picture]:
 
 
 def _methods(folder: Path) -> Iterator[dict[str, Any]]:
-    """The figures that the run drew of its spec."""
+    """The figures that the run drew of its spec; where a file is something else, that."""
     for name, caption in plots.CAPTIONS.items():
         path = folder / f"{name}.svg"
-        svg = page.inline_svg(path.read_text(encoding="utf-8")) if path.exists() else None
-        if svg is not None:
-            yield {"svg": svg, "caption": caption}
+        if path.exists():
+            svg = page.inline_svg_of(path)
+            left_out = f"plots/{path.name} is left out: it is not a figure as ddpmx draws them"
+            yield {"svg": left_out, "caption": ""} if svg is None else {"svg": svg, "caption": caption}
 
 
 def _table(epochs: list[Event]) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from .ops import library
 from .plugins import file_hash
 from .preflight import findings
 from .resume import find_previous, locked
-from .run_folder import FINAL, RunFolder, to_yaml, write_atomically
+from .run_folder import FINAL, RunFolder, status_now, to_yaml, write_atomically
 from .session import Session
 from .spec import Spec
 from .stop import StopSignal
@@ -84,7 +84,7 @@ def run(spec: Spec, *, out: Path, resume: bool, resume_from: Path | None, device
             if world.is_main:
                 session.folder.set_status("failed", repr(error), step=session.state.step)
             raise
-        _close(session, "finished", session.state.row.get("verdict", ""))
+        _close(session, "finished", session.why)
     return path
 
 
@@ -187,8 +187,8 @@ def _end_epoch(session: Session, validated: Validated) -> None:
             f"epoch {row['epoch']:>4}  step {row['step']:>7}  train {row['train_loss']:.4f}  val {row['val_loss']:.4f}"
             f"  {row['images_per_second']:.0f} images/s{measured}{best}"
         )
-        if "verdict" in row:
-            session.bar.say(f"warning: {row['verdict']}; the best weights are of step {session.state.best_step}")
+        if session.has_news:
+            session.bar.say(f"warning: {session.why}; the best weights are of step {session.state.best_step}")
 
 
 def _draw_grid(session: Session, name: str, sampler: Any, network: nn.Module, row: dict[str, Any]) -> None:
@@ -209,7 +209,10 @@ def _draw_grid(session: Session, name: str, sampler: Any, network: nn.Module, ro
 
 
 def _finish(session: Session) -> None:
-    """The final grid and the denoising strip, by the spec's own sampler from the best weights."""
+    """The final grid and the denoising strip, by the spec's own sampler from the best weights, and the report.
+
+    The run counts as finished after all of this: what a kill keeps from it, `--resume` makes.
+    """
     experiment, state = session.experiment, session.state
     network = session.averaged
     if session.world.is_main:
@@ -221,24 +224,32 @@ def _finish(session: Session) -> None:
         plan = experiment.spec.sampler.plan(experiment.table, experiment.prediction)
         frames = denoising(experiment, network, plan, 8, seed=experiment.spec.evaluate.seed, frames=10)
         grid(frames.transpose(0, 1).flatten(0, 1), columns=len(frames)).save(session.folder.samples / "denoising.png")
+        if session.why and not session.has_news:
+            session.bar.say(f"warning: {session.why}")
+        _report(session, status_now("finished", session.why, epoch=state.epoch, step=state.step))
 
 
 def _close(session: Session, status: str, why: str = "") -> None:
-    """Say how it ended, in the folder and to the trackers, and write the report."""
+    """Say how it ended, in the folder and to the trackers, and write the report, which a finished run has."""
     if not session.world.is_main:
         return
     seconds = round(time.perf_counter() - session.started, 1)
     session.emit({"event": "end", "status": status, "why": why, "step": session.state.step, "seconds": seconds})
     session.folder.set_status(status, why, epoch=session.state.epoch, step=session.state.step, seconds=seconds)
-    from .plots import write_learned
-    from .report import write_report
-
     try:
-        session.draw_plots()
-        write_learned(session.folder.plots, session.experiment.table, session.trained.weighting)
-        write_report(session.folder.path)
+        if status != "finished":
+            _report(session)
     finally:
         session.trackers.close(status)
+
+
+def _report(session: Session, status: dict[str, Any] | None = None) -> None:
+    from .plots import write_learned  # here, since loading matplotlib takes a second of every start
+    from .report import write_report
+
+    session.draw_plots()
+    write_learned(session.folder.plots, session.experiment.table, session.trained.weighting)
+    write_report(session.folder.path, status)
 
 
 def _what_is_saved(session: Session, status: str) -> str:

@@ -91,8 +91,7 @@ class RunFolder:
 
     def set_status(self, status: str, why: str = "", **more: Any) -> None:
         """`running`, `finished`, `interrupted` or `failed`, and why."""
-        now = time.strftime("%Y-%m-%dT%H:%M:%S%z")
-        self.write_json("status.json", {"status": status, "why": why, **more, "pid": os.getpid(), "time": now})
+        self.write_json("status.json", status_now(status, why, **more))
 
     def add_event(self, event: Mapping[str, Any]) -> None:
         """A line of metrics.jsonl, whole or not there, whatever a killed process or a full disk left at its end."""
@@ -187,6 +186,11 @@ def _refuse_links_out(run: Path) -> None:
                 )
         if Path(folder) == root and "wandb" in folders:
             folders.remove("wandb")  # links to its logs; nothing of ours is written there
+
+
+def status_now(status: str, why: str = "", **more: Any) -> dict[str, Any]:
+    """What status.json says of a run that this process is working on."""
+    return {"status": status, "why": why, **more, "pid": os.getpid(), "time": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
 
 
 def metric_names(rows: Iterable[Mapping[str, Any]]) -> list[str]:

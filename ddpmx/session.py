@@ -11,7 +11,7 @@ from torch import nn
 
 from . import checkpoint, checkpoint_folder
 from .console import Bar
-from .divergence import MOST_ROLLBACKS, Diverged
+from .divergence import MOST_ROLLBACKS, Diverged, told_instability
 from .experiment import Experiment
 from .run_folder import RunFolder
 from .stop import StopSignal
@@ -42,6 +42,19 @@ class Session:
     def averaged(self) -> nn.Module:
         """The network that validation, samples and metrics use."""
         return self.trained.averaged
+
+    @property
+    def why(self) -> str:
+        """What is to be said of the training's stability, at the last row."""
+        row = self.state.row
+        return str(row["verdict"]) if "verdict" in row else told_instability(row["unstable"]) if "unstable" in row else ""
+
+    @property
+    def has_news(self) -> bool:
+        """Whether the last row says that the loss has diverged, or was unstable within its epoch."""
+        row = self.state.row
+        before = max((end for end in self.ends if end < row["step"]), default=0)
+        return "verdict" in row or ("unstable" in row and row["unstable"]["at_step"] > before)
 
     def emit(self, event: dict[str, Any]) -> None:
         """Into metrics.jsonl, then to the trackers that mirror it."""

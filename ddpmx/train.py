@@ -16,10 +16,10 @@ from torch import Tensor, nn
 
 from . import ops
 from .allocator import keep_memory
-from .divergence import MOST_SKIPPED, STRETCH, BadStep, Diverged, verdict
+from .divergence import MOST_SKIPPED, BadStep, Diverged, Stability, verdict
 from .ema import Ema
 from .experiment import Experiment
-from .objective import Network, batch, step_loss, timesteps
+from .objective import Network, batch, loss_of_nothing, step_loss, timesteps
 from .ops import Purpose, stream
 from .spec import Spec, TrainSpec
 from .times import TimeState
@@ -28,7 +28,7 @@ from .world import World
 
 
 @dataclass
-class TrainState:
+class TrainState(Stability):
     """All that a checkpoint holds besides weights and optimizer."""
 
     step: int = 0
@@ -47,28 +47,17 @@ class TrainState:
     best_epoch: int = 0
     row: dict[str, Any] = field(default_factory=dict)
     """The last finished epoch's event, which a kill may have kept from the log."""
-    stretch_sum: float = 0.0
-    stretch_steps: int = 0
-    """Of the stretch of steps under way: sum and count of their losses."""
-    stretch_loss: float = 0.0
-    lowest_stretch: float = math.inf
-    """The mean loss of the last whole stretch, and the lowest of all."""
     skipped: int = 0
     """Batches left out in a row."""
     rollbacks: list[dict[str, Any]] = field(default_factory=list)
     """Their events; each has halved the learning rate."""
 
-    def add_loss(self, loss: float, images: int) -> None:
-        """Take in a step's mean loss over its images."""
+    def add_loss(self, loss: float, images: int, nothing: float = math.inf) -> None:
+        """Take in a step's mean loss over its images, and what an output of 0 would have."""
         self.skipped = 0
         self.loss_sum += loss * images
         self.loss_count += images
-        self.stretch_sum += loss
-        self.stretch_steps += 1
-        if self.stretch_steps == STRETCH:
-            self.stretch_loss = self.stretch_sum / STRETCH
-            self.lowest_stretch = min(self.lowest_stretch, self.stretch_loss)
-            self.stretch_sum, self.stretch_steps = 0.0, 0
+        self.add_step(self.step, loss, nothing)
 
 
 @dataclass(frozen=True)
@@ -185,6 +174,7 @@ def train(
         pixels = pixels.to(device)
     batches = steps_per_epoch(budget, len(pixels))
     total = total_steps(budget, len(pixels))
+    nothing = loss_of_nothing(experiment) * (experiment.coefficients.importance.cpu() if trained.time is None else 1)
     run_network: Network = torch.compile(network) if budget.compile else network
 
     while not is_over(budget, state) or state.row.get("step", 0) != state.step:  # or stopped before its validation
@@ -200,6 +190,7 @@ def train(
             loss = torch.zeros((), device=device)
             optimizer.zero_grad(set_to_none=True)
             t = timesteps(experiment, ids, state.step, trained.time)
+            expected = float((nothing[t] if trained.time is None else nothing[t] * trained.time.importance()[t]).mean())
             fair = experiment.coefficients.importance if trained.time is None else trained.time.importance().to(device, torch.float32)
             seen = torch.zeros(len(ids), device=device)  # each image's loss, for a time that learns
             places = world.part(torch.arange(len(ids)))
@@ -231,7 +222,7 @@ def train(
                     trained.ema.update(network, state.step)
                 if trained.time is not None:
                     trained.time.update(t, world.sum_(seen).cpu())
-                state.add_loss(value, len(ids))
+                state.add_loss(value, len(ids), expected)
             state.seconds += time.perf_counter() - started
             done = StepDone(state.epoch + 1, state.step, state.images, value, lr, grad_norm)
             yield Skipped(state.epoch + 1, state.step, facts) if facts else done
@@ -257,6 +248,9 @@ def train(
         )
         if diverged:
             state.row["verdict"] = diverged
+        unstable = state.instability(state.step, bool(diverged)) if trained.weighting is None else {}
+        if unstable:
+            state.row["unstable"] = unstable
         if state.batch == batches:
             state.epoch, state.batch = state.epoch + 1, 0
             state.loss_sum, state.loss_count, state.seconds = 0.0, 0, 0.0

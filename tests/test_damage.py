@@ -54,6 +54,16 @@ def test_a_damaged_last_checkpoint_gives_way_to_the_one_before(damaged: Path, fi
     assert differing(run, only_run(finished / "runs")) == []
 
 
+def test_a_finished_run_gets_its_lost_report_back(damaged: Path) -> None:
+    run = only_run(damaged / "runs")
+    for lost in ("report.html", "samples/final.png"):
+        (run / lost).unlink()
+    code, said = command(damaged, "run", "tiny.yaml", "--resume", "--run", run)
+    assert code == 0, said
+    assert "status finished" in (run / "report.html").read_text()
+    assert (run / "samples" / "final.png").is_file()
+
+
 def test_none_whole_is_exit_1_and_changes_nothing(damaged: Path) -> None:
     run = only_run(damaged / "runs")
     for step in checkpoint_folder.steps(run / "checkpoints"):

@@ -9,7 +9,7 @@ import pytest
 from conftest import TINY, epochs, only_run
 from forked import ended, start
 
-EPOCHS = 400
+EPOCHS = 2000
 WARM = 60
 """Epochs until the allocator has what it keeps."""
 

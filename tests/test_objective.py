@@ -13,7 +13,7 @@ import ddpmx
 from ddpmx import spec_file
 from ddpmx.errors import SpecError
 from ddpmx.experiment import Experiment, build, check
-from ddpmx.objective import loss_at, runs_twice, step_loss
+from ddpmx.objective import loss_at, loss_of_nothing, runs_twice, step_loss
 from ddpmx.validation import validate
 from ddpmx.variance import posterior, vlb_terms
 from ddpmx.world import World
@@ -41,6 +41,19 @@ def fixed(output: Tensor) -> nn.Module:
             return output
 
     return Fixed()
+
+
+@pytest.mark.parametrize("loss", ["norm: l2", "norm: l1", "norm: huber, delta: 0.5", "norm: l2, weighting: {name: vlb, clip: 1.0}"])
+@pytest.mark.parametrize("prediction", ["epsilon", "x_start", "v"])
+def test_an_output_of_0_has_at_most_the_loss_of_nothing(tiny: Path, loss: str, prediction: str) -> None:
+    """Images of ±1, whose every pixel is at the bound: equal for l2, where the squares alone count; else at most."""
+    experiment = experiment_of(tiny, f"loss={{{loss}}}", f"prediction={prediction}")
+    x_start, ids = images()[:1].sign().expand(256, -1, -1, -1).contiguous(), torch.arange(256)
+    for t in (0, 10, 19):
+        losses = loss_at(experiment, fixed(torch.zeros(256, 1, 8, 8)), x_start, torch.full((256,), t), ids, 3, 7)
+        most = float(loss_of_nothing(experiment)[t])
+        assert float(losses.mean()) <= 1.02 * most
+        assert float(losses.mean()) >= (0.98 if "l2" in loss else 0.6) * most
 
 
 # -- learned variance

@@ -94,6 +94,20 @@ def test_killed_at_an_exact_moment_and_resumed(moment: str, place: Path, undistu
     assert not [path for path in run.rglob(".*") if path.name != ".lock"]
 
 
+@pytest.mark.parametrize("death", [Death("report.html"), pytest.param(Death("status.json", 2, "os.rename"), marks=pytest.mark.slow)])
+def test_killed_while_it_ends_a_run_is_completed(death: Death, place: Path, undisturbed: Path) -> None:
+    """Before its report, and between that and `finished`."""
+    assert command(place, "run", "tiny.yaml", death=death)[0] == -signal.SIGKILL
+    run = only_run(place / "runs")
+    assert (run / "report.html").exists() == (death.part == "status.json")
+    assert json.loads((run / "status.json").read_text())["status"] == "running"
+    code, said = command(place, "run", "tiny.yaml", "--resume")
+    assert code == 0, said
+    assert only_run(place / "runs") == run
+    assert '<span class="status finished">' in (run / "report.html").read_text()
+    assert differing(run, only_run(undisturbed / "runs")) == []
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(25))
 def test_killed_at_random_moments_and_resumed(seed: int, place: Path, undisturbed: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import struct
 import sys
 import threading
@@ -15,9 +16,10 @@ import torch
 from conftest import TINY, Result, only_run
 
 import ddpmx
+from ddpmx import trust
 from ddpmx.errors import SpecError
 from ddpmx.images import grid
-from ddpmx.trackers import Session, Tracker, Trackers, flattened, mirror, scalars
+from ddpmx.trackers import Session, Tracker, Trackers, flattened, mirror, picture_file, scalars
 
 CONFIG = {"name": "study", "seed": 3, "train": {"lr": 1e-3, "epochs": 2}, "schedule": {"name": "linear", "timesteps": 500}}
 
@@ -44,6 +46,7 @@ PER_T = {
     "bits": [None, 0.5, 0.25],
 }
 FLAT = {"name": "study", "seed": 3, "train.lr": 1e-3, "train.epochs": 2, "schedule.name": "linear", "schedule.timesteps": 500}
+ROLLBACK = {"event": "diverged", "action": "rollback", "epoch": 1, "step": 2, "at_step": 5, "loss": "nan"}
 END = {"event": "end", "status": "finished", "why": "", "step": 4, "seconds": 9.0}
 
 
@@ -152,6 +155,15 @@ class TestTensorBoard:
         follow(tracker, folder, events(3, 4), resume=True)
         assert [e.step for e in read(folder).Scalars("train/loss")] == [1, 2, 3, 4, 5, 6]
 
+    def test_what_a_run_went_back_over_is_replaced(self, folder: Path, read: Any):
+        """Steps 3 and 4 are made again: the run went back to 2, whose values stay."""
+        again = [{**event, **({"loss": 7.0} if "loss" in event else {"val_loss": 0.25})} for event in events(3, 2)[:-2]]
+        taken = [*events(1, 2), *events(3, 2), ROLLBACK, *again, END]
+        follow(ddpmx.TRACKERS.build("tensorboard"), folder, taken)
+        found = read(folder)
+        assert [(e.step, e.value) for e in found.Scalars("train/loss")] == [(1, 1.0), (2, 0.5), (3, 7.0), (4, 7.0)]
+        assert [(e.step, e.value) for e in found.Scalars("epoch/val_loss")] == [(2, 0.5), (4, 0.25)]
+
 
 class TestWandb:
     """Offline, for real: the file that `wandb sync` uploads is read back."""
@@ -240,6 +252,21 @@ class TestWandb:
         found = {key: summary.get(f"metrics/fd_cnn{key}") for key in ("", ".low", ".high", ".n", ".floor")}
         assert found == {"": 8.0, ".low": 7.5, ".high": 8.5, ".n": 100, ".floor": 0.5}
         assert summary["status"] == "finished"
+
+    def test_what_a_run_goes_back_over_is_not_taken_for_its_result(self, folder: Path):
+        """wandb keeps step 4 of the first time; the summary is that of the last step, not of one that was made again."""
+        again = [{**event, "val_loss": 9.0} for event in events(3, 1)]
+        follow(ddpmx.TRACKERS.build("wandb", mode="offline"), folder, [*events(1, 4), ROLLBACK, *again, *events(4, 2), END])
+        [run] = (folder / "wandb").glob("offline-run-*")
+        records = self.records(run)
+        rows = [
+            {item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in record.history.item}
+            for record in records
+            if record.HasField("history")
+        ]
+        assert [row["_step"] for row in rows] == [1, 2, 3, 4, 5]
+        updates = [item for record in records if record.HasField("summary") for item in record.summary.update]
+        assert 9.0 not in [json.loads(item.value_json) for item in updates if (item.key or item.nested_key[0]) == "epoch/val_loss"]
 
     def test_a_resumed_run_keeps_its_id(self, folder: Path):
         tracker = ddpmx.TRACKERS.build("wandb", mode="offline")
@@ -393,6 +420,50 @@ def test_replaying_into_tensorboard_doubles_nothing(run_ddpmx: Callable[..., Res
         assert run_ddpmx("track", folder, "--to", "tensorboard").code == 0
     found = accumulator.EventAccumulator(str(folder / "tensorboard"), size_guidance={"images": 0, "scalars": 0}).Reload()
     assert [(e.step, e.value) for e in found.Scalars("train/loss")] == [(1, 1.0), (2, 0.5)]
+
+
+@pytest.mark.parametrize(
+    "name", ["../../secret.png", "{}/secret.png", "samples/link.png", "samples", "samples/pipe", "a\0b", "x" * 5000, None, 5]
+)
+@pytest.mark.parametrize("tracker", ["tensorboard", "wandb", "seeing"])
+def test_a_strangers_run_names_no_picture_outside_of_it(
+    run_ddpmx: Callable[..., Result], folder: Path, name: Any, tracker: str, monkeypatch: pytest.MonkeyPatch
+):
+    """Neither for our trackers nor for one of a plugin. The link comes after the folder was looked over."""
+    secret = folder.parents[1] / "secret.png"
+    grid(torch.zeros(4, 1, 8, 8, dtype=torch.uint8)).save(secret)
+    (folder / "samples" / "link.png").symlink_to(secret)
+    os.mkfifo(folder / "samples" / "pipe")
+    monkeypatch.setattr("ddpmx.run_folder._refuse_links_out", lambda run: None)
+    (folder / "seeing.py").write_text(SEEING)
+    (folder / "spec.yaml").write_text(f"{TINY}plugins: [seeing.py]\n")
+    trust.remember(str(folder / "seeing.py"))
+    named = name.format(secret.parent) if isinstance(name, str) else name
+    samples = {"event": "samples", "epoch": 1, "step": 1, "path": named}
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(event) + "\n" for event in [*events()[:1], samples, END]))
+    result = run_ddpmx("track", folder, "--to", tracker, *(["-s", "mode=offline"] if tracker == "wandb" else []))
+    assert result.code == 2
+    assert "a picture that is not a file of the run's folder" in result.err
+    assert not list(folder.glob("seen"))
+    with pytest.raises(SpecError, match="not a file of the run's folder"):
+        picture_file(folder, samples)
+
+
+SEEING = """
+import ddpmx
+from pathlib import Path
+
+class Session:
+    def log(self, event):
+        Path(__file__).with_name("seen").touch()
+    def close(self, status):
+        pass
+
+@ddpmx.TRACKERS.register("seeing")
+class Seeing(ddpmx.Tracker):
+    def open(self, folder, config, resume):
+        return Session()
+"""
 
 
 def test_flattened_has_a_dotted_key_for_each_value():

@@ -202,6 +202,15 @@ def test_images_that_fill_the_memory_are_refused(ddpmx: Run, tiny: Path, tmp_pat
 # Pages
 
 
+def test_pages_leave_huge_pictures_out(tmp_path: Path) -> None:
+    runs = [make_run(tmp_path / "runs"), make_run(tmp_path / "runs", "loss.norm=l1")]
+    for name in ("epoch-0001", "final", "denoising"):
+        (runs[0] / "samples" / f"{name}.png").write_bytes(png(50_000, 50_000))
+    comparison = compare(runs)
+    for page in (write_report(runs[0]), write_page(comparison, comparison.groups, tmp_path / "compare.html")):
+        assert not [tag for tag, _ in Tags(page.read_text()).found if tag == "img"]
+
+
 class Tags(HTMLParser):
     """Each tag of a page with its attributes."""
 

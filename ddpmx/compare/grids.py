@@ -51,7 +51,7 @@ def read_sheet(path: Path, images: int) -> Sheet | None:
     try:
         with Image.open(path) as file:
             pixels = np.asarray(file.convert("L" if file.mode == "L" else "RGB"))
-    except OSError:
+    except (OSError, Image.DecompressionBombError):
         return None
     pixels = pixels.reshape(*pixels.shape[:2], -1)
     pitch = _pitch(pixels, images)

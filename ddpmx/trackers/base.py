@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol
@@ -66,6 +67,16 @@ def flattened(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 def picture_tag(event: Event) -> str:
     """The epochs' grids are one series, which a slider goes through."""
     return "samples/final" if Path(event["path"]).stem == "final" else "samples/epochs"
+
+
+def picture_file(folder: Path, event: Event) -> Path:
+    """The picture that a `samples` event names. Raises SpecError unless it is a file of the run's folder, where links lead too."""
+    with suppress(OSError, ValueError, RuntimeError):  # no name at all, or a link to itself
+        root = folder.resolve()
+        path = (root / str(event.get("path"))).resolve()
+        if path.is_relative_to(root) and path.is_file():
+            return path
+    raise SpecError(f"metrics.jsonl names a picture that is not a file of the run's folder: {event.get('path')!r}")
 
 
 def require(package: str, extra: str) -> ModuleType:

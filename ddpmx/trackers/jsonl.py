@@ -13,7 +13,10 @@ from .base import Event, Session, Tracker
 
 @TRACKERS.register("jsonl")
 class JSONLines(Tracker):
-    """Appends every event, with the run's name and id, to one file that many runs may share."""
+    """Appends every event, with the run's name and id, to one file that many runs may share.
+
+    Nothing is taken out of it: where a run went back, the last of the lines with its id, an event and a step is the one that counts.
+    """
 
     path: str
     """The file, relative to this spec; made if it is not there."""

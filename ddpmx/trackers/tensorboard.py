@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ..registry import TRACKERS
-from .base import Event, Session, Tracker, flattened, intervals, picture_tag, require, scalars
+from .base import Event, Session, Tracker, flattened, intervals, picture_file, picture_tag, require, scalars
 
 
 @TRACKERS.register("tensorboard")
@@ -32,16 +32,18 @@ class TensorBoard(Tracker):
 class TensorBoardSession:
     def __init__(self, tensorboard: ModuleType, folder: Path, config: dict[str, Any], resume: bool) -> None:
         self._tensorboard, self._folder, self._config, self._resume = tensorboard, folder, config, resume
-        self._writer: Any = None
+        self._writer: Any = None  # the first step is known only at the first event
         self._results: dict[str, float] = {}
 
     def log(self, event: Event) -> None:
         if event["event"] == "end":
             return
-        if self._writer is None:  # the first step is known only now: what a resumed run writes again replaces the old
-            purge = event["step"] if self._resume else None
-            self._writer = self._tensorboard.SummaryWriter(str(self._folder / "tensorboard"), purge_step=purge)
+        if self._writer is None:
+            self._writer = self._open(event["step"] if self._resume else None)
             self._writer.add_text("spec", f"```\n{json.dumps(self._config, indent=2)}\n```", event["step"])
+        elif event.get("action") == "rollback":
+            self._writer.close()
+            self._writer = self._open(event["step"] + 1)
         values = scalars(event) | intervals(event)
         for name, value in values.items():
             self._writer.add_scalar(name, value, event["step"])
@@ -50,7 +52,11 @@ class TensorBoardSession:
             for key in ("loss", "share", "bits"):
                 self._writer.add_histogram_raw(f"per_t/{key}", **_over_t(event["t"], event[key]), global_step=event["step"])
         if event["event"] == "samples":
-            self._writer.add_image(picture_tag(event), _pixels(self._folder / event["path"]), event["step"], dataformats="HWC")
+            self._writer.add_image(picture_tag(event), _pixels(picture_file(self._folder, event)), event["step"], dataformats="HWC")
+
+    def _open(self, purge: int | None) -> Any:
+        """A new file, which replaces what the earlier ones have from step `purge` on: the run makes that again."""
+        return self._tensorboard.SummaryWriter(str(self._folder / "tensorboard"), purge_step=purge)
 
     def close(self, status: str) -> None:
         if self._writer is not None:

@@ -8,7 +8,7 @@ from types import ModuleType
 from typing import Any, Literal
 
 from ..registry import TRACKERS
-from .base import Event, Session, Tracker, flattened, intervals, picture_tag, require, scalars
+from .base import Event, Session, Tracker, flattened, intervals, picture_file, picture_tag, require, scalars
 
 PLACES = {"WANDB_DATA_DIR": "data", "WANDB_CACHE_DIR": "cache"}
 """Where wandb stages artifacts and logs: the user's home, unless these say otherwise."""
@@ -18,7 +18,11 @@ TIMEOUT = 30
 
 @TRACKERS.register("wandb")
 class WeightsAndBiases(Tracker):
-    """Weights & Biases: the spec, curves, also over the noise level, sample grids, and the report as an artifact."""
+    """Weights & Biases: the spec, curves, also over the noise level, sample grids, and the report as an artifact.
+
+    It cannot take steps back: where a run goes back (`on_nan: rollback`), the curves keep what was first, until they are past it.
+    `ddpmx track RUN --to wandb -s project=NEW` makes a clean copy.
+    """
 
     project: str = "ddpmx"
     """The project in which the run appears."""
@@ -73,13 +77,13 @@ class WandbSession:
         if event["event"] == "end":
             return
         values: dict[str, Any] = scalars(event) | intervals(event)
-        self._summary |= intervals(event)
-        if event["step"] < self._step:  # measured later, of the best weights: wandb's steps never go back
-            self._summary |= values
+        if event["step"] < self._step:  # wandb's steps never go back
+            self._summary |= values if event["event"] == "evaluate" else {}  # measured later, of the best weights
             return
+        self._summary |= intervals(event)
         self._step, self._images = event["step"], event.get("images", self._images)
         if event["event"] == "samples":
-            picture = self._wandb.Image(str(self._folder / event["path"]), caption=Path(event["path"]).stem)
+            picture = self._wandb.Image(str(picture_file(self._folder, event)), caption=Path(event["path"]).stem)
             values[picture_tag(event)] = picture
         if event["event"] == "per_t":
             values |= self._over_log_snr(event)
