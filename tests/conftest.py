@@ -14,6 +14,8 @@ from ddpmx.run_folder import RunFolder
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+from cpu_levels import level  # noqa: F401  (a fixture; torch is loaded with one thread)
+
 # A network and a budget that train in a second.
 TINY = """
 name: tiny

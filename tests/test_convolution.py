@@ -4,24 +4,15 @@ from __future__ import annotations
 
 import pytest
 import torch
+from cpu_levels import needs_library
 from torch import Tensor
 from torch.nn import functional as F
 
 from ddpmx import ops
-from ddpmx.ops import convolution, library
+from ddpmx.ops import convolution
 
-LEVELS = library.cpu_levels() if ops.backends()["cpp"] else []
 SHAPES = [(3, 28, 28, 28, 56), (3, 18, 13, 18, 30), (19, 33, 7, 7, 16), (50, 16, 1, 3, 17), (9, 64, 12, 9, 48)]
 """images, inputs, height, width, outputs: with channels that fill no vector, tiles over the edges, and parts of one and several chunks."""
-needs_library = pytest.mark.skipif(not LEVELS, reason="the library is not built")
-
-
-@pytest.fixture(params=LEVELS)
-def level(request):
-    before = library.cpu_level()
-    library.set_cpu_level(request.param)
-    yield request.param
-    library.set_cpu_level(before)
 
 
 def made(shape: tuple[int, ...], layout: torch.memory_format = torch.channels_last) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -4,22 +4,14 @@ from __future__ import annotations
 
 import pytest
 import torch
+from cpu_levels import LEVELS
 from torch import Tensor
 from torch.nn import functional as F
 
 from ddpmx import ops
 from ddpmx.ops import library
 
-LEVELS = library.cpu_levels() if ops.backends()["cpp"] else []
 SHAPES = [(9, 28, 14, 14), (17, 3, 5, 9), (1, 1, 1, 1), (2, 18, 3, 28), (3, 32, 8, 7)]
-
-
-@pytest.fixture(params=LEVELS)
-def level(request):
-    before = library.cpu_level()
-    library.set_cpu_level(request.param)
-    yield request.param
-    library.set_cpu_level(before)
 
 
 def run(x: Tensor, weight: Tensor, bias: Tensor, g: Tensor) -> list[Tensor]:

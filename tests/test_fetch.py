@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+from cpu_levels import LEVELS, at_level
 
 from ddpmx import ops
-from ddpmx.ops import library
-
-LEVELS = library.cpu_levels() if ops.backends()["cpp"] else []
 
 
 @pytest.fixture(params=["reference", *LEVELS])
@@ -18,10 +16,8 @@ def way(request):
         with ops.use_backend("reference"):
             yield "reference"
         return
-    before = library.cpu_level()
-    library.set_cpu_level(request.param)
-    yield request.param
-    library.set_cpu_level(before)
+    with at_level(request.param):
+        yield request.param
 
 
 @pytest.mark.parametrize("shape", [(1, 28, 28), (3, 5, 7), (2, 1, 1), (1, 3, 300)], ids=str)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from cpu_levels import LEVELS, needs_library
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -15,18 +16,8 @@ from ddpmx import ops
 from ddpmx.ops import library, native
 
 ROOT = Path(__file__).parents[1]
-LEVELS = library.cpu_levels() if ops.backends()["cpp"] else []
 SHAPES = [(3, 28, 9, 7), (17, 33, 5, 5), (2, 224, 7, 7), (1, 16, 1, 1), (1, 1, 30, 70)]
 EPSILON = 1e-5
-needs_library = pytest.mark.skipif(not LEVELS, reason="the library is not built")
-
-
-@pytest.fixture(params=LEVELS)
-def level(request):
-    before = library.cpu_level()
-    library.set_cpu_level(request.param)
-    yield request.param
-    library.set_cpu_level(before)
 
 
 def made(shape: tuple[int, ...], seed: int = 0) -> tuple[Tensor, Tensor, Tensor, Tensor]:
