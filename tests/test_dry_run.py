@@ -40,7 +40,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
     for home in ("ddpmx.dry_run", "ddpmx.plots"):
         monkeypatch.setattr(f"{home}.write_plots", lambda folder, spec: None)
     for home in ("ddpmx.dry_run", "ddpmx.report"):
-        monkeypatch.setattr(f"{home}.write_report", lambda run: None)
+        monkeypatch.setattr(f"{home}.write_report", lambda run, status=None: None)
     monkeypatch.setattr(time, "perf_counter", clock)
     monkeypatch.setattr(time, "process_time", clock)
     handle = register_module_forward_pre_hook(tick)
