@@ -23,17 +23,19 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     options = parser.parse_args()
     _, spec, experiment = open_run(options.run, (), torch.device("cpu"), "best")
-    full = [ddpmx.SAMPLERS.build(name) for name in ("ddpm", "ddim")]  # the second: the limit of all solvers without noise
+    full = [ddpmx.SAMPLERS.build("ddpm"), ddpmx.SAMPLERS.build("ddim", steps=None)]  # the second: the limit of solvers without noise
     few = [ddpmx.SAMPLERS.build(name, steps=steps) for name in ("dpmpp_2m", "dpmpp_2m_sde") for steps in (5, 10, 20)]
-    print("| sampler | evaluations | fd_cnn, a value for each seed | processor s |\n| --- | --- | --- | --- |")
+    print("| sampler | evaluations | fd_cnn for each seed, 95 % interval of the first | processor s |\n| --- | --- | --- | --- |")
     for sampler in (*full, *few):
         plan, values, started = sampler.plan(experiment.table, experiment.prediction), [], time.process_time()
         for seed in range(options.seeds):
             changed = {"sampler": sampler, "samples": options.samples, "seed": seed}
             evaluate = spec.evaluate.model_copy(update=changed)
             given = replace(experiment, spec=spec.model_copy(update={"evaluate": evaluate}))
-            values.append(measure(given, experiment.network)["fd_cnn"].value)
-        shown = ", ".join(f"{value:.2f}" for value in values)
+            values.append(measure(given, experiment.network)["fd_cnn"])
+        shown = ", ".join(f"{score.value:.2f}" for score in values)
+        if values[0].interval is not None:
+            shown += " ({:.2f} to {:.2f})".format(*values[0].interval)
         print(f"| {sampler.component_name} | {plan.evaluations} | {shown} | {time.process_time() - started:.1f} |", flush=True)
 
 
