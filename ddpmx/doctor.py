@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -12,7 +12,7 @@ import torch
 from . import environment, ops
 from .data import cache_root
 from .errors import RunError
-from .ops import choice, library
+from .ops import choice, in_torch, library
 from .rows import Row
 
 
@@ -71,7 +71,10 @@ def _level(device: torch.device) -> str:
 
 
 def self_check(device: torch.device) -> Iterator[tuple[str, str]]:
-    """(op, result): the live backend against float64 formulas on one small batch, and its noise against the reference's bits."""
+    """(op, result): the live backend against float64 formulas on one small batch, and its noise against the reference's bits.
+
+    Of the networks' layers, a GELU, its norm and a convolution in one.
+    """
     ids = torch.arange(3, device=device)
     stream = ops.stream(ops.Purpose.NOISE, 1)
     noise = ops.normal(ids, stream, 7, (2, 5, 5))
@@ -92,8 +95,17 @@ def self_check(device: torch.device) -> Iterator[tuple[str, str]]:
         "reverse_step": (ops.reverse_step(x, noise, row, clip=1.0, **keyed)[0], 0.3 * wide[0] + 0.6 * x0 + 0.1 * wide[1]),
         "weighted_loss": (ops.weighted_loss(x, x, 0 * ones, ones, ones, **keyed), (wide[0] - wide[1]).square().mean((1, 2, 3))),
     }
+    ids, gamma, beta = torch.arange(16, device=device), torch.ones(16, device=device), torch.zeros(16, device=device)
+    images, weight = ops.normal(ids[:4], stream, 7, (16, 16, 16)), ops.normal(ids, stream, 8, (16, 3, 3)) / 12
+    given, wide = (images, gamma, beta, weight), [value.double() for value in (images, gamma, beta, weight)]
+    checks["norm_conv3x3"] = (_layers(ops.norm_conv3x3, given), _layers(in_torch.norm_conv3x3, wide))
     for name, (got, wanted) in checks.items():
         error = float((got.double() - wanted).abs().max())
-        if not error < 1e-6:
+        if not error < (1e-5 if name == "norm_conv3x3" else 1e-6):
             raise RunError(f"self-check: {name} on {device.type} is {error:.1e} off its float64 formula")
         yield name, f"largest error {error:.1e}"
+
+
+def _layers(function: Callable[..., torch.Tensor], given: Sequence[torch.Tensor]) -> torch.Tensor:
+    x, gamma, beta, weight = given
+    return function(x, gamma, beta, 1e-5, weight, beta, gelu=True)
