@@ -45,3 +45,10 @@ def test_without_gradient_nothing_is_kept() -> None:
         y = recomputed(part, part.work, x)
     assert y.grad_fn is None
     assert torch.equal(y, part.work(x))
+
+
+def test_a_second_derivative_is_an_error() -> None:
+    part, x = Part(), torch.randn(3, 5, requires_grad=True)
+    (gradient,) = torch.autograd.grad(recomputed(part, part.work, x).square().sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        gradient.sum().backward()

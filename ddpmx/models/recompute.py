@@ -7,10 +7,11 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 
 def recomputed(module: nn.Module, function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """function(x), which uses parameters of `module` only and draws no random numbers.
+    """function(x), which uses parameters of `module` only and draws no random numbers; it can be differentiated once.
 
     Chen et al. 2016, arXiv:1604.06174. As `torch.utils.checkpoint`, which takes seconds and 150 MB to import what compiles graphs.
     """
@@ -29,6 +30,7 @@ class _Recomputed(torch.autograd.Function):
 
     @staticmethod
     @torch.amp.custom_bwd(device_type="cpu")  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, *parameters = ctx.saved_tensors
         with torch.enable_grad():
