@@ -13,7 +13,7 @@ export CXX=${CXX:-g++} DDPMX_BUILD=cpp DDPMX_SANITIZE="-fsanitize=address,undefi
 "$python" setup.py -q build_ext --inplace
 preload=$("$CXX" -print-file-name=libasan.so):$("$CXX" -print-file-name=libubsan.so):$("$CXX" -print-file-name=libstdc++.so)
 export ASAN_OPTIONS=detect_leaks=0:halt_on_error=1 UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1
-export PYTHONPATH=$work OMP_NUM_THREADS=1 PYTHONMALLOC=malloc
+export PYTHONPATH=$work:$work/tests OMP_NUM_THREADS=1 PYTHONMALLOC=malloc
 unset DDPMX_BUILD
 LD_PRELOAD=$preload "$python" -c "
 from ddpmx import ops
@@ -22,3 +22,5 @@ assert ops.backends()['cpp'], choice.MISSING
 assert '-fsanitize=address,undefined' in library.build('cpp'), library.build('cpp')"
 LD_PRELOAD=$preload "$python" -m pytest -q --noconftest -p no:cacheprovider -c pyproject.toml tests/test_backends.py -k 'not compile' "$@"
 LD_PRELOAD=$preload "$python" -m pytest -q --noconftest -p no:cacheprovider -c pyproject.toml tests/test_kernels.py "$@"
+layers=(tests/test_convolution.py tests/test_depthwise.py tests/test_fetch.py tests/test_normalisation.py)
+LD_PRELOAD=$preload "$python" -m pytest -q --noconftest -p no:cacheprovider -p cpu_levels -c pyproject.toml -k 'not constants' "${layers[@]}" "$@"
