@@ -329,6 +329,7 @@ void require_pixels(const Tensor& t, const Tensor& x, const char* name) {
 }
 
 Convolution convolution(const Tensor& x, int64_t outputs) {
+  require(x.size(1) >= kWidest && outputs >= kWidest, "channels");  // a vector that begins in a pixel ends in the next
   Convolution op;
   op.images = x.size(0);
   op.inputs = x.size(1);

@@ -193,7 +193,9 @@ struct DepthwiseGradient {
 constexpr int kTile = 4, kPoints = 36;  // of minimal filtering, see winograd.h
 constexpr int64_t kTiles = 72;          // done at a time
 
-inline int64_t padded(int64_t channels) { return (channels + 15) / 16 * 16; }  // for every level's vectors
+constexpr int64_t kWidest = 16;  // floats in the widest level's vectors
+
+inline int64_t padded(int64_t channels) { return (channels + kWidest - 1) / kWidest * kWidest; }
 
 // A 3×3 convolution with a margin of zeros, of pixels whose channels are neighbours in memory.
 struct Convolution {

@@ -112,10 +112,11 @@ def test_a_second_derivative_is_an_error() -> None:
 @needs_library
 def test_no_images_and_wrong_tensors(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(convolution, "LEAST_TILES", 0)
+    monkeypatch.setattr(convolution, "LEAST_CHANNELS", 0)
     x, weight, bias, _ = made((1, 16, 8, 8, 16))
     y, *gradients = run(x[:0], weight, bias, torch.zeros(0, 16, 8, 8))
     assert y.shape == (0, 16, 8, 8)
     assert not any(gradient.any() for gradient in gradients)
-    for wrong in ((x, weight, bias[:3]), (x, weight[:, :9], bias)):
+    for wrong in ((x, weight, bias[:3]), (x, weight[:, :9], bias), (x[:, :9], weight[:, :9], bias)):
         with pytest.raises(RuntimeError):
             ops.conv3x3(*wrong)
