@@ -190,8 +190,9 @@ def train(
             loss = torch.zeros((), device=device)
             optimizer.zero_grad(set_to_none=True)
             t = timesteps(experiment, ids, state.step, trained.time)
-            expected = float((nothing[t] if trained.time is None else nothing[t] * trained.time.importance()[t]).mean())
-            fair = experiment.coefficients.importance if trained.time is None else trained.time.importance().to(device, torch.float32)
+            importance = None if trained.time is None else trained.time.importance()
+            expected = float((nothing[t] if importance is None else nothing[t] * importance[t]).mean())
+            fair = experiment.coefficients.importance if importance is None else importance.to(device, torch.float32)
             seen = torch.zeros(len(ids), device=device)  # each image's loss, for a time that learns
             places = world.part(torch.arange(len(ids)))
             for place in places.split(math.ceil(math.ceil(len(ids) / world.size) / budget.accumulate)):

@@ -22,7 +22,7 @@ def test_values_and_gradients_are_those_of_the_function_and_only_inputs_are_kept
     part, x = Part(), torch.randn(64, 5, requires_grad=True)
     kept: list[int] = []
     results = []
-    for function in (part.work, lambda value: recomputed(part, part.work, value)):
+    for function in (part.work, lambda value: recomputed(part.work, value, part)):
         part.zero_grad(set_to_none=True)
         kept.clear()
         with (
@@ -42,13 +42,13 @@ def test_values_and_gradients_are_those_of_the_function_and_only_inputs_are_kept
 def test_without_gradient_nothing_is_kept() -> None:
     part, x = Part(), torch.randn(3, 5)
     with torch.no_grad():
-        y = recomputed(part, part.work, x)
+        y = recomputed(part.work, x, part)
     assert y.grad_fn is None
     assert torch.equal(y, part.work(x))
 
 
 def test_a_second_derivative_is_an_error() -> None:
     part, x = Part(), torch.randn(3, 5, requires_grad=True)
-    (gradient,) = torch.autograd.grad(recomputed(part, part.work, x).square().sum(), x, create_graph=True)
+    (gradient,) = torch.autograd.grad(recomputed(part.work, x, part).square().sum(), x, create_graph=True)
     with pytest.raises(RuntimeError, match="once_differentiable"):
         gradient.sum().backward()

@@ -98,7 +98,7 @@ class Level(nn.Module):
     def forward(self, x: Tensor, time: Tensor) -> Tensor:
         x = self.block_2(self.block_1(x, time), time)
         if x.device.type == "cpu":
-            return torch.cat([recomputed(self, self.attended, part) for part in x.split(CPU_CHUNK)])
+            return torch.cat([recomputed(self.attended, part, self.norm, self.attention) for part in x.split(CPU_CHUNK)])
         return self.attended(x)
 
     def attended(self, x: Tensor) -> Tensor:

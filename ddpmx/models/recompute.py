@@ -10,14 +10,14 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 
-def recomputed(module: nn.Module, function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """function(x), which uses parameters of `module` only and draws no random numbers; it can be differentiated once.
+def recomputed(function: Callable[[Tensor], Tensor], x: Tensor, *modules: nn.Module) -> Tensor:
+    """function(x), which uses parameters of these modules only and draws no random numbers; it can be differentiated once.
 
     Chen et al. 2016, arXiv:1604.06174. As `torch.utils.checkpoint`, which takes seconds and 150 MB to import what compiles graphs.
     """
     if torch.compiler.is_compiling():
         return function(x)
-    return cast(Tensor, _Recomputed.apply(function, x, *module.parameters()))
+    return cast(Tensor, _Recomputed.apply(function, x, *(p for module in modules for p in module.parameters())))
 
 
 class _Recomputed(torch.autograd.Function):

@@ -11,7 +11,8 @@ from torch.autograd.function import once_differentiable
 from . import in_torch, native
 from .choice import has_cpu_kernels
 
-LEAST_CHANNELS, LEAST_TILES = 16, 48  # with fewer, the transforms cost more than they save
+LEAST_CHANNELS = 16  # kWidest of csrc/ops.h
+LEAST_TILES = 48  # with fewer, the weight's transform costs more than it saves
 
 
 def conv3x3(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
