@@ -9,6 +9,9 @@ Imports point only downwards::
            guidance, variance, effective, ops
         -> registry, spec, yaml_source, plugins, rows, page, drawing, svg, environment, console, progress, stop, world, estimate,
            manifest, checkpoint_folder, divergence, allocator
+        -> outputs
+        -> files
+        -> text
         -> errors
 
 `tests/test_layering.py` reads the imports and says so when one does not.

@@ -1,0 +1,28 @@
+"""Text that comes from outside, made safe to show: no control characters, no more than a line of it."""
+
+from __future__ import annotations
+
+import re
+
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+MOST_SHOWN = 200
+"""Characters of somebody's input that a message repeats."""
+
+
+def visible(text: str) -> str:
+    """`text` on one line: control characters, line ends, lone surrogates and bidirectional marks as `\\x1b`, `\\n`, …"""
+    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
+
+
+def shortened(text: str, most: int = MOST_SHOWN) -> str:
+    """`visible`, and with its middle left out where it is longer than `most` characters."""
+    if len(text) > 2 * most:  # escaping makes text longer, never shorter
+        text = f"{text[:most]}…{text[-most:]}"
+    text = visible(text)
+    head = most * 2 // 3
+    return text if len(text) <= most else f"{text[:head]}…{text[-(most - head - 1) :]}"
+
+
+def lines(text: str) -> str:
+    """`visible` line by line: for a message of several lines that repeats names from outside."""
+    return "\n".join(map(visible, text.split("\n")))
