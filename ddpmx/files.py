@@ -42,7 +42,7 @@ def open_regular(path: Path) -> BinaryIO:
     if not stat.S_ISREG(kind):
         os.close(descriptor)
         raise SpecError(f"{shortened(str(path))} is {'a folder' if stat.S_ISDIR(kind) else 'a pipe or a device'}, not a file")
-    return open(descriptor, "rb")
+    return os.fdopen(descriptor, "rb")
 
 
 def read_bytes(path: Path, most: int) -> bytes:
