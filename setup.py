@@ -66,7 +66,7 @@ def cpp(wanted: str) -> Extension:
 
     return CppExtension(
         "ddpmx.ops._cpp",
-        ["csrc/bindings.cpp", "csrc/cpu.cpp"],
+        ["csrc/bind_cpu.cpp", "csrc/bind_layers.cpp", "csrc/cpu.cpp"],
         depends=headers(),
         define_macros=[STABLE, ("DDPMX_FLAGS", json.dumps(" ".join(CXX)))],
         extra_compile_args={"cxx": CXX},
@@ -92,9 +92,9 @@ def cuda(wanted: str) -> Extension:
 
     return cpp_extension.CUDAExtension(
         "ddpmx.ops._cuda",
-        ["csrc/bindings.cpp", "csrc/cuda.cu"],
+        ["csrc/bind_cuda.cpp", "csrc/cuda.cu"],
         depends=headers(),
-        define_macros=[STABLE, ("DDPMX_CUDA", None), ("USE_CUDA", None), ("DDPMX_ARCHS", json.dumps(os.environ["TORCH_CUDA_ARCH_LIST"]))],
+        define_macros=[STABLE, ("USE_CUDA", None), ("DDPMX_ARCHS", json.dumps(os.environ["TORCH_CUDA_ARCH_LIST"]))],
         extra_compile_args={"cxx": CXX, "nvcc": NVCC},
         py_limited_api=True,
     )

@@ -1,8 +1,8 @@
 // The CPU's loops, compiled once for each level of vector instructions and chosen when the library is loaded.
 #include <cstddef>
-#include <new>
 
-#include "ops.h"
+#include "levels.h"
+#include "scratch.h"
 
 #if defined(__x86_64__) && defined(__GNUC__)
 #define DDPMX_X86 1
@@ -32,16 +32,13 @@ struct Lanes : Lane {
   static constexpr int count = 1, together = 2;
   static Words even() { return 0; }
 };
-#include "loops.h"
 #ifdef __GNUC__
 typedef float Floats __attribute__((vector_size(16)));
 #else
 using Floats = float;
 #endif
 inline Floats multiply_add(Floats a, Floats b, Floats c) { return a * b + c; }
-#include "depthwise.h"
-#include "winograd.h"
-#include "norm.h"
+#include "level.h"
 bool runs_here() { return true; }
 }  // namespace scalar
 
@@ -65,10 +62,7 @@ bool runs_here() { return true; }
 namespace sse2 {
 DDPMX_LANES(128, 2, _mm_mul_epu32, _mm_set1_epi64x, __m128i)
 inline Floats multiply_add(Floats a, Floats b, Floats c) { return a * b + c; }
-#include "loops.h"
-#include "depthwise.h"
-#include "winograd.h"
-#include "norm.h"
+#include "level.h"
 bool runs_here() { return true; }
 }  // namespace sse2
 
@@ -81,10 +75,7 @@ bool runs_here() { return true; }
 namespace avx2 {
 DDPMX_LANES(256, 4, _mm256_mul_epu32, _mm256_set1_epi64x, __m256i)
 inline Floats multiply_add(Floats a, Floats b, Floats c) { return (Floats)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c); }
-#include "loops.h"
-#include "depthwise.h"
-#include "winograd.h"
-#include "norm.h"
+#include "level.h"
 }  // namespace avx2
 #ifdef __clang__
 #pragma clang attribute pop
@@ -97,10 +88,7 @@ inline Floats multiply_add(Floats a, Floats b, Floats c) { return (Floats)_mm256
 namespace avx512 {
 DDPMX_LANES(512, 8, _mm512_mul_epu32, _mm512_set1_epi64, __m512i)
 inline Floats multiply_add(Floats a, Floats b, Floats c) { return (Floats)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c); }
-#include "loops.h"
-#include "depthwise.h"
-#include "winograd.h"
-#include "norm.h"
+#include "level.h"
 }  // namespace avx512
 #ifdef __clang__
 #pragma clang attribute pop

@@ -5,7 +5,7 @@
 #include <cuda_runtime.h>
 #endif
 
-#include "ops.h"
+#include "noise_ops.h"
 
 namespace ddpmx::cuda {
 namespace {
@@ -176,13 +176,13 @@ __global__ void __launch_bounds__(kWarp* kWarps, strided ? 2 : 3) weighted_loss_
       op.batch,
       [&](const Spot& spot) {
         const float target_x = op.target_x.at(spot.sample), target_eps = op.target_eps.at(spot.sample);
-        const float scale = static_cast<float>(op.weight.at(spot.sample) / static_cast<double>(op.batch.elements));
+        const float scale = gradient_scale(op.weight.at(spot.sample), op.batch.elements);
         const Four output = load<strided>(op.output, spot), x_start = load<strided>(op.x_start, spot),
                    noise = noise_of<strided>(op.noise, spot, shared);
         Four gradient;
         DDPMX_UNROLL
         for (int i = 0; i < 4; ++i) {
-          const float r = output.v[i] - mix(target_x, x_start.v[i], target_eps, noise.v[i]);
+          const float r = residual(output.v[i], target_x, x_start.v[i], target_eps, noise.v[i]);
           if (i < spot.count) sum += error_of<norm>(r, op.delta);
           gradient.v[i] = scale * slope_of<norm>(r, op.delta);
         }
@@ -219,7 +219,7 @@ __global__ void __launch_bounds__(kWarp* kWarps, strided ? 2 : 3) reverse_step_k
             else if (source == kNoise) term = noise;
             else term = load<strided>(op.source[source], spot);
             DDPMX_UNROLL
-            for (int i = 0; i < 4; ++i) total.v[i] = k == 0 ? c * term.v[i] : total.v[i] + c * term.v[i];
+            for (int i = 0; i < 4; ++i) total.v[i] = k == 0 ? first_term(c, term.v[i]) : add_term(total.v[i], c, term.v[i]);
           }
           return total;
         };

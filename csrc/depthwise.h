@@ -1,42 +1,29 @@
-// The weight gradient of a depthwise 7×7 convolution, which torch's own library is slow at. cpu.cpp includes this once for each level,
-// where `Floats` is a vector of floats: one channel a lane, so that every level adds in the same order. An image's channels are brought
-// into a buffer with its margin of zeros first, `kFloats` of them at a time, whatever the tensor's layout is.
+// The weight gradient of a depthwise 7×7 convolution, which torch's own library is slow at: one channel a lane, so that every level
+// adds in the same order. An image's channels are copied into a buffer with a margin of zeros first, `kFloats` of them at a time,
+// whatever the tensor's layout is. Needs: floats.h.
 
-constexpr int kFloats = sizeof(Floats) / sizeof(float);
-constexpr int kRun = 4;  // neighbouring pixels that share what is loaded
+constexpr int kNeighbours = 4;  // pixels of a row that share what is loaded
 
-inline Floats load(const float* from) {
-  Floats value;
-  memcpy(&value, from, sizeof value);
-  return value;
-}
+inline int64_t padded_width(int64_t width) { return (width + kNeighbours - 1) / kNeighbours * kNeighbours; }
 
-inline void store(float* to, Floats value) { memcpy(to, &value, sizeof value); }
-
-inline int64_t runs(int64_t width) { return (width + kRun - 1) / kRun * kRun; }
-
-inline int64_t channels_at(const DepthwiseGradient& op, int64_t channel) {
-  return op.channels - channel < kFloats ? op.channels - channel : kFloats;
-}
-
-// [height + 2·margin, runs(width) + 2·margin, kFloats], zero where there is no pixel or no channel.
+// [height + 2·margin, padded_width(width) + 2·margin, kFloats], zero where there is no pixel or no channel.
 struct Planes {
-  int64_t margin, height, wide;
-  float* values;
+  int64_t margin, height, wide, count;
+  Scratch scratch;
 
-  Planes(const DepthwiseGradient& op, int64_t border) : margin(border), height(op.height), wide(runs(op.width) + 2 * border) {
-    const size_t bytes = static_cast<size_t>((height + 2 * margin) * wide) * sizeof(Floats);
-    values = static_cast<float*>(::operator new(bytes));  // no template, which could leave this level's code to the others
-    memset(values, 0, bytes);
+  Planes(const DepthwiseGradient& op, int64_t border)
+      : margin(border),
+        height(op.height),
+        wide(padded_width(op.width) + 2 * border),
+        count((height + 2 * margin) * wide * kFloats),
+        scratch(count) {
+    memset(scratch.values, 0, static_cast<size_t>(count) * sizeof(float));
   }
-  ~Planes() { ::operator delete(values); }
-  Planes(const Planes&) = delete;
-  Planes& operator=(const Planes&) = delete;
 
-  float* row(int64_t y) const { return values + y * wide * kFloats; }
+  float* row(int64_t y) const { return scratch.values + y * wide * kFloats; }
 
   void fill(const DepthwiseGradient& op, const Pixels& from, int64_t image, int64_t channel) {
-    const int64_t count = channels_at(op, channel);
+    const int64_t count = smaller(kFloats, op.channels - channel);
     for (int64_t y = 0; y < height; ++y) {
       const int64_t place = image * from.stride[0] + channel * from.stride[1] + y * from.stride[2];
       float* to = row(y + margin) + margin * kFloats;
@@ -70,10 +57,10 @@ void depthwise_gradient(const DepthwiseGradient& op, int64_t first, int64_t last
         for (int i = 0; i < kSide; ++i) {
           Floats sum[kSide] = {}, all = {};
           for (int64_t y = 0; y < op.height; ++y) {
-            for (int64_t left = 0; left < op.width; left += kRun) {
+            for (int64_t left = 0; left < op.width; left += kNeighbours) {
               const float *from = x.row(y + i) + left * kFloats, *by = gradient.row(y) + left * kFloats;
               DDPMX_UNROLL
-              for (int r = 0; r < kRun; ++r) {
+              for (int r = 0; r < kNeighbours; ++r) {
                 const Floats g = load(by + r * kFloats);
                 if (i == 0) all += g;
                 DDPMX_UNROLL

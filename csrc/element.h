@@ -94,7 +94,19 @@ DDPMX_INLINE void on_circle(float squared_radius, uint32_t v, float& cosine, flo
 // a·x + b·y: noising (signal, x_start, sigma, noise) and the loss's target.
 DDPMX_INLINE float mix(float a, float x, float b, float y) { return a * x + b * y; }
 
-// norm(r) and its derivative times `scale`.
+// The loss's residual, which a norm measures: output − (target_x·x_start + target_eps·noise).
+DDPMX_INLINE float residual(float output, float target_x, float x_start, float target_eps, float noise) {
+  return output - mix(target_x, x_start, target_eps, noise);
+}
+
+// The factor of an element's slope in the loss's gradient: the sample's weight over its number of elements.
+DDPMX_INLINE float gradient_scale(float weight, int64_t elements) { return static_cast<float>(weight / static_cast<double>(elements)); }
+
+// coefficient[0]·term[0] + coefficient[1]·term[1] + …, added from the left: the sums of a reverse step.
+DDPMX_INLINE float first_term(float coefficient, float term) { return coefficient * term; }
+DDPMX_INLINE float add_term(float sum, float coefficient, float term) { return sum + coefficient * term; }
+
+// norm(r) and its derivative by r.
 template <Norm norm>
 DDPMX_INLINE float error_of(float r, float delta) {
   const float size = fabsf(r);

@@ -1,6 +1,5 @@
-// The CPU's loops. cpu.cpp includes this once for each level, in a namespace and under a target of its own, where `Lanes`
-// is a vector of `Lanes::count` 64-bit lanes. A sample is done in chunks of four of the generator's blocks, in several passes
-// over memory that stays in the first-level cache.
+// The loops that make or use noise. A sample is done in chunks of four of the generator's blocks, in several passes over memory that
+// stays in the first-level cache. Needs: Lanes, a vector of `Lanes::count` 64-bit words.
 
 #include "philox.h"
 
@@ -182,18 +181,18 @@ void weighted_loss_of(const WeightedLoss& op, int64_t first_item, int64_t last_i
       const float* noise = noise_of(op.noise, sample, first, count, buffers[2]);
       const float target_x = op.target_x.at(sample), target_eps = op.target_eps.at(sample), delta = op.delta;
       float* gradient = op.gradient.data ? space(op.gradient, sample, first, buffers[3]) : nullptr;
-      const float scale = static_cast<float>(op.weight.at(sample) / static_cast<double>(op.batch.elements));
+      const float scale = gradient_scale(op.weight.at(sample), op.batch.elements);
       const auto add = [=, &sums](int64_t row, int64_t lanes) {
-        const auto residual = [=](int64_t i) { return output[i] - mix(target_x, x_start[i], target_eps, noise[i]); };
+        const auto residual_at = [=](int64_t i) { return residual(output[i], target_x, x_start[i], target_eps, noise[i]); };
         if (gradient) {
           DDPMX_INDEPENDENT
           for (int64_t lane = 0; lane < lanes; ++lane) {
-            const float r = residual(row + lane);
+            const float r = residual_at(row + lane);
             sums[lane] += error_of<norm>(r, delta);
             gradient[row + lane] = scale * slope_of<norm>(r, delta);
           }
         } else {
-          for (int64_t lane = 0; lane < lanes; ++lane) sums[lane] += error_of<norm>(residual(row + lane), delta);
+          for (int64_t lane = 0; lane < lanes; ++lane) sums[lane] += error_of<norm>(residual_at(row + lane), delta);
         }
       };
       int64_t row = 0;
@@ -220,13 +219,13 @@ inline void sum_chunk(const Sum& sum, const float* const* source, int count, flo
   if (sum.terms == 0) return each(count, [=](int64_t i) { out[i] = 0; });
   const float c = sum.coefficient[0], d = sum.coefficient[1];
   const float* x = source[sum.source[0]];
-  if (sum.terms == 1) return each(count, [=](int64_t i) { out[i] = bound(c * x[i]); });
+  if (sum.terms == 1) return each(count, [=](int64_t i) { out[i] = bound(first_term(c, x[i])); });
   const float* y = source[sum.source[1]];
-  each(count, [=](int64_t i) { out[i] = bound(mix(c, x[i], d, y[i])); });
+  each(count, [=](int64_t i) { out[i] = bound(add_term(first_term(c, x[i]), d, y[i])); });
   for (int k = 2; k < sum.terms; ++k) {  // of x_next only
     const float next = sum.coefficient[k];
     const float* z = source[sum.source[k]];
-    each(count, [=](int64_t i) { out[i] = out[i] + next * z[i]; });
+    each(count, [=](int64_t i) { out[i] = add_term(out[i], next, z[i]); });
   }
 }
 

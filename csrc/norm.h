@@ -1,6 +1,6 @@
 // GroupNorm of one group (Wu & He 2018, arXiv:1803.08494), of an image's pixels or of their GELU (Hendrycks & Gimpel 2016,
 // arXiv:1606.08415): an image is read again and again while it is in the cache. Sums are of kLanes or of a period of channels, so that
-// every level adds in the same order. cpu.cpp includes this once for each level, after loops.h.
+// every level adds in the same order. Needs: loops.h (each), floats.h (smaller).
 
 #include "gelu_constants.h"
 
@@ -44,15 +44,10 @@ inline double sum_of(int64_t count, Term term) {
 }
 
 // A vector of numbers that is repeated over the channels of `count` elements.
-struct Repeated {
-  float* values;
-
-  Repeated(const float* from, int64_t channels) : values(static_cast<float*>(::operator new(period(channels) * sizeof(float)))) {
+struct Repeated : Scratch {
+  Repeated(const float* from, int64_t channels) : Scratch(period(channels)) {
     for (int64_t i = 0; i < period(channels); ++i) values[i] = from ? from[i % channels] : 0;
   }
-  ~Repeated() { ::operator delete(values); }
-  Repeated(const Repeated&) = delete;
-  Repeated& operator=(const Repeated&) = delete;
 };
 
 // The images [first, last).
@@ -78,9 +73,8 @@ void normalise(const Normalisation& op, int64_t first, int64_t last) {
     op.scale[image] = scale;
     for (int64_t start = 0; start < count; start += length) {
       float* place = out + start;
-      const float *by = gamma.values, *and_add = beta.values;
-      each(count - start < length ? count - start : length,
-           [=](int64_t i) { place[i] = (place[i] - middle) * scale * by[i] + and_add[i]; });
+      const float *gammas = gamma.values, *betas = beta.values;
+      each(smaller(count - start, length), [=](int64_t i) { place[i] = (place[i] - middle) * scale * gammas[i] + betas[i]; });
     }
   }
 }
@@ -90,8 +84,7 @@ void normalise_gradient(const NormalisationGradient& op, int64_t first, int64_t 
   const Normalisation& of = op.normalisation;
   const int64_t length = period(of.channels), count = of.elements;
   const Repeated gamma(of.gamma, of.channels), of_gamma(nullptr, of.channels), of_beta(nullptr, of.channels);
-  const size_t bytes = static_cast<size_t>(count) * sizeof(float);
-  float *normal = static_cast<float*>(::operator new(bytes)), *slope = static_cast<float*>(::operator new(bytes));
+  const Scratch normal(count), slope(count);
   for (int64_t part = first; part < last; ++part) {
     double* partial = op.partial + part * 2 * of.channels;
     for (int64_t c = 0; c < 2 * of.channels; ++c) partial[c] = 0;
@@ -104,7 +97,7 @@ void normalise_gradient(const NormalisationGradient& op, int64_t first, int64_t 
       memset(of_beta.values, 0, length * sizeof(float));
       for (int64_t start = 0; start < count; start += length) {
         const float *from = x + start, *upstream = gradient + start;
-        float *to = normal + start, *slopes = slope + start, *gammas = of_gamma.values, *betas = of_beta.values;
+        float *to = normal.values + start, *slopes = slope.values + start, *gammas = of_gamma.values, *betas = of_beta.values;
         const auto add = [=](auto value, int64_t i) {
           float by = 1;
           to[i] = (value(from[i], by) - mean) * scale;
@@ -112,7 +105,7 @@ void normalise_gradient(const NormalisationGradient& op, int64_t first, int64_t 
           gammas[i] += upstream[i] * to[i];
           betas[i] += upstream[i];
         };
-        const int64_t here = count - start < length ? count - start : length;
+        const int64_t here = smaller(count - start, length);
         if (of.gelu) {
           each(here, [=](int64_t i) { add([](float value, float& by) { return gelu(value, by); }, i); });
         } else {
@@ -127,16 +120,14 @@ void normalise_gradient(const NormalisationGradient& op, int64_t first, int64_t 
         product += gamma.values[i] * by_gamma;
         sum += gamma.values[i] * by_beta;
       }
-      const float less = static_cast<float>(sum / static_cast<double>(count)),
-                  along = static_cast<float>(product / static_cast<double>(count));
+      const float mean_slope = static_cast<float>(sum / static_cast<double>(count)),
+                  mean_product = static_cast<float>(product / static_cast<double>(count));
       for (int64_t start = 0; start < count; start += length) {
-        const float *upstream = gradient + start, *from = normal + start, *slopes = slope + start, *by = gamma.values;
+        const float *upstream = gradient + start, *from = normal.values + start, *slopes = slope.values + start, *by = gamma.values;
         float* to = of_x + start;
-        each(count - start < length ? count - start : length,
-             [=](int64_t i) { to[i] = (upstream[i] * by[i] - less - from[i] * along) * scale * slopes[i]; });
+        each(smaller(count - start, length),
+             [=](int64_t i) { to[i] = (upstream[i] * by[i] - mean_slope - from[i] * mean_product) * scale * slopes[i]; });
       }
     }
   }
-  ::operator delete(normal);
-  ::operator delete(slope);
 }

@@ -1,128 +1,15 @@
 // 3×3 convolutions of stride 1 with a margin of zeros, and their weight gradient, by minimal filtering: a tile of 4×4 results takes
-// 36 products a pair of channels instead of 144 (Lavin & Gray 2016, arXiv:1509.09308). Tiles, weights and results become polynomials'
-// values at six points a side, where a convolution is a product: a matrix product over the channels for each of the 36.
-// The points 0, ±3/4, ±3/2 and ∞ round less than the customary 0, ±1, ±2 and ∞. cpu.cpp includes this once for each level.
-
-constexpr float kA = 0.75f, kB = 1.5f, kA2 = kA * kA, kB2 = kB * kB;
-
-inline Floats broadcast(float value) { return value - Floats{}; }
-
-// Of one side of a tile: d at places 0 to 5 -> its share of each point.
-inline void to_points(const Floats (&d)[6], Floats (&v)[6]) {
-  const Floats even_a = d[4] - kB2 * d[2], odd_a = kA * (d[3] - kB2 * d[1]);
-  const Floats even_b = d[4] - kA2 * d[2], odd_b = kB * (d[3] - kA2 * d[1]);
-  v[0] = kA2 * kB2 * d[0] - (kA2 + kB2) * d[2] + d[4];
-  v[1] = even_a + odd_a;
-  v[2] = even_a - odd_a;
-  v[3] = even_b + odd_b;
-  v[4] = even_b - odd_b;
-  v[5] = kA2 * kB2 * d[1] - (kA2 + kB2) * d[3] + d[5];
-}
-
-// Values at the points -> four results.
-inline void from_points(const Floats (&v)[6], Floats (&y)[4]) {
-  const Floats even_a = v[1] + v[2], odd_a = v[1] - v[2], even_b = v[3] + v[4], odd_b = v[3] - v[4];
-  y[0] = v[0] + even_a + even_b;
-  y[1] = kA * odd_a + kB * odd_b;
-  y[2] = kA2 * even_a + kB2 * even_b;
-  y[3] = kA2 * kA * odd_a + kB2 * kB * odd_b + v[5];
-}
-
-// Its transpose: four gradients -> those of the values.
-inline void gradient_to_points(const Floats (&y)[4], Floats (&v)[6]) {
-  const Floats even_a = y[0] + kA2 * y[2], odd_a = kA * (y[1] + kA2 * y[3]);
-  const Floats even_b = y[0] + kB2 * y[2], odd_b = kB * (y[1] + kB2 * y[3]);
-  v[0] = y[0];
-  v[1] = even_a + odd_a;
-  v[2] = even_a - odd_a;
-  v[3] = even_b + odd_b;
-  v[4] = even_b - odd_b;
-  v[5] = y[3];
-}
-
-// Π (p − q) over the other finite points q, for p = 0, ±a, ±b: what a weight's value there is divided by.
-constexpr float kOf0 = kA2 * kB2, kOfA = 2 * kA2 * (kA2 - kB2), kOfB = 2 * kB2 * (kB2 - kA2);
-
-inline void weight_to_points(const Floats (&w)[3], Floats (&u)[6]) {
-  const Floats even_a = (w[0] + kA2 * w[2]) / kOfA, odd_a = kA * w[1] / kOfA;
-  const Floats even_b = (w[0] + kB2 * w[2]) / kOfB, odd_b = kB * w[1] / kOfB;
-  u[0] = w[0] / kOf0;
-  u[1] = even_a + odd_a;
-  u[2] = even_a - odd_a;
-  u[3] = even_b + odd_b;
-  u[4] = even_b - odd_b;
-  u[5] = w[2];
-}
-
-inline void gradient_of_weight(const Floats (&u)[6], Floats (&w)[3]) {
-  const Floats even_a = (u[1] + u[2]) / kOfA, odd_a = (u[1] - u[2]) / kOfA, even_b = (u[3] + u[4]) / kOfB, odd_b = (u[3] - u[4]) / kOfB;
-  w[0] = u[0] / kOf0 + even_a + even_b;
-  w[1] = kA * odd_a + kB * odd_b;
-  w[2] = kA2 * even_a + kB2 * even_b + u[5];
-}
-
-// c[rows, wide·kFloats] (+)= Σ_k a(row, k) · b[k, wide·kFloats].
-struct Product {
-  int64_t steps, a_row, a_step, b_step, c_row;
-  bool add;
-};
-
-template <int rows, int wide>
-DDPMX_APART void product(const Product& p, const float* a, const float* b, float* c) {
-  Floats sum[rows][wide];
-  DDPMX_UNROLL
-  for (int r = 0; r < rows; ++r) {
-    DDPMX_UNROLL
-    for (int w = 0; w < wide; ++w) sum[r][w] = p.add ? load(c + r * p.c_row + w * kFloats) : Floats{};
-  }
-  for (int64_t k = 0; k < p.steps; ++k, a += p.a_step, b += p.b_step) {
-    Floats right[wide];
-    DDPMX_UNROLL
-    for (int w = 0; w < wide; ++w) right[w] = load(b + w * kFloats);
-    DDPMX_UNROLL
-    for (int r = 0; r < rows; ++r) {
-      const Floats left = broadcast(a[r * p.a_row]);
-      DDPMX_UNROLL
-      for (int w = 0; w < wide; ++w) sum[r][w] = multiply_add(left, right[w], sum[r][w]);
-    }
-  }
-  DDPMX_UNROLL
-  for (int r = 0; r < rows; ++r) {
-    DDPMX_UNROLL
-    for (int w = 0; w < wide; ++w) store(c + r * p.c_row + w * kFloats, sum[r][w]);
-  }
-}
-
-constexpr int kRows = 6;
-
-template <int wide>
-void product_rows(const Product& p, const float* a, const float* b, float* c, int64_t rows) {
-  static constexpr void (*fewer[])(const Product&, const float*, const float*, float*) = {
-      product<1, wide>, product<2, wide>, product<3, wide>, product<4, wide>, product<5, wide>};
-  int64_t r = 0;
-  for (; r + kRows <= rows; r += kRows) product<kRows, wide>(p, a + r * p.a_row, b, c + r * p.c_row);
-  if (r < rows) fewer[rows - r - 1](p, a + r * p.a_row, b, c + r * p.c_row);
-}
-
-void matrix_product(const Product& p, const float* a, const float* b, float* c, int64_t rows, int64_t columns) {
-  int64_t column = 0;
-  for (; column + kFloats < columns; column += 2 * kFloats) product_rows<2>(p, a, b + column, c + column, rows);
-  if (column < columns) product_rows<1>(p, a, b + column, c + column, rows);
-}
+// 36 products a pair of channels instead of 144. Tiles, weights and results become polynomials' values at six points a side, where a
+// convolution is a product: a matrix product over the channels for each of the 36. Needs: floats.h, points.h, matrix.h.
 
 // Values at the 36 points: [36][rows][padded(channels)], the points a little apart from multiples of a page.
 struct Values {
   int64_t row, point;
-  float* values;
+  Scratch scratch;
 
-  Values(int64_t rows, int64_t channels) : row(padded(channels)), point(rows * row + 16) {
-    values = static_cast<float*>(::operator new(static_cast<size_t>(kPoints * point) * sizeof(float)));
-  }
-  ~Values() { ::operator delete(values); }
-  Values(const Values&) = delete;
-  Values& operator=(const Values&) = delete;
+  Values(int64_t rows, int64_t channels) : row(padded(channels)), point(rows * row + 16), scratch(kPoints * point) {}
 
-  float* at(int p, int64_t r) const { return values + p * point + r * row; }
+  float* at(int p, int64_t r) const { return scratch.values + p * point + r * row; }
 };
 
 struct Tile {
@@ -136,24 +23,20 @@ struct Tile {
 struct Image {
   const float* data;
   int64_t height, width, channels, last;
-  float* spare;  // a pixel of zeros, and the last one, behind which no memory may be read
+  Scratch spare;  // a pixel of zeros, and a copy of the last one, behind which no memory may be read
 
   Image(const Convolution& op, const float* from, int64_t count)
-      : data(from), height(op.height), width(op.width), channels(count), last(op.images * height * width - 1) {
+      : data(from), height(op.height), width(op.width), channels(count), last(op.images * height * width - 1), spare(2 * padded(channels)) {
     const size_t row = padded(channels);
-    spare = static_cast<float*>(::operator new(2 * row * sizeof(float)));
-    memset(spare, 0, 2 * row * sizeof(float));
-    memcpy(spare + row, data + last * channels, channels * sizeof(float));
+    memset(spare.values, 0, 2 * row * sizeof(float));
+    memcpy(spare.values + row, data + last * channels, channels * sizeof(float));
   }
-  ~Image() { ::operator delete(spare); }
-  Image(const Image&) = delete;
-  Image& operator=(const Image&) = delete;
 
   // Where the channels of a pixel are; zeros outside of the image.
   const float* at(int64_t image, int64_t y, int64_t x) const {
-    if (y < 0 || y >= height || x < 0 || x >= width) return spare;
+    if (y < 0 || y >= height || x < 0 || x >= width) return spare.values;
     const int64_t pixel = (image * height + y) * width + x;
-    return pixel == last ? spare + padded(channels) : data + pixel * channels;
+    return pixel == last ? spare.values + padded(channels) : data + pixel * channels;
   }
 };
 
@@ -222,15 +105,13 @@ inline void points_to_tile(const Values& from, int64_t row, int64_t channel, Flo
   for (int i = 0; i < 4; ++i) from_points(half[i], y[i]);
 }
 
-inline int64_t fewer(int64_t a, int64_t b) { return a < b ? a : b; }
-
 // Of the inputs [first, last): op.points [36][inputs][padded(outputs)].
 void weight_points(const Convolution& op, int64_t first, int64_t last) {
   const int64_t row = padded(op.outputs);
   for (int64_t input = first; input < last; ++input) {
     for (int64_t output = 0; output < op.outputs; output += kFloats) {
       Floats w[3], u[6], half[3][6];
-      const int64_t count = fewer(kFloats, op.outputs - output);
+      const int64_t count = smaller(kFloats, op.outputs - output);
       for (int i = 0; i < 3; ++i) {
         for (int j = 0; j < 3; ++j) {
           float values[kFloats] = {};
@@ -251,11 +132,11 @@ void weight_points(const Convolution& op, int64_t first, int64_t last) {
 
 // Writes the results of a tile that lie in the image.
 void points_to_results(const Convolution& op, const Values& from, int64_t row, const Tile& tile) {
-  const int64_t down = fewer(kTile, op.height - tile.y), across = fewer(kTile, op.width - tile.x);
+  const int64_t down = smaller(kTile, op.height - tile.y), across = smaller(kTile, op.width - tile.x);
   float* to = op.out + ((tile.image * op.height + tile.y) * op.width + tile.x) * op.outputs;
   for (int64_t channel = 0; channel < op.outputs; channel += kFloats) {
     Floats y[4][4], bias{};
-    const int64_t count = fewer(kFloats, op.outputs - channel);
+    const int64_t count = smaller(kFloats, op.outputs - channel);
     if (op.bias) memcpy(&bias, op.bias + channel, count * sizeof(float));
     points_to_tile(from, row, channel, y);
     for (int i = 0; i < down; ++i) {
@@ -278,10 +159,10 @@ void points_to_results(const Convolution& op, const Values& from, int64_t row, c
 void convolve(const Convolution& op, int64_t first, int64_t last) {
   const Values before(kTiles, op.inputs), after(kTiles, op.outputs);
   const Image x(op, op.x, op.inputs);
-  const int64_t row = padded(op.outputs), end = fewer(last * kTiles, op.tiles());
+  const int64_t row = padded(op.outputs), end = smaller(last * kTiles, op.tiles());
   const Product of_point{op.inputs, before.row, 1, row, after.row, false};
   for (int64_t start = first * kTiles; start < end; start += kTiles) {
-    const int64_t count = fewer(kTiles, end - start);
+    const int64_t count = smaller(kTiles, end - start);
     for (int64_t r = 0; r < count; ++r) tile_to_points(x, Tile(op, start + r), before, r);
     for (int p = 0; p < kPoints; ++p)
       matrix_product(of_point, before.at(p, 0), op.points + p * op.inputs * row, after.at(p, 0), count, op.outputs);
@@ -297,9 +178,9 @@ void convolution_gradient(const ConvolutionGradient& op, int64_t first, int64_t 
   for (int64_t part = first; part < last; ++part) {
     float *of_weight = op.partial + part * op.of_part(), *of_bias = of_weight + 9 * of.inputs * sums.row;
     memset(of_bias, 0, sums.row * sizeof(float));
-    const int64_t begin = part * op.tiles_of_part(), end = fewer(begin + op.tiles_of_part(), of.tiles());
+    const int64_t begin = part * op.tiles_of_part(), end = smaller(begin + op.tiles_of_part(), of.tiles());
     for (int64_t start = begin; start < end; start += kTiles) {
-      const int64_t count = fewer(kTiles, end - start);
+      const int64_t count = smaller(kTiles, end - start);
       for (int64_t r = 0; r < count; ++r) {
         const Tile tile(of, start + r);
         tile_to_points(x, tile, before, r);

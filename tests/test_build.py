@@ -56,9 +56,9 @@ def test_the_cuda_kernels_compile_without_warnings_and_spills(architecture: str,
 @needs_cuda
 def test_the_cuda_binding_compiles_on_the_stable_abi(tmp_path: Path) -> None:
     assert CUDA is not None
-    defines = ["-DTORCH_TARGET_VERSION=0x020a000000000000", "-DDDPMX_CUDA", "-DUSE_CUDA", '-DDDPMX_ARCHS="9.0"']
+    defines = ["-DTORCH_TARGET_VERSION=0x020a000000000000", "-DUSE_CUDA", '-DDDPMX_ARCHS="9.0"']
     headers = ["-isystem", TORCH / "include", "-isystem", CUDA / "include"]
-    run("g++", "-c", "-O0", "-std=c++20", "-fPIC", *defines, *headers, CSRC / "bindings.cpp", "-o", tmp_path / "binding.o")
+    run("g++", "-c", "-O0", "-std=c++20", "-fPIC", *defines, *headers, CSRC / "bind_cuda.cpp", "-o", tmp_path / "binding.o")
 
 
 COMPILERS = {

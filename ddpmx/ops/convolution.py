@@ -11,7 +11,7 @@ from torch.autograd.function import once_differentiable
 from . import in_torch, native
 from .choice import has_cpu_kernels
 
-LEAST_CHANNELS = 16  # kWidest of csrc/ops.h
+LEAST_CHANNELS = 16  # kWidest of csrc/layer_ops.h
 LEAST_TILES = 48  # with fewer, the weight's transform costs more than it saves
 
 

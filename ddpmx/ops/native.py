@@ -18,7 +18,7 @@ from . import checks, reference
 
 DTYPES = (torch.float32, torch.bfloat16)
 REFUSALS = (RuntimeError, TypeError, IndexError, OverflowError)  # what an operator raises for arguments that do not fit
-DIMENSIONS, HISTORY = 13, 8  # kMaxDims + 1 and kMaxHistory of csrc/ops.h
+DIMENSIONS, HISTORY = 13, 8  # kMaxDims + 1 and kMaxHistory of csrc/batch.h and csrc/noise_ops.h
 NORMS = {"l1": 0, "l2": 1, "huber": 2}  # Norm of csrc/element.h
 _operators: dict[str, Callable[..., None]] = {}
 

@@ -9,6 +9,7 @@
 #include "emulate.h"
 // after it
 #include "cuda.cu"
+#include "levels.h"
 
 #define DDPMX_INDEPENDENT
 #define DDPMX_APART

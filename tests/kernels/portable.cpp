@@ -2,7 +2,7 @@
 #include <cstdio>
 #include <vector>
 
-#include "ops.h"
+#include "levels.h"
 
 int main() {
   using namespace ddpmx;

@@ -1,0 +1,77 @@
+// Batches of samples in memory, what differs from sample to sample, and where noise comes from: plain data, no torch.
+#pragma once
+
+#include <cstdint>
+
+#include "element.h"
+
+namespace ddpmx {
+
+constexpr int kMaxDims = 12;    // of a sample, after merging; ddpmx/ops/native.py sends the rest to the reference
+constexpr int kMaxHistory = 8;  // as many as it passes on, too
+
+// A batch [B, ...] in memory. Elements of a sample are counted in logical (C) order, whatever their places are.
+struct View {
+  void* data = nullptr;
+  int64_t batch_stride = 0;  // in elements, like the others
+  int64_t size[kMaxDims], stride[kMaxDims];
+  int dims = 0;         // 0: the elements of a sample lie side by side
+  bool narrow = false;  // bfloat16, else float32
+};
+
+// The view of a tensor [B, ...]. Dimensions of size 1 are dropped, and neighbours merged that lie in memory like one.
+// False: too many are left.
+inline bool make_view(View& view, void* data, bool narrow, int64_t dims, const int64_t* sizes, const int64_t* strides) {
+  view.data = data;
+  view.narrow = narrow;
+  view.batch_stride = strides[0];
+  for (int64_t d = 1; d < dims; ++d) {
+    if (sizes[d] == 1) continue;
+    if (view.dims && view.stride[view.dims - 1] == sizes[d] * strides[d]) {
+      view.size[view.dims - 1] *= sizes[d];
+    } else if (view.dims == kMaxDims) {
+      return false;
+    } else {
+      view.size[view.dims++] = sizes[d];
+    }
+    view.stride[view.dims - 1] = strides[d];
+  }
+  if (view.dims == 1 && view.stride[0] == 1) view.dims = 0;
+  return true;
+}
+
+// A number for each sample: null data stands for the same `value` in all of them.
+struct PerSample {
+  const float* data = nullptr;
+  int64_t stride = 0;
+  float value = 0;
+  DDPMX_INLINE float at(int64_t sample) const { return data ? data[sample * stride] : value; }
+};
+
+// Where the noise comes from: `given`, or else the generator, which is a function of (id, stream, seed).
+struct Noise {
+  View given;
+  const int64_t* ids = nullptr;
+  int64_t id_stride = 0;
+  uint64_t seed = 0;
+  uint32_t stream = 0;
+};
+
+struct Batch {
+  int64_t samples = 0, elements = 0;  // elements of each sample
+};
+
+// Sums are over parts of this many elements first: the same sum for every number of threads.
+constexpr int64_t kPart = 16 * kBlock;
+DDPMX_INLINE int64_t parts(int64_t elements) { return (elements + kPart - 1) / kPart; }
+DDPMX_INLINE int64_t items(const Batch& batch) { return batch.samples * parts(batch.elements); }
+
+// Σ of one number over all parts: partial[0], partial[step], …
+template <class T>
+DDPMX_INLINE double sum_of_parts(const T* partial, int64_t parts, int64_t step) {
+  double total = 0;
+  for (int64_t part = 0; part < parts; ++part) total += partial[part * step];
+  return total;
+}
+
+}  // namespace ddpmx

@@ -1,0 +1,233 @@
+// The operators on images and on layers of networks, for CPU tensors.
+#include <torch/csrc/stable/ops.h>
+
+#include <initializer_list>
+#include <memory>
+
+#include "chosen.h"
+#include "scratch.h"
+#include "tensors.h"
+
+namespace ddpmx::binding {
+namespace {
+
+// A sum in parts, the same for every number of threads: the parts' own sums of `size` numbers, and their totals.
+template <class T>
+class Parts {
+ public:
+  Parts(int64_t count, int64_t size) : count_(count), size_(size), partial_(new T[count * size]) {}
+  T* data() const { return partial_.get(); }
+  float total(int64_t place) const { return static_cast<float>(sum_of_parts(partial_.get() + place, count_, size_)); }
+
+ private:
+  int64_t count_, size_;
+  std::unique_ptr<T[]> partial_;
+};
+
+// loop(op, first, last) over `count` items, in pieces of at least `grain` of them a thread.
+template <class Op>
+void run(const Op& op, void (*loop)(const Op&, int64_t, int64_t), int64_t count, int64_t grain) {
+  torch::stable::parallel_for(0, count, grain, [&](int64_t first, int64_t last) { loop(op, first, last); });
+}
+
+int64_t parts_of_images(int64_t images) { return (images + kImages - 1) / kImages; }
+
+void fetch(const Tensor& pixels, const Tensor& ids, int64_t stream, int64_t seed, bool flip, const Tensor& out) {
+  require(pixels.scalar_type() == ScalarType::Byte && pixels.dim() == 4 && pixels.is_contiguous(), "pixels");
+  require(ids.dim() == 1 && ids.scalar_type() == ScalarType::Long && same_device(ids, pixels), "ids");
+  require(out.scalar_type() == ScalarType::Float && out.is_contiguous() && out.dim() == 4 && same_device(out, pixels), "out");
+  require(out.size(0) == ids.size(0) && out.size(1) == pixels.size(1) && out.size(2) == pixels.size(2), "out");
+  require(out.size(3) == pixels.size(3), "out");
+  Fetch op;
+  op.images = ids.size(0);
+  op.rows = pixels.size(1) * pixels.size(2);
+  op.width = pixels.size(3);
+  op.pixels = static_cast<const uint8_t*>(pixels.data_ptr());
+  op.noise = noise(ids, stream, seed);
+  op.flip = flip;
+  op.out = static_cast<float*>(out.data_ptr());
+  for (int64_t i = 0; i < op.images; ++i) {
+    const int64_t id = op.noise.ids[i * op.noise.id_stride];
+    STD_TORCH_CHECK(id >= 0 && id < pixels.size(0), "an id is not in the set: ", id);
+  }
+  run(op, chosen().fetch, op.images, 64);
+}
+
+Pixels pixels(const Tensor& tensor) {
+  Pixels p{tensor.data_ptr(), {}, tensor.scalar_type() == ScalarType::BFloat16};
+  for (int64_t d = 0; d < 4; ++d) p.stride[d] = tensor.stride(d);
+  return p;
+}
+
+void require_channels(const Tensor& t, const Tensor& x, int64_t of_each, const char* name) {
+  require(t.scalar_type() == ScalarType::Float && t.is_contiguous() && t.numel() == x.size(1) * of_each && same_device(t, x), name);
+}
+
+void depthwise_gradient(const Tensor& x, const Tensor& gradient, const Tensor& of_weight, const Tensor& of_bias) {
+  require(is_float(x) && x.dim() == 4, "x");
+  require_like(gradient, x, "gradient");
+  require_channels(of_weight, x, kTaps, "of_weight");
+  require_channels(of_bias, x, 1, "of_bias");
+  DepthwiseGradient op;
+  op.images = x.size(0);
+  op.channels = x.size(1);
+  op.height = x.size(2);
+  op.width = x.size(3);
+  op.x = pixels(x);
+  op.gradient = pixels(gradient);
+  const int64_t count = parts_of_images(op.images);
+  const Parts<float> parts(count, op.channels * (kTaps + 1));
+  op.partial = parts.data();
+  run(op, chosen().depthwise_gradient, count, 1);
+  auto *weight = static_cast<float*>(of_weight.data_ptr()), *bias = static_cast<float*>(of_bias.data_ptr());
+  for (int64_t c = 0; c < op.channels; ++c) {
+    for (int64_t tap = 0; tap < kTaps; ++tap) weight[c * kTaps + tap] = parts.total(c * (kTaps + 1) + tap);
+    bias[c] = parts.total(c * (kTaps + 1) + kTaps);
+  }
+}
+
+bool has_strides(const Tensor& t, std::initializer_list<int64_t> strides) {
+  int64_t d = 0;
+  for (const int64_t stride : strides) {
+    if (t.size(d) != 1 && t.stride(d) != stride) return false;
+    ++d;
+  }
+  return true;
+}
+
+// [images, channels, height, width] whose channels are neighbours in memory.
+void require_pixels(const Tensor& t, const Tensor& x, const char* name) {
+  const int64_t channels = t.dim() == 4 ? t.size(1) : 0, width = channels ? t.size(3) : 0, height = channels ? t.size(2) : 0;
+  require(t.scalar_type() == ScalarType::Float && channels > 0 && same_device(t, x), name);
+  require(has_strides(t, {height * width * channels, 1, width * channels, channels}), name);
+  require(t.size(0) == x.size(0) && t.size(2) == x.size(2) && t.size(3) == x.size(3), name);
+}
+
+Convolution convolution(const Tensor& x, int64_t outputs) {
+  require(x.size(1) >= kWidest && outputs >= kWidest, "channels");  // a vector that begins in a pixel ends in the next
+  Convolution op;
+  op.images = x.size(0);
+  op.inputs = x.size(1);
+  op.height = x.size(2);
+  op.width = x.size(3);
+  op.outputs = outputs;
+  op.x = static_cast<const float*>(x.data_ptr());
+  return op;
+}
+
+// `turned`: from the gradient of a convolution's results to that of its x.
+void convolve(const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias, bool turned, const Tensor& out) {
+  require(x.dim() == 4, "x");
+  require_pixels(x, x, "x");
+  require_pixels(out, x, "out");
+  const int64_t of_x = turned ? 0 : 1, of_out = turned ? 1 : 0;
+  require(weight.scalar_type() == ScalarType::Float && same_device(weight, x) && weight.dim() == 4, "weight");
+  require(weight.size(of_x) == x.size(1) && weight.size(of_out) == out.size(1) && weight.size(2) == 3 && weight.size(3) == 3, "weight");
+  if (bias) require_channels(*bias, out, 1, "bias");
+  Convolution op = convolution(x, out.size(1));
+  if (op.tiles() == 0) return;
+  op.weight = static_cast<const float*>(weight.data_ptr());
+  op.weight_input = weight.stride(of_x);
+  op.weight_output = weight.stride(of_out);
+  op.weight_y = weight.stride(2);
+  op.weight_x = weight.stride(3);
+  if (turned) {
+    op.weight += 2 * (op.weight_y + op.weight_x);
+    op.weight_y *= -1;
+    op.weight_x *= -1;
+  }
+  if (bias) op.bias = static_cast<const float*>(bias->data_ptr());
+  op.out = static_cast<float*>(out.data_ptr());
+  const Scratch points(kPoints * op.inputs * padded(op.outputs));
+  op.points = points.values;
+  run(op, chosen().weight_points, op.inputs, 16);
+  run(op, chosen().convolve, (op.tiles() + kTiles - 1) / kTiles, 1);
+}
+
+void convolution_gradient(const Tensor& x, const Tensor& gradient, const Tensor& of_weight, const Tensor& of_bias) {
+  require(x.dim() == 4, "x");
+  require_pixels(x, x, "x");
+  require_pixels(gradient, x, "gradient");
+  require_channels(of_weight, gradient, 9 * x.size(1), "of_weight");
+  require_channels(of_bias, gradient, 1, "of_bias");
+  ConvolutionGradient op;
+  op.convolution = convolution(x, gradient.size(1));
+  op.gradient = static_cast<const float*>(gradient.data_ptr());
+  const int64_t count = op.convolution.tiles() ? op.parts() : 0, inputs = x.size(1), outputs = gradient.size(1), row = padded(outputs);
+  const Parts<float> parts(count, op.of_part());
+  op.partial = parts.data();
+  run(op, chosen().convolution_gradient, count, 1);
+  auto *weight = static_cast<float*>(of_weight.data_ptr()), *bias = static_cast<float*>(of_bias.data_ptr());
+  torch::stable::parallel_for(0, outputs, 16, [&](int64_t first, int64_t last) {
+    for (int64_t output = first; output < last; ++output) {
+      for (int64_t tap = 0; tap < 9; ++tap)
+        for (int64_t input = 0; input < inputs; ++input)
+          weight[(output * inputs + input) * 9 + tap] = parts.total((tap * inputs + input) * row + output);
+      bias[output] = parts.total(9 * inputs * row + output);
+    }
+  });
+}
+
+Normalisation normalisation(const Tensor& x, const Tensor& gamma, bool gelu, const Tensor& statistics) {
+  require(x.dim() == 4, "x");
+  require_pixels(x, x, "x");
+  require_channels(gamma, x, 1, "gamma");
+  require(statistics.scalar_type() == ScalarType::Float && statistics.is_contiguous(), "statistics");
+  require(statistics.numel() == 2 * x.size(0) && same_device(statistics, x), "statistics");
+  Normalisation op;
+  op.images = x.size(0);
+  op.channels = x.size(1);
+  op.elements = x.size(1) * x.size(2) * x.size(3);
+  op.gelu = gelu;
+  op.x = static_cast<const float*>(x.data_ptr());
+  op.gamma = static_cast<const float*>(gamma.data_ptr());
+  op.mean = static_cast<float*>(statistics.data_ptr());
+  op.scale = op.mean + op.images;
+  return op;
+}
+
+void normalise(const Tensor& x, const Tensor& gamma, const Tensor& beta, double epsilon, bool gelu, const Tensor& out,
+               const Tensor& statistics) {
+  Normalisation op = normalisation(x, gamma, gelu, statistics);
+  require_pixels(out, x, "out");
+  require_channels(beta, x, 1, "beta");
+  require(out.size(1) == x.size(1), "out");
+  op.beta = static_cast<const float*>(beta.data_ptr());
+  op.epsilon = epsilon;
+  op.out = static_cast<float*>(out.data_ptr());
+  run(op, chosen().normalise, op.images, 1);
+}
+
+void normalise_gradient(const Tensor& x, const Tensor& gradient, const Tensor& gamma, bool gelu, const Tensor& statistics,
+                        const Tensor& of_x, const Tensor& of_gamma, const Tensor& of_beta) {
+  NormalisationGradient op;
+  op.normalisation = normalisation(x, gamma, gelu, statistics);
+  require_pixels(gradient, x, "gradient");
+  require_pixels(of_x, x, "of_x");
+  require(gradient.size(1) == x.size(1) && of_x.size(1) == x.size(1), "of_x");
+  require_channels(of_gamma, x, 1, "of_gamma");
+  require_channels(of_beta, x, 1, "of_beta");
+  op.gradient = static_cast<const float*>(gradient.data_ptr());
+  op.of_x = static_cast<float*>(of_x.data_ptr());
+  const int64_t count = parts_of_images(op.normalisation.images), channels = op.normalisation.channels;
+  const Parts<double> parts(count, 2 * channels);
+  op.partial = parts.data();
+  run(op, chosen().normalise_gradient, count, 1);
+  auto *gamma_sums = static_cast<float*>(of_gamma.data_ptr()), *beta_sums = static_cast<float*>(of_beta.data_ptr());
+  for (int64_t c = 0; c < channels; ++c) {
+    gamma_sums[c] = parts.total(c);
+    beta_sums[c] = parts.total(channels + c);
+  }
+}
+
+}  // namespace
+}  // namespace ddpmx::binding
+
+STABLE_TORCH_LIBRARY_IMPL(ddpmx, CPU, m) {
+  m.impl("fetch", TORCH_BOX(&ddpmx::binding::fetch));
+  m.impl("depthwise_gradient", TORCH_BOX(&ddpmx::binding::depthwise_gradient));
+  m.impl("normalise", TORCH_BOX(&ddpmx::binding::normalise));
+  m.impl("normalise_gradient", TORCH_BOX(&ddpmx::binding::normalise_gradient));
+  m.impl("convolve", TORCH_BOX(&ddpmx::binding::convolve));
+  m.impl("convolution_gradient", TORCH_BOX(&ddpmx::binding::convolution_gradient));
+}

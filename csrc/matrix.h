@@ -1,0 +1,51 @@
+// Products of matrices of which one is read row by row and the other and the result are padded to whole vectors.
+// Needs: floats.h, multiply_add.
+
+// c[rows, wide·kFloats] (+)= Σ_k a(row, k) · b[k, wide·kFloats].
+struct Product {
+  int64_t steps, a_row, a_step, b_step, c_row;
+  bool add;
+};
+
+template <int rows, int wide>
+DDPMX_APART void product(const Product& p, const float* a, const float* b, float* c) {
+  Floats sum[rows][wide];
+  DDPMX_UNROLL
+  for (int r = 0; r < rows; ++r) {
+    DDPMX_UNROLL
+    for (int w = 0; w < wide; ++w) sum[r][w] = p.add ? load(c + r * p.c_row + w * kFloats) : Floats{};
+  }
+  for (int64_t k = 0; k < p.steps; ++k, a += p.a_step, b += p.b_step) {
+    Floats right[wide];
+    DDPMX_UNROLL
+    for (int w = 0; w < wide; ++w) right[w] = load(b + w * kFloats);
+    DDPMX_UNROLL
+    for (int r = 0; r < rows; ++r) {
+      const Floats left = broadcast(a[r * p.a_row]);
+      DDPMX_UNROLL
+      for (int w = 0; w < wide; ++w) sum[r][w] = multiply_add(left, right[w], sum[r][w]);
+    }
+  }
+  DDPMX_UNROLL
+  for (int r = 0; r < rows; ++r) {
+    DDPMX_UNROLL
+    for (int w = 0; w < wide; ++w) store(c + r * p.c_row + w * kFloats, sum[r][w]);
+  }
+}
+
+constexpr int kRows = 6;
+
+template <int wide>
+void product_rows(const Product& p, const float* a, const float* b, float* c, int64_t rows) {
+  static constexpr void (*few_rows[])(const Product&, const float*, const float*, float*) = {
+      product<1, wide>, product<2, wide>, product<3, wide>, product<4, wide>, product<5, wide>};
+  int64_t r = 0;
+  for (; r + kRows <= rows; r += kRows) product<kRows, wide>(p, a + r * p.a_row, b, c + r * p.c_row);
+  if (r < rows) few_rows[rows - r - 1](p, a + r * p.a_row, b, c + r * p.c_row);
+}
+
+void matrix_product(const Product& p, const float* a, const float* b, float* c, int64_t rows, int64_t columns) {
+  int64_t column = 0;
+  for (; column + kFloats < columns; column += 2 * kFloats) product_rows<2>(p, a, b + column, c + column, rows);
+  if (column < columns) product_rows<1>(p, a, b + column, c + column, rows);
+}

@@ -1,0 +1,112 @@
+// The operators of torch.ops.ddpmx that make or use noise, for any device: arguments are checked and handed to `Device`, which has a
+// function for each, of a tensor on the device and the operation. ddpmx/ops/native.py calls them, after the checks of ddpmx/ops.
+#pragma once
+
+#include <vector>
+
+#include "noise_ops.h"
+#include "tensors.h"
+
+namespace ddpmx::binding {
+
+template <class Device>
+struct NoiseOperators {
+  static void normal(const Tensor& ids, int64_t stream, int64_t seed, const Tensor& out) {
+    require_batch(out, "out");
+    require(out.scalar_type() == ScalarType::Float && out.is_contiguous(), "out");
+    require_noise(std::nullopt, out, ids, stream);
+    Device::normal(out, {batch(out), static_cast<float*>(out.data_ptr()), noise(ids, stream, seed)});
+  }
+
+  static void bits(const Tensor& ids, int64_t stream, int64_t seed, const Tensor& out) {
+    require_each(out, ids, ScalarType::Long, "out");
+    require(out.is_contiguous(), "out");
+    require_noise(std::nullopt, out, ids, stream);
+    Device::bits(out, {out.numel(), static_cast<int64_t*>(out.data_ptr()), noise(ids, stream, seed)});
+  }
+
+  static void add_noise(const Tensor& x_start, const Tensor& signal, const Tensor& sigma, const Tensor& ids, int64_t stream, int64_t seed,
+                        const Maybe& given, const Tensor& out) {
+    require_batch(x_start, "x_start");
+    require_each(signal, x_start, ScalarType::Float, "signal");
+    require_each(sigma, x_start, ScalarType::Float, "sigma");
+    require_noise(given, x_start, ids, stream);
+    require_place(out, x_start, x_start.scalar_type(), "out");
+    Device::add_noise(out, {batch(out), view(x_start), view(out), per_sample(signal), per_sample(sigma), noise(ids, stream, seed, given)});
+  }
+
+  static void weighted_loss(const Tensor& output, const Tensor& x_start, const Tensor& target_x, const Tensor& target_eps,
+                            const Tensor& weight, const Tensor& ids, int64_t stream, int64_t seed, const Maybe& given, int64_t norm,
+                            double delta, const Tensor& loss, const Maybe& gradient) {
+    require_batch(output, "output");
+    require(output.size(0) == 0 || output.numel() > 0, "output");
+    require_like(x_start, output, "x_start");
+    require_each(target_x, output, ScalarType::Float, "target_x");
+    require_each(target_eps, output, ScalarType::Float, "target_eps");
+    require_each(weight, output, ScalarType::Float, "weight");
+    require_noise(given, x_start, ids, stream);
+    require(norm >= 0 && norm <= static_cast<int64_t>(Norm::huber), "norm");
+    require_each(loss, output, ScalarType::Float, "loss");
+    require(loss.is_contiguous(), "loss");
+    if (gradient) require_place(*gradient, output, ScalarType::Float, "gradient");
+    WeightedLoss op;
+    op.batch = batch(output);
+    op.output = view(output);
+    op.x_start = view(x_start);
+    op.gradient = view(gradient);
+    op.target_x = per_sample(target_x);
+    op.target_eps = per_sample(target_eps);
+    op.weight = per_sample(weight);
+    op.noise = noise(ids, stream, seed, given);
+    op.norm = static_cast<Norm>(norm);
+    op.delta = static_cast<float>(delta);
+    op.loss = static_cast<float*>(loss.data_ptr());
+    Device::weighted_loss(output, op);
+  }
+
+  // `row` as ReverseStep::set_row has it. `clip_all` bounds all samples where `clip` is not given; infinity is no bound.
+  static void reverse_step(const Tensor& x, const Tensor& output, const std::vector<double>& row, const std::vector<Tensor>& history,
+                           const Maybe& anchor, const Maybe& clip, double clip_all, const Tensor& ids, int64_t stream, int64_t seed,
+                           const Maybe& given, const Tensor& out, const Maybe& m_out) {
+    require_batch(x, "x");
+    require_like(output, x, "output");
+    require(row.size() >= 8 && row.size() <= 8 + kMaxHistory, "row");
+    if (clip) require_each(*clip, x, ScalarType::Float, "clip");
+    require_noise(given, x, ids, stream);
+    require_place(out, x, x.scalar_type(), "out");
+    if (m_out) require_place(*m_out, x, x.scalar_type(), "m");
+    ReverseStep op;
+    op.set_row(row.data(), static_cast<int>(row.size()));
+    const auto source = [&](int from, const Tensor& tensor, const char* name) {
+      if (!op.uses(from)) return;
+      require_like(tensor, x, name);
+      require(from == kOutput || tensor.scalar_type() == x.scalar_type(), name);
+      op.source[from] = view(tensor);
+    };
+    require(anchor || !op.uses(kAnchor), "anchor");
+    op.batch = batch(x);
+    source(kX, x, "x");
+    source(kOutput, output, "output");
+    if (anchor) source(kAnchor, *anchor, "anchor");
+    const int past = static_cast<int>(history.size());
+    for (int i = 0; i < kMaxHistory; ++i) require(i < past || !op.uses(kHistory + i), "history");
+    for (int i = 0; i < kMaxHistory && i < past; ++i) source(kHistory + i, history[i], "history");
+    op.out = view(out);
+    op.m_out = view(m_out);
+    op.clip = clip ? per_sample(*clip) : PerSample{nullptr, 0, static_cast<float>(clip_all)};
+    op.noise = noise(ids, stream, seed, given);
+    Device::reverse_step(x, op);
+  }
+
+  // In a block of implementations for the device's tensors.
+  template <class Library>
+  static void implement(Library& library) {
+    library.impl("normal", TORCH_BOX(&NoiseOperators::normal));
+    library.impl("bits", TORCH_BOX(&NoiseOperators::bits));
+    library.impl("add_noise", TORCH_BOX(&NoiseOperators::add_noise));
+    library.impl("weighted_loss", TORCH_BOX(&NoiseOperators::weighted_loss));
+    library.impl("reverse_step", TORCH_BOX(&NoiseOperators::reverse_step));
+  }
+};
+
+}  // namespace ddpmx::binding

@@ -1,0 +1,114 @@
+// The operations that make or use noise, as the bindings hand them to the kernels: plain data, no torch.
+#pragma once
+
+#include <initializer_list>
+
+#include "batch.h"
+
+namespace ddpmx {
+
+// out = signal·x + sigma·noise
+struct AddNoise {
+  Batch batch;
+  View x, out;
+  PerSample signal, sigma;
+  Noise noise;
+};
+
+// loss = weight · mean of norm(output − (target_x·x_start + target_eps·noise)), and its gradient by output.
+struct WeightedLoss {
+  Batch batch;
+  View output, x_start, gradient;  // gradient.data null: not wanted
+  PerSample target_x, target_eps, weight;
+  Noise noise;
+  Norm norm = Norm::l2;
+  float delta = 1;
+  float* loss = nullptr;      // [B]
+  double* partial = nullptr;  // [B, parts(elements)]: sums of the errors of each part
+};
+
+// The loss of a sample, once the sums of its parts are there.
+DDPMX_INLINE float loss_of_sample(const WeightedLoss& op, int64_t sample) {
+  const int64_t of_sample = parts(op.batch.elements);
+  const double total = sum_of_parts(op.partial + sample * of_sample, of_sample, 1);
+  return static_cast<float>(op.weight.at(sample) * (total / static_cast<double>(op.batch.elements)));
+}
+
+// What a term of a reverse step multiplies.
+enum Source : int { kX, kOutput, kX0, kAnchor, kHistory, kNoise = kHistory + kMaxHistory, kSources };
+
+// coefficient[0]·source[0] + …, from the left.
+struct Sum {
+  int terms = 0, source[kSources];
+  float coefficient[kSources];
+
+  void add(double c, int from) {  // a coefficient of 0 leaves the term out, so that its tensor may be missing
+    if (c == 0) return;
+    source[terms] = from;
+    coefficient[terms++] = static_cast<float>(c);
+  }
+};
+
+// ddpmx.Row: x0 = clamp(sum, clip), x_next = sum, m = sum. A source that no sum has may be missing.
+struct ReverseStep {
+  Batch batch;
+  Sum x0, x_next, m;
+  View source[kNoise];  // by Source; kX0 has none
+  View out, m_out;      // m_out.data null: not wanted
+  PerSample clip;       // infinity: not clipped
+  bool noisy = false;
+  Noise noise;
+
+  // `row`: x0_from_x, x0_from_output, c_x, c_x0, c_anchor, c_noise, m_x, m_x0, then c_history.
+  void set_row(const double* row, int count) {
+    x0.add(row[0], kX);
+    x0.add(row[1], kOutput);
+    x_next.add(row[2], kX);
+    x_next.add(row[3], kX0);
+    x_next.add(row[4], kAnchor);
+    for (int i = 8; i < count; ++i) x_next.add(row[i], kHistory + i - 8);
+    x_next.add(row[5], kNoise);
+    noisy = row[5] != 0;
+    m.add(row[6], kX);
+    m.add(row[7], kX0);
+  }
+
+  bool uses(int from) const {
+    for (const Sum* sum : {&x0, &x_next, &m})
+      for (int k = 0; k < sum->terms; ++k)
+        if (sum->source[k] == from) return true;
+    return false;
+  }
+};
+
+// normal numbers, float32
+struct Normal {
+  Batch batch;
+  float* out = nullptr;  // [B, elements], contiguous
+  Noise noise;
+};
+
+// 63 random bits for each sample
+struct Bits {
+  int64_t samples = 0;
+  int64_t* out = nullptr;  // [B], contiguous
+  Noise noise;
+};
+
+// 63 random bits of a sample: word 0 of counter 0, then word 1 less its last bit.
+DDPMX_INLINE int64_t bits_of_sample(const Noise& noise, uint64_t id) {
+  uint64_t words[4][1] = {{0}, {noise.stream}, {id}, {id >> 32}};
+  philox<Lane>(words, noise.seed);
+  return static_cast<int64_t>((words[0][0] & 0xFFFFFFFFu) << 31 | (words[1][0] & 0xFFFFFFFFu) >> 1);
+}
+
+namespace cuda {
+// Queued on the stream (a cudaStream_t); they return a cudaError_t, 0 for success.
+int normal(const Normal&, void* stream);
+int bits(const Bits&, void* stream);
+int add_noise(const AddNoise&, void* stream);
+int weighted_loss(const WeightedLoss&, void* stream);
+int reverse_step(const ReverseStep&, void* stream);
+}  // namespace cuda
+
+}  // namespace ddpmx
