@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pytest
+import rounding
 import torch
 from cpu_levels import needs_library
+from rounding import Rounded
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -38,16 +40,57 @@ def uses_kernel(x: Tensor, weight: Tensor, bias: Tensor) -> bool:
     return type(ops.conv3x3(x, weight.requires_grad_(), bias).grad_fn).__name__ == "_Conv3x3Backward"
 
 
+def of_deviations(found: Tensor, rounded: Rounded) -> tuple[float, float]:
+    """Root mean square and maximum of the errors, each in units of the standard deviation that rounding gives it."""
+    errors = (found.double() - rounded.value).square() / rounded.variance
+    return float(errors.mean().sqrt()), float(errors.max().sqrt())
+
+
+def is_rounded_only(found: Tensor, rounded: Rounded) -> bool:
+    """Whether the errors are no larger than the analysis allows, all together and each by itself; few values scatter more."""
+    together, largest = of_deviations(found, rounded)
+    return together < 1 + 2 / found.numel() ** 0.5 and largest < 6
+
+
 @pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_it_and_its_gradients_round_little_more_than_torchs(level: str, shape: tuple[int, ...], layout: torch.memory_format) -> None:
-    given = made(shape, layout)
+def test_it_and_its_gradients_err_by_the_roundings_of_minimal_filtering(
+    level: str, shape: tuple[int, ...], layout: torch.memory_format
+) -> None:
+    x, weight, bias, g = given = made(shape, layout)
     assert uses_kernel(*given[:3])
     exact = run(*(value.double() for value in given), conv=theirs)
-    for ours, direct, truth in zip(run(*given), run(*given, conv=theirs), exact, strict=True):
-        error, direct_error = (float((value.double() - truth).square().mean().sqrt()) for value in (ours, direct))
-        assert error < 4 * direct_error + 1e-7 * float(truth.square().mean().sqrt())
-        torch.testing.assert_close(ours.double(), truth, rtol=1e-5, atol=1e-5 * float(truth.abs().max()))
+    expected = (rounding.convolution(x, weight, bias), *rounding.gradients(x, weight, g))
+    for ours, truth, rounded in zip(run(*given), exact, expected, strict=True):
+        torch.testing.assert_close(rounded.value, truth, rtol=1e-9, atol=1e-12 * float(truth.abs().max()))
+        assert is_rounded_only(ours, rounded), of_deviations(ours, rounded)
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_the_bound_on_roundings_tells_a_wrong_point_and_a_lost_digit(shape: tuple[int, ...]) -> None:
+    x, weight, bias, _ = made(shape)
+    rounded = rounding.convolution(x, weight, bias)
+    to_points, weight_to_points, from_points = rounding.transforms()
+    at_points = Rounded.exact(rounding.tiles(x, rounding.SIDE, 1)).transformed(to_points).value
+    weights = Rounded.exact(weight).transformed(weight_to_points).value
+
+    def result(at_points: Tensor, weights: Tensor) -> Tensor:
+        products = torch.einsum("nctuij,ocij->notuij", at_points, weights)
+        return rounding.untiled(Rounded.exact(products).transformed(from_points).value, x.shape) + bias.view(-1, 1, 1)
+
+    assert is_rounded_only(result(at_points, weights), rounded)
+    assert not is_rounded_only(result(without_a_digit(at_points), weights), rounded)
+    assert not is_rounded_only(result(at_points, without_a_digit(weights)), rounded)
+    for place in (0, 1, 3):  # of the points 0, a and b
+        wrong = weight_to_points.clone()
+        wrong[place] *= 1 + 4e-6
+        assert not is_rounded_only(result(at_points, Rounded.exact(weight).transformed(wrong).value), rounded)
+
+
+def without_a_digit(values: Tensor) -> Tensor:
+    """Values with 20 of float32's 24 binary digits, about 6 of 7 decimal ones."""
+    mantissa, exponent = torch.frexp(values)
+    return torch.ldexp((mantissa * 2**20).round() / 2**20, exponent)
 
 
 @needs_library

@@ -1,0 +1,105 @@
+"""Minimal filtering in float64, and how much it rounds in float32: what `test_convolution` holds the kernel to.
+
+Every rounding of a float32 operation is taken as an independent error, of at most 2⁻²⁴ of its result and of a third of that squared
+on average. Variances are carried through the algorithm to first order: nothing of it is measured on some processor.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+ROUNDING = 2.0**-48 / 3
+"""Variance of one rounding, relative to the result squared."""
+SIDE = 6
+POINTS = (0.0, 0.75, -0.75, 1.5, -1.5)
+"""Where polynomials are evaluated; the sixth point is ∞."""
+ROUNDINGS = 4
+"""At most this many follow each other in the transform of one side."""
+
+
+@dataclass(frozen=True)
+class Rounded:
+    """Exact values, and the variance of the error with which float32 has them: float64, of one shape."""
+
+    value: Tensor
+    variance: Tensor
+
+    @classmethod
+    def exact(cls, value: Tensor) -> Rounded:
+        return cls(value.detach().double(), torch.zeros_like(value, dtype=torch.float64))
+
+    def transformed(self, matrix: Tensor) -> Rounded:
+        """matrix·X·matrixᵀ of the last two dimensions, one side after the other."""
+        return self._side(matrix).transposed()._side(matrix).transposed()
+
+    def _side(self, matrix: Tensor) -> Rounded:
+        squares = matrix.T.square()
+        made = ROUNDINGS * ROUNDING * (self.value.square() @ squares)
+        return Rounded(self.value @ matrix.T, self.variance @ squares + made)
+
+    def transposed(self) -> Rounded:
+        return Rounded(self.value.mT, self.variance.mT)
+
+    def summed(self, other: Rounded, equation: str, terms: int) -> Rounded:
+        """The einsum of two, a sum of so many products; in whatever order they are added, a partial sum has half of them on average."""
+        a, b = self.value.square(), other.value.square()
+        carried = torch.einsum(equation, self.variance, b) + torch.einsum(equation, a, other.variance)
+        return Rounded(
+            torch.einsum(equation, self.value, other.value),
+            carried + (terms / 2 + 1) * ROUNDING * torch.einsum(equation, a, b),
+        )
+
+
+def transforms() -> tuple[Tensor, Tensor, Tensor]:
+    """The matrices of tiles [6, 6], weights [6, 3] and results [4, 6] of one side.
+
+    With V the values of all powers below 6 at the points, a product of polynomials is interpolated by V⁻¹; the algorithm is that
+    product's transpose (Lavin & Gray 2016, arXiv:1509.09308, section 4).
+    """
+    powers = torch.tensor(POINTS, dtype=torch.float64)[:, None] ** torch.arange(SIDE)
+    values = torch.cat((powers, torch.eye(SIDE, dtype=torch.float64)[-1:]))
+    weights, results = values[:, :3].clone(), values[:, :4].clone()
+    weights[-1], results[-1] = torch.eye(3)[-1], torch.eye(4)[-1]
+    products = torch.tensor([torch.prod(torch.tensor([p - q for q in POINTS if q != p], dtype=torch.float64)) for p in POINTS] + [1.0])
+    return values.inverse().T * products[:, None], weights / products[:, None], results.T
+
+
+def tiles(x: Tensor, side: int, margin: int) -> Tensor:
+    """Squares of side `side`, four pixels apart, of images [n, c, h, w] with a margin of zeros: [n, c, down, across, side, side]."""
+    height, width = (4 * -(-size // 4) + side - 4 for size in x.shape[2:])
+    padded = F.pad(x, (margin, width - x.shape[3] - margin, margin, height - x.shape[2] - margin))
+    return padded.unfold(2, side, 4).unfold(3, side, 4)
+
+
+def untiled(squares: Tensor, shape: torch.Size) -> Tensor:
+    """The images of that height and width which squares [n, c, down, across, 4, 4] cover."""
+    return squares.transpose(3, 4).flatten(4, 5).flatten(2, 3)[:, :, : shape[2], : shape[3]]
+
+
+def convolution(x: Tensor, weight: Tensor, bias: Tensor | None) -> Rounded:
+    """What `ops.conv3x3` makes of float32 tensors, by minimal filtering."""
+    to_points, weight_to_points, from_points = transforms()
+    at_points = Rounded.exact(tiles(x, SIDE, 1)).transformed(to_points)
+    weights = Rounded.exact(weight).transformed(weight_to_points)
+    products = at_points.summed(weights, "nctuij,ocij->notuij", x.shape[1]).transformed(from_points)
+    value, variance = untiled(products.value, x.shape), untiled(products.variance, x.shape)
+    if bias is None:
+        return Rounded(value, variance)
+    value = value + bias.double().view(-1, 1, 1)
+    return Rounded(value, variance + ROUNDING * value.square())
+
+
+def gradients(x: Tensor, weight: Tensor, gradient: Tensor) -> tuple[Rounded, Rounded, Rounded]:
+    """The gradients of x, weight and bias, given that of the result."""
+    to_points, weight_to_points, from_points = transforms()
+    at_points = Rounded.exact(tiles(x, SIDE, 1)).transformed(to_points)
+    of_results = Rounded.exact(tiles(gradient, 4, 0)).transformed(from_points.T)
+    count = at_points.value.shape[0] * at_points.value.shape[2] * at_points.value.shape[3]
+    of_weight = at_points.summed(of_results, "nctuij,notuij->ocij", count).transformed(weight_to_points.T)
+    pixels = gradient.double().transpose(0, 1).flatten(1)
+    of_bias = Rounded(pixels.sum(1), (pixels.shape[1] / 2 + 1) * ROUNDING * pixels.square().sum(1))
+    return convolution(gradient, weight.flip(2, 3).transpose(0, 1), None), of_weight, of_bias
