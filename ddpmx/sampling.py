@@ -34,7 +34,7 @@ def sample(
 ) -> Tensor:
     """Images of `shape` [n, c, h, w], drawn by running the plan's rows.
 
-    - `denoise(x, t)` is the network, called for every row that has an x_0: x of `shape` and `dtype`, t [n] in table
+    - `denoise(x, t)` is the network, called for every row that has an x_0, but not for an n of 0: x of `shape` and `dtype`, t [n] in table
       indices (float64 when `dtype` is, else float32). x is overwritten afterwards: copy it to keep it. Where its output has
       2c channels, the second half is a learned variance, for the rows that have a `noise_range`.
     - `sample_ids` [n] are the ids that the noise of each image is drawn for, 0 … n−1 by default: an image depends on its
@@ -64,6 +64,8 @@ def sample(
     held = None
     if known is not None and mask is not None:
         held = Inpainting(known.to(device=device, dtype=dtype), mask, plan, shape, ids, seed)
+    if len(x) == 0:
+        return x
     times = _times(plan, shape[0], torch.float64 if dtype == torch.float64 else torch.float32, ids.device)
     bound = None if isinstance(plan.clip, DynamicClip) else plan.clip
     first_key = stream(Purpose.SAMPLE, 0)

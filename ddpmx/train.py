@@ -196,6 +196,8 @@ def train(
             seen = torch.zeros(len(ids), device=device)  # each image's loss, for a time that learns
             places = world.part(torch.arange(len(ids)))
             for place in places.split(math.ceil(math.ceil(len(ids) / world.size) / budget.accumulate)):
+                if len(place) == 0:  # there are fewer images than processes: no network sees an empty batch
+                    continue
                 x_start = batch(pixels, ids[place], spec.seed, state.epoch, experiment.data.flip).to(device)
                 share = fair[t[place].to(device)] / len(ids)
                 part_loss, losses = learn(experiment, run_network, x_start, t[place], ids[place], state.step, trained.weighting, share)

@@ -136,8 +136,8 @@ class Attention(nn.Module):
         self.out = nn.Linear(HIDDEN, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        n, _, height, width = x.shape
-        qkv = self.qkv(x.permute(0, 2, 3, 1).reshape(n, height * width, -1)).view(n, height * width, 3, HEADS, HEAD_DIM)
+        n, channels, height, width = x.shape
+        qkv = self.qkv(x.permute(0, 2, 3, 1).reshape(n, height * width, channels)).view(n, height * width, 3, HEADS, HEAD_DIM)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each [n, heads, positions, head_dim]
         weight = (q * HEAD_DIM**-0.5 @ k.transpose(-2, -1)).softmax(dim=-1)
         y = (weight @ v).transpose(1, 2).reshape(n, height, width, HIDDEN)
