@@ -8,7 +8,9 @@ import multiprocessing
 import os
 import resource
 import signal
+import socket
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
@@ -37,9 +39,20 @@ class Death:
 
 def start(folder: Path, *arguments: str | Path, death: Death | None = None, largest_file: int | None = None) -> ForkServerProcess:
     """`python -m ddpmx …` in `folder`; what it says goes into `folder/said`. No file may grow beyond `largest_file` bytes."""
-    process = CONTEXT.Process(target=_command, args=(folder, [*map(str, arguments)], death, largest_file))
-    process.start()
-    return process
+    return _start(folder, arguments, death, largest_file, {})
+
+
+def together(folder: Path, count: int, *arguments: str | Path) -> list[int]:
+    """The exit codes of `count` processes of one run on a CPU, as torchrun starts them; what they say goes into `folder/said`."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(count)}
+    processes = []
+    for rank in map(str, range(count)):
+        process = _start(folder, [*arguments, "--device", "cpu"], None, None, {**meeting, "RANK": rank, "LOCAL_RANK": rank})
+        processes.append(process)
+    return [ended(process) for process in processes]
 
 
 def ended(process: ForkServerProcess, seconds: float = 300) -> int:
@@ -56,7 +69,16 @@ def command(folder: Path, *arguments: str | Path, death: Death | None = None, la
     return code, (folder / "said").read_text()
 
 
-def _command(folder: Path, arguments: list[str], death: Death | None, largest_file: int | None) -> None:
+def _start(
+    folder: Path, arguments: Sequence[str | Path], death: Death | None, largest_file: int | None, environment: dict[str, str]
+) -> ForkServerProcess:
+    process = CONTEXT.Process(target=_command, args=(folder, [*map(str, arguments)], death, largest_file, environment))
+    process.start()
+    return process
+
+
+def _command(folder: Path, arguments: list[str], death: Death | None, largest_file: int | None, environment: dict[str, str]) -> None:
+    os.environ.update(environment)
     os.chdir(folder)
     said = os.open("said", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(said, 1)
