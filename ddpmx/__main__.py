@@ -1,6 +1,27 @@
-"""`python -m ddpmx`."""
+"""`python -m ddpmx`, and the `ddpmx` command."""
 
-from .cli import main
+from __future__ import annotations
+
+import sys
+
+from . import interrupts
+
+
+def main() -> None:
+    """Run the command line, with nothing but its own words for a signal that comes while it is still being loaded."""
+    interrupts.install()
+    code: object = interrupts.INTERRUPTED
+    try:
+        from .cli import main as command_line
+
+        command_line()
+    except SystemExit as stop:
+        code = stop.code
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+    interrupts.over(code if isinstance(code, int) else int(code is not None))
+    sys.exit(code)  # type: ignore[arg-type]
+
 
 if __name__ == "__main__":
     main()

@@ -14,6 +14,8 @@ from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from .text import json_text, lines, visible
+
 console = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
@@ -22,9 +24,9 @@ def is_live() -> bool:
     return sys.stderr.isatty() and not os.environ.get("CI")
 
 
-def to_json(data: Any) -> str:
+def to_json(data: Any, ascii_only: bool = False) -> str:
     """JSON that every parser reads: numbers that are not finite, for which it has no word, are null."""
-    return json.dumps(_finite(data), indent=2, ensure_ascii=False, default=str)
+    return json_text(json.dumps(_finite(data), indent=2, ensure_ascii=ascii_only, default=str))
 
 
 def _finite(data: Any) -> Any:
@@ -68,16 +70,17 @@ class Bar:
 
     def show(self, what: str, done: int, total: int, note: str = "") -> None:
         """Move the bar called `what`, making it at first use; a full one goes away."""
+        what, note = visible(what), visible(note)
         if what not in self._tasks:
             self._tasks[what] = self._progress.add_task(what, total=total, note=note)
         self._progress.update(self._tasks[what], completed=done, total=total, note=note)
         if done >= total and what != "train":
             self._progress.remove_task(self._tasks.pop(what))
 
-    def foot(self, *lines: str) -> None:
+    def foot(self, *texts: str) -> None:
         """The lines below the bar."""
-        self._progress.foot = lines
+        self._progress.foot = tuple(map(visible, texts))
 
     def say(self, text: str) -> None:
         """A line above the bar."""
-        console.print(text, markup=False)
+        console.print(lines(text), markup=False)

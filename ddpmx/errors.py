@@ -9,9 +9,9 @@ Imports point only downwards::
            guidance, variance, effective, ops
         -> registry, spec, yaml_source, plugins, rows, page, drawing, svg, environment, console, progress, stop, world, estimate,
            manifest, checkpoint_folder, divergence, allocator
-        -> outputs
+        -> outputs, terminal
         -> files
-        -> text
+        -> text, out_of_memory, interrupts
         -> errors
 
 `tests/test_layering.py` reads the imports and says so when one does not.
@@ -68,6 +68,10 @@ class RunError(DdpmxError):
 
 class Interrupted(DdpmxError):
     """The user stopped the run (exit code 130); the last checkpoint is saved and named."""
+
+
+class ReaderGone(DdpmxError):
+    """Standard output is a pipe that nobody reads any more, as after `ddpmx list | head -1` (exit code 141, in silence)."""
 
 
 def nearest(name: str, valid: Iterable[str]) -> str:

@@ -16,6 +16,7 @@ from markupsafe import Markup
 from PIL import Image
 
 from .svg import is_figure
+from .text import lines
 
 LARGE, LARGEST_FIGURE = 100_000, 2_000_000  # bytes
 T = TypeVar("T")
@@ -33,16 +34,15 @@ class Picture:
 
 
 def render(template: str, **values: object) -> str:
-    """The page that a template of `templates/` makes of the values, all of them escaped.
+    """The page that a template of `templates/` makes of the values, all of them escaped, control characters too.
 
     The page's content security policy allows nothing but inline style, embedded images and our own script, by its hash.
     """
     script = (TEMPLATES / "page.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    return (
-        _environment()
-        .get_template(template)
-        .render(
+    page = _environment().get_template(template)
+    return lines(
+        page.render(
             script=Markup(script),
             style=Markup((TEMPLATES / "page.css").read_text(encoding="utf-8")),
             policy=f"default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src 'sha256-{digest}'",

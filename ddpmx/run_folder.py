@@ -22,6 +22,7 @@ from ruamel.yaml import YAML
 
 from .checkpoint_folder import sync
 from .errors import RunError, SpecError
+from .outputs import whole
 from .plugins import file_hash
 from .spec import Spec
 from .yaml_source import read
@@ -205,17 +206,9 @@ def fingerprinted(resolved: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Write beside, flush to the disk, rename: a reader sees the old file or the new one, whole."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with beside.open("w") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    except OSError:
-        beside.unlink(missing_ok=True)  # half a file would keep a full disk full
-        raise
+    """Write beside, flush to the disk, rename: a reader sees the old file or the new one, whole. UTF-8. Raises OSError."""
+    with whole(path) as place:
+        place.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def to_yaml(data: Mapping[str, Any]) -> str:

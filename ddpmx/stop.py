@@ -1,9 +1,10 @@
-"""Stopping a run on request: SIGINT and SIGTERM."""
+"""Stopping a run on request: SIGINT, SIGTERM and SIGHUP."""
 
 from __future__ import annotations
 
 import signal
 import threading
+from collections import Counter
 from types import FrameType
 from typing import Any
 
@@ -11,15 +12,21 @@ from .errors import Interrupted
 
 
 class StopSignal:
-    """A context in which the first SIGINT or SIGTERM asks for a stop after the step under way, the second stops at once."""
+    """A context in which the first signal asks for a stop after the step under way; a second Ctrl-C or SIGTERM stops at once.
+
+    Two different signals are one request: torchrun follows Ctrl-C by SIGTERM, and a terminal that closes sends several SIGHUP.
+    """
 
     def __init__(self) -> None:
-        self.requested = False
+        self._asked: Counter[int] = Counter()
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> StopSignal:
         if threading.current_thread() is threading.main_thread():  # only there may handlers be set
-            self._before = {number: signal.signal(number, self._ask) for number in (signal.SIGINT, signal.SIGTERM)}
+            numbers = [signal.SIGINT, signal.SIGTERM]
+            if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as it is under nohup
+                numbers.append(signal.SIGHUP)
+            self._before = {number: signal.signal(number, self._ask) for number in numbers}
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -27,14 +34,14 @@ class StopSignal:
             signal.signal(number, handler)
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
-        if self.requested:
+        self._asked[number] += 1
+        if self._asked[number] > 1 and number != signal.SIGHUP:
             raise KeyboardInterrupt
-        self.requested = True
 
     def __call__(self) -> bool:
-        return self.requested
+        return bool(self._asked)
 
     def check(self) -> None:
         """Raise Interrupted if a stop was asked for."""
-        if self.requested:
+        if self._asked:
             raise Interrupted("stopped on request")

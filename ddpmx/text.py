@@ -7,6 +7,8 @@ import re
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 MOST_SHOWN = 200
 """Characters of somebody's input that a message repeats."""
+LONGEST_LINE, MOST_LINES = 500, 200
+"""Of a whole message, whatever it repeats."""
 
 
 def visible(text: str) -> str:
@@ -26,3 +28,15 @@ def shortened(text: str, most: int = MOST_SHOWN) -> str:
 def lines(text: str) -> str:
     """`visible` line by line: for a message of several lines that repeats names from outside."""
     return "\n".join(map(visible, text.split("\n")))
+
+
+def message(text: str) -> str:
+    """`lines`, none of them longer than LONGEST_LINE characters, and no more than MOST_LINES."""
+    found = text.split("\n")
+    left_out = [f"… and {len(found) - MOST_LINES} more lines"] if len(found) > MOST_LINES else []
+    return "\n".join([*(shortened(line, LONGEST_LINE) for line in found[:MOST_LINES]), *left_out])
+
+
+def json_text(text: str) -> str:
+    """JSON whose strings hold as `\\u009b` what `visible` would escape: the same data, safe to show."""
+    return _CONTROL.sub(lambda found: found[0] if found[0] == "\n" else f"\\u{ord(found[0]):04x}", text)

@@ -5,38 +5,61 @@ Bodies import what they need, so that `--help` does not import torch.
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 
 import click
 
-from .. import __version__
-from ..errors import Interrupted, RunError, SpecError
+from .. import __version__, out_of_memory, terminal, text
+from ..errors import Interrupted, ReaderGone, RunError, SpecError
+from ..files import why
+from ..outputs import OF_THE_DISK
 from . import results, runs, specs
 
 
 def main() -> None:
-    """Run the command line and exit: 0 done, 1 the run failed, 2 the input is wrong, 130 interrupted."""
+    """Run the command line and exit.
+
+    0: done; 1: the run, the disk or standard output failed; 2: the input is wrong; 130: interrupted; 141 (what a shell says of a
+    program that SIGPIPE ends), in silence: standard output is a pipe that nobody reads any more.
+    """
     # Spinning threads that wait for one which another program keeps off its core made a step 30 times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    try:
-        code = cli.main(standalone_mode=False)
-    except SpecError as error:
-        code = _say(f"error: {error}", 2)
-    except RunError as error:
-        code = _say(f"failed: {error}", 1)
-    except Interrupted as error:
-        code = _say(str(error), 130)
-    except (KeyboardInterrupt, click.Abort):
-        code = _say("interrupted", 130)
-    except click.ClickException as error:
-        error.show()
-        code = 2
+    with terminal.guarded():
+        code = _run()
     sys.exit(code)
 
 
-def _say(text: str, code: int) -> int:
-    click.echo(text, err=True)
+def _run() -> int:
+    try:
+        return cli.main(standalone_mode=False) or 0
+    except SpecError as error:
+        return _say(f"error: {error}", 2)
+    except RunError as error:
+        return _say(f"failed: {error}", 1)
+    except ReaderGone:
+        return 141
+    except Interrupted as error:
+        return _say(str(error), 130)
+    except (KeyboardInterrupt, click.Abort):
+        return _say("interrupted", 130)
+    except click.ClickException as error:
+        said = io.StringIO()
+        error.show(said)
+        return _say(said.getvalue().rstrip(), 2)
+    except (MemoryError, RuntimeError, OSError) as error:
+        if out_of_memory.is_it(error):
+            return _say(f"failed: {out_of_memory.message(error)}", 1)
+        if isinstance(error, OSError):
+            place = f"{text.shortened(str(error.filename))}: " if error.filename else ""
+            disk = error.errno in OF_THE_DISK
+            return _say(f"{'failed' if disk else 'error'}: {place}{why(error)}", 1 if disk else 2)
+        raise
+
+
+def _say(message: str, code: int) -> int:
+    terminal.echo(text.message(message), err=True)
     return code
 
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..terminal import can_print
+
 if TYPE_CHECKING:
     import torch
 
@@ -47,7 +49,8 @@ def device_of(name: str | None) -> torch.device:
 
 
 def print_json(data: Any) -> None:
-    """One JSON document on stdout."""
+    """One JSON document on stdout, in ASCII where that cannot hold more."""
     from ..console import to_json
 
-    click.echo(to_json(data))
+    text = to_json(data)
+    print(text if can_print(text) else to_json(data, ascii_only=True), flush=True)

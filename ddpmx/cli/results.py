@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from ..terminal import echo
 from .options import ALLOW, JSON, RUN, allow, print_json
 
 
@@ -53,4 +54,4 @@ def track(run: Path, tracker: str, options: tuple[str, ...], allow_plugins: bool
     from ..replay import replay
 
     allow(run, allow_plugins)
-    click.echo(f"{replay(run, tracker, options)} events of {run} went to {tracker}")
+    echo(f"{replay(run, tracker, options)} events of {run} went to {tracker}")

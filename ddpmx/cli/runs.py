@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from ..errors import SpecError
+from ..terminal import echo
 from .options import ALLOW, DEVICE, JSON, OUT, POINT, RUN, SET, SPEC, allow, device_of, load, print_json
 
 
@@ -43,7 +44,7 @@ def run(
     if dry_run:
         from ..dry_run import dry_run as try_everything
 
-        try_everything(loaded, device_of(device), click.echo)
+        try_everything(loaded, device_of(device), echo)
         return
     if point is None:
         from ..run import run as run_spec
@@ -54,9 +55,9 @@ def run(
 
         folder = run_point(grid, loaded, out=out, device=device_of(device))
     if os.environ.get("RANK", "0") == "0":
-        click.echo(f"samples: {folder}/samples/final.png")
-        click.echo(f"report:  {folder}/report.html")
-        click.echo(f"next:    python -m ddpmx sample {folder} -n 16 --out more.png")
+        echo(f"samples: {folder}/samples/final.png")
+        echo(f"report:  {folder}/report.html")
+        echo(f"next:    python -m ddpmx sample {folder} -n 16 --out more.png")
 
 
 @click.command()
@@ -120,7 +121,7 @@ def sample(
         device=device_of(device),
         editing=Editing(image, strength, mask, resample, to_seed),
     )
-    click.echo(written)
+    echo(written)
 
 
 @click.command()
@@ -150,7 +151,7 @@ def evaluate(
         print_json(event)
         return
     for name, value in event["metrics"].items():
-        click.echo(f"{name:<12}{value:.6g}   ({event['samples']} samples, step {event['step']})")
+        echo(f"{name:<12}{value:.6g}   ({event['samples']} samples, step {event['step']})")
 
 
 @click.command()
@@ -171,9 +172,9 @@ def sweep(spec: Path, overrides: tuple[str, ...], out: Path, device: str | None,
         import shlex
 
         for command in commands(request):
-            click.echo(shlex.join(command))
+            echo(shlex.join(command))
     else:
-        run_sweep(request, engine=engine, jobs=jobs, say=click.echo)
+        run_sweep(request, engine=engine, jobs=jobs, say=echo)
 
 
 @click.command()
@@ -188,8 +189,8 @@ def export(run: Path, folder: Path, library: str, weights: str, overrides: tuple
     from ..exchange.export import export as export_run
 
     allow(run, allow_plugins)
-    click.echo(export_run(run, folder, weights=weights, overrides=overrides))
-    click.echo(f"next: {folder}/README.md says how to load it")
+    echo(export_run(run, folder, weights=weights, overrides=overrides))
+    echo(f"next: {folder}/README.md says how to load it")
 
 
 @click.command(name="import")
@@ -201,5 +202,5 @@ def import_(folder: Path, name: str | None, out: Path) -> None:
     from ..exchange.importing import import_pipeline
 
     path = import_pipeline(folder, name=name, out=out)
-    click.echo(path)
-    click.echo(f"next: python -m ddpmx sample {path} -n 16 --out samples.png")
+    echo(path)
+    echo(f"next: python -m ddpmx sample {path} -n 16 --out samples.png")

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from ..errors import SpecError
+from ..terminal import echo
 from .options import JSON, POINT, SET, SPEC, load, print_json
 
 
@@ -21,7 +22,7 @@ def list_(kind: str | None, name: str | None, as_json: bool) -> None:
     if as_json:
         print_json(data(kind, name))
     else:
-        click.echo(describe(kind, name))
+        echo(describe(kind, name))
 
 
 @click.command()
@@ -36,7 +37,7 @@ def show(spec: Path, overrides: tuple[str, ...], point: str | None, out: Path | 
     loaded = load(spec, overrides) if point is None else load_sweep(spec, overrides).point(point)
     from ..show import show as show_spec
 
-    click.echo(show_spec(loaded, out or Path(f"show-{loaded.name}.html")))
+    echo(show_spec(loaded, out or Path(f"show-{loaded.name}.html")))
 
 
 @click.command()
@@ -55,11 +56,11 @@ def validate(specs: tuple[Path, ...], overrides: tuple[str, ...]) -> None:
             notes = [(spec.name, note) for spec in points for note in of_combination(spec, check(spec))]
         except SpecError as error:
             failed.append(error)
-            click.echo(f"error: {error}", err=True)
+            echo(f"error: {error}", err=True)
         else:
-            click.echo(f"{path}: valid" + (f", {len(points)} points" if len(points) > 1 else ""))
+            echo(f"{path}: valid" + (f", {len(points)} points" if len(points) > 1 else ""))
             for name, note in notes:
-                click.echo(f"note: {note}" if len(points) == 1 else f"note: {name}: {note}")
+                echo(f"note: {note}" if len(points) == 1 else f"note: {name}: {note}")
     if failed:
         raise click.exceptions.Exit(2)
 
@@ -78,11 +79,11 @@ def check(plugin: str) -> None:
     for kind, registry in REGISTRIES.items():
         for name in sorted(set(registry.names()) - before[kind]):
             found = True
-            click.echo(f"{kind} {name}")
+            echo(f"{kind} {name}")
             for finding in conformance(registry.get(name)):
                 failed |= bool(finding.problem)
                 verdict = f"FAILED: {finding.problem}" if finding.problem else f"ok {finding.figure}".rstrip()
-                click.echo(f"  {finding.check}: {verdict}")
+                echo(f"  {finding.check}: {verdict}")
     if not found:
         raise SpecError(f"the plugin {plugin} registers nothing")
     if failed:
@@ -98,7 +99,7 @@ def schema() -> None:
     from ..spec import json_schema
 
     load_installed()
-    click.echo(json.dumps(json_schema(), indent=2))
+    echo(json.dumps(json_schema(), indent=2))
 
 
 @click.command()
@@ -111,4 +112,4 @@ def doctor(as_json: bool) -> None:
         print_json(as_data(report()))
         return
     for fact in report():
-        click.echo(fact)
+        echo(fact)

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..estimate import amount
+from ..text import lines, visible
 from .comparison import Comparison, Group, Standing
 from .results import Result, Run
 from .words import difference, note, summary
@@ -28,14 +29,17 @@ def print_table(comparison: Comparison, groups: Sequence[Group], out: IO[str]) -
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     columns = _short(comparison, groups) if live else _full(comparison, groups)
     for heading in columns:
-        table.add_column(Text(heading), overflow="fold")
+        table.add_column(Text(visible(heading)), overflow="fold")
     for group, row in zip(groups, zip(*columns.values(), strict=True), strict=True):
-        table.add_row(*map(Text, row), style="bold" if live and any(standing.won for standing in group.standings.values()) else "")
+        table.add_row(
+            *(Text(lines(cell)) for cell in row),
+            style="bold" if live and any(standing.won for standing in group.standings.values()) else "",
+        )
     with console.capture() as capture:
         console.print(table)
     out.write("".join(f"{line.rstrip()}\n" for line in capture.get().splitlines()) + "\n")
     for line in summary(comparison):
-        console.print(Text(line))
+        console.print(Text(visible(line)))
 
 
 def _full(comparison: Comparison, groups: Sequence[Group]) -> dict[str, list[str]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -10,6 +9,8 @@ from queue import Full, Queue
 from threading import Thread
 from typing import Any
 
+from ..terminal import echo
+from ..text import shortened
 from .base import Event, Session, Tracker
 
 QUEUED = 10_000
@@ -97,7 +98,7 @@ class _Mirror:
                     return
 
     def _failed(self, error: Exception) -> None:
-        self._warn(f"failed ({type(error).__name__}: {error})")
+        self._warn(f"failed ({type(error).__name__}: {shortened(str(error))})")
 
     def _give_up(self, why: str) -> None:
         self._given_up = True
@@ -110,4 +111,4 @@ class _Mirror:
             self._warned = True
             replay = self._replay.replace("NAME", self._name.split(" ")[0])
             text = f"warning: the tracker {self._name} {what}; the run goes on, metrics.jsonl has everything: {replay}"
-            print(text, file=sys.stderr)
+            echo(text, err=True)

@@ -1,0 +1,22 @@
+"""Recognises that memory ran out, which every library says in its own way."""
+
+from __future__ import annotations
+
+import errno
+
+HINT = "a smaller batch needs less (train.batch_size, evaluate.batch_size), so does a smaller network"
+_SAID = ("not enough memory", "allocate memory", "out of memory", "bad_alloc", "unable to allocate", "failed to allocate")
+
+
+def is_it(error: BaseException) -> bool:
+    """Whether the error means that the machine, or its GPU, has too little memory."""
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    text = str(error).lower()
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and any(said in text for said in _SAID))
+
+
+def message(error: BaseException) -> str:
+    """What to say: how much was asked for, as far as the library tells, and what to change."""
+    first = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+    return f"out of memory{': ' if first else ''}{first} ({HINT})"
