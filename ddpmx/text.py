@@ -7,7 +7,7 @@ import re
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 MOST_SHOWN = 200
 """Characters of somebody's input that a message repeats."""
-LONGEST_LINE, MOST_LINES = 500, 200
+LONGEST_LINE, MOST_LINES = 1_000, 200
 """Of a whole message, whatever it repeats."""
 
 
