@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from . import checkpoint, ops
-from .console import Bar
+from .console import Bar, console
 from .errors import SpecError
 from .experiment import Experiment, build
 from .generate import generate
@@ -60,6 +60,8 @@ def open_run(run: Path, overrides: tuple[str, ...], device: torch.device, weight
     """A run's folder, its spec with overrides, and the experiment with the run's weights in its network."""
     folder = RunFolder(run)
     spec = load_run(run, overrides)
+    for note in spec.notes:
+        console.print(f"note: {note}", markup=False)
     file = checkpoint.weights_file(run, weights)
     experiment = build(spec, device)
     checkpoint.load_weights(experiment.network, file)

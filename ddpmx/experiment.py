@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from . import ops
 from .coefficients import Coefficients, coefficients
 from .data import Data
-from .errors import SpecError
+from .errors import Findings, SpecError
 from .guidance import guided
 from .models import embed_time
 from .predictions import Prediction
@@ -108,41 +108,52 @@ class Experiment:
 
 
 def check(spec: Spec) -> Table:
-    """Everything about a spec that needs no data: raises SpecError at the field that cannot work."""
-    with spec.blame("schedule"):
-        table: Table = spec.schedule.table()
-    with spec.blame("loss.weighting"):
-        spec.loss.weighting.weights(table, spec.prediction)
-    with spec.blame("time"):
-        spec.time.draw(torch.zeros(1, dtype=torch.float64), table)
-        spec.time.importance(table)
+    """Everything about a spec that needs no data: raises SpecError with each field that cannot work."""
+    findings = Findings()
+    table: Table | None = None
+    with findings.collect(), spec.blame("schedule"):
+        table = spec.schedule.table()
+    if table is not None:
+        with findings.collect(), spec.blame("loss.weighting", "prediction", "schedule"):
+            spec.loss.weighting.weights(table, spec.prediction)
+        with findings.collect(), spec.blame("time", "schedule"):
+            spec.time.draw(torch.zeros(1, dtype=torch.float64), table)
+            spec.time.importance(table)
+        for field, sampler in (("sampler", spec.sampler), ("evaluate.sampler", spec.evaluate.sampler)):
+            with findings.collect(), spec.blame(field, "prediction", "schedule"):
+                sampler.plan(table, spec.prediction)
+        with findings.collect():
+            check_network(spec, table)
     for field, sampler in (("sampler", spec.sampler), ("evaluate.sampler", spec.evaluate.sampler)):
-        with spec.blame(field):
-            sampler.plan(table, spec.prediction)
+        with findings.collect(), spec.blame(field):
             if sampler.learns_variance and not spec.model.learns_variance:
                 raise SpecError("the network tells no variance", field="variance", hint="model.learned_variance: true lets it learn one")
-    check_guidance(spec)
-    check_network(spec, table)
+    with findings.collect():
+        check_guidance(spec)
     for index, tracker in enumerate(spec.track):
-        with spec.blame(f"track.{index}"):
+        with findings.collect(), spec.blame(f"track.{index}"):
             tracker.check()
-    with spec.blame("backend"), ops.use_backend(spec.backend):
-        return table
+    with findings.collect(), spec.blame("backend"), ops.use_backend(spec.backend):
+        pass  # entering it raises where that backend is not built
+    findings.report()
+    assert table is not None  # or it was reported
+    return table
 
 
 def check_guidance(spec: Spec) -> None:
     """Raises SpecError where a network without classes is to hide or follow them, or guidance lacks what it needs."""
+    findings, hint = Findings(), "model.classes: true gives it some"
     if not spec.model.conditional:
-        hint = "model.classes: true gives it some"
-        if spec.train.label_dropout is not None:
-            with spec.blame("train.label_dropout"):
+        with findings.collect(), spec.blame("train.label_dropout"):
+            if spec.train.label_dropout is not None:
                 raise SpecError("the network is told no classes, so there is none to hide", hint=hint)
-        if spec.guidance != GuidanceSpec():
-            with spec.blame("guidance"):
+        with findings.collect(), spec.blame("guidance"):
+            if spec.guidance != GuidanceSpec():
                 raise SpecError("the network is told no classes, so there is none to be guided to", hint=hint)
     elif spec.train.label_dropout == 0 and spec.guidance.weight != 1:
-        with spec.blame("guidance.weight"):
+        with findings.collect(), spec.blame("guidance.weight"):
             raise SpecError("should be 1, as with train.label_dropout 0 the network never learns what an image of no class is")
+    findings.report()
 
 
 def check_network(spec: Spec, table: Table) -> None:
@@ -180,10 +191,13 @@ def build(spec: Spec, device: torch.device) -> Experiment:
         ops.active(device)  # a SpecError where that backend does not run there
     with spec.blame("dataset"):
         data: Data = spec.dataset.load(Path.cwd())
+    findings = Findings()
     for index, metric in enumerate(spec.evaluate.metrics):
-        with spec.blame(f"evaluate.metrics.{index}"):
+        with findings.collect(), spec.blame(f"evaluate.metrics.{index}"):
             metric.check(data)
-    check_labels(spec, data)
+    with findings.collect():
+        check_labels(spec, data)
+    findings.report()
     torch.manual_seed(spec.seed)
     with spec.blame("model"):
         classes = [len(data.classes)] if spec.model.conditional and data.classes else []

@@ -53,8 +53,8 @@ def of_device(spec: Spec, device: torch.device) -> list[str]:
 
 
 def of_combination(spec: Spec, table: Table) -> list[str]:
-    """What the spec's parts do together, whatever the data."""
-    return [*_terminal_signal(spec, table), *_dominant_index(spec, table), *_time_range(spec, table)]
+    """What reading the spec left out, and what its parts do together, whatever the data."""
+    return [*spec.notes, *_terminal_signal(spec, table), *_dominant_index(spec, table), *_time_range(spec, table)]
 
 
 def of_sweep(specs: Sequence[Spec]) -> list[str]:

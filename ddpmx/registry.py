@@ -14,13 +14,14 @@ from __future__ import annotations
 import importlib
 import inspect
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, get_args, get_origin
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, ModelWrapValidatorHandler, ValidationError, model_validator
 from pydantic.annotated_handlers import GetCoreSchemaHandler, GetJsonSchemaHandler
-from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, core_schema
+from pydantic_core import CoreSchema, ErrorDetails, InitErrorDetails, PydanticCustomError, core_schema
 
-from .errors import SpecError, nearest
+from .errors import SpecError, closest, nearest
+from .text import shortened
 
 if TYPE_CHECKING:
     from .data import Dataset
@@ -43,6 +44,9 @@ class _Removed:
 
 
 REMOVED = _Removed()
+SAID = "said"
+"""The type of a pydantic error whose message is ours."""
+MISSING = "required, and not given"
 
 
 class Strict(BaseModel):
@@ -58,26 +62,36 @@ class Strict(BaseModel):
         validate_default=True,
     )
 
-    @model_validator(mode="before")
+    @model_validator(mode="wrap")
     @classmethod
-    def _from_yaml(cls, data: Any) -> Any:
+    def _from_yaml(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
         if not isinstance(data, Mapping):
-            return data
+            return handler(data)
         unknown = [key for key, value in data.items() if key not in cls.model_fields and value is not REMOVED]
-        if unknown:
-            error = PydanticCustomError("unknown_key", "unknown key; {hint}", {"hint": nearest(str(unknown[0]), cls.model_fields)})
-            raise ValidationError.from_exception_data(
-                cls.__name__, [InitErrorDetails(type=error, loc=(unknown[0],), input=data[unknown[0]])]
-            )
         out: dict[str, Any] = {}
         for key, value in data.items():
-            kinds = _kinds(cls.model_fields[key].annotation) if key in cls.model_fields else set()
+            if key not in cls.model_fields:
+                continue
+            kinds = _kinds(cls.model_fields[key].annotation)
             if value is REMOVED:
                 if type(None) in kinds:
                     out[key] = None
             else:  # YAML has one kind of sequence; pydantic's strict mode tells lists from tuples
                 out[key] = tuple(value) if isinstance(value, list) and tuple in kinds else value
-        return out
+        if not unknown:
+            return handler(out)
+        findings = [finding((key,), f"unknown key; {nearest(str(key), cls.model_fields)}") for key in unknown]
+        try:
+            handler(out)
+        except ValidationError as error:
+            misspelt = [((closest(str(key), cls.model_fields),), MISSING) for key in unknown]
+            findings += [finding(*found) for found in describe(error) if found not in misspelt]
+        raise ValidationError.from_exception_data(cls.__name__, findings)
+
+
+def finding(path: tuple[str | int, ...], message: str) -> InitErrorDetails:
+    """A part of a pydantic error whose text `describe` returns as it is."""
+    return InitErrorDetails(type=PydanticCustomError(SAID, "{said}", {"said": message}), loc=path, input=None)
 
 
 def _kinds(annotation: Any) -> set[Any]:
@@ -153,32 +167,49 @@ class Registry(Generic[C]):
         try:
             return self._classes[self._aliases.get(name, name)]
         except KeyError:
-            raise SpecError(f"unknown {self.kind} '{name}'", hint=nearest(name, [*self._classes, *self._aliases])) from None
+            raise SpecError(f"unknown {self.kind} '{shortened(name)}'", hint=nearest(name, [*self._classes, *self._aliases])) from None
 
     def build(self, name: str, **parameters: Any) -> C:
         """A component of that name. Raises SpecError for an unknown name, an unknown parameter or a wrong value."""
         try:
             return self.get(name).model_validate(parameters)
         except ValidationError as error:
-            path, message = describe(error)
-            raise SpecError(message, field=".".join(map(str, path))) from None
+            raise spec_error(error) from None
 
 
-def describe(error: ValidationError) -> tuple[tuple[str | int, ...], str]:
-    """Path and text of the first finding of a pydantic error, in our words."""
-    first = error.errors(include_url=False)[0]
-    path, kind, message = first["loc"], first["type"], first["msg"]
+def describe(error: ValidationError) -> list[tuple[tuple[str | int, ...], str]]:
+    """Path and text of each finding of a pydantic error, in our words."""
+    return [(found["loc"], _in_words(found)) for found in error.errors(include_url=False)]
+
+
+def spec_error(error: ValidationError) -> SpecError:
+    """The findings of a pydantic error, each placed at its field."""
+    return SpecError.of(SpecError(message, field=".".join(map(str, path))) for path, message in describe(error))
+
+
+def _in_words(found: ErrorDetails) -> str:
+    kind, message, given = found["type"], found["msg"], found["input"]
+    if kind == SAID:
+        return message
     if kind == "missing":
-        return path, "required, and not given"
-    if kind in ("unknown_key", "unknown_name"):
-        return path, message
+        return MISSING
     if kind == "model_type":
-        return path, "should be a block of fields"
+        return "should be a block of fields"
+    if kind == "tuple_type":
+        return "should be a list" + _list_hint(given)
     if kind == "string_pattern_mismatch":
-        return path, f"should match {first['ctx']['pattern']}, not {first['input']!r}"
+        return f"should match {found['ctx']['pattern']}, not {shortened(repr(given))}"
     message = message.removeprefix("Value error, ").replace("Input should be", "should be")
-    given = first["input"]
-    return path, f"{message}, not {given!r}" if isinstance(given, str | int | float | bool | None) else message
+    message = message.replace("Tuple should have", "should be a list of").replace("tuple", "list").replace(" after validation", "")
+    return f"{message}, not {shortened(repr(given))}" if isinstance(given, str | int | float | bool | None) else message
+
+
+def _list_hint(given: Any) -> str:
+    if isinstance(given, Mapping) and given and all(str(key).isdecimal() for key in given):  # an override such as metrics.0=fid
+        return f": there is no item {shortened(str(next(iter(given))))} to change, so give all of it, as in [1, 2]"
+    if not isinstance(given, str | int | float | bool | None):
+        return ""
+    return f", not {shortened(repr(given))}" + (f"; did you mean [{shortened(str(given))}]?" if given not in (None, "") else "")
 
 
 class Slot:
@@ -206,13 +237,12 @@ class Slot:
         name = value.get("name")
         if not isinstance(name, str):
             hint = nearest(str(name), self.registry.names())
-            raise PydanticCustomError("unknown_name", "should have a `name:`, a string; {hint}", {"hint": hint})
+            raise ValidationError.from_exception_data(self.registry.kind, [finding((), f"should have a `name:`, a string; {hint}")])
         try:
             component = self.registry.get(name)
         except SpecError as error:
-            text = {"text": f"{error.message}; {error.hint}"}
-            detail = InitErrorDetails(type=PydanticCustomError("unknown_name", "{text}", text), loc=("name",), input=name)
-            raise ValidationError.from_exception_data(self.registry.kind, [detail]) from None
+            details = [finding(("name",), f"{error.message}; {error.hint}")]
+            raise ValidationError.from_exception_data(self.registry.kind, details) from None
         return component.model_validate({key: item for key, item in value.items() if key != "name"})
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:

@@ -137,7 +137,7 @@ class EvaluateSpec(Strict):
     """Epochs between evaluations of the metrics; there is one at the end in any case."""
     samples: int = Field(1000, ge=2, le=10_000_000)
     """Generated images that a metric sees."""
-    sampler: Annotated[Any, Slot(SAMPLERS, {"name": "ddim", "steps": 50})] = Field(default={"name": "ddim", "steps": 50})
+    sampler: Annotated[Any, Slot(SAMPLERS, {"name": "ddim"})] = Field(default={"name": "ddim"})
     """Draws these images, and each epoch's grid."""
     metrics: tuple[MetricSlot, ...] = ()
     seed: int = Field(0, ge=-(2**63), lt=2**63)
@@ -179,15 +179,42 @@ class Spec(Strict):
     """Which kernels run the hot math; auto: the fastest that is built for the device."""
 
     _source: Source = PrivateAttr(default_factory=Source)
+    _notes: tuple[str, ...] = PrivateAttr(default=())
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What reading the files left out: inherited keys that a block's new component does not have."""
+        return self._notes
+
+    @model_validator(mode="after")
+    def _default_steps_fit(self) -> Spec:
+        """Give samplers whose `steps` is a default as many as the schedule has room for, so that `resolved` says how many."""
+        timesteps = self.schedule.timesteps
+        object.__setattr__(self, "sampler", self.sampler.fitted(timesteps))
+        drawn = self.evaluate.sampler.fitted(timesteps)
+        if drawn is not self.evaluate.sampler:
+            object.__setattr__(self, "evaluate", self.evaluate.model_copy(update={"sampler": drawn}))
+        return self
 
     @contextmanager
-    def blame(self, field: str) -> Iterator[None]:
-        """Give a SpecError that is raised inside the place of `field` in the files."""
+    def blame(self, field: str, *instead: str) -> Iterator[None]:
+        """Give a SpecError that is raised inside the place of `field` in the files.
+
+        Where it is written nowhere, being a default, the error is placed at the first field of `instead` that is.
+        """
         try:
             yield
         except SpecError as error:
-            path = field.split(".") + (error.field.split(".") if error.field else [])
-            raise error.at(field, self._source.mark(tuple(path))) from None
+            written = (other for other in (field, *instead) if tuple(other.split(".")) in self._source.marks)
+            place = next(written, field)
+            raise error.each(lambda finding: self._placed(finding, place, place == field)) from None
+
+    def _placed(self, finding: SpecError, field: str, own: bool) -> SpecError:
+        if not own:
+            mark = self._source.mark(tuple(field.split(".")))
+            return SpecError(finding.message, field=field, mark=finding.mark or mark, hint=finding.hint)
+        path: KeyPath = tuple(int(key) if key.isdecimal() else key for key in [*field.split("."), *finding.field.split(".")] if key)
+        return finding.at(field, self._source.mark(path))
 
     def resolved(self) -> dict[str, Any]:
         """All fields, defaults included, as JSON types: the spec that gives this run again."""

@@ -10,12 +10,17 @@ from typing import Any
 from pydantic import ValidationError
 
 from . import plugins, trust
-from .errors import Mark, SpecError
+from .errors import Findings, Mark, SpecError
+from .files import expanded
+from .inherited import without_inherited
 from .registry import REMOVED, describe
 from .spec import Spec
+from .text import shortened
 from .yaml_source import MAX_DEPTH, KeyPath, Source, parse, read, refuse_unprintable
 
 OVERRIDE = "-s"
+MOST_REPEATED = 100
+"""Characters of an override that a message repeats."""
 MAX_FILES = 100
 """Read for one spec, a file as often as others extend it."""
 
@@ -58,31 +63,41 @@ def plugins_of(source: Source) -> list[str]:
 def merged(path: Path | str, overrides: Iterable[str] = ()) -> Source:
     """The file over what it extends, and the overrides over both; not validated, and its `sweep`, if any, as it is written."""
     source = _read(Path(path), (), count(1))
+    findings = Findings()
     for text in overrides:
-        source = source.merge(_override(text))
+        with findings.collect():
+            source = source.merge(_override(text))
+    findings.report()
     if source.data.get("sweep", REMOVED) in (None, REMOVED):
         source.data.pop("sweep", None)
     return source
 
 
 def validated(source: Source, path: Path | str) -> Spec:
-    """The Spec that merged data describe, with their plugins loaded; `path` is blamed for what stands nowhere."""
+    """The Spec that merged data describe, with their plugins loaded; `path` is blamed for what stands nowhere.
+
+    Raises SpecError with all that is wrong.
+    """
     _make_absolute(source)
     plugins.load_installed()
+    findings = Findings()
     for index, plugin in enumerate(plugins_of(source)):
-        try:
-            plugins.load(plugin)
-            trust.remember(plugin)
-        except SpecError as error:
-            raise error.at(f"plugins.{index}", source.mark(("plugins", index))) from None
+        with findings.collect():
+            try:
+                plugins.load(plugin)
+                trust.remember(plugin)
+            except SpecError as error:
+                raise error.at(f"plugins.{index}", source.mark(("plugins", index))) from None
+    findings.report()
+    data, notes = without_inherited(source.layer())
     try:
-        spec = Spec.model_validate(source.data)
+        spec = Spec.model_validate(data)
     except ValidationError as error:
-        keys, message = describe(error)
-        known = _known(source.data, keys)
-        mark = source.mark(known) or Mark(str(path), 1)
-        raise SpecError(message, field=".".join(map(str, keys)), mark=mark) from None
-    spec._source = source
+        places = [(keys, source.mark(_known(source.data, keys)) or Mark(str(path), 1), message) for keys, message in describe(error)]
+        files = list(dict.fromkeys(mark.file for _, mark, _ in places))
+        places.sort(key=lambda place: (files.index(place[1].file), place[1].line))
+        raise SpecError.of(SpecError(message, field=".".join(map(str, keys)), mark=mark) for keys, mark, message in places) from None
+    spec._source, spec._notes = source, tuple(notes)
     return spec
 
 
@@ -102,29 +117,36 @@ def _read(path: Path, above: tuple[Path, ...], files: Iterator[int]) -> Source:
         source.data["plugins"] = [
             str((here.parent / item).resolve()) if isinstance(item, str) and item.endswith(".py") else item for item in listed
         ]
-    merged = Source()
-    for base in bases:
-        try:
-            merged = merged.merge(_read(path.parent / base, (*above, here), files))
-        except SpecError as error:
-            raise error.at("extends", source.mark(("extends",))) if error.mark is None else error from None
-    return merged.merge(source)
+    merged, findings = Source(), Findings()
+    for index, base in enumerate(bases):
+        with findings.collect():
+            try:
+                merged = merged.merge(_read(path.parent / expanded(base), (*above, here), files))
+            except SpecError as error:
+                asked = source.mark(("extends", index))
+                raise error.each(lambda found, mark=asked: found if found.mark else found.at("extends", mark)) from None  # type: ignore[misc]
+    findings.report()
+    return merged.merge(source).layer()
 
 
 def _override(text: str) -> Source:
     key, equals, value = text.partition("=")
     if not equals or not key.strip() or not all(key.strip().split(".")) or not value.strip() or key.count(".") >= MAX_DEPTH:
-        raise SpecError(f"'{text}' should be KEY=VALUE, such as train.lr=1e-4", mark=Mark(OVERRIDE))
-    mark = Mark(f"{OVERRIDE} {text}")
-    data: Any = parse(value, str(mark)).data
+        raise SpecError(f"'{shortened(text)}' should be KEY=VALUE, such as train.lr=1e-4", mark=Mark(OVERRIDE))
     refuse_unprintable(key, Mark(OVERRIDE))
+    mark = Mark(f"{OVERRIDE} {shortened(text, MOST_REPEATED)}")
+    try:
+        value_source = parse(value, mark.file)
+    except SpecError as error:
+        raise error.each(lambda found: SpecError(found.message, field=key.strip(), mark=mark, hint=found.hint)) from None
+    data: Any = value_source.data
     keys = tuple(key.strip().split("."))
     if keys[0] == "sweep":  # whose keys are dotted fields themselves
         outer = {"zip": 2, "points": 3}.get(keys[1] if len(keys) > 1 else "", 1)
         keys = (*keys[:outer], *filter(None, [".".join(keys[outer:])]))
     for part in reversed(keys):
         data = {part: data}
-    return Source(data, {keys: mark})
+    return Source(data, {(*keys, *inner): mark for inner in value_source.marks})
 
 
 def _make_absolute(source: Source) -> None:

@@ -19,8 +19,10 @@ from ruamel.yaml.composer import Composer
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
-from .errors import Mark, SpecError
+from .errors import Findings, Mark, SpecError
+from .files import read_text
 from .registry import REMOVED
+from .text import shortened
 
 MAX_BYTES, MAX_DEPTH, MAX_VALUES = 300_000, 50, 10_000
 TOO_MANY = "holds too many values or levels, or its aliases expand beyond reason"
@@ -37,10 +39,16 @@ _NOT_FINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 
 @dataclass
 class Source:
-    """Data of a document (a mapping) and the mark of every value in it, by path."""
+    """Data of a document (a mapping), the mark of every value in it by path, and beside which name each was written.
+
+    `owners` tells of each key the `name` that its block had, with all below it, at the end of the layer that wrote the
+    key last; None where it had none. A layer is a file, or all overrides of a command. A key with a mark but no owner
+    belongs to the layer that is still being written.
+    """
 
     data: dict[str, Any] = field(default_factory=dict)
     marks: dict[KeyPath, Mark] = field(default_factory=dict)
+    owners: dict[KeyPath, str | None] = field(default_factory=dict)
 
     def mark(self, path: KeyPath) -> Mark | None:
         """Where the value at `path` was written, or else the nearest block around it."""
@@ -53,10 +61,52 @@ class Source:
         replaced: set[KeyPath] = set()
         data = _merge(self.data, over.data, (), replaced)
         kept = {at: mark for at, mark in self.marks.items() if not any(at[:n] in replaced for n in range(1, len(at) + 1))}
-        return Source(data, kept | over.marks)
+        merged = Source(data, kept, {at: owner for at, owner in self.owners.items() if at in kept})
+        for path, mark in over.marks.items():
+            at = _in_lists(data, path)
+            for block in (at[:n] for n in range(1, len(at) + 1)):
+                if isinstance(value_at(self.data, block), str) and isinstance(value_at(data, block), Mapping):
+                    merged.marks.setdefault((*block, "name"), self.marks.get(block, mark))  # which the bare string was
+                merged.marks.setdefault(block, mark)  # an override has a mark for its last key alone
+                merged.owners.pop(block, None)
+            merged.marks[at] = mark
+        for path, owner in over.owners.items():
+            at = _in_lists(data, path)
+            merged.owners[at] = _name(self.data, at[:-1]) if owner is None else owner
+        return merged
+
+    def layer(self) -> Source:
+        """The same, with the layer that was being written at its end: what is merged from now on is another one."""
+        return Source(self.data, self.marks, {at: _name(self.data, at[:-1]) for at in self.marks} | self.owners)
 
 
-def _merge(base: Mapping[str, Any], over: Mapping[str, Any], path: KeyPath, replaced: set[KeyPath]) -> dict[str, Any]:
+def value_at(data: Any, path: KeyPath) -> Any:
+    """The value at a path of plain data; None where there is none."""
+    for key in path:
+        if isinstance(data, list):
+            data = data[key] if isinstance(key, int) and key < len(data) else None
+        else:
+            data = data.get(key) if isinstance(data, Mapping) else None
+    return data
+
+
+def _name(data: Any, path: KeyPath) -> str | None:
+    """The `name` of the block at a path, or the bare string that stands for one."""
+    block = value_at(data, path)
+    name = block.get("name") if isinstance(block, Mapping) else block
+    return name if isinstance(name, str) else None
+
+
+def _in_lists(data: Any, path: KeyPath) -> KeyPath:
+    """The path with the items of lists as numbers, which an override writes as text."""
+    out: KeyPath = ()
+    for key in path:
+        out = (*out, int(key) if isinstance(data, list) and isinstance(key, str) and key.isdecimal() else key)
+        data = value_at(data, out[-1:])
+    return out
+
+
+def _merge(base: Mapping[Any, Any], over: Mapping[Any, Any], path: KeyPath, replaced: set[KeyPath]) -> dict[Any, Any]:
     """`base` with `over` over it; the paths whose values are not `base`'s any more go into `replaced`."""
     out = dict(base)
     for key, new in over.items():
@@ -70,9 +120,10 @@ def _merge(base: Mapping[str, Any], over: Mapping[str, Any], path: KeyPath, repl
             out[key] = _merge(old, new, at, replaced)
             continue
         if isinstance(old, list) and isinstance(new, Mapping):  # an override such as evaluate.metrics.0.reference=train
-            items = {str(i): item for i, item in enumerate(old)}
+            items = {str(i): i for i in range(len(old))}
             if new.keys() <= items.keys():
-                out[key] = list(_merge(items, new, at, replaced).values())
+                numbered = {items[i]: value for i, value in new.items()}
+                out[key] = list(_merge(dict(enumerate(old)), numbered, at, replaced).values())
                 continue
         replaced.add(at)
         out[key] = REMOVED if new is None and key in base else new
@@ -80,21 +131,8 @@ def _merge(base: Mapping[str, Any], over: Mapping[str, Any], path: KeyPath, repl
 
 
 def read(path: Path) -> Source:
-    """The document in a file."""
-    mark = Mark(str(path))
-    try:
-        if path.exists() and not path.is_file() and not path.is_dir():  # reading a device or a pipe may not end
-            raise SpecError("not a file", mark=mark)
-        with path.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
-        if len(content) > MAX_BYTES:
-            raise SpecError(f"the file is larger than {MAX_BYTES:,} bytes", mark=mark)
-        text = content.decode("utf-8")
-    except UnicodeDecodeError:
-        raise SpecError("not a text file in UTF-8", mark=mark) from None
-    except OSError as error:
-        raise SpecError(f"cannot be read: {error.strerror}", mark=mark) from None
-    source = parse(text, str(path))
+    """The document in a file. Raises SpecError, without a mark where the file itself cannot be read."""
+    source = parse(read_text(path, MAX_BYTES), str(path))
     if not isinstance(source.data, dict):
         raise SpecError("should be a mapping of fields, such as `name: my_run`", mark=Mark(str(path), 1))
     return source
@@ -121,13 +159,16 @@ def parse(text: str, file: str) -> Source:
     if not nodes or nodes[0] is None:
         raise SpecError("is empty", mark=Mark(file, 1))
     builder = _Builder(file)
-    return Source(builder.value(nodes[0], (), 0), builder.marks)
+    data = builder.value(nodes[0], (), 0)
+    builder.findings.report()
+    return Source(data, builder.marks)
 
 
-def refuse_unprintable(text: str, mark: Mark) -> None:
+def refuse_unprintable(text: str, mark: Mark, field: str = "") -> None:
     """Raises SpecError for control characters, which escapes in quotes can write, and for halves of a surrogate pair."""
     if found := _UNPRINTABLE.search(text):
-        raise SpecError(f"a text that cannot be printed: it holds the character U+{ord(found[0]):04X}", mark=mark)
+        message = f"a text that cannot be printed: it holds the character U+{ord(found[0]):04X}"
+        raise SpecError(message, field=field, mark=mark)
 
 
 def _reason(text: str, line: int, error: MarkedYAMLError) -> str:
@@ -162,9 +203,12 @@ class _Composer(Composer):
 
 
 class _Builder:
+    """Plain data of a node, and the marks of its values; what is wrong goes into `findings`, but for too large a document."""
+
     def __init__(self, file: str) -> None:
         self.file, self.count = file, 0
         self.marks: dict[KeyPath, Mark] = {}
+        self.findings = Findings()
 
     def value(self, node: Node, path: KeyPath, depth: int) -> Any:
         mark = Mark(self.file, node.start_mark.line + 1)
@@ -172,32 +216,43 @@ class _Builder:
         self.count += 1
         if self.count > MAX_VALUES or depth > MAX_DEPTH:
             raise SpecError(TOO_MANY, mark=mark)
-        if node.ctag is not None and node.ctag.handle is not None:
-            raise SpecError(f"a tag ({node.tag}); a spec has plain values only", mark=mark)
+        with self.findings.collect():
+            if node.ctag is not None and node.ctag.handle is not None:
+                raise SpecError(f"a tag ({node.tag}); a spec has plain values only", field=_dotted(path), mark=mark)
+            if isinstance(node, ScalarNode):
+                return self.scalar(node, path, mark)
         if isinstance(node, SequenceNode):
             return [self.value(item, (*path, i), depth + 1) for i, item in enumerate(node.value)]
         if isinstance(node, MappingNode):
             return self.mapping(node, path, depth)
-        assert isinstance(node, ScalarNode)
-        return self.scalar(node, mark)
+        return None
 
     def mapping(self, node: MappingNode, path: KeyPath, depth: int) -> dict[str, Any]:
         out: dict[str, Any] = {}
         for key_node, value_node in node.value:
             mark = Mark(self.file, key_node.start_mark.line + 1)
-            key = key_node.value if isinstance(key_node, ScalarNode) else None
-            if not isinstance(key, str) or key == "<<":
-                raise SpecError("a key should be a plain string (use `extends` to merge)", mark=mark)
-            refuse_unprintable(key, mark)
+            key = self.key(key_node, path, mark)
             if key in out:
-                raise SpecError(f"the key '{key}' stands twice", field=".".join(map(str, path)), mark=mark)
-            self.marks[(*path, key)] = mark
-            out[key] = self.value(value_node, (*path, key), depth + 1)
+                with self.findings.collect():
+                    raise SpecError(f"the key '{shortened(key)}' stands twice", field=_dotted((*path, key)), mark=mark)
+            elif key:
+                self.marks[(*path, key)] = mark
+                out[key] = self.value(value_node, (*path, key), depth + 1)
         return out
 
-    def scalar(self, node: ScalarNode, mark: Mark) -> str | int | float | bool | None:
+    def key(self, node: Node, path: KeyPath, mark: Mark) -> str:
+        """The key's text; empty where it cannot be one."""
+        with self.findings.collect():
+            if not isinstance(node, ScalarNode) or not node.value or node.value == "<<":
+                raise SpecError("a key should be a plain string (use `extends` to merge)", field=_dotted(path), mark=mark)
+            text: str = node.value
+            refuse_unprintable(text, mark, _dotted(path))
+            return text
+        return ""
+
+    def scalar(self, node: ScalarNode, path: KeyPath, mark: Mark) -> str | int | float | bool | None:
         text: str = node.value
-        refuse_unprintable(text, mark)
+        refuse_unprintable(text, mark, _dotted(path))
         if node.style in ('"', "'", "|", ">"):
             return text
         if _NULL.fullmatch(text):
@@ -206,12 +261,16 @@ class _Builder:
             return text.lower() == "true"
         if _INT.fullmatch(text):
             if len(text) > 100:
-                raise SpecError("a number of over 100 digits", mark=mark)
+                raise SpecError("a number of over 100 digits", field=_dotted(path), mark=mark)
             return int(text, 0) if text[:2] in ("0o", "0x") else int(text)
         if _FLOAT.fullmatch(text):
             number = float(text)
             if math.isfinite(number):
                 return number
         if _NOT_FINITE.fullmatch(text) or _FLOAT.fullmatch(text):
-            raise SpecError(f"{text} is not a finite number", mark=mark)
+            raise SpecError(f"{shortened(text)} is not a finite number", field=_dotted(path), mark=mark)
         return text
+
+
+def _dotted(path: KeyPath) -> str:
+    return ".".join(map(str, path))

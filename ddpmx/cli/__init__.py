@@ -35,7 +35,7 @@ def _run() -> int:
     try:
         return cli.main(standalone_mode=False) or 0
     except SpecError as error:
-        return _say(f"error: {error}", 2)
+        return _say("\n".join(f"error: {line}" for line in error.lines()), 2)
     except RunError as error:
         return _say(f"failed: {error}", 1)
     except ReaderGone:

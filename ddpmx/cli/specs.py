@@ -37,6 +37,8 @@ def show(spec: Path, overrides: tuple[str, ...], point: str | None, out: Path | 
     loaded = load(spec, overrides) if point is None else load_sweep(spec, overrides).point(point)
     from ..show import show as show_spec
 
+    for note in loaded.notes:
+        echo(f"note: {note}", err=True)
     echo(show_spec(loaded, out or Path(f"show-{loaded.name}.html")))
 
 
@@ -47,16 +49,19 @@ def validate(specs: tuple[Path, ...], overrides: tuple[str, ...]) -> None:
     """Check SPECS, which runs the code of their plugins."""
     from ..experiment import check
     from ..preflight import of_combination
-    from ..sweep.points import load_all
+    from ..sweep.points import in_all_points, load_all
 
     failed = []
     for path in specs:
         try:
             points = load_all(path, overrides)
-            notes = [(spec.name, note) for spec in points for note in of_combination(spec, check(spec))]
+            names = [spec.name if points[1:] else "" for spec in points]
+            found = in_all_points(names, points, lambda spec: of_combination(spec, check(spec)))
+            notes = [(spec.name, note) for spec, told in zip(points, found, strict=True) for note in told]
         except SpecError as error:
             failed.append(error)
-            echo(f"error: {error}", err=True)
+            for line in error.lines():
+                echo(f"error: {line}", err=True)
         else:
             echo(f"{path}: valid" + (f", {len(points)} points" if len(points) > 1 else ""))
             for name, note in notes:

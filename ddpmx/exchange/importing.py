@@ -19,7 +19,7 @@ from .. import checkpoint, environment, ops
 from ..errors import SpecError
 from ..experiment import build
 from ..models.diffusers_unet import OURS
-from ..registry import describe
+from ..registry import spec_error
 from ..report import write_report
 from ..run_folder import RunFolder
 from ..spec import Spec
@@ -44,13 +44,11 @@ def import_pipeline(folder: Path, *, name: str | None, out: Path) -> Path:
     with _in(scheduler):
         blocks = from_scheduler(_read(scheduler))
     title = name or re.sub(r"[^A-Za-z0-9_.-]", "_", folder.resolve().name).lstrip(".")
-    steps = min(50, blocks["schedule"]["timesteps"])
-    rest = {"train": {"ema": None}, "evaluate": {"sampler": {"name": "ddim", "steps": steps}}}  # the folder has one set of weights
+    rest = {"train": {"ema": None}}  # the folder has one set of weights
     try:
         spec = Spec.model_validate({"name": title, "dataset": {"name": "no_images", **shape}, "model": model, **blocks, **rest})
     except ValidationError as error:
-        path, message = describe(error)
-        raise SpecError(message, field=".".join(map(str, path))) from None
+        raise spec_error(error) from None
     experiment = build(spec, torch.device("cpu"))
     weights = _weights(folder / "unet")
     if model["name"] == "ddpm_unet":

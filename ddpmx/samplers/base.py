@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from enum import Enum
 from itertools import pairwise
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 import torch
 from pydantic import AfterValidator, Field
@@ -71,6 +71,15 @@ class Sampler(Component):
         """Whether the network must tell the variance too, as one of a model with `learned_variance` does."""
         return False
 
+    def fitted(self, timesteps: int) -> Self:
+        """The sampler with a number of steps that a schedule of so many timesteps has, where `steps` is a default.
+
+        That is as many as the default says, or all where there are fewer timesteps or the grid takes all.
+        """
+        if "steps" in self.model_fields_set or self.steps is None or (self.steps <= timesteps and self.grid != "all"):
+            return self
+        return self.model_copy(update={"steps": timesteps})
+
     def plan(
         self,
         table: Table,
@@ -97,7 +106,7 @@ class Sampler(Component):
             given = self.timesteps if timesteps is None else descending(timesteps)
         except ValueError as error:
             raise SpecError(str(error), field="timesteps") from None
-        indices = _last(spaced(self.grid, table, self.steps) if given is None else given, strength)
+        indices = _last(spaced(self.grid, table, self.fitted(table.timesteps).steps) if given is None else given, strength)
         rows = tuple(self.rows(table, prediction, indices))
         signal, sigma = table.at(torch.tensor([row.t for row in rows], dtype=torch.float64))
         levels = tuple(zip(signal.tolist(), sigma.tolist(), strict=True))

@@ -17,10 +17,10 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ..errors import Mark, SpecError, nearest
 from ..registry import REMOVED
@@ -30,6 +30,8 @@ from ..yaml_source import KeyPath, Source
 
 MAX_POINTS = 10_000
 MAX_NAME = 100
+P = TypeVar("P")
+R = TypeVar("R")
 _FIXED = ("name", "plugins")
 _UNSAFE = re.compile(r"[^A-Za-z0-9_.-]+")
 
@@ -69,7 +71,7 @@ def load_sweep(path: Path | str, overrides: Iterable[str] = ()) -> Sweep:
     count = math.prod(len(choices) for _, choices in axes)
     if count > MAX_POINTS:
         raise SpecError(f"gives {count:,} points, more than {MAX_POINTS:,}", field="sweep", mark=source.mark(("sweep",)))
-    base = Source({key: value for key, value in source.data.items() if key != "sweep"}, source.marks)
+    base = Source({key: value for key, value in source.data.items() if key != "sweep"}, source.marks, source.owners)
     combined = list(itertools.product(*(choices for _, choices in axes)))
     name = base.data.get("name")
     if isinstance(name, str) and 0 < len(name) <= MAX_NAME:
@@ -77,9 +79,31 @@ def load_sweep(path: Path | str, overrides: Iterable[str] = ()) -> Sweep:
         changed = [base.merge(_renamed(base, called)) for called in names]
     else:  # which Spec refuses
         names, changed = [""] * count, [base] * count
-    points = [_point(start, called, choices, path) for start, called, choices in zip(changed, names, combined, strict=True)]
+    started = [start.merge(_join(choice.change for choice in choices)) for start, choices in zip(changed, combined, strict=True)]
+    points = in_all_points(names, started, lambda point: validated(point, path))
     _refuse_twins(points, source)
     return Sweep(str(name), points)
+
+
+def in_all_points(names: Sequence[str], points: Sequence[P], check: Callable[[P], R]) -> list[R]:
+    """What `check` gives for each point. Raises SpecError with the findings of all points, each finding once, with where it is."""
+    results: list[R] = []
+    found: dict[str, tuple[SpecError, list[str]]] = {}
+    for name, point in zip(names, points, strict=True):
+        try:
+            results.append(check(point))
+        except SpecError as error:
+            for finding in error.findings:
+                found.setdefault(str(finding), (finding, []))[1].append(name)
+    if found:
+        raise SpecError.of(_in_points(finding, places) for finding, places in found.values())
+    return results
+
+
+def _in_points(finding: SpecError, places: Sequence[str]) -> SpecError:
+    more = f" and {len(places) - 1:,} more" if places[1:] else ""
+    where = f", in the point {places[0]}{more}" if places[0] else ""
+    return SpecError(finding.message + where, field=finding.field, mark=finding.mark, hint=finding.hint)
 
 
 def load_all(path: Path | str, overrides: Iterable[str] = ()) -> list[Spec]:
@@ -177,14 +201,6 @@ def _join(changes: Iterable[Source]) -> Source:
 def _renamed(base: Source, name: str) -> Source:
     mark = base.mark(("name",))
     return Source({"name": name}, {("name",): mark} if mark else {})
-
-
-def _point(base: Source, name: str, combination: tuple[_Choice, ...], path: Path | str) -> Spec:
-    try:
-        return validated(base.merge(_join(choice.change for choice in combination)), path)
-    except SpecError as error:
-        where = f", in the point {name}" if name else ""
-        raise SpecError(error.message + where, field=error.field, mark=error.mark, hint=error.hint) from None
 
 
 def _names(name: str, combined: list[tuple[_Choice, ...]]) -> list[str]:

@@ -28,7 +28,7 @@ from ..run_folder import RunFolder
 from ..spec import Spec
 from ..stop import StopSignal
 from .local import Job, LocalEngine, slots
-from .points import Sweep, load_sweep
+from .points import Sweep, in_all_points, load_sweep
 from .ray import RayEngine
 
 POLL = 0.1
@@ -149,11 +149,12 @@ def _run_all(jobs: list[Job], engine: Engine, stop: StopSignal, bar: Bar, result
 
 
 def _notes(grid: Sweep) -> list[str]:
-    """What is worth knowing of the points before they run, each note once. Raises SpecError for a point that cannot work."""
+    """What is worth knowing of the points before they run, each note once. Raises SpecError where points cannot work."""
     found: dict[str, list[str]] = {}
-    for spec in grid.points:
-        for note in of_combination(spec, check(spec)):
-            found.setdefault(note, []).append(spec.name)
+    names = [spec.name for spec in grid.points]
+    for name, notes in zip(names, in_all_points(names, grid.points, lambda spec: of_combination(spec, check(spec))), strict=True):
+        for note in notes:
+            found.setdefault(note, []).append(name)
     each = [f"{names[0]}{f' and {len(names) - 1} more' if names[1:] else ''}: {note}" for note, names in found.items()]
     return each + of_sweep(grid.points)
 
