@@ -32,7 +32,7 @@ def main() -> None:
             changed = {"sampler": sampler, "samples": options.samples, "seed": seed}
             evaluate = spec.evaluate.model_copy(update=changed)
             given = replace(experiment, spec=spec.model_copy(update={"evaluate": evaluate}))
-            values.append(measure(given, experiment.network)["fd_cnn"])
+            values.append(measure(given, experiment.network, parser.error)["fd_cnn"])
         shown = ", ".join(f"{score.value:.2f}" for score in values)
         if values[0].interval is not None:
             shown += " ({:.2f} to {:.2f})".format(*values[0].interval)

@@ -13,10 +13,10 @@ from . import ops
 from .classes import parse_classes
 from .console import Bar
 from .editing import Given, between
-from .errors import SpecError
+from .errors import RunError, SpecError
 from .evaluate import open_run
 from .experiment import Experiment, check_guidance
-from .generate import denoising, generate
+from .generate import Drawn, broken_weights, denoising, generate
 from .images import class_grid, save_gif, save_png
 from .pictures import read_mask, read_pictures
 from .rows import Plan
@@ -88,10 +88,11 @@ def draw(
     out.parent.mkdir(parents=True, exist_ok=True)
     with ops.use_backend(spec.backend), Bar() as bar:
         if out.suffix == ".gif":
-            frames = denoising(experiment, experiment.network, plan, count, seed=seed, frames=FRAMES, labels=labels, given=given)
-            save_gif([class_grid(frame, labels) for frame in frames], out)
+            drawn = denoising(experiment, experiment.network, plan, count, seed=seed, frames=FRAMES, labels=labels, given=given)
+            save_gif([class_grid(frame, labels) for frame in drawn.pixels], out)
+            _check_finite(drawn, experiment, out)
             return out
-        images = generate(
+        drawn = generate(
             experiment,
             experiment.network,
             plan,
@@ -102,16 +103,27 @@ def draw(
             batch_size=spec.evaluate.batch_size,
             progress=lambda done, total: bar.show("sample", done, total),
         )
+    images = drawn.pixels
     if out.suffix == ".png":
         class_grid(images, labels).save(out)
     elif out.suffix == ".npz":
         arrays: dict[str, Any] = {"images": images.permute(0, 2, 3, 1).numpy()}
-        np.savez(out, **arrays if labels is None else {**arrays, "labels": labels.numpy()})
+        arrays |= {} if labels is None else {"labels": labels.numpy()}
+        arrays |= {"finite": drawn.finite.numpy()} if drawn.problem else {}
+        np.savez(out, **arrays)
     else:
         out.mkdir(exist_ok=True)
         for index, image in enumerate(images):
             save_png(image, out / f"{index:06d}.png")
+    _check_finite(drawn, experiment, out)
     return out
+
+
+def _check_finite(drawn: Drawn, experiment: Experiment, out: Path) -> None:
+    """Raises RunError where images are not finite. They are written all the same: the others may have taken hours."""
+    if drawn.problem:
+        cause = broken_weights(experiment.network)
+        raise RunError(f"{drawn.problem}; they are black in {out}" + (f"; {cause}" if cause else ""))
 
 
 def _planned(experiment: Experiment, editing: Editing, count: int, seed: int) -> tuple[Plan, Given | None]:

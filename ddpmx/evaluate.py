@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,11 @@ from torch import nn
 
 from . import checkpoint, ops
 from .console import Bar, console
-from .errors import SpecError
+from .errors import RunError, SpecError
 from .experiment import Experiment, build
 from .generate import generate
 from .metrics import Metric, Score, Subject
+from .metrics.score import finite
 from .metrics.subject import Progress, quiet
 from .rows import Plan
 from .run_folder import RunFolder
@@ -21,15 +23,23 @@ from .spec import Spec
 from .spec_file import load_run
 from .world import World
 
+Warn = Callable[[str], None]
+"""Called with what to tell the user."""
 
-def measure(experiment: Experiment, network: nn.Module, *, world: World | None = None, progress: Progress = quiet) -> dict[str, Score]:
-    """All metrics of `evaluate:`, on images that `evaluate.sampler` draws, but for those that this machine lacks something for."""
+
+def measure(
+    experiment: Experiment, network: nn.Module, warn: Warn, *, world: World | None = None, progress: Progress = quiet
+) -> dict[str, Score]:
+    """All metrics of `evaluate:`, on images that `evaluate.sampler` draws, but for those that this machine lacks something for.
+
+    Images that are not finite are not measured, and scores that are not finite are left out: `warn` is told.
+    """
     spec, world = experiment.spec.evaluate, world or World()
     plan: Plan = spec.sampler.plan(experiment.table, experiment.prediction)
     metrics: dict[int, Metric] = {index: metric for index, metric in enumerate(spec.metrics) if not metric.missing()}
-    images = torch.empty(0, *experiment.image_shape, dtype=torch.uint8)
+    images, unmeasured = torch.empty(0, *experiment.image_shape, dtype=torch.uint8), ""
     if any(metric.needs_images for metric in metrics.values()):
-        images = generate(
+        drawn = generate(
             experiment,
             network,
             plan,
@@ -39,12 +49,17 @@ def measure(experiment: Experiment, network: nn.Module, *, world: World | None =
             world=world,
             progress=lambda done, total: progress("sampling for the metrics", done, total),
         )
+        images, unmeasured = drawn.pixels, drawn.problem
+        if unmeasured:
+            metrics = {index: metric for index, metric in metrics.items() if not metric.needs_images}
     scores: dict[str, Score] = {}
     if world.is_main:
+        if unmeasured:
+            warn(f"{unmeasured}: no metric of images is taken")
         subject = Subject(experiment.data, images, spec.seed, progress, experiment, network)
         for index, metric in metrics.items():
             with experiment.spec.blame(f"evaluate.metrics.{index}"):
-                scores.update(metric.compute(subject))
+                scores.update(finite(metric.compute(subject), warn))
     return scores
 
 
@@ -85,8 +100,11 @@ def evaluate(
         if metric.missing():
             with spec.blame(f"evaluate.metrics.{index}"):
                 raise SpecError(f"'{metric.component_name}' can't be taken here: {metric.missing()}")
+    problems: list[str] = []
     with ops.use_backend(spec.backend), Bar() as bar:
-        scores = measure(experiment, experiment.network, progress=bar.show)
+        scores = measure(experiment, experiment.network, problems.append, progress=bar.show)
+    if not scores:
+        raise RunError("; ".join(problems))
     step = int((run / "checkpoints" / "best").resolve().name)
     state = checkpoint.counters(folder.checkpoints / str(step))
     event = {
@@ -101,4 +119,6 @@ def evaluate(
         event["guidance"] = spec.guidance.model_dump(mode="json")
     folder.add_event(event)
     write_report(run)
+    if problems:
+        raise RunError(f"{'; '.join(problems)}; the other scores are written: {', '.join(scores)}")
     return event

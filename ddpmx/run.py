@@ -171,7 +171,7 @@ def _end_epoch(session: Session, validated: Validated) -> None:
     due = row["epoch"] % spec.evaluate.every_epochs == 0 or is_over(spec.train, session.state)
     scores: dict[str, Score] = {}
     if spec.evaluate.metrics and due:
-        scores = measure(experiment, session.averaged, world=session.world, progress=session.progress)
+        scores = measure(experiment, session.averaged, session.warn, world=session.world, progress=session.progress)
     if due:
         session.emit({"event": "per_t", "epoch": row["epoch"], "step": row["step"], **validated.by_timestep(experiment)})
     event = {"event": "epoch", **row, **as_event(scores)}
@@ -193,7 +193,7 @@ def _end_epoch(session: Session, validated: Validated) -> None:
 
 def _draw_grid(session: Session, name: str, sampler: Any, network: nn.Module, row: dict[str, Any]) -> None:
     evaluate = session.experiment.spec.evaluate
-    images = generate(
+    drawn = generate(
         session.experiment,
         network,
         sampler.plan(session.experiment.table, session.experiment.prediction),
@@ -204,7 +204,9 @@ def _draw_grid(session: Session, name: str, sampler: Any, network: nn.Module, ro
         progress=lambda done, total: session.progress("sample", done, total),
     )
     if session.world.is_main:
-        class_grid(images, session.experiment.spread(len(images))).save(session.folder.samples / name)
+        class_grid(drawn.pixels, session.experiment.spread(evaluate.grid)).save(session.folder.samples / name)
+    if drawn.problem:
+        session.warn(f"in samples/{name} {drawn.problem}")
     session.emit({"event": "samples", "epoch": row["epoch"], "step": row["step"], "path": f"samples/{name}"})
 
 
@@ -223,9 +225,11 @@ def _finish(session: Session) -> None:
     if session.world.is_main:
         plan = experiment.spec.sampler.plan(experiment.table, experiment.prediction)
         frames = denoising(experiment, network, plan, 8, seed=experiment.spec.evaluate.seed, frames=10)
-        grid(frames.transpose(0, 1).flatten(0, 1), columns=len(frames)).save(session.folder.samples / "denoising.png")
+        grid(frames.pixels.transpose(0, 1).flatten(0, 1), columns=len(frames.pixels)).save(session.folder.samples / "denoising.png")
+        if frames.problem:
+            session.warn(f"in samples/denoising.png {frames.problem}")
         if session.why and not session.has_news:
-            session.bar.say(f"warning: {session.why}")
+            session.warn(session.why)
         _report(session, status_now("finished", session.why, epoch=state.epoch, step=state.step))
 
 

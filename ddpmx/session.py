@@ -66,6 +66,10 @@ class Session:
         self.stop.check()
         self.bar.show(what, done, total)
 
+    def warn(self, text: str) -> None:
+        """A warning on the terminal."""
+        self.bar.say(f"warning: {text}")
+
     def draw_plots(self) -> None:
         """The spec's figures, once: after the first step, since loading matplotlib and drawing take seconds."""
         if self.world.is_main and not self.plotted:

@@ -40,7 +40,10 @@ def timestep_figures(events: Sequence[Event]) -> dict[str, Figure]:
 
 
 def _shade(axes: Axes, event: Event) -> None:
-    share, under = floats(event, "share"), behind(axes)
+    share = floats(event, "share")
+    if not np.isfinite(share).any():  # a loss that is not finite has no shares
+        return
+    under = behind(axes)
     shape: Any = {"color": GREY, "alpha": 0.22, "linewidth": 0}
     under.fill_between(floats(event, place(event)), share, step="mid", **shape)
     under.set_ylim(0, 1.05 * float(np.nanmax(share, initial=0)) or 1)

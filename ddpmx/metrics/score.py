@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 
@@ -34,3 +36,18 @@ class Score:
     def fields(self) -> dict[str, Any]:
         """For metrics.jsonl: JSON types only."""
         return {**asdict(self), "interval": None if self.interval is None else list(self.interval)}
+
+
+def finite(scores: Mapping[str, Score], warn: Callable[[str], None]) -> dict[str, Score]:
+    """The scores that are numbers; `warn` is told of the others. An interval or floor that is no number is dropped too."""
+    kept = {}
+    for name, score in scores.items():
+        if not math.isfinite(score.value):
+            warn(f"{name} is {score.value}, which is no score: it is left out")
+            continue
+        if score.interval is not None and not all(map(math.isfinite, score.interval)):
+            score = replace(score, interval=None, interval_note="its bounds are not finite")
+        if score.floor is not None and not math.isfinite(score.floor):
+            score = replace(score, floor=None, floor_n=0)
+        kept[name] = score
+    return kept

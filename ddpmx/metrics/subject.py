@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..data import Data
-from ..errors import SpecError
+from ..errors import RunError, SpecError
 from .features import Extractor, extract
 
 if TYPE_CHECKING:
@@ -54,10 +54,19 @@ class Subject:
             raise SpecError(f"needs at least 2 generated images, not {len(self.images)}", hint="evaluate.samples")
         key = extractor.preprocessing + (extractor.hash or "")
         if key not in self._features:
-            self._features[key] = extract(extractor, self.images, lambda done, all_: self.progress("features", done, all_))
+            features = extract(extractor, self.images, lambda done, all_: self.progress("features", done, all_))
+            self._features[key] = _finite(features, "drawn")
         return self._features[key]
 
     def real_features(self, extractor: Extractor, split: str) -> Tensor:
         """float32 [N, d] of a split's images, from the cache where they were made before."""
         images = dict(self.data.splits())[split]
-        return extractor.real(images.pixels, lambda done, all_: self.progress(f"features of the {split} images", done, all_))
+        features = extractor.real(images.pixels, lambda done, all_: self.progress(f"features of the {split} images", done, all_))
+        return _finite(features, split)
+
+
+def _finite(features: Tensor, of: str) -> Tensor:
+    """The features. Raises RunError for NaN or infinity, of which no score can be made."""
+    if not bool(features.isfinite().all()):
+        raise RunError(f"the features of the {of} images are not finite: the network that makes them is damaged")
+    return features
