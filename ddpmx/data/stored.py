@@ -17,7 +17,7 @@ from ..errors import SpecError
 from . import cache
 from .base import Data, Dataset, Images, shuffled
 
-_FORMAT = 1  # of the cache files: a change in how images are decoded counts it up
+_FORMAT = 2  # of the cache files: a change in how images are decoded counts it up
 
 
 @dataclass(frozen=True, eq=False)
