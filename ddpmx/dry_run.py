@@ -45,7 +45,7 @@ def dry_run(spec: Spec, device: torch.device, say: Callable[[str], None]) -> Non
 
     Raises SpecError or RunError as a run would.
     """
-    experiment = build(spec, device)
+    experiment = build(spec, device, training=True)
     data = experiment.data
     shape = f"{data.channels}×{data.size}×{data.size}"
     say(f"{data.name}: {len(data.train):,} training images, {shape}; {experiment.parameters:,} parameters; {device}")

@@ -8,7 +8,7 @@ Imports point only downwards::
         -> schedules, times, predictions, weightings, samplers, models, data, metrics, trackers, optimizers, ema, images, pictures,
            guidance, variance, effective, ops
         -> registry, spec, yaml_source, plugins, rows, page, drawing, svg, environment, console, progress, stop, world, estimate,
-           manifest, checkpoint_folder, divergence, allocator
+           manifest, checkpoint_folder, divergence, allocator, memory
         -> outputs, terminal
         -> files
         -> out_of_memory, interrupts

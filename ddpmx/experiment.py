@@ -17,9 +17,11 @@ from .data import Data
 from .errors import Findings, SpecError
 from .guidance import guided
 from .models import embed_time
+from .models.size import check_memory
+from .optimizers import Adam, AdamW
 from .predictions import Prediction
 from .schedules import Table
-from .spec import GuidanceSpec, LossSpec, Spec
+from .spec import GuidanceSpec, LossSpec, Spec, TrainSpec
 from .variance import posterior
 
 Denoise = Callable[..., Tensor]
@@ -184,8 +186,11 @@ def check_labels(spec: Spec, data: Data) -> None:
                     )
 
 
-def build(spec: Spec, device: torch.device) -> Experiment:
-    """Load the data and build the network, with weights that are a function of `seed`. Raises SpecError."""
+def build(spec: Spec, device: torch.device, *, training: bool = False) -> Experiment:
+    """Load the data and build the network, with weights that are a function of `seed`.
+
+    Raises SpecError, also where the network is larger than the memory; with `training`, where that cannot hold its training.
+    """
     table = check(spec)
     with spec.blame("backend"), ops.use_backend(spec.backend):
         ops.active(device)  # a SpecError where that backend does not run there
@@ -198,13 +203,20 @@ def build(spec: Spec, device: torch.device) -> Experiment:
     with findings.collect():
         check_labels(spec, data)
     findings.report()
-    torch.manual_seed(spec.seed)
     with spec.blame("model"):
         classes = [len(data.classes)] if spec.model.conditional and data.classes else []
         more = {"inputs": 2 * data.channels} if spec.model.self_conditioned else {}
         more |= {"outputs": 2 * data.channels} if spec.model.learns_variance else {}
-        network: nn.Module = spec.model.build(data.channels, data.size, *classes, **more)
+        make: Callable[[], nn.Module] = partial(spec.model.build, data.channels, data.size, *classes, **more)
+        check_memory(spec.model, make, copies(spec.train) if training and device.type == "cpu" else 1)
+        torch.manual_seed(spec.seed)
+        network = make()
     return Experiment(spec, data, table, spec.prediction, coefficients(spec, table, device), network.to(device), device)
+
+
+def copies(train: TrainSpec) -> int:
+    """How many numbers training holds for each weight at least: weights, gradients, their average and Adam's two means."""
+    return 2 + (train.ema is not None) + 2 * isinstance(train.optimizer, Adam | AdamW)
 
 
 def choose_device(name: str | None) -> torch.device:

@@ -49,7 +49,7 @@ def run(spec: Spec, *, out: Path, resume: bool, resume_from: Path | None, device
         stack.callback(world.leave)
         bar = stack.enter_context(Bar(quiet=not world.is_main))
         previous = find_previous(spec, out, resume_from) if resume and world.is_main else None
-        experiment = build(spec, device)
+        experiment = build(spec, device, training=True)
         if spec.train.init_from is not None:
             with spec.blame("train.init_from"):
                 checkpoint.load_weights(experiment.network, checkpoint.find_weights(Path(spec.train.init_from)))

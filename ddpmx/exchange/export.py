@@ -8,15 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from ..errors import SpecError
+from ..errors import RunError, SpecError
 from ..evaluate import open_run
 from ..experiment import Experiment
+from ..files import expanded
 from ..models import embed_time
 from ..models.ddpm_unet import DdpmUnet
 from ..models.diffusers_unet import DiffusersUnet, DiffusersUnetModule
+from ..outputs import check_folder, whole_folder
+from ..text import shortened
 from .card import model_card
 from .schedulers import to_scheduler
 from .shipping import standalone
@@ -53,27 +57,29 @@ class {name}(ModelMixin, ConfigMixin):
 def export(run: Path, folder: Path, *, weights: str, overrides: tuple[str, ...] = ()) -> Path:
     """Write the run's network, schedule and sampler to `folder`, which must be new or empty; returns it.
 
-    Raises SpecError for what diffusers has no twin of, before anything is written.
+    Raises SpecError for what diffusers has no twin of and RunError where the disk fails; then nothing is left in `folder`.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise SpecError(f"{folder} is not an empty folder")
+    folder = expanded(folder)
+    check_folder(folder, "FOLDER")
     opened, spec, experiment = open_run(run, overrides, torch.device("cpu"), weights)
     experiment.network.eval()
     with spec.blame(""):
         twin = to_scheduler(spec, experiment.table)
     kind, config, tensors, code = _network(experiment)
     library = MODULE if code else "diffusers"
-    index = {"_class_name": twin.pipeline, "scheduler": ["diffusers", twin.scheduler["_class_name"]], "unet": [library, kind]}
-    (folder / "unet").mkdir(parents=True, exist_ok=True)
-    (folder / "scheduler").mkdir()
-    _write(folder / "model_index.json", index)
-    _write(folder / "scheduler" / "scheduler_config.json", twin.scheduler)
-    _write(folder / "unet" / "config.json", {"_class_name": kind, **config})
-    if code:
-        (folder / "unet" / f"{MODULE}.py").write_text(code, encoding="utf-8")
-    tensors = {name: tensor.detach().contiguous().clone() for name, tensor in tensors.items()}
-    save_file(tensors, folder / "unet" / "diffusion_pytorch_model.safetensors", metadata={"format": "pt"})
-    (folder / "README.md").write_text(model_card(opened, spec, twin, custom=bool(code)), encoding="utf-8")
+    card = model_card(opened, spec, twin, custom=bool(code))
+    with whole_folder(folder, "FOLDER") as place:
+        index = {"_class_name": twin.pipeline, "scheduler": ["diffusers", twin.scheduler["_class_name"]], "unet": [library, kind]}
+        (place / "unet").mkdir()
+        (place / "scheduler").mkdir()
+        _write(place / "model_index.json", index)
+        _write(place / "scheduler" / "scheduler_config.json", twin.scheduler)
+        _write(place / "unet" / "config.json", {"_class_name": kind, **config})
+        if code:
+            (place / "unet" / f"{MODULE}.py").write_text(code, encoding="utf-8")
+        tensors = {name: tensor.detach().contiguous().clone() for name, tensor in tensors.items()}
+        _save(tensors, place / "unet" / "diffusion_pytorch_model.safetensors")
+        (place / "README.md").write_text(card, encoding="utf-8")
     return folder
 
 
@@ -118,6 +124,13 @@ def _same(code: str, name: str, fields: Mapping[str, Any], experiment: Experimen
             torch.testing.assert_close(shipped.eval()(x, t), experiment.network(x, t))
     except Exception as error:  # whatever a network's code raises outside of its package
         raise SpecError(f"the network's code does not run alone: {type(error).__name__}: {error}".splitlines()[0]) from error
+
+
+def _save(tensors: dict[str, Tensor], file: Path) -> None:
+    try:
+        save_file(tensors, file, metadata={"format": "pt"})
+    except SafetensorError as error:  # of a full disk too
+        raise RunError(f"{file.parent.parent} cannot be written: {shortened(str(error))}") from None
 
 
 def _write(path: Path, content: Mapping[str, Any]) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import re
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,23 +11,24 @@ from typing import Any
 
 import torch
 from pydantic import ValidationError
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-from torch import Tensor
 
 from .. import checkpoint, environment, ops
 from ..errors import SpecError
-from ..experiment import build
+from ..experiment import Experiment, build, check
+from ..files import expanded
 from ..models.diffusers_unet import OURS
+from ..models.size import check_memory
+from ..outputs import cannot_write
 from ..registry import spec_error
 from ..report import write_report
 from ..run_folder import RunFolder
 from ..spec import Spec
+from ..text import shortened
 from ..train import TrainState, prepare
+from .configs import PARTS, UNET, ImageUnetConfig, check_index, inside, mapping, typed
 from .schedulers import from_scheduler
 from .unet import from_config, modern, renamed, translate
-
-NAMES = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin")
+from .weights import Weights, weights_in
 
 
 def import_pipeline(folder: Path, *, name: str | None, out: Path) -> Path:
@@ -35,56 +36,60 @@ def import_pipeline(folder: Path, *, name: str | None, out: Path) -> Path:
 
     The network becomes a `ddpm_unet` where that is the same, and a `diffusers_unet` elsewhere. Its training images are
     not known: `sample` and `export` work, `evaluate` needs a data set of the same shape. Raises SpecError that names the
-    file and the field which cannot be imported, before anything is written.
+    file and the field which cannot be imported, before anything is written, and before anything large is built.
     """
-    unet = _read(folder / "unet" / "config.json")
-    with _in(folder / "unet" / "config.json"):
-        model, shape = _model(unet)
-    scheduler = folder / "scheduler" / "scheduler_config.json"
-    with _in(scheduler):
-        blocks = from_scheduler(_read(scheduler))
-    title = name or re.sub(r"[^A-Za-z0-9_.-]", "_", folder.resolve().name).lstrip(".")
-    rest = {"train": {"ema": None}}  # the folder has one set of weights
+    folder, out = expanded(folder), expanded(out)
+    unet, scheduler = (folder / part for part in PARTS.values())
+    config = mapping(unet)
+    with inside(unet):
+        model, shape = _model(config)
+    scheduling = mapping(scheduler)
+    with inside(scheduler):
+        blocks = from_scheduler(scheduling)
+    check_index(folder, {"unet": UNET, "scheduler": scheduling["_class_name"]})
+    spec = _spec(_title(folder) if name is None else name, {"dataset": {"name": "no_images", **shape}, "model": model, **blocks})
+    with inside(scheduler):
+        check(spec)
+    with weights_in(folder / "unet") as weights:
+        with inside(unet):
+            names = _names(spec, weights)
+        experiment = build(spec, torch.device("cpu"))
+        weights.fill(experiment.network.state_dict(), names)
+    return _write(experiment, folder, out)
+
+
+def _spec(title: str, blocks: Mapping[str, Any]) -> Spec:
     try:
-        spec = Spec.model_validate({"name": title, "dataset": {"name": "no_images", **shape}, "model": model, **blocks, **rest})
+        return Spec.model_validate({"name": title, **blocks, "train": {"ema": None}})  # the folder has one set of weights
     except ValidationError as error:
         raise spec_error(error) from None
-    experiment = build(spec, torch.device("cpu"))
-    weights = _weights(folder / "unet")
-    if model["name"] == "ddpm_unet":
-        weights = translate(modern(weights), {theirs: ours for ours, theirs in renamed(spec.model).items()})
-    else:
-        weights = {f"unet.{key}": value for key, value in modern(weights).items()}
+
+
+def _title(folder: Path) -> str:
+    """The folder's own name as a name of runs."""
     try:
-        experiment.network.load_state_dict(weights)
-    except RuntimeError as error:
-        raise SpecError(f"the weights in {folder / 'unet'} do not fit its config.json: {' '.join(str(error).split())[:300]}") from None
-    run = RunFolder.create(out, spec)
-    checkpoint.save(run.checkpoints, TrainState(), prepare(experiment))
-    described = environment.describe(experiment.device, ops.active(experiment.device))
-    source = {"imported_from": str(folder.resolve()), "data": {"name": "no_images"}, "parameters": experiment.parameters}
-    run.write_json("environment.json", {**described, **source})
-    run.set_status("finished", f"imported from {folder}", epoch=0, step=0, seconds=0)
-    write_report(run.path)
-    return run.path
+        own = folder.resolve().name
+    except (OSError, RuntimeError):  # a folder that has been read, so at most its working folder is gone
+        own = folder.name
+    return re.sub(r"[^A-Za-z0-9_.-]", "_", own).lstrip(".")[:100] or "imported"
 
 
 def _model(config: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, int]]:
     """The blocks `model`, and the shape of the images."""
     kind = config.get("_class_name")
-    if kind != "UNet2DModel":
-        raise SpecError(
-            f"{kind!r} cannot be imported", field="_class_name", hint="valid: UNet2DModel, of pipelines that draw images from noise alone"
-        )
-    channels, size = config.get("in_channels", 3), config.get("sample_size")
-    if not isinstance(size, int):
-        raise SpecError(f"should be the side of square images, not {size}", field="sample_size")
+    if kind != UNET:
+        hint = f"valid: {UNET}, of pipelines that draw images from noise alone"
+        raise SpecError(f"{shortened(repr(kind))} cannot be imported", field="_class_name", hint=hint)
+    if type(config.get("sample_size")) is not int:
+        raise SpecError(f"should be the side of square images, not {shortened(repr(config.get('sample_size')))}", field="sample_size")
     for field in ("num_class_embeds", "class_embed_type"):
         if config.get(field) is not None:
             raise SpecError("networks that are told classes cannot be imported", field=field)
-    if config.get("out_channels", channels) != channels:
+    checked = typed(ImageUnetConfig, config)
+    channels = checked.in_channels
+    if checked.out_channels not in (None, channels):
         raise SpecError(f"should be in_channels, {channels}: a learned variance cannot be imported", field="out_channels")
-    shape = {"channels": channels, "size": size}
+    shape = {"channels": channels, "size": checked.sample_size}
     try:
         return from_config(config).spec(), shape
     except SpecError as difference:
@@ -102,36 +107,49 @@ def _diffusers_unet(config: Mapping[str, Any], difference: SpecError) -> dict[st
     return {"name": "diffusers_unet", "config": {key: value for key, value in config.items() if key in known and key not in OURS}}
 
 
-def _weights(folder: Path) -> dict[str, Tensor]:
-    """The network's weights: safetensors, or a file of torch.save, of which only tensors are unpickled."""
-    file = next((folder / name for name in NAMES if (folder / name).is_file()), None)
-    if file is None:
-        raise SpecError(f"{folder} has no weights", hint=f"one of {', '.join(NAMES)}; shards and variants are not read")
-    try:
-        return load_file(file) if file.suffix == ".safetensors" else torch.load(file, map_location="cpu", weights_only=True)
-    except (SafetensorError, OSError, RuntimeError, ValueError) as error:
-        raise SpecError(f"the weights {file} cannot be read: {str(error).splitlines()[0]}") from None
-    except Exception as error:  # pickle's own errors, UnpicklingError among them
-        raise SpecError(f"the weights {file} hold more than tensors, or are damaged: {type(error).__name__}") from None
+def _names(spec: Spec, weights: Weights) -> dict[str, str]:
+    """The name in the file of each of the network's tensors.
+
+    Raises SpecError where the file holds others, or they have other shapes, and for a network that the memory cannot hold.
+    """
+
+    def make() -> torch.nn.Module:
+        network: torch.nn.Module = spec.model.build(spec.dataset.channels, spec.dataset.size)
+        return network
+
+    with torch.device("meta"):
+        shapes = {name: tuple(tensor.shape) for name, tensor in make().state_dict().items()}
+    own = {name: name for name in shapes}
+    if spec.model.component_name == "ddpm_unet":
+        modern_names = translate(own, renamed(spec.model))
+    else:
+        modern_names = {name.removeprefix("unet."): name for name in own}
+    written = {modern(name): name for name in weights.shapes}
+    ours = {written.get(name, name): own for name, own in modern_names.items()}
+    weights.check({name: shapes[own] for name, own in ours.items()})
+    check_memory(spec.model, make)
+    return {own: name for name, own in ours.items()}
 
 
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        hint = "a pipeline's folder has model_index.json, unet/ and scheduler/"
-        raise SpecError(f"{path} cannot be read: {error.strerror}", hint=hint) from None
-    except ValueError as error:
-        raise SpecError(f"{path} is no JSON: {error}") from None
-    if not isinstance(content, dict):
-        raise SpecError(f"{path} should hold a mapping")
-    return content
+def _write(experiment: Experiment, folder: Path, out: Path) -> Path:
+    with _whole(out, experiment.spec) as run:
+        checkpoint.save(run.checkpoints, TrainState(), prepare(experiment))
+        described = environment.describe(experiment.device, ops.active(experiment.device))
+        source = {"imported_from": str(folder.resolve()), "data": {"name": "no_images"}, "parameters": experiment.parameters}
+        run.write_json("environment.json", {**described, **source})
+        run.set_status("finished", f"imported from {folder}", epoch=0, step=0, seconds=0)
+        write_report(run.path)
+    return run.path
 
 
 @contextmanager
-def _in(path: Path) -> Iterator[None]:
-    """Put the file in front of a SpecError's message."""
+def _whole(out: Path, spec: Spec) -> Iterator[RunFolder]:
+    """A new run's folder, which is deleted again where writing it fails. Raises SpecError or RunError."""
+    run = RunFolder.create(out, spec)
     try:
-        yield
-    except SpecError as error:
-        raise SpecError(error.message, field=f"{path}: {error.field}" if error.field else str(path), hint=error.hint) from None
+        yield run
+    except BaseException as error:
+        shutil.rmtree(run.path, ignore_errors=True)
+        if isinstance(error, OSError):
+            raise cannot_write(run.path, error, "--out") from None
+        raise

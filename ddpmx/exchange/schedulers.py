@@ -13,6 +13,8 @@ from ..samplers.ddim import DDIM
 from ..samplers.ddpm import DDPM
 from ..schedules import Table
 from ..spec import Spec
+from ..text import shortened
+from .configs import SchedulerConfig, typed
 
 PREDICTIONS = {"epsilon": "epsilon", "x_start": "sample", "v": "v_prediction"}
 VARIANCES = {"posterior": "fixed_small", "beta": "fixed_large"}
@@ -95,53 +97,53 @@ def _no_twin(field: str, what: str, hint: str) -> SpecError:
 
 def from_scheduler(config: Mapping[str, Any]) -> dict[str, Any]:
     """The blocks `schedule`, `prediction` and `sampler` of a spec. Raises SpecError that names the configuration's field."""
-    kind = config.get("_class_name")
-    timesteps = config.get("num_train_timesteps", 1000)
+    given = typed(SchedulerConfig, config)
+    kind, spacing = given.class_name, given.timestep_spacing
     if kind not in ("DDPMScheduler", "DDIMScheduler"):
-        raise _cannot(config, "_class_name", "DDPMScheduler, DDIMScheduler")
-    if config.get("thresholding", False):
-        raise _cannot(config, "thresholding", "false")
+        raise _cannot("_class_name", kind, "DDPMScheduler, DDIMScheduler")
+    if given.thresholding:
+        raise _cannot("thresholding", True, "false")
     names = {theirs: ours for ours, theirs in PREDICTIONS.items()}
-    prediction = config.get("prediction_type", "epsilon")
-    if prediction not in names:
-        raise _cannot(config, "prediction_type", ", ".join(names))
-    clip = float(config.get("clip_sample_range", 1.0)) if config.get("clip_sample", True) else None
-    spacing = config.get("timestep_spacing", "leading")
-    sampler: dict[str, Any] = {"name": "ddpm" if kind == "DDPMScheduler" else "ddim", "clip": clip, "grid": spacing}
+    if given.prediction_type not in names:
+        raise _cannot("prediction_type", given.prediction_type, ", ".join(names))
     if spacing not in SPACINGS:
-        raise _cannot(config, "timestep_spacing", ", ".join(SPACINGS))
-    if spacing == "leading" and config.get("steps_offset", 0) != 0:
-        raise _cannot(config, "steps_offset", "0")
+        raise _cannot("timestep_spacing", spacing, ", ".join(SPACINGS))
+    if spacing == "leading" and given.steps_offset != 0:
+        raise _cannot("steps_offset", given.steps_offset, "0")
+    clip = given.clip_sample_range if given.clip_sample else None
+    sampler: dict[str, Any] = {"name": "ddpm" if kind == "DDPMScheduler" else "ddim", "clip": clip, "grid": spacing}
     if kind == "DDPMScheduler":
-        sampler["variance"] = _variance(config)
-    elif not config.get("set_alpha_to_one", True):
-        raise _cannot(config, "set_alpha_to_one", "true")
+        sampler["variance"] = _variance(given.variance_type)
+    elif not given.set_alpha_to_one:
+        raise _cannot("set_alpha_to_one", False, "true")
     else:
-        sampler["steps"] = min(50, timesteps)
-    return {"schedule": _schedule(config, timesteps), "prediction": names[prediction], "sampler": sampler}
+        sampler["steps"] = min(50, given.num_train_timesteps)
+    return {"schedule": _schedule(given), "prediction": names[given.prediction_type], "sampler": sampler}
 
 
-def _variance(config: Mapping[str, Any]) -> str:
+def _variance(variance: str) -> str:
     names = {theirs: ours for ours, theirs in VARIANCES.items()} | {"fixed_small_log": "posterior"}
-    variance = config.get("variance_type", "fixed_small")
     if variance not in names:
-        raise _cannot(config, "variance_type", ", ".join(names))
+        raise _cannot("variance_type", variance, ", ".join(names))
     return names[variance]
 
 
-def _schedule(config: Mapping[str, Any], timesteps: int) -> dict[str, Any]:
-    terminal = {"zero_terminal_snr": True} if config.get("rescale_betas_zero_snr", False) else {}
-    if config.get("trained_betas") is not None:
-        values = [float(value) for value in config["trained_betas"]]
-        return {"name": "betas", "timesteps": len(values), "values": values, **terminal}
-    kind = config.get("beta_schedule", "linear")
+def _schedule(given: SchedulerConfig) -> dict[str, Any]:
+    timesteps = {"timesteps": given.num_train_timesteps}
+    terminal = {"zero_terminal_snr": True} if given.rescale_betas_zero_snr else {}
+    betas, kind = given.trained_betas, given.beta_schedule
+    if betas is not None:
+        if len(betas) != given.num_train_timesteps:
+            raise SpecError(
+                f"should be as many as num_train_timesteps, {given.num_train_timesteps:,}, not {len(betas):,}", field="trained_betas"
+            )
+        return {"name": "betas", **timesteps, "values": [float(beta) for beta in betas], **terminal}
     if kind == "squaredcos_cap_v2":
-        return {"name": "cosine", "timesteps": timesteps, "s": 0.008, "beta_max": EPSILON_AT, **terminal}
+        return {"name": "cosine", **timesteps, "s": 0.008, "beta_max": EPSILON_AT, **terminal}
     if kind not in SCHEDULES:
-        raise _cannot(config, "beta_schedule", ", ".join([*SCHEDULES, "squaredcos_cap_v2"]))
-    ends = {"beta_start": float(config.get("beta_start", 1e-4)), "beta_end": float(config.get("beta_end", 0.02))}
-    return {"name": SCHEDULES[kind], "timesteps": timesteps, **ends, **terminal}
+        raise _cannot("beta_schedule", kind, ", ".join([*SCHEDULES, "squaredcos_cap_v2"]))
+    return {"name": SCHEDULES[kind], **timesteps, "beta_start": given.beta_start, "beta_end": given.beta_end, **terminal}
 
 
-def _cannot(config: Mapping[str, Any], field: str, valid: str) -> SpecError:
-    return SpecError(f"{config.get(field)!r} cannot be imported", field=field, hint=f"valid: {valid}")
+def _cannot(field: str, value: object, valid: str) -> SpecError:
+    return SpecError(f"{shortened(repr(value))} cannot be imported", field=field, hint=f"valid: {valid}")

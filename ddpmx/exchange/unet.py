@@ -6,10 +6,14 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+import torch
+from pydantic import ValidationError
 from torch import nn
 
 from ..errors import SpecError
 from ..models.ddpm_unet import DdpmUnet
+from ..registry import spec_error
+from ..text import shortened
 
 # What ddpm_unet always is.
 FIXED: dict[str, Any] = {
@@ -84,14 +88,12 @@ def to_config(model: DdpmUnet, network: nn.Module, channels: int, size: int) -> 
 
 
 def from_config(config: Mapping[str, Any]) -> DdpmUnet:
-    """The component that builds the network of a UNet2DModel's configuration.
+    """The component that builds the network of a UNet2DModel's configuration, which `ImageUnetConfig` has checked.
 
     Raises SpecError that names the first field which `ddpm_unet` cannot follow.
     """
     given = DEFAULTS | {key: value for key, value in config.items() if not key.startswith("_")}
-    widths, channels, size = given["block_out_channels"], given.get("in_channels", 3), given.get("sample_size")
-    if not isinstance(size, int):
-        raise SpecError(f"should be the side of square images, not {size}", field="sample_size")
+    widths, channels, size = given["block_out_channels"], given.get("in_channels", 3), given["sample_size"]
     attends = [kind == "AttnDownBlock2D" for kind in given["down_block_types"]]
     multiples = tuple(width // widths[0] for width in widths)
     try:
@@ -102,16 +104,20 @@ def from_config(config: Mapping[str, Any]) -> DdpmUnet:
             attention=tuple(size // 2**level for level, attention in enumerate(attends) if attention),
             dropout=float(given["dropout"]),
         )
-    except ValueError as error:
-        raise SpecError(f"ddpm_unet cannot be built so: {error}", field="block_out_channels") from None
-    network = model.build(channels, size)
+    except ValidationError as error:
+        raise SpecError(f"ddpm_unet cannot be built so: {spec_error(error)}", field="block_out_channels") from None
+    try:
+        with torch.device("meta"):  # only its structure is needed
+            network = model.build(channels, size)
+    except SpecError as error:
+        raise SpecError(error.message, field="sample_size") from None
     groups = {module.num_groups for module in network.modules() if isinstance(module, nn.GroupNorm)}
     if groups != {given["norm_num_groups"]}:
         raise SpecError(f"is {given['norm_num_groups']}, and ddpm_unet has {sorted(groups)}", field="norm_num_groups")
     for key, value in to_config(model, network, channels, size).items():
         found = given.get(key, channels)
         if found != value:
-            raise SpecError(f"is {json.dumps(found)}, and ddpm_unet has {json.dumps(value)}", field=key)
+            raise SpecError(f"is {shortened(json.dumps(found))}, and ddpm_unet has {json.dumps(value)}", field=key)
     return model
 
 
@@ -162,11 +168,8 @@ def translate(weights: Mapping[str, Any], names: Mapping[str, str]) -> dict[str,
     return found
 
 
-def modern(weights: Mapping[str, Any]) -> dict[str, Any]:
-    """Weights of a UNet2DModel as versions since 0.15 name those of attention; older files have query, key, value, proj_attn."""
-    found = {}
-    for name, value in weights.items():
-        part, _, leaf = name.rpartition(".")
-        above, _, last = part.rpartition(".")
-        found[f"{above}.{_OLD[last]}.{leaf}" if ".attentions." in name and last in _OLD else name] = value
-    return found
+def modern(name: str) -> str:
+    """A UNet2DModel's weight as versions since 0.15 name it; older files have query, key, value, proj_attn in attention."""
+    part, _, leaf = name.rpartition(".")
+    above, _, last = part.rpartition(".")
+    return f"{above}.{_OLD[last]}.{leaf}" if ".attentions." in name and last in _OLD else name

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
 import torch
-from pydantic import Field
+from pydantic import AfterValidator, Field
 from torch import Tensor, nn
 
 from ..errors import SpecError, nearest
 from ..registry import MODELS
+from ..text import shortened
 from .base import Model
+from .unet_config import checked
 
 OURS = ("sample_size", "in_channels", "out_channels")
 
@@ -19,7 +21,7 @@ OURS = ("sample_size", "in_channels", "out_channels")
 class DiffusersUnet(Model):
     """UNet2DModel of the package diffusers, which has to be installed; `ddpmx import` makes runs of it."""
 
-    config: dict[str, Any] = Field(default={})
+    config: Annotated[dict[str, Any], AfterValidator(checked)] = Field(default={})
     """Its own configuration (block_out_channels, norm_eps, …), without the images' size and channels."""
 
     def build(self, channels: int, size: int) -> nn.Module:
@@ -32,11 +34,17 @@ class DiffusersUnet(Model):
         for key in self.config:
             if key not in known:
                 raise SpecError("unknown key", field=f"config.{key}", hint=nearest(key, known))
+        arguments = {**self.config, "sample_size": size, "in_channels": channels, "out_channels": channels}
         try:
-            unet: Any = UNet2DModel(**self.config, sample_size=size, in_channels=channels, out_channels=channels)  # type: ignore[no-untyped-call]
-        except (ValueError, TypeError, AttributeError) as error:  # what its constructor raises for values that do not fit together
-            raise SpecError(f"UNet2DModel cannot be built so: {error}", field="config") from None
-        return DiffusersUnetModule(unet)
+            with torch.device("meta"), torch.no_grad():  # takes no memory, however large the network is
+                x, t = torch.empty(1, channels, size, size), torch.empty(1)
+                drawn = DiffusersUnetModule(UNet2DModel(**arguments)).eval()(x, t)  # type: ignore[no-untyped-call]
+        except Exception as error:  # whatever its constructor or its layers raise for values that do not fit together
+            why = shortened(f"{type(error).__name__}: {error}")
+            raise SpecError(f"UNet2DModel does not work so for images of {channels}×{size}×{size}: {why}", field="config") from None
+        if drawn.shape != x.shape:
+            raise SpecError(f"UNet2DModel makes {list(drawn.shape)} of images {list(x.shape)}", field="config")
+        return DiffusersUnetModule(UNet2DModel(**arguments))  # type: ignore[no-untyped-call]
 
 
 class DiffusersUnetModule(nn.Module):

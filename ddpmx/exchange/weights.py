@@ -1,0 +1,137 @@
+"""A network's weights in a diffusers folder: their names and shapes first, which tell their size, then the numbers."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from .. import memory
+from ..errors import SpecError
+from ..files import open_regular
+from ..text import shortened
+
+NAMES = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin")
+FLOATS = ("F64", "F32", "F16", "BF16")
+MAX_PICKLE = 50_000_000
+"""Bytes of a pickle, whose every byte may be an instruction."""
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Tensors of floating point numbers in a file."""
+
+    file: Path
+    shapes: Mapping[str, tuple[int, ...]]
+    read: Callable[[str], Tensor]
+
+    def check(self, expected: Mapping[str, tuple[int, ...]]) -> None:
+        """Raises SpecError that names the first tensor which is missing, of another shape or not expected."""
+        for name, shape in expected.items():
+            if name not in self.shapes:
+                raise SpecError(f"{self.file} has no tensor {name}, which the network of its config.json has")
+            if self.shapes[name] != shape:
+                raise SpecError(
+                    f"{self.file}: {name} has the shape {shortened(str(list(self.shapes[name])))},"
+                    f" and the network of its config.json {list(shape)}"
+                )
+        more = [name for name in self.shapes if name not in expected]
+        if more:
+            count = f" and {len(more) - 1:,} more" if more[1:] else ""
+            raise SpecError(f"{self.file} has {shortened(more[0])}{count}, which the network of its config.json has not")
+
+    def fill(self, own: Mapping[str, Tensor], names: Mapping[str, str]) -> None:
+        """Copy the file's tensors into a network's; `names` gives the file's name of each of them.
+
+        Raises SpecError where one cannot be read, or is not finite.
+        """
+        with torch.no_grad():
+            for name, tensor in own.items():
+                with _readable(self.file):
+                    tensor.copy_(self.read(names[name]))
+                if not bool(tensor.isfinite().all()):
+                    raise SpecError(f"{self.file}: {names[name]} holds numbers that are not finite")
+
+
+@contextmanager
+def weights_in(folder: Path) -> Iterator[Weights]:
+    """The weights file of a network's folder: safetensors, or a file of torch.save, of which only tensors are unpickled."""
+    file = next((folder / name for name in NAMES if (folder / name).exists() or (folder / name).is_symlink()), None)
+    if file is None:
+        raise SpecError(f"{folder} has no weights", hint=f"one of {', '.join(NAMES)}; shards and variants are not read{_others(folder)}")
+    open_regular(file).close()
+    with ExitStack() as stack:
+        yield _safetensors(file, stack) if file.suffix == ".safetensors" else _pickled(file)
+
+
+def _others(folder: Path) -> str:
+    """The weights in the folder that have other names, for a message."""
+    try:
+        found = sorted(path.name for path in folder.iterdir() if path.suffix in (".safetensors", ".bin") or ".index." in path.name)
+    except OSError:  # no such folder: what is missing has been named
+        found = []
+    return f", such as {shortened(found[0])}" if found else ""
+
+
+def _safetensors(file: Path, stack: ExitStack) -> Weights:
+    with _readable(file):
+        content = stack.enter_context(safe_open(file, "pt"))
+        slices = {name: content.get_slice(name) for name in content.keys()}  # noqa: SIM118 (no mapping)
+        kinds = {name: part.get_dtype() for name, part in slices.items()}
+        shapes = {name: tuple(part.get_shape()) for name, part in slices.items()}
+    for name, kind in kinds.items():
+        if kind not in FLOATS:
+            raise SpecError(f"{file}: {shortened(name)} is {shortened(kind)}, not one of {', '.join(FLOATS)}")
+    return Weights(file, shapes, content.get_tensor)
+
+
+def _pickled(file: Path) -> Weights:
+    _check_pickle(file)
+    with _readable(file):
+        content = torch.load(file, map_location="cpu", weights_only=True)
+    if not isinstance(content, dict):
+        raise SpecError(f"the weights {file} should be a dictionary of tensors, not a {type(content).__name__}")
+    for name, tensor in content.items():
+        if not isinstance(name, str) or not isinstance(tensor, Tensor):
+            raise SpecError(f"the weights {file} hold more than tensors: {shortened(str(name))} is a {type(tensor).__name__}")
+        plain = tensor.layout == torch.strided and tensor.device.type == "cpu" and tensor.is_floating_point()
+        if not plain or tensor.untyped_storage().nbytes() < tensor.numel() * tensor.element_size():
+            raise SpecError(f"{file}: {shortened(name)} is not a plain tensor of floating point numbers")
+    return Weights(file, {name: tuple(tensor.shape) for name, tensor in content.items()}, content.__getitem__)
+
+
+def _check_pickle(file: Path) -> None:
+    """Raises SpecError where reading the file would take more memory or time than its size lets one expect."""
+    with open_regular(file) as opened, _readable(file):
+        pickle = size = file.stat().st_size
+        if opened.read(4) == b"PK\x03\x04":  # as torch tells its archives from its older files, which are one pickle
+            entries = zipfile.ZipFile(opened).infolist()
+            unpacked = sum(entry.file_size for entry in entries)
+            if unpacked > size:  # torch.save does not compress
+                raise SpecError(f"{file} unpacks to {memory.amount(unpacked)}, more than its own {memory.amount(size)}")
+            pickle = max((entry.file_size for entry in entries if entry.filename.endswith(".pkl")), default=0)
+    if size > memory.limit():
+        raise SpecError(f"{file} takes {memory.amount(size)}, and here are {memory.amount(memory.limit())} of memory")
+    if pickle > MAX_PICKLE:
+        raise SpecError(f"{file} has a pickle of {memory.amount(pickle)}, more than {memory.amount(MAX_PICKLE)}")
+
+
+@contextmanager
+def _readable(file: Path) -> Iterator[None]:
+    """Turn what the libraries raise for a damaged file into a SpecError that names it."""
+    try:
+        yield
+    except SpecError:
+        raise
+    except (SafetensorError, OSError, RuntimeError, ValueError) as error:
+        raise SpecError(
+            f"the weights {file} cannot be read: {shortened(str(error).splitlines()[0] if str(error) else repr(error))}"
+        ) from None
+    except Exception as error:  # pickle's own errors, UnpicklingError among them
+        raise SpecError(f"the weights {file} hold more than tensors, or are damaged: {type(error).__name__}") from None

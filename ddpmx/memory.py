@@ -1,0 +1,44 @@
+"""How much memory this process may use."""
+
+from __future__ import annotations
+
+import os
+import resource
+from collections.abc import Iterator
+from pathlib import Path
+
+CGROUPS = Path("/sys/fs/cgroup")
+
+
+def limit() -> int:
+    """Bytes: the machine's memory, its container's share or the process's own limit (`ulimit -v`), whichever is least."""
+    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), *_of_containers()]
+    own, _ = resource.getrlimit(resource.RLIMIT_AS)
+    return min(limits if own == resource.RLIM_INFINITY else [*limits, own])
+
+
+def _of_containers() -> Iterator[int]:
+    """The limits of the control groups that this process is in (Linux), of version 2 and 1."""
+    try:
+        groups = [line.split(":", 2)[1:] for line in Path("/proc/self/cgroup").read_text().splitlines()]
+    except (OSError, ValueError):  # no Linux
+        return
+    for controllers, group in groups:
+        if controllers not in ("", "memory"):
+            continue
+        root, name = (CGROUPS, "memory.max") if controllers == "" else (CGROUPS / "memory", "memory.limit_in_bytes")
+        inner = root / group.lstrip("/")
+        for folder in (inner, *inner.parents):
+            try:
+                yield int((folder / name).read_text())
+            except (OSError, ValueError):  # not mounted here, or "max"
+                continue
+
+
+def amount(size: float) -> str:
+    """`1.5 GB`: bytes in decimal units, two digits."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:,.0f} TB" if size >= 10 else f"{size:.2g} TB"

@@ -1,0 +1,33 @@
+"""How large a network is, before any memory is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from .. import memory
+from ..errors import SpecError
+from .base import Model
+
+
+def check_memory(model: Model, build: Callable[[], nn.Module], copies: int = 1) -> None:
+    """Raises SpecError where so many copies of the network's weights do not fit into the memory of this machine.
+
+    `build` builds it, here on torch's meta device, which takes no memory and no random numbers. Only for ddpmx's own networks:
+    what a plugin's does on that device is not known.
+    """
+    if type(model).__module__.rpartition(".")[0] != __package__:
+        return
+    with torch.device("meta"):
+        network = build()
+    parameters = list(network.parameters())
+    size, most = copies * sum(parameter.nbytes for parameter in parameters), memory.limit()
+    if size > most:
+        count = sum(parameter.numel() for parameter in parameters)
+        what = "which take" if copies == 1 else "which, with what training keeps of each, take"
+        raise SpecError(
+            f"the network has {count:,} parameters, {what} at least {memory.amount(size)}, and here are {memory.amount(most)} of memory",
+            hint="make it narrower, or of fewer levels",
+        )
