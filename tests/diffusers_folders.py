@@ -13,6 +13,7 @@ from typing import Any
 import diffusers
 import torch
 from hypothesis import strategies as st
+from safetensors.torch import load
 
 from ddpmx.errors import RunError, SpecError
 from ddpmx.evaluate import open_run
@@ -47,7 +48,15 @@ values = st.recursive(
     scalars, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(WORDS), inner, max_size=2), max_leaves=6
 )
 lists = st.lists(st.sampled_from(NUMBERS), min_size=1, max_size=14) | st.lists(st.sampled_from(WORDS), min_size=1, max_size=14)
-Files = dict[str, bytes]
+
+
+class Files(dict[str, bytes]):
+    """The content of each file, by its path in the folder."""
+
+    def __repr__(self) -> str:  # hypothesis prints it
+        return f"Files({', '.join(self)})"
+
+
 Edit = Callable[[Files, Path], None]
 """Changes the files that are to be written, or the folder that they have been written to."""
 
@@ -58,13 +67,13 @@ def sound(folder: Path) -> Files:
     diffusers.utils.logging.disable_progress_bar()
     unet = diffusers.UNet2DModel(**SMALL)
     diffusers.DDPMPipeline(unet=unet, scheduler=diffusers.DDPMScheduler(20)).save_pretrained(folder)
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    return Files({str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()})
 
 
 def attempt(files: Files, edits: list[Edit], folder: Path) -> bool:
     """Whether the folder with these faults can be imported. Any other error than ours is a failure, as is a half-made run."""
     shutil.rmtree(folder, ignore_errors=True)
-    files = dict(files)
+    files = Files(files)
     for edit in edits:
         edit(files, folder)
     for name, content in files.items():
@@ -200,20 +209,20 @@ OBJECTS: list[Callable[[dict[str, torch.Tensor]], Any]] = [
 
 
 @st.composite
-def pickled(draw: st.DrawFn, files: Files, folder: Path) -> Edit:
+def pickled(draw: st.DrawFn, files: Files) -> Edit:
     """A file of torch.save instead of safetensors, perhaps damaged."""
-    from safetensors.torch import load
-
-    content = draw(st.sampled_from(OBJECTS))(load(files[WEIGHTS]))
-    file = folder / "saved.bin"
-    torch.save(content, file, _use_new_zipfile_serialization=draw(st.booleans()))
-    data = file.read_bytes()
-    at, piece = draw(st.integers(0, len(data))), draw(st.sampled_from([b"", b"", b"", b"\0", b"\xff\xff\xff\xff", b"R"]))
-    cut = draw(st.sampled_from([0, 0, 1, 4, 100, len(data)]))
+    change, zipped = draw(st.sampled_from(OBJECTS)), draw(st.booleans())
+    at, piece = draw(st.floats(0, 1)), draw(st.sampled_from([b"", b"", b"", b"\0", b"\xff\xff\xff\xff", b"R"]))
+    cut = draw(st.sampled_from([0, 0, 1, 4, 100, 10**9]))
+    weights = load(files[WEIGHTS])
 
     def edit(files: Files, folder: Path) -> None:
+        file = folder.with_name("saved.bin")
+        torch.save(change(weights), file, _use_new_zipfile_serialization=zipped)
+        data = file.read_bytes()
+        start = int(at * len(data))
         files.pop(WEIGHTS, None)
-        files[PICKLED] = data[:at] + piece + data[at + (cut or len(piece)) :]
+        files[PICKLED] = data[:start] + piece + data[start + (cut or len(piece)) :]
 
     return edit
 
@@ -240,9 +249,9 @@ def other_files(draw: st.DrawFn, files: Files) -> Edit:
     return edit
 
 
-def edits(files: Files, folder: Path) -> st.SearchStrategy[list[Edit]]:
+def edits(files: Files) -> st.SearchStrategy[list[Edit]]:
     """One to three faults."""
     one = st.one_of(
-        changed_json(files), changed_json(files), changed_text(files), changed_header(files), pickled(files, folder), other_files(files)
+        changed_json(files), changed_json(files), changed_text(files), changed_header(files), pickled(files), other_files(files)
     )
     return st.lists(one, min_size=1, max_size=3)

@@ -48,7 +48,7 @@ class Fuzzer:
             number += 1
 
     def one(self, data: st.DataObject) -> None:
-        faults = data.draw(edits(self.files, self.place))
+        faults = data.draw(edits(self.files))
         if time.monotonic() > self.end:
             return
         begin = time.monotonic()
