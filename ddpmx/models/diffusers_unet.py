@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Any, cast
 
 import torch
@@ -34,17 +35,18 @@ class DiffusersUnet(Model):
         for key in self.config:
             if key not in known:
                 raise SpecError("unknown key", field=f"config.{key}", hint=nearest(key, known))
+        make: Callable[..., Any] = UNet2DModel
         arguments = {**self.config, "sample_size": size, "in_channels": channels, "out_channels": channels}
         try:
             with torch.device("meta"), torch.no_grad():  # takes no memory, however large the network is
                 x, t = torch.empty(1, channels, size, size), torch.empty(1)
-                drawn = DiffusersUnetModule(UNet2DModel(**arguments)).eval()(x, t)  # type: ignore[no-untyped-call]
+                drawn = DiffusersUnetModule(make(**arguments)).eval()(x, t)
         except Exception as error:  # whatever its constructor or its layers raise for values that do not fit together
             why = shortened(f"{type(error).__name__}: {error}")
             raise SpecError(f"UNet2DModel does not work so for images of {channels}×{size}×{size}: {why}", field="config") from None
         if drawn.shape != x.shape:
             raise SpecError(f"UNet2DModel makes {list(drawn.shape)} of images {list(x.shape)}", field="config")
-        return DiffusersUnetModule(UNet2DModel(**arguments))  # type: ignore[no-untyped-call]
+        return DiffusersUnetModule(make(**arguments))
 
 
 class DiffusersUnetModule(nn.Module):
