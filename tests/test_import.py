@@ -55,6 +55,16 @@ def refused(ddpmx: Ddpmx, folder: Path) -> Callable[[], str]:
     return run
 
 
+def test_parts_without_folders_of_their_own(ddpmx: Ddpmx, folder: Path) -> None:
+    run = ddpmx("import", folder, "--name", "deep", "--out", folder.with_name("runs")).out.splitlines()[0]
+    for name in (UNET, SCHEDULER, WEIGHTS):
+        (folder / name).rename(folder / Path(name).name)
+        (folder / name).parent.rmdir() if name != UNET else None
+    flat = ddpmx("import", folder, "--name", "flat", "--out", folder.with_name("runs")).out.splitlines()[0]
+    first, second = (load_file(Path(run) / "checkpoints" / "best" / "model.safetensors") for run in (run, flat))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
 def change(folder: Path, file: str, **changes: Any) -> None:
     (folder / file).write_text(json.dumps({**json.loads((folder / file).read_text()), **changes}))
 

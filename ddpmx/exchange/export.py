@@ -66,6 +66,9 @@ def export(run: Path, folder: Path, *, weights: str, overrides: tuple[str, ...] 
     with spec.blame(""):
         twin = to_scheduler(spec, experiment.table)
     kind, config, tensors, code = _network(experiment)
+    broken = next((name for name, tensor in tensors.items() if not bool(tensor.isfinite().all())), None)
+    if broken is not None:
+        raise SpecError(f"{run}: the weights {broken} hold numbers that are not finite", hint="--weights names others")
     library = MODULE if code else "diffusers"
     card = model_card(opened, spec, twin, custom=bool(code))
     with whole_folder(folder, "FOLDER") as place:
@@ -78,7 +81,10 @@ def export(run: Path, folder: Path, *, weights: str, overrides: tuple[str, ...] 
         if code:
             (place / "unet" / f"{MODULE}.py").write_text(code, encoding="utf-8")
         tensors = {name: tensor.detach().contiguous().clone() for name, tensor in tensors.items()}
-        _save(tensors, place / "unet" / "diffusion_pytorch_model.safetensors")
+        try:
+            save_file(tensors, place / "unet" / "diffusion_pytorch_model.safetensors", metadata={"format": "pt"})
+        except SafetensorError as error:  # of a full disk
+            raise RunError(f"{shortened(str(folder))} cannot be written: {shortened(str(error))}") from None
         (place / "README.md").write_text(card, encoding="utf-8")
     return folder
 
@@ -124,13 +130,6 @@ def _same(code: str, name: str, fields: Mapping[str, Any], experiment: Experimen
             torch.testing.assert_close(shipped.eval()(x, t), experiment.network(x, t))
     except Exception as error:  # whatever a network's code raises outside of its package
         raise SpecError(f"the network's code does not run alone: {type(error).__name__}: {error}".splitlines()[0]) from error
-
-
-def _save(tensors: dict[str, Tensor], file: Path) -> None:
-    try:
-        save_file(tensors, file, metadata={"format": "pt"})
-    except SafetensorError as error:  # of a full disk too
-        raise RunError(f"{file.parent.parent} cannot be written: {shortened(str(error))}") from None
 
 
 def _write(path: Path, content: Mapping[str, Any]) -> None:

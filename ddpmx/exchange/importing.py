@@ -39,7 +39,7 @@ def import_pipeline(folder: Path, *, name: str | None, out: Path) -> Path:
     file and the field which cannot be imported, before anything is written, and before anything large is built.
     """
     folder, out = expanded(folder), expanded(out)
-    unet, scheduler = (folder / part for part in PARTS.values())
+    unet, scheduler = (_config(folder, part) for part in PARTS)
     config = mapping(unet)
     with inside(unet):
         model, shape = _model(config)
@@ -50,7 +50,7 @@ def import_pipeline(folder: Path, *, name: str | None, out: Path) -> Path:
     spec = _spec(_title(folder) if name is None else name, {"dataset": {"name": "no_images", **shape}, "model": model, **blocks})
     with inside(scheduler):
         check(spec)
-    with weights_in(folder / "unet") as weights:
+    with weights_in(unet.parent) as weights:
         with inside(unet):
             names = _names(spec, weights)
         experiment = build(spec, torch.device("cpu"))
@@ -63,6 +63,12 @@ def _spec(title: str, blocks: Mapping[str, Any]) -> Spec:
         return Spec.model_validate({"name": title, **blocks, "train": {"ema": None}})  # the folder has one set of weights
     except ValidationError as error:
         raise spec_error(error) from None
+
+
+def _config(folder: Path, part: str) -> Path:
+    """The part's configuration: in a folder of its own, or as in the first pipelines (google/ddpm-cifar10-32) beside the others."""
+    flat = folder / Path(PARTS[part]).name
+    return flat if flat.is_file() and not (folder / part).exists() else folder / PARTS[part]
 
 
 def _title(folder: Path) -> str:
