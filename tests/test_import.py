@@ -59,7 +59,8 @@ def test_parts_without_folders_of_their_own(ddpmx: Ddpmx, folder: Path) -> None:
     run = ddpmx("import", folder, "--name", "deep", "--out", folder.with_name("runs")).out.splitlines()[0]
     for name in (UNET, SCHEDULER, WEIGHTS):
         (folder / name).rename(folder / Path(name).name)
-        (folder / name).parent.rmdir() if name != UNET else None
+    for name in (UNET, SCHEDULER):
+        (folder / name).parent.rmdir()
     flat = ddpmx("import", folder, "--name", "flat", "--out", folder.with_name("runs")).out.splitlines()[0]
     first, second = (load_file(Path(run) / "checkpoints" / "best" / "model.safetensors") for run in (run, flat))
     assert all(torch.equal(first[name], second[name]) for name in first)
@@ -208,6 +209,17 @@ def test_a_run_that_cannot_be_written_is_not_left(ddpmx: Ddpmx, folder: Path, mo
     assert result.code == 1
     assert "cannot be written: No space left on device" in result.err
     assert not list(folder.with_name("runs").rglob("spec.yaml"))
+
+
+@pytest.mark.parametrize(
+    "place", ["nowhere", "x" * 300, "in/model_index.json", "in/unet/config.json/a", "~nobody-of-this-name/a", "in/unet"]
+)
+def test_a_place_where_no_pipeline_is(ddpmx: Ddpmx, folder: Path, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
+    monkeypatch.chdir(folder.parent)
+    result = ddpmx("import", place)
+    assert result.code == 2
+    assert place[:20] in result.err
+    assert not Path("runs").exists()
 
 
 @pytest.mark.parametrize("name", ["", "a/b", "..", "x" * 300])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -85,7 +86,7 @@ def inside(path: Path) -> Iterator[None]:
 
 def check_index(folder: Path, classes: Mapping[str, Any]) -> None:
     """Raises SpecError where model_index.json, if there is one, lists other parts than `classes`, which names each part's class."""
-    if not (folder / INDEX).exists() and not (folder / INDEX).is_symlink():
+    if not os.path.lexists(folder / INDEX):
         return
     content = mapping(folder / INDEX)
     with inside(folder / INDEX):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping
@@ -68,7 +69,7 @@ def _spec(title: str, blocks: Mapping[str, Any]) -> Spec:
 def _config(folder: Path, part: str) -> Path:
     """The part's configuration: in a folder of its own, or as in the first pipelines (google/ddpm-cifar10-32) beside the others."""
     flat = folder / Path(PARTS[part]).name
-    return flat if flat.is_file() and not (folder / part).exists() else folder / PARTS[part]
+    return flat if os.path.lexists(flat) and not os.path.lexists(folder / part) else folder / PARTS[part]
 
 
 def _title(folder: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -62,7 +63,7 @@ class Weights:
 @contextmanager
 def weights_in(folder: Path) -> Iterator[Weights]:
     """The weights file of a network's folder: safetensors, or a file of torch.save, of which only tensors are unpickled."""
-    file = next((folder / name for name in NAMES if (folder / name).exists() or (folder / name).is_symlink()), None)
+    file = next((folder / name for name in NAMES if os.path.lexists(folder / name)), None)
     if file is None:
         raise SpecError(f"{folder} has no weights", hint=f"one of {', '.join(NAMES)}; shards and variants are not read{_others(folder)}")
     open_regular(file).close()
