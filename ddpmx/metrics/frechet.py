@@ -14,6 +14,7 @@ from .subject import Subject
 WIDE, WIDE_COUNT = 256, 20
 """Above so many features one distance takes seconds, and the interval comes from so many halves."""
 ROWS = 4096
+"""Features that are made float64 at a time, or twice as many as there are dimensions."""
 
 
 class Reference:
@@ -24,21 +25,14 @@ class Reference:
         self.trace = self.factor.square().sum()
 
     def distance(self, features: Tensor) -> float:
-        """|μ − μ'|² + tr(Σ + Σ' − 2(ΣΣ')^½) (Heusel et al. 2017, eq. 6) of features [n, d], n ≥ 2.
+        """|μ − μ'|² + tr(Σ + Σ' − 2(ΣΣ')^½) (Heusel et al. 2017, eq. 6) of features [n, d], n ≥ 2; never below 0.
 
-        With Σ' = F·Fᵀ the eigenvalues of ΣΣ' are those of FᵀΣF, which is symmetric, and zeros.
+        With Σ = AᵀA and Σ' = BᵀB the last trace is the sum of the singular values of A·Bᵀ. No covariance is formed: the root of its
+        rounding errors would be far larger than they are.
         """
-        if len(features) < features.shape[1]:
-            mean, factor = _factor(features)
-            trace = factor.square().sum()
-            across = self.factor.T @ factor  # [r, n]
-            product = across @ across.T if len(across) <= len(features) else across.T @ across
-        else:
-            mean, covariance = _moments(features)
-            trace = covariance.trace()
-            product = self.factor.T @ covariance @ self.factor
-        cross = torch.linalg.eigvalsh(product).clamp_min(0).sqrt().sum()
-        return float((mean - self.mean).square().sum() + trace + self.trace - 2 * cross)
+        mean, factor = _factor(features)
+        cross = torch.linalg.svdvals(factor @ self.factor.T).sum()
+        return max(0.0, float((mean - self.mean).square().sum() + factor.square().sum() + self.trace - 2 * cross))
 
 
 def frechet_score(subject: Subject, extractor: Extractor, split: Split) -> Score:
@@ -71,21 +65,14 @@ def frechet_score(subject: Subject, extractor: Extractor, split: Split) -> Score
     )
 
 
-def _moments(features: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean [d] and unbiased covariance [d, d], a few rows in float64 at a time."""
-    mean = features.mean(0, dtype=torch.float64)
-    covariance = mean.new_zeros(len(mean), len(mean))
-    for part in features.split(ROWS):
-        centred = part.double() - mean
-        covariance.addmm_(centred.T, centred)
-    return mean, covariance / (len(features) - 1)
-
-
 def _factor(features: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean [d] and a factor F [d, min(n, d)] of the covariance F·Fᵀ: of fewer features than dimensions, the centred features."""
-    if len(features) < features.shape[1]:
-        mean = features.mean(0, dtype=torch.float64)
-        return mean, (features.double() - mean).T / (len(features) - 1) ** 0.5
-    mean, covariance = _moments(features)
-    values, vectors = torch.linalg.eigh(covariance)
-    return mean, vectors * values.clamp_min(0).sqrt()
+    """Mean [d], and a factor F [min(n, d), d] of the unbiased covariance FᵀF: the centred features, or R of their QR decomposition."""
+    n, d = features.shape
+    mean = features.mean(0, dtype=torch.float64)
+    scale = (n - 1) ** -0.5
+    if n <= d:
+        return mean, (features.double() - mean) * scale
+    factor = mean.new_zeros(0, d)
+    for part in features.split(max(ROWS, 2 * d)):
+        factor = torch.linalg.qr(torch.cat((factor, (part.double() - mean) * scale)), mode="r").R
+    return mean, factor
