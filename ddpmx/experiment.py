@@ -23,6 +23,7 @@ from .predictions import Prediction
 from .schedules import Table
 from .spec import GuidanceSpec, LossSpec, Spec, TrainSpec
 from .variance import posterior
+from .weightings import checked_weights
 
 Denoise = Callable[..., Tensor]
 """denoise(x, t), or denoise(x, t, x0) for a self-conditioned network."""
@@ -117,7 +118,7 @@ def check(spec: Spec) -> Table:
         table = spec.schedule.table()
     if table is not None:
         with findings.collect(), spec.blame("loss.weighting", "prediction", "schedule"):
-            spec.loss.weighting.weights(table, spec.prediction)
+            checked_weights(spec.loss.weighting, table, spec.prediction)
         with findings.collect(), spec.blame("time", "schedule"):
             spec.time.draw(torch.zeros(1, dtype=torch.float64), table)
             spec.time.importance(table)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 import pytest
 import torch
+from conftest import TINY, Result
 from torch import Tensor
 
 from ddpmx.errors import SpecError
@@ -381,3 +383,45 @@ def test_a_plugins_weighting_has_limits_too() -> None:
     table = table_of(torch.tensor([math.inf, 1.0, -math.inf], dtype=torch.float64))
     assert Twice().weights(table, "epsilon").tolist() == pytest.approx([2, 2, 2], rel=1e-12)
     assert Twice().weights(table, "v").tolist() == pytest.approx([2, 2 / (1 + math.exp(-1)), 0], rel=1e-12)
+
+
+BAD_WEIGHTING = """
+import math, torch, ddpmx
+
+@ddpmx.WEIGHTINGS.register("bad_weights")
+class BadWeights(ddpmx.Weighting):
+    '''One weight of its own at index 3.'''
+    value: float | str = 0.0
+    def weights(self, table, prediction):
+        weight = torch.ones(table.timesteps, dtype=torch.float64)
+        if self.value == "flat":
+            return weight[:, None]
+        weight[3] = float(self.value)
+        return weight
+
+@ddpmx.WEIGHTINGS.register("bad_definition")
+class BadDefinition(BadWeights):
+    '''The same of the x_0 error.'''
+    weights = ddpmx.Weighting.weights
+    def x_start_weight(self, table):
+        return BadWeights.weights(self, table, None)
+"""
+
+
+@pytest.mark.parametrize("name", ["bad_weights", "bad_definition"])
+@pytest.mark.parametrize("block", ["{name: NAME, value: VALUE}", "{name: learned, base: {name: NAME, value: VALUE}}"])
+def test_validate_refuses_weights_that_are_no_weights(ddpmx: Callable[..., Result], tiny: Path, name: str, block: str) -> None:
+    (tiny.parent / "bad.py").write_text(BAD_WEIGHTING)
+    method = {"bad_weights": "BadWeights.weights", "bad_definition": "BadDefinition.x_start_weight"}[name]
+    for value, told in (("nan", "nan"), ("inf", "inf"), ("'-inf'", "-inf"), (-0.5, "-0.5"), ("1e39", "1e+39")):
+        weighting = block.replace("NAME", name).replace("VALUE", f"'{value}'".replace("''", "'"))
+        tiny.write_text(f"{TINY}plugins: [bad.py]\nprediction: x_start\nloss: {{weighting: {weighting}}}\n")
+        result = ddpmx("validate", tiny)
+        assert result.code == 2
+        assert "loss.weighting" in result.err
+        assert all(part in result.err for part in (method, told, "at index 3")), result.err
+    if name == "bad_weights":
+        tiny.write_text(tiny.read_text().replace("1e39", "flat"))
+        assert "BadWeights.weights of the weighting 'bad_weights' should give float64 [20]" in ddpmx("validate", tiny).err
+    tiny.write_text(tiny.read_text().replace("flat", "0").replace("1e39", "0"))
+    assert ddpmx("validate", tiny).code == 0

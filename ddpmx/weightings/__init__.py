@@ -3,9 +3,9 @@
 import importlib
 import pkgutil
 
-from .base import Weighting
+from .base import Weighting, checked_weights
 
-__all__ = ["Weighting"]
+__all__ = ["Weighting", "checked_weights"]
 
 for _module in pkgutil.iter_modules(__path__):
     importlib.import_module(f"{__name__}.{_module.name}")

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ..predictions import Prediction
 from ..registry import WEIGHTINGS, Slot
 from ..schedules import Table
-from .base import Weighting
+from .base import Weighting, checked_weights
 
 FREQUENCIES = 64
 
@@ -36,7 +36,7 @@ class Learned(Weighting):
 
     def weights(self, table: Table, prediction: str | Prediction) -> Tensor:
         """The base's."""
-        return self.base.weights(table, prediction)
+        return checked_weights(self.base, table, prediction)
 
     def module(self) -> nn.Module:
         return LogLoss()
