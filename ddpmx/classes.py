@@ -11,6 +11,7 @@ from . import ops
 from .errors import SpecError
 from .experiment import Experiment
 from .ops import Purpose, stream
+from .text import shortened
 
 LABEL_DROPOUT = 0.1  # in the range of 0.1 to 0.2 that Ho & Salimans 2022, arXiv:2207.12598, found best
 
@@ -29,15 +30,27 @@ def shown_labels(experiment: Experiment, ids: Tensor, step: int) -> Tensor | Non
 
 
 def parse_classes(text: str, names: Sequence[str]) -> list[int]:
-    """Indices of the classes in `text`, which has their names or numbers (names first) with commas between.
+    """Indices of the classes in `text`, which has their names or numbers with commas between.
 
-    Raises SpecError for one that `names` lacks, with all that there are.
+    A name may hold commas: the longest that fits counts, and quotes ("a,b") say where one begins and ends. What is both a
+    name and a number is the name. Raises SpecError for one that `names` lacks, with all that there are.
     """
-    found = []
-    for word in map(str.strip, text.split(",")):
-        number = int(word) if word.isdecimal() else len(names)
-        if word not in names and number >= len(names):
+    spellings = {name.strip(): index for index, name in reversed([*enumerate(names)])}
+    spellings |= {f'"{name}"': index for index, name in enumerate(names)}
+    found, rest, more = [], text.strip(), True
+    while more:
+        fits = [spelling for spelling in spellings if _begins_with(rest, spelling)]
+        word = max(fits, key=len) if fits else rest.partition(",")[0].strip()
+        number = int(word) if not fits and len(word) < 20 and word.isdecimal() else len(names)
+        if not fits and number >= len(names):
             valid = ", ".join(name if name == str(i) else f"{i} {name}" for i, name in enumerate(names))
-            raise SpecError(f"there is no class '{word}'", hint=f"valid: {valid}")
-        found.append(names.index(word) if word in names else number)
+            raise SpecError(f"there is no class '{shortened(word)}'", hint=f"valid: {valid}")
+        found.append(spellings[word] if fits else number)
+        _, comma, rest = rest[len(word) :].partition(",")
+        rest, more = rest.strip(), bool(comma)
     return found
+
+
+def _begins_with(text: str, word: str) -> bool:
+    """Whether the text is the word, or goes on with a comma behind it."""
+    return text.startswith(word) and text[len(word) :].lstrip()[:1] in ("", ",")

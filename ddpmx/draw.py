@@ -21,6 +21,7 @@ from .images import class_grid, save_gif, save_png
 from .pictures import read_mask, read_pictures
 from .rows import Plan
 from .spec import MAX_WEIGHT
+from .spec_file import Override, option
 
 SUFFIXES = (".png", ".npz", ".gif", "")
 FRAMES = 40
@@ -63,16 +64,13 @@ def draw(
     """
     if out is not None and out.suffix not in SUFFIXES:
         raise SpecError(f"the suffix '{out.suffix}' is not one of .png, .npz, .gif, or none for a folder", field="--out")
-    if sampler is not None:
-        overrides = ("sampler=null", f"sampler={{name: {sampler}}}", *overrides)  # none of the old one's parameters
+    changes: list[Override] = []
+    if sampler is not None:  # null first: none of the old one's parameters
+        changes += [option("--sampler", sampler, "sampler", None), option("--sampler", sampler, "sampler", sampler)]
+    changes += overrides
     if steps is not None:
-        overrides = (*overrides, "sampler.timesteps=null", f"sampler.steps={steps}")
-    try:
-        folder, spec, experiment = open_run(run, overrides, device, weights)
-    except SpecError as error:
-        options = {"sampler.name": ("--sampler", sampler), "sampler.steps": ("--steps", steps)}
-        option, given_here = options.get(error.field, ("", None))
-        raise SpecError(error.message, field=option, hint=error.hint) if given_here is not None else error from None
+        changes += [option("--steps", steps, "sampler.timesteps", None), option("--steps", steps, "sampler.steps", steps)]
+    folder, spec, experiment = open_run(run, changes, device, weights)
     if guidance is not None:
         experiment = _guided(experiment, guidance)
     chosen = [] if classes is None else _chosen(experiment, classes, count)
@@ -162,7 +160,7 @@ def _planned(experiment: Experiment, editing: Editing, count: int, seed: int) ->
 def _guided(experiment: Experiment, weight: float) -> Experiment:
     """The experiment with another guidance weight."""
     _need_classes(experiment, "--guidance")
-    if not weight <= MAX_WEIGHT:  # nor NaN
+    if weight > MAX_WEIGHT:
         raise SpecError(f"should be a number from 0 to {MAX_WEIGHT:g}, not {weight:g}", field="--guidance")
     block = experiment.spec.guidance.model_copy(update={"weight": weight})
     spec = experiment.spec.model_copy(update={"guidance": block})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from .metrics.subject import Progress, quiet
 from .rows import Plan
 from .run_folder import RunFolder
 from .spec import Spec
-from .spec_file import load_run
+from .spec_file import Override, load_run, option
 from .world import World
 
 Warn = Callable[[str], None]
@@ -71,7 +71,7 @@ def as_event(scores: dict[str, Score]) -> dict[str, Any]:
     }
 
 
-def open_run(run: Path, overrides: tuple[str, ...], device: torch.device, weights: str) -> tuple[RunFolder, Spec, Experiment]:
+def open_run(run: Path, overrides: Iterable[Override], device: torch.device, weights: str) -> tuple[RunFolder, Spec, Experiment]:
     """A run's folder, its spec with overrides, and the experiment with the run's weights in its network."""
     folder = RunFolder(run)
     spec = load_run(run, overrides)
@@ -89,11 +89,12 @@ def evaluate(
     """Measure an existing run's best weights; adds an `evaluate` event to its metrics.jsonl, renews its report, returns the event."""
     from .report import write_report  # slow to load, and a run that starts needs none yet
 
+    changes: list[Override] = [*overrides]
     if samples is not None:
-        overrides = (*overrides, f"evaluate.samples={samples}")
+        changes.append(option("-n", samples, "evaluate.samples", samples))
     if metrics:
-        overrides = (*overrides, f"evaluate.metrics=[{', '.join(metrics)}]")
-    folder, spec, experiment = open_run(run, overrides, device, "best")
+        changes.append(option("--metrics", ",".join(metrics), "evaluate.metrics", list(metrics)))
+    folder, spec, experiment = open_run(run, changes, device, "best")
     if not spec.evaluate.metrics:
         raise SpecError("the run's spec names no metrics", field="evaluate.metrics", hint="--metrics fd_cnn,is_cnn")
     for index, metric in enumerate(spec.evaluate.metrics):

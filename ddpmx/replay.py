@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from .errors import RunError, SpecError
-from .registry import TRACKERS
+from pydantic import ValidationError
+
+from .errors import Findings, RunError, SpecError
+from .registry import TRACKERS, spec_error
 from .run_folder import RunFolder
-from .spec_file import load_run
+from .spec_file import load_run, override
 from .trackers import Tracker, picture_file
-from .yaml_source import parse
+from .yaml_source import Source
 
 
 def replay(run: Path, name: str, options: tuple[str, ...]) -> int:
@@ -24,12 +26,15 @@ def replay(run: Path, name: str, options: tuple[str, ...]) -> int:
     component = TRACKERS.get(name)
     parameters = next((tracker.spec() for tracker in spec.track if isinstance(tracker, component)), {})
     parameters.pop("name", None)
-    for option in options:
-        key, equals, value = option.partition("=")
-        if not equals or not key or not value:
-            raise SpecError(f"'{option}' should be KEY=VALUE, such as project=x", field="-s")
-        parameters[key] = parse(value, f"-s {option}").data
-    tracker: Tracker = TRACKERS.build(name, **parameters)
+    source, findings = Source(parameters), Findings()
+    for text in options:
+        with findings.collect():
+            source = source.merge(override(text))
+    findings.report()
+    try:
+        tracker: Tracker = component.model_validate(source.data)
+    except ValidationError as error:
+        raise spec_error(error).each(lambda found: found.at("", source.mark(tuple(found.field.split("."))))) from None
     tracker.check()
     events = folder.events()
     if not events:

@@ -25,7 +25,11 @@ MAX_FILES = 100
 """Read for one spec, a file as often as others extend it."""
 
 
-def load(path: Path | str, overrides: Iterable[str] = ()) -> Spec:
+Override = str | Source
+"""A change of a spec: KEY=VALUE as `-s` takes it, or what another option makes of its value (`option`)."""
+
+
+def load(path: Path | str, overrides: Iterable[Override] = ()) -> Spec:
     """Read, merge and validate a spec file. Raises SpecError, placed at its file and line."""
     source = merged(path, overrides)
     if "sweep" in source.data:
@@ -34,7 +38,7 @@ def load(path: Path | str, overrides: Iterable[str] = ()) -> Spec:
     return validated(source, path)
 
 
-def load_run(run: Path, overrides: Iterable[str] = ()) -> Spec:
+def load_run(run: Path, overrides: Iterable[Override] = ()) -> Spec:
     """The spec of a run's folder. Raises SpecError also where it would run plugins that this user never ran here."""
     source = merged(run / "spec.yaml", overrides)
     strange = [plugin for plugin in plugins_of(source) if not trust.is_known(plugin)]
@@ -60,13 +64,13 @@ def plugins_of(source: Source) -> list[str]:
     return [plugin for plugin in listed if isinstance(plugin, str)] if isinstance(listed, list) else []
 
 
-def merged(path: Path | str, overrides: Iterable[str] = ()) -> Source:
+def merged(path: Path | str, overrides: Iterable[Override] = ()) -> Source:
     """The file over what it extends, and the overrides over both; not validated, and its `sweep`, if any, as it is written."""
     source = _read(Path(path), (), count(1))
     findings = Findings()
-    for text in overrides:
+    for change in overrides:
         with findings.collect():
-            source = source.merge(_override(text))
+            source = source.merge(override(change) if isinstance(change, str) else change)
     findings.report()
     if source.data.get("sweep", REMOVED) in (None, REMOVED):
         source.data.pop("sweep", None)
@@ -129,7 +133,20 @@ def _read(path: Path, above: tuple[Path, ...], files: Iterator[int]) -> Source:
     return merged.merge(source).layer()
 
 
-def _override(text: str) -> Source:
+def option(name: str, given: object, key: str, value: Any) -> Source:
+    """An override that another option than -s stands for: errors name the option and what it was given."""
+    keys = tuple(key.split("."))
+    return Source(_nested(keys, value), {keys: Mark(f"{name} {shortened(str(given), MOST_REPEATED)}")})
+
+
+def _nested(keys: tuple[str, ...], value: Any) -> Any:
+    for key in reversed(keys):
+        value = {key: value}
+    return value
+
+
+def override(text: str) -> Source:
+    """The change that KEY=VALUE makes, each key marked with it. Raises SpecError."""
     key, equals, value = text.partition("=")
     if not equals or not key.strip() or not all(key.strip().split(".")) or not value.strip() or key.count(".") >= MAX_DEPTH:
         raise SpecError(f"'{shortened(text)}' should be KEY=VALUE, such as train.lr=1e-4", mark=Mark(OVERRIDE))
@@ -139,14 +156,11 @@ def _override(text: str) -> Source:
         value_source = parse(value, mark.file)
     except SpecError as error:
         raise error.each(lambda found: SpecError(found.message, field=key.strip(), mark=mark, hint=found.hint)) from None
-    data: Any = value_source.data
     keys = tuple(key.strip().split("."))
     if keys[0] == "sweep":  # whose keys are dotted fields themselves
         outer = {"zip": 2, "points": 3}.get(keys[1] if len(keys) > 1 else "", 1)
         keys = (*keys[:outer], *filter(None, [".".join(keys[outer:])]))
-    for part in reversed(keys):
-        data = {part: data}
-    return Source(data, {(*keys, *inner): mark for inner in value_source.marks})
+    return Source(_nested(keys, value_source.data), {(*keys, *inner): mark for inner in value_source.marks})
 
 
 def _make_absolute(source: Source) -> None:

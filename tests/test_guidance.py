@@ -379,8 +379,9 @@ def test_options_that_an_unconditional_run_refuses(ddpmx: Run, unconditional: Pa
     [
         (("--classes", "3,12"), ["--classes", "'12'", "valid: 0, 1, 2"]),
         (("--classes", "1,2,3", "-n", "2"), ["--classes", "-n 3"]),
-        (("--guidance", "nan"), ["--guidance", "0 to 1e+06"]),
-        (("--guidance", "inf"), ["--guidance", "0 to 1e+06"]),
+        (("--guidance", "nan"), ["--guidance", "nan is not a finite number"]),
+        (("--guidance", "inf"), ["--guidance", "inf is not a finite number"]),
+        (("--guidance", "1e7"), ["--guidance", "0 to 1e+06"]),
         (("--guidance", "2", "-s", "train.label_dropout=0", "-s", "guidance.weight=1"), ["--guidance", "label_dropout"]),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,23 @@ if TYPE_CHECKING:
     import torch
 
     from ..spec import Spec
+
+
+class Number(click.FloatRange):
+    """A finite number in a range."""
+
+    name = "number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number = float(super().convert(value, param, ctx))
+        if not math.isfinite(number):
+            self.fail(f"{value} is not a finite number.", param, ctx)
+        return number
+
+
+SEED = click.IntRange(-(2**63), 2**63 - 1)
+IMAGES = 10_000_000
+STEPS = click.IntRange(1, 100_000)
 
 SPEC = click.argument("spec", type=click.Path(path_type=Path))
 RUN = click.argument("run", type=click.Path(path_type=Path))

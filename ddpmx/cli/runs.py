@@ -9,7 +9,7 @@ import click
 
 from ..errors import SpecError
 from ..terminal import echo
-from .options import ALLOW, DEVICE, JSON, OUT, POINT, RUN, SET, SPEC, allow, device_of, load, print_json
+from .options import ALLOW, DEVICE, IMAGES, JSON, OUT, POINT, RUN, SEED, SET, SPEC, STEPS, Number, allow, device_of, load, print_json
 
 
 @click.command()
@@ -62,24 +62,25 @@ def run(
 
 @click.command()
 @RUN
-@click.option("-n", "count", type=click.IntRange(1), default=64, show_default=True, help="How many images.")
+@click.option("-n", "count", type=click.IntRange(1, IMAGES), default=64, show_default=True, help="How many images.")
 @click.option("--sampler", metavar="NAME", help="Default: the spec's `sampler`.")
-@click.option("--steps", type=click.IntRange(1), help="Noise levels on the way; some samplers run the network twice at each.")
+@click.option("--steps", type=STEPS, help="Noise levels on the way; some samplers run the network twice at each.")
 @SET
-@click.option("--seed", type=int, help="Default: the spec's evaluate.seed.")
-@click.option("--classes", metavar="C,…", help="Names or numbers; images are spread over them in order. Default: all, evenly.")
-@click.option(
-    "--guidance", type=click.FloatRange(0), metavar="W", help="Towards the class; 1: none extra. Default: the spec's guidance.weight."
-)
+@click.option("--seed", type=SEED, help="Default: the spec's evaluate.seed.")
+@click.option("--classes", metavar="C,…", help="Names or numbers; images are spread over them in order. Default: all.")
+@click.option("--guidance", type=Number(0), metavar="W", help="Towards the class; 1: none extra. Default: the spec's guidance.weight.")
 @click.option("--image", type=click.Path(path_type=Path), metavar="F", help="Change this picture, or those of this folder in turn.")
 @click.option(
-    "--strength", type=float, metavar="S", help="How much of the picture is drawn anew, above 0 to 1. Default: 0.5; with --mask 1."
+    "--strength",
+    type=Number(0, 1, min_open=True),
+    metavar="S",
+    help="How much of the picture is drawn anew, above 0 to 1. Default: 0.5; with --mask 1.",
 )
 @click.option("--mask", type=click.Path(path_type=Path), metavar="F", help="Complete the picture: white stays as it is, black is drawn.")
 @click.option(
-    "--resample", type=click.IntRange(1), metavar="N", help="Runs of each stretch of 10 steps, so that the parts fit. Default: 10."
+    "--resample", type=click.IntRange(1, 1000), metavar="N", help="Runs of each stretch of 10 steps, so that the parts fit. Default: 10."
 )
-@click.option("--to-seed", type=int, metavar="N", help="Images from the start of --seed to that of this one, along the arc between.")
+@click.option("--to-seed", type=SEED, metavar="N", help="Images from the start of --seed to that of this one, along the arc between.")
 @click.option("--weights", default="best", show_default=True, metavar="best|last|FILE")
 @click.option("--out", type=click.Path(path_type=Path), help="F.png a grid, F.npz an array, F.gif the denoising, a folder one PNG each.")
 @DEVICE
@@ -126,7 +127,7 @@ def sample(
 
 @click.command()
 @RUN
-@click.option("-n", "samples", type=click.IntRange(2), help="Generated images. Default: the spec's evaluate.samples.")
+@click.option("-n", "samples", type=click.IntRange(2, IMAGES), help="Generated images. Default: the spec's evaluate.samples.")
 @click.option("--metrics", help="Names with commas between. Default: the spec's.")
 @SET
 @DEVICE
@@ -160,7 +161,7 @@ def evaluate(
 @OUT
 @DEVICE
 @click.option("--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True, help="Processes here, or tasks of Ray.")
-@click.option("--jobs", type=click.IntRange(1), metavar="N", help="Points at one time. Default: one a GPU, or one a core.")
+@click.option("--jobs", type=click.IntRange(1, 10_000), metavar="N", help="Points at one time. Default: one a GPU, or one a core.")
 @click.option("--print", "only_print", is_flag=True, help="Print one command a point, for a job array, and run nothing.")
 def sweep(spec: Path, overrides: tuple[str, ...], out: Path, device: str | None, engine: str, jobs: int | None, only_print: bool) -> None:
     """Run the points of SPEC's `sweep:` that are not finished."""
