@@ -27,6 +27,7 @@ from . import manifest
 from .checkpoint_folder import point, sync
 from .ema import Ema
 from .errors import RunError, SpecError
+from .misfit import misfit
 from .times import TimeState
 from .train import Trained, TrainState
 
@@ -73,7 +74,7 @@ def load(checkpoint: Path, trained: Trained) -> TrainState:
     try:
         content = manifest.read(checkpoint)
         for name, part in _parts(trained).items():
-            part.load_state_dict(load_file(checkpoint / f"{name}.safetensors"))
+            _fill(part, load_file(checkpoint / f"{name}.safetensors"))
         _unflatten(trained.optimizer, load_file(checkpoint / "optimizer.safetensors"), content["optimizer"])
         return TrainState(**content["train"])
     except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
@@ -119,11 +120,21 @@ def load_weights(network: nn.Module, file: Path) -> None:
     try:
         if (file.parent / manifest.STATE).exists():
             manifest.verify(file.parent, file.name)
-        network.load_state_dict(load_file(file))
+        _fill(network, load_file(file))
     except RunError as error:
         raise SpecError(str(error), hint="--weights names others: last, or a file of an earlier checkpoint") from None
+    except ValueError as error:
+        raise SpecError(f"the weights {file} do not fit this network: {error}") from None
     except (SafetensorError, RuntimeError, OSError) as error:
-        raise SpecError(f"the weights {file} do not fit this network: {str(error).splitlines()[0]}") from None
+        raise SpecError(f"the weights {file} cannot be read: {str(error).splitlines()[0]}") from None
+
+
+def _fill(part: nn.Module | Ema | TimeState, tensors: dict[str, Tensor]) -> None:
+    """Replace a part's tensors. Raises ValueError where their names or shapes are not the part's."""
+    difference = misfit(tensors, part.state_dict())
+    if difference:
+        raise ValueError(difference)
+    part.load_state_dict(tensors)
 
 
 def _contiguous(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

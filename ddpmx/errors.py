@@ -4,11 +4,12 @@ Imports point only downwards::
 
     cli -> sweep, compare, run, session, dry_run, draw, evaluate, report, show, doctor, catalogue, exchange, replay
         -> train, validation, objective, sampling, editing, generate, classes, experiment, coefficients, checkpoint,
-           run_folder, resume, preflight, plots, timestep_plots, spec_file, inherited, trust, testing
+           run_folder, resume, preflight, plots, timestep_plots, spec_file, inherited, trust, testing,
+           learning_rate
         -> schedules, times, predictions, weightings, samplers, models, data, metrics, trackers, optimizers, ema, images, pictures,
            guidance, variance, effective, ops
         -> registry, spec, yaml_source, plugins, rows, page, drawing, svg, environment, console, progress, stop, world, estimate,
-           manifest, checkpoint_folder, divergence, allocator, memory
+           manifest, checkpoint_folder, divergence, allocator, memory, misfit
         -> outputs, terminal
         -> files
         -> out_of_memory, interrupts

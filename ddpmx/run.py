@@ -99,6 +99,8 @@ def _open(experiment: Experiment, folder: RunFolder, world: World, stop: StopSig
     if resumed:
         folder.tidy()
         session.rewind_log()
+        if note := session.rate_jump():
+            bar.say(f"note: {note}")
         resolved = {**spec.resolved(), "plugins": folder.spec_data()["plugins"]}
         write_atomically(folder.path / "spec.yaml", to_yaml(resolved))
     data = experiment.data

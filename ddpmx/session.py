@@ -13,10 +13,11 @@ from . import checkpoint, checkpoint_folder
 from .console import Bar
 from .divergence import MOST_ROLLBACKS, Diverged, told_instability
 from .experiment import Experiment
+from .learning_rate import jump
 from .run_folder import RunFolder
 from .stop import StopSignal
 from .trackers import Trackers
-from .train import Trained, TrainState
+from .train import Trained, TrainState, is_over, total_steps
 from .world import World
 
 
@@ -130,6 +131,18 @@ class Session:
             rows = [event for event in self.folder.events() if event["event"] == "epoch"]
             self.folder.write_log(rows)
             self.ends = {row["step"]: row["epoch"] for row in rows}
+
+    def rate_jump(self) -> str:
+        """What another budget does to the learning rate of a run that goes on, in a line; empty where it does nothing."""
+        state, train = self.state, self.experiment.spec.train
+        if is_over(train, state):
+            return ""
+        before, factor = state.lr, 0.5 ** len(state.rollbacks)
+        if before is None:  # an older version's checkpoint: then the log tells, of the step that it logged last
+            logged = [event for event in self.folder.events() if event["event"] == "step" and event["step"] == state.step]
+            before = logged[-1]["lr"] / factor if logged else None
+        total = total_steps(train, len(self.experiment.data.train))
+        return "" if before is None else jump(train, state.step, total, before, factor)
 
     def roll_back(self, cause: Diverged) -> bool:
         """Go back to the last checkpoint with half the learning rate; False where that was done too often."""

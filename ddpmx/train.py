@@ -19,6 +19,7 @@ from .allocator import keep_memory
 from .divergence import MOST_SKIPPED, BadStep, Diverged, Stability, verdict
 from .ema import Ema
 from .experiment import Experiment
+from .learning_rate import learning_rate
 from .objective import Network, batch, loss_of_nothing, step_loss, timesteps
 from .ops import Purpose, stream
 from .spec import Spec, TrainSpec
@@ -51,6 +52,8 @@ class TrainState(Stability):
     """Batches left out in a row."""
     rollbacks: list[dict[str, Any]] = field(default_factory=list)
     """Their events; each has halved the learning rate."""
+    lr: float | None = None
+    """What the schedule gave the last step, before rollbacks halved it; None where an older version wrote the checkpoint."""
 
     def add_loss(self, loss: float, images: int, nothing: float = math.inf) -> None:
         """Take in a step's mean loss over its images, and what an output of 0 would have."""
@@ -138,15 +141,6 @@ def total_steps(train: TrainSpec, images: int) -> int:
     return int(min(max_steps(train), max_epochs(train) * steps_per_epoch(train, images)))
 
 
-def learning_rate(train: TrainSpec, step: int, total: int) -> float:
-    """Of the step with that number (from 0): linear warm-up, then constant, or a fall to 0 at the end of the budget."""
-    if step < train.warmup_steps:
-        return train.lr * (step + 1) / train.warmup_steps
-    done = (step - train.warmup_steps) / max(1, total - train.warmup_steps)
-    factor = {"constant": 1.0, "cosine": 0.5 * (1 + math.cos(math.pi * done)), "linear": 1 - done}[train.lr_schedule]
-    return train.lr * factor
-
-
 def prepare(experiment: Experiment) -> Trained:
     """What training changes, as it is before the first step."""
     spec, network = experiment.spec, experiment.network
@@ -182,7 +176,8 @@ def train(
         network.train()
         while state.batch < batches and state.step < total:
             started = time.perf_counter()
-            lr = learning_rate(budget, state.step, total) * 0.5 ** len(state.rollbacks)
+            scheduled = learning_rate(budget, state.step, total)
+            lr = scheduled * 0.5 ** len(state.rollbacks)
             for group in optimizer.param_groups:
                 group["lr"] = lr
             torch.manual_seed(hash((spec.seed, state.step, world.rank)))  # dropout's
@@ -214,7 +209,7 @@ def train(
                     raise Diverged(facts)
                 if state.skipped == MOST_SKIPPED:
                     raise Diverged(facts, f", and {MOST_SKIPPED} batches before it are left out")
-            state.step += 1
+            state.step, state.lr = state.step + 1, scheduled
             state.batch += 1
             state.images += len(ids)
             if facts:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import pickle
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from ddpmx import checkpoint, checkpoint_folder, manifest
 from ddpmx.ema import Ema
 from ddpmx.errors import RunError, SpecError
+from ddpmx.misfit import misfit
 from ddpmx.train import Trained, TrainState
 
 
@@ -140,6 +143,29 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     assert file.name == "ema.safetensors"
     with pytest.raises(SpecError, match="do not fit"):
         checkpoint.load_weights(nn.Linear(2, 2), file)
+    own = load_file(file)
+    assert misfit(own, own) == ""
+    few = {name: torch.zeros(7) for name in list(own)[:1]} | {f"other.{i}": torch.zeros(i) for i in range(5)}
+    name, tensor = next(iter(own.items()))
+    said = misfit(few, own)
+    assert f"1 of another shape: {name} is [7] and should be {list(tensor.shape)}" in said
+    assert ("missing: " in said) == (len(own) > 1)
+    assert said.endswith("5 not in the network: other.0 [0], other.1 [1], other.2 [2], …")
+
+
+def test_weights_to_start_from_that_do_not_fit_name_tensors_and_shapes(ddpmx: Any, tiny: Path, tmp_path: Path) -> None:
+    network = nn.Linear(2, 3)
+    file = tmp_path / "weights.safetensors"
+    save_file(network.state_dict(), file)
+    with pytest.raises(SpecError) as error:
+        checkpoint.load_weights(nn.Linear(4, 3), file)
+    assert str(error.value) == f"the weights {file} do not fit this network: 1 of another shape: weight is [3, 2] and should be [3, 4]"
+    result = ddpmx("run", tiny, "-s", f"train.init_from={file}", "--out", tmp_path / "runs")
+    assert result.code == 2
+    assert f"train.init_from: the weights {file} do not fit this network: " in result.err
+    assert "2 not in the network: bias [3], weight [3, 2]" in result.err
+    assert len(result.err.splitlines()) == 1
+    assert not list(tmp_path.glob("runs/*/*"))
     with pytest.raises(SpecError, match="no such"):
         checkpoint.weights_file(tmp_path, "nowhere")
 

@@ -12,10 +12,11 @@ from conftest import TINY, Result, epochs, only_run
 
 from ddpmx import ops, spec_file
 from ddpmx.experiment import build
+from ddpmx.learning_rate import learning_rate
 from ddpmx.objective import batch, loss_at
 from ddpmx.ops import Purpose, stream
 from ddpmx.spec import TrainSpec
-from ddpmx.train import TrainState, epoch_order, is_over, learning_rate, total_steps
+from ddpmx.train import TrainState, epoch_order, is_over, total_steps
 
 Run = Callable[..., Result]
 
