@@ -40,6 +40,8 @@ def import_pipeline(folder: Path, *, name: str | None, out: Path) -> Path:
     file and the field which cannot be imported, before anything is written, and before anything large is built.
     """
     folder, out = expanded(folder), expanded(out)
+    if not os.path.isdir(folder):  # noqa: PTH112 (which raises nothing)
+        raise SpecError(f"{shortened(str(folder))} is not a folder", hint="a pipeline's folder has model_index.json, unet/ and scheduler/")
     unet, scheduler = (_config(folder, part) for part in PARTS)
     config = mapping(unet)
     with inside(unet):

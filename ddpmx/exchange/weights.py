@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -94,7 +95,7 @@ def _safetensors(file: Path, stack: ExitStack) -> Weights:
 
 def _pickled(file: Path) -> Weights:
     _check_pickle(file)
-    with _readable(file):
+    with _readable(file), warnings.catch_warnings(action="ignore"):  # of what is then refused
         content = torch.load(file, map_location="cpu", weights_only=True)
     if not isinstance(content, dict):
         raise SpecError(f"the weights {file} should be a dictionary of tensors, not a {type(content).__name__}")
