@@ -1,9 +1,15 @@
 """ddpmx: experiments with diffusion models. The public names, loaded when first used: importing ddpmx does not import torch."""
 
-from __future__ import annotations
+# No `from __future__ import …` up here: it is an import like any other, and comes from the working folder if that has such a file.
+import sys
 
-import importlib
-from typing import TYPE_CHECKING, Any
+if sys.argv[:1] == ["-m"]:  # started as `python -m ddpmx`
+    from .working_folder import take_off_the_path
+
+    take_off_the_path()
+
+import importlib  # noqa: E402
+from typing import TYPE_CHECKING, Any  # noqa: E402
 
 if TYPE_CHECKING:
     from . import ops as ops

@@ -14,7 +14,7 @@ Imports point only downwards::
         -> files
         -> out_of_memory, interrupts
         -> errors
-        -> text
+        -> text, working_folder
 
 `tests/test_layering.py` reads the imports and says so when one does not.
 """

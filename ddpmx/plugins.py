@@ -1,4 +1,4 @@
-"""Loading the files, modules and entry points that register more components."""
+"""Loading the files, modules and entry points that register more components. Whether they may run is `trust`'s affair."""
 
 from __future__ import annotations
 
@@ -11,49 +11,57 @@ import traceback
 from functools import cache
 from pathlib import Path
 
+from . import files
 from .errors import Mark, SpecError
+from .text import shortened
 
 GROUP = "ddpmx.plugins"
 MAX_BYTES = 10_000_000
 _loaded: dict[str, str] = {}
 
 
-def load(plugin: str) -> None:
-    """Run a plugin: the path of a `.py` file, or the name of a module. Once a process for the same content.
+def load_file(path: Path, content: bytes, module: str = "") -> None:
+    """Run the code of a plugin's file, as a module of that name. Once a process for the same content.
 
     Raises SpecError with the file and line where the plugin failed.
     """
-    path = Path(plugin)
+    digest = hashlib.sha256(content).hexdigest()
+    if digest in _loaded:
+        return
+    name = module or f"ddpmx_plugin_{path.stem}_{digest[:8]}"
     try:
-        if not plugin.endswith(".py"):
-            importlib.import_module(plugin)
-            return
-        content = read(path)
-        digest = hashlib.sha256(content).hexdigest()
-        if digest in _loaded:
-            return
-        name = f"ddpmx_plugin_{path.stem}_{digest[:8]}"
         module_spec = importlib.util.spec_from_file_location(name, path)
         if module_spec is None:
-            raise SpecError(f"the plugin {plugin} cannot be loaded as Python")
-        module = importlib.util.module_from_spec(module_spec)
-        sys.modules[name] = module  # pydantic resolves annotations through it
-        exec(
-            compile(content, plugin, "exec", dont_inherit=True), module.__dict__
-        )  # a loader would take a .pyc beside it, whatever that holds
-        _loaded[digest] = plugin
-    except SpecError as error:
-        raise error.at("", _line(error, path)) from None
-    except (Exception, SystemExit) as error:  # a plugin's own errors, whatever they are
-        where = Mark(error.filename or plugin, error.lineno or 1) if isinstance(error, SyntaxError) else _line(error, path)
-        raise SpecError(f"the plugin {plugin} failed on import: {type(error).__name__}: {error}", mark=where) from None
+            raise SpecError(f"the plugin {path} cannot be loaded as Python")
+        made = importlib.util.module_from_spec(module_spec)
+        sys.modules[name] = made  # pydantic resolves annotations through it
+        code = compile(content, str(path), "exec", dont_inherit=True)
+        exec(code, made.__dict__)  # a loader would take a .pyc beside it, whatever that holds
+        _loaded[digest] = str(path)
+    except BaseException as error:
+        raise _placed(error, str(path)) from None
+
+
+def load_module(name: str) -> None:
+    """Import a plugin that is a module. Raises SpecError where that fails."""
+    try:
+        importlib.import_module(name)
+    except BaseException as error:
+        raise _placed(error, name) from None
 
 
 @cache
 def load_installed() -> None:
-    """Import, once a process, what installed packages offer under the entry-point group `ddpmx.plugins`."""
+    """Import, once a process, what installed packages offer under the entry-point group `ddpmx.plugins`.
+
+    One that fails is reported and left out: it must not stop commands that have no use for it.
+    """
     for entry in importlib.metadata.entry_points(group=GROUP):
-        load(entry.module)
+        try:
+            load_module(entry.module)
+        except SpecError as error:
+            owner = f" of the package {entry.dist.name}" if entry.dist else ""
+            print(f"warning: the entry point {entry.name}{owner} is left out: {error}", file=sys.stderr)
 
 
 def file_hash(path: Path) -> str:
@@ -64,18 +72,22 @@ def file_hash(path: Path) -> str:
 def read(path: Path) -> bytes:
     """The code of a plugin's file. Raises SpecError where there is none, for a device, which might not end, and for what is too large."""
     try:
-        if path.exists() and not path.is_file():
-            raise SpecError(f"the plugin {path} is not a file")
-        with path.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise SpecError(f"the plugin {path} cannot be read: {error.strerror}") from None
-    if len(content) > MAX_BYTES:
-        raise SpecError(f"the plugin {path} is larger than {MAX_BYTES:,} bytes")
-    return content
+        return files.read_bytes(path, MAX_BYTES)
+    except SpecError as error:
+        raise SpecError(f"the plugin {error.message}") from None
 
 
-def _line(error: BaseException, path: Path) -> Mark | None:
+def _placed(error: BaseException, plugin: str) -> BaseException:
+    """What a plugin raised when it was loaded, as a SpecError at its own line. Only Ctrl-C passes as it is."""
+    if isinstance(error, SpecError):
+        return error.at("", _line(error, plugin))
+    if isinstance(error, KeyboardInterrupt):
+        return error
+    where = Mark(error.filename or plugin, error.lineno or 1) if isinstance(error, SyntaxError) else _line(error, plugin)
+    return SpecError(f"the plugin {plugin} failed on import: {type(error).__name__}: {shortened(str(error))}", mark=where)
+
+
+def _line(error: BaseException, plugin: str) -> Mark | None:
     """The plugin's own line that the traceback last went through."""
-    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) == path]
-    return Mark(str(path), lines[-1] or 1) if lines else None
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == plugin]
+    return Mark(plugin, lines[-1] or 1) if lines else None

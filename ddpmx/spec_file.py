@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -40,22 +41,7 @@ def load(path: Path | str, overrides: Iterable[Override] = ()) -> Spec:
 
 def load_run(run: Path, overrides: Iterable[Override] = ()) -> Spec:
     """The spec of a run's folder. Raises SpecError also where it would run plugins that this user never ran here."""
-    source = merged(run / "spec.yaml", overrides)
-    strange = [plugin for plugin in plugins_of(source) if not trust.is_known(plugin)]
-    if strange:
-        raise SpecError(
-            f"the run {run} brings code that you have not run on this machine: {', '.join(strange)}",
-            field="plugins",
-            mark=source.mark(("plugins",)),
-            hint="a plugin can do all that you can; if you trust it, --allow-plugins runs it",
-        )
-    return validated(source, run / "spec.yaml")
-
-
-def allow_plugins(run: Path) -> None:
-    """From now on `load_run` runs the plugins of this run's folder, as they are now."""
-    for plugin in plugins_of(merged(run / "spec.yaml")):
-        trust.remember(plugin)
+    return validated(merged(run / "spec.yaml", overrides), run / "spec.yaml", run)
 
 
 def plugins_of(source: Source) -> list[str]:
@@ -77,22 +63,15 @@ def merged(path: Path | str, overrides: Iterable[Override] = ()) -> Source:
     return source
 
 
-def validated(source: Source, path: Path | str) -> Spec:
+def validated(source: Source, path: Path | str, run: Path | None = None) -> Spec:
     """The Spec that merged data describe, with their plugins loaded; `path` is blamed for what stands nowhere.
 
-    Raises SpecError with all that is wrong.
+    `run` is the run's folder whose spec this is. Raises SpecError with all that is wrong, also for plugins of a run that may be a
+    stranger's.
     """
     _make_absolute(source)
     plugins.load_installed()
-    findings = Findings()
-    for index, plugin in enumerate(plugins_of(source)):
-        with findings.collect():
-            try:
-                plugins.load(plugin)
-                trust.remember(plugin)
-            except SpecError as error:
-                raise error.at(f"plugins.{index}", source.mark(("plugins", index))) from None
-    findings.report()
+    _load_plugins(source, Path(path), run)
     data, notes = without_inherited(source.layer())
     try:
         spec = Spec.model_validate(data)
@@ -103,6 +82,40 @@ def validated(source: Source, path: Path | str) -> Spec:
         raise SpecError.of(SpecError(message, field=".".join(map(str, keys)), mark=mark) for keys, mark, message in places) from None
     spec._source, spec._notes = source, tuple(notes)
     return spec
+
+
+def _load_plugins(source: Source, path: Path, run: Path | None) -> None:
+    """Run the plugins that merged data name, all of them or, where one may not run, none."""
+    found: list[trust.Plugin] = []
+    names, findings = plugins_of(source), Findings()
+    for index, name in enumerate(names):
+        at: list[KeyPath] = [("plugins",), ("plugins", index), ("plugins", str(index))]
+        marks = [source.marks[key] for key in at if key in source.marks]
+        written = [Path(mark.file) for mark in marks if mark.line] if marks else [path]  # a mark without a line is an override's
+        with findings.collect(), _at_plugin(source, index):
+            found.append(trust.find(name, *written, run=run if written else None))
+    findings.report()
+    strange = [plugin for plugin in found if not plugin.may_run]
+    if strange:
+        raise SpecError(
+            f"the run {strange[0].run} brings code that you have not run on this machine: {', '.join(p.name for p in strange)}",
+            field="plugins",
+            mark=source.mark(("plugins",)),
+            hint="a plugin can do all that you can; if you trust it, --allow-plugins runs it",
+        )
+    for index, plugin in enumerate(found):
+        with findings.collect(), _at_plugin(source, index):
+            plugin.load()
+    findings.report()
+
+
+@contextmanager
+def _at_plugin(source: Source, index: int) -> Iterator[None]:
+    """Place a SpecError at the plugin of that number."""
+    try:
+        yield
+    except SpecError as error:
+        raise error.at(f"plugins.{index}", source.mark(("plugins", index))) from None
 
 
 def _read(path: Path, above: tuple[Path, ...], files: Iterator[int]) -> Source:

@@ -16,7 +16,7 @@ import torch
 from conftest import TINY, Result, only_run
 
 import ddpmx
-from ddpmx import trust
+
 from ddpmx.errors import SpecError
 from ddpmx.images import grid
 from ddpmx.trackers import Session, Tracker, Trackers, flattened, mirror, picture_file, scalars
@@ -437,11 +437,11 @@ def test_a_strangers_run_names_no_picture_outside_of_it(
     monkeypatch.setattr("ddpmx.run_folder._refuse_links_out", lambda run: None)
     (folder / "seeing.py").write_text(SEEING)
     (folder / "spec.yaml").write_text(f"{TINY}plugins: [seeing.py]\n")
-    trust.remember(str(folder / "seeing.py"))
     named = name.format(secret.parent) if isinstance(name, str) else name
     samples = {"event": "samples", "epoch": 1, "step": 1, "path": named}
     (folder / "metrics.jsonl").write_text("".join(json.dumps(event) + "\n" for event in [*events()[:1], samples, END]))
-    result = run_ddpmx("track", folder, "--to", tracker, *(["-s", "mode=offline"] if tracker == "wandb" else []))
+    options = ["-s", "mode=offline"] if tracker == "wandb" else []
+    result = run_ddpmx("track", folder, "--to", tracker, "--allow-plugins", *options)
     assert result.code == 2
     assert "a picture that is not a file of the run's folder" in result.err
     assert not list(folder.glob("seen"))

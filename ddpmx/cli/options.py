@@ -37,8 +37,22 @@ RUN = click.argument("run", type=click.Path(path_type=Path))
 SET = click.option("-s", "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a field of the spec; repeatable.")
 OUT = click.option("--out", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, help="Where the runs' folders go.")
 POINT = click.option("--point", metavar="NAME", help="One point of SPEC's sweep; `run` goes on where it stopped.")
+
+
+def _allow(context: click.Context, option: click.Parameter, given: bool) -> None:
+    """What --allow-plugins does, for as long as the command runs."""
+    if given:
+        from ..trust import allowing
+
+        context.with_resource(allowing())
+
+
 ALLOW = click.option(
-    "--allow-plugins", is_flag=True, help="Run the code that RUN's folder brings, from now on; else only what ran on this machine before."
+    "--allow-plugins",
+    is_flag=True,
+    expose_value=False,
+    callback=_allow,
+    help="Run the plugins that a run's folder brings, from now on; else only what ran on this machine before.",
 )
 JSON = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout, and nothing else there.")
 DEVICE = click.option("--device", metavar="D", help="cpu, cuda, cuda:1, mps. Default: the fastest there is.")
@@ -49,14 +63,6 @@ def load(path: Path, overrides: tuple[str, ...]) -> Spec:
     from ..spec_file import load
 
     return load(path, overrides)
-
-
-def allow(run: Path, given: bool) -> None:
-    """What --allow-plugins does."""
-    if given:
-        from ..spec_file import allow_plugins
-
-        allow_plugins(run)
 
 
 def device_of(name: str | None) -> torch.device:

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from ..terminal import echo
-from .options import ALLOW, JSON, RUN, allow, print_json
+from .options import ALLOW, JSON, RUN, print_json
 
 
 @click.command()
@@ -18,6 +18,7 @@ from .options import ALLOW, JSON, RUN, allow, print_json
 @click.option("--sort", "key", metavar="KEY", help="A metric, val_loss, a field that differs, name or status. Default: as given.")
 @click.option("--baseline", type=click.Path(path_type=Path), metavar="RUN", help="What differences are taken to. Default: the first RUN.")
 @JSON
+@ALLOW
 def compare(
     runs: tuple[Path, ...], html: Path | None, csv_file: Path | None, key: str | None, baseline: Path | None, as_json: bool
 ) -> None:
@@ -49,9 +50,8 @@ def compare(
     "-s", "--set", "options", multiple=True, metavar="KEY=VALUE", help="A parameter of the tracker, such as project=x; repeatable."
 )
 @ALLOW
-def track(run: Path, tracker: str, options: tuple[str, ...], allow_plugins: bool) -> None:
+def track(run: Path, tracker: str, options: tuple[str, ...]) -> None:
     """Replay RUN's metrics.jsonl into a tracker."""
     from ..replay import replay
 
-    allow(run, allow_plugins)
     echo(f"{replay(run, tracker, options)} events of {run} went to {tracker}")

@@ -9,7 +9,7 @@ import click
 
 from ..errors import SpecError
 from ..terminal import echo
-from .options import ALLOW, DEVICE, IMAGES, JSON, OUT, POINT, RUN, SEED, SET, SPEC, STEPS, Number, allow, device_of, load, print_json
+from .options import ALLOW, DEVICE, IMAGES, JSON, OUT, POINT, RUN, SEED, SET, SPEC, STEPS, Number, device_of, load, print_json
 
 
 @click.command()
@@ -21,6 +21,7 @@ from .options import ALLOW, DEVICE, IMAGES, JSON, OUT, POINT, RUN, SEED, SET, SP
 @POINT
 @DEVICE
 @click.option("--dry-run", is_flag=True, help="One step of everything and an estimate of the time; nothing is written.")
+@ALLOW
 def run(
     spec: Path,
     overrides: tuple[str, ...],
@@ -102,12 +103,10 @@ def sample(
     weights: str,
     out: Path | None,
     device: str | None,
-    allow_plugins: bool,
 ) -> None:
     """Draw images from RUN: new ones, or from pictures of yours."""
     from ..draw import Editing, draw
 
-    allow(run, allow_plugins)
     written = draw(
         run,
         count=count,
@@ -139,13 +138,11 @@ def evaluate(
     metrics: str | None,
     overrides: tuple[str, ...],
     device: str | None,
-    allow_plugins: bool,
     as_json: bool,
 ) -> None:
     """Measure RUN and write the result into it."""
     from ..evaluate import evaluate as evaluate_run
 
-    allow(run, allow_plugins)
     names = tuple(name.strip() for name in metrics.split(",")) if metrics else ()
     event = evaluate_run(run, samples=samples, metrics=names, overrides=overrides, device=device_of(device))
     if as_json:
@@ -163,6 +160,7 @@ def evaluate(
 @click.option("--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True, help="Processes here, or tasks of Ray.")
 @click.option("--jobs", type=click.IntRange(1, 10_000), metavar="N", help="Points at one time. Default: one a GPU, or one a core.")
 @click.option("--print", "only_print", is_flag=True, help="Print one command a point, for a job array, and run nothing.")
+@ALLOW
 def sweep(spec: Path, overrides: tuple[str, ...], out: Path, device: str | None, engine: str, jobs: int | None, only_print: bool) -> None:
     """Run the points of SPEC's `sweep:` that are not finished."""
     from ..sweep.runner import Request, commands
@@ -185,11 +183,10 @@ def sweep(spec: Path, overrides: tuple[str, ...], out: Path, device: str | None,
 @click.option("--weights", default="best", show_default=True, metavar="best|last|FILE")
 @SET
 @ALLOW
-def export(run: Path, folder: Path, library: str, weights: str, overrides: tuple[str, ...], allow_plugins: bool) -> None:
+def export(run: Path, folder: Path, library: str, weights: str, overrides: tuple[str, ...]) -> None:
     """Write RUN to FOLDER for another library, which needs no ddpmx to load it."""
     from ..exchange.export import export as export_run
 
-    allow(run, allow_plugins)
     echo(export_run(run, folder, weights=weights, overrides=overrides))
     echo(f"next: {folder}/README.md says how to load it")
 

@@ -8,7 +8,7 @@ import click
 
 from ..errors import SpecError
 from ..terminal import echo
-from .options import JSON, POINT, SET, SPEC, load, print_json
+from .options import ALLOW, JSON, POINT, SET, SPEC, load, print_json
 
 
 @click.command(name="list")
@@ -30,6 +30,7 @@ def list_(kind: str | None, name: str | None, as_json: bool) -> None:
 @SET
 @POINT
 @click.option("--out", type=click.Path(path_type=Path), help="Default: show-<name>.html")
+@ALLOW
 def show(spec: Path, overrides: tuple[str, ...], point: str | None, out: Path | None) -> None:
     """Plot SPEC without training: schedule, weights, noising."""
     from ..sweep.points import load_sweep
@@ -45,8 +46,9 @@ def show(spec: Path, overrides: tuple[str, ...], point: str | None, out: Path | 
 @click.command()
 @click.argument("specs", nargs=-1, required=True, type=click.Path(path_type=Path))
 @SET
+@ALLOW
 def validate(specs: tuple[Path, ...], overrides: tuple[str, ...]) -> None:
-    """Check SPECS, which runs the code of their plugins."""
+    """Check SPECS, which runs the code of your own plugins."""
     from ..experiment import check
     from ..preflight import of_combination
     from ..sweep.points import in_all_points, load_all
@@ -72,14 +74,19 @@ def validate(specs: tuple[Path, ...], overrides: tuple[str, ...]) -> None:
 
 @click.command()
 @click.argument("plugin")
+@ALLOW
 def check(plugin: str) -> None:
     """Run the conformance suite on what PLUGIN registers."""
-    from ..plugins import load
     from ..registry import REGISTRIES
     from ..testing import conformance
+    from ..trust import find
 
     before = {kind: set(registry.names()) for kind, registry in REGISTRIES.items()}
-    load(plugin)
+    found_plugin = find(plugin)
+    if not found_plugin.may_run:
+        hint = "if you trust it, --allow-plugins runs it"
+        raise SpecError(f"{plugin} is code of the run {found_plugin.run} that you have not run on this machine", hint=hint)
+    found_plugin.load()
     failed = found = False
     for kind, registry in REGISTRIES.items():
         for name in sorted(set(registry.names()) - before[kind]):

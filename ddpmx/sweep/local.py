@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import shlex
 import subprocess
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
 import torch
+
+import ddpmx
 
 from ..experiment import choose_device
 
@@ -22,6 +25,12 @@ class Job:
     name: str
     command: tuple[str, ...]
     log: Path
+
+
+def program() -> tuple[str, ...]:
+    """Python with ddpmx, of which nothing comes from the working folder (-P), unless ddpmx itself is there."""
+    safe = () if Path(ddpmx.__file__).parents[1] == Path.cwd() else ("-P",)
+    return (sys.executable, *safe, "-m", "ddpmx")
 
 
 def cores() -> int:

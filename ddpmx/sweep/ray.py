@@ -10,8 +10,11 @@ import logging
 import os
 import subprocess
 from collections.abc import Mapping
+from contextlib import chdir
 from pathlib import Path
 from typing import Any
+
+import ddpmx
 
 from ..errors import SpecError
 from .local import Job, share, spawn
@@ -32,7 +35,8 @@ class RayEngine:
             raise SpecError("Ray is not installed", field="--engine ray", hint="pip install 'ddpmx[ray]'") from None
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         ray = self._ray
-        ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+        with chdir(Path(ddpmx.__file__).parents[1]):  # Ray puts the folder that it starts in on the tasks' path
+            ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         cores = [int(node.get("CPU", 0)) for node in nodes]
         environment = {key: value for key, value in os.environ.items() if key.startswith("DDPMX_")}

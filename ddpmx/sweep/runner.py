@@ -27,7 +27,8 @@ from ..run import run
 from ..run_folder import RunFolder
 from ..spec import Spec
 from ..stop import StopSignal
-from .local import Job, LocalEngine, slots
+from ..trust import is_allowing
+from .local import Job, LocalEngine, program, slots
 from .points import Sweep, in_all_points, load_sweep
 from .ray import RayEngine
 
@@ -48,7 +49,8 @@ class Request:
         """The command line that runs one point, from any folder."""
         settings = [part for text in self.overrides for part in ("-s", text)]
         place = ["--out", str(self.out.resolve()), *(["--device", self.device] if self.device else [])]
-        return (sys.executable, "-m", "ddpmx", "run", str(self.path.resolve()), "--point", point, *settings, *place)
+        allow = ["--allow-plugins"] if is_allowing() else []
+        return (*program(), "run", str(self.path.resolve()), "--point", point, *settings, *place, *allow)
 
 
 class Engine(Protocol):
