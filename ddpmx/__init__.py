@@ -8,8 +8,8 @@ if sys.argv[:1] == ["-m"]:  # started as `python -m ddpmx`
 
     take_off_the_path()
 
-import importlib  # noqa: E402
-from typing import TYPE_CHECKING, Any  # noqa: E402
+import importlib
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from . import ops as ops

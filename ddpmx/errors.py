@@ -9,7 +9,8 @@ Imports point only downwards::
         -> schedules, times, predictions, weightings, samplers, models, data, metrics, trackers, optimizers, ema, images, pictures,
            guidance, variance, effective, ops
         -> registry, spec, yaml_source, plugins, rows, page, drawing, svg, environment, console, progress, stop, world, estimate,
-           manifest, checkpoint_folder, divergence, allocator, memory, misfit
+           manifest, checkpoint_folder, divergence, allocator, memory, misfit, guard, faults, expected,
+           watched_module, in_words
         -> outputs, terminal
         -> files
         -> out_of_memory, interrupts
@@ -54,25 +55,33 @@ class SpecError(DdpmxError):
 
     `message` says what was expected, `field` is the dotted path in the spec (`train.lr`), `mark` where it was
     written, `hint` the nearest valid spelling or the next thing to do. One error may hold several findings: these
-    attributes are then those of the first, and `others` has the rest.
+    attributes are then those of the first, and `others` has the rest. `trace` is the traceback of what a plugin raised.
     """
 
     def __init__(
-        self, message: str, *, field: str = "", mark: Mark | None = None, hint: str = "", others: Sequence[SpecError] = ()
+        self,
+        message: str,
+        *,
+        field: str = "",
+        mark: Mark | None = None,
+        hint: str = "",
+        others: Sequence[SpecError] = (),
+        trace: str = "",
     ) -> None:
         super().__init__(message)
+        self.trace = trace
         self.message, self.field, self.mark, self.hint, self.others = message, field, mark, hint, tuple(others)
 
     @classmethod
     def of(cls, findings: Iterable[SpecError]) -> SpecError:
         """One error that holds all of these findings, at least one; a repeated one counts once."""
         first, *others = {str(finding): finding for error in findings for finding in error.findings}.values()
-        return cls(first.message, field=first.field, mark=first.mark, hint=first.hint, others=others)
+        return cls(first.message, field=first.field, mark=first.mark, hint=first.hint, others=others, trace=first.trace)
 
     @property
     def findings(self) -> tuple[SpecError, ...]:
         """Each finding as an error of its own."""
-        return (SpecError(self.message, field=self.field, mark=self.mark, hint=self.hint), *self.others)
+        return (SpecError(self.message, field=self.field, mark=self.mark, hint=self.hint, trace=self.trace), *self.others)
 
     def each(self, change: Callable[[SpecError], SpecError]) -> SpecError:
         """The same error with `change` applied to each of its findings."""
@@ -85,7 +94,7 @@ class SpecError(DdpmxError):
     def _placed(self, field: str, mark: Mark | None) -> SpecError:
         placed = not field or not self.field or f"{self.field}.".startswith(f"{field}.")
         inner = self.field if placed else f"{field}.{self.field}"
-        return SpecError(self.message, field=inner or field, mark=self.mark or mark, hint=self.hint)
+        return SpecError(self.message, field=inner or field, mark=self.mark or mark, hint=self.hint, trace=self.trace)
 
     def lines(self) -> list[str]:
         """A line for each finding, the first MOST_FINDINGS of them, with what they repeat of the input shortened."""
@@ -124,6 +133,10 @@ class Findings:
         """Raise what was collected, if anything, as one SpecError."""
         if self._found:
             raise SpecError.of(self._found)
+
+
+class PluginError(SpecError):
+    """A plugin failed, or returned what it should not."""
 
 
 class RunError(DdpmxError):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Annotated, Self
+from typing import Annotated, ClassVar, Self
 
 import torch
 from pydantic import Field, model_validator
 from torch import nn
 
+from .expected import instance
+from .guard import Contract
 from .registry import OPTIMIZERS, Component
 
 Beta = Annotated[float, Field(ge=0, lt=1)]
@@ -16,6 +18,8 @@ Beta = Annotated[float, Field(ge=0, lt=1)]
 
 class Optimizer(Component):
     """Base of all optimizers: override `build`."""
+
+    contract: ClassVar[Contract] = {"build": lambda _, given, value: instance(value, torch.optim.Optimizer)}
 
     def build(self, parameters: Iterable[nn.Parameter], lr: float, weight_decay: float) -> torch.optim.Optimizer:
         """An optimizer of these parameters; its state is tensors and numbers, which checkpoints can hold."""

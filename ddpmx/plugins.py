@@ -11,9 +11,9 @@ import traceback
 from functools import cache
 from pathlib import Path
 
-from . import files
-from .errors import Mark, SpecError
-from .text import shortened
+from . import faults, files
+from .errors import Mark, PluginError, SpecError
+from .terminal import echo
 
 GROUP = "ddpmx.plugins"
 MAX_BYTES = 10_000_000
@@ -29,6 +29,7 @@ def load_file(path: Path, content: bytes, module: str = "") -> None:
     if digest in _loaded:
         return
     name = module or f"ddpmx_plugin_{path.stem}_{digest[:8]}"
+    faults.add_module(name)
     try:
         module_spec = importlib.util.spec_from_file_location(name, path)
         if module_spec is None:
@@ -36,7 +37,8 @@ def load_file(path: Path, content: bytes, module: str = "") -> None:
         made = importlib.util.module_from_spec(module_spec)
         sys.modules[name] = made  # pydantic resolves annotations through it
         code = compile(content, str(path), "exec", dont_inherit=True)
-        exec(code, made.__dict__)  # a loader would take a .pyc beside it, whatever that holds
+        with faults.watched(f"the plugin {path}"):
+            exec(code, made.__dict__)  # a loader would take a .pyc beside it, whatever that holds
         _loaded[digest] = str(path)
     except BaseException as error:
         raise _placed(error, str(path)) from None
@@ -44,8 +46,10 @@ def load_file(path: Path, content: bytes, module: str = "") -> None:
 
 def load_module(name: str) -> None:
     """Import a plugin that is a module. Raises SpecError where that fails."""
+    faults.add_module(name)
     try:
-        importlib.import_module(name)
+        with faults.watched(f"the plugin {name}"):
+            importlib.import_module(name)
     except BaseException as error:
         raise _placed(error, name) from None
 
@@ -61,7 +65,7 @@ def load_installed() -> None:
             load_module(entry.module)
         except SpecError as error:
             owner = f" of the package {entry.dist.name}" if entry.dist else ""
-            print(f"warning: the entry point {entry.name}{owner} is left out: {error}", file=sys.stderr)
+            echo(f"warning: the entry point {entry.name}{owner} is left out: {error}", err=True)
 
 
 def file_hash(path: Path) -> str:
@@ -84,7 +88,7 @@ def _placed(error: BaseException, plugin: str) -> BaseException:
     if isinstance(error, KeyboardInterrupt):
         return error
     where = Mark(error.filename or plugin, error.lineno or 1) if isinstance(error, SyntaxError) else _line(error, plugin)
-    return SpecError(f"the plugin {plugin} failed on import: {type(error).__name__}: {shortened(str(error))}", mark=where)
+    return PluginError(f"the plugin {plugin} failed on import: {faults.told(error)}", mark=where, trace=faults.trace_of(error))
 
 
 def _line(error: BaseException, plugin: str) -> Mark | None:

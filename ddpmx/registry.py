@@ -13,14 +13,18 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ModelWrapValidatorHandler, ValidationError, model_validator
 from pydantic.annotated_handlers import GetCoreSchemaHandler, GetJsonSchemaHandler
-from pydantic_core import CoreSchema, ErrorDetails, InitErrorDetails, PydanticCustomError, core_schema
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
+from . import faults
 from .errors import SpecError, closest, nearest
+from .guard import Contract, Method, guard, is_plugin
+from .in_words import MISSING, describe, finding, spec_error
 from .text import shortened
 
 if TYPE_CHECKING:
@@ -36,6 +40,10 @@ if TYPE_CHECKING:
     from .weightings import Weighting
 
 
+NAME, MAX_NAME = r"[A-Za-z0-9_-][A-Za-z0-9_.-]*", 100
+"""What a name of a component is, as of a spec."""
+
+
 class _Removed:
     """What `null` over an inherited key leaves behind: None where the field allows it, else no key at all."""
 
@@ -44,9 +52,6 @@ class _Removed:
 
 
 REMOVED = _Removed()
-SAID = "said"
-"""The type of a pydantic error whose message is ours."""
-MISSING = "required, and not given"
 
 
 class Strict(BaseModel):
@@ -89,11 +94,6 @@ class Strict(BaseModel):
         raise ValidationError.from_exception_data(cls.__name__, findings)
 
 
-def finding(path: tuple[str | int, ...], message: str) -> InitErrorDetails:
-    """A part of a pydantic error whose text `describe` returns as it is."""
-    return InitErrorDetails(type=PydanticCustomError(SAID, "{said}", {"said": message}), loc=path, input=None)
-
-
 def _kinds(annotation: Any) -> set[Any]:
     """The run-time types that an annotation admits at its top level."""
     if get_origin(annotation) is tuple:
@@ -106,6 +106,8 @@ class Component(Strict):
 
     component_name: ClassVar[str] = ""
     paper: ClassVar[str] = ""
+    contract: ClassVar[Contract] = {}
+    """What the methods of a plugin's class should return, by their names; beside what its base class says."""
 
     def spec(self) -> dict[str, Any]:
         """The block that builds this component again: `{name: …, field: value, …}`, JSON types only."""
@@ -137,21 +139,32 @@ class Registry(Generic[C]):
         return getattr(importlib.import_module(self._home), self._base)  # type: ignore[no-any-return]
 
     def register(self, name: str, *, paper: str = "", aliases: tuple[str, ...] = ()) -> Callable[[type[C]], type[C]]:
-        """Class decorator. Raises SpecError when a name is taken, the base class is wrong or a field is called `name`."""
+        """Class decorator. Raises SpecError when a name is taken or is no name, the base class is wrong or a field is called `name`."""
 
         def add(cls: type[C]) -> type[C]:
             importlib.import_module(self._home)  # the built-ins take their names first
+            if not isinstance(aliases, tuple | list):
+                raise SpecError(f"the aliases of the {self.kind} '{name}' should be a tuple of names, not {shortened(repr(aliases))}")
             for taken in (name, *aliases):
+                if not isinstance(taken, str) or not re.fullmatch(NAME, taken) or len(taken) > MAX_NAME:
+                    text = f"the {self.kind} {shortened(repr(taken))} cannot be registered: a name has letters, digits, _ - . only"
+                    raise SpecError(text, hint=f"at most {MAX_NAME}, and it begins with no point")
                 if taken in self._classes or taken in self._aliases:
                     owner = self._classes[self._aliases.get(taken, taken)]
                     raise SpecError(f"the {self.kind} '{taken}' is registered already, by {owner.__module__}.{owner.__qualname__}")
+            if not isinstance(cls, type):
+                raise SpecError(f"the {self.kind} '{name}' should be a class, not {shortened(repr(cls))}")
             if not issubclass(cls, self.base):
-                raise SpecError(f"the {self.kind} '{name}' ({cls.__qualname__}) must inherit from ddpmx.{self._base}")
+                raise SpecError(
+                    f"the {self.kind} '{name}' ({getattr(cls, '__qualname__', shortened(repr(cls)))}) must inherit from ddpmx.{self._base}"
+                )
             if "name" in cls.model_fields:
                 raise SpecError(f"the {self.kind} '{name}' has a field called 'name', which a spec's blocks reserve")
             cls.component_name, cls.paper = name, paper
             self._classes[name] = cls
             self._aliases.update(dict.fromkeys(aliases, name))
+            if is_plugin(cls):
+                guard(cls, self.kind, name, cls.contract)
             return cls
 
         return add
@@ -172,44 +185,29 @@ class Registry(Generic[C]):
     def build(self, name: str, **parameters: Any) -> C:
         """A component of that name. Raises SpecError for an unknown name, an unknown parameter or a wrong value."""
         try:
-            return self.get(name).model_validate(parameters)
+            return make(self.get(name), parameters)
         except ValidationError as error:
             raise spec_error(error) from None
 
 
-def describe(error: ValidationError) -> list[tuple[tuple[str | int, ...], str]]:
-    """Path and text of each finding of a pydantic error, in our words."""
-    return [(found["loc"], _in_words(found)) for found in error.errors(include_url=False)]
+def make(component: type[C], parameters: dict[str, Any]) -> C:
+    """A component with these parameters. Raises ValidationError, and PluginError for a plugin's class that cannot even be made."""
+    if not is_plugin(component):
+        return component.model_validate(parameters)
+    method = method_of(component)
+    with faults.watched(method.who):
+        try:
+            return component.model_validate(parameters)
+        except ValidationError:
+            raise
+        except BaseException as error:
+            raise method.failed(error) from error
 
 
-def spec_error(error: ValidationError) -> SpecError:
-    """The findings of a pydantic error, each placed at its field."""
-    return SpecError.of(SpecError(message, field=".".join(map(str, path))) for path, message in describe(error))
-
-
-def _in_words(found: ErrorDetails) -> str:
-    kind, message, given = found["type"], found["msg"], found["input"]
-    if kind == SAID:
-        return message
-    if kind == "missing":
-        return MISSING
-    if kind == "model_type":
-        return "should be a block of fields"
-    if kind == "tuple_type":
-        return "should be a list" + _list_hint(given)
-    if kind == "string_pattern_mismatch":
-        return f"should match {found['ctx']['pattern']}, not {shortened(repr(given))}"
-    message = message.removeprefix("Value error, ").replace("Input should be", "should be")
-    message = message.replace("Tuple should have", "should be a list of").replace("tuple", "list").replace(" after validation", "")
-    return f"{message}, not {shortened(repr(given))}" if isinstance(given, str | int | float | bool | None) else message
-
-
-def _list_hint(given: Any) -> str:
-    if isinstance(given, Mapping) and given and all(str(key).isdecimal() for key in given):  # an override such as metrics.0=fid
-        return f": there is no item {shortened(str(next(iter(given))))} to change, so give all of it, as in [1, 2]"
-    if not isinstance(given, str | int | float | bool | None):
-        return ""
-    return f", not {shortened(repr(given))}" + (f"; did you mean [{shortened(str(given))}]?" if given not in (None, "") else "")
+def method_of(component: type[Component]) -> Method:
+    """How messages call a plugin's class itself."""
+    name = component.__qualname__.replace("<locals>.", "")
+    return Method(faults.file_of(component.__module__), f"{name}, which is '{component.component_name}',")
 
 
 class Slot:
@@ -243,11 +241,18 @@ class Slot:
         except SpecError as error:
             details = [finding(("name",), f"{error.message}; {error.hint}")]
             raise ValidationError.from_exception_data(self.registry.kind, details) from None
-        return component.model_validate({key: item for key, item in value.items() if key != "name"})
+        return make(component, {key: item for key, item in value.items() if key != "name"})
+
+    def parse_writable(self, value: Any) -> Any:
+        """The same, of a plugin's class only what can be written into a run's spec.yaml."""
+        component = self.parse(value)
+        if is_plugin(type(component)):
+            method_of(type(component)).call(component.spec, lambda block: "" if isinstance(block, dict) else "should be a block")
+        return component
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         dump = core_schema.plain_serializer_function_ser_schema(lambda component: component.spec())
-        return core_schema.no_info_plain_validator_function(self.parse, serialization=dump)
+        return core_schema.no_info_plain_validator_function(self.parse_writable, serialization=dump)
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         """A block for each registered component, plugins included; completion in editors reads this.

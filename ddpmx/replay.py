@@ -7,7 +7,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from .errors import Findings, RunError, SpecError
+from .errors import Findings, PluginError, RunError, SpecError
+from .faults import plugin_error
 from .registry import TRACKERS, spec_error
 from .run_folder import RunFolder
 from .spec_file import load_run, override
@@ -48,6 +49,9 @@ def replay(run: Path, name: str, options: tuple[str, ...]) -> int:
         for event in events:
             session.log(event)
         session.close(status["status"] if status.get("status") in ("finished", "failed") else "interrupted")
-    except Exception as error:  # whatever a tracker's library raises
+    except (Exception, SystemExit) as error:  # whatever a tracker's library raises
+        fault = error if isinstance(error, PluginError) else plugin_error(error)
+        if fault is not None:
+            raise RunError(str(fault)) from error
         raise RunError(f"the tracker {name} failed: {type(error).__name__}: {error}") from error
     return len(events)

@@ -18,6 +18,8 @@ from .divergence import Diverged, told
 from .errors import Interrupted, RunError, SpecError
 from .evaluate import as_event, measure
 from .experiment import Experiment, build
+from .faults import keep_trace, plugin_error
+from .faults import told as told_error
 from .generate import denoising, generate
 from .images import class_grid, grid
 from .metrics import Score
@@ -73,15 +75,11 @@ def run(spec: Spec, *, out: Path, resume: bool, resume_from: Path | None, device
         except (Interrupted, KeyboardInterrupt):
             _close(session, "interrupted", "stopped on request")
             raise Interrupted(_what_is_saved(session, "interrupted")) from None
-        except (RunError, SpecError, OSError, torch.OutOfMemoryError) as error:
-            what = _what_is_saved(session, "failed")
-            try:
-                _close(session, "failed", str(error))
-            except OSError as second:  # the disk is full, say
-                what += f" Its status could not be written: {second}"
-            raise RunError(f"{error}\n{what}") from error
-        except Exception as error:  # a fault in ddpmx or a plugin: its traceback is for whoever mends it
-            if world.is_main:
+        except (Exception, SystemExit) as error:
+            known = plugin_error(error) or error
+            if isinstance(known, RunError | SpecError | OSError | torch.OutOfMemoryError):
+                raise _failed(session, known) from error
+            if world.is_main:  # a fault in ddpmx: its traceback is for whoever mends it
                 session.folder.set_status("failed", repr(error), step=session.state.step)
             raise
         _close(session, "finished", session.why)
@@ -247,6 +245,20 @@ def _close(session: Session, status: str, why: str = "") -> None:
             _report(session)
     finally:
         session.trackers.close(status)
+
+
+def _failed(session: Session, error: Exception) -> RunError:
+    """Closes the run; returns the error that says what is saved, and where a plugin's traceback is."""
+    what = _what_is_saved(session, "failed")
+    try:
+        _close(session, "failed", str(error))
+    except OSError as second:  # the disk is full, say
+        what += f" Its status could not be written: {second}"
+    except Exception as second:  # what failed fails again where it is drawn
+        what += f" Its report could not be written: {told_error(second)}"
+    if isinstance(error, SpecError) and error.trace and session.world.is_main:
+        what += f"\n{keep_trace(error, session.folder.path)}"
+    return RunError(f"{error}\n{what}")
 
 
 def _report(session: Session, status: dict[str, Any] | None = None) -> None:

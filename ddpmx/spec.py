@@ -14,8 +14,10 @@ from pydantic import Field, PrivateAttr, model_validator
 from .errors import SpecError
 from .registry import (
     DATASETS,
+    MAX_NAME,
     METRICS,
     MODELS,
+    NAME,
     OPTIMIZERS,
     PREDICTIONS,
     SAMPLERS,
@@ -151,7 +153,7 @@ class EvaluateSpec(Strict):
 class Spec(Strict):
     """An experiment: everything that decides what a run computes."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9_.-]*$", max_length=100)
+    name: str = Field(pattern=f"^{NAME}$", max_length=MAX_NAME)
     """Letters, digits, _ - . only; the folder of its runs."""
     plugins: tuple[str, ...] = ()
     """Python files (relative to this file) or modules that register more components."""

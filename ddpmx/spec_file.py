@@ -13,8 +13,9 @@ from pydantic import ValidationError
 from . import plugins, trust
 from .errors import Findings, Mark, SpecError
 from .files import expanded
+from .in_words import describe
 from .inherited import without_inherited
-from .registry import REMOVED, describe
+from .registry import REMOVED
 from .spec import Spec
 from .text import shortened
 from .yaml_source import MAX_DEPTH, KeyPath, Source, parse, read, refuse_unprintable

@@ -121,7 +121,7 @@ def find(name: str, *named_in: Path, run: Path | None = None) -> Plugin:
 
 def run_around(path: Path) -> Path | None:
     """The run's folder in which a file or folder lies, by its name or by where links lead; None for one outside of all runs."""
-    for place in (Path(os.path.abspath(path)), Path(os.path.realpath(path))):
+    for place in (Path(os.path.abspath(path)), path.resolve()):  # noqa: PTH100  (the first follows no link)
         for folder in place.parents:
             plugins_of = folder.parent if folder.name == "plugins" and os.path.lexists(folder.parent / SPEC) else None
             if plugins_of is not None or _is_run(folder):
@@ -139,7 +139,7 @@ def _is_run(folder: Path) -> bool:
 def _own_folders(named_in: tuple[Path, ...]) -> tuple[Path, ...]:
     """Those of the files, and the working folder where it is above them."""
     here = Path.cwd()
-    folders = [Path(os.path.abspath(file)).parent for file in named_in]
+    folders = [file.resolve().parent for file in named_in]
     above = [here] if any(folder.is_relative_to(here) for folder in folders) and run_around(here / "x") is None else []
     return tuple(dict.fromkeys([*folders, *above]))
 

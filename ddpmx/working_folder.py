@@ -10,10 +10,11 @@ import sys
 def take_off_the_path() -> None:
     """Remove the working folder from `sys.path`, unless PYTHONPATH names it by an absolute path."""
     try:
-        here = os.path.realpath(os.getcwd())
+        here = os.path.realpath(os.getcwd())  # noqa: PTH109  (pathlib may come from that very folder)
     except OSError:  # it was deleted, and holds nothing
         return
-    wanted = [entry for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if os.path.isabs(entry)]
+    entries = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    wanted = [entry for entry in entries if os.path.isabs(entry)]  # noqa: PTH117
     if here not in map(os.path.realpath, wanted):
         sys.path[:] = [entry for entry in sys.path if entry and os.path.realpath(entry) != here]
     elif not sys.flags.safe_path:

@@ -16,7 +16,6 @@ import torch
 from conftest import TINY, Result, only_run
 
 import ddpmx
-
 from ddpmx.errors import SpecError
 from ddpmx.images import grid
 from ddpmx.trackers import Session, Tracker, Trackers, flattened, mirror, picture_file, scalars

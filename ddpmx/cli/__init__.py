@@ -13,9 +13,11 @@ import click
 
 from .. import __version__, out_of_memory, terminal, text
 from ..errors import Interrupted, ReaderGone, RunError, SpecError
+from ..faults import plugin_error
 from ..files import why
 from ..outputs import OF_THE_DISK
 from . import results, runs, specs
+from .options import say_error
 
 
 def main() -> None:
@@ -35,7 +37,7 @@ def _run() -> int:
     try:
         return cli.main(standalone_mode=False) or 0
     except SpecError as error:
-        return _say("\n".join(f"error: {line}" for line in error.lines()), 2)
+        return say_error(error)
     except RunError as error:
         return _say(f"failed: {error}", 1)
     except ReaderGone:
@@ -48,9 +50,12 @@ def _run() -> int:
         said = io.StringIO()
         error.show(said)
         return _say(said.getvalue().rstrip(), 2)
-    except (MemoryError, RuntimeError, OSError) as error:
+    except (Exception, SystemExit) as error:
         if out_of_memory.is_it(error):
             return _say(f"failed: {out_of_memory.message(error)}", 1)
+        fault = plugin_error(error)
+        if fault is not None:
+            return say_error(fault)
         if isinstance(error, OSError):
             place = f"{text.shortened(str(error.filename))}: " if error.filename else ""
             disk = error.errno in OF_THE_DISK

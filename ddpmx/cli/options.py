@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from .. import terminal, text
+from ..errors import SpecError
+from ..faults import SHOW
 from ..terminal import can_print
 
 if TYPE_CHECKING:
@@ -56,6 +60,14 @@ ALLOW = click.option(
 )
 JSON = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout, and nothing else there.")
 DEVICE = click.option("--device", metavar="D", help="cpu, cuda, cuda:1, mps. Default: the fastest there is.")
+
+
+def say_error(error: SpecError) -> int:
+    """A line on stderr for each finding, of a plugin's also the traceback where that is asked for; returns the exit code."""
+    terminal.echo(text.message("\n".join(f"error: {line}" for line in error.lines())), err=True)
+    if error.trace:
+        terminal.echo(text.lines(error.trace) if os.environ.get(SHOW) else f"{SHOW}=1 shows the plugin's traceback.", err=True)
+    return 2
 
 
 def load(path: Path, overrides: tuple[str, ...]) -> Spec:

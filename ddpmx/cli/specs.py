@@ -8,7 +8,7 @@ import click
 
 from ..errors import SpecError
 from ..terminal import echo
-from .options import ALLOW, JSON, POINT, SET, SPEC, load, print_json
+from .options import ALLOW, JSON, POINT, SET, SPEC, load, print_json, say_error
 
 
 @click.command(name="list")
@@ -62,8 +62,7 @@ def validate(specs: tuple[Path, ...], overrides: tuple[str, ...]) -> None:
             notes = [(spec.name, note) for spec, told in zip(points, found, strict=True) for note in told]
         except SpecError as error:
             failed.append(error)
-            for line in error.lines():
-                echo(f"error: {line}", err=True)
+            say_error(error)
         else:
             echo(f"{path}: valid" + (f", {len(points)} points" if len(points) > 1 else ""))
             for name, note in notes:

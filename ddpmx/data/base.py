@@ -7,6 +7,7 @@ from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -14,6 +15,8 @@ from pydantic import Field
 from torch import Tensor
 
 from ..errors import SpecError
+from ..expected import instance
+from ..guard import Contract
 from ..registry import Component
 
 _SPLIT_SEED = 20260101  # a constant: which images validate never depends on a spec's `seed`
@@ -102,6 +105,8 @@ class Data:
 
 class Dataset(Component):
     """Base of the data sets."""
+
+    contract: ClassVar[Contract] = {"load": lambda _, given, value: instance(value, Data)}
 
     limit: int | None = Field(default=None, ge=2)
     """Train with at most this many images: a fixed random choice, in which a smaller one is contained."""

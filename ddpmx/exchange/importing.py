@@ -17,10 +17,10 @@ from .. import checkpoint, environment, ops
 from ..errors import SpecError
 from ..experiment import Experiment, build, check
 from ..files import expanded
+from ..in_words import spec_error
 from ..models.diffusers_unet import OURS
 from ..models.size import check_memory
 from ..outputs import cannot_write
-from ..registry import spec_error
 from ..report import write_report
 from ..run_folder import RunFolder
 from ..spec import Spec

@@ -12,7 +12,7 @@ from torch import nn
 
 from ..errors import SpecError
 from ..models.ddpm_unet import DdpmUnet
-from ..registry import spec_error
+from ..in_words import spec_error
 from ..text import shortened
 
 # What ddpm_unet always is.

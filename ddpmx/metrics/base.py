@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import ClassVar, Literal
+from math import isfinite
+from typing import Any, ClassVar, Literal
 
 from ..data import Data, Images
 from ..errors import SpecError
+from ..expected import described, instance
+from ..guard import Arguments, Contract
 from ..registry import Component
 from .score import Score
 from .subject import Subject
@@ -14,8 +17,22 @@ from .subject import Subject
 Split = Literal["test", "train"]
 
 
+def _scores(metric: Metric, given: Arguments, scores: Any) -> str:
+    """What is wrong with what a plugin's metric returns."""
+    if not isinstance(scores, dict) or not all(isinstance(name, str) and isinstance(score, Score) for name, score in scores.items()):
+        inside = "" if not isinstance(scores, dict) else f" of {', '.join(map(described, list(scores.values())[:3]))}"
+        return f"should return a dict of names and ddpmx.Score, not {type(scores).__name__}{inside}"
+    for name, score in scores.items():
+        if not isinstance(score.value, int | float) or not isfinite(score.value):
+            found = f"{score.value:g}" if isinstance(score.value, float) else described(score.value)
+            return f"should give '{name}' a finite number, not {found}"
+    return ""
+
+
 class Metric(Component):
     """Base of the metrics."""
+
+    contract: ClassVar[Contract] = {"compute": _scores, "missing": lambda _, given, value: instance(value, str, optional=True)}
 
     needs_images: ClassVar[bool] = True
     """False: it measures `subject.experiment` and `subject.network`; where all do, no images are drawn."""

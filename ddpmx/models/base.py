@@ -3,21 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any, ClassVar
 
+import torch
 from pydantic import Field
-from torch import nn
+from torch import Tensor, nn
 
 from ..errors import SpecError
+from ..expected import described, instance
+from ..guard import Arguments, Contract, Method, Replace
 from ..registry import Component
+from ..watched_module import watch_module
 from .embedding import TimeInput
 
 Multiples = tuple[Annotated[int, Field(ge=1, le=64)], ...]
 """Widths of the levels as multiples of `dim`; between two levels the image's side is halved."""
 
 
+DTYPES = (torch.float32, torch.bfloat16, torch.float64)
+"""Of a network's output."""
+
+
+def _watch(network: nn.Module, method: Method, given: Arguments) -> nn.Module:
+    """A plugin's network, whose outputs are images of the shape of what it is given."""
+    channels = given.get("outputs") or given["channels"]
+
+    def problem(inputs: tuple[Any, ...], output: Any) -> str:
+        x: Tensor = inputs[0]
+        wanted = [x.shape[0], channels, *x.shape[2:]]
+        if isinstance(output, Tensor) and output.dtype in DTYPES and list(output.shape) == wanted and output.device == x.device:
+            return ""
+        return f"should return floating-point numbers {wanted} on {x.device}, not {described(output)}"
+
+    return watch_module(network, method, problem)
+
+
 class Model(Component):
     """Base of all models: override `build`."""
+
+    contract: ClassVar[Contract] = {"build": Replace(lambda _, given, value: instance(value, nn.Module), _watch)}
 
     time: TimeInput = "index"
     """What the time embedding sees: the table's index, scaled_1000 (index·1000/T) or log_snr."""

@@ -5,13 +5,23 @@ With x_t = signal·x_0 + sigma·ε (signal and sigma are float64 tensors of one 
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from torch import Tensor
 
+from ..expected import numbers, pair
+from ..guard import Contract
 from ..registry import PREDICTIONS, Component
 
 
 class Prediction(Component):
     """Base of all predictions: override `target`."""
+
+    contract: ClassVar[Contract] = {
+        "target": lambda _, given, values: pair(values, given["signal"].shape),
+        "x0_from": lambda _, given, values: pair(values, given["signal"].shape, finite=False),
+        "input_scale": lambda _, given, value: "" if value is None else numbers(value, given["signal"].shape, finite=True),
+    }
 
     def target(self, signal: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
         """(target_x, target_eps): the network should output target_x·x_0 + target_eps·ε."""

@@ -6,12 +6,15 @@ import math
 from collections.abc import Iterable, Sequence
 from enum import Enum
 from itertools import pairwise
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import torch
 from pydantic import AfterValidator, Field
+from torch import Tensor
 
 from ..errors import SpecError
+from ..expected import described, instance
+from ..guard import Arguments, Contract, Each
 from ..predictions import Prediction, as_prediction
 from ..registry import Component
 from ..rows import DynamicClip, Plan, Row
@@ -53,8 +56,30 @@ def _last(indices: tuple[float, ...], strength: float) -> tuple[float, ...]:
     return indices[-count:]
 
 
+def _row(sampler: Sampler, given: Arguments, row: Any) -> str:
+    """What is wrong with a row that a plugin plans."""
+    if not isinstance(row, Row):
+        return f"should give a ddpmx.Row, not {described(row)}"
+    single = {name: (value,) for name, value in vars(row).items() if name not in ("c_history", "noise_range", "keep_anchor", "push")}
+    values = single | {"c_history": row.c_history, "noise_range": row.noise_range or ()}
+    for name, numbers in values.items():
+        for value in numbers if isinstance(numbers, tuple | list) else (numbers,):
+            number = isinstance(value, int | float) or (isinstance(value, Tensor) and value.ndim == 0 and not value.requires_grad)
+            if not number or not math.isfinite(value):
+                return f"should give rows of finite numbers, and one has {name} {described(value) if not number else f'{float(value):g}'}"
+    return ""
+
+
 class Sampler(Component):
     """Base of all samplers: override `step`, or `rows` for a method that looks further than the next index."""
+
+    contract: ClassVar[Contract] = {
+        "plan": lambda _, given, value: instance(value, Plan),
+        "rows": Each(_row),
+        "solve": Each(_row),
+        "step": _row,
+        "finish": _row,
+    }
 
     steps: int | None = Field(None, ge=1)
     """How many indices the grid has; null: all T."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from pydantic import Field
@@ -15,6 +16,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..errors import SpecError
+from ..expected import instance, numbers, pair
+from ..guard import Contract
 from ..registry import Component
 
 
@@ -116,6 +119,13 @@ class Table:
 
 class Schedule(Component):
     """Base of all schedules: override `beta` or `log_snr`, and `from_log_snr` if not variance preserving."""
+
+    contract: ClassVar[Contract] = {
+        "beta": lambda schedule, _, values: numbers(values, [schedule.timesteps]),
+        "log_snr": lambda schedule, _, values: numbers(values, [schedule.timesteps]),
+        "from_log_snr": lambda _, given, values: pair(values, given["log_snr"].shape, finite=False),
+        "table": lambda _, given, value: instance(value, Table),
+    }
 
     timesteps: int = Field(ge=1, le=100_000)
     """T, the number of noise levels that training draws from."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor
 
 from ..errors import SpecError
+from ..expected import described, has, numbers, tensor
+from ..guard import Arguments, Contract, Method, Replace
 from ..registry import Component
 from ..schedules import Table
 
@@ -37,8 +39,65 @@ class TimeState(Protocol):
         ...
 
 
+def _indices(drawn: Any, u: Tensor, timesteps: int) -> str:
+    problem = tensor(drawn, u.shape, torch.int64, u.device)
+    if not problem and len(drawn) and not (int(drawn.min()) >= 0 and int(drawn.max()) < timesteps):
+        problem = f"should return indices in 0 … {timesteps - 1}, not from {int(drawn.min())} to {int(drawn.max())}"
+    return problem
+
+
+def _probabilities(values: Any, timesteps: int) -> str:
+    problem = numbers(values, [timesteps], finite=True, least=0)
+    if not problem and abs(float(values.sum()) - 1) > 1e-3:
+        problem = f"should return probabilities of sum 1, not {float(values.sum()):g}"
+    return problem
+
+
+class _Watched:
+    """What a plugin's distribution has learned, each answer looked at."""
+
+    def __init__(self, state: Any, method: Method, given: Arguments) -> None:
+        self._state, self._method, self._timesteps = state, method, given["table"].timesteps
+
+    def _ask(self, name: str, check: Any, *arguments: Any) -> Any:
+        text = f"{type(self._state).__qualname__.replace('<locals>.', '')}.{name}(), which {self._method.text} made,"
+        return Method(self._method.file, text).call(getattr(self._state, name), check, *arguments)
+
+    def draw(self, u: Tensor) -> Tensor:
+        return self._ask("draw", lambda value: _indices(value, u, self._timesteps), u)  # type: ignore[no-any-return]
+
+    def importance(self) -> Tensor:
+        return self._ask("importance", lambda value: numbers(value, [self._timesteps], finite=True, least=0))  # type: ignore[no-any-return]
+
+    def update(self, t: Tensor, losses: Tensor) -> None:
+        self._ask("update", lambda value: "", t, losses)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        def check(value: Any) -> str:
+            fits = isinstance(value, Mapping) and all(isinstance(part, Tensor) for part in value.values())
+            return "" if fits else f"should return a dict of tensors, not {described(value)}"
+
+        return self._ask("state_dict", check)  # type: ignore[no-any-return]
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        self._state.load_state_dict(state)  # of whose errors a checkpoint's reader makes its own
+
+
 class Time(Component):
     """Base of all time distributions: override `draw`, or inherit from `Uneven` and override `cdf`."""
+
+    contract: ClassVar[Contract] = {
+        "draw": lambda _, given, drawn: _indices(drawn, given["u"], given["table"].timesteps),
+        "probabilities": lambda _, given, values: _probabilities(values, given["table"].timesteps),
+        "importance": lambda _, given, values: numbers(values, [given["table"].timesteps], finite=True, least=0),
+        "cdf": lambda _, given, values: numbers(values, [given["table"].timesteps + 1], finite=True, least=0),
+        "start": Replace(
+            lambda _, given, state: (
+                "" if state is None else has(state, "None or an object", "draw", "importance", "update", "state_dict", "load_state_dict")
+            ),
+            lambda state, method, given: None if state is None else _Watched(state, method, given),
+        ),
+    }
 
     def draw(self, u: Tensor, table: Table) -> Tensor:
         """Indices, int64 [B] in 0 … T−1, from uniform numbers `u`, float64 [B] in [0, 1), one for each image of a batch."""

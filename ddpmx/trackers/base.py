@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from ..errors import SpecError
+from ..expected import has
+from ..guard import Contract
 from ..registry import Component
 
 Event = Mapping[str, Any]
@@ -27,6 +29,8 @@ class Session(Protocol):
 
 class Tracker(Component):
     """Base of all trackers: override `open`."""
+
+    contract: ClassVar[Contract] = {"open": lambda _, given, session: has(session, "a session", "log", "close")}
 
     def check(self) -> None:
         """Raises SpecError when this tracker cannot work here, for want of its package; asked before a run begins."""

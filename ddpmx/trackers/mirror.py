@@ -9,6 +9,8 @@ from queue import Full, Queue
 from threading import Thread
 from typing import Any
 
+from ..errors import PluginError
+from ..faults import plugin_error
 from ..terminal import echo
 from ..text import shortened
 from .base import Event, Session, Tracker
@@ -81,7 +83,7 @@ class _Mirror:
     def _run(self) -> None:
         try:
             session = self._opener()
-        except Exception as error:  # whatever a tracker's library raises: hours of training are worth more than its copy
+        except (Exception, SystemExit) as error:  # whatever a tracker raises: hours of training are worth more than its copy
             self._failed(error)
             self._given_up = True
             return
@@ -92,13 +94,14 @@ class _Mirror:
                     session.close(item.status)
                     return
                 session.log(item)
-            except Exception as error:  # as above
+            except (Exception, SystemExit) as error:  # as above
                 self._failed(error)
                 if isinstance(item, _End):
                     return
 
-    def _failed(self, error: Exception) -> None:
-        self._warn(f"failed ({type(error).__name__}: {shortened(str(error))})")
+    def _failed(self, error: BaseException) -> None:
+        fault = error if isinstance(error, PluginError) else plugin_error(error)
+        self._warn(f"failed ({type(error).__name__}: {shortened(str(error))})" if fault is None else f"failed ({fault})")
 
     def _give_up(self, why: str) -> None:
         self._given_up = True

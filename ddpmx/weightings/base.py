@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from ..errors import SpecError
+from ..expected import instance, numbers
+from ..guard import Contract, Replace
 from ..predictions import Prediction, as_prediction
 from ..registry import Component
 from ..schedules import Table
+from .watch import watch_log_loss
 
 FAR, FARTHER = 200.0, 300.0
 """Log-SNRs at which every weight is as good as its limit, and whose exponentials float64 still holds squared."""
@@ -23,6 +27,12 @@ FAR, FARTHER = 200.0, 300.0
 
 class Weighting(Component):
     """Base of all weightings: override `x_start_weight`."""
+
+    contract: ClassVar[Contract] = {
+        "x_start_weight": lambda _, given, values: numbers(values, [given["table"].timesteps]),
+        "weights": lambda _, given, values: numbers(values, [given["table"].timesteps], finite=True, least=0),
+        "module": Replace(lambda _, given, value: instance(value, nn.Module, optional=True), watch_log_loss),
+    }
 
     def x_start_weight(self, table: Table) -> Tensor:
         """The weight of |x_0 error|² at each index: float64 [T]. `weights` calls it with finite log-SNRs only."""

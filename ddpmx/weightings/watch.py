@@ -1,0 +1,24 @@
+"""The u of a weighting that a plugin's module learns, looked at each time that it is computed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from ..expected import CPU, described
+from ..guard import Arguments, Method
+from ..watched_module import watch_module
+
+
+def watch_log_loss(module: nn.Module | None, method: Method, given: Arguments) -> nn.Module | None:
+    """The module, which from now on raises PluginError for an u that is not one number for each log-SNR."""
+    return None if module is None else watch_module(module, method, _problem)
+
+
+def _problem(inputs: tuple[Any, ...], u: Any) -> str:
+    log_snr: Tensor = inputs[0]
+    if isinstance(u, Tensor) and u.is_floating_point() and u.shape == log_snr.shape and u.device == log_snr.device:
+        return ""
+    place = "" if log_snr.device == CPU else f" on {log_snr.device}"
+    return f"should return floating-point numbers {list(log_snr.shape)}{place}, not {described(u)}"
