@@ -13,7 +13,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from . import out_of_memory
-from .errors import DdpmxError, PluginError
+from .errors import DdpmxError, PluginError, SpecError
 from .terminal import echo
 from .text import shortened
 
@@ -76,7 +76,7 @@ def line_in(error: BaseException, file: str) -> int:
     return lines[-1] if lines else 0
 
 
-def keep_trace(error: PluginError, folder: Path) -> str:
+def keep_trace(error: SpecError, folder: Path) -> str:
     """Write a plugin's traceback into a run's folder; returns the sentence that says where it is."""
     path = folder / "plugin-traceback.txt"
     try:

@@ -214,7 +214,7 @@ class Spec(Strict):
     def _placed(self, finding: SpecError, field: str, own: bool) -> SpecError:
         if not own:
             mark = self._source.mark(tuple(field.split(".")))
-            return SpecError(finding.message, field=field, mark=finding.mark or mark, hint=finding.hint)
+            return SpecError(finding.message, field=field, mark=finding.mark or mark, hint=finding.hint, trace=finding.trace)
         path: KeyPath = tuple(int(key) if key.isdecimal() else key for key in [*field.split("."), *finding.field.split(".")] if key)
         return finding.at(field, self._source.mark(path))
 

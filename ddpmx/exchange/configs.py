@@ -12,8 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ..errors import SpecError
 from ..files import read_json
-from ..models.unet_config import Name, UnetConfig
 from ..in_words import spec_error
+from ..models.unet_config import Name, UnetConfig
 from ..text import shortened
 
 PARTS = {"unet": "unet/config.json", "scheduler": "scheduler/scheduler_config.json"}

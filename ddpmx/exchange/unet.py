@@ -11,8 +11,8 @@ from pydantic import ValidationError
 from torch import nn
 
 from ..errors import SpecError
-from ..models.ddpm_unet import DdpmUnet
 from ..in_words import spec_error
+from ..models.ddpm_unet import DdpmUnet
 from ..text import shortened
 
 # What ddpm_unet always is.

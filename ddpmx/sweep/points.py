@@ -103,7 +103,7 @@ def in_all_points(names: Sequence[str], points: Sequence[P], check: Callable[[P]
 def _in_points(finding: SpecError, places: Sequence[str]) -> SpecError:
     more = f" and {len(places) - 1:,} more" if places[1:] else ""
     where = f", in the point {places[0]}{more}" if places[0] else ""
-    return SpecError(finding.message + where, field=finding.field, mark=finding.mark, hint=finding.hint)
+    return SpecError(finding.message + where, field=finding.field, mark=finding.mark, hint=finding.hint, trace=finding.trace)
 
 
 def load_all(path: Path | str, overrides: Iterable[str] = ()) -> list[Spec]:
