@@ -100,11 +100,12 @@ def guard(cls: type, kind: str, name: str, contract: Contract) -> None:
         getter = value.fget if isinstance(value, property) else value
         if not inspect.isfunction(getter) or hasattr(getter, "of_plugin"):
             continue
-        if not is_plugin(owner) and not _is_stub(getter):
+        ours = not is_plugin(owner) or getter.__module__.startswith("ddpmx.")  # it may be taken over by name
+        if ours and not _is_stub(getter):
             continue
         file = faults.file_of(cls.__module__)
         method = Method(file, f"{cls.__qualname__.replace('<locals>.', '')}.{key}() of the {kind} '{name}'")
-        wrapped = _wrapped(getter, method, contract.get(key), is_plugin(owner), _parameters(cls, key))
+        wrapped = _wrapped(getter, method, contract.get(key), not ours, _parameters(cls, key))
         setattr(cls, key, property(wrapped) if isinstance(value, property) else wrapped)
 
 

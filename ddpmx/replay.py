@@ -9,7 +9,8 @@ from pydantic import ValidationError
 
 from .errors import Findings, PluginError, RunError, SpecError
 from .faults import plugin_error
-from .registry import TRACKERS, spec_error
+from .in_words import spec_error
+from .registry import TRACKERS
 from .run_folder import RunFolder
 from .spec_file import load_run, override
 from .trackers import Tracker, picture_file

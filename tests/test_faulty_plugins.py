@@ -71,12 +71,12 @@ WRONG = {
     "weighting negative": (
         "weighting",
         "def weights(self, t, p): return -ramp(20)",
-        r"Mine.weights\(\) .* at least 0, not -0.0001 at index 0",
+        r"Mine.weights\(\) .* gives -0.0001 at index 0, where",
     ),
     "weighting NaN": (
         "weighting",
         "def weights(self, t, p): return ramp(20) / 0 * 0",
-        r"Mine.weights\(\) .* finite .*, not nan at index 0",
+        r"Mine.weights\(\) .* gives nan at index 0",
     ),
     "weighting nothing": ("weighting", "", r"Mine.x_start_weight\(\) of the weighting .* is needed, and the class does not define it"),
     "weighting module": (

@@ -422,6 +422,6 @@ def test_validate_refuses_weights_that_are_no_weights(ddpmx: Callable[..., Resul
         assert all(part in result.err for part in (method, told, "at index 3")), result.err
     if name == "bad_weights":
         tiny.write_text(tiny.read_text().replace("1e39", "flat"))
-        assert "BadWeights.weights of the weighting 'bad_weights' should give float64 [20]" in ddpmx("validate", tiny).err
+        assert "BadWeights.weights() of the weighting 'bad_weights' should return float64 [20]" in ddpmx("validate", tiny).err
     tiny.write_text(tiny.read_text().replace("flat", "0").replace("1e39", "0"))
     assert ddpmx("validate", tiny).code == 0

@@ -13,9 +13,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from .. import faults
 from ..errors import SpecError
-from ..expected import instance, numbers
-from ..guard import Contract, Replace
+from ..expected import instance, tensor
+from ..guard import Contract, Replace, is_plugin
 from ..predictions import Prediction, as_prediction
 from ..registry import Component
 from ..schedules import Table
@@ -29,8 +30,8 @@ class Weighting(Component):
     """Base of all weightings: override `x_start_weight`."""
 
     contract: ClassVar[Contract] = {
-        "x_start_weight": lambda _, given, values: numbers(values, [given["table"].timesteps]),
-        "weights": lambda _, given, values: numbers(values, [given["table"].timesteps], finite=True, least=0),
+        "x_start_weight": lambda _, given, values: tensor(values, [given["table"].timesteps]),
+        "weights": lambda _, given, values: tensor(values, [given["table"].timesteps]),
         "module": Replace(lambda _, given, value: instance(value, nn.Module, optional=True), watch_log_loss),
     }
 
@@ -78,7 +79,8 @@ def checked_weights(weighting: Weighting, table: Table, prediction: str | Predic
     """The weighting's `weights`. Raises SpecError that names class, method and index unless there is a finite one ≥ 0 for each index."""
     weight, cls = weighting.weights(table, prediction), type(weighting)
     method = "x_start_weight" if cls.weights is Weighting.weights else "weights"
-    what = f"{cls.__name__}.{method} of the weighting '{weighting.component_name}'"
+    plugin = f"the plugin {faults.file_of(cls.__module__)}: " if is_plugin(cls) else ""
+    what = f"{plugin}{cls.__name__}.{method}() of the weighting '{weighting.component_name}'"
     if not isinstance(weight, Tensor) or weight.shape != (table.timesteps,) or not weight.is_floating_point():
         found = f"{weight.dtype} {list(weight.shape)}" if isinstance(weight, Tensor) else type(weight).__name__
         raise SpecError(f"{what} should give float64 [{table.timesteps}], a weight for each index, not {found}")
