@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from . import plugins, trust
+from .diagnosis import elsewhere
 from .errors import Findings, Mark, SpecError
 from .files import expanded
 from .in_words import describe
@@ -78,9 +79,11 @@ def validated(source: Source, path: Path | str, run: Path | None = None) -> Spec
         spec = Spec.model_validate(data)
     except ValidationError as error:
         places = [(keys, source.mark(_known(source.data, keys)) or Mark(str(path), 1), message) for keys, message in describe(error)]
-        files = list(dict.fromkeys(mark.file for _, mark, _ in places))
-        places.sort(key=lambda place: (files.index(place[1].file), place[1].line))
-        raise SpecError.of(SpecError(message, field=".".join(map(str, keys)), mark=mark) for keys, mark, message in places) from None
+        found = [SpecError(message, field=".".join(map(str, keys)), mark=mark) for keys, mark, message in places]
+        found += elsewhere(source, data, (keys for keys, _, _ in places))
+        files = list(dict.fromkeys(finding.mark.file for finding in found if finding.mark))
+        found.sort(key=lambda finding: (files.index(finding.mark.file), finding.mark.line) if finding.mark else (len(files), 0))
+        raise SpecError.of(found) from None
     spec._source, spec._notes = source, tuple(notes)
     return spec
 

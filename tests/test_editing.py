@@ -287,12 +287,12 @@ def test_sample_between_two_seeds(ddpmx: Callable[..., Result], made: Path) -> N
         (("--mask", "mask.png"), "--mask"),
         (("--image", "none.png"), "--image"),
         (("--image", "digit.png", "--to-seed", 3), "--to-seed"),
-        (("--image", "digit.png", "--strength", 0), "--strength"),
+        (("--image", "digit.png", "--strength", 0.01), "--strength"),
         (("--image", "digit.png", "--resample", 3), "--resample"),
         (("--image", "digit.png", "--mask", "mask.png", "--sampler", "heun", "--steps", 5), "--resample"),
         (("--image", "tiny.yaml"), "--image"),
-        (("--sampler", "dppm"), "--sampler"),
-        (("--steps", 21), "--steps"),
+        (("--sampler", "dppm"), "--sampler dppm: sampler.name"),
+        (("--steps", 21), "--steps 21: sampler.steps"),
     ],
 )
 def test_wrong_options_are_named(ddpmx: Callable[..., Result], made: Path, options: tuple[object, ...], field: str) -> None:

@@ -60,6 +60,24 @@ def test_what_only_the_checks_of_the_whole_find_comes_at_once_too(tiny: Path) ->
     assert set(places) - {(12, "backend")} == expected
 
 
+def test_invalid_fields_and_what_the_checks_find_come_together(tiny: Path) -> None:
+    tiny.write_text(
+        TINY.replace("lr: 1e-3", "lr: 0").replace("steps: 3", "steps: 300").replace("grid: 4", "grid: x") + "guidance: {weight: 2.0}\n"
+    )
+    with pytest.raises(SpecError) as error:
+        load(tiny, ["name=a/b", "foo=1", "loss.weighting=vlb"])
+    fields = {finding.field for finding in error.value.findings}
+    assert fields == {"train.lr", "evaluate.sampler.steps", "evaluate.grid", "guidance", "name", "foo", "loss.weighting"}
+    tiny.write_text(TINY.replace("timesteps: 20", "timesteps: x"))  # the default samplers cannot be judged without it
+    with pytest.raises(SpecError) as error:
+        load(tiny, ["sampler=dpmpp_2m", "train.lr=0"])
+    assert {finding.field for finding in error.value.findings} == {"schedule.timesteps", "train.lr"}
+    tiny.write_text(TINY + "sampler: {name: ddim, stepz: 3}\nloss: {weighting: vlbb}\n")  # nothing follows from their absence
+    with pytest.raises(SpecError) as error:
+        load(tiny)
+    assert {finding.field for finding in error.value.findings} == {"sampler.stepz", "loss.weighting.name"}
+
+
 def test_what_is_wrong_in_the_text_itself_comes_at_once_and_names_the_field(tiny: Path) -> None:
     tiny.write_text(TINY.replace("lr: 1e-3", "lr: .nan, lr: 2").replace("grid: 4", "grid: .inf") + 'sampler: !!x ddim\nseed: "\\e"\n')
     with pytest.raises(SpecError) as error:
