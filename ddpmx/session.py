@@ -68,8 +68,9 @@ class Session:
         self.bar.show(what, done, total)
 
     def warn(self, text: str) -> None:
-        """A warning on the terminal."""
-        self.bar.say(f"warning: {text}")
+        """A warning on the terminal, by one process."""
+        if self.world.is_main:
+            self.bar.say(f"warning: {text}")
 
     def draw_plots(self) -> None:
         """The spec's figures, once: after the first step, since loading matplotlib and drawing take seconds."""

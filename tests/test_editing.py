@@ -275,8 +275,8 @@ def test_sample_between_two_seeds(ddpmx: Callable[..., Result], made: Path) -> N
     """The ends are the first image of each seed, where the sampler injects no noise."""
     options = ("--sampler", "ddim", "--steps", 4)
     between = drawn(ddpmx, made, "--seed", 3, "--to-seed", 9, *options)
-    assert torch.equal(between[0], drawn(ddpmx, made, "--seed", 3, *options)[0])
-    assert torch.equal(between[-1], drawn(ddpmx, made, "--seed", 9, *options)[0])
+    for end, seed in ((between[0], 3), (between[-1], 9)):  # of other batches, in which a network may round otherwise
+        assert (end.int() - drawn(ddpmx, made, "--seed", seed, *options)[0].int()).abs().max() <= 1
     assert not torch.equal(between[1], between[2])
 
 

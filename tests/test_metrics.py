@@ -57,8 +57,8 @@ def test_is_cnn_is_the_formula(digits: Data) -> None:
     logits = batched(classifier(digits).network, images).numpy()
     p = np.exp(logits - np.logaddexp.reduce(logits, axis=1, keepdims=True))
     divergence = (p * (np.log(p) - np.log(p.mean(0)))).sum(1)
-    assert score(images, digits) == pytest.approx(np.exp(divergence.mean()), rel=1e-9)
-    assert score(images.flip(0), digits) == pytest.approx(score(images, digits), rel=1e-12)
+    assert score(images, digits) == pytest.approx(np.exp(divergence.mean()), rel=1e-6)  # of float32 logits, batch by batch
+    assert score(images.flip(0), digits) == pytest.approx(score(images, digits), rel=1e-6)
 
 
 def test_real_images_are_close_and_noise_is_far(digits: Data) -> None:
