@@ -90,15 +90,16 @@ def test_sample_counts_images_that_are_not_finite(ddpmx: Run, finished: Path, br
     assert f"1 of {load_file(weights)[name].numel():,} values of {name}" in result.err
     assert result.out == ""
     if out == "x.npz":
-        arrays = np.load(tmp_path / out)
-        assert not arrays["images"].any()
-        assert arrays["finite"].tolist() == [False] * 4
+        with np.load(tmp_path / out) as arrays:
+            assert not arrays["images"].any()
+            assert arrays["finite"].tolist() == [False] * 4
 
 
 def test_a_finite_sample_says_nothing(ddpmx: Run, finished: Path, tmp_path: Path) -> None:
     result = ddpmx("sample", finished, "-n", 4, "--out", tmp_path / "x.npz")
     assert (result.code, result.err) == (0, "")
-    assert list(np.load(tmp_path / "x.npz")) == ["images"]
+    with np.load(tmp_path / "x.npz") as arrays:
+        assert list(arrays) == ["images"]
 
 
 @pytest.mark.parametrize("batch_size", [3, 20])
