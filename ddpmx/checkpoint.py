@@ -27,7 +27,9 @@ from . import manifest
 from .checkpoint_folder import point, sync
 from .ema import Ema
 from .errors import RunError, SpecError
+from .files import expanded, kind
 from .misfit import misfit
+from .text import shortened
 from .times import TimeState
 from .train import Trained, TrainState
 
@@ -98,7 +100,7 @@ def _parts(trained: Trained) -> dict[str, nn.Module | Ema | TimeState]:
 def weights_file(run: Path, which: str) -> Path:
     """The safetensors file to sample from: `best`, `last` (the averaged weights, where the run has them) or a file."""
     if which not in ("best", "last"):
-        return find_weights(Path(which))
+        return find_weights(expanded(which))
     folder = run / "checkpoints" / which
     if not folder.exists():
         raise SpecError(f"{run} has no checkpoint '{which}' yet")
@@ -108,10 +110,13 @@ def weights_file(run: Path, which: str) -> Path:
 
 def find_weights(source: Path) -> Path:
     """A safetensors file, or the best weights of a run's folder. Raises SpecError for anything else."""
-    if source.is_dir():
+    what = kind(source)
+    if what == "folder":
         return weights_file(source, "best")
-    if not source.is_file():
-        raise SpecError(f"no such run or weights file: {source}")
+    if what == "other":
+        raise SpecError(f"{shortened(str(source))} is a pipe or a device, not a weights file")
+    if what == "missing":
+        raise SpecError(f"no such run or weights file: {shortened(str(source))}")
     return source
 
 

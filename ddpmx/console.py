@@ -7,6 +7,7 @@ import math
 import os
 import sys
 from collections.abc import Iterable
+from functools import cache
 from types import TracebackType
 from typing import Any
 
@@ -22,6 +23,12 @@ console = Console(stderr=True, highlight=False, soft_wrap=True)
 def is_live() -> bool:
     """Whether a moving bar makes sense."""
     return sys.stderr.isatty() and not os.environ.get("CI")
+
+
+@cache
+def warn(text: str) -> None:
+    """A warning on stderr, once a process however often it is found."""
+    console.print(f"warning: {text}", markup=False)
 
 
 def to_json(data: Any, ascii_only: bool = False) -> str:

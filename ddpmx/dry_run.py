@@ -46,9 +46,8 @@ def dry_run(spec: Spec, device: torch.device, say: Callable[[str], None]) -> Non
     Raises SpecError or RunError as a run would.
     """
     experiment = build(spec, device, training=True)
-    data = experiment.data
-    shape = f"{data.channels}×{data.size}×{data.size}"
-    say(f"{data.name}: {len(data.train):,} training images, {shape}; {experiment.parameters:,} parameters; {device}")
+    say(f"data: {experiment.data.describe()}")
+    say(f"{experiment.parameters:,} parameters; {device}")
     for finding in findings(experiment):
         say(f"note: {finding}")
     with ops.use_backend(spec.backend):

@@ -4,7 +4,7 @@ Imports point only downwards::
 
     cli -> sweep, compare, run, session, dry_run, draw, evaluate, report, show, doctor, catalogue, exchange, replay
         -> train, validation, objective, sampling, editing, generate, classes, experiment, coefficients, checkpoint,
-           run_folder, resume, preflight, plots, timestep_plots, spec_file, inherited, diagnosis, trust, testing,
+           run_folder, provenance, resume, preflight, plots, timestep_plots, spec_file, inherited, diagnosis, trust, testing,
            learning_rate
         -> schedules, times, predictions, weightings, samplers, models, data, metrics, trackers, optimizers, ema, images, pictures,
            guidance, variance, effective, ops

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from .generate import generate
 from .metrics import Metric, Score, Subject
 from .metrics.score import finite
 from .metrics.subject import Progress, quiet
+from .preflight import of_metrics
+from .provenance import ALLOW, DataRecord, difference, refuse_changed, without_images
 from .rows import Plan
 from .run_folder import RunFolder
 from .spec import Spec
@@ -25,6 +28,14 @@ from .world import World
 
 Warn = Callable[[str], None]
 """Called with what to tell the user."""
+
+
+class RunData(Enum):
+    """What opening a run needs of its data."""
+
+    SHAPE = "shape and classes of the images"
+    SAME = "the images, unchanged since the run"
+    ANY = "the images, as they are now"
 
 
 def measure(
@@ -71,20 +82,41 @@ def as_event(scores: dict[str, Score]) -> dict[str, Any]:
     }
 
 
-def open_run(run: Path, overrides: Iterable[Override], device: torch.device, weights: str) -> tuple[RunFolder, Spec, Experiment]:
-    """A run's folder, its spec with overrides, and the experiment with the run's weights in its network."""
+def open_run(
+    run: Path, overrides: Iterable[Override], device: torch.device, weights: str, data: RunData = RunData.SHAPE
+) -> tuple[RunFolder, Spec, Experiment]:
+    """A run's folder, its spec with overrides, and the experiment with the run's weights in its network.
+
+    Raises SpecError where its images are needed and have changed, unless `data` allows that or an override names other ones.
+    """
+    overrides = tuple(overrides)
     folder = RunFolder(run)
     spec = load_run(run, overrides)
     for note in spec.notes:
         console.print(f"note: {note}", markup=False)
     file = checkpoint.weights_file(run, weights)
-    experiment = build(spec, device)
+    others = any(isinstance(change, str) and change.partition("=")[0].strip().split(".")[0] == "dataset" for change in overrides)
+    shape = None if others or data is not RunData.SHAPE else without_images(folder)
+    experiment = build(spec, device, shape)
+    if shape is None and not others:
+        present = DataRecord.of(experiment.data)
+        if data is RunData.SAME:
+            hint = f"{ALLOW} measures with them as they are; -s dataset=… names others"
+            refuse_changed(spec, folder, present, hint)
+        elif what := difference(folder, present):
+            console.print(f"warning: {what}", markup=False)
     checkpoint.load_weights(experiment.network, file)
     return folder, spec, experiment
 
 
 def evaluate(
-    run: Path, *, samples: int | None, metrics: tuple[str, ...], overrides: tuple[str, ...], device: torch.device
+    run: Path,
+    *,
+    samples: int | None,
+    metrics: tuple[str, ...],
+    overrides: tuple[str, ...],
+    device: torch.device,
+    allow_changed_data: bool = False,
 ) -> dict[str, Any]:
     """Measure an existing run's best weights; adds an `evaluate` event to its metrics.jsonl, renews its report, returns the event."""
     from .report import write_report  # slow to load, and a run that starts needs none yet
@@ -94,13 +126,16 @@ def evaluate(
         changes.append(option("-n", samples, "evaluate.samples", samples))
     if metrics:
         changes.append(option("--metrics", ",".join(metrics), "evaluate.metrics", list(metrics)))
-    folder, spec, experiment = open_run(run, changes, device, "best")
+    needed = RunData.ANY if allow_changed_data else RunData.SAME
+    folder, spec, experiment = open_run(run, changes, device, "best", needed)
     if not spec.evaluate.metrics:
         raise SpecError("the run's spec names no metrics", field="evaluate.metrics", hint="--metrics fd_cnn,is_cnn")
     for index, metric in enumerate(spec.evaluate.metrics):
         if metric.missing():
             with spec.blame(f"evaluate.metrics.{index}"):
                 raise SpecError(f"'{metric.component_name}' can't be taken here: {metric.missing()}")
+    for note in of_metrics(spec, experiment.data):
+        console.print(f"note: {note}", markup=False)
     problems: list[str] = []
     with ops.use_backend(spec.backend), Bar() as bar:
         scores = measure(experiment, experiment.network, problems.append, progress=bar.show)
@@ -114,6 +149,7 @@ def evaluate(
         "step": step,
         "samples": spec.evaluate.samples,
         "sampler": spec.evaluate.sampler.spec(),
+        "data": DataRecord.of(experiment.data).to_json(),
         **as_event(scores),
     }
     if experiment.classes:

@@ -187,16 +187,23 @@ def check_labels(spec: Spec, data: Data) -> None:
                     )
 
 
-def build(spec: Spec, device: torch.device, *, training: bool = False) -> Experiment:
-    """Load the data and build the network, with weights that are a function of `seed`.
-
-    Raises SpecError, also where the network is larger than the memory; with `training`, where that cannot hold its training.
-    """
-    table = check(spec)
-    with spec.blame("backend"), ops.use_backend(spec.backend):
-        ops.active(device)  # a SpecError where that backend does not run there
+def load_data(spec: Spec) -> Data:
+    """The data set, which suits the spec's metrics and network. Raises SpecError where it is not there or does not."""
     with spec.blame("dataset"):
         data: Data = spec.dataset.load(Path.cwd())
+    check_data(spec, data)
+    return data
+
+
+def look(spec: Spec) -> Data:
+    """The data set from a short look: of a large one, images of the right number, shape and labels without content."""
+    with spec.blame("dataset"):
+        data: Data = spec.dataset.look(Path.cwd())
+    return data
+
+
+def check_data(spec: Spec, data: Data) -> None:
+    """Raises SpecError where the data do not suit the spec's metrics and network."""
     findings = Findings()
     for index, metric in enumerate(spec.evaluate.metrics):
         with findings.collect(), spec.blame(f"evaluate.metrics.{index}"):
@@ -204,6 +211,18 @@ def build(spec: Spec, device: torch.device, *, training: bool = False) -> Experi
     with findings.collect():
         check_labels(spec, data)
     findings.report()
+
+
+def build(spec: Spec, device: torch.device, shape: Data | None = None, *, training: bool = False) -> Experiment:
+    """Load the data and build the network, with weights that are a function of `seed`.
+
+    `shape` stands for data whose images will not be looked at, which are then not loaded. Raises SpecError, also where the
+    network is larger than the memory; with `training`, where that cannot hold its training.
+    """
+    table = check(spec)
+    with spec.blame("backend"), ops.use_backend(spec.backend):
+        ops.active(device)  # a SpecError where that backend does not run there
+    data = load_data(spec) if shape is None else shape
     with spec.blame("model"):
         classes = [len(data.classes)] if spec.model.conditional and data.classes else []
         more = {"inputs": 2 * data.channels} if spec.model.self_conditioned else {}

@@ -6,7 +6,7 @@ import json
 import os
 import stat
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
 from .errors import SpecError
 from .text import shortened
@@ -24,7 +24,7 @@ def expanded(path: str | Path) -> Path:
     if "\0" in text:
         raise SpecError(f"'{shortened(text)}' is not a path: it holds a null character")
     try:
-        return Path(text).expanduser()
+        return Path(text).expanduser() if text.startswith("~") else Path(text)  # Path("./~") has lost what tells it apart
     except RuntimeError as error:
         raise SpecError(f"'{shortened(text)}': {error}") from None
 
@@ -79,3 +79,22 @@ def read_json(path: Path, most: int = MAX_JSON) -> Any:
 def why(error: Exception) -> str:
     """The system's reason in words, without the path."""
     return (error.strerror if isinstance(error, OSError) else None) or shortened(str(error))
+
+
+def resolved(path: Path) -> Path:
+    """The absolute path without links and `..`; what links in a circle hide stays as it is."""
+    return Path(os.path.realpath(path))
+
+
+def kind(path: Path) -> Literal["missing", "file", "folder", "other"]:
+    """What is there, links followed; `other` is a pipe, socket or device. A link to nothing is missing.
+
+    Raises SpecError where that cannot be told: for want of permission, for a link to itself, for a name that is too long.
+    """
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return "missing"
+    except (OSError, ValueError) as error:
+        raise SpecError(f"{shortened(str(path))} cannot be read: {why(error)}") from None
+    return "file" if stat.S_ISREG(mode) else "folder" if stat.S_ISDIR(mode) else "other"

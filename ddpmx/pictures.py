@@ -8,9 +8,11 @@ import torch
 from torch import Tensor
 
 from .data.decode import decode
-from .data.folder import SUFFIXES
+from .data.scan import suffixes
 from .errors import SpecError
+from .files import kind, why
 from .images import to_model
+from .text import shortened
 
 
 def read_pictures(source: Path, count: int, shape: tuple[int, int, int]) -> Tensor:
@@ -19,8 +21,12 @@ def read_pictures(source: Path, count: int, shape: tuple[int, int, int]) -> Tens
     Raises SpecError that names what cannot be read.
     """
     files = [source]
-    if source.is_dir():
-        files = sorted(file for file in source.iterdir() if file.suffix.lower() in SUFFIXES and not file.name.startswith("."))
+    if kind(source) == "folder":
+        try:
+            entries = [file for file in source.iterdir() if not file.name.startswith(".")]
+        except OSError as error:
+            raise SpecError(f"the folder {source} cannot be read: {why(error)}", field="--image") from None
+        files = sorted(file for file in entries if file.suffix.lower() in suffixes() and kind(file) == "file")
         if not files:
             raise SpecError(f"no image files in {source}", field="--image")
     pictures = torch.stack([_read(file, shape, "--image") for file in files[:count]])
@@ -33,8 +39,9 @@ def read_mask(file: Path, shape: tuple[int, int, int]) -> Tensor:
 
 
 def _read(file: Path, shape: tuple[int, int, int], option: str) -> Tensor:
-    if not file.is_file():
-        raise SpecError(f"no such file: {file}", field=option)
+    if (what := kind(file)) != "file":
+        problem = f"no such file: {shortened(str(file))}" if what == "missing" else f"{shortened(str(file))} is not a file"
+        raise SpecError(problem, field=option)
     channels, size, _ = shape
     if channels not in (1, 3):
         raise SpecError(f"a picture has 1 or 3 channels, and the network draws {channels}", field=option)

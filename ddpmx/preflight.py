@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from itertools import combinations
 
 import torch
 
+from .data import Data
 from .effective import SAME, same_objective
-from .experiment import Experiment
+from .errors import SpecError
+from .experiment import Experiment, check, check_data, look
+from .metrics import reference_note
 from .models import embed_time
 from .models.embedding import LOG_SNR_BOUND
 from .rows import Plan
@@ -37,10 +41,35 @@ def findings(experiment: Experiment) -> list[str]:
     left_out = [f"'{metric.component_name}' is left out: {why}" for metric in experiment.spec.evaluate.metrics if (why := metric.missing())]
     return [
         *left_out,
+        *of_metrics(experiment.spec, experiment.data),
         *of_combination(experiment.spec, experiment.table),
         *of_budget(experiment.spec, len(experiment.data.train), experiment.table),
         *of_device(experiment.spec, experiment.device),
     ]
+
+
+def examine(spec: Spec, looked: dict[str, Data | SpecError]) -> tuple[str, list[str]]:
+    """What a short look at the spec's data finds, and what is worth knowing. Raises SpecError for a spec that cannot work.
+
+    `looked` keeps what was found, or why nothing was, for other specs with the same data set.
+    """
+    table = check(spec)
+    key = json.dumps(spec.resolved()["dataset"], sort_keys=True)
+    if key not in looked:
+        try:
+            looked[key] = look(spec)
+        except SpecError as error:
+            looked[key] = error
+    data = looked[key]
+    if isinstance(data, SpecError):
+        raise data
+    check_data(spec, data)
+    return data.describe(), [*of_metrics(spec, data), *of_combination(spec, table)]
+
+
+def of_metrics(spec: Spec, data: Data) -> list[str]:
+    """Which metrics compare with other images than usual."""
+    return [note for metric in spec.evaluate.metrics if (note := reference_note(metric, data))]
 
 
 def of_device(spec: Spec, device: torch.device) -> list[str]:

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 
 from . import drawing, page, plots
 from .estimate import Estimate
+from .provenance import changed_at, told
 from .run_folder import COLUMNS, LAST_COLUMNS, RunFolder, metric_names, write_atomically
 from .timestep_plots import CAPTIONS, timestep_figures
 
@@ -41,7 +42,8 @@ def write_report(run: Path, status: Mapping[str, Any] | None = None) -> Path:
         status=status,
         environment=environment,
         epochs=epochs,
-        results=_results(spec, events, epochs),
+        results=_results(spec, events, epochs, changed_at(environment)),
+        changes=told(environment),
         final=page.picture_of(folder.samples / "final.png", "images drawn from the best weights"),
         denoising=page.picture_of(folder.samples / "denoising.png", "images on their way from noise"),
         grids=_grids(folder.samples),
@@ -86,10 +88,10 @@ def _curves(spec: Mapping[str, Any], environment: Mapping[str, Any], events: lis
     return figures
 
 
-def _results(spec: Mapping[str, Any], events: list[Event], epochs: list[Event]) -> list[tuple[str, str, str]]:
-    """(what, value, note) of the numbers that one looks for first."""
+def _results(spec: Mapping[str, Any], events: list[Event], epochs: list[Event], since: int) -> list[tuple[str, str, str]]:
+    """(what, value, note) of the numbers that one looks for first; losses up to the step `since` are of other data."""
     results = []
-    finite = [event for event in epochs if math.isfinite(event["val_loss"])]
+    finite = [event for event in epochs if math.isfinite(event["val_loss"]) and event["step"] > since]
     if finite:
         best = min(finite, key=lambda event: event["val_loss"])
         results.append(("Validation loss", page.number(best["val_loss"]), f"lowest, epoch {best['epoch']}"))

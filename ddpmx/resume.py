@@ -70,7 +70,7 @@ def _had(folder: RunFolder) -> dict[str, Any]:
     """A run's resolved spec, with the defaults of fields that are newer than the run."""
     had = folder.resolved()
     with suppress(ValidationError):  # of a plugin of its own, say: it is told by the comparison
-        had = {**Spec.model_validate(folder.spec_data()).resolved(), "plugins": had["plugins"]}
+        had = {**fingerprinted(Spec.model_validate(folder.spec_data()).resolved(), folder.path), "plugins": had["plugins"]}
     return had
 
 

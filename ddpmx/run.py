@@ -26,6 +26,7 @@ from .metrics import Score
 from .ops import library
 from .plugins import file_hash
 from .preflight import findings
+from .provenance import ALLOW, DataRecord, changed_at, difference, earlier, refuse_changed
 from .resume import find_previous, locked
 from .run_folder import FINAL, RunFolder, status_now, to_yaml, write_atomically
 from .session import Session
@@ -40,8 +41,10 @@ LOG_EVERY = 10
 """Steps between the `step` events of metrics.jsonl."""
 
 
-def run(spec: Spec, *, out: Path, resume: bool, resume_from: Path | None, device: torch.device) -> Path:
+def run(spec: Spec, *, out: Path, resume: bool, resume_from: Path | None, device: torch.device, allow_changed_data: bool = False) -> Path:
     """Train, sample, measure and report; returns the run's folder.
+
+    `allow_changed_data` resumes a run although its data have changed, which its folder then says.
 
     Raises SpecError before anything is written, RunError when the run fails and Interrupted when the user stops it; the
     last two leave a folder that `--resume` goes on with.
@@ -52,12 +55,17 @@ def run(spec: Spec, *, out: Path, resume: bool, resume_from: Path | None, device
         bar = stack.enter_context(Bar(quiet=not world.is_main))
         previous = find_previous(spec, out, resume_from) if resume and world.is_main else None
         experiment = build(spec, device, training=True)
+        present = DataRecord.of(experiment.data)
+        if previous is not None and not allow_changed_data:
+            hint = f"{ALLOW} resumes with them; without --resume a new run starts, and --run names another"
+            refuse_changed(spec, RunFolder(previous), present, hint)
         if spec.train.init_from is not None:
             with spec.blame("train.init_from"):
                 checkpoint.load_weights(experiment.network, checkpoint.find_weights(Path(spec.train.init_from)))
         stack.enter_context(ops.use_backend(spec.backend))
         stop = stack.enter_context(StopSignal())
         if world.is_main:
+            bar.say(f"data: {experiment.data.describe()}")
             for finding in findings(experiment):
                 bar.say(f"note: {finding}")
             if resume:
@@ -90,9 +98,19 @@ def _open(experiment: Experiment, folder: RunFolder, world: World, stop: StopSig
     """Build what training needs, fill it from the last checkpoint if there is one, and write the run's first files."""
     spec, device = experiment.spec, experiment.device
     session = Session(experiment, folder, Trackers(), world, stop, bar, prepare(experiment))
+    present, was = DataRecord.of(experiment.data), folder.read_json("environment.json") if world.is_main else {}
+    changed = difference(folder, present) if world.is_main else ""
+    session.data_since = int(world.text(str(changed_at(was)), device))
     session.restore()
+    if world.any(bool(changed), device):
+        session.start_data_anew()
     if not world.is_main:
         return session
+    before = [{"until_step": min(step, session.state.step), **record.to_json()} for step, record in earlier(was)]
+    if changed:
+        bar.say(f"warning: {changed}; the best weights are looked for from step {session.state.step} on")
+        had = DataRecord.parse(was["data"])
+        before += [{"until_step": session.state.step, **had.to_json()}] if had else []
     resumed = bool(folder.read_json("status.json"))
     if resumed:
         folder.tidy()
@@ -101,13 +119,13 @@ def _open(experiment: Experiment, folder: RunFolder, world: World, stop: StopSig
             bar.say(f"note: {note}")
         resolved = {**spec.resolved(), "plugins": folder.spec_data()["plugins"]}
         write_atomically(folder.path / "spec.yaml", to_yaml(resolved))
-    data = experiment.data
     folder.write_json(
         "environment.json",
         {
             **environment.describe(device, ops.active(device)),
             "cpu_level": library.cpu_level() if ops.active(device) == "cpp" else None,
-            "data": {"name": data.name, "fingerprint": data.fingerprint, "classes": data.classes, **data.counts},
+            "data": present.to_json(),
+            **({"data_before": before} if before else {}),
             "parameters": experiment.parameters,
             "plugins": {plugin: file_hash(Path(plugin)) for plugin in spec.plugins if plugin.endswith(".py")},
         },

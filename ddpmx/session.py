@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from torch import nn
 
 from . import checkpoint, checkpoint_folder
 from .console import Bar
-from .divergence import MOST_ROLLBACKS, Diverged, told_instability
+from .divergence import MOST_ROLLBACKS, Diverged, Stability, told_instability
 from .experiment import Experiment
 from .learning_rate import jump
 from .run_folder import RunFolder
@@ -35,6 +35,8 @@ class Session:
     state: TrainState = field(default_factory=TrainState)
     ends: dict[int, int] = field(default_factory=dict)
     """Of the finished epochs in the log: their last step, and their number."""
+    data_since: int = -1
+    """The last step that was trained with other data than the present; −1 where there is none."""
     plotted: bool = False
     """Whether the spec's figures are written."""
     started: float = field(default_factory=time.perf_counter)
@@ -107,8 +109,20 @@ class Session:
         if best_is == "damaged":
             measured = state.row.get("step") == state.step and math.isfinite(state.row["val_loss"])
             state.best_loss, state.best_step = (state.row["val_loss"], state.step) if measured else (math.inf, -1)
+        if 0 <= state.best_step <= self.data_since:
+            state.best_loss, state.best_step, state.best_epoch = math.inf, -1, state.epoch  # of other images
         if self.world.is_main:
             checkpoint_folder.settle(folder, state.step, state.step if state.best_step < 0 else state.best_step)
+
+    def start_data_anew(self) -> None:
+        """Keep the weights and forget what is known of the losses, which were those of other images."""
+        state = self.state
+        self.data_since = state.step
+        state.best_loss, state.best_step, state.best_epoch = math.inf, -1, state.epoch
+        for item in fields(Stability):
+            setattr(state, item.name, item.default)
+        if self.world.is_main and state.step in checkpoint_folder.steps(self.folder.checkpoints):
+            checkpoint_folder.settle(self.folder.checkpoints, state.step, state.step)
 
     def _choose(self, converged: bool) -> str:
         """The step to go on from and whether its best checkpoint is `whole` or `damaged`; empty where there is none."""

@@ -12,9 +12,9 @@ from torch import Tensor
 from . import drawing, ops, page, plots
 from .data import Data, Images
 from .errors import SpecError
-from .experiment import check, check_labels
+from .experiment import check, check_data
 from .images import grid, to_model, to_pixels
-from .preflight import of_budget, of_combination
+from .preflight import of_budget, of_combination, of_metrics
 from .registry import Component
 from .run_folder import to_yaml, write_atomically
 from .schedules import Table
@@ -33,7 +33,7 @@ def show(spec: Spec, out: Path) -> Path:
     table = check(spec)
     with spec.blame("dataset"):
         data: Data = spec.dataset.load(Path.cwd())
-    check_labels(spec, data)
+    check_data(spec, data)
     figures = plots.spec_figures(spec)
     levels = torch.linspace(0, table.timesteps - 1, min(LEVELS, table.timesteps)).round().long()
     html = page.render(
@@ -91,10 +91,9 @@ def _facts(spec: Spec, table: Table, data: Data) -> list[tuple[str, str]]:
 
     first, last = (float(table.log_snr[i]) for i in (0, -1))
     left = f"{100 * float(table.signal[-1] / torch.hypot(table.signal[-1], table.sigma[-1])):.2g} %"
-    kind = "grey" if data.channels == 1 else "RGB"
     classes = len(data.classes or ()) if spec.model.conditional else 0
     return [
-        ("Data", f"{data.name}: {len(data.train):,} training images of {data.size}×{data.size}, {kind}"),
+        ("Data", data.describe()),
         ("Schedule", block(spec.schedule)),
         ("Noise levels", f"log-SNR from {first:.4g} to {last:.4g}; the last step keeps {left} of the image"),
         ("Prediction", block(spec.prediction)),
@@ -102,5 +101,5 @@ def _facts(spec: Spec, table: Table, data: Data) -> list[tuple[str, str]]:
         *([("Classes", f"{classes}, guidance weight {spec.guidance.weight:g}")] if classes else []),
         ("Sampler", sampler(spec.sampler)),
         ("In evaluation", sampler(spec.evaluate.sampler)),
-        *(("Note", note) for note in [*of_combination(spec, table), *of_budget(spec, len(data.train), table)]),
+        *(("Note", note) for note in [*of_metrics(spec, data), *of_combination(spec, table), *of_budget(spec, len(data.train), table)]),
     ]

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from . import plugins, trust
 from .diagnosis import elsewhere
 from .errors import Findings, Mark, SpecError
-from .files import expanded
+from .files import expanded, resolved
 from .in_words import describe
 from .inherited import without_inherited
 from .registry import REMOVED
@@ -125,7 +125,7 @@ def _at_plugin(source: Source, index: int) -> Iterator[None]:
 def _read(path: Path, above: tuple[Path, ...], files: Iterator[int]) -> Source:
     if next(files) > MAX_FILES:
         raise SpecError(f"extends more than {MAX_FILES} files, those counted that are extended again", field="extends")
-    here = path.resolve()
+    here = resolved(path)
     if here in above:
         raise SpecError(f"extends itself, through {' -> '.join(p.name for p in (*above, here))}", field="extends", mark=Mark(str(path), 1))
     source = read(path)
@@ -135,9 +135,8 @@ def _read(path: Path, above: tuple[Path, ...], files: Iterator[int]) -> Source:
         raise SpecError("should be a file or a list of files", field="extends", mark=source.mark(("extends",)))
     listed = source.data.get("plugins")
     if isinstance(listed, list):
-        source.data["plugins"] = [
-            str((here.parent / item).resolve()) if isinstance(item, str) and item.endswith(".py") else item for item in listed
-        ]
+        with _at(("plugins",), source.mark(("plugins",))):
+            source.data["plugins"] = [_plugin(item, here.parent) for item in listed]
     merged, findings = Source(), Findings()
     for index, base in enumerate(bases):
         with findings.collect():
@@ -196,7 +195,26 @@ def _make_absolute(source: Source) -> None:
         if isinstance(block, dict) and isinstance(block.get(leaf), str):
             mark = source.mark((*parents, leaf))
             folder = Path.cwd() if mark is None or mark.file.startswith(OVERRIDE) else Path(mark.file).parent
-            block[leaf] = str((folder / block[leaf]).resolve())
+            with _at((*parents, leaf), mark):
+                block[leaf] = str(resolved(folder / expanded(block[leaf])))
+                refuse_unprintable(block[leaf], mark or Mark(OVERRIDE))  # a run's spec.yaml could not hold it
+    listed = source.data.get("plugins")
+    if isinstance(listed, list):  # those of files are absolute already
+        with _at(("plugins",), source.mark(("plugins",))):
+            source.data["plugins"] = [_plugin(item, Path.cwd()) for item in listed]
+
+
+def _plugin(item: Any, folder: Path) -> Any:
+    """A plugin's file by its absolute path; a module, and what is no name, as it is."""
+    return str(resolved(folder / expanded(item))) if isinstance(item, str) and item.endswith(".py") else item
+
+
+@contextmanager
+def _at(path: KeyPath, mark: Mark | None) -> Iterator[None]:
+    try:
+        yield
+    except SpecError as error:
+        raise error.at(".".join(map(str, path)), mark) from None
 
 
 def _known(data: Any, keys: KeyPath) -> KeyPath:

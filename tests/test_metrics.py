@@ -10,7 +10,7 @@ from metric_subjects import frechet, noise
 
 from ddpmx import DATASETS, METRICS, SpecError
 from ddpmx.data import Data, Images
-from ddpmx.metrics import Subject
+from ddpmx.metrics import Subject, reference_note
 from ddpmx.metrics import classifier as module
 from ddpmx.metrics.classifier import batched, classifier
 
@@ -145,10 +145,27 @@ def test_unlabelled_data_need_labels(digits: Data, metric: str) -> None:
         METRICS.build(metric).compute(Subject(bare, digits.test.pixels))
 
 
-def test_a_set_without_a_test_split_asks_for_another_reference(digits: Data) -> None:
+def test_a_set_without_a_test_split_is_compared_with_its_training_images(digits: Data) -> None:
     data = Data("no test", digits.train, digits.validation, None, digits.classes)
-    with pytest.raises(SpecError, match="`reference: train`"):
-        fd(digits.test.pixels, data)
+    metric = METRICS.build("pixel_fd")
+    (score,) = metric.compute(Subject(data, digits.test.pixels)).values()
+    (same,) = METRICS.build("pixel_fd", reference="train").compute(Subject(data, digits.test.pixels)).values()
+    assert (score.split, score.value) == ("train", same.value)
+    assert "compares with the training images" in reference_note(metric, data)
+    assert reference_note(metric, digits) == reference_note(METRICS.build("pixel_fd", reference="train"), data) == ""
+    with pytest.raises(SpecError, match="`reference: train`"):  # what was asked for is not replaced
+        METRICS.build("pixel_fd", reference="test").check(data)
+
+
+def test_the_test_split_is_the_default_reference(digits: Data) -> None:
+    (default,) = METRICS.build("pixel_fd").compute(Subject(digits, digits.test.pixels)).values()
+    (named,) = METRICS.build("pixel_fd", reference="test").compute(Subject(digits, digits.test.pixels)).values()
+    assert default == named
+
+
+@pytest.mark.parametrize("name", [name for name in METRICS.names() if "reference" in METRICS.get(name).model_fields])
+def test_no_metric_has_another_default_reference(name: str) -> None:
+    assert METRICS.build(name).reference is None
 
 
 def test_images_of_another_shape_are_refused(digits: Data) -> None:

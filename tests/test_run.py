@@ -311,7 +311,10 @@ def test_threads_wait_without_spinning_unless_the_user_says_otherwise(ddpmx: Run
 
 
 def test_show_and_validate(ddpmx: Run, tiny: Path, tmp_path: Path) -> None:
-    assert ddpmx("validate", tiny).out.strip() == f"{tiny}: valid"
+    assert ddpmx("validate", tiny).out.splitlines() == [
+        f"{tiny}: valid",
+        "data: digits: 1,437 training images of 8×8, grey; 180 validation, 180 test; 10 classes (0, 1, 2, 3, 4, 5, 6, 7, 8, 9)",
+    ]
     result = ddpmx("show", tiny, "--out", tmp_path / "show.html")
     assert result.code == 0, result.err
     page = (tmp_path / "show.html").read_text()

@@ -12,6 +12,7 @@ import click
 from .. import terminal, text
 from ..errors import SpecError
 from ..faults import SHOW
+from ..files import expanded
 from ..terminal import can_print
 
 if TYPE_CHECKING:
@@ -32,14 +33,25 @@ class Number(click.FloatRange):
         return number
 
 
+class UserPath(click.Path):
+    """A path in which a leading `~` is the home folder, also where the shell has left it: `--out=~/runs`."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            return super().convert(expanded(value), param, ctx)
+        except SpecError as error:
+            raise error.at(param.opts[0] if param is not None else "", None) from None
+
+
 SEED = click.IntRange(-(2**63), 2**63 - 1)
 IMAGES = 10_000_000
 STEPS = click.IntRange(1, 100_000)
 
-SPEC = click.argument("spec", type=click.Path(path_type=Path))
-RUN = click.argument("run", type=click.Path(path_type=Path))
+PATH = UserPath(path_type=Path)
+SPEC = click.argument("spec", type=PATH)
+RUN = click.argument("run", type=PATH)
 SET = click.option("-s", "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a field of the spec; repeatable.")
-OUT = click.option("--out", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, help="Where the runs' folders go.")
+OUT = click.option("--out", type=PATH, default=Path("runs"), show_default=True, help="Where the runs' folders go.")
 POINT = click.option("--point", metavar="NAME", help="One point of SPEC's sweep; `run` goes on where it stopped.")
 
 
@@ -58,6 +70,7 @@ ALLOW = click.option(
     callback=_allow,
     help="Run the plugins that a run's folder brings, from now on; else only what ran on this machine before.",
 )
+ALLOW_DATA = click.option("--allow-changed-data", is_flag=True, help="Although the run's data have changed since; the run then says so.")
 JSON = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout, and nothing else there.")
 DEVICE = click.option("--device", metavar="D", help="cpu, cuda, cuda:1, mps. Default: the fastest there is.")
 

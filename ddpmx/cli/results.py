@@ -8,15 +8,15 @@ from pathlib import Path
 import click
 
 from ..terminal import echo
-from .options import ALLOW, JSON, RUN, print_json
+from .options import ALLOW, JSON, PATH, RUN, print_json
 
 
 @click.command()
-@click.argument("runs", nargs=-1, required=True, metavar="RUN…", type=click.Path(path_type=Path))
-@click.option("--html", type=click.Path(path_type=Path), metavar="F", help="Also one self-contained page.")
-@click.option("--csv", "csv_file", type=click.Path(path_type=Path), metavar="F", help="Also a row for each spec, numbers in full.")
+@click.argument("runs", nargs=-1, required=True, metavar="RUN…", type=PATH)
+@click.option("--html", type=PATH, metavar="F", help="Also one self-contained page.")
+@click.option("--csv", "csv_file", type=PATH, metavar="F", help="Also a row for each spec, numbers in full.")
 @click.option("--sort", "key", metavar="KEY", help="A metric, val_loss, a field that differs, name or status. Default: as given.")
-@click.option("--baseline", type=click.Path(path_type=Path), metavar="RUN", help="What differences are taken to. Default: the first RUN.")
+@click.option("--baseline", type=PATH, metavar="RUN", help="What differences are taken to. Default: the first RUN.")
 @JSON
 @ALLOW
 def compare(

@@ -9,7 +9,25 @@ import click
 
 from ..errors import SpecError
 from ..terminal import echo
-from .options import ALLOW, DEVICE, IMAGES, JSON, OUT, POINT, RUN, SEED, SET, SPEC, STEPS, Number, device_of, load, print_json
+from .options import (
+    ALLOW,
+    ALLOW_DATA,
+    DEVICE,
+    IMAGES,
+    JSON,
+    OUT,
+    PATH,
+    POINT,
+    RUN,
+    SEED,
+    SET,
+    SPEC,
+    STEPS,
+    Number,
+    device_of,
+    load,
+    print_json,
+)
 
 
 @click.command()
@@ -17,9 +35,10 @@ from .options import ALLOW, DEVICE, IMAGES, JSON, OUT, POINT, RUN, SEED, SET, SP
 @SET
 @OUT
 @click.option("--resume", is_flag=True, help="Go on with the newest unfinished run of this spec.")
-@click.option("--run", "resume_from", type=click.Path(path_type=Path), help="Go on with this run.")
+@click.option("--run", "resume_from", type=PATH, help="Go on with this run.")
 @POINT
 @DEVICE
+@ALLOW_DATA
 @click.option("--dry-run", is_flag=True, help="One step of everything and an estimate of the time; nothing is written.")
 @ALLOW
 def run(
@@ -30,9 +49,13 @@ def run(
     resume_from: Path | None,
     point: str | None,
     device: str | None,
+    allow_changed_data: bool,
     dry_run: bool,
 ) -> None:
     """Train, sample, evaluate and report what SPEC says."""
+    resume = resume or resume_from is not None
+    if allow_changed_data and (dry_run or not (resume or point)):
+        raise SpecError("is for a run that is resumed", field="--allow-changed-data", hint="--resume, --run RUN or --point NAME")
     if point is None:
         loaded = load(spec, overrides)
     else:
@@ -50,11 +73,18 @@ def run(
     if point is None:
         from ..run import run as run_spec
 
-        folder = run_spec(loaded, out=out, resume=resume or resume_from is not None, resume_from=resume_from, device=device_of(device))
+        folder = run_spec(
+            loaded,
+            out=out,
+            resume=resume,
+            resume_from=resume_from,
+            device=device_of(device),
+            allow_changed_data=allow_changed_data,
+        )
     else:
         from ..sweep.runner import run_point
 
-        folder = run_point(grid, loaded, out=out, device=device_of(device))
+        folder = run_point(grid, loaded, out=out, device=device_of(device), allow_changed_data=allow_changed_data)
     if os.environ.get("RANK", "0") == "0":
         echo(f"samples: {folder}/samples/final.png")
         echo(f"report:  {folder}/report.html")
@@ -70,20 +100,20 @@ def run(
 @click.option("--seed", type=SEED, help="Default: the spec's evaluate.seed.")
 @click.option("--classes", metavar="C,…", help="Names or numbers; images are spread over them in order. Default: all.")
 @click.option("--guidance", type=Number(0), metavar="W", help="Towards the class; 1: none extra. Default: the spec's guidance.weight.")
-@click.option("--image", type=click.Path(path_type=Path), metavar="F", help="Change this picture, or those of this folder in turn.")
+@click.option("--image", type=PATH, metavar="F", help="Change this picture, or those of this folder in turn.")
 @click.option(
     "--strength",
     type=Number(0, 1, min_open=True),
     metavar="S",
     help="How much of the picture is drawn anew, above 0 to 1. Default: 0.5; with --mask 1.",
 )
-@click.option("--mask", type=click.Path(path_type=Path), metavar="F", help="Complete the picture: white stays as it is, black is drawn.")
+@click.option("--mask", type=PATH, metavar="F", help="Complete the picture: white stays as it is, black is drawn.")
 @click.option(
     "--resample", type=click.IntRange(1, 1000), metavar="N", help="Runs of each stretch of 10 steps, so that the parts fit. Default: 10."
 )
 @click.option("--to-seed", type=SEED, metavar="N", help="Images from the start of --seed to that of this one, along the arc between.")
 @click.option("--weights", default="best", show_default=True, metavar="best|last|FILE")
-@click.option("--out", type=click.Path(path_type=Path), help="F.png a grid, F.npz an array, F.gif the denoising, a folder one PNG each.")
+@click.option("--out", type=PATH, help="F.png a grid, F.npz an array, F.gif the denoising, a folder one PNG each.")
 @DEVICE
 @ALLOW
 def sample(
@@ -131,6 +161,7 @@ def sample(
 @SET
 @DEVICE
 @ALLOW
+@ALLOW_DATA
 @JSON
 def evaluate(
     run: Path,
@@ -138,13 +169,21 @@ def evaluate(
     metrics: str | None,
     overrides: tuple[str, ...],
     device: str | None,
+    allow_changed_data: bool,
     as_json: bool,
 ) -> None:
     """Measure RUN and write the result into it."""
     from ..evaluate import evaluate as evaluate_run
 
     names = tuple(name.strip() for name in metrics.split(",")) if metrics else ()
-    event = evaluate_run(run, samples=samples, metrics=names, overrides=overrides, device=device_of(device))
+    event = evaluate_run(
+        run,
+        samples=samples,
+        metrics=names,
+        overrides=overrides,
+        device=device_of(device),
+        allow_changed_data=allow_changed_data,
+    )
     if as_json:
         print_json(event)
         return
@@ -161,12 +200,22 @@ def evaluate(
 @click.option("--jobs", type=click.IntRange(1, 10_000), metavar="N", help="Points at one time. Default: one a GPU, or one a core.")
 @click.option("--print", "only_print", is_flag=True, help="Print one command a point, for a job array, and run nothing.")
 @ALLOW
-def sweep(spec: Path, overrides: tuple[str, ...], out: Path, device: str | None, engine: str, jobs: int | None, only_print: bool) -> None:
+@ALLOW_DATA
+def sweep(
+    spec: Path,
+    overrides: tuple[str, ...],
+    out: Path,
+    device: str | None,
+    engine: str,
+    jobs: int | None,
+    only_print: bool,
+    allow_changed_data: bool,
+) -> None:
     """Run the points of SPEC's `sweep:` that are not finished."""
     from ..sweep.runner import Request, commands
     from ..sweep.runner import sweep as run_sweep
 
-    request = Request(spec, overrides, out, device)
+    request = Request(spec, overrides, out, device, allow_changed_data)
     if only_print:
         import shlex
 
@@ -178,7 +227,7 @@ def sweep(spec: Path, overrides: tuple[str, ...], out: Path, device: str | None,
 
 @click.command()
 @RUN
-@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("folder", type=PATH)
 @click.option("--to", "library", type=click.Choice(["diffusers"]), required=True, help="The library that is to load the folder.")
 @click.option("--weights", default="best", show_default=True, metavar="best|last|FILE")
 @SET
@@ -192,9 +241,9 @@ def export(run: Path, folder: Path, library: str, weights: str, overrides: tuple
 
 
 @click.command(name="import")
-@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("folder", type=PATH)
 @click.option("--name", help="Of the run. Default: the folder's.")
-@click.option("--out", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, help="Where the runs' folders go.")
+@click.option("--out", type=PATH, default=Path("runs"), show_default=True, help="Where the runs' folders go.")
 def import_(folder: Path, name: str | None, out: Path) -> None:
     """Make a run of FOLDER, a pipeline of images that diffusers saved."""
     from ..exchange.importing import import_pipeline

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+if TYPE_CHECKING:
+    from ..data import Data
+
 from ..errors import SpecError
+from ..files import expanded
 from ..terminal import echo
-from .options import ALLOW, JSON, POINT, SET, SPEC, load, print_json, say_error
+from .options import ALLOW, JSON, PATH, POINT, SET, SPEC, load, print_json, say_error
 
 
 @click.command(name="list")
@@ -29,7 +35,7 @@ def list_(kind: str | None, name: str | None, as_json: bool) -> None:
 @SPEC
 @SET
 @POINT
-@click.option("--out", type=click.Path(path_type=Path), help="Default: show-<name>.html")
+@click.option("--out", type=PATH, help="Default: show-<name>.html")
 @ALLOW
 def show(spec: Path, overrides: tuple[str, ...], point: str | None, out: Path | None) -> None:
     """Plot SPEC without training: schedule, weights, noising."""
@@ -44,13 +50,12 @@ def show(spec: Path, overrides: tuple[str, ...], point: str | None, out: Path | 
 
 
 @click.command()
-@click.argument("specs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("specs", nargs=-1, required=True, type=PATH)
 @SET
 @ALLOW
 def validate(specs: tuple[Path, ...], overrides: tuple[str, ...]) -> None:
-    """Check SPECS, which runs the code of your own plugins."""
-    from ..experiment import check
-    from ..preflight import of_combination
+    """Check SPECS and look at their data, which runs the code of your own plugins."""
+    from ..preflight import examine
     from ..sweep.points import in_all_points, load_all
 
     failed = []
@@ -58,15 +63,18 @@ def validate(specs: tuple[Path, ...], overrides: tuple[str, ...]) -> None:
         try:
             points = load_all(path, overrides)
             names = [spec.name if points[1:] else "" for spec in points]
-            found = in_all_points(names, points, lambda spec: of_combination(spec, check(spec)))
-            notes = [(spec.name, note) for spec, told in zip(points, found, strict=True) for note in told]
+            looked: dict[str, Data | SpecError] = {}
+            found = in_all_points(names, points, partial(examine, looked=looked))
         except SpecError as error:
             failed.append(error)
             say_error(error)
         else:
             echo(f"{path}: valid" + (f", {len(points)} points" if len(points) > 1 else ""))
-            for name, note in notes:
-                echo(f"note: {note}" if len(points) == 1 else f"note: {name}: {note}")
+            for line in dict.fromkeys(line for line, _ in found):
+                echo(f"data: {line}")
+            for spec, (_, notes) in zip(points, found, strict=True):
+                for note in notes:
+                    echo(f"note: {note}" if len(points) == 1 else f"note: {spec.name}: {note}")
     if failed:
         raise click.exceptions.Exit(2)
 
@@ -81,7 +89,7 @@ def check(plugin: str) -> None:
     from ..trust import find
 
     before = {kind: set(registry.names()) for kind, registry in REGISTRIES.items()}
-    found_plugin = find(plugin)
+    found_plugin = find(str(expanded(plugin)) if plugin.endswith(".py") else plugin)
     if not found_plugin.may_run:
         hint = "if you trust it, --allow-plugins runs it"
         raise SpecError(f"{plugin} is code of the run {found_plugin.run} that you have not run on this machine", hint=hint)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..estimate import Estimate
+from ..provenance import changed_at, fingerprint_of
 from ..run_folder import RunFolder
 
 OBJECTIVE = ("prediction", "schedule", "loss")
@@ -100,12 +101,13 @@ def find_runs(paths: list[Path]) -> list[Path]:
 
 
 def _validation(spec: Mapping[str, Any], environment: Mapping[str, Any], events: list[Event]) -> dict[str, Result]:
-    values = [(event["val_loss"], event["epoch"]) for event in events if event["event"] == "epoch" and math.isfinite(event["val_loss"])]
+    rows = [event for event in events if event["event"] == "epoch" and event["step"] > changed_at(environment)]
+    values = [(event["val_loss"], event["epoch"]) for event in rows if math.isfinite(event["val_loss"])]
     if not values:
         return {}
     lowest, epoch = min(values)
     seed = spec["evaluate"]["seed"]
-    condition = {"data": _data(spec, environment), **{key: spec[key] for key in OBJECTIVE}, "evaluate.seed": seed}
+    condition = {"data": _data(spec, environment, {"step": math.inf}), **{key: spec[key] for key in OBJECTIVE}, "evaluate.seed": seed}
     return {"val_loss": Result(Estimate(lowest), epoch, values[-1][0], lowest, epoch, "lower", condition)}
 
 
@@ -120,15 +122,17 @@ def _metrics(spec: Mapping[str, Any], environment: Mapping[str, Any], events: li
             measured = {key: score[key] for key in PROVENANCE} if score else {**dict.fromkeys(PROVENANCE, UNKNOWN), "n": n}
             better = score.get("better", "higher" if name == "is_cnn" else "lower")  # runs without scores have is_cnn and fd_cnn only
             before, epoch = results.get(name), event["epoch"]
+            condition = {"data": _data(spec, environment, event), **measured}
+            if before is not None and before.condition["data"] != condition["data"]:
+                before = None  # a best one of other images is none of these
             better_than = max if better == "higher" else min
             best, best_epoch = value, epoch
             if before is not None and better_than(value, before.best) != value:
                 best, best_epoch = before.best, before.best_epoch
-            condition = {"data": _data(spec, environment), **measured}
             results[name] = Result(Estimate.of_score(value, score), epoch, value, best, best_epoch, better, condition, score)
     return results
 
 
-def _data(spec: Mapping[str, Any], environment: Mapping[str, Any]) -> Any:
-    """What the data are, by content where the run has written that down."""
-    return environment.get("data", {}).get("fingerprint") or spec["dataset"]["name"]
+def _data(spec: Mapping[str, Any], environment: Mapping[str, Any], event: Mapping[str, Any]) -> Any:
+    """What data an event was measured with, by content where the run has written that down."""
+    return fingerprint_of(event, environment) or spec["dataset"]["name"]

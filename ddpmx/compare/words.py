@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..estimate import amount, within_noise
+from ..provenance import told
 from .comparison import Comparison, Group, Standing
 from .results import Run
 
@@ -32,6 +33,8 @@ def summary(comparison: Comparison) -> list[str]:
     """A sentence or more about each measure, and what finished runs say of their training."""
     lines = [_sentence(measure, comparison.standings(measure)) for measure in comparison.measures]
     lines += [f"{_run(group, run)}: {run.why}." for group in comparison.groups for run in group.runs if run.is_finished and run.why]
+    runs = [(group, run) for group in comparison.groups for run in group.runs]
+    lines += [f"{_run(group, run)}: {change}." for group, run in runs for change in told(run.environment)]
     ranked = [standing for measure in comparison.measures for _, standing in comparison.standings(measure) if standing.rank]
     if any(standing.seeds == 1 for standing in ranked):
         lines.append(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -18,7 +18,9 @@ from ..errors import SpecError
 from ..expected import instance
 from ..guard import Contract
 from ..registry import Component
+from ..text import shortened
 
+MOST_NAMED, MOST_SHOWN = 10, 40  # classes of which a line is told, and characters of each
 _SPLIT_SEED = 20260101  # a constant: which images validate never depends on a spec's `seed`
 
 
@@ -37,13 +39,25 @@ class Images:
         return Images(self.pixels[index], None if self.labels is None else self.labels[index])
 
 
+class Unseen(Images):
+    """Images of which number, shape and labels are known: their pixels are zeros that take no memory."""
+
+    @classmethod
+    def of(cls, count: int, shape: Sequence[int], labels: Tensor | None) -> Unseen:
+        """`shape` is that of one image, [c, h, w]."""
+        return cls(torch.zeros(1, 1, 1, 1, dtype=torch.uint8).expand(count, *shape), labels)
+
+    def take(self, index: Tensor) -> Unseen:
+        return Unseen.of(len(index), self.pixels.shape[1:], None if self.labels is None else self.labels[index])
+
+
 @dataclass(frozen=True, eq=False)
 class Data:
     """A loaded data set: at least one square image in each split that there is.
 
     `test` is None where the set has none. `classes[k]` names label k; None: no labels. `flip` says that training may
-    mirror an image left to right. `fingerprint` is a hash of all pixels and labels, made here when empty. Raises
-    SpecError for splits that do not fit together.
+    mirror an image left to right. `fingerprint` is a hash of all pixels and labels, made here when empty. `left_out`
+    says what was found and not taken, and why, a phrase each. Raises SpecError for splits that do not fit together.
     """
 
     name: str
@@ -53,6 +67,7 @@ class Data:
     classes: tuple[str, ...] | None = None
     flip: bool = False
     fingerprint: str = ""
+    left_out: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         shape = self.train.pixels.shape[1:]
@@ -86,6 +101,17 @@ class Data:
         """Images in each split that there is."""
         return {split: len(images) for split, images in self.splits()}
 
+    def describe(self) -> str:
+        """What was found, on a line: images of each split, shape, classes, and what was left out."""
+        counts = ", ".join(f"{count:,} {split}" for split, count in self.counts.items() if split != "train")
+        kind = "grey" if self.channels == 1 else "RGB"
+        text = f"{self.name}: {self.counts['train']:,} training images of {self.size}×{self.size}, {kind}; {counts}"
+        if self.classes:
+            shown = [shortened(name, MOST_SHOWN) for name in self.classes[:MOST_NAMED]]
+            more = [f"{len(self.classes) - MOST_NAMED:,} others"] if len(self.classes) > MOST_NAMED else []
+            text += f"; {len(self.classes):,} class{'es' * (len(self.classes) > 1)} ({', '.join(shown + more)})"
+        return text + (f"; left out: {', '.join(self.left_out)}" if self.left_out else "")
+
     def splits(self) -> Iterator[tuple[str, Images]]:
         """Name and images of each split that there is: train, validation, test."""
         yield "train", self.train
@@ -117,6 +143,13 @@ class Dataset(Component):
 
         Raises SpecError when they are not there or can't be used.
         """
+
+    def look(self, root: Path) -> Data:
+        """What `load` gives, as far as a short look can tell: of a large set, `Unseen` images of the right number and shape.
+
+        Raises SpecError as `load` does, for what such a look finds.
+        """
+        return self.load(root)
 
 
 def shuffled(n: int, limit: int | None = None) -> Tensor:

@@ -11,14 +11,16 @@ from ..errors import SpecError
 from ..registry import DATASETS
 from .base import Data, Dataset, Images
 
+MAX_CHANNELS, MAX_SIZE = 4, 4096
+
 
 @DATASETS.register("no_images")
 class NoImages(Dataset):
     """Only the shape of the images: enough to sample from an imported network, not to train or measure it."""
 
-    channels: int = Field(3, ge=1, le=4)
+    channels: int = Field(3, ge=1, le=MAX_CHANNELS)
     """1: grey, 3: RGB."""
-    size: int = Field(ge=1, le=4096)
+    size: int = Field(ge=1, le=MAX_SIZE)
     """Pixels on a side."""
 
     def load(self, root: Path) -> Data:
@@ -26,18 +28,19 @@ class NoImages(Dataset):
 
 
 class Shape(Data):
-    """A shape in the place of images; asking for one raises SpecError."""
+    """A shape, and perhaps classes, in the place of images; asking for one raises SpecError."""
 
-    def __init__(self, channels: int, size: int) -> None:
-        for name, value in {
-            "name": "no_images",
+    def __init__(self, channels: int, size: int, name: str = "no_images", classes: tuple[str, ...] | None = None) -> None:
+        for key, value in {
+            "name": name,
             "test": None,
-            "classes": None,
+            "classes": classes,
             "flip": False,
             "fingerprint": "",
+            "left_out": (),
             "shape": (channels, size),
         }.items():
-            object.__setattr__(self, name, value)
+            object.__setattr__(self, key, value)
 
     shape: tuple[int, int]
 
@@ -57,6 +60,9 @@ class Shape(Data):
     @property
     def size(self) -> int:
         return self.shape[1]
+
+    def describe(self) -> str:
+        return f"{self.name}: no images, {self.channels}×{self.size}×{self.size}"
 
     def splits(self) -> Iterator[tuple[str, Images]]:
         return iter(())

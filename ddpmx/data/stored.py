@@ -6,18 +6,25 @@ import hashlib
 import json
 import os
 from abc import abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from pydantic import Field
 from torch import Tensor
 
 from ..errors import SpecError
+from ..files import expanded, kind, resolved
+from ..text import shortened
 from . import cache
 from .base import Data, Dataset, Images, shuffled
 
 _FORMAT = 2  # of the cache files: a change in how images are decoded counts it up
+FEW_IMAGES, FEW_BYTES = 1000, 20_000_000
+"""What `look` decodes as a whole."""
+SPLITS = ("train", "validation", "test")
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,6 +33,24 @@ class Decoded:
 
     splits: dict[str, Images]
     classes: tuple[str, ...] | None
+    left_out: tuple[str, ...] = ()
+    """What was found in decoding and not taken, a phrase each."""
+
+
+@dataclass(frozen=True, eq=False)
+class Survey:
+    """What is known of a data set before anything of it is decoded."""
+
+    key: list[Any]
+    """All that the decoded bytes depend on (JSON types): the key of the cache."""
+    images: int | None
+    """How many there are; None: not known."""
+    bytes: int = 0
+    """In all of its files."""
+    left_out: tuple[str, ...] = ()
+    """What is there and is not taken, and why, a phrase each."""
+    content: Any = None
+    """What its own `decode` needs."""
 
 
 class Stored(Dataset):
@@ -41,43 +66,66 @@ class Stored(Dataset):
     """Fraction of the training set that validates instead, always the same images; unused if the set has a validation split."""
 
     @abstractmethod
-    def identity(self, source: Path | None) -> list[Any]:
-        """All that the decoded bytes depend on (JSON types): the key of the cache. `source` None: the Hub."""
+    def survey(self, source: Path | None) -> Survey:
+        """Finds the files. `source` None: the Hub. Raises SpecError for what can't be used."""
 
     @abstractmethod
-    def decode(self, source: Path | None) -> Decoded:
+    def decode(self, source: Path | None, survey: Survey) -> Decoded:
         """Reads and decodes everything. Raises SpecError for what can't be used."""
+
+    @abstractmethod
+    def sample(self, source: Path | None, survey: Survey) -> Decoded:
+        """`Unseen` images in place of all of them, whose shape is that of some which are decoded. Raises SpecError as `decode`."""
 
     def load(self, root: Path) -> Data:
         """The data set, from the cache where it was decoded before."""
         source = self.locate(root)
-        key = hashlib.sha256(json.dumps([_FORMAT, self.component_name, *self.identity(source)]).encode()).hexdigest()
-        path = cache.cache_root() / "data" / f"{self.component_name}-{key[:16]}.safetensors"
-        found = cache.read(path)
-        if found is None:
-            decoded = self.decode(source)
-            cache.write(path, _tensors(decoded), {"classes": decoded.classes, "source": str(source or "the Hub")})
-        else:
-            tensors, facts = found
-            decoded = _decoded(tensors, None if facts["classes"] is None else tuple(facts["classes"]))
-        return self._divide(decoded)
+        survey = self.survey(source)
+        return self._divide(self._cached(survey) or self._decoded(source, survey), survey)
+
+    def look(self, root: Path) -> Data:
+        """The data set where it is small or was decoded before, else what a sample of it tells."""
+        source = self.locate(root)
+        survey = self.survey(source)
+        found = self._cached(survey)
+        if found is None and survey.images is not None and survey.images <= FEW_IMAGES and survey.bytes <= FEW_BYTES:
+            found = self.decode(source, survey)  # not for the cache, which a look leaves alone
+        if found is not None:
+            return self._divide(found, survey)
+        return self._divide(self.sample(source, survey), survey, fingerprint="not computed")
 
     def locate(self, root: Path) -> Path | None:
         """The set's files: `path`, else `$DDPMX_DATA/<name>`, else None. Raises SpecError when `path` is not there."""
         if self.path is not None:
-            path = root / Path(self.path).expanduser()
-            if not path.exists():
-                raise SpecError(f"no such file or folder: {path}", field="path")
-            return path.resolve()
+            path = root / expanded(self.path)
+            if kind(path) == "missing":
+                raise SpecError(f"no such file or folder: {shortened(str(path))}", field="path")
+            return resolved(path)
         data_root = os.environ.get("DDPMX_DATA")
-        path = Path(data_root or "").expanduser() / self.subfolder()
-        return path.resolve() if data_root and path.exists() else None
+        if not data_root:
+            return None
+        path = expanded(data_root) / self.subfolder()
+        return None if kind(path) == "missing" else resolved(path)
 
     def subfolder(self) -> str:
         """Where the set lies under the data root."""
         return self.component_name
 
-    def _divide(self, decoded: Decoded) -> Data:
+    def _file(self, survey: Survey) -> Path:
+        key = hashlib.sha256(json.dumps([_FORMAT, self.component_name, *survey.key]).encode()).hexdigest()
+        return cache.cache_root() / "data" / f"{self.component_name}-{key[:16]}.safetensors"
+
+    def _cached(self, survey: Survey) -> Decoded | None:
+        return cache.read(self._file(survey), _unpack)
+
+    def _decoded(self, source: Path | None, survey: Survey) -> Decoded:
+        """Decodes it, for the cache too."""
+        decoded = self.decode(source, survey)
+        facts = {"classes": decoded.classes, "source": str(source or "the Hub"), "left_out": decoded.left_out}
+        cache.write(self._file(survey), _tensors(decoded), facts)
+        return decoded
+
+    def _divide(self, decoded: Decoded, survey: Survey, fingerprint: str = "") -> Data:
         train, validation = decoded.splits["train"], decoded.splits.get("validation")
         order = shuffled(len(train), self.limit)
         if validation is None:
@@ -89,7 +137,9 @@ class Stored(Dataset):
         if len(order) < len(train):
             train = train.take(order.sort().values)
         flip = bool(getattr(self, "flip", False))  # a field of the sets whose images may be mirrored
-        return Data(self.component_name, train, validation, decoded.splits.get("test"), decoded.classes, flip)
+        left_out = (*survey.left_out, *decoded.left_out)
+        test = decoded.splits.get("test")
+        return Data(self.component_name, train, validation, test, decoded.classes, flip, fingerprint, left_out)
 
 
 def _tensors(decoded: Decoded) -> dict[str, Tensor]:
@@ -97,6 +147,29 @@ def _tensors(decoded: Decoded) -> dict[str, Tensor]:
     return tensors | {f"{split}.labels": images.labels for split, images in decoded.splits.items() if images.labels is not None}
 
 
-def _decoded(tensors: dict[str, Tensor], classes: tuple[str, ...] | None) -> Decoded:
-    names = [name.removesuffix(".pixels") for name in tensors if name.endswith(".pixels")]
-    return Decoded({name: Images(tensors[f"{name}.pixels"], tensors.get(f"{name}.labels")) for name in names}, classes)
+def _unpack(tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> Decoded:
+    """What the cache holds. Raises KeyError or ValueError where it is not what was written there."""
+    classes, left_out = facts["classes"], facts.get("left_out", [])
+    if not _is_words(left_out) or not (classes is None or _is_words(classes)):
+        raise ValueError("classes that are no names")
+    splits = [name.removesuffix(".pixels") for name in tensors if name.endswith(".pixels")]
+    if not set(tensors) <= {f"{split}.{part}" for split in SPLITS for part in ("pixels", "labels")}:
+        raise ValueError("other splits")
+    shape, found = tensors["train.pixels"].shape[1:], {}
+    for split in splits:
+        pixels, labels = tensors[f"{split}.pixels"], tensors.get(f"{split}.labels")
+        if pixels.dtype != torch.uint8 or pixels.dim() != 4 or len(pixels) == 0 or pixels.shape[1:] != shape:
+            raise ValueError("not images")
+        if shape[0] not in (1, 3) or shape[1] != shape[2]:
+            raise ValueError("not square images")
+        if labels is not None:
+            if classes is None or labels.dtype != torch.int64 or labels.shape != (len(pixels),):
+                raise ValueError("not labels")
+            if not 0 <= int(labels.min()) <= int(labels.max()) < len(classes):
+                raise ValueError("labels without a class")
+        found[split] = Images(pixels, labels)
+    return Decoded(found, None if classes is None else tuple(classes), tuple(left_out))
+
+
+def _is_words(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(word, str) for word in value)

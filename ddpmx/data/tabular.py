@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -12,17 +13,22 @@ import torch
 from torch import Tensor
 
 from ..errors import SpecError, nearest
+from ..files import read_bytes, resolved
 from ..progress import track
+from ..text import shortened
 from . import cache, hub
-from .base import Images
+from .base import Images, Unseen
 from .decode import Channels, Decoder
-from .stored import Decoded, Stored
+from .parquet_files import count_rows, file_hash, load_files, parquet_files
+from .stored import Decoded, Stored, Survey
 
 if TYPE_CHECKING:
     from datasets import IterableDataset
 
 SPLITS = {"train": "train", "validation": "validation", "valid": "validation", "val": "validation", "test": "test"}
 ROWS = 1000  # read at a time
+FIRST = 64  # of each split, which a short look decodes
+MAX_IMAGE = 500_000_000  # bytes of an image file that a row names
 _ON_HUB = re.compile(r"((zip|tar|gzip)://[^:]*::)?hf://datasets/[^:]+")
 
 
@@ -43,78 +49,147 @@ class Tabular(Stored):
         """Size and channels that images are brought to; None: as they are."""
         return None, None
 
-    def identity(self, source: Path | None) -> list[Any]:
+    def survey(self, source: Path | None) -> Survey:
         """The content of the parquet files, or the repository's name."""
-        content = str(self.on_hub()) if source is None else [(file.name, _hash(file)) for file in _parquet_files(source)]
-        return [content, self.columns(), self.form()]
+        if source is None:
+            return Survey([str(self.on_hub()), self.columns(), self.form()], None)
+        files = parquet_files(source)
+        key = [[(file.name, file_hash(file)) for file in files], self.columns(), self.form()]
+        return Survey(key, None, sum(file.stat().st_size for file in files))
 
-    def decode(self, source: Path | None) -> Decoded:
+    def decode(self, source: Path | None, survey: Survey) -> Decoded:
         """All rows. Raises SpecError that names the row or the column that can't be used."""
         with cache.scratch() as scratch:
-            origin, total, splits = self._open(source, Path(scratch))
-            features = splits["train"].features
-            image, label = _columns(features, *self.columns())
+            table = self._open(source, Path(scratch))
             decoder = Decoder(*self.form())
-            labels: dict[str, list[Any]] = {split: [] for split in splits}
-            rows = _rows(splits, image, label, origin, source)
-            for split, number, encoded, value in track(rows, f"Decoding {self.component_name}", total):
-                decoder.add(split, f"row {number} of the {split} split of {origin}", encoded)
+            labels: dict[str, list[Any]] = {split: [] for split in table.splits}
+            rows = _rows(table, source)
+            for split, number, encoded, value in track(rows, f"Decoding {self.component_name}", table.total):
+                decoder.add(split, table.row(split, number), encoded)
                 labels[split].append(value)
-        names = getattr(features[label], "names", None) if label else None
-        classes, indices = _index(labels, names)
-        return Decoded({split: Images(pixels, indices[split]) for split, pixels in decoder.stacks().items()}, classes)
+        stacks = decoder.stacks()
+        empty = next((split for split in table.splits if split not in stacks), None)
+        if empty is not None:  # on the Hub, which may not say how many there are
+            raise SpecError(f"the {empty} split of {shortened(table.origin)} has no rows", field="path")
+        classes, indices = _index(labels, table.class_names)
+        return Decoded({split: Images(pixels, indices[split]) for split, pixels in stacks.items()}, classes, table.left_out)
 
-    def _open(self, source: Path | None, scratch: Path) -> tuple[str, int | None, dict[str, IterableDataset]]:
-        """What to call it in messages, how many rows it has if known, and the rows of each split."""
+    def sample(self, source: Path | None, survey: Survey) -> Decoded:
+        """The first rows of each split, and as many images as the files say that there are."""
+        with cache.scratch() as scratch:
+            table = self._open(source, Path(scratch))
+            decoder = Decoder(*self.form())
+            labels: dict[str, list[Any]] = {split: [] for split in table.splits}
+            for split, number, encoded, value in _rows(table, source, FIRST):
+                decoder.add(split, table.row(split, number), encoded)
+                labels[split].append(value)
+            if source is not None and table.class_names is None:  # whose classes are all values that there are
+                labels = _labels(table)
+        stacks = decoder.stacks()
+        shape = next(iter(stacks.values())).shape[1:]
+        if source is None and table.class_names is None:
+            labels["train"] += [value for values in labels.values() for value in values]
+        classes, indices = _index(labels, table.class_names)
+        left_out = table.left_out
+        found: dict[str, Images] = {}
+        for split, pixels in stacks.items():
+            count = table.counts.get(split, len(pixels))
+            if split not in table.counts:
+                left_out = (*left_out, f"all but the first {len(pixels)} rows of the {split} split, whose number is not known yet")
+            known = indices[split]
+            found[split] = Unseen.of(count, shape, None if known is None else torch.zeros(1, dtype=torch.int64).expand(count))
+        return Decoded(found, classes, left_out)
+
+    def _open(self, source: Path | None, scratch: Path) -> Table:
         repository = self.on_hub()
         if source is None:
             assert repository is not None  # a set that is not on the Hub requires its `path`
-            found = hub.fetch(repository, self.component_name, self.subfolder(), scratch)
-            origin, total = repository.name, None
+            found: Mapping[Any, IterableDataset] = hub.fetch(repository, self.component_name, self.subfolder(), scratch)
+            counts: Mapping[str, int] = _told(found)
+            origin, total, unused = repository.name, None, list[str]()
         else:
-            origin, total = str(source), sum(map(_count, _parquet_files(source)))
-            found = _load(source, repository.config if repository else None, scratch)
-        splits = {SPLITS[name]: rows for name, rows in found.items() if name in SPLITS}
-        if "train" not in splits and len(found) == 1:
-            splits = {"train": next(iter(found.values()))}
-        if "train" not in splits:
-            raise SpecError(f"{origin} has no split 'train', but: {', '.join(map(str, found))}")
-        return origin, total, splits
+            origin, total = str(source), sum(map(count_rows, parquet_files(source)))
+            opened = load_files(source, repository.config if repository else None, scratch)
+            found, counts, unused = opened.splits, opened.counts, opened.unused
+        table = _table(origin, total, found, counts, self.columns())
+        if unused:
+            named = shortened(", ".join(unused))
+            said = f"{len(unused):,} parquet file{'s' * (len(unused) > 1)} in no split ({named})"
+            table = replace(table, left_out=(*table.left_out, said))
+        return table
 
 
-def _parquet_files(source: Path) -> list[Path]:
-    files = [source] if source.is_file() else sorted(source.rglob("*.parquet"))
-    if not files:
-        raise SpecError(f"no parquet files in {source}", field="path")
-    return files
+@dataclass(frozen=True)
+class Table:
+    """Rows that are read as images."""
+
+    origin: str
+    """What to call them in messages."""
+    splits: dict[str, IterableDataset]
+    columns: tuple[str, str | None]
+    """Of the images and of the labels, if there are some."""
+    class_names: list[str] | None
+    total: int | None
+    counts: Mapping[str, int]
+    """Rows, of all and of each split, as far as they are known."""
+    left_out: tuple[str, ...]
+
+    def row(self, split: str, number: int) -> str:
+        """What to call a row in messages."""
+        return f"row {number} of the {split} split of {shortened(self.origin)}"
 
 
-def _hash(file: Path) -> str:
-    with file.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
+def _table(
+    origin: str,
+    total: int | None,
+    found: Mapping[Any, IterableDataset],
+    counts: Mapping[str, int],
+    columns: tuple[str | None, str | None],
+) -> Table:
+    """The splits under our names. Raises SpecError where none trains, two are one, or a column is not there."""
+    names: dict[str, str] = {}
+    for name in map(str, found):
+        split = SPLITS.get(name.lower())
+        if split in names:
+            raise SpecError(f"{shortened(origin)} has two {split} splits: {names[split]} and {shortened(name)}", field="path")
+        if split:
+            names[split] = name
+    if "train" not in names and len(found) == 1:
+        names = {"train": str(next(iter(found)))}
+    if "train" not in names:
+        raise SpecError(f"{shortened(origin)} has no split 'train', but: {shortened(', '.join(map(str, found)))}")
+    by_name = {str(name): rows for name, rows in found.items()}
+    others = sorted(set(by_name) - set(names.values()))
+    empty = next((name for name in names.values() if counts.get(name) == 0), None)
+    if empty is not None:
+        raise SpecError(f"the split '{shortened(empty)}' of {shortened(origin)} has no rows", field="path")
+    left_out = (f"the split{'s' * (len(others) > 1)} {shortened(', '.join(others))}",) if others else ()
+    features: dict[str, Any] = by_name[names["train"]].features or {}
+    image, label = _columns(features, *columns)
+    for split, name in names.items():
+        missing = [column for column in (image, label) if column and column not in (by_name[name].features or features)]
+        if missing:
+            raise SpecError(f"the {split} split of {shortened(origin)} has no column '{missing[0]}'", field="path")
+    return Table(
+        origin,
+        {split: by_name[name] for split, name in names.items()},
+        (image, label),
+        getattr(features[label], "names", None) if label else None,
+        total,
+        {split: counts[name] for split, name in names.items() if name in counts},
+        left_out,
+    )
 
 
-def _count(file: Path) -> int:
-    """Its rows. Raises SpecError for a file that is not parquet, or only half of one."""
-    import pyarrow.parquet  # type: ignore[import-untyped, unused-ignore]
-
-    try:
-        return int(pyarrow.parquet.read_metadata(file).num_rows)
-    except (OSError, ValueError) as error:
-        raise SpecError(f"{file} cannot be read as parquet: {error}", field="path") from error
-
-
-def _load(source: Path, config: str | None, scratch: Path) -> Mapping[str, IterableDataset]:
-    import datasets
-
-    if config and (source / config).is_dir():  # a configuration's folder in the Hub's layout
-        source, config = source / config, None
-    try:
-        if source.is_file():
-            return datasets.load_dataset("parquet", data_files=str(source), streaming=True, cache_dir=str(scratch))  # type: ignore[no-any-return]
-        return datasets.load_dataset(str(source), config, streaming=True, cache_dir=str(scratch))  # type: ignore[no-any-return]
-    except (OSError, ValueError) as error:
-        raise SpecError(f"{source} cannot be read: {error}", field="path") from error
+def _told(found: Mapping[Any, IterableDataset]) -> dict[str, int]:
+    """How many rows each split has, as far as the Hub says."""
+    told: dict[str, int] = {}
+    for name, rows in found.items():
+        splits = rows.info.splits or {}
+        count = splits[name].num_examples if name in splits else None
+        if count:
+            told[str(name)] = int(count)
+    return told
 
 
 def _columns(features: Mapping[str, Any], image: str | None, label: str | None) -> tuple[str, str | None]:
@@ -142,32 +217,47 @@ def _linked(path: str, source: Path | None) -> bytes:
             raise SpecError(f"an image outside of the repository: {path}")
         with fsspec.open(path) as file:
             return bytes(file.read())
-    found = (source / path).resolve()
+    found = resolved(source / path)
     if not found.is_relative_to(source if source.is_dir() else source.parent):
         raise SpecError(f"an image outside of {source}: {path}")
-    return found.read_bytes()
+    return read_bytes(found, MAX_IMAGE)
 
 
-def _rows(
-    splits: Mapping[str, IterableDataset], image: str, label: str | None, origin: str, source: Path | None
-) -> Iterator[tuple[str, int, bytes, Any]]:
-    """Split, number, encoded image and label of each row."""
+def _rows(table: Table, source: Path | None, first: int | None = None) -> Iterator[tuple[str, int, bytes, Any]]:
+    """Split, number, encoded image and label of each row, or of the `first` rows of each split."""
     import datasets
 
-    for split, rows in splits.items():
+    image, label = table.columns
+    for split, rows in table.splits.items():
         number = 0
         try:
-            for batch in rows.cast_column(image, datasets.Image(decode=False)).iter(batch_size=ROWS):
+            batches = rows.cast_column(image, datasets.Image(decode=False)).iter(batch_size=min(ROWS, first or ROWS))
+            for batch in batches if first is None else islice(batches, 1):
                 for k, cell in enumerate(batch[image]):
                     if cell is None:
-                        raise SpecError(f"row {number} of the {split} split of {origin} has no image")
+                        raise SpecError(f"{table.row(split, number)} has no image")
                     encoded = cell["bytes"] or _linked(cell["path"], source)
                     yield split, number, encoded, batch[label][k] if label else None
                     number += 1
         except SpecError:
             raise
         except Exception as error:  # of the file, or of the network
-            raise SpecError(f"{origin} cannot be read after row {number} of its {split} split: {error}") from error
+            said = f"{shortened(table.origin)} cannot be read after row {number} of its {split} split: {shortened(str(error))}"
+            raise SpecError(said) from error
+
+
+def _labels(table: Table) -> dict[str, list[Any]]:
+    """The labels of all rows, without their images."""
+    column = table.columns[1]
+    if column is None:
+        return {split: [None] for split in table.splits}
+    found: dict[str, list[Any]] = {}
+    for split, rows in table.splits.items():
+        try:
+            found[split] = [value for batch in rows.select_columns([column]).iter(batch_size=ROWS) for value in batch[column]]
+        except Exception as error:  # of the file
+            raise SpecError(f"the labels of {shortened(table.origin)} cannot be read: {shortened(str(error))}") from error
+    return found
 
 
 def _index(labels: dict[str, list[Any]], names: list[str] | None) -> tuple[tuple[str, ...] | None, dict[str, Tensor | None]]:

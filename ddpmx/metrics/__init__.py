@@ -1,6 +1,7 @@
 """Metrics of models and of the images that they make."""
 
 from .base import Metric as Metric
+from .base import reference_note as reference_note
 from .bpd import Bpd as Bpd
 from .cnn import FdCnn as FdCnn
 from .cnn import IsCnn as IsCnn

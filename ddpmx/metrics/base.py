@@ -15,6 +15,8 @@ from .score import Score
 from .subject import Subject
 
 Split = Literal["test", "train"]
+Reference = Split | None
+"""The split of the real images; None: the test split where there is one, else the training images."""
 
 
 def _scores(metric: Metric, given: Arguments, scores: Any) -> str:
@@ -49,8 +51,21 @@ class Metric(Component):
         """Measures a model; the keys start with the metric's name. Raises SpecError when it can't be taken of so few images."""
 
 
-def reference_images(data: Data, split: Split) -> Images:
+def reference_split(data: Data, reference: Reference) -> Split:
+    """The split that is compared with."""
+    return reference or ("train" if data.test is None else "test")
+
+
+def reference_note(metric: Metric, data: Data) -> str:
+    """What to say of a metric that takes the training images for want of a test split; empty for others."""
+    if "reference" not in type(metric).model_fields or getattr(metric, "reference", "") is not None or data.test is not None:
+        return ""
+    return f"'{metric.component_name}' compares with the training images, as '{data.name}' has no test split"
+
+
+def reference_images(data: Data, reference: Reference) -> Images:
     """The real images to compare with, 2 or more. Raises SpecError."""
+    split = reference_split(data, reference)
     images = data.test if split == "test" else data.train
     if images is None:
         hint = "`reference: train`, as in -s 'evaluate.metrics=[{name: fd_cnn, reference: train}]'"

@@ -16,7 +16,7 @@ from ..images import to_model
 from ..ops import Purpose, stream
 from ..registry import METRICS
 from ..variance import Posterior, posterior, prior_terms, vlb_terms
-from .base import Metric, Split, reference_images
+from .base import Metric, Reference, reference_images, reference_split
 from .score import Score
 from .subject import Progress, Subject
 
@@ -39,8 +39,8 @@ class Bpd(Metric):
     """
 
     needs_images: ClassVar[bool] = False
-    reference: Split = "test"
-    """Which images."""
+    reference: Reference = None
+    """Which images; null: the test split where there is one, else the training images."""
     images: int | None = Field(1000, ge=2)
     """How many of them, the first ones; null: all."""
     timesteps: int | None = Field(20, ge=1)
@@ -77,7 +77,7 @@ class Bpd(Metric):
                 better="lower",
                 n=count,
                 seed=subject.seed,
-                split=self.reference,
+                split=reference_split(subject.data, self.reference),
                 preprocessing=f"8-bit pixels, {variance} variance, {taken} of {total} timesteps",
                 interval=(mean - half, mean + half),
                 interval_note="of the mean over images, by their standard deviation",

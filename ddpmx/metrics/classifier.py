@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -79,23 +80,32 @@ def classifier(data: Data) -> Trained:
     """The data set's classifier, from the cache where it was trained before. Raises SpecError for data without labels."""
     labels, classes = training_labels(data)
     path = cache_root() / "classifiers" / f"{data.fingerprint}-{RECIPE}.safetensors"
-    with torch.inference_mode(False), torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        network = Classifier(data.channels, data.size, classes).to(memory_format=torch.channels_last)
-    found = read(path)
-    if found is not None:
-        tensors, facts = found
+
+    def fresh() -> Classifier:
+        with torch.inference_mode(False), torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            return Classifier(data.channels, data.size, classes).to(memory_format=torch.channels_last)
+
+    def unpack(tensors: dict[str, Tensor], facts: dict[str, Any]) -> tuple[Classifier, float, str]:
+        network, accuracy, split = fresh(), facts["accuracy"], facts["split"]
         network.load_state_dict(tensors)
-    else:
+        if not (isinstance(accuracy, float) and isinstance(split, str) and all(bool(t.isfinite().all()) for t in tensors.values())):
+            raise ValueError("not a classifier of these data")
+        return network, accuracy, split
+
+    found = read(path, unpack)
+    if found is None:
+        network = fresh()
         with torch.inference_mode(False), torch.enable_grad():
             _train(network, data.train.pixels, labels)
         network.eval()
         split, held_out = next((split, images) for split, images in reversed([*data.splits()]) if images.labels is not None)
-        facts = {"accuracy": _accuracy(network, held_out), "split": split, "dataset": data.name, "images": len(data.train)}
-        write(path, network.state_dict(), facts)
+        found = network, _accuracy(network, held_out), split
+        write(path, network.state_dict(), {"accuracy": found[1], "split": split, "dataset": data.name, "images": len(data.train)})
+    network, accuracy, split = found
     network.eval().requires_grad_(False)
     network.body = _folded(network.body)
-    return Trained(network, facts["accuracy"], facts["split"])
+    return Trained(network, accuracy, split)
 
 
 def _folded(body: nn.Sequential) -> nn.Sequential:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ..data import Data
 from ..registry import METRICS
-from .base import Metric, Split, reference_images
+from .base import Metric, Reference, reference_images, reference_split
 from .classifier import classifier, training_labels
 from .features import Extractor, weights_hash
 from .frechet import frechet_score
@@ -43,8 +43,8 @@ class FdCnn(Metric):
     images: few of them bias it upwards.
     """
 
-    reference: Split = "test"
-    """The real images to compare with."""
+    reference: Reference = None
+    """The real images to compare with; null: the test split where there is one, else the training images."""
 
     def check(self, data: Data) -> None:
         training_labels(data)
@@ -53,7 +53,7 @@ class FdCnn(Metric):
     def compute(self, subject: Subject) -> dict[str, Score]:
         """`{"fd_cnn": distance}`, from 2 images on."""
         self.check(subject.data)
-        return {"fd_cnn": frechet_score(subject, Cnn(subject.data), self.reference)}
+        return {"fd_cnn": frechet_score(subject, Cnn(subject.data), reference_split(subject.data, self.reference))}
 
 
 @METRICS.register("is_cnn", paper="Salimans et al. 2016, arXiv:1606.03498")

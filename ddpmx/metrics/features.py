@@ -34,11 +34,11 @@ class Extractor(ABC):
         """float32 [N, d] of real images, cached by the hashes of their content and of the weights."""
         content = hashlib.sha256(f"{list(pixels.shape)}".encode() + pixels.contiguous().numpy().data).hexdigest()[:32]
         path = cache_root() / "features" / f"{content}-{self.hash}.safetensors"
-        found = read(path)
+        found = read(path, lambda tensors, facts: _checked(tensors["features"], len(pixels)))
         if found is None:
-            found = {"features": extract(self, pixels, done)}, {"images": len(pixels)}
-            write(path, *found)
-        return found[0]["features"]
+            found = extract(self, pixels, done)
+            write(path, {"features": found}, {"images": len(pixels)})
+        return found
 
 
 class Pixels(Extractor):
@@ -55,6 +55,13 @@ class Pixels(Extractor):
     def real(self, pixels: Tensor, done: Done) -> Tensor:
         """The same: nothing that a cache would save."""
         return self.features(pixels)
+
+
+def _checked(features: Tensor, images: int) -> Tensor:
+    """The same. Raises ValueError where they are not float32 [images, d], all finite."""
+    if features.dtype != torch.float32 or features.dim() != 2 or len(features) != images or not bool(features.isfinite().all()):
+        raise ValueError("not the features of these images")
+    return features
 
 
 def extract(extractor: Extractor, pixels: Tensor, done: Done) -> Tensor:

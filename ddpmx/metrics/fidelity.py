@@ -6,7 +6,7 @@ from pydantic import Field
 
 from ..data import Data
 from ..registry import METRICS
-from .base import Split, reference_images
+from .base import Reference, reference_images, reference_split
 from .frechet import frechet_score
 from .inception import Inception, InceptionMetric, check_inception
 from .inception_score import inception_score
@@ -23,8 +23,8 @@ class Fid(InceptionMetric):
     10,000 or more: few bias it upwards.
     """
 
-    reference: Split = "test"
-    """The real images to compare with."""
+    reference: Reference = None
+    """The real images to compare with; null: the test split where there is one, else the training images."""
 
     def check(self, data: Data) -> None:
         reference_images(data, self.reference)
@@ -33,7 +33,7 @@ class Fid(InceptionMetric):
     def compute(self, subject: Subject) -> dict[str, Score]:
         """`{"fid": distance}`, from 2 images on."""
         self.check(subject.data)
-        return {"fid": frechet_score(subject, Inception(self.weights, subject.device), self.reference)}
+        return {"fid": frechet_score(subject, Inception(self.weights, subject.device), reference_split(subject.data, self.reference))}
 
 
 @METRICS.register("is", paper="Salimans et al. 2016, arXiv:1606.03498")
@@ -62,8 +62,8 @@ class Kid(InceptionMetric):
     The mean over random subsets of mean k(x, x') + mean k(y, y') − 2 mean k(x, y), with k(x, y) = (x·y/d + 1)³.
     """
 
-    reference: Split = "test"
-    """The real images to compare with."""
+    reference: Reference = None
+    """The real images to compare with; null: the test split where there is one, else the training images."""
     subsets: int = Field(default=100, ge=1)
     """How many subsets the mean is of."""
     subset_size: int = Field(default=1000, ge=2)
@@ -77,4 +77,4 @@ class Kid(InceptionMetric):
         """`{"kid": distance}`, from 2 images on; near 0 for a perfect model, and then as often below it as above."""
         self.check(subject.data)
         inception = Inception(self.weights, subject.device)
-        return {"kid": kernel_score(subject, inception, self.reference, self.subsets, self.subset_size)}
+        return {"kid": kernel_score(subject, inception, reference_split(subject.data, self.reference), self.subsets, self.subset_size)}

@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from ..errors import SpecError
+from ..files import expanded, kind
 from .base import Metric
 from .features import Extractor, weights_hash
 
@@ -79,10 +80,10 @@ def check_inception(weights: str | None) -> None:
 
 def _file(weights: str | None) -> Path | None:
     if weights is not None:
-        candidates = [Path(weights)]
+        candidates = [expanded(weights)]
     else:
-        candidates = [Path(os.environ["DDPMX_DATA"]) / "inception" / name for name in FILES] if os.environ.get("DDPMX_DATA") else []
-    return next((path for path in candidates if path.is_file()), None)
+        candidates = [expanded(os.environ["DDPMX_DATA"]) / "inception" / name for name in FILES] if os.environ.get("DDPMX_DATA") else []
+    return next((path for path in candidates if kind(path) == "file"), None)
 
 
 @lru_cache(maxsize=1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..data import Data
 from ..errors import SpecError
 from ..registry import METRICS
-from .base import Metric, Split, reference_images
+from .base import Metric, Reference, reference_images, reference_split
 from .features import Pixels
 from .frechet import frechet_score
 from .score import Score
@@ -22,8 +22,8 @@ class PixelFd(Metric):
     labels and no network.
     """
 
-    reference: Split = "test"
-    """The real images to compare with."""
+    reference: Reference = None
+    """The real images to compare with; null: the test split where there is one, else the training images."""
 
     def check(self, data: Data) -> None:
         reference_images(data, self.reference)
@@ -34,4 +34,4 @@ class PixelFd(Metric):
     def compute(self, subject: Subject) -> dict[str, Score]:
         """`{"pixel_fd": distance}`, from 2 images on."""
         self.check(subject.data)
-        return {"pixel_fd": frechet_score(subject, Pixels(), self.reference)}
+        return {"pixel_fd": frechet_score(subject, Pixels(), reference_split(subject.data, self.reference))}

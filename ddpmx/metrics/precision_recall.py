@@ -11,7 +11,7 @@ from torch import Tensor
 from ..data import Data
 from ..errors import SpecError
 from ..registry import METRICS
-from .base import Split, reference_images
+from .base import Reference, reference_images, reference_split
 from .classifier import training_labels
 from .cnn import Cnn
 from .features import Extractor
@@ -33,8 +33,8 @@ class PrecisionRecall(InceptionMetric):
     Precision: the share of generated images in the real manifold; recall: that of real ones in the generated manifold.
     """
 
-    reference: Split = "test"
-    """The real images to compare with."""
+    reference: Reference = None
+    """The real images to compare with; null: the test split where there is one, else the training images."""
     k: int = Field(default=3, ge=1, le=100)
     """The neighbour that a ball reaches to."""
     features: Literal["cnn", "inception"] = "cnn"
@@ -56,7 +56,7 @@ class PrecisionRecall(InceptionMetric):
         """`{"precision_recall.precision": …, "precision_recall.recall": …}`, from 2(k + 1) images on."""
         self.check(subject.data)
         extractor: Extractor = Cnn(subject.data) if self.features == "cnn" else Inception(self.weights, subject.device)
-        drawn, real = subject.features(extractor), subject.real_features(extractor, self.reference)
+        drawn, real = subject.features(extractor), subject.real_features(extractor, reference_split(subject.data, self.reference))
         n = len(drawn)
         if n < 2 * (self.k + 1):
             raise SpecError(f"needs {2 * (self.k + 1)} generated images or more, not {n}", field="k", hint="evaluate.samples")
@@ -79,7 +79,7 @@ class PrecisionRecall(InceptionMetric):
                 better="higher",
                 n=n,
                 seed=subject.seed,
-                split=self.reference,
+                split=reference_split(subject.data, self.reference),
                 extractor=extractor.hash,
                 preprocessing=extractor.preprocessing,
                 # rule of three: a share of m images that no half moved is still uncertain by 3/m

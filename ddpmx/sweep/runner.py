@@ -21,6 +21,7 @@ from ..errors import Interrupted, RunError, SpecError
 from ..experiment import check
 from ..page import duration
 from ..preflight import of_combination, of_sweep
+from ..provenance import ALLOW, PresentData, difference, recorded, refuse_changed
 from ..resume import finished_runs, unfinished_run
 from ..run import run
 from ..run_folder import RunFolder
@@ -31,6 +32,7 @@ from .local import Job, LocalEngine, program, slots
 from .points import Sweep, in_all_points, load_sweep
 from .ray import RayEngine
 
+KEEP = f"{ALLOW} keeps finished points and resumes others; another --out trains all of them with the present data"
 POLL = 0.1
 """Seconds between looks at the running points."""
 
@@ -43,11 +45,14 @@ class Request:
     overrides: tuple[str, ...]
     out: Path
     device: str | None = None
+    allow_changed_data: bool = False
+    """Points that were trained with other data count, or are resumed."""
 
     def command(self, point: str) -> tuple[str, ...]:
         """The command line that runs one point, from any folder."""
         settings = [part for text in self.overrides for part in ("-s", text)]
         place = ["--out", str(self.out.resolve()), *(["--device", self.device] if self.device else [])]
+        place += [ALLOW] if self.allow_changed_data else []
         allow = ["--allow-plugins"] if is_allowing() else []
         return (*program(), "run", str(self.path.resolve()), "--point", point, *settings, *place, *allow)
 
@@ -68,14 +73,17 @@ class Engine(Protocol):
     def stop(self) -> None: ...
 
 
-def run_point(grid: Sweep, spec: Spec, *, out: Path, device: torch.device) -> Path:
+def run_point(grid: Sweep, spec: Spec, *, out: Path, device: torch.device, allow_changed_data: bool = False) -> Path:
     """Run one point as its sweep does: not again if it is finished, going on where it stopped. Returns the run's folder."""
     done = finished_runs([spec], out).get(spec.name)
     if done is not None:
+        if not allow_changed_data:
+            refuse_changed(spec, RunFolder(done), PresentData().of(spec), KEEP)
         return done
     folder = out / grid.name
     previous = unfinished_run(spec, folder)
-    return run(spec, out=folder, resume=previous is not None, resume_from=previous, device=device)
+    resume = previous is not None
+    return run(spec, out=folder, resume=resume, resume_from=previous, device=device, allow_changed_data=allow_changed_data and resume)
 
 
 def commands(request: Request) -> list[tuple[str, ...]]:
@@ -89,9 +97,10 @@ def sweep(request: Request, *, engine: str, jobs: int | None, say: Callable[[str
     """Run all points that are not finished. Raises SpecError before anything starts, RunError when points failed, Interrupted."""
     grid = load_sweep(request.path, request.overrides)
     notes = _notes(grid)
-    done = finished_runs(grid.points, request.out)
-    result = {spec.name: "finished before" if spec.name in done else "not started" for spec in grid.points}
-    folder = request.out / grid.name
+    done, folder = finished_runs(grid.points, request.out), request.out / grid.name
+    changed = _changed(grid.points, done, folder, refuse=not request.allow_changed_data)
+    before = {name: f"finished before{', with other data' if name in changed else ''}" for name in done}
+    result = {spec.name: before.get(spec.name, "not started") for spec in grid.points}
     waiting = [Job(name, request.command(name), folder / f"{name}.log") for name in result if name not in done]
     with ExitStack() as stack:
         if waiting:
@@ -119,6 +128,20 @@ def sweep(request: Request, *, engine: str, jobs: int | None, say: Callable[[str
         raise Interrupted(f"stopped; {len(done)} of {len(result)} points are finished. The same command goes on from there.")
     if unfinished:
         raise RunError(f"{len(unfinished)} of {len(result)} points failed. The same command tries them again.")
+
+
+def _changed(points: list[Spec], done: dict[str, Path], folder: Path, *, refuse: bool) -> set[str]:
+    """The points whose run, finished or not, was trained with other data than there are now. Raises SpecError to `refuse` them."""
+    present, found = PresentData(), set()
+    for spec in points:
+        path = done.get(spec.name) or unfinished_run(spec, folder)
+        if path is None or recorded(run_of := RunFolder(path)) is None:
+            continue
+        if refuse:
+            refuse_changed(spec, run_of, present.of(spec), KEEP)
+        elif difference(run_of, present.of(spec)):
+            found.add(spec.name)
+    return found
 
 
 def _engine(name: str, points: int, jobs: int | None, device: str | None) -> Engine:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from ..errors import SpecError
+from ..files import expanded, kind
 from ..registry import TRACKERS
 from .base import Event, Session, Tracker
 
@@ -22,12 +24,12 @@ class JSONLines(Tracker):
     """The file, relative to this spec; made if it is not there."""
 
     def check(self) -> None:
-        if Path(self.path).is_dir():
+        if kind(expanded(self.path)) == "folder":
             raise SpecError(f"should be a file, and {self.path} is a folder", field="path")
 
     def open(self, folder: Path, config: dict[str, Any], resume: bool) -> Session:
         self.check()
-        path = Path(self.path)
+        path = expanded(self.path)
         path.parent.mkdir(parents=True, exist_ok=True)
         return JSONLinesSession(path, {"run": config["name"], "id": folder.resolve().name}, resume)
 
@@ -37,8 +39,8 @@ class JSONLinesSession:
 
     def __init__(self, path: Path, run: dict[str, str], resume: bool) -> None:
         self._run = run
-        self._there = set(path.read_bytes().splitlines(keepends=True)) if resume and path.exists() else set()
-        self._file = path.open("ab", buffering=0)
+        self._there = set(path.read_bytes().splitlines(keepends=True)) if resume and kind(path) == "file" else set()
+        self._file = _append_to(path)
 
     def log(self, event: Event) -> None:
         line = (json.dumps({**self._run, **event}) + "\n").encode()
@@ -47,3 +49,10 @@ class JSONLinesSession:
 
     def close(self, status: str) -> None:
         self._file.close()
+
+
+def _append_to(path: Path) -> BinaryIO:
+    """The file, opened for writing at its end. Raises OSError also for a pipe that nobody reads, where a plain open would wait."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
+    os.set_blocking(descriptor, True)
+    return os.fdopen(descriptor, "ab", buffering=0)
