@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from . import ops
+from . import ops, outputs
 from .classes import parse_classes
 from .console import Bar
 from .editing import Given, between
@@ -17,11 +18,12 @@ from .errors import RunError, SpecError
 from .evaluate import open_run
 from .experiment import Experiment, check_guidance
 from .generate import Drawn, broken_weights, denoising, generate
-from .images import class_grid, save_gif, save_png
+from .images import class_grid, gif, is_sample, png, save_png
 from .pictures import read_mask, read_pictures
 from .rows import Plan
 from .spec import MAX_WEIGHT
 from .spec_file import Override, option
+from .text import shortened
 
 SUFFIXES = (".png", ".npz", ".gif", "")
 FRAMES = 40
@@ -63,7 +65,9 @@ def draw(
     `classes` are names or numbers with commas between, all of them by default; the images are spread over them in order.
     """
     if out is not None and out.suffix not in SUFFIXES:
-        raise SpecError(f"the suffix '{out.suffix}' is not one of .png, .npz, .gif, or none for a folder", field="--out")
+        raise SpecError(f"the suffix '{shortened(out.suffix)}' is not one of .png, .npz, .gif, or none for a folder", field="--out")
+    if out is not None:
+        _check(out)
     changes: list[Override] = []
     if sampler is not None:  # null first: none of the old one's parameters
         changes += [option("--sampler", sampler, "sampler", None), option("--sampler", sampler, "sampler", sampler)]
@@ -83,11 +87,11 @@ def draw(
         told += "" if editing.image is None else f"-from-{editing.image.stem}"
         told += "" if editing.to_seed is None else f"-to-seed{editing.to_seed}"
         out = folder.samples / f"{spec.sampler.component_name}-{len(plan)}-seed{seed}{told}.png"
-    out.parent.mkdir(parents=True, exist_ok=True)
+        _check(out)
     with ops.use_backend(spec.backend), Bar() as bar:
         if out.suffix == ".gif":
             drawn = denoising(experiment, experiment.network, plan, count, seed=seed, frames=FRAMES, labels=labels, given=given)
-            save_gif([class_grid(frame, labels) for frame in drawn.pixels], out)
+            outputs.write(out, gif([class_grid(frame, labels) for frame in drawn.pixels]), "--out")
             _check_finite(drawn, experiment, out)
             return out
         drawn = generate(
@@ -103,18 +107,28 @@ def draw(
         )
     images = drawn.pixels
     if out.suffix == ".png":
-        class_grid(images, labels).save(out)
+        outputs.write(out, png(class_grid(images, labels)), "--out")
     elif out.suffix == ".npz":
         arrays: dict[str, Any] = {"images": images.permute(0, 2, 3, 1).numpy()}
         arrays |= {} if labels is None else {"labels": labels.numpy()}
         arrays |= {"finite": drawn.finite.numpy()} if drawn.problem else {}
-        np.savez(out, **arrays)
+        file = io.BytesIO()
+        np.savez(file, **arrays)
+        outputs.write(out, file.getvalue(), "--out")
     else:
-        out.mkdir(exist_ok=True)
-        for index, image in enumerate(images):
-            save_png(image, out / f"{index:06d}.png")
+        with outputs.whole_folder(out, "--out", is_sample) as folder_of_images:
+            for index, image in enumerate(images):
+                save_png(image, folder_of_images / f"{index:06d}.png")
     _check_finite(drawn, experiment, out)
     return out
+
+
+def _check(out: Path) -> None:
+    """Find what is in the way before the images are drawn."""
+    if out.suffix:
+        outputs.check(out, "--out")
+    else:
+        outputs.check_folder(out, "--out", is_sample)
 
 
 def _check_finite(drawn: Drawn, experiment: Experiment, out: Path) -> None:

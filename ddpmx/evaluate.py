@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from . import checkpoint, ops
+from . import checkpoint, ops, outputs
 from .console import Bar, console
 from .errors import RunError, SpecError
 from .experiment import Experiment, build
@@ -136,6 +136,8 @@ def evaluate(
                 raise SpecError(f"'{metric.component_name}' can't be taken here: {metric.missing()}")
     for note in of_metrics(spec, experiment.data):
         console.print(f"note: {note}", markup=False)
+    for name in ("metrics.jsonl", "report.html"):
+        outputs.check(folder.path / name, "RUN")
     problems: list[str] = []
     with ops.use_backend(spec.backend), Bar() as bar:
         scores = measure(experiment, experiment.network, problems.append, progress=bar.show)

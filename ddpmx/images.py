@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -65,14 +68,33 @@ def class_grid(pixels: Tensor, labels: Tensor | None) -> Image.Image:
 
 
 def save_png(pixels: Tensor, path: Path) -> None:
-    """One image [c, h, w] (uint8, 1 or 3 channels), pixel for pixel."""
-    _to_pil(pixels.cpu()).save(path, format="PNG")
+    """One image [c, h, w] (uint8, 1 or 3 channels), pixel for pixel, with a note by which `is_sample` knows it."""
+    note = PngInfo()
+    note.add_text("Software", "ddpmx")
+    _to_pil(pixels.cpu()).save(path, format="PNG", pnginfo=note)
 
 
-def save_gif(frames: Sequence[Image.Image], path: Path, milliseconds: int = 60, hold: int = 1500) -> None:
+def is_sample(path: Path) -> bool:
+    """Whether `save_png` wrote the file under one of the names that a folder of samples has: 000000.png and so on."""
+    if not re.fullmatch(r"\d{6,}\.png", path.name) or path.is_symlink() or not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return b"tEXtSoftware\0ddpmx" in file.read(100)
+
+
+def gif(frames: Sequence[Image.Image], milliseconds: int = 60, hold: int = 1500) -> bytes:
     """An endless animation: each frame for `milliseconds`, the last one for `hold`."""
     durations = [milliseconds] * (len(frames) - 1) + [hold]
-    frames[0].save(path, format="GIF", save_all=True, append_images=frames[1:], duration=durations, loop=0)
+    file = io.BytesIO()
+    frames[0].save(file, format="GIF", save_all=True, append_images=frames[1:], duration=durations, loop=0)
+    return file.getvalue()
+
+
+def png(image: Image.Image) -> bytes:
+    """A picture as a PNG file."""
+    file = io.BytesIO()
+    image.save(file, format="PNG")
+    return file.getvalue()
 
 
 def _to_pil(image: Tensor) -> Image.Image:

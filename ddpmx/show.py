@@ -9,16 +9,17 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from . import drawing, ops, page, plots
+from . import drawing, ops, outputs, page, plots
 from .data import Data, Images
 from .errors import SpecError
 from .experiment import check, check_data
 from .images import grid, to_model, to_pixels
 from .preflight import of_budget, of_combination, of_metrics
 from .registry import Component
-from .run_folder import to_yaml, write_atomically
+from .run_folder import to_yaml
 from .schedules import Table
 from .spec import Spec
+from .text import shortened
 
 IMAGES, LEVELS = 8, 10
 
@@ -29,7 +30,8 @@ def show(spec: Spec, out: Path) -> Path:
     Builds no network. Raises SpecError for a spec that does not work, for data that are not there and for another suffix.
     """
     if out.suffix.lower() not in (".html", ".htm"):
-        raise SpecError(f"should end in .html, not '{out.name}'", field="--out")
+        raise SpecError(f"should end in .html, not '{shortened(out.name)}'", field="--out")
+    outputs.check(out, "--out")
     table = check(spec)
     with spec.blame("dataset"):
         data: Data = spec.dataset.load(Path.cwd())
@@ -49,8 +51,7 @@ def show(spec: Spec, out: Path) -> Path:
         ticks=[("image", "")] + [(f"t {t}", f"{table.log_snr[t]:.1f}") for t in levels.tolist()],
         spec_yaml=to_yaml(spec.resolved()),
     )
-    out.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(out, html)
+    outputs.write(out, html, "--out")
     return out
 
 

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from ddpmx import SpecError
-from ddpmx.images import class_grid, grid, save_gif, save_png, to_model, to_pixels
+from ddpmx.images import class_grid, gif, grid, save_png, to_model, to_pixels
 
 BYTES = torch.arange(256, dtype=torch.uint8)
 
@@ -69,7 +69,7 @@ def test_a_png_keeps_every_pixel(tmp_path: Path, channels: int):
 
 def test_a_gif_keeps_every_frame_and_rests_on_the_last(tmp_path: Path):
     frames = [grid(random_pixels(4, 1, 8, 8).roll(k), pad=0, scale=1) for k in range(3)]
-    save_gif(frames, tmp_path / "denoising.gif", milliseconds=50, hold=900)
+    (tmp_path / "denoising.gif").write_bytes(gif(frames, milliseconds=50, hold=900))
     with Image.open(tmp_path / "denoising.gif") as animation:
         assert animation.n_frames == 3
         for k, frame in enumerate(frames):

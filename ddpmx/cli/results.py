@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from ..errors import SpecError
 from ..terminal import echo
 from .options import ALLOW, JSON, PATH, RUN, print_json
 
@@ -26,8 +27,13 @@ def compare(
     from ..compare.comparison import compare as compare_runs
     from ..compare.comparison import sort
     from ..compare.output import print_table, to_csv, to_data
-    from ..run_folder import write_atomically
+    from ..outputs import check, write
 
+    for option, file in (("--html", html), ("--csv", csv_file)):
+        if file is not None:
+            check(file, option)
+    if html is not None and csv_file is not None and html.resolve() == csv_file.resolve():
+        raise SpecError("names the same file as --html", field="--csv")
     comparison = compare_runs(runs, baseline)
     groups = sort(comparison, key)
     if html is not None:
@@ -35,8 +41,7 @@ def compare(
 
         write_page(comparison, groups, html)
     if csv_file is not None:
-        csv_file.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(csv_file, to_csv(comparison, groups))
+        write(csv_file, to_csv(comparison, groups), "--csv")
     if as_json:
         print_json(to_data(comparison, groups))
     else:

@@ -14,7 +14,7 @@ from .. import page
 from ..drawing import style, to_svg
 from ..errors import SpecError
 from ..estimate import amount
-from ..run_folder import write_atomically
+from ..outputs import write
 from .comparison import Comparison, Group, Standing
 from .figures import figures
 from .grids import Grid, Sheet, encode, fitted, read_sheet
@@ -80,8 +80,7 @@ def write_page(comparison: Comparison, groups: Sequence[Group], out: Path) -> Pa
         environments=list(_environments([run for _, run in runs])),
         commands=[(group, run, _commands(run)) for group, run in runs],
     )
-    out.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(out, html)
+    write(out, html)
     return out
 
 

@@ -17,8 +17,10 @@ import torch
 from ..compare.comparison import compare
 from ..compare.page import write_page
 from ..console import Bar
-from ..errors import Interrupted, RunError, SpecError
+from ..errors import Interrupted, RunError
 from ..experiment import check
+from ..outputs import cannot_write
+from ..outputs import check as check_output
 from ..page import duration
 from ..preflight import of_combination, of_sweep
 from ..provenance import ALLOW, PresentData, difference, recorded, refuse_changed
@@ -184,10 +186,12 @@ def _notes(grid: Sweep) -> list[str]:
 
 
 def _make(folder: Path) -> None:
+    """The folder, in which the sweep's page can be written."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise SpecError(f"the folder {folder} cannot be made: {error.strerror}", hint="--out names another place") from None
+        raise cannot_write(folder, error, "--out") from None
+    check_output(folder / "compare.html", "--out")
 
 
 def _status(job: Job, code: int, asked: bool) -> str:
