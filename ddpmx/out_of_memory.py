@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from .errors import RunError
 
 HINT = "a smaller batch needs less (train.batch_size, evaluate.batch_size), so does a smaller network"
 _SAID = ("not enough memory", "allocate memory", "out of memory", "bad_alloc", "unable to allocate", "failed to allocate")
@@ -20,3 +24,14 @@ def message(error: BaseException) -> str:
     """What to say: how much was asked for, as far as the library tells, and what to change."""
     first = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
     return f"out of memory{': ' if first else ''}{first} ({HINT})"
+
+
+@contextmanager
+def reported() -> Iterator[None]:
+    """A context from which such an error comes as a RunError."""
+    try:
+        yield
+    except (MemoryError, RuntimeError, OSError) as error:
+        if is_it(error):
+            raise RunError(message(error)) from error
+        raise

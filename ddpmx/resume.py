@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -99,3 +100,14 @@ def locked(path: Path) -> Iterator[None]:
         except BlockingIOError:
             raise SpecError(f"another process is working on {path}") from None
         yield
+
+
+def wait_until_free(path: Path, seconds: float = 60.0) -> None:
+    """Return once no process works on the run's folder, or after `seconds`: the point of a sweep that died may still be saving."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        try:
+            with locked(path):
+                return
+        except SpecError:
+            time.sleep(0.2)

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from . import checkpoint, environment, ops
+from . import checkpoint, environment, ops, out_of_memory
 from .console import Bar
 from .divergence import Diverged, told
 from .errors import Interrupted, RunError, SpecError
@@ -78,14 +78,15 @@ def run(spec: Spec, *, out: Path, resume: bool, resume_from: Path | None, device
         except OSError as error:
             raise RunError(f"the run folder {path} cannot be written: {error}") from error
         try:
-            _train(session)
-            _finish(session)
+            with out_of_memory.reported():
+                _train(session)
+                _finish(session)
         except (Interrupted, KeyboardInterrupt):
             _close(session, "interrupted", "stopped on request")
             raise Interrupted(_what_is_saved(session, "interrupted")) from None
         except (Exception, SystemExit) as error:
             known = plugin_error(error) or error
-            if isinstance(known, RunError | SpecError | OSError | torch.OutOfMemoryError):
+            if isinstance(known, RunError | SpecError | OSError):
                 raise _failed(session, known) from error
             if world.is_main:  # a fault in ddpmx: its traceback is for whoever mends it
                 session.folder.set_status("failed", repr(error), step=session.state.step)

@@ -19,7 +19,7 @@ import torch
 from conftest import TINY, Result
 
 from ddpmx.console import Bar
-from ddpmx.resume import finished_runs, unfinished_run
+from ddpmx.resume import finished_runs, locked, unfinished_run, wait_until_free
 from ddpmx.run_folder import RunFolder
 from ddpmx.spec import Spec
 from ddpmx.spec_file import load
@@ -319,3 +319,47 @@ def test_ray_runs_stops_and_goes_on(tiny: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert statuses(tmp_path) == {"tiny-seed_0": ["finished"], "tiny-seed_1": ["finished"]}
     assert {spec["seed"] for spec in (RunFolder(path).resolved() for path in tmp_path.glob("runs/tiny/*/*/"))} == {0, 1}
+
+
+def test_a_job_is_told_which_process_it_must_not_outlive(tmp_path: Path) -> None:
+    run_all(tmp_path, ["echo $DDPMX_PARENT"], room=1)
+    assert (tmp_path / "job0.log").read_text().splitlines()[-1] == str(os.getpid())
+
+
+def test_a_run_that_another_process_is_saving_is_waited_for(tiny: Path, tmp_path: Path) -> None:
+    run = stored(tmp_path, load(tiny), "running")
+    order: list[str] = []
+
+    def save() -> None:
+        with locked(run):
+            begun.set()
+            time.sleep(0.5)
+            order.append("saved")
+
+    begun = threading.Event()
+    thread = threading.Thread(target=save)
+    thread.start()
+    begun.wait()
+    wait_until_free(run, 0.1)  # not for ever
+    order.append("looked")
+    wait_until_free(run)
+    order.append("free")
+    thread.join()
+    assert order == ["looked", "saved", "free"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGHUP, signal.SIGTERM])
+def test_a_sweep_that_dies_takes_its_points_along_and_they_are_resumed(tiny: Path, tmp_path: Path, number: signal.Signals) -> None:
+    tiny.write_text(TINY.replace("steps: 12", "steps: 120") + "sweep: {seed: [0, 1]}\n")
+    process = subprocess.Popen(command("--jobs", "2"), cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    wait_for(lambda: sum('"step": 20' in file.read_text() for file in tmp_path.glob("runs/tiny/*/*/metrics.jsonl")) == 2)
+    process.send_signal(number)
+    process.communicate(timeout=600)
+    assert process.returncode == (-signal.SIGKILL if number == signal.SIGKILL else 130)
+    again = subprocess.run(command("--jobs", "2"), cwd=tmp_path, capture_output=True, text=True, timeout=600, check=False)  # at once
+    assert again.returncode == 0, again.stderr
+    assert statuses(tmp_path) == {"tiny-seed_0": ["finished"], "tiny-seed_1": ["finished"]}
+    for run in tmp_path.glob("runs/tiny/*/*/"):
+        steps = [event["step"] for event in RunFolder(run).events() if event["event"] == "step"]
+        assert steps == list(range(10, 121, 10))

@@ -16,6 +16,7 @@ import torch
 import ddpmx
 
 from ..experiment import choose_device
+from ..interrupts import PARENT
 
 
 @dataclass(frozen=True)
@@ -102,8 +103,11 @@ class LocalEngine:
 
 
 def spawn(command: tuple[str, ...], log: IO[bytes], environment: Mapping[str, str], folder: str | None = None) -> subprocess.Popen[bytes]:
-    """A command, noted in its log, in a process group of its own: Ctrl-C in the terminal reaches it only through whoever started it."""
+    """A command, noted in its log, in a process group of its own: Ctrl-C in the terminal reaches it only through whoever started it.
+
+    It stops when this process is gone, however that ended.
+    """
     log.write(f"$ {shlex.join(command)}\n".encode())
     log.flush()
-    environment = {**os.environ, **environment}
+    environment = {**os.environ, **environment, PARENT: str(os.getpid())}
     return subprocess.Popen(command, cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, process_group=0)

@@ -24,7 +24,7 @@ from ..outputs import check as check_output
 from ..page import duration
 from ..preflight import of_combination, of_sweep
 from ..provenance import ALLOW, PresentData, difference, recorded, refuse_changed
-from ..resume import finished_runs, unfinished_run
+from ..resume import finished_runs, unfinished_run, wait_until_free
 from ..run import run
 from ..run_folder import RunFolder
 from ..spec import Spec
@@ -84,6 +84,10 @@ def run_point(grid: Sweep, spec: Spec, *, out: Path, device: torch.device, allow
         return done
     folder = out / grid.name
     previous = unfinished_run(spec, folder)
+    if previous is not None:
+        wait_until_free(previous)
+        if RunFolder(previous).read_json("status.json").get("status") == "finished":  # by now
+            return previous
     resume = previous is not None
     return run(spec, out=folder, resume=resume, resume_from=previous, device=device, allow_changed_data=allow_changed_data and resume)
 
