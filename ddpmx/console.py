@@ -44,6 +44,11 @@ def _finite(data: Any) -> Any:
     return None if isinstance(data, float) and not math.isfinite(data) else data
 
 
+def say(text: str) -> None:
+    """A line on stderr, above the bars, with control characters made visible."""
+    console.print(lines(text), markup=False)
+
+
 class _Bars(Progress):
     """Bars with lines below them."""
 
@@ -90,4 +95,4 @@ class Bar:
 
     def say(self, text: str) -> None:
         """A line above the bar."""
-        console.print(lines(text), markup=False)
+        say(text)

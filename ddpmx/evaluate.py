@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from . import checkpoint, ops, outputs
-from .console import Bar, console
+from .console import Bar, say
 from .errors import RunError, SpecError
 from .experiment import Experiment, build
 from .generate import generate
@@ -93,7 +93,7 @@ def open_run(
     folder = RunFolder(run)
     spec = load_run(run, overrides)
     for note in spec.notes:
-        console.print(f"note: {note}", markup=False)
+        say(f"note: {note}")
     file = checkpoint.weights_file(run, weights)
     others = any(isinstance(change, str) and change.partition("=")[0].strip().split(".")[0] == "dataset" for change in overrides)
     shape = None if others or data is not RunData.SHAPE else without_images(folder)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from ..console import console
+from ..console import say
 from ..errors import SpecError
 from .depth import NoRange, check_range, eight_bits
 
@@ -113,7 +113,7 @@ class Decoder:
     def stacks(self) -> dict[str, Tensor]:
         """Each split as uint8 [n, c, size, size]; grey images become RGB when one of the set is. Notes what was odd about them."""
         for note in self._oddities.notes():
-            console.print(f"note: {note}", markup=False)
+            say(f"note: {note}")
         channels = 3 if any(pixels.ndim == 3 for split in self._decoded.values() for pixels in split) else 1
         return {split: _stack(decoded, channels) for split, decoded in self._decoded.items()}
 
