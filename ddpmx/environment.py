@@ -35,7 +35,11 @@ def device_name(device: torch.device) -> str:
         return torch.cuda.get_device_name(device)
     cpuinfo = Path("/proc/cpuinfo")
     if device.type == "cpu" and cpuinfo.exists():
-        names = [line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
+        names = [
+            line.split(":", 1)[1].strip()
+            for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
+            if line.startswith("model name")
+        ]
         return names[0] if names else platform.machine()
     return platform.processor() or platform.machine()
 
@@ -45,7 +49,9 @@ def commit() -> str | None:
     folder = Path(__file__).parent
     try:
         head, changed = (
-            subprocess.run(["git", "-C", str(folder), *command], capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+            subprocess.run(
+                ["git", "-C", str(folder), *command], capture_output=True, text=True, encoding="utf-8", check=True, timeout=10
+            ).stdout.strip()
             for command in (["rev-parse", "HEAD"], ["status", "--porcelain", "--untracked-files=no", "."])
         )
     except (OSError, subprocess.SubprocessError):

@@ -18,14 +18,14 @@ UNSEALED = {"train", "optimizer"}
 def write(folder: Path, content: Mapping[str, Any]) -> None:
     """Seal what is in the folder: state.json with the content and all checksums."""
     body = {**content, "files": {file.name: _file_digest(file) for file in sorted(folder.iterdir())}}
-    (folder / STATE).write_text(json.dumps({**body, "sha256": _digest(body)}, indent=1))
+    (folder / STATE).write_text(json.dumps({**body, "sha256": _digest(body)}, indent=1), encoding="utf-8")
 
 
 def read(folder: Path) -> dict[str, Any]:
     """The content of state.json. Raises RunError that names it when it is damaged or not there."""
     file = folder / STATE
     try:
-        content = json.loads(file.read_text())
+        content = json.loads(file.read_text(encoding="utf-8"))
         if not isinstance(content, dict):
             raise ValueError("it holds no mapping")
         seal = content.pop("sha256", None)

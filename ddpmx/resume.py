@@ -91,7 +91,7 @@ def _is_finished(folder: RunFolder, spec: Spec) -> bool:
 def locked(path: Path) -> Iterator[None]:
     """One process on a run's folder at a time; the system frees the lock of a dead one. Raises SpecError if it is held or cannot be."""
     try:
-        lock = (path / ".lock").open("w")
+        lock = (path / ".lock").open("wb")
     except OSError as error:
         raise SpecError(f"the run folder {path} cannot be written: {error.strerror}") from None
     with lock as file:

@@ -86,7 +86,7 @@ class RunFolder:
         """A file's mapping, empty where there is none. Raises RunError where it is damaged."""
         path = self.path / name
         try:
-            return dict(json.loads(path.read_text())) if path.exists() else {}
+            return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
         except (ValueError, TypeError) as error:
             raise RunError(f"{path} is damaged: {error}") from None
 
@@ -156,7 +156,7 @@ class RunFolder:
     def add_row(self, row: Mapping[str, Any]) -> None:
         """A row more at the end of log.csv, which is written anew where that brings a new column."""
         path = self.path / "log.csv"
-        with path.open("a+", newline="") as file:
+        with path.open("a+", newline="", encoding="utf-8") as file:
             file.seek(0)
             columns = next(csv.reader(file), [])
             if columns and row["metrics"].keys() <= set(columns):

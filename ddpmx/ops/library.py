@@ -19,7 +19,11 @@ def load(name: str) -> str | None:
     files = sorted(FOLDER.glob(f"_{name}.*"))
     if not files:
         record = FOLDER / "_build.json"
-        return str(json.loads(record.read_text())[name]) if record.exists() else "never built: ddpmx is not installed, only on the path"
+        return (
+            str(json.loads(record.read_text(encoding="utf-8"))[name])
+            if record.exists()
+            else "never built: ddpmx is not installed, only on the path"
+        )
     try:
         torch.ops.load_library(str(files[0]))
     except OSError as error:

@@ -84,7 +84,7 @@ class RayEngine:
         except self._ray.exceptions.TaskCancelledError:  # before it began
             return 130
         except self._ray.exceptions.RayError as error:  # its node went away, say
-            with job.log.open("a") as log:
+            with job.log.open("a", encoding="utf-8") as log:
                 log.write(f"error: {type(error).__name__}: {str(error).splitlines()[0]}\n")
             return 1
 
