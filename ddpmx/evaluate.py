@@ -135,7 +135,7 @@ def evaluate(
             with spec.blame(f"evaluate.metrics.{index}"):
                 raise SpecError(f"'{metric.component_name}' can't be taken here: {metric.missing()}")
     for note in of_metrics(spec, experiment.data):
-        console.print(f"note: {note}", markup=False)
+        say(f"note: {note}")
     for name in ("metrics.jsonl", "report.html"):
         outputs.check(folder.path / name, "RUN")
     problems: list[str] = []
