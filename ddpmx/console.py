@@ -28,7 +28,7 @@ def is_live() -> bool:
 @cache
 def warn(text: str) -> None:
     """A warning on stderr, once a process however often it is found."""
-    console.print(f"warning: {text}", markup=False)
+    say(f"warning: {text}")
 
 
 def to_json(data: Any, ascii_only: bool = False) -> str:

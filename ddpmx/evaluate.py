@@ -104,7 +104,7 @@ def open_run(
             hint = f"{ALLOW} measures with them as they are; -s dataset=… names others"
             refuse_changed(spec, folder, present, hint)
         elif what := difference(folder, present):
-            console.print(f"warning: {what}", markup=False)
+            say(f"warning: {what}")
     checkpoint.load_weights(experiment.network, file)
     return folder, spec, experiment
 
