@@ -85,7 +85,7 @@ class Strict(BaseModel):
                 out[key] = tuple(value) if isinstance(value, list) and tuple in kinds else value
         if not unknown:
             return handler(out)
-        findings = [finding((key,), f"unknown key; {nearest(str(key), cls.model_fields)}") for key in unknown]
+        findings = [finding((key,), f"unknown key; {nearest(str(key), cls.model_fields) or 'there are none here'}") for key in unknown]
         try:
             handler(out)
         except ValidationError as error:
@@ -235,7 +235,8 @@ class Slot:
         name = value.get("name")
         if not isinstance(name, str):
             hint = nearest(str(name), self.registry.names())
-            raise ValidationError.from_exception_data(self.registry.kind, [finding((), f"should have a `name:`, a string; {hint}")])
+            details = [finding(("name",) if "name" in value else (), f"should have a `name:`, a string; {hint}")]
+            raise ValidationError.from_exception_data(self.registry.kind, details)
         try:
             component = self.registry.get(name)
         except SpecError as error:

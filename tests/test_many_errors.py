@@ -106,6 +106,8 @@ def test_a_missing_base_names_the_line_that_asks_for_it(tiny: Path) -> None:
 
 
 OVERRIDES = [
+    ("model.name=null", "-s model.name=null: model.name: should have a `name:`, a string; valid: convnext_unet, "),
+    ("time={name: uniform, std: 2}", "-s time={name: uniform, std: 2}: time.std: unknown key; "),
     ("trian.lr=1", "-s trian.lr=1: trian: unknown key; did you mean 'train'?"),
     ("model.dim_mults=1,2", "-s model.dim_mults=1,2: model.dim_mults: should be a list, not '1,2'; did you mean [1,2]?"),
     ("evaluate.metrics=fd_cnn", "-s evaluate.metrics=fd_cnn: evaluate.metrics: should be a list, not 'fd_cnn'; did you mean [fd_cnn]?"),
@@ -162,6 +164,18 @@ def test_points_report_together(ddpmx: Run, tiny: Path) -> None:
         f"{tiny}:10: loss.norm: should be 'l1', 'l2' or 'huber', not 'l3', in the point tiny-seed_0-norm_l3 and 2 more",
     )
     assert len(lines) == 3
+
+
+def test_a_sweeps_block_reports_together(ddpmx: Run, tiny: Path) -> None:
+    tiny.write_text(TINY + "sweep:\n  sed: [0]\n  train.lr: 3\n  points:\n    - {name: a, foo: 1}\n    - {seed: 1}\n")
+    lines = refused(
+        ddpmx("validate", tiny),
+        f"{tiny}:9: sweep.sed: not a field that a sweep can change (did you mean 'seed'?)",
+        f"{tiny}:10: sweep.train.lr: should be a list of values, at least one",
+        f"{tiny}:12: sweep.points.0.foo: not a field",
+        f"{tiny}:13: sweep.points.1: should be a block of fields with a `name:`",
+    )
+    assert len(lines) == 4
 
 
 def test_what_a_message_repeats_is_bounded(ddpmx: Run, tiny: Path) -> None:

@@ -17,12 +17,13 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ..errors import Mark, SpecError, nearest
+from ..errors import Findings, Mark, SpecError, nearest
 from ..registry import REMOVED
 from ..spec import Spec
 from ..spec_file import OVERRIDE, merged, validated
@@ -66,7 +67,7 @@ def load_sweep(path: Path | str, overrides: Iterable[str] = ()) -> Sweep:
     source = merged(path, overrides)
     if "sweep" not in source.data:
         raise SpecError("there is no `sweep:` block", mark=Mark(str(path)), hint="`ddpmx run` runs a spec of one run")
-    axes = list(_axes(source))
+    axes = _axes(source)
     _refuse_hidden(axes, overrides)
     count = math.prod(len(choices) for _, choices in axes)
     if count > MAX_POINTS:
@@ -113,7 +114,10 @@ def load_all(path: Path | str, overrides: Iterable[str] = ()) -> list[Spec]:
     return load_sweep(path, overrides).points if "sweep" in source.data else [validated(source, path)]
 
 
-def _axes(source: Source) -> Iterator[tuple[tuple[str, ...], list[_Choice]]]:
+Axis = tuple[tuple[str, ...], list[_Choice]]
+
+
+def _axes(source: Source) -> list[Axis]:
     """The fields that an axis sets in every point, and its choices."""
     block = source.data["sweep"]
     if not isinstance(block, dict) or all(value is REMOVED for value in block.values()):
@@ -122,16 +126,30 @@ def _axes(source: Source) -> Iterator[tuple[tuple[str, ...], list[_Choice]]]:
     lists = {key: value for key, value in block.items() if key not in ("zip", "points")}
     zipped = block.get("zip", {})
     fields = [*lists, *(zipped if isinstance(zipped, dict) else ())]
+    findings, axes = Findings(), list[Axis]()
     for key, value in block.items():
         at: KeyPath = ("sweep", key)
-        if value is REMOVED:
-            continue
-        if key == "points":
-            yield (), [_named(source, (*at, index)) for index in range(_length(source, at))]
-        elif key == "zip":
-            yield tuple(zipped), _zip(source, at, fields)
-        else:
-            yield (key,), [_choice(source, at, index, fields) for index in range(_length(source, at))]
+        with findings.collect():
+            if value is REMOVED:
+                continue
+            if key == "points":
+                axes.append(((), _each(range(_length(source, at)), partial(_named, source, at))))
+            elif key == "zip":
+                axes.append((tuple(zipped), _zip(source, at, fields)))
+            else:
+                axes.append(((key,), [_choice(source, at, index, fields) for index in range(_length(source, at))]))
+    findings.report()
+    return axes
+
+
+def _each(indices: Iterable[int], make: Callable[[int], _Choice]) -> list[_Choice]:
+    """What `make` gives for each index. Raises SpecError with the findings of all."""
+    findings, made = Findings(), list[_Choice]()
+    for index in indices:
+        with findings.collect():
+            made.append(make(index))
+    findings.report()
+    return made
 
 
 def _length(source: Source, at: KeyPath) -> int:
@@ -161,8 +179,9 @@ def _choice(source: Source, at: KeyPath, index: int, fields: list[str]) -> _Choi
     return _Choice(f"{_short(field, fields)}_{_told(_value(source, (*at, index)))}", change)
 
 
-def _named(source: Source, at: KeyPath) -> _Choice:
+def _named(source: Source, points: KeyPath, index: int) -> _Choice:
     """A point of `points:`."""
+    at: KeyPath = (*points, index)
     block = _value(source, at)
     label = block.get("name") if isinstance(block, dict) else None
     if not isinstance(label, str) or not label or _UNSAFE.search(label):
