@@ -208,7 +208,7 @@ def test_a_run_that_cannot_be_written_is_not_left(ddpmx: Ddpmx, folder: Path, mo
     result = ddpmx("import", folder, "--out", folder.with_name("runs"))
     assert result.code == 1
     assert "cannot be written: No space left on device" in result.err
-    assert not list(folder.with_name("runs").rglob("spec.yaml"))
+    assert not list(folder.with_name("runs").iterdir())
 
 
 @pytest.mark.parametrize(

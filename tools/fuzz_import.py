@@ -1,6 +1,6 @@
 """Fuzzing of `ddpmx import`: whatever a diffusers folder holds, only our errors come out, and memory stays bounded.
 
-    pip install 'ddpmx[diffusers,fuzz]' && python tools/fuzz_import.py --seconds 600
+    pip install 'ddpmx[test]' && python tools/fuzz_import.py --seconds 600
 
 An input is a small sound folder with one to three faults (tests/diffusers_folders.py). Each finding is kept once, by where it was
 raised: the folder that shows it is copied to --out. Exit 1 if there is any.

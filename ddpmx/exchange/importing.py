@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -159,6 +159,8 @@ def _whole(out: Path, spec: Spec) -> Iterator[RunFolder]:
         yield run
     except BaseException as error:
         shutil.rmtree(run.path, ignore_errors=True)
+        with suppress(OSError):  # other runs of that name are in it
+            run.path.parent.rmdir()
         if isinstance(error, OSError):
             raise cannot_write(run.path, error, "--out") from None
         raise
