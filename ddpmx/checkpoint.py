@@ -7,27 +7,31 @@
     optimizer.safetensors  one tensor `<parameter index>.<name>` for each tensor of the optimizer's state
     state.json             counters, the optimizer's plain values, and checksums of all (`manifest.py`)
 
-`last` and `best` are links to one of them and always resolve.
+`last` and `best` always lead to one of them (`checkpoint_folder.py`).
 """
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from . import manifest
-from .checkpoint_folder import point, sync
+from .checkpoint_folder import find, point, sync
 from .ema import Ema
 from .errors import RunError, SpecError
-from .files import expanded, kind
+from .events import Row, parse, told
+from .files import expanded, kind, open_regular
 from .misfit import misfit
 from .text import shortened
 from .times import TimeState
@@ -56,7 +60,8 @@ def save(folder: Path, state: TrainState, trained: Trained) -> Path:
 
 def _write(folder: Path, state: TrainState, trained: Trained) -> None:
     shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    folder.parent.mkdir(exist_ok=True)  # but not the run's folder: where that is gone, the run has failed
+    folder.mkdir()
     tensors, plain = _flatten(trained.optimizer)
     parts = {name: _contiguous(part.state_dict()) for name, part in _parts(trained).items()} | {"optimizer": tensors}
     for name, part in parts.items():
@@ -78,17 +83,36 @@ def load(checkpoint: Path, trained: Trained) -> TrainState:
         for name, part in _parts(trained).items():
             _fill(part, load_file(checkpoint / f"{name}.safetensors"))
         _unflatten(trained.optimizer, load_file(checkpoint / "optimizer.safetensors"), content["optimizer"])
-        return TrainState(**content["train"])
+        return _counters(content["train"], checkpoint)
     except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise RunError(f"the checkpoint {checkpoint} cannot be read: {error}") from error
 
 
 def counters(checkpoint: Path) -> TrainState:
     """A checkpoint's counters alone. Raises RunError if they are damaged."""
+    return _counters(manifest.read(checkpoint)["train"], checkpoint)
+
+
+@cache
+def _adapters() -> tuple[TypeAdapter[Any], TypeAdapter[Any]]:
+    return TypeAdapter(TrainState), TypeAdapter(Row)
+
+
+def _counters(content: dict[str, Any], checkpoint: Path) -> TrainState:
+    """The counters as they are written, where their types are right."""
+    file = checkpoint / manifest.STATE
+    of_state, of_row = _adapters()
     try:
-        return TrainState(**manifest.read(checkpoint)["train"])
-    except TypeError as error:
-        raise RunError(f"{checkpoint / manifest.STATE} is another version's: {error}") from None
+        of_state.validate_json(json.dumps(content))
+        if content.get("row"):
+            of_row.validate_json(json.dumps(content["row"]))
+        for event in content.get("rollbacks", ()):
+            parse(json.dumps(event).encode())
+    except ValidationError as error:
+        raise RunError(f"{file} is damaged, or of another version: {told(error)}") from None
+    except (ValueError, RecursionError) as error:
+        raise RunError(f"{file} is damaged: {error}") from None
+    return TrainState(**content)
 
 
 def _parts(trained: Trained) -> dict[str, nn.Module | Ema | TimeState]:
@@ -101,8 +125,8 @@ def weights_file(run: Path, which: str) -> Path:
     """The safetensors file to sample from: `best`, `last` (the averaged weights, where the run has them) or a file."""
     if which not in ("best", "last"):
         return find_weights(expanded(which))
-    folder = run / "checkpoints" / which
-    if not folder.exists():
+    folder = find(run / "checkpoints", which)
+    if folder is None:
         raise SpecError(f"{run} has no checkpoint '{which}' yet")
     averaged = folder / "ema.safetensors"
     return averaged if averaged.exists() else folder / "model.safetensors"
@@ -123,6 +147,7 @@ def find_weights(source: Path) -> Path:
 def load_weights(network: nn.Module, file: Path) -> None:
     """Weights alone. Raises SpecError when the file is damaged or does not fit the network."""
     try:
+        open_regular(file).close()
         if (file.parent / manifest.STATE).exists():
             manifest.verify(file.parent, file.name)
         _fill(network, load_file(file))

@@ -78,7 +78,7 @@ def to_svg(figure: Figure) -> str:
 
 def write(figures: Mapping[str, Figure], folder: Path) -> dict[str, str]:
     """`<folder>/<name>.svg` for each figure; returns the texts."""
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(exist_ok=True)
     svgs = {name: to_svg(figure) for name, figure in figures.items()}
     for name, svg in svgs.items():
         (folder / f"{name}.svg").write_text(svg, encoding="utf-8")

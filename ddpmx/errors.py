@@ -2,15 +2,15 @@
 
 Imports point only downwards::
 
-    cli -> sweep, compare, run, session, dry_run, draw, evaluate, report, show, doctor, catalogue, exchange, replay
+    cli -> sweep, compare, run, closing, session, dry_run, draw, evaluate, report, show, doctor, catalogue, exchange, replay
         -> train, validation, objective, sampling, editing, generate, classes, experiment, coefficients, checkpoint,
-           run_folder, provenance, resume, preflight, plots, timestep_plots, spec_file, inherited, diagnosis, trust, testing,
+           run_folder, history, provenance, resume, preflight, plots, timestep_plots, spec_file, inherited, diagnosis, trust, testing,
            learning_rate
         -> schedules, times, predictions, weightings, samplers, models, data, metrics, trackers, optimizers, ema, images, pictures,
            guidance, variance, effective, ops
         -> registry, spec, yaml_source, plugins, rows, page, drawing, svg, environment, console, progress, stop, world, estimate,
            manifest, checkpoint_folder, divergence, allocator, memory, misfit, guard, faults, expected,
-           watched_module, in_words
+           watched_module, in_words, events, event_log, records
         -> outputs, terminal
         -> files
         -> out_of_memory, interrupts

@@ -138,17 +138,16 @@ def evaluate(
         say(f"note: {note}")
     for name in ("metrics.jsonl", "report.html"):
         outputs.check(folder.path / name, "RUN")
+    state = checkpoint.counters(checkpoint.weights_file(run, "best").parent)
     problems: list[str] = []
     with ops.use_backend(spec.backend), Bar() as bar:
         scores = measure(experiment, experiment.network, problems.append, progress=bar.show)
     if not scores:
         raise RunError("; ".join(problems))
-    step = int((run / "checkpoints" / "best").resolve().name)
-    state = checkpoint.counters(folder.checkpoints / str(step))
     event = {
         "event": "evaluate",
         "epoch": state.row.get("epoch", state.epoch),
-        "step": step,
+        "step": state.step,
         "samples": spec.evaluate.samples,
         "sampler": spec.evaluate.sampler.spec(),
         "data": DataRecord.of(experiment.data).to_json(),

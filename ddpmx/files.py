@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import os
 import stat
+from io import BufferedReader
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, Literal
 
 from .errors import SpecError
 from .text import shortened
@@ -29,7 +30,7 @@ def expanded(path: str | Path) -> Path:
         raise SpecError(f"'{shortened(text)}': {error}") from None
 
 
-def open_regular(path: Path) -> BinaryIO:
+def open_regular(path: Path) -> BufferedReader:
     """The file, opened for reading; links are followed.
 
     Raises SpecError that names it where it is missing, unreadable, a folder, or a pipe, socket or device, which might never end.

@@ -4,15 +4,44 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, NotRequired
 
-from .errors import RunError
+from pydantic import Field, TypeAdapter, ValidationError
+from typing_extensions import TypedDict
+
+from .errors import RunError, SpecError
+from .events import OPEN, Count, told
+from .files import open_regular, read_json, why
 
 STATE = "state.json"
 UNSEALED = {"train", "optimizer"}
 """What a checkpoint of before there were checksums holds."""
+
+
+class Counters(TypedDict):
+    """Those that tell which checkpoint it is."""
+
+    __pydantic_config__ = OPEN  # type: ignore[misc]
+    step: Count
+    best_step: NotRequired[Annotated[int, Field(ge=-1)]]
+
+
+class Content(TypedDict):
+    """state.json"""
+
+    __pydantic_config__ = OPEN  # type: ignore[misc]
+    train: Counters
+    optimizer: dict[str, Any]
+    files: NotRequired[dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9_.-]*$")], str]]
+
+
+@cache
+def _adapter() -> TypeAdapter[Any]:
+    return TypeAdapter(Content)
 
 
 def write(folder: Path, content: Mapping[str, Any]) -> None:
@@ -25,14 +54,22 @@ def read(folder: Path) -> dict[str, Any]:
     """The content of state.json. Raises RunError that names it when it is damaged or not there."""
     file = folder / STATE
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = read_json(file)
         if not isinstance(content, dict):
             raise ValueError("it holds no mapping")
         seal = content.pop("sha256", None)
         if content.keys() != UNSEALED and seal != _digest(content):
             raise ValueError("its checksum is another")
-    except (OSError, ValueError, RecursionError) as error:
-        raise RunError(f"{file} is damaged: {_reason(error)}") from None
+        _adapter().validate_python(content)
+        step = content["train"]["step"]
+        if re.fullmatch("[0-9]+", folder.name) and int(folder.name) != step:
+            raise ValueError(f"it is of step {step}")
+    except ValidationError as error:
+        raise RunError(f"{file} is damaged: {told(error)}") from None
+    except SpecError as error:
+        raise RunError(f"{file} is damaged: {error}") from None
+    except (ValueError, RecursionError) as error:
+        raise RunError(f"{file} is damaged: {error}") from None
     return content
 
 
@@ -43,20 +80,16 @@ def verify(folder: Path, name: str | None = None) -> None:
             file = folder / known
             try:
                 actual = _file_digest(file)
-            except OSError as error:
-                raise RunError(f"{file} is damaged: {_reason(error)}") from None
+            except (OSError, SpecError) as error:
+                raise RunError(f"{file} is damaged: {why(error)}") from None
             if actual != digest:
                 raise RunError(f"{file} is damaged: its checksum is another")
 
 
 def _file_digest(file: Path) -> str:
-    with file.open("rb") as content:
+    with open_regular(file) as content:
         return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def _digest(body: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
-
-
-def _reason(error: Exception) -> str:
-    return (error.strerror if isinstance(error, OSError) else None) or str(error)

@@ -15,10 +15,12 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from PIL import Image
 
+from .errors import SpecError
+from .files import read_bytes
 from .svg import is_figure
 from .text import lines
 
-LARGE, LARGEST_FIGURE = 100_000, 2_000_000  # bytes
+LARGE, LARGEST_FIGURE, LARGEST_PICTURE = 100_000, 2_000_000, 100_000_000  # bytes
 T = TypeVar("T")
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -70,11 +72,11 @@ def picture(image: Image.Image, label: str) -> Picture:
 def picture_of(path: Path, label: str) -> Picture | None:
     """The same of a PNG file; None where there is none, or half of one."""
     try:
-        png = path.read_bytes()
+        png = read_bytes(path, LARGEST_PICTURE)
         with Image.open(io.BytesIO(png)) as image:
             image.load()
             return _picture(png, image, label)
-    except (OSError, Image.DecompressionBombError):  # Pillow's other errors are among the first
+    except (OSError, SpecError, Image.DecompressionBombError):  # Pillow's other errors are among the first
         return None
 
 

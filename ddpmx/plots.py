@@ -22,6 +22,7 @@ from .spec import Spec
 from .times import Time
 from .weightings import Weighting
 
+Numbers = Sequence[float] | Floats
 CAPTIONS = {
     "beta": "The variance that step t adds, as a share of what is there after it.",
     "alpha_bar": "The share of the image in the variance of x at t.",
@@ -133,9 +134,7 @@ def sampler_figure(table: Table, plans: Mapping[str, Plan]) -> Figure:
     return figure
 
 
-def learning_figure(
-    epochs: Sequence[float], train: Sequence[float], val: Sequence[float], steps: Sequence[float] = (), step_losses: Sequence[float] = ()
-) -> Figure:
+def learning_figure(epochs: Numbers, train: Numbers, val: Numbers, steps: Numbers = (), step_losses: Numbers = ()) -> Figure:
     """Training and validation loss over epochs, the lowest validation loss marked. `steps` places `step_losses`, in epochs."""
     figure, axes = panel("Loss", "epoch", "")
     losses = [np.asarray(values, dtype=np.float64) for values in (train, val, step_losses)]
@@ -168,7 +167,7 @@ def metric_figure(
     return figure
 
 
-def gradient_figure(steps: Sequence[float], norms: Sequence[float], clip: float | None = None) -> Figure:
+def gradient_figure(steps: Numbers, norms: Numbers, clip: float | None = None) -> Figure:
     """The gradient's norm over the steps, before it is clipped; where steps are averaged, also the largest of each few."""
     figure, axes = panel("Gradient norm", "step", "")
     values = np.asarray(norms, dtype=np.float64)

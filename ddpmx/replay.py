@@ -38,21 +38,22 @@ def replay(run: Path, name: str, options: tuple[str, ...]) -> int:
     except ValidationError as error:
         raise spec_error(error).each(lambda found: found.at("", source.mark(tuple(found.field.split("."))))) from None
     tracker.check()
-    events = folder.events()
-    if not events:
+    for event in folder.events("samples"):
+        picture_file(run, event)  # the run may be a stranger's, and the tracker uploads it
+    if next(folder.events(), None) is None:
         raise SpecError(f"{run} has no events to replay: its metrics.jsonl is empty or not there")
-    for event in events:
-        if event.get("event") == "samples":
-            picture_file(run, event)  # the run may be a stranger's, and the tracker uploads it
     status: dict[str, Any] = folder.read_json("status.json")
+    count = 0
     try:
         session = tracker.open(run, spec.resolved(), True)
-        for event in events:
-            session.log(event)
+        for event in folder.events():
+            if "step" in event:  # trackers place all by its step
+                session.log(event)
+                count += 1
         session.close(status["status"] if status.get("status") in ("finished", "failed") else "interrupted")
     except (Exception, SystemExit) as error:  # whatever a tracker's library raises
         fault = error if isinstance(error, PluginError) else plugin_error(error)
         if fault is not None:
             raise RunError(str(fault)) from error
         raise RunError(f"the tracker {name} failed: {type(error).__name__}: {error}") from error
-    return len(events)
+    return count

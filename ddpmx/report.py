@@ -10,19 +10,20 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from matplotlib.figure import Figure
 
 from . import drawing, page, plots
 from .estimate import Estimate
+from .files import read_text
+from .history import History, drawn, score
 from .provenance import changed_at, told
-from .run_folder import COLUMNS, LAST_COLUMNS, RunFolder, metric_names, write_atomically
+from .run_folder import COLUMNS, LAST_COLUMNS, RunFolder, write_atomically
 from .timestep_plots import CAPTIONS, timestep_figures
+from .yaml_source import MAX_BYTES
 
 GRIDS, GRID_CHARACTERS = 12, 500_000
 """Most epochs whose grids a report holds, and most characters of them: a page that can be mailed."""
-ROWS = 200
-"""Most rows in the table of epochs."""
-Event = dict[str, Any]
 
 
 def write_report(run: Path, status: Mapping[str, Any] | None = None) -> Path:
@@ -32,91 +33,78 @@ def write_report(run: Path, status: Mapping[str, Any] | None = None) -> Path:
     """
     folder = RunFolder(run)
     status = folder.read_json("status.json") if status is None else status
-    spec, environment, events = folder.spec_data(), folder.read_json("environment.json"), folder.events()
-    epochs = [event for event in events if event["event"] == "epoch"]
-    curves = drawing.write(_curves(spec, environment, events, epochs), folder.plots)
+    spec, environment, history = folder.spec_data(), folder.read_json("environment.json"), History.of(folder.events())
+    curves = drawing.write(_curves(spec, environment, history), folder.plots)
     html = page.render(
         "report.html.jinja",
         spec=spec,
         run_id=folder.path.resolve().name,
         status=status,
         environment=environment,
-        epochs=epochs,
-        results=_results(spec, events, epochs, changed_at(environment)),
+        epochs=history.epochs,
+        results=_results(spec, history, changed_at(environment)),
         changes=told(environment),
         final=page.picture_of(folder.samples / "final.png", "images drawn from the best weights"),
         denoising=page.picture_of(folder.samples / "denoising.png", "images on their way from noise"),
-        grids=_grids(folder.samples),
+        grids=_grids(folder),
         curves=[{"svg": page.inline_svg(svg), "caption": CAPTIONS.get(name, "")} for name, svg in curves.items()],
         methods=list(_methods(folder.plots)),
-        scores=_scores(events),
-        table=_table(epochs),
+        scores=_scores(history),
+        table=_table(history),
         facts=list(page.facts({key: value for key, value in environment.items() if key != "command"})),
-        spec_yaml=(folder.path / "spec.yaml").read_text(encoding="utf-8"),
+        spec_yaml=read_text(folder.path / "spec.yaml", MAX_BYTES),
         commands=_commands(run, spec, status, environment),
     )
     write_atomically(folder.path / "report.html", html)
     return folder.path / "report.html"
 
 
-def _curves(spec: Mapping[str, Any], environment: Mapping[str, Any], events: list[Event], epochs: list[Event]) -> dict[str, Figure]:
+def _curves(spec: Mapping[str, Any], environment: Mapping[str, Any], history: History) -> dict[str, Figure]:
     """The loss, each metric that was measured while training, how the loss lies over the timesteps, and the gradient."""
     figures = {}
-    steps = [event for event in events if event["event"] == "step"]
     images = environment.get("data", {}).get("train")
-    if epochs or (steps and images):
-        per_epoch = epochs[0]["step"] / epochs[0]["epoch"] if epochs else math.ceil(images / spec["train"]["batch_size"])
+    if history.epochs or (history.steps and images):
+        columns = {key: history.column(key) for key in ("epoch", "step", "train_loss", "val_loss")}
+        shown = drawn(columns["epoch"])
+        per_epoch = columns["step"][0] / columns["epoch"][0] if history.epochs else math.ceil(images / spec["train"]["batch_size"])
         figures["learning"] = plots.learning_figure(
-            [event["step"] / per_epoch for event in epochs],
-            [event["train_loss"] for event in epochs],
-            [event["val_loss"] for event in epochs],
-            [event["step"] / per_epoch for event in steps],
-            [event["loss"] for event in steps],
+            columns["step"][shown] / per_epoch,
+            columns["train_loss"][shown],
+            columns["val_loss"][shown],
+            np.asarray(history.steps, dtype=np.float64) / per_epoch,
+            history.losses,
         )
-    for name in metric_names(epochs):
-        measured = [event for event in epochs if name in event["metrics"]]
-        figures[f"metric_{re.sub(r'[^A-Za-z0-9_.-]', '_', name)}"] = plots.metric_figure(
-            name,
-            [event["epoch"] for event in measured],
-            [event["metrics"][name] for event in measured],
-            [_estimate(event, name).interval for event in measured],
-        )
-    figures |= timestep_figures(events)
-    norms = {event["step"]: event["grad_norm"] for event in steps if "grad_norm" in event}
-    if norms:
-        figures["gradient"] = plots.gradient_figure(list(norms), list(norms.values()), spec["train"]["grad_clip"])
+    for name, curve in history.curves.items():
+        epochs, values, intervals = zip(*curve.points(), strict=True)
+        figures[f"metric_{re.sub(r'[^A-Za-z0-9_.-]', '_', name)}"] = plots.metric_figure(name, epochs, values, intervals)
+    figures |= timestep_figures(history.all_per_t)
+    if history.norms:
+        figures["gradient"] = plots.gradient_figure(history.norm_steps, history.norms, spec["train"]["grad_clip"])
     return figures
 
 
-def _results(spec: Mapping[str, Any], events: list[Event], epochs: list[Event], since: int) -> list[tuple[str, str, str]]:
+def _results(spec: Mapping[str, Any], history: History, since: int) -> list[tuple[str, str, str]]:
     """(what, value, note) of the numbers that one looks for first; losses up to the step `since` are of other data."""
     results = []
-    finite = [event for event in epochs if math.isfinite(event["val_loss"]) and event["step"] > since]
-    if finite:
-        best = min(finite, key=lambda event: event["val_loss"])
-        results.append(("Validation loss", page.number(best["val_loss"]), f"lowest, epoch {best['epoch']}"))
-    for name, event in _latest(events).items():
+    losses, epochs = history.column("val_loss"), history.column("epoch")
+    counted = np.isfinite(losses) & (history.column("step") > since)
+    if counted.any():
+        best = int(np.argmin(np.where(counted, losses, np.inf)))
+        results.append(("Validation loss", page.number(float(losses[best])), f"lowest, epoch {int(epochs[best])}"))
+    for name, event in history.latest.items():
         samples = event.get("samples", spec["evaluate"]["samples"])
-        estimate = _estimate(event, name)
+        estimate = Estimate.of_score(event["metrics"][name], score(event, name))
         noise = "" if estimate.interval is None else f"[{', '.join(map(page.number, estimate.interval))}], "
         results.append((name, page.number(estimate.value), f"{noise}epoch {event['epoch']}, {samples:,} samples"))
-    if epochs:
-        results.append(("Training loss", page.number(epochs[-1]["train_loss"]), f"epoch {epochs[-1]['epoch']}"))
-        results.append(("Training time", page.duration(sum(event["seconds"] for event in epochs)), f"{epochs[-1]['step']:,} steps"))
-        results.append(("Images/s", page.number(round(statistics.median(event["images_per_second"] for event in epochs))), "median epoch"))
+    if history.rows:
+        last, speeds = history.rows[-1], history.columns["images_per_second"]
+        results.append(("Training loss", page.number(last["train_loss"]), f"epoch {last['epoch']}"))
+        results.append(("Training time", page.duration(history.seconds or 0), f"{last['step']:,} steps"))
+        results.append(("Images/s", page.number(round(statistics.median(speeds))), "median epoch"))
     return results
 
 
-def _latest(events: list[Event]) -> dict[str, Event]:
-    """The last event that has each metric."""
-    return {name: event for event in events for name in event.get("metrics", ())}
-
-
-def _estimate(event: Event, name: str) -> Estimate:
-    return Estimate.of_score(event["metrics"][name], event.get("scores", {}).get(name, {}))
-
-
-def _scores(events: list[Event]) -> dict[str, Any]:
+def _scores(history: History) -> dict[str, Any]:
     """What is known of each metric's last value, as columns and rows of text; no rows for a run of before scores."""
     columns = (
         "metric",
@@ -132,29 +120,28 @@ def _scores(events: list[Event]) -> dict[str, Any]:
         "epoch",
     )
     rows = []
-    for name, event in _latest(events).items():
-        score = event.get("scores", {}).get(name)
-        if score:
-            interval = "none" if score["interval"] is None else " … ".join(map(page.number, score["interval"]))
-            floor = "" if score.get("floor") is None else f"{page.number(score['floor'])} (n {page.number(score['floor_n'])})"
+    for name, event in history.latest.items():
+        known = score(event, name)
+        if known:
+            interval = "none" if known["interval"] is None else " … ".join(map(page.number, known["interval"]))
+            floor = "" if known.get("floor") is None else f"{page.number(known['floor'])} (n {page.number(known.get('floor_n', 0))})"
             told = [
-                score["better"],
-                score["n"],
+                known["better"],
+                known["n"],
                 floor,
-                score["split"],
-                score["extractor"],
-                score["preprocessing"],
-                score["seed"],
+                known["split"],
+                known["extractor"],
+                known["preprocessing"],
+                known["seed"],
                 event["epoch"],
             ]
-            rows.append([name, page.number(score["value"]), interval, *("" if value is None else page.number(value) for value in told)])
+            rows.append([name, page.number(known["value"]), interval, *("" if value is None else page.number(value) for value in told)])
     return {"columns": columns, "rows": rows}
 
 
-def _grids(folder: Path) -> list[page.Picture]:
+def _grids(folder: RunFolder) -> list[page.Picture]:
     """Epochs' grids: the first, the last, and as many between as the page has room for."""
-    files = sorted(folder.glob("epoch-*.png"), key=lambda path: int(path.stem.split("-")[1]))
-    read = [page.picture_of(path, f"epoch {int(path.stem.split('-')[1])}") for path in page.evenly(files, GRIDS)]
+    read = [page.picture_of(path, f"epoch {epoch}") for epoch, path in page.evenly(list(folder.grids().items()), GRIDS)]
     grids = [picture for picture in read if picture is not None]
     room = GRID_CHARACTERS // max((len(picture.uri) for picture in grids), default=1)
     return page.evenly(grids, max(2, room))
@@ -170,10 +157,10 @@ def _methods(folder: Path) -> Iterator[dict[str, Any]]:
             yield {"svg": left_out, "caption": ""} if svg is None else {"svg": svg, "caption": caption}
 
 
-def _table(epochs: list[Event]) -> dict[str, Any]:
+def _table(history: History) -> dict[str, Any]:
     """The log of the last epochs, as columns and rows of text."""
-    columns = [*COLUMNS, *metric_names(epochs), *LAST_COLUMNS]
-    rows = [[page.number({**event, **event["metrics"]}.get(column, "")) for column in columns] for event in epochs[-ROWS:]]
+    columns = [*COLUMNS, *history.curves, *LAST_COLUMNS]
+    rows = [[page.number({**event, **event["metrics"]}.get(column, "")) for column in columns] for event in history.rows]
     return {"columns": columns, "rows": rows}
 
 

@@ -13,6 +13,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from .checkpoint import counters
+from .checkpoint_folder import find
+from .console import warn
 from .errors import RunError, SpecError
 from .run_folder import RunFolder, fingerprinted
 from .spec import Spec, difference
@@ -28,15 +30,14 @@ def find_previous(spec: Spec, out: Path, named: Path | None) -> Path | None:
     """
     wanted = fingerprinted(spec.resolved(), Path.cwd())
     if named is not None:
-        differing = _differing(RunFolder(named), wanted)
+        differing = _differing(_had(RunFolder(named)), wanted)
         if differing:
             hint = f"a resumed run may differ in {', '.join(MAY_DIFFER)} and the device"
             with spec.blame(differing[0]):
                 raise SpecError(f"the run {named} has another value here (differing: {', '.join(differing)})", hint=hint)
         return named
-    files = sorted((out / spec.name).glob("*/spec.yaml"), key=lambda file: file.stat().st_mtime, reverse=True)
-    for folder in (RunFolder(file.parent) for file in files):
-        if not _differing(folder, wanted) and not _is_finished(folder, spec):
+    for folder, had in _readable((out / spec.name).glob("*/spec.yaml")):
+        if not _differing(had, wanted) and not _is_finished(folder, spec):
             return folder.path
     return None
 
@@ -44,10 +45,8 @@ def find_previous(spec: Spec, out: Path, named: Path | None) -> Path | None:
 def finished_runs(specs: Iterable[Spec], out: Path) -> dict[str, Path]:
     """By a spec's name the newest finished run below `out`, in a sweep or not, that equals it in all but `name` and `track`."""
     found: dict[str, Path] = {}
-    files = sorted([*out.glob("*/*/spec.yaml"), *out.glob("*/*/*/spec.yaml")], key=lambda file: file.stat().st_mtime)
-    for folder in (RunFolder(file.parent) for file in files):
-        if folder.read_json("status.json").get("status") == "finished":
-            found[_computed(_had(folder))] = folder.path
+    for folder, had in _readable([*out.glob("*/*/spec.yaml"), *out.glob("*/*/*/spec.yaml")], finished=True):
+        found.setdefault(_computed(had), folder.path)
     keys = {spec.name: _computed(fingerprinted(spec.resolved(), Path.cwd())) for spec in specs}
     return {name: found[key] for name, key in keys.items() if key in found}
 
@@ -55,11 +54,36 @@ def finished_runs(specs: Iterable[Spec], out: Path) -> dict[str, Path]:
 def unfinished_run(spec: Spec, out: Path) -> Path | None:
     """The newest run `<out>/<name>/…` of this very spec, its budget included, that has not finished."""
     wanted = _computed(fingerprinted(spec.resolved(), Path.cwd()))
-    files = sorted((out / spec.name).glob("*/spec.yaml"), key=lambda file: file.stat().st_mtime, reverse=True)
-    for folder in (RunFolder(file.parent) for file in files):
-        if folder.read_json("status.json").get("status") != "finished" and _computed(_had(folder)) == wanted:
+    for folder, had in _readable((out / spec.name).glob("*/spec.yaml"), finished=False):
+        if _computed(had) == wanted:
             return folder.path
     return None
+
+
+def _readable(files: Iterable[Path], finished: bool | None = None) -> Iterator[tuple[RunFolder, dict[str, Any]]]:
+    """The runs whose spec.yaml these are, the newest first, with their specs; all, or those that have finished, or have not.
+
+    One that cannot be read (a foreign spec.yaml, a plugin that is gone, a link out of it) is reported and left out.
+    """
+    for file in sorted(files, key=_age):
+        try:
+            folder = RunFolder(file.parent)
+            if finished is None or finished == (folder.read_json("status.json").get("status") == "finished"):
+                had = _had(folder)
+            else:
+                continue
+        except SpecError as error:
+            warn(f"the run {file.parent} is left out: {error}")
+            continue
+        yield folder, had
+
+
+def _age(file: Path) -> float:
+    """Smaller is newer. A link that leads nowhere is the oldest."""
+    try:
+        return -file.stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def _computed(resolved: dict[str, Any]) -> str:
@@ -75,14 +99,17 @@ def _had(folder: RunFolder) -> dict[str, Any]:
     return had
 
 
-def _differing(folder: RunFolder, wanted: dict[str, Any]) -> list[str]:
-    return [field for field in difference(_had(folder), wanted) if not field.startswith(MAY_DIFFER)]
+def _differing(had: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
+    return [field for field in difference(had, wanted) if not field.startswith(MAY_DIFFER)]
 
 
 def _is_finished(folder: RunFolder, spec: Spec) -> bool:
     """Finished, and the spec's budget asks for no more."""
+    last = find(folder.checkpoints, "last")
+    if last is None or folder.read_json("status.json").get("status") != "finished":
+        return False
     try:
-        return folder.read_json("status.json").get("status") == "finished" and is_over(spec.train, counters(folder.checkpoints / "last"))
+        return is_over(spec.train, counters(last))
     except RunError:  # there is something to mend
         return False
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
@@ -13,13 +12,13 @@ import torch
 from torch import nn
 
 from . import checkpoint, environment, ops, out_of_memory
+from .closing import close, end, failed, report, what_is_saved
 from .console import Bar
 from .divergence import Diverged, told
 from .errors import Interrupted, RunError, SpecError
 from .evaluate import as_event, measure
 from .experiment import Experiment, build
-from .faults import keep_trace, plugin_error
-from .faults import told as told_error
+from .faults import plugin_error
 from .generate import denoising, generate
 from .images import class_grid, grid
 from .metrics import Score
@@ -82,16 +81,18 @@ def run(spec: Spec, *, out: Path, resume: bool, resume_from: Path | None, device
                 _train(session)
                 _finish(session)
         except (Interrupted, KeyboardInterrupt):
-            _close(session, "interrupted", "stopped on request")
-            raise Interrupted(_what_is_saved(session, "interrupted")) from None
+            raise Interrupted(end(session, "interrupted", "stopped on request")) from None
         except (Exception, SystemExit) as error:
             known = plugin_error(error) or error
             if isinstance(known, RunError | SpecError | OSError):
-                raise _failed(session, known) from error
+                raise failed(session, known) from error
             if world.is_main:  # a fault in ddpmx: its traceback is for whoever mends it
                 session.folder.set_status("failed", repr(error), step=session.state.step)
             raise
-        _close(session, "finished", session.why)
+        try:
+            close(session, "finished", session.why)
+        except OSError as error:
+            raise RunError(f"{error}\n{what_is_saved(session, 'failed')}") from error
     return path
 
 
@@ -133,7 +134,7 @@ def _open(experiment: Experiment, folder: RunFolder, world: World, stop: StopSig
     )
     folder.set_status("running", step=session.state.step)
     session.trackers = Trackers.open(spec.track, folder.path, spec.resolved(), resumed)
-    logged = sum(event["event"] == "diverged" and event["action"] == "rollback" for event in folder.events())
+    logged = sum(event["action"] == "rollback" for event in folder.events("diverged"))
     for event in session.state.rollbacks[logged:]:  # a kill kept them from the log
         session.emit(event)
     return session
@@ -249,48 +250,4 @@ def _finish(session: Session) -> None:
             session.warn(f"in samples/denoising.png {frames.problem}")
         if session.why and not session.has_news:
             session.warn(session.why)
-        _report(session, status_now("finished", session.why, epoch=state.epoch, step=state.step))
-
-
-def _close(session: Session, status: str, why: str = "") -> None:
-    """Say how it ended, in the folder and to the trackers, and write the report, which a finished run has."""
-    if not session.world.is_main:
-        return
-    seconds = round(time.perf_counter() - session.started, 1)
-    session.emit({"event": "end", "status": status, "why": why, "step": session.state.step, "seconds": seconds})
-    session.folder.set_status(status, why, epoch=session.state.epoch, step=session.state.step, seconds=seconds)
-    try:
-        if status != "finished":
-            _report(session)
-    finally:
-        session.trackers.close(status)
-
-
-def _failed(session: Session, error: Exception) -> RunError:
-    """Closes the run; returns the error that says what is saved, and where a plugin's traceback is."""
-    what = _what_is_saved(session, "failed")
-    try:
-        _close(session, "failed", str(error))
-    except OSError as second:  # the disk is full, say
-        what += f" Its status could not be written: {second}"
-    except Exception as second:  # what failed fails again where it is drawn
-        what += f" Its report could not be written: {told_error(second)}"
-    if isinstance(error, SpecError) and error.trace and session.world.is_main:
-        what += f"\n{keep_trace(error, session.folder.path)}"
-    return RunError(f"{error}\n{what}")
-
-
-def _report(session: Session, status: dict[str, Any] | None = None) -> None:
-    from .plots import write_learned  # here, since loading matplotlib takes a second of every start
-    from .report import write_report
-
-    session.draw_plots()
-    write_learned(session.folder.plots, session.experiment.table, session.trained.weighting)
-    write_report(session.folder.path, status)
-
-
-def _what_is_saved(session: Session, status: str) -> str:
-    folder = session.folder
-    last = folder.checkpoints / "last"
-    saved = f"saved: {last} (step {last.resolve().name})" if last.exists() else "no checkpoint was written yet"
-    return f"{status} at step {session.state.step}; {saved}. The same command with --resume goes on from there."
+        report(session, status_now("finished", session.why, epoch=state.epoch, step=state.step))

@@ -7,42 +7,53 @@ samples/  checkpoints/  plots/  plugins/  report.html
 from __future__ import annotations
 
 import csv
-import errno
-import fcntl
 import io
-import json
 import os
+import re
 import shutil
+import stat
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from ruamel.yaml import YAML
 
-from .checkpoint_folder import sync
+from .console import warn
 from .errors import RunError, SpecError
+from .event_log import EventLog, to_json
+from .events import Event
+from .files import open_regular, why
 from .outputs import whole
 from .plugins import file_hash
+from .records import read_record, read_spec
 from .spec import Spec
-from .yaml_source import read
 
 COLUMNS = ("epoch", "step", "train_loss", "val_loss")
 LAST_COLUMNS = ("seconds", "images_per_second")
 FINAL = "samples/final.png"
 """The grid that ends a run."""
+FILES = ("spec.yaml", "status.json", "environment.json", "metrics.jsonl", "log.csv", "report.html", ".lock")
+FOLDERS = ("samples", "checkpoints", "plots", "plugins")
+MOST_HEADER = 100_000
+"""Bytes of log.csv's first line."""
 
 
 class RunFolder:
     """Paths and files of one run. Raises SpecError where the folder is none of ddpmx's."""
 
     def __init__(self, path: Path) -> None:
-        if not (path / "spec.yaml").is_file():
-            raise SpecError(
-                f"{path} is not a run: it has no spec.yaml", hint="a run is <out>/<name>/<run-id>, for example runs/quickstart/…"
-            )
-        _refuse_links_out(path)
+        try:
+            if not os.path.lexists(path / "spec.yaml"):
+                hint = "a run is <out>/<name>/<run-id>, for example runs/quickstart/…"
+                raise SpecError(f"{path} is not a run: it has no spec.yaml", hint=hint)
+            _refuse_links_out(path)
+            _refuse_other_kinds(path)
+        except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: a link that leads to itself
+            raise SpecError(f"the run {path} cannot be read: {why(error)}") from None
         self.path = path
+        self.log = EventLog(path / "metrics.jsonl")
         self.samples, self.plots, self.checkpoints = path / "samples", path / "plots", path / "checkpoints"
 
     @classmethod
@@ -72,97 +83,95 @@ class RunFolder:
         return cls(path)
 
     def spec_data(self) -> dict[str, Any]:
-        """The resolved spec as it is written."""
-        return read(self.path / "spec.yaml").data
+        """The resolved spec as it is written. Raises SpecError where it is damaged, or not the spec of a run."""
+        return read_spec(self.path / "spec.yaml")
 
     def resolved(self) -> dict[str, Any]:
         """The resolved spec with each plugin's file replaced by its content hash: what two runs compare by."""
         return fingerprinted(self.spec_data(), self.path)
 
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
-        write_atomically(self.path / name, json.dumps(content, indent=2, default=str) + "\n")
+        write_atomically(self.path / name, to_json(content, indent=2).decode())
 
     def read_json(self, name: str) -> dict[str, Any]:
-        """A file's mapping, empty where there is none. Raises RunError where it is damaged."""
-        path = self.path / name
+        """The facts of status.json or environment.json, empty where there is no such file.
+
+        A damaged one is reported; its status is then `unknown`, as the run was made and how it ended is not known.
+        """
+        if not os.path.lexists(self.path / name):
+            return {}
         try:
-            return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
-        except (ValueError, TypeError) as error:
-            raise RunError(f"{path} is damaged: {error}") from None
+            return read_record(self.path / name)
+        except SpecError as error:
+            warn(str(error))
+            return {"status": "unknown", "why": f"{name} is damaged"} if name == "status.json" else {}
 
     def set_status(self, status: str, why: str = "", **more: Any) -> None:
         """`running`, `finished`, `interrupted` or `failed`, and why."""
         self.write_json("status.json", status_now(status, why, **more))
 
     def add_event(self, event: Mapping[str, Any]) -> None:
-        """A line of metrics.jsonl, whole or not there, whatever a killed process or a full disk left at its end."""
-        line = json.dumps(event).encode() + b"\n"
-        with (self.path / "metrics.jsonl").open("a+b", buffering=0) as file:
-            fcntl.flock(file, fcntl.LOCK_EX)  # `evaluate` may write while the run does
-            whole = file.seek(0, os.SEEK_END)
-            while whole and os.pread(file.fileno(), 1, whole - 1) != b"\n":
-                whole -= 1
-            file.truncate(whole)
-            try:
-                if file.write(line) < len(line):
-                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), file.name)
-            except OSError:
-                file.truncate(whole)
-                raise
+        """A line more in metrics.jsonl."""
+        self.log.add(event)
 
-    def sync_events(self) -> None:
-        """Wait until the disk has them."""
-        if (self.path / "metrics.jsonl").exists():
-            sync(self.path / "metrics.jsonl")
+    def events(self, *kinds: str) -> Iterator[Event]:
+        """The events of metrics.jsonl, of these kinds or all, as `EventLog.read` gives them."""
+        return self.log.read(*kinds)
 
     def tidy(self) -> None:
         """Delete the half-written files of killed processes."""
         for entry in self.path.glob(".*.*"):
-            if entry.suffix[1:].isdigit():
+            if re.fullmatch(r"\.[0-9]+", entry.suffix) and not entry.is_dir():
                 entry.unlink()
-
-    def events(self) -> list[dict[str, Any]]:
-        """All events in order; a torn last line, which a kill can leave, is not one. Raises RunError at a damaged line."""
-        path = self.path / "metrics.jsonl"
-        lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
-        found = []
-        for number, line in enumerate(lines, 1):
-            try:
-                found.append(json.loads(line))
-            except ValueError as error:
-                raise RunError(f"{path}:{number} is damaged: {error}") from None
-        return found
 
     def cut_after(self, step: int, epoch: int) -> None:
         """Forget what a run that goes on from there makes again.
 
         Those are the events after the step, the ends, and what was drawn and measured for a pass that is not whole or has no row.
         """
-        events = [event for event in self.events() if event["event"] != "end" and int(event["step"]) <= step]
-        done = max((event["epoch"] for event in events if event["event"] == "epoch" and event["epoch"] <= epoch), default=0)
+        ends = (event["epoch"] for event in self.events("epoch") if event["step"] <= step and event["epoch"] <= epoch)
+        done = max(ends, default=0)
 
-        def stays(event: dict[str, Any]) -> bool:
+        def stays(event: Event) -> bool:
+            if event["event"] == "end" or event.get("step", 0) > step:
+                return False
             of_a_row = event["event"] in ("samples", "per_t", "epoch")
             return not of_a_row or (event["epoch"] <= done and event.get("path") != FINAL)
 
-        write_atomically(self.path / "metrics.jsonl", "".join(json.dumps(event) + "\n" for event in events if stays(event)))
+        self.log.cut(stays)
 
-    def write_log(self, rows: Iterable[Mapping[str, Any]]) -> None:
+    def write_log(self) -> None:
         """log.csv from the events of the epochs, a column for each metric."""
-        rows = list(rows)
-        columns = [*COLUMNS, *metric_names(rows), *LAST_COLUMNS]
-        write_atomically(self.path / "log.csv", _csv([columns, *(_cells(row, columns) for row in rows)]))
+        columns = [*COLUMNS, *metric_names(self.events("epoch")), *LAST_COLUMNS]
+        with atomically(self.path / "log.csv") as file:
+            file.write(_csv(columns))
+            file.writelines(_csv(_cells(row, columns)) for row in self.events("epoch"))
 
     def add_row(self, row: Mapping[str, Any]) -> None:
         """A row more at the end of log.csv, which is written anew where that brings a new column."""
-        path = self.path / "log.csv"
-        with path.open("a+", newline="", encoding="utf-8") as file:
-            file.seek(0)
-            columns = next(csv.reader(file), [])
-            if columns and row["metrics"].keys() <= set(columns):
-                file.write(_csv([_cells(row, columns)]))
-                return
-        self.write_log(event for event in self.events() if event["event"] == "epoch")
+        columns = self._columns()
+        if columns and row["metrics"].keys() <= set(columns):
+            with (self.path / "log.csv").open("a", encoding="utf-8", newline="") as file:
+                file.write(_csv(_cells(row, columns)))
+        else:
+            self.write_log()
+
+    def _columns(self) -> list[str]:
+        """Those of log.csv; none where there is no such file, or it does not begin as ours."""
+        if not (self.path / "log.csv").exists():
+            return []
+        with open_regular(self.path / "log.csv") as file:
+            line = file.readline(MOST_HEADER).decode("utf-8", "replace")
+        try:
+            columns = next(csv.reader([line]), [])
+        except csv.Error:
+            return []
+        return columns if columns[: len(COLUMNS)] == list(COLUMNS) and line.endswith("\n") else []
+
+    def grids(self) -> dict[int, Path]:
+        """The pictures of the epochs' grids, by epoch, ascending."""
+        named = ((re.fullmatch(r"epoch-([0-9]{1,18})\.png", path.name), path) for path in self.samples.glob("epoch-*.png"))
+        return dict(sorted((int(found[1]), path) for found, path in named if found))
 
 
 def _cells(row: Mapping[str, Any], columns: Iterable[str]) -> list[str]:
@@ -170,9 +179,9 @@ def _cells(row: Mapping[str, Any], columns: Iterable[str]) -> list[str]:
     return ["" if values.get(column) is None else repr(values[column]) for column in columns]
 
 
-def _csv(rows: Iterable[Iterable[str]]) -> str:
+def _csv(row: Iterable[str]) -> str:
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
+    csv.writer(text, lineterminator="\n").writerow(row)
     return text.getvalue()
 
 
@@ -187,6 +196,15 @@ def _refuse_links_out(run: Path) -> None:
                 )
         if Path(folder) == root and "wandb" in folders:
             folders.remove("wandb")  # links to its logs; nothing of ours is written there
+
+
+def _refuse_other_kinds(run: Path) -> None:
+    """Raises SpecError where a folder, a pipe or a device stands in the place of a file, or a file in that of a folder."""
+    for names, is_kind, kind in ((FILES, stat.S_ISREG, "file"), (FOLDERS, stat.S_ISDIR, "folder")):
+        for name in names:
+            path = run / name
+            if os.path.lexists(path) and not is_kind(path.stat().st_mode):
+                raise SpecError(f"{path} is not a {kind}, so this is not a run's folder as ddpmx writes it")
 
 
 def status_now(status: str, why: str = "", **more: Any) -> dict[str, Any]:
@@ -220,8 +238,15 @@ def _with_reference(resolved: dict[str, Any]) -> dict[str, Any]:
 
 def write_atomically(path: Path, text: str) -> None:
     """Write beside, flush to the disk, rename: a reader sees the old file or the new one, whole. UTF-8. Raises OSError."""
-    with whole(path) as place:
-        place.write_text(text, encoding="utf-8", errors="backslashreplace")
+    with atomically(path) as file:
+        file.write(text)
+
+
+@contextmanager
+def atomically(path: Path) -> Iterator[IO[str]]:
+    """The same for text that is made piece by piece."""
+    with whole(path) as place, place.open("w", encoding="utf-8", errors="backslashreplace") as file:
+        yield file
 
 
 def to_yaml(data: Mapping[str, Any]) -> str:

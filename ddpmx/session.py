@@ -12,12 +12,13 @@ from torch import nn
 from . import checkpoint, checkpoint_folder
 from .console import Bar
 from .divergence import MOST_ROLLBACKS, Diverged, Stability, told_instability
+from .errors import RunError
 from .experiment import Experiment
 from .learning_rate import jump
 from .run_folder import RunFolder
 from .stop import StopSignal
 from .trackers import Trackers
-from .train import Trained, TrainState, is_over, total_steps
+from .train import Trained, TrainState, is_over, steps_per_epoch, total_steps
 from .world import World
 
 
@@ -87,7 +88,7 @@ class Session:
         if not self.world.is_main:
             return
         state, train, folder = self.state, self.experiment.spec.train, self.folder.checkpoints
-        self.folder.sync_events()  # what a checkpoint has seen is not lost with the power
+        self.folder.log.sync()  # what a checkpoint has seen is not lost with the power
         checkpoint.save(folder, state, self.trained)
         steps = checkpoint_folder.steps(folder)
         ends = {**self.ends, state.row.get("step", 0): state.row.get("epoch", 0)}
@@ -105,7 +106,11 @@ class Session:
         if not choice:
             return
         step, best_is = choice.split()
-        state = self.state = checkpoint.load(folder / step, self.trained)
+        state = checkpoint.load(folder / step, self.trained)
+        batches = steps_per_epoch(self.experiment.spec.train, len(self.experiment.data.train))
+        if state.batch > batches:  # an epoch that would not end
+            raise RunError(f"the checkpoint {folder / step} is of other data: it has done {state.batch} batches of an epoch of {batches}")
+        self.state = state
         if best_is == "damaged":
             measured = state.row.get("step") == state.step and math.isfinite(state.row["val_loss"])
             state.best_loss, state.best_step = (state.row["val_loss"], state.step) if measured else (math.inf, -1)
@@ -127,6 +132,7 @@ class Session:
     def _choose(self, converged: bool) -> str:
         """The step to go on from and whether its best checkpoint is `whole` or `damaged`; empty where there is none."""
         folder = self.folder.checkpoints
+        checkpoint_folder.adopt(folder)
         step = checkpoint_folder.newest_whole(folder, self.bar.say)
         if step is None:
             return ""
@@ -143,9 +149,8 @@ class Session:
         """Take out of the log what the run makes again from its state on."""
         if self.world.is_main:
             self.folder.cut_after(self.state.step, self.state.epoch)
-            rows = [event for event in self.folder.events() if event["event"] == "epoch"]
-            self.folder.write_log(rows)
-            self.ends = {row["step"]: row["epoch"] for row in rows}
+            self.folder.write_log()
+            self.ends = {row["step"]: row["epoch"] for row in self.folder.events("epoch")}
 
     def rate_jump(self) -> str:
         """What another budget does to the learning rate of a run that goes on, in a line; empty where it does nothing."""
@@ -154,8 +159,8 @@ class Session:
             return ""
         before, factor = state.lr, 0.5 ** len(state.rollbacks)
         if before is None:  # an older version's checkpoint: then the log tells, of the step that it logged last
-            logged = [event for event in self.folder.events() if event["event"] == "step" and event["step"] == state.step]
-            before = logged[-1]["lr"] / factor if logged else None
+            logged = [event["lr"] for event in self.folder.events("step") if event["step"] == state.step and "lr" in event]
+            before = logged[-1] / factor if logged else None
         total = total_steps(train, len(self.experiment.data.train))
         return "" if before is None else jump(train, state.step, total, before, factor)
 

@@ -25,16 +25,15 @@ CAPTIONS = {
 
 
 def timestep_figures(events: Sequence[Event]) -> dict[str, Figure]:
-    """The loss and the bound's bits over the noise levels, evaluations from pale to full colour; none of what no event has."""
-    last = [event for event in events if event["event"] == "per_t"][-1:]
+    """The loss and the bound's bits over the noise levels, `per_t` events from pale to full colour; none of what no event has."""
     drawn = {"loss_by_t": ("loss", "Validation loss by noise level"), "bits_by_t": ("bits", "Bits by noise level")}
     figures = {}
     for name, (key, title) in drawn.items():
-        having = [event for event in events if event["event"] == "per_t" and np.isfinite(floats(event, key)).any()]
+        having = [event for event in events if np.isfinite(floats(event, key)).any()]
         if having:
             figures[name], axes = panel(title, "", "")
             if key == "loss":
-                _shade(axes, last[0])
+                _shade(axes, events[-1])
             _curves(axes, having, key)
     return figures
 

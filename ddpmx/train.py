@@ -12,12 +12,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
+from pydantic import ConfigDict
 from torch import Tensor, nn
 
 from . import ops
 from .allocator import keep_memory
 from .divergence import MOST_SKIPPED, BadStep, Diverged, Stability, verdict
 from .ema import Ema
+from .events import Count
 from .experiment import Experiment
 from .learning_rate import learning_rate
 from .objective import Network, batch, loss_of_nothing, step_loss, timesteps
@@ -32,15 +34,17 @@ from .world import World
 class TrainState(Stability):
     """All that a checkpoint holds besides weights and optimizer."""
 
-    step: int = 0
-    epoch: int = 0
+    __pydantic_config__ = ConfigDict(strict=True, extra="forbid")
+
+    step: Count = 0
+    epoch: Count = 0
     """Whole passes done."""
-    batch: int = 0
+    batch: Count = 0
     """Batches done of the pass under way."""
-    images: int = 0
+    images: Count = 0
     """Training images seen."""
     loss_sum: float = 0.0
-    loss_count: int = 0
+    loss_count: Count = 0
     seconds: float = 0.0
     """Of the pass under way: sum of the losses, their count, training time."""
     best_loss: float = math.inf
@@ -48,7 +52,7 @@ class TrainState(Stability):
     best_epoch: int = 0
     row: dict[str, Any] = field(default_factory=dict)
     """The last finished epoch's event, which a kill may have kept from the log."""
-    skipped: int = 0
+    skipped: Count = 0
     """Batches left out in a row."""
     rollbacks: list[dict[str, Any]] = field(default_factory=list)
     """Their events; each has halved the learning rate."""

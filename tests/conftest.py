@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,8 @@ schedule: {name: cosine, timesteps: 20}
 train: {steps: 12, batch_size: 64, lr: 1e-3}
 evaluate: {sampler: {name: ddim, steps: 3}, grid: 4, samples: 8}
 """
+# Less: 6 steps in 2 epochs.
+TINIER = TINY.replace("dataset: digits", "dataset: {name: digits, limit: 192}").replace("steps: 12", "epochs: 2")
 
 
 @dataclass
@@ -53,12 +56,35 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run with two checkpoints, not to be changed; its spec is `tiny.yaml` two folders above."""
+    import torch
+
+    from ddpmx.run import run
+    from ddpmx.spec_file import load
+
+    out = tmp_path_factory.mktemp("trained")
+    (out / "tiny.yaml").write_text(TINIER)
+    return run(load(out / "tiny.yaml"), out=out, resume=False, resume_from=None, device=torch.device("cpu"))
+
+
+@pytest.fixture
+def copied(trained: Path, tmp_path: Path) -> Path:
+    """A copy of the trained run, to be damaged."""
+    run = tmp_path / "runs" / "tiny" / trained.name
+    shutil.copytree(trained, run, symlinks=True)
+    return run
+
+
 @pytest.fixture
 def ddpmx(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
     """Run a command line in this process: exit code, stdout, stderr."""
     from ddpmx.cli import main
+    from ddpmx.console import warn
 
     def run(*arguments: str | Path) -> Result:
+        warn.cache_clear()  # as in a process of its own
         monkeypatch.setattr("sys.argv", ["ddpmx", *map(str, arguments)])
         capsys.readouterr()
         with pytest.raises(SystemExit) as stop:

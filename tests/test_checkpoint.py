@@ -18,6 +18,8 @@ from ddpmx.errors import RunError, SpecError
 from ddpmx.misfit import misfit
 from ddpmx.train import Trained, TrainState
 
+ROW = {"epoch": 1, "step": 3, "train_loss": 1.0, "val_loss": 1 / 3, "seconds": 0.5, "images_per_second": 9.0}
+
 
 def parts(seed: int, steps: int = 0) -> Trained:
     torch.manual_seed(seed)
@@ -42,7 +44,7 @@ def flat(trained: Trained) -> dict[str, torch.Tensor]:
 
 
 def test_what_is_loaded_is_what_was_saved(tmp_path: Path) -> None:
-    saved, state = parts(0, steps=3), TrainState(step=3, epoch=1, loss_sum=0.1 + 0.2, best_loss=1 / 3, best_step=3, row={"epoch": 1})
+    saved, state = parts(0, steps=3), TrainState(step=3, epoch=1, loss_sum=0.1 + 0.2, best_loss=1 / 3, best_step=3, row=ROW)
     checkpoint.save(tmp_path, state, saved)
     loaded = parts(1)
     assert checkpoint.load(tmp_path / "last", loaded) == state

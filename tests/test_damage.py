@@ -15,7 +15,6 @@ from forked import Death, command, differing
 from test_resume import SHORT, last
 
 from ddpmx import checkpoint_folder
-from ddpmx.errors import RunError
 from ddpmx.run_folder import RunFolder
 
 Run = Callable[..., Result]
@@ -102,21 +101,14 @@ def test_commands_on_a_damaged_best_say_so(damaged: Path, name: str, arguments: 
     assert "Traceback" not in said
 
 
-def test_a_damaged_log_is_named_with_its_line(damaged: Path) -> None:
-    run = only_run(damaged / "runs")
-    lines = (run / "metrics.jsonl").read_text().splitlines()
-    (run / "metrics.jsonl").write_text("\n".join([lines[0], lines[1][:-9], *lines[2:]]) + "\n")
-    with pytest.raises(RunError, match=r"metrics.jsonl:2 is damaged"):
-        RunFolder(run).events()
-
-
 def test_an_event_after_a_torn_line_is_whole(damaged: Path) -> None:
     folder = RunFolder(only_run(damaged / "runs"))
-    before = folder.events()
+    before = [*folder.events()]
     with (folder.path / "metrics.jsonl").open("a") as file:
         file.write('{"event": "step", "st')
-    folder.add_event({"event": "evaluate", "step": 7})
-    assert folder.events() == [*before, {"event": "evaluate", "step": 7}]
+    event = {"event": "end", "status": "failed", "step": 7}
+    folder.add_event(event)
+    assert [*folder.events()] == [*before, event]
 
 
 def test_no_room_for_a_checkpoint_fails_and_goes_on_with_room(tmp_path: Path, finished: Path) -> None:

@@ -341,7 +341,7 @@ def test_a_run_draws_as_its_spec_says_with_its_classes_in_order(ddpmx: Run, cond
 def test_a_measured_guidance_is_written_down(ddpmx: Run, conditional: Path) -> None:
     evaluated = ddpmx("evaluate", conditional, "-n", "20", "--metrics", "fd_cnn", "-s", "guidance={weight: 3, rescale: 0, interval: null}")
     assert evaluated.code == 0, evaluated.err
-    assert RunFolder(conditional).events()[-1]["guidance"] == {"weight": 3.0, "rescale": 0.0, "interval": None}
+    assert [*RunFolder(conditional).events()][-1]["guidance"] == {"weight": 3.0, "rescale": 0.0, "interval": None}
 
 
 def test_a_resumed_conditional_run_is_the_same_run(conditional: Path, tmp_path: Path) -> None:

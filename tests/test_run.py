@@ -82,7 +82,7 @@ def test_the_folder_is_the_contracts(finished: Path) -> None:
 
 
 def test_events_are_whole_and_in_order(finished: Path) -> None:
-    events = RunFolder(finished).events()
+    events = [*RunFolder(finished).events()]
     assert [event["step"] for event in events if event["event"] == "step"] == [10, 20, 30, 40, 50]
     assert [event["event"] for event in events if event["event"] in ("epoch", "end")] == ["epoch"] * 3 + ["end"]
     first, last = (next(e for e in order if e["event"] == "step") for order in (events, events[::-1]))
@@ -267,13 +267,13 @@ def test_evaluate_writes_into_the_run(ddpmx: Run, tiny: Path, tmp_path: Path) ->
     assert "--metrics" in refused.err
     result = ddpmx("evaluate", run, "-n", "16", "--metrics", "fd_cnn,is_cnn")
     assert result.code == 0, result.err
-    event = RunFolder(run).events()[-1]
+    event = [*RunFolder(run).events()][-1]
     assert event["event"] == "evaluate"
     assert event["samples"] == 16
     assert event["metrics"].keys() == {"fd_cnn", "is_cnn"}
     assert f"{event['metrics']['fd_cnn']:.6g}" in result.out
     printed = ddpmx("evaluate", run, "-n", "16", "--metrics", "fd_cnn", "--json").out
-    assert json.loads(printed) == RunFolder(run).events()[-1]
+    assert json.loads(printed) == [*RunFolder(run).events()][-1]
 
 
 def test_dry_run_tries_everything_and_writes_nothing(ddpmx: Run, tiny: Path, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from ddpmx.timestep_plots import SHOWN, timestep_figures
 
 
 def test_evaluations_go_from_pale_to_full():
-    events = [{"event": "epoch", "epoch": 1}, *(per_t(epoch, loss=1 / epoch) for epoch in range(1, 30))]
+    events = [per_t(epoch, loss=1 / epoch) for epoch in range(1, 30)]
     figure = timestep_figures(events)["loss_by_t"]
     axes = figure.axes[0]
     assert len(axes.lines) == SHOWN
@@ -56,7 +56,7 @@ def test_bits_that_are_not_there_are_gaps_and_without_any_there_is_no_figure():
     (curve,) = timestep_figures([per_t(1)])["bits_by_t"].axes[0].lines
     np.testing.assert_array_equal(np.isfinite(curve.get_ydata()), [False, True, True, True])
     assert list(timestep_figures([{**per_t(1), "bits": [None] * 4}])) == ["loss_by_t"]
-    assert timestep_figures([{"event": "epoch", "epoch": 1}]) == {}
+    assert timestep_figures([]) == {}
 
 
 def test_without_log_snr_the_axis_is_t():

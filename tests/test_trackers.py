@@ -421,9 +421,7 @@ def test_replaying_into_tensorboard_doubles_nothing(run_ddpmx: Callable[..., Res
     assert [(e.step, e.value) for e in found.Scalars("train/loss")] == [(1, 1.0), (2, 0.5)]
 
 
-@pytest.mark.parametrize(
-    "name", ["../../secret.png", "{}/secret.png", "samples/link.png", "samples", "samples/pipe", "a\0b", "x" * 5000, None, 5]
-)
+@pytest.mark.parametrize("name", ["../../secret.png", "{}/secret.png", "samples/link.png", "samples", "samples/pipe", "a\0b", "x" * 5000])
 @pytest.mark.parametrize("tracker", ["tensorboard", "wandb", "seeing"])
 def test_a_strangers_run_names_no_picture_outside_of_it(
     run_ddpmx: Callable[..., Result], folder: Path, name: Any, tracker: str, monkeypatch: pytest.MonkeyPatch

@@ -15,7 +15,7 @@ from ..errors import SpecError, nearest
 from ..estimate import Estimate, of_repeats, of_seeds, within_noise
 from ..page import number
 from .fields import at, differing, labels, texts
-from .results import UNKNOWN, Result, Run, find_runs, read_run
+from .results import UNKNOWN, Result, Run, read_runs
 
 NO_OBJECTIVE = ("name", "seed", "track")
 """Fields in which the runs of one group may differ: what they compute is the same, but for the seed."""
@@ -89,8 +89,8 @@ class Comparison:
 
 def compare(paths: Sequence[Path], baseline: Path | None = None) -> Comparison:
     """Read the runs that the paths are or hold. Raises SpecError for a path with no run in it."""
-    runs = [read_run(path) for path in find_runs([*paths, *([baseline] if baseline else [])])]
-    base = runs[0] if baseline is None else read_run(find_runs([baseline])[0])
+    runs = read_runs([*paths, *([baseline] if baseline else [])])
+    base = runs[0] if baseline is None else read_runs([baseline])[0]
     by_spec: dict[str, list[Run]] = {}
     for run in runs:
         by_spec.setdefault(_key(run), []).append(run)

@@ -14,10 +14,11 @@ from ..drawing import Floats, band, behind, line, log_if_wide, panel, style
 from ..effective import effective_weight
 from ..errors import SpecError
 from ..estimate import Estimate, of_seeds
+from ..history import drawn
 from ..spec_file import load_run
 from ..timestep_plots import floats, place
 from .comparison import Comparison, Group
-from .results import Event, Run
+from .results import Run
 
 Curve = tuple[Floats, Floats]
 """x and y."""
@@ -48,46 +49,43 @@ def figures(comparison: Comparison) -> Iterator[Drawn]:
 
 def _losses(comparison: Comparison, key: str, title: str, caption: str) -> Iterator[Drawn]:
     figure, axes = panel(title, "epoch", "")
-    drawn: list[Floats] = []
+    values: list[Floats] = []
     for index, group in enumerate(comparison.groups):
         for run in group.runs:
-            epochs = run.epochs
-            drawn.append(np.array([event[key] for event in epochs], dtype=np.float64))
-            line(axes, [event["epoch"] for event in epochs], drawn[-1], index, "", markers=len(epochs) == 1)
-    if any(len(values) for values in drawn):
-        yield Drawn(_finished(figure, axes, np.concatenate(drawn), 4), caption)
+            epochs = run.history.column("epoch")
+            shown = drawn(epochs)
+            values.append(run.history.column(key)[shown])
+            line(axes, epochs[shown], values[-1], index, "", markers=len(epochs) == 1)
+    if any(map(len, values)):
+        yield Drawn(_finished(figure, axes, np.concatenate(values), 4), caption)
 
 
 def _metric(comparison: Comparison, measure: str) -> Iterator[Drawn]:
     figure, axes = panel(measure, "epoch", "")
-    drawn = [np.zeros(0)]
+    found = [np.zeros(0)]
     for index, group in enumerate(comparison.groups):
         curve = _over_epochs(group, measure)
         x, values = np.array(list(curve), dtype=np.float64), np.array([estimate.value for estimate in curve.values()])
         band(axes, x, [estimate.interval for estimate in curve.values()], index)
         line(axes, x, values, index, "", markers=len(x) <= 60)
-        drawn.append(values)
-    if any(len(values) for values in drawn):
+        found.append(values)
+    if any(map(len, found)):
         yield Drawn(
-            _finished(figure, axes, np.concatenate(drawn), 10),
+            _finished(figure, axes, np.concatenate(found), 10),
             "As measured while training; shaded: 95 %, over the seeds where there are several.",
         )
 
 
 def _over_epochs(group: Group, measure: str) -> dict[int, Estimate]:
     """At each epoch that every run of the group measured: the mean over them, or the one run's own score."""
-    by_seed: dict[int, dict[int, Event]] = {}
+    by_seed: dict[int, dict[int, Estimate]] = {}
     for run in group.runs:
-        own = {event["epoch"]: event for event in run.epochs if measure in event["metrics"]}
-        if own:
-            by_seed[run.seed] = own
+        if measure in run.history.curves:
+            points = run.history.curves[measure].points()
+            by_seed[run.seed] = {epoch: Estimate(value, interval) for epoch, value, interval in points}
     having = list(by_seed.values())
     shared = sorted(set.intersection(*map(set, having))) if having else []
-    return {epoch: of_seeds([_estimate(own[epoch], measure) for own in having]) for epoch in shared}
-
-
-def _estimate(event: Event, measure: str) -> Estimate:
-    return Estimate.of_score(event["metrics"][measure], event.get("scores", {}).get(measure, {}))
+    return {epoch: of_seeds([own[epoch] for own in having]) for epoch in shared}
 
 
 def _by_timestep(comparison: Comparison, weights: Mapping[int, Curve], units: str) -> Iterator[Drawn]:
@@ -128,8 +126,8 @@ def _over_log_snr(title: str, curves: Sequence[Curve]) -> tuple[Figure, Axes]:
 
 def _last_by_timestep(group: Group, key: str) -> Curve:
     """Over the log-SNR; of the runs that were evaluated at the same levels as the first, and no curve where there is no level."""
-    last = [[event for event in run.events if event["event"] == "per_t"][-1:] for run in group.runs]
-    having = [events[0] for events in last if events and place(events[0]) == "log_snr"]
+    last = [run.history.last_per_t for run in group.runs]
+    having = [event for event in last if event is not None and place(event) == "log_snr"]
     alike = [event for event in having if event["t"] == having[0]["t"]]
     if not alike:
         return np.zeros(0), np.zeros(0)

@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from ..errors import SpecError
+from ..files import open_regular
 from ..page import Picture, evenly
 
 ROOM = 1_800_000
@@ -49,9 +51,9 @@ class Grid:
 def read_sheet(path: Path, images: int) -> Sheet | None:
     """A PNG that `images.grid` or `images.class_grid` drew of so many images; None where there is none, or half of one."""
     try:
-        with Image.open(path) as file:
+        with open_regular(path) as content, Image.open(content) as file:
             pixels = np.asarray(file.convert("L" if file.mode == "L" else "RGB"))
-    except (OSError, Image.DecompressionBombError):
+    except (OSError, SpecError, Image.DecompressionBombError):
         return None
     pixels = pixels.reshape(*pixels.shape[:2], -1)
     pitch = _pitch(pixels, images)

@@ -148,8 +148,8 @@ def _run(run: Run) -> dict[str, Any]:
         "seed": run.seed,
         "status": run.status,
         "why": run.why,
-        "epochs": len(run.epochs),
-        "seconds": run.seconds,
+        "epochs": run.history.epochs,
+        "seconds": run.history.seconds,
         "results": {measure: _result(result) for measure, result in run.results.items()},
     }
 

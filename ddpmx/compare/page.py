@@ -149,9 +149,8 @@ def _pictures(runs: Sequence[tuple[Group, Run]]) -> Iterator[Shown]:
 def _sheets(run: Run) -> dict[int | None, Sheet]:
     """A run's grids by epoch, None for the final one; those of another layout than the final one's are left out."""
     images = run.spec["evaluate"]["grid"]
-    files: dict[int | None, Path] = {int(path.stem.split("-")[1]): path for path in sorted(run.folder.samples.glob("epoch-*.png"))}
-    files[None] = run.folder.samples / "final.png"
-    read = {epoch: sheet for epoch, path in files.items() if (sheet := read_sheet(path, images)) is not None}
+    files: list[tuple[int | None, Path]] = [*run.folder.grids().items(), (None, run.folder.samples / "final.png")]
+    read = {epoch: sheet for epoch, path in files if (sheet := read_sheet(path, images)) is not None}
     shapes = Counter(sheet.shape for sheet in read.values())
     return {epoch: sheet for epoch, sheet in read.items() if sheet.shape == shapes.most_common(1)[0][0]}
 

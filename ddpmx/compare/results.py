@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from ..console import warn
+from ..errors import RunError, SpecError
 from ..estimate import Estimate
+from ..events import Event
+from ..history import MOST_METRICS, History, score
 from ..provenance import changed_at, fingerprint_of
 from ..run_folder import RunFolder
 
@@ -16,7 +23,6 @@ OBJECTIVE = ("prediction", "schedule", "loss")
 """Blocks of the spec that give validation loss its unit."""
 PROVENANCE = ("n", "split", "extractor", "preprocessing")
 UNKNOWN = "not recorded"
-Event = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -46,7 +52,7 @@ class Run:
     status: str
     why: str
     environment: dict[str, Any]
-    events: list[Event]
+    history: History
     results: dict[str, Result]
 
     @property
@@ -69,68 +75,89 @@ class Run:
     def is_finished(self) -> bool:
         return self.status == "finished"
 
-    @property
-    def epochs(self) -> list[Event]:
-        """The events of its epochs."""
-        return [event for event in self.events if event["event"] == "epoch"]
-
-    @property
-    def seconds(self) -> float | None:
-        """Of training; None before the first epoch's end."""
-        return sum(event["seconds"] for event in self.epochs) if self.epochs else None
-
 
 def read_run(path: Path) -> Run:
     """Raises SpecError where the folder is no run."""
     folder = RunFolder(path)
     spec, status, environment = folder.resolved(), folder.read_json("status.json"), folder.read_json("environment.json")
-    events = folder.events()
-    results = {**_metrics(spec, environment, events), **_validation(spec, environment, events)}
-    return Run(folder, spec, status.get("status", "not started"), status.get("why", ""), environment, events, results)
+    history, metrics = History(), _Metrics(spec, environment)
+    for event in folder.events():
+        history.add(event)
+        metrics.add(event)
+    results = {**metrics.results, **_validation(spec, environment, history)}
+    return Run(folder, spec, status.get("status", "not started"), status.get("why", ""), environment, history, results)
+
+
+def read_runs(paths: list[Path]) -> list[Run]:
+    """The runs that the paths are or hold, in order. One that cannot be read is reported and left out, unless a path names it.
+
+    Raises SpecError for a named one, and where none is left.
+    """
+    named, runs, problems = {os.path.realpath(path) for path in paths}, [], []
+    for path in find_runs(paths):
+        try:
+            runs.append(read_run(path))
+        except (SpecError, RunError) as error:
+            if os.path.realpath(path) in named:
+                raise
+            problems.append(str(error))
+            warn(f"the run {path} is left out: {error}")
+    if not runs:
+        raise SpecError(f"no run can be read: {'; '.join(problems)}")
+    return runs
 
 
 def find_runs(paths: list[Path]) -> list[Path]:
     """The runs that the paths are or hold, up to three folders down, in order and each once; a path without any stays as it is."""
-    found: dict[Path, Path] = {}
+    found: dict[str, Path] = {}
     for path in paths:
         below = [file.parent for depth in ("*", "*/*", "*/*/*") for file in path.glob(f"{depth}/spec.yaml")]
-        inside = [] if (path / "spec.yaml").is_file() else sorted(below)
+        inside = [] if os.path.lexists(path / "spec.yaml") else sorted(below)
         for run in inside or [path]:
-            found.setdefault(run.resolve(), run)
+            found.setdefault(os.path.realpath(run), run)
     return list(found.values())
 
 
-def _validation(spec: Mapping[str, Any], environment: Mapping[str, Any], events: list[Event]) -> dict[str, Result]:
-    rows = [event for event in events if event["event"] == "epoch" and event["step"] > changed_at(environment)]
-    values = [(event["val_loss"], event["epoch"]) for event in rows if math.isfinite(event["val_loss"])]
-    if not values:
+def _validation(spec: Mapping[str, Any], environment: Mapping[str, Any], history: History) -> dict[str, Result]:
+    values = history.column("val_loss")
+    counted = np.isfinite(values) & (history.column("step") > changed_at(environment))
+    if not counted.any():
         return {}
-    lowest, epoch = min(values)
+    values, epochs = values[counted], history.column("epoch")[counted]
+    lowest, epoch = float(values.min()), int(epochs[values == values.min()].min())
     seed = spec["evaluate"]["seed"]
     condition = {"data": _data(spec, environment, {"step": math.inf}), **{key: spec[key] for key in OBJECTIVE}, "evaluate.seed": seed}
-    return {"val_loss": Result(Estimate(lowest), epoch, values[-1][0], lowest, epoch, "lower", condition)}
+    return {"val_loss": Result(Estimate(lowest), epoch, float(values[-1]), lowest, epoch, "lower", condition)}
 
 
-def _metrics(spec: Mapping[str, Any], environment: Mapping[str, Any], events: list[Event]) -> dict[str, Result]:
-    results: dict[str, Result] = {}
-    for event in events:
-        for name, value in event.get("metrics", {}).items():
-            if not math.isfinite(value):
-                continue
-            score: dict[str, Any] = event.get("scores", {}).get(name, {})
-            n = event.get("samples", spec["evaluate"]["samples"])
-            measured = {key: score[key] for key in PROVENANCE} if score else {**dict.fromkeys(PROVENANCE, UNKNOWN), "n": n}
-            better = score.get("better", "higher" if name == "is_cnn" else "lower")  # runs without scores have is_cnn and fd_cnn only
-            before, epoch = results.get(name), event["epoch"]
-            condition = {"data": _data(spec, environment, event), **measured}
-            if before is not None and before.condition["data"] != condition["data"]:
-                before = None  # a best one of other images is none of these
-            better_than = max if better == "higher" else min
-            best, best_epoch = value, epoch
-            if before is not None and better_than(value, before.best) != value:
-                best, best_epoch = before.best, before.best_epoch
-            results[name] = Result(Estimate.of_score(value, score), epoch, value, best, best_epoch, better, condition, score)
-    return results
+class _Metrics:
+    """The results of a run's metrics, its events taken in one after the other."""
+
+    def __init__(self, spec: Mapping[str, Any], environment: Mapping[str, Any]) -> None:
+        self._spec, self._environment = spec, environment
+        self.results: dict[str, Result] = {}
+
+    def add(self, event: Event) -> None:
+        if event["event"] not in ("epoch", "evaluate"):
+            return
+        for name, value in event["metrics"].items():
+            if math.isfinite(value) and (name in self.results or len(self.results) < MOST_METRICS):
+                self._add(name, value, event)
+
+    def _add(self, name: str, value: float, event: Event) -> None:
+        known = score(event, name)
+        n = event.get("samples", self._spec["evaluate"]["samples"])
+        measured = {key: known[key] for key in PROVENANCE} if known else {**dict.fromkeys(PROVENANCE, UNKNOWN), "n": n}
+        better = known.get("better", "higher" if name == "is_cnn" else "lower")  # runs without scores have is_cnn and fd_cnn only
+        before, epoch = self.results.get(name), event["epoch"]
+        condition = {"data": _data(self._spec, self._environment, event), **measured}
+        if before is not None and before.condition["data"] != condition["data"]:
+            before = None  # a best one of other images is none of these
+        better_than = max if better == "higher" else min
+        best, best_epoch = value, epoch
+        if before is not None and better_than(value, before.best) != value:
+            best, best_epoch = before.best, before.best_epoch
+        self.results[name] = Result(Estimate.of_score(value, known), epoch, value, best, best_epoch, better, condition, known)
 
 
 def _data(spec: Mapping[str, Any], environment: Mapping[str, Any], event: Mapping[str, Any]) -> Any:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable
 
 from .. import __version__
+from ..events import Event
 from ..run_folder import RunFolder, to_yaml
 from ..spec import Spec
 from .schedulers import Twin
@@ -54,7 +55,7 @@ def model_card(folder: RunFolder, spec: Spec, twin: Twin, *, custom: bool) -> st
     )
 
 
-def _measured(events: list[dict[str, Any]]) -> str:
+def _measured(events: Iterable[Event]) -> str:
     """The newest value of each metric, as a table."""
     found = {name: (value, event["step"]) for event in events for name, value in event.get("metrics", {}).items()}
     if not found:
