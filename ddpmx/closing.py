@@ -54,7 +54,7 @@ def report(session: Session, status: dict[str, Any] | None = None) -> None:
 
     session.draw_plots()
     write_learned(session.folder.plots, session.experiment.table, session.trained.weighting)
-    writereport(session.folder.path, status)
+    write_report(session.folder.path, status)
 
 
 def what_is_saved(session: Session, status: str) -> str:
