@@ -51,6 +51,7 @@ def failed(session: Session, error: Exception) -> RunError:
 
 def report(session: Session, status: dict[str, Any] | None = None) -> None:
     from .plots import write_learned  # here, since loading matplotlib takes a second of every start
+    from .report import write_report
 
     session.draw_plots()
     write_learned(session.folder.plots, session.experiment.table, session.trained.weighting)
