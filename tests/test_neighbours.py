@@ -102,6 +102,7 @@ def test_a_sweep_goes_past_a_foreign_folder(ddpmx: Run, tiny: Path, tmp_path: Pa
     nowhere.mkdir()
     (nowhere / "spec.yaml").symlink_to("gone")
     done = make_run(out, "name=tiny-seed_0")
+    (done / "environment.json").unlink()  # whose data are made up
     tiny.write_text(TINY + "sweep: {seed: [0]}\n")
     result = ddpmx("sweep", tiny, "--out", out)
     assert result.code == 0, result.err
