@@ -96,7 +96,8 @@ def attempt(files: Files, edits: list[Edit], folder: Path) -> bool:
             with torch.no_grad():
                 drawn = experiment.output(experiment.network.eval(), torch.zeros(shape), torch.zeros(2))
             assert drawn.shape == shape
-            assert drawn.isfinite().all()
+            largest = max(float(parameter.detach().abs().max()) for parameter in experiment.network.parameters())
+            assert drawn.isfinite().all() or largest > 1e3  # a damaged byte can make a weight huge
     finally:
         shutil.rmtree(out)
     return True
