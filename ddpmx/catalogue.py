@@ -10,12 +10,18 @@ from typing import Any
 from .errors import SpecError, nearest
 from .plugins import load_installed
 from .registry import REGISTRIES, Component, Registry
+from .text import shortened
 
 
 def describe(kind: str | None = None, name: str | None = None) -> str:
-    """All components, those of a kind, or one with its parameters. Raises SpecError for an unknown kind or name."""
-    registries = _registries(kind)
-    return "\n\n".join(_kind(registry) for registry in registries) if name is None else _component(registries[0].get(name))
+    """All components, those of a kind, or one with its parameters; `kind` may be a component's name, of whatever kind.
+
+    Raises SpecError for an unknown kind or name.
+    """
+    found = _found(kind, name)
+    if name is None and not _is_kind(kind):
+        return "\n\n".join(f"{registry.kind} {_component(component)}" for registry, (component,) in found)
+    return "\n\n".join(_kind(registry, components) if name is None else _component(components[0]) for registry, components in found)
 
 
 def data(kind: str | None = None, name: str | None = None) -> list[dict[str, Any]]:
@@ -31,23 +37,41 @@ def data(kind: str | None = None, name: str | None = None) -> list[dict[str, Any
                 for field, type_, default, text in _parameters(component)
             ],
         }
-        for registry in _registries(kind)
-        for component in map(registry.get, registry.names() if name is None else [name])
+        for registry, components in _found(kind, name)
+        for component in components
     ]
 
 
-def _registries(kind: str | None) -> list[Registry[Any]]:
+def _found(kind: str | None, name: str | None) -> list[tuple[Registry[Any], list[type[Component]]]]:
+    """The components that are asked for, by their kind."""
     load_installed()
     if kind is None:
-        return list(REGISTRIES.values())
-    singular = kind if kind in REGISTRIES else kind.removesuffix("s")
-    if singular not in REGISTRIES:
-        raise SpecError(f"no kind of component is called '{kind}'", hint=nearest(kind, REGISTRIES))
-    return [REGISTRIES[singular]]
+        return [(registry, _all(registry)) for registry in REGISTRIES.values()]
+    if _is_kind(kind):
+        registry = REGISTRIES[_singular(kind)]
+        return [(registry, _all(registry) if name is None else [registry.get(name)])]
+    having = [] if name is not None else [(registry, [registry.get(kind)]) for registry in REGISTRIES.values() if registry.has(kind)]
+    if not having:
+        names = [] if name is not None else [other for registry in REGISTRIES.values() for other in registry.names()]
+        what = "kind of component is" if name is not None else "component and no kind of them is"
+        raise SpecError(f"no {what} called '{shortened(kind)}'", hint=nearest(kind, {*REGISTRIES, *names}))
+    return having
 
 
-def _kind(registry: Registry[Any]) -> str:
-    components = [registry.get(name) for name in registry.names()]
+def _all(registry: Registry[Any]) -> list[type[Component]]:
+    return [registry.get(name) for name in registry.names()]
+
+
+def _singular(kind: str) -> str:
+    """As registries are called: `SAMPLERS` and `samplers` are `sampler`."""
+    return kind if kind in REGISTRIES else kind.lower().removesuffix("s")
+
+
+def _is_kind(kind: str | None) -> bool:
+    return kind is None or _singular(kind) in REGISTRIES
+
+
+def _kind(registry: Registry[Any], components: list[type[Component]]) -> str:
     width = max(len(component.component_name) for component in components)
     return "\n".join([registry.kind, *(f"  {c.component_name:<{width}}  {c.summary()}" for c in components)])
 

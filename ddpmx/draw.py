@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from . import ops, outputs
+from . import checkpoint, ops, outputs
 from .classes import parse_classes
 from .console import Bar
 from .editing import Given, between
@@ -21,12 +22,15 @@ from .generate import Drawn, broken_weights, denoising, generate
 from .images import class_grid, gif, is_sample, png, save_png
 from .pictures import read_mask, read_pictures
 from .rows import Plan
+from .sample_files import digest, free_path, marked
 from .spec import MAX_WEIGHT
 from .spec_file import Override, option
 from .text import shortened
 
 SUFFIXES = (".png", ".npz", ".gif", "")
 FRAMES = 40
+COUNT = 64
+"""Images, unless told otherwise."""
 
 
 @dataclass(frozen=True)
@@ -81,12 +85,12 @@ def draw(
     labels = experiment.spread(count, chosen)
     seed = spec.evaluate.seed if seed is None else seed
     plan, given = _planned(experiment, editing, count, seed)
+    settings = ""
     if out is None:
-        told = f"-classes{'_'.join(map(str, chosen))}" if chosen else ""
-        told += "" if guidance is None else f"-guidance{guidance:g}"
-        told += "" if editing.image is None else f"-from-{editing.image.stem}"
-        told += "" if editing.to_seed is None else f"-to-seed{editing.to_seed}"
-        out = folder.samples / f"{spec.sampler.component_name}-{len(plan)}-seed{seed}{told}.png"
+        told = _told(editing, chosen, count, guidance) + _weights_told(weights)
+        options = {"count": count, "seed": seed, "classes": chosen, "rows": len(plan), "editing": asdict(editing)}
+        settings = digest(experiment.spec, checkpoint.weights_file(run, weights), given, options)
+        out = free_path(folder.samples, f"{spec.sampler.component_name}-{len(plan)}-seed{seed}{told}", settings)
         _check(out)
     with ops.use_backend(spec.backend), Bar() as bar:
         if out.suffix == ".gif":
@@ -107,7 +111,7 @@ def draw(
         )
     images = drawn.pixels
     if out.suffix == ".png":
-        outputs.write(out, png(class_grid(images, labels)), "--out")
+        outputs.write(out, png(class_grid(images, labels), marked(settings) if settings else None), "--out")
     elif out.suffix == ".npz":
         arrays: dict[str, Any] = {"images": images.permute(0, 2, 3, 1).numpy()}
         arrays |= {} if labels is None else {"labels": labels.numpy()}
@@ -136,6 +140,25 @@ def _check_finite(drawn: Drawn, experiment: Experiment, out: Path) -> None:
     if drawn.problem:
         cause = broken_weights(experiment.network)
         raise RunError(f"{drawn.problem}; they are black in {out}" + (f"; {cause}" if cause else ""))
+
+
+def _told(editing: Editing, classes: Sequence[int], count: int, guidance: float | None) -> str:
+    """The options that are not the default ones, as a part of a file's name."""
+    parts = {
+        "n": None if count == COUNT else count,
+        "classes": "_".join(map(str, classes)) or None,
+        "guidance": None if guidance is None else f"{guidance:g}",
+        "from-": None if editing.image is None else editing.image.stem,
+        "strength": None if editing.strength is None else f"{editing.strength:g}",
+        "mask-": None if editing.mask is None else editing.mask.stem,
+        "resample": editing.resample,
+        "to-seed": editing.to_seed,
+    }
+    return "".join(f"-{what}{value}" for what, value in parts.items() if value is not None)
+
+
+def _weights_told(weights: str) -> str:
+    return "" if weights == "best" else "-last" if weights == "last" else f"-weights-{Path(weights).stem}"
 
 
 def _planned(experiment: Experiment, editing: Editing, count: int, seed: int) -> tuple[Plan, Given | None]:

@@ -174,6 +174,11 @@ class Registry(Generic[C]):
         importlib.import_module(self._home)
         return sorted(self._classes)
 
+    def has(self, name: str) -> bool:
+        """Whether a component has that name or alias."""
+        importlib.import_module(self._home)
+        return name in self._classes or name in self._aliases
+
     def get(self, name: str) -> type[C]:
         """The class of that name or alias; SpecError with the nearest name otherwise."""
         importlib.import_module(self._home)

@@ -49,7 +49,20 @@ STEPS = click.IntRange(1, 100_000)
 
 PATH = UserPath(path_type=Path)
 SPEC = click.argument("spec", type=PATH)
-RUN = click.argument("run", type=PATH)
+
+
+def _newest(context: click.Context, parameter: click.Parameter, path: Path | None) -> Path | None:
+    """The run that is meant, which stderr is told where it is not the one named."""
+    from ..newest import newest_run
+
+    run = None if path is None else newest_run(path)
+    if run != path:
+        echo(f"run: {run}", err=True)
+    return run
+
+
+RUN = click.argument("run", type=PATH, callback=_newest)
+RESUMED = click.option("--run", "resume_from", type=PATH, callback=_newest, help="Go on with this run.")
 SET = click.option("-s", "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a field of the spec; repeatable.")
 OUT = click.option("--out", type=PATH, default=Path("runs"), show_default=True, help="Where the runs' folders go.")
 POINT = click.option("--point", metavar="NAME", help="One point of SPEC's sweep; `run` goes on where it stopped.")

@@ -17,12 +17,12 @@ from .options import ALLOW, JSON, PATH, RUN, print_json
 @click.option("--html", type=PATH, metavar="F", help="Also one self-contained page.")
 @click.option("--csv", "csv_file", type=PATH, metavar="F", help="Also a row for each spec, numbers in full.")
 @click.option("--sort", "key", metavar="KEY", help="A metric, val_loss, a field that differs, name or status. Default: as given.")
-@click.option("--baseline", type=PATH, metavar="RUN", help="What differences are taken to. Default: the first RUN.")
+@click.option(
+    "--baseline", metavar="RUN|LABEL", help="What differences are taken to. Default: the first RUN, or the first finished one in it."
+)
 @JSON
 @ALLOW
-def compare(
-    runs: tuple[Path, ...], html: Path | None, csv_file: Path | None, key: str | None, baseline: Path | None, as_json: bool
-) -> None:
+def compare(runs: tuple[Path, ...], html: Path | None, csv_file: Path | None, key: str | None, baseline: str | None, as_json: bool) -> None:
     """What differs between RUNS, or folders of runs, and the results side by side; seeds of one spec count as one."""
     from ..compare.comparison import compare as compare_runs
     from ..compare.comparison import sort

@@ -18,6 +18,7 @@ from .options import (
     OUT,
     PATH,
     POINT,
+    RESUMED,
     RUN,
     SEED,
     SET,
@@ -35,7 +36,7 @@ from .options import (
 @SET
 @OUT
 @click.option("--resume", is_flag=True, help="Go on with the newest unfinished run of this spec.")
-@click.option("--run", "resume_from", type=PATH, help="Go on with this run.")
+@RESUMED
 @POINT
 @DEVICE
 @ALLOW_DATA
@@ -86,7 +87,8 @@ def run(
 
         folder = run_point(grid, loaded, out=out, device=device_of(device), allow_changed_data=allow_changed_data)
     if os.environ.get("RANK", "0") == "0":
-        echo(f"samples: {folder}/samples/final.png")
+        if (folder / "samples" / "final.png").exists():  # evaluate.grid: 0 draws none
+            echo(f"samples: {folder}/samples/final.png")
         echo(f"report:  {folder}/report.html")
         echo(f"next:    python -m ddpmx sample {folder} -n 16 --out more.png")
 

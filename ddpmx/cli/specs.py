@@ -22,7 +22,7 @@ from .options import ALLOW, JSON, PATH, POINT, SET, SPEC, load, print_json, say_
 @click.argument("name", required=False)
 @JSON
 def list_(kind: str | None, name: str | None, as_json: bool) -> None:
-    """Registered components, with their parameters by NAME."""
+    """Registered components: all, of a KIND, or NAME's parameters."""
     from ..catalogue import data, describe
 
     if as_json:

@@ -13,9 +13,12 @@ from typing import Any
 
 from ..errors import SpecError, nearest
 from ..estimate import Estimate, of_repeats, of_seeds, within_noise
+from ..files import expanded
+from ..newest import newest_run
 from ..page import number
+from ..text import shortened
 from .fields import at, differing, labels, texts
-from .results import UNKNOWN, Result, Run, read_runs
+from .results import UNKNOWN, Result, Run, find_runs, read_runs
 
 NO_OBJECTIVE = ("name", "seed", "track")
 """Fields in which the runs of one group may differ: what they compute is the same, but for the seed."""
@@ -87,10 +90,34 @@ class Comparison:
         return sorted(having, key=lambda pair: pair[1].order)
 
 
-def compare(paths: Sequence[Path], baseline: Path | None = None) -> Comparison:
-    """Read the runs that the paths are or hold. Raises SpecError for a path with no run in it."""
-    runs = read_runs([*paths, *([baseline] if baseline else [])])
-    base = runs[0] if baseline is None else read_runs([baseline])[0]
+def compare(paths: Sequence[Path], baseline: Path | str | None = None) -> Comparison:
+    """Read the runs that the paths are or hold. Raises SpecError for a path with no run in it.
+
+    Differences are taken to the group of `baseline`: a run or a folder of some, which join the others, a group's label, a run's name
+    among those compared, or the newest run of a name. By default that is the first path. Of a folder, the first finished run counts.
+    """
+    path = None if baseline is None else expanded(baseline)
+    joins = path is not None and _exists(path)
+    runs = read_runs([*paths, *([path] if path is not None and joins else [])])
+    groups, fields = _groups(runs)
+    if path is not None and not joins:
+        group = _called(groups, str(baseline))
+        if group is None:
+            return compare(paths, _newest(path, groups))
+    else:
+        inside = {found.resolve() for found in find_runs([paths[0] if path is None else path])}
+        held = [run for run in runs if run.path.resolve() in inside]
+        base = next((run for run in held if run.is_finished), (held or runs)[0])
+        group = next(group for group in groups if any(run is base for run in group.runs))
+    names = dict.fromkeys(name for group in groups for name in group.standings)
+    measures = tuple(sorted(names, key="val_loss".__eq__))  # metrics first
+    for measure in measures:
+        _rank(groups, measure, group)
+    return Comparison(tuple(groups), fields, measures, group)
+
+
+def _groups(runs: Sequence[Run]) -> tuple[list[Group], tuple[str, ...]]:
+    """The runs by spec, in order and not ranked yet, and the dotted paths at which they differ."""
     by_spec: dict[str, list[Run]] = {}
     for run in runs:
         by_spec.setdefault(_key(run), []).append(run)
@@ -108,12 +135,30 @@ def compare(paths: Sequence[Path], baseline: Path | None = None) -> Comparison:
         )
         for index, (name, members, spec) in enumerate(zip(names, by_spec.values(), specs, strict=True))
     ]
-    found = dict.fromkeys(name for group in groups for name in group.standings)
-    measures = tuple(sorted(found, key="val_loss".__eq__))  # metrics first
-    home = list(by_spec).index(_key(base))
-    for measure in measures:
-        _rank(groups, measure, groups[home])
-    return Comparison(tuple(groups), fields, measures, groups[home])
+    return groups, fields
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # too long a name, say
+        return False
+
+
+def _newest(path: Path, groups: Sequence[Group]) -> Path:
+    """The newest run of a name. Raises SpecError where there is none."""
+    run = newest_run(path)
+    if not _exists(run):
+        hint = nearest(str(path), [group.label for group in groups])
+        raise SpecError(f"'{shortened(str(path))}' is no run, nor the label of one compared", field="--baseline", hint=hint)
+    return run
+
+
+def _called(groups: Sequence[Group], name: str) -> Group | None:
+    """The group with that label, or the one that has all runs of that name."""
+    having = [group for group in groups if any(run.name == name for run in group.runs)]
+    labelled = [group for group in groups if group.label == name]
+    return labelled[0] if labelled else having[0] if len(having) == 1 else None
 
 
 def sort(comparison: Comparison, key: str | None) -> list[Group]:

@@ -92,13 +92,14 @@ def to_csv(comparison: Comparison, groups: Sequence[Group]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     measured = [measure if key == "value" else f"{measure}.{key}" for measure in comparison.measures for key in FIGURES]
-    writer.writerow(["run", "status", "seeds", "folders", *comparison.fields, *measured])
+    writer.writerow(["run", "status", "seeds", "folders", *comparison.fields, *measured, "baseline"])
     for group in groups:
         row: list[Any] = [group.label, group.status, len({run.seed for run in group.runs}), " ".join(str(run.path) for run in group.runs)]
         row += group.texts.values()
         for measure in comparison.measures:
             standing = group.standings.get(measure)
             row += [None] * len(FIGURES) if standing is None else _figures(standing).values()
+        row.append("yes" if group is comparison.baseline else "no")
         writer.writerow(["" if value is None else value for value in row])
     return text.getvalue()
 
@@ -113,6 +114,7 @@ def to_data(comparison: Comparison, groups: Sequence[Group]) -> dict[str, Any]:
         "groups": [
             {
                 "run": group.label,
+                "baseline": group is comparison.baseline,
                 "status": group.status,
                 "fields": group.fields,
                 "measures": {

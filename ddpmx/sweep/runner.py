@@ -124,7 +124,7 @@ def sweep(request: Request, *, engine: str, jobs: int | None, say: Callable[[str
     if done:
         _make(folder)  # they may all have been finished by another sweep
         page = folder / "compare.html"
-        comparison = compare([done[name] for name in result if name in done])
+        comparison = compare([done[name] for name in result if name in done], min(done.values()))  # as of `compare` of the folder
         write_page(comparison, comparison.groups, page)
     say(_table([[name, status, *_where(name, status, done, folder)] for name, status in result.items()]))
     if done:
