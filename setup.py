@@ -32,13 +32,45 @@ class Missing(Exception):
     """Why a library is not built."""
 
 
+LOOK = """
+import importlib.util, json, pathlib, sys
+found = importlib.util.find_spec("torch")
+homes = [str(pathlib.Path(place).parent) for place in found.submodule_search_locations or ()] if found else []
+print("\\n" + json.dumps([*homes, *filter(None, sys.path)]))
+"""  # the first line is for what a .pth file prints
+
+
+def places() -> list[str]:
+    """Folders that this interpreter imports from where nothing isolates it, torch's own first.
+
+    Those of its environment, and what a user site, `--system-site-packages` and .pth files add.
+    """
+    isolating = ("PYTHONPATH", "PYTHONNOUSERSITE", "PYTHONHOME", "PYTHONSAFEPATH")
+    environment = {name: value for name, value in os.environ.items() if name not in isolating}
+    found = [sysconfig.get_paths()[key] for key in ("purelib", "platlib")]
+    try:
+        answer = subprocess.run(
+            [sys.executable, "-c", LOOK], env=environment, capture_output=True, text=True, check=True, timeout=120, cwd="/"
+        )
+        found = [*json.loads(answer.stdout.splitlines()[-1]), *found]
+    except (OSError, ValueError, IndexError, subprocess.SubprocessError) as error:
+        print(f"ddpmx: where {sys.executable} imports from is not known ({error})", file=sys.stderr)
+    return [path for path in dict.fromkeys(found) if path not in sys.path]
+
+
 def import_torch() -> None:
     """Make torch importable. pip builds in an environment of its own, which does not see the one that it installs into."""
-    sys.path += [path for path in dict.fromkeys(sysconfig.get_paths()[key] for key in ("purelib", "platlib")) if path not in sys.path]
+    try:
+        import torch
+    except ImportError:
+        sys.path += places()
     try:
         import torch  # noqa: F401
     except ImportError as error:
-        raise Missing(f"torch could not be imported when ddpmx was installed ({error}): install torch, then ddpmx again") from error
+        raise Missing(
+            f"torch could not be imported by {sys.executable} when ddpmx was installed ({error}): install torch there, then ddpmx again"
+            " by `pip install --no-build-isolation --force-reinstall --no-deps .`, which needs setuptools and ninja"
+        ) from error
 
 
 def cuda_home(version: str) -> Path:

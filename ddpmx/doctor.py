@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -35,9 +35,10 @@ def report() -> Iterator[Fact]:
     yield Fact("cpu", f"{environment.device_name(torch.device('cpu'))}, {torch.get_num_threads()} threads")
     yield Fact("cuda", torch.cuda.get_device_name() if torch.cuda.is_available() else "no device")
     yield Fact("data", f"DDPMX_DATA={os.environ.get('DDPMX_DATA', '(not set)')}, cache {cache_root()}")
+    devices = [torch.device(kind) for kind in (["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"])]
     for name, there in ops.backends().items():
-        yield Fact("backend", _state(name, there), name)
-    for device in map(torch.device, ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]):
+        yield Fact("backend", _state(name, there, {device.type: ops.active(device) for device in devices}), name)
+    for device in devices:
         yield Fact("live", f"{ops.active(device)}{_level(device)}", device.type)
         for check, result in self_check(device):
             yield Fact("self-check", result, f"{check} on {device.type}")
@@ -54,10 +55,14 @@ def as_data(facts: Iterator[Fact]) -> dict[str, Any]:
     return data
 
 
-def _state(backend: str, there: bool) -> str:
+def _state(backend: str, there: bool, live: Mapping[str, str]) -> str:
+    """What is built, and on which devices it runs, or why on none; `live` is the backend of each type of device here."""
     if not there:
-        return f"not available: {choice.MISSING.get(backend, 'no CUDA device')}"
-    return "available" if backend == "reference" else f"available, {library.build(backend)}"
+        return f"not available: {choice.why_missing(backend)}"
+    built = "" if backend == "reference" else f", {library.build(backend)}"
+    on = [device for device, name in live.items() if name == backend]
+    faster = ", ".join(f"{name} is faster on {device}" for device, name in live.items())
+    return f"available{built}; " + (f"live on {' and '.join(on)}" if on else f"not live: {faster}")
 
 
 def _level(device: torch.device) -> str:

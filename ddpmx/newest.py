@@ -26,6 +26,13 @@ def newest_run(path: Path) -> Path:
     A path with no run, and none of that name, stays as it is: whoever opens it says so. Raises SpecError for a folder of several
     names, such as a sweep's.
     """
+    try:
+        return _newest_run(path)
+    except OSError:  # too long a name, or a folder that may not be read
+        return path
+
+
+def _newest_run(path: Path) -> Path:
     if is_run(path):
         return path
     named = [path] if path.is_absolute() or path.exists() else [RUNS / path, *sorted(RUNS.glob("*"))]

@@ -9,14 +9,15 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
-from ddpmx import experiment, ops, spec_file
+from ddpmx import doctor, experiment, ops, spec_file
 from ddpmx.errors import SpecError
-from ddpmx.ops import library
+from ddpmx.ops import choice, library
 
 ROOT = Path(__file__).parents[1]
 CSRC = ROOT / "csrc"
@@ -129,6 +130,62 @@ def test_without_libraries_the_reference_runs_everything(sources_only: Path) -> 
     assert "cpp: not available: never built" in python("-m", "ddpmx", "doctor")
 
 
+@pytest.fixture
+def doctored(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[..., dict[str, str]]]:
+    """What `doctor` says of each backend, where the folder of the libraries holds given files and its record."""
+    before = (dict(choice.MISSING), dict(choice._BUILT))
+
+    def backends(record: object = None, *files: str) -> dict[str, str]:
+        for file in files:
+            (tmp_path / file).write_text("no library")
+        if record is not None:
+            (tmp_path / "_build.json").write_text(record if isinstance(record, str) else json.dumps(record))
+        monkeypatch.setattr(library, "FOLDER", tmp_path)
+        choice.MISSING.clear()
+        for name in choice.DEVICES:
+            choice._BUILT.pop(name, None)
+        choice._load()
+        return {fact.item: fact.text for fact in doctor.report() if fact.topic == "backend"}
+
+    choice._chosen.clear()
+    yield backends
+    for table, content in zip((choice.MISSING, choice._BUILT), before, strict=True):
+        table.clear()
+        table.update(content)
+    choice._chosen.clear()
+
+
+def test_doctor_gives_each_backends_own_reason(doctored: Callable[..., dict[str, str]]) -> None:
+    said = doctored({"cpp": "no C++ compiler found: c++", "cuda": "no CUDA toolkit found"})
+    assert said == {
+        "reference": "available; live on cpu",
+        "cpp": "not available: no C++ compiler found: c++",
+        "cuda": "not available: no CUDA toolkit found",
+    }
+
+
+def test_doctor_tells_a_library_that_does_not_load_from_one_that_needs_it(doctored: Callable[..., dict[str, str]]) -> None:
+    said = doctored({}, "_cpp.abi3.so", "_cuda.abi3.so")
+    assert said["cpp"].startswith("not available: built, but it does not load: ")
+    assert said["cuda"] == "not available: built, but it needs cpp"
+
+
+@pytest.mark.parametrize("record", ["", "[]", '{"cpp": "no reason'])
+def test_a_damaged_record_of_the_build_stops_nothing(doctored: Callable[..., dict[str, str]], record: str) -> None:
+    said = doctored(record)
+    assert "install ddpmx again" in said["cpp"]
+    assert "install ddpmx again" in said["cuda"]
+
+
+@pytest.mark.skipif(not ops.backends()["cpp"], reason="no C++ backend")
+def test_doctor_says_what_is_live_and_why_the_rest_is_not() -> None:
+    said = {fact.item: fact.text for fact in doctor.report() if fact.topic == "backend"}
+    assert said["cpp"].endswith("; live on cpu")
+    if not torch.cuda.is_available():
+        assert said["reference"] == "available; not live: cpp is faster on cpu"
+        assert said["cuda"].startswith("not available: ")
+
+
 def wheel(folder: Path, **environment: str) -> tuple[Path, dict[str, str], list[str]]:
     """A wheel built here: its file, what it says of its libraries, and their names."""
     source = folder / "source"
@@ -163,6 +220,68 @@ def test_without_a_compiler_the_reason_is_written_down(tmp_path: Path) -> None:
     _, state, libraries = wheel(tmp_path, CXX="no-such-compiler", DDPMX_BUILD="cpp")
     assert libraries == []
     assert state["cpp"] == "no C++ compiler found: no-such-compiler"
+
+
+# As pip isolates a build: the environment's folders are taken off the path, the user's site is forbidden.
+ISOLATED = """
+import site, sys
+before, hidden = sys.path[:], set()
+for folder in site.getsitepackages():
+    site.addsitedir(folder, known_paths=hidden)
+sys.path = [path for path in before if path not in sys.path[len(before):]]
+"""
+# setuptools, of which setup.py needs some names here.
+STAND_IN = {
+    "setuptools/__init__.py": "Extension = object\ndef setup(**options): pass\n",
+    "setuptools/command/__init__.py": "",
+    "setuptools/command/build_py.py": "build_py = object\n",
+}
+FIND = """
+import runpy, sys
+setup = runpy.run_path(sys.argv[1])
+try:
+    setup["import_torch"]()
+except setup["Missing"] as missing:
+    print(missing)
+else:
+    import torch
+    print(torch.__file__)
+"""
+
+
+@pytest.mark.parametrize("where", ["the environment", "a .pth file", "the user's site", "the system's", "nowhere"])
+def test_the_build_finds_torch_wherever_the_environment_sees_it(where: str, tmp_path: Path) -> None:
+    """In an environment whose torch is a stand-in, isolated as pip isolates a build."""
+    python = tmp_path / "environment" / "bin" / "python"
+    version = f"python{sys.version_info[0]}.{sys.version_info[1]}"
+    wide = ["--system-site-packages"] if where in ("the user's site", "the system's") else []
+    run(sys.executable, "-m", "venv", "--without-pip", *wide, tmp_path / "environment", PYTHONPATH="")
+    inside, user = tmp_path / "environment/lib" / version / "site-packages", tmp_path / "user/lib" / version / "site-packages"
+    folder = {"the environment": inside, "a .pth file": tmp_path / "elsewhere", "the user's site": user}.get(where, tmp_path / "unused")
+    (folder / "torch").mkdir(parents=True)
+    (folder / "torch" / "__init__.py").write_text("")
+    if where == "a .pth file":
+        (inside / "more.pth").write_text(f"{folder}\n")
+    overlay = tmp_path / "overlay"
+    for name, text in {**STAND_IN, "sitecustomize.py": ISOLATED}.items():
+        (overlay / name).parent.mkdir(parents=True, exist_ok=True)
+        (overlay / name).write_text(text)
+    isolation = {"PYTHONPATH": str(overlay), "PYTHONNOUSERSITE": "1", "PYTHONUSERBASE": str(tmp_path / "user")}
+    if where == "the system's":  # whose folders cannot be written to: they are looked at
+        bare = run(python, "-c", "import sys; print(*sys.path, sep='\\n')", **isolation).split()
+        code = "import runpy, sys; print(*runpy.run_path(sys.argv[1])['places'](), sep='\\n')"
+        found = run(python, "-c", code, ROOT / "setup.py", **isolation).split()
+        base = run(python, "-c", "import site; print(*site.getsitepackages(), sep='\\n')", **isolation).split()[-1]
+        assert Path(base).is_relative_to(sys.base_prefix)
+        assert base not in bare
+        assert base in found
+        return
+    said = run(python, "-c", FIND, ROOT / "setup.py", **isolation).strip()
+    if where == "nowhere":
+        assert str(python) in said
+        assert "--no-build-isolation" in said
+    else:
+        assert said == str(folder / "torch" / "__init__.py")
 
 
 @pytest.mark.slow

@@ -67,7 +67,8 @@ def test_a_name_means_its_newest_run(tmp_path: Path, monkeypatch: pytest.MonkeyP
     made(Path("elsewhere/renamed"), old=True)
     latest = made(Path("elsewhere/20260202-000000"))
     assert newest_run(Path("elsewhere")) == latest
-    assert newest_run(Path("not/there")) == Path("not/there")
+    for nowhere in (Path("not/there"), Path("x" * 5000)):
+        assert newest_run(nowhere) == nowhere
 
 
 def test_a_sweeps_points_have_names_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -74,7 +74,7 @@ _forced: ContextVar[str] = ContextVar("ddpmx_backend", default="auto")
 
 def _load() -> None:
     for name in DEVICES:
-        reason = MISSING.get("cpp") or library.load(name)
+        reason = library.load(name) if name == "cpp" or "cpp" in _BUILT else library.why_not_built(name) or "built, but it needs cpp"
         if reason is None:
             _BUILT[name] = native
         else:
@@ -92,6 +92,11 @@ def backends() -> dict[str, bool]:
     return {name: name in _BUILT and (name != "cuda" or torch.cuda.is_available()) for name in ("reference", *DEVICES)}
 
 
+def why_missing(name: str) -> str:
+    """Why a backend that is not available is not: the library's own reason, or the device that it needs."""
+    return MISSING.get(name, "no CUDA device" if torch.version.cuda else "this torch is built without CUDA")
+
+
 def has_cpu_kernels(x: Tensor) -> bool:
     """Whether x is on a CPU, where what has no kernel for other devices runs by one."""
     return x.device.type == "cpu" and not torch.compiler.is_compiling() and backend(x.device) is native
@@ -107,9 +112,8 @@ def use_backend(name: str) -> Iterator[None]:
     if name not in ("auto", *available):
         raise SpecError(f"unknown backend '{name}'", hint=nearest(name, ["auto", *available]))
     if name != "auto" and not available[name]:
-        reason = MISSING.get(name, "no CUDA device")
         others = ", ".join(other for other, there in available.items() if there)
-        raise SpecError(f"the backend '{name}' is not available here: {reason}", hint=f"available: auto, {others}")
+        raise SpecError(f"the backend '{name}' is not available here: {why_missing(name)}", hint=f"available: auto, {others}")
     token = _forced.set(name)
     try:
         yield

@@ -16,21 +16,32 @@ _facts = torch.ops.ddpmx  # the operators that say what was built
 
 def load(name: str) -> str | None:
     """Load the library "cpp", or "cuda" after it. Returns why it cannot be used, or None."""
-    files = sorted(FOLDER.glob(f"_{name}.*"))
-    if not files:
-        record = FOLDER / "_build.json"
-        return (
-            str(json.loads(record.read_text(encoding="utf-8"))[name])
-            if record.exists()
-            else "never built: ddpmx is not installed, only on the path"
-        )
+    if (reason := why_not_built(name)) is not None:
+        return reason
     try:
-        torch.ops.load_library(str(files[0]))
+        torch.ops.load_library(str(_files(name)[0]))
     except OSError as error:
         return f"built, but it does not load: {error}"
     if name == "cpp":
         os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))  # OpenMP would wait for threads that only the parent has
     return None
+
+
+def why_not_built(name: str) -> str | None:
+    """Why there is no such library, as its install wrote it down; None where there is one."""
+    if _files(name):
+        return None
+    record = FOLDER / "_build.json"
+    if not record.exists():
+        return "never built: ddpmx is not installed, only on the path (`pip install .` builds it)"
+    try:
+        return str(json.loads(record.read_text(encoding="utf-8"))[name])
+    except (ValueError, TypeError, KeyError):
+        return f"not there, and {record} does not say why: install ddpmx again"
+
+
+def _files(name: str) -> list[Path]:
+    return sorted(FOLDER.glob(f"_{name}.*"))
 
 
 def build(name: str) -> str:

@@ -40,11 +40,15 @@ class Tracker(Component):
         raise NotImplementedError
 
 
+PLACES = ("epoch", "step", "images", "samples", "passes")
+"""Numbers of an event that say when it was, or of how much, and are no curves."""
+
+
 def scalars(event: Event) -> dict[str, float]:
     """The numbers of an event by the name that trackers show: `train/loss`, `epoch/val_loss`, `metrics/fd_cnn`."""
     group = {"step": "train"}.get(event["event"], event["event"])
     numbers = {key: value for key, value in event.items() if isinstance(value, int | float) and not isinstance(value, bool)}
-    found = {f"{group}/{key}": float(value) for key, value in numbers.items() if key not in ("epoch", "step", "images", "samples")}
+    found = {f"{group}/{key}": float(value) for key, value in numbers.items() if key not in PLACES}
     return found | {f"metrics/{name}": float(value) for name, value in event.get("metrics", {}).items()}
 
 

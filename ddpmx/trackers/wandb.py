@@ -78,7 +78,8 @@ class WandbSession:
             return
         values: dict[str, Any] = scalars(event) | intervals(event)
         if event["step"] < self._step:  # wandb's steps never go back
-            self._summary |= values if event["event"] == "evaluate" else {}  # measured later, of the best weights
+            later = event["event"] == "evaluate" and "passes" not in event  # measured afterwards, of the best weights
+            self._summary |= values if later else {}
             return
         self._summary |= intervals(event)
         self._step, self._images = event["step"], event.get("images", self._images)
