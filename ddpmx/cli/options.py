@@ -13,7 +13,7 @@ from .. import terminal, text
 from ..errors import SpecError
 from ..faults import SHOW
 from ..files import expanded
-from ..terminal import can_print
+from ..terminal import can_print, echo
 
 if TYPE_CHECKING:
     import torch
