@@ -90,10 +90,10 @@ def gif(frames: Sequence[Image.Image], milliseconds: int = 60, hold: int = 1500)
     return file.getvalue()
 
 
-def png(image: Image.Image) -> bytes:
-    """A picture as a PNG file."""
+def png(image: Image.Image, text: PngInfo | None = None) -> bytes:
+    """A picture as a PNG file, with text in it."""
     file = io.BytesIO()
-    image.save(file, format="PNG")
+    image.save(file, format="PNG", pnginfo=text)
     return file.getvalue()
 
 

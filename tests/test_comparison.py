@@ -325,7 +325,7 @@ def test_json_of_the_components_has_their_parameters(ddpmx: Callable[..., Result
 
 def test_json_of_doctor(ddpmx: Callable[..., Result]):
     data = json.loads(ddpmx("doctor", "--json").out)
-    assert data["backend"]["reference"] == "available"
+    assert data["backend"]["reference"].startswith("available")
     assert "largest error" in data["self-check"]["add_noise on cpu"]
 
 

@@ -196,4 +196,5 @@ def test_a_baseline_of_no_name_is_exit_2(tmp_path: Path, ddpmx: Run, monkeypatch
     result = ddpmx("compare", *two(tmp_path / "made"), "--baseline", "l3")
     assert (result.code, result.out) == (2, "")
     assert "--baseline" in result.err
-    assert "did you mean 'l" in result.err
+    assert "l1, l2" in result.err
+    assert ddpmx("compare", *two(tmp_path / "made"), "--baseline", "l" * 5000).code == 2
