@@ -45,7 +45,7 @@ def failed(session: Session, error: Exception) -> RunError:
     """Closes the run; returns the error that says what is saved, and where a plugin's traceback is."""
     what = end(session, "failed", str(error))
     if isinstance(error, SpecError) and error.trace and session.world.is_main and session.folder.path.exists():
-        what += f"\n{keep_trace(error, session.folder.path)}"
+        what += f"\n{keep_trace(error.trace, session.folder.path)}"
     return RunError(f"{error}\n{what}")
 
 

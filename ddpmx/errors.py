@@ -5,7 +5,7 @@ Imports point only downwards::
     cli -> sweep, compare, run, closing, session, dry_run, draw, evaluate, report, show, doctor, catalogue, exchange, replay
         -> train, validation, objective, sampling, editing, sample_files, generate, classes, experiment, coefficients, checkpoint,
            newest, run_folder, history, provenance, resume, preflight, plots, timestep_plots, spec_file, inherited, diagnosis, trust,
-           testing, learning_rate
+           testing, learning_rate, changed_plugins
         -> schedules, times, predictions, weightings, samplers, models, data, metrics, trackers, optimizers, ema, images, pictures,
            guidance, variance, effective, ops
         -> registry, spec, yaml_source, plugins, rows, page, drawing, svg, environment, console, progress, stop, world, estimate,

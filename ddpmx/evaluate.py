@@ -12,8 +12,9 @@ from torch import nn
 
 from . import checkpoint, ops, outputs
 from .console import Bar, say
-from .errors import RunError, SpecError
+from .errors import Interrupted, PluginError, RunError, SpecError
 from .experiment import Experiment, build
+from .faults import keep_trace, plugin_error, told
 from .generate import generate
 from .metrics import Metric, Score, Subject
 from .metrics.score import finite
@@ -39,15 +40,24 @@ class RunData(Enum):
 
 
 def measure(
-    experiment: Experiment, network: nn.Module, warn: Warn, *, world: World | None = None, progress: Progress = quiet
+    experiment: Experiment,
+    network: nn.Module,
+    warn: Warn,
+    *,
+    world: World | None = None,
+    progress: Progress = quiet,
+    strict: bool = False,
+    folder: Path | None = None,
 ) -> dict[str, Score]:
     """All metrics of `evaluate:`, on images that `evaluate.sampler` draws, but for those that this machine lacks something for.
 
-    Images that are not finite are not measured, and scores that are not finite are left out: `warn` is told.
+    Images that are not finite are not measured, scores that are not finite are left out, and so are metrics that fail, whatever
+    they raise: `warn` is told. A traceback of theirs goes into `folder`. Raises SpecError, if `strict`, where the user asked for
+    what a metric of ddpmx cannot do.
     """
     spec, world = experiment.spec.evaluate, world or World()
     plan: Plan = spec.sampler.plan(experiment.table, experiment.prediction)
-    metrics: dict[int, Metric] = {index: metric for index, metric in enumerate(spec.metrics) if not metric.missing()}
+    metrics: dict[int, Metric] = {index: metric for index, metric in enumerate(spec.metrics) if _is_here(metric, warn, folder)}
     images, unmeasured = torch.empty(0, *experiment.image_shape, dtype=torch.uint8), ""
     if any(metric.needs_images for metric in metrics.values()):
         drawn = generate(
@@ -70,8 +80,32 @@ def measure(
         subject = Subject(experiment.data, images, spec.seed, progress, experiment, network)
         for index, metric in metrics.items():
             with experiment.spec.blame(f"evaluate.metrics.{index}"):
-                scores.update(finite(metric.compute(subject), warn))
+                try:
+                    scores.update(finite(metric.compute(subject), warn))
+                except (Exception, SystemExit) as error:
+                    wrong = isinstance(error, SpecError) and not isinstance(error, PluginError)
+                    if isinstance(error, Interrupted) or (strict and wrong):
+                        raise
+                    warn(_left_out(metric, error, folder))
     return scores
+
+
+def _is_here(metric: Metric, warn: Warn, folder: Path | None) -> bool:
+    """Whether this machine has what the metric needs."""
+    try:
+        return not metric.missing()
+    except PluginError as error:
+        warn(_left_out(metric, error, folder))
+        return False
+
+
+def _left_out(metric: Metric, error: BaseException, folder: Path | None) -> str:
+    """That a metric failed, and why."""
+    fault = error if isinstance(error, SpecError) else plugin_error(error)
+    why = str(fault) if fault is not None else str(error) if isinstance(error, RunError) else told(error)
+    text = f"the metric '{metric.component_name}' is left out: {why}"
+    kept = keep_trace(fault.trace, folder) if fault is not None and fault.trace and folder is not None else ""
+    return f"{text}. {kept}" if kept else text
 
 
 def as_event(scores: dict[str, Score]) -> dict[str, Any]:
@@ -141,7 +175,7 @@ def evaluate(
     state = checkpoint.counters(checkpoint.weights_file(run, "best").parent)
     problems: list[str] = []
     with ops.use_backend(spec.backend), Bar() as bar:
-        scores = measure(experiment, experiment.network, problems.append, progress=bar.show)
+        scores = measure(experiment, experiment.network, problems.append, progress=bar.show, strict=True, folder=run)
     if not scores:
         raise RunError("; ".join(problems))
     event = {

@@ -13,7 +13,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from . import out_of_memory
-from .errors import DdpmxError, PluginError, SpecError
+from .errors import DdpmxError, PluginError
 from .terminal import echo
 from .text import shortened
 
@@ -76,11 +76,11 @@ def line_in(error: BaseException, file: str) -> int:
     return lines[-1] if lines else 0
 
 
-def keep_trace(error: SpecError, folder: Path) -> str:
+def keep_trace(trace: str, folder: Path) -> str:
     """Write a plugin's traceback into a run's folder; returns the sentence that says where it is."""
     path = folder / "plugin-traceback.txt"
     try:
-        path.write_text(error.trace, encoding="utf-8", errors="backslashreplace")
+        path.write_text(trace, encoding="utf-8", errors="backslashreplace")
     except OSError as failure:
         return f"Its traceback could not be written: {failure}"
     return f"Its traceback: {path}"

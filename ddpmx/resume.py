@@ -12,6 +12,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from . import changed_plugins
 from .checkpoint import counters
 from .checkpoint_folder import find
 from .console import warn
@@ -26,20 +27,32 @@ MAY_DIFFER = ("train.epochs", "train.steps", "train.patience", "track")
 def find_previous(spec: Spec, out: Path, named: Path | None) -> Path | None:
     """The named run, or the newest unfinished run of the same spec; None when there is none.
 
-    Raises SpecError, placed at the first differing field, when the named run's spec differs in more than MAY_DIFFER.
+    Raises SpecError, placed at the first differing field, when the named run's spec differs in more than MAY_DIFFER, and where only
+    the content of plugins has changed without leave.
     """
     wanted = fingerprinted(spec.resolved(), Path.cwd())
     if named is not None:
         differing = _differing(_had(RunFolder(named)), wanted)
-        if differing:
+        if differing == ["plugins"] and changed_plugins.changes(spec, RunFolder(named)):
+            changed_plugins.refuse(spec, RunFolder(named))
+        elif differing:
             hint = f"a resumed run may differ in {', '.join(MAY_DIFFER)} and the device"
             with spec.blame(differing[0]):
                 raise SpecError(f"the run {named} has another value here (differing: {', '.join(differing)})", hint=hint)
         return named
+    edited: RunFolder | None = None
     for folder, had in _readable((out / spec.name).glob("*/spec.yaml")):
-        if not _differing(had, wanted) and not _is_finished(folder, spec):
+        differing = _differing(had, wanted)
+        if differing not in ([], ["plugins"]) or _is_finished(folder, spec):
+            continue
+        if not differing:
             return folder.path
-    return None
+        if edited is None and changed_plugins.changes(spec, folder):
+            edited = folder
+    if edited is None:
+        return None
+    changed_plugins.refuse(spec, edited)
+    return edited.path
 
 
 def finished_runs(specs: Iterable[Spec], out: Path) -> dict[str, Path]:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from . import checkpoint, environment, ops, out_of_memory
+from . import changed_plugins, checkpoint, environment, ops, out_of_memory
 from .closing import close, end, failed, report, what_is_saved
 from .console import Bar
 from .divergence import Diverged, told
@@ -90,7 +90,7 @@ def run(spec: Spec, *, out: Path, resume: bool, resume_from: Path | None, device
                 session.folder.set_status("failed", repr(error), step=session.state.step)
             raise
         try:
-            close(session, "finished", session.why)
+            close(session, "finished", session.all_that_is_wrong)
         except OSError as error:
             raise RunError(f"{error}\n{what_is_saved(session, 'failed')}") from error
     return path
@@ -114,12 +114,13 @@ def _open(experiment: Experiment, folder: RunFolder, world: World, stop: StopSig
         had = DataRecord.parse(was["data"])
         before += [{"until_step": session.state.step, **had.to_json()}] if had else []
     resumed = bool(folder.read_json("status.json"))
+    plugins, plugins_before = changed_plugins.renew(spec, folder, session.state.step)
     if resumed:
         folder.tidy()
         session.rewind_log()
         if note := session.rate_jump():
             bar.say(f"note: {note}")
-        resolved = {**spec.resolved(), "plugins": folder.spec_data()["plugins"]}
+        resolved = {**spec.resolved(), "plugins": plugins}
         write_atomically(folder.path / "spec.yaml", to_yaml(resolved))
     folder.write_json(
         "environment.json",
@@ -129,6 +130,7 @@ def _open(experiment: Experiment, folder: RunFolder, world: World, stop: StopSig
             "data": present.to_json(),
             **({"data_before": before} if before else {}),
             "parameters": experiment.parameters,
+            **({changed_plugins.RECORD: plugins_before} if plugins_before else {}),
             "plugins": {plugin: file_hash(Path(plugin)) for plugin in spec.plugins if plugin.endswith(".py")},
         },
     )
@@ -191,10 +193,18 @@ def _end_epoch(session: Session, validated: Validated) -> None:
     due = row["epoch"] % spec.evaluate.every_epochs == 0 or is_over(spec.train, session.state)
     scores: dict[str, Score] = {}
     if spec.evaluate.metrics and due:
-        scores = measure(experiment, session.averaged, session.warn, world=session.world, progress=session.progress)
+        session.problems = []
+        scores = measure(
+            experiment,
+            session.averaged,
+            session.miss,
+            world=session.world,
+            progress=session.progress,
+            folder=session.folder.path,
+        )
     if due:
         session.emit({"event": "per_t", "epoch": row["epoch"], "step": row["step"], **validated.by_timestep(experiment)})
-    event = {"event": "epoch", **row, **as_event(scores)}
+    event = {"event": "epoch", **row, **as_event(scores), **({"problems": session.problems} if session.problems and due else {})}
     session.emit(event)
     session.ends[row["step"]] = row["epoch"]
     if session.world.is_main:
@@ -250,4 +260,4 @@ def _finish(session: Session) -> None:
             session.warn(f"in samples/denoising.png {frames.problem}")
         if session.why and not session.has_news:
             session.warn(session.why)
-        report(session, status_now("finished", session.why, epoch=state.epoch, step=state.step))
+        report(session, status_now("finished", session.all_that_is_wrong, epoch=state.epoch, step=state.step))

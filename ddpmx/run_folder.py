@@ -73,7 +73,7 @@ class RunFolder:
                 raise SpecError(f"the run folder {path} cannot be made: {error.strerror}", hint="--out names another place") from None
         try:
             resolved = spec.resolved()
-            resolved["plugins"] = [_copy_plugin(plugin, path) for plugin in spec.plugins]
+            resolved["plugins"] = [copy_plugin(plugin, path) for plugin in spec.plugins]
             write_atomically(path / "spec.yaml", to_yaml(resolved))
             for folder in ("samples", "plots", "checkpoints"):
                 (path / folder).mkdir()
@@ -261,7 +261,8 @@ def to_yaml(data: Mapping[str, Any]) -> str:
     return text.getvalue().removeprefix("%YAML 1.2\n---\n")
 
 
-def _copy_plugin(plugin: str, run: Path) -> str:
+def copy_plugin(plugin: str, run: Path) -> str:
+    """Keep a plugin's file in the run's folder, beside another of that name; returns its path there, or the name of a module."""
     if not plugin.endswith(".py"):
         return plugin
     (run / "plugins").mkdir(exist_ok=True)
@@ -269,5 +270,6 @@ def _copy_plugin(plugin: str, run: Path) -> str:
     target = run / "plugins" / source.name
     if target.exists() and file_hash(target) != file_hash(source):
         target = run / "plugins" / f"{source.stem}_{file_hash(source)[:8]}.py"
-    shutil.copyfile(source, target)
+    if not target.exists():
+        shutil.copyfile(source, target)
     return str(target.relative_to(run))

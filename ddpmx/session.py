@@ -38,6 +38,8 @@ class Session:
     """Of the finished epochs in the log: their last step, and their number."""
     data_since: int = -1
     """The last step that was trained with other data than the present; −1 where there is none."""
+    problems: list[str] = field(default_factory=list)
+    """Why scores are missing in the last evaluation."""
     plotted: bool = False
     """Whether the spec's figures are written."""
     started: float = field(default_factory=time.perf_counter)
@@ -52,6 +54,11 @@ class Session:
         """What is to be said of the training's stability, at the last row."""
         row = self.state.row
         return str(row["verdict"]) if "verdict" in row else told_instability(row["unstable"]) if "unstable" in row else ""
+
+    @property
+    def all_that_is_wrong(self) -> str:
+        """What is to be said of a run that has finished: of its training, and of metrics that failed in the last evaluation."""
+        return "; ".join(filter(None, [self.why, *self.problems]))
 
     @property
     def has_news(self) -> bool:
@@ -69,6 +76,11 @@ class Session:
     def progress(self, what: str, done: int, total: int) -> None:
         self.stop.check()
         self.bar.show(what, done, total)
+
+    def miss(self, problem: str) -> None:
+        """Warn of scores that are missing, and remember why."""
+        self.problems.append(problem)
+        self.warn(problem)
 
     def warn(self, text: str) -> None:
         """A warning on the terminal, by one process."""

@@ -84,6 +84,23 @@ ALLOW = click.option(
     help="Run the plugins that a run's folder brings, from now on; else only what ran on this machine before.",
 )
 ALLOW_DATA = click.option("--allow-changed-data", is_flag=True, help="Although the run's data have changed since; the run then says so.")
+
+
+def _allow_changed(context: click.Context, option: click.Parameter, given: bool) -> None:
+    """What --allow-changed-plugins does, for as long as the command runs."""
+    if given:
+        from ..changed_plugins import allowing
+
+        context.with_resource(allowing())
+
+
+ALLOW_CHANGED = click.option(
+    "--allow-changed-plugins",
+    is_flag=True,
+    expose_value=False,
+    callback=_allow_changed,
+    help="Resume although plugins were edited since; the run's folder records it.",
+)
 JSON = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout, and nothing else there.")
 DEVICE = click.option("--device", metavar="D", help="cpu, cuda, cuda:1, mps. Default: the fastest there is.")
 

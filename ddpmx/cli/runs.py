@@ -11,6 +11,7 @@ from ..errors import SpecError
 from ..terminal import echo
 from .options import (
     ALLOW,
+    ALLOW_CHANGED,
     ALLOW_DATA,
     DEVICE,
     IMAGES,
@@ -42,6 +43,7 @@ from .options import (
 @ALLOW_DATA
 @click.option("--dry-run", is_flag=True, help="One step of everything and an estimate of the time; nothing is written.")
 @ALLOW
+@ALLOW_CHANGED
 def run(
     spec: Path,
     overrides: tuple[str, ...],
