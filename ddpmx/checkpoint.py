@@ -26,7 +26,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from . import manifest
+from . import manifest, out_of_memory
 from .checkpoint_folder import find, point, sync
 from .ema import Ema
 from .errors import RunError, SpecError
@@ -156,6 +156,8 @@ def load_weights(network: nn.Module, file: Path) -> None:
     except ValueError as error:
         raise SpecError(f"the weights {file} do not fit this network: {error}") from None
     except (SafetensorError, RuntimeError, OSError) as error:
+        if out_of_memory.is_it(error):
+            raise
         raise SpecError(f"the weights {file} cannot be read: {str(error).splitlines()[0]}") from None
 
 

@@ -22,7 +22,6 @@ Imports point only downwards::
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -153,6 +152,8 @@ class ReaderGone(DdpmxError):
 
 def closest(name: str, valid: Iterable[str]) -> str | None:
     """The valid spelling that is close to `name`, if there is one."""
+    import difflib  # not at every start of the command line
+
     close = difflib.get_close_matches(name[:MOST_CHARACTERS], sorted(valid), n=1, cutoff=0.6)
     return close[0] if close else None
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import stat
 from io import BufferedReader
@@ -68,6 +67,8 @@ def read_text(path: Path, most: int) -> str:
 
 def read_json(path: Path, most: int = MAX_JSON) -> Any:
     """The value in a JSON file. Raises SpecError also where it is not JSON, or nested too deep."""
+    import json  # not at every start of the command line
+
     text = read_text(path, most)
     try:
         return json.loads(text)

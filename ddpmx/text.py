@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shlex
+from collections.abc import Iterable
 
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+_CONTROL = "[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\u200e\u200f\u202a-\u202e\u2066-\u2069]"
 MOST_SHOWN = 200
 """Characters of somebody's input that a message repeats."""
 LONGEST_LINE, MOST_LINES = 1_000, 200
@@ -13,7 +16,7 @@ LONGEST_LINE, MOST_LINES = 1_000, 200
 
 def visible(text: str) -> str:
     """`text` on one line: control characters, line ends, lone surrogates and bidirectional marks as `\\x1b`, `\\n`, …"""
-    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
+    return re.sub(_CONTROL, lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
 
 
 def shortened(text: str, most: int = MOST_SHOWN) -> str:
@@ -37,6 +40,16 @@ def message(text: str) -> str:
     return "\n".join([*(shortened(line, LONGEST_LINE) for line in found[:MOST_LINES]), *left_out])
 
 
+def shell_line(command: Iterable[str]) -> str:
+    """The command as one line for bash, which gets back the very words: those with control characters as `$'\\x1b'`."""
+    return " ".join(shlex.quote(word) if visible(word) == word else _ansi_quoted(word) for word in command)
+
+
+def _ansi_quoted(word: str) -> str:
+    plain = (chr(byte) if 32 <= byte < 127 and chr(byte) not in "'\\" else f"\\x{byte:02x}" for byte in os.fsencode(word))
+    return f"$'{''.join(plain)}'"
+
+
 def json_text(text: str) -> str:
     """JSON whose strings hold as `\\u009b` what `visible` would escape: the same data, safe to show."""
-    return _CONTROL.sub(lambda found: found[0] if found[0] == "\n" else f"\\u{ord(found[0]):04x}", text)
+    return re.sub(_CONTROL, lambda found: found[0] if found[0] == "\n" else f"\\u{ord(found[0]):04x}", text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import io
 import json
 import os
@@ -19,7 +20,7 @@ from ddpmx.console import Bar, to_json
 from ddpmx.errors import ReaderGone, RunError
 from ddpmx.report import write_report
 from ddpmx.run_folder import RunFolder
-from ddpmx.text import LONGEST_LINE, MOST_LINES, message
+from ddpmx.text import LONGEST_LINE, MOST_LINES, message, shell_line
 
 Run = Callable[..., Result]
 HOSTILE = "a\x1b[31mb\x9bc\u202ed\u2028e\x7f"
@@ -152,6 +153,15 @@ def test_no_message_repeats_more_than_a_line(ddpmx: Run, arguments: list[str], t
     said = ddpmx(*(argument.format(text) for argument in arguments))
     assert said.code == 2
     assert len(said.err) < 2_000
+
+
+def test_a_printed_command_is_one_line_that_bash_reads_back() -> None:
+    words = ["plain", "two words", "it's", "\x1b[31m\n\\'", "é\u202e", "\udcff", ""]
+    line = shell_line(words)
+    assert all(char.isprintable() for char in line)
+    program = "import os, sys; print(list(map(os.fsencode, sys.argv[1:])))"
+    done = subprocess.run(["bash", "-c", f"'{sys.executable}' -c '{program}' {line}"], capture_output=True, text=True, check=True)
+    assert ast.literal_eval(done.stdout) == list(map(os.fsencode, words))
 
 
 def test_a_message_is_bounded() -> None:

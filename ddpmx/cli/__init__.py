@@ -13,9 +13,7 @@ import click
 
 from .. import __version__, out_of_memory, terminal, text
 from ..errors import Interrupted, ReaderGone, RunError, SpecError
-from ..faults import plugin_error
 from ..files import why
-from ..outputs import OF_THE_DISK
 from . import results, runs, specs
 from .options import say_error
 
@@ -51,12 +49,16 @@ def _run() -> int:
         error.show(said)
         return _say(said.getvalue().rstrip(), 2)
     except (Exception, SystemExit) as error:
+        from ..faults import plugin_error
+
         if out_of_memory.is_it(error):
             return _say(f"failed: {out_of_memory.message(error)}", 1)
         fault = plugin_error(error)
         if fault is not None:
             return say_error(fault)
         if isinstance(error, OSError):
+            from ..outputs import OF_THE_DISK
+
             place = f"{text.shortened(str(error.filename))}: " if error.filename else ""
             disk = error.errno in OF_THE_DISK
             return _say(f"{'failed' if disk else 'error'}: {place}{why(error)}", 1 if disk else 2)

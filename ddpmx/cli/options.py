@@ -11,7 +11,6 @@ import click
 
 from .. import terminal, text
 from ..errors import SpecError
-from ..faults import SHOW
 from ..files import expanded
 from ..terminal import can_print, echo
 
@@ -109,6 +108,8 @@ def say_error(error: SpecError) -> int:
     """A line on stderr for each finding, of a plugin's also the traceback where that is asked for; returns the exit code."""
     terminal.echo(text.message("\n".join(f"error: {line}" for line in error.lines())), err=True)
     if error.trace:
+        from ..faults import SHOW
+
         terminal.echo(text.lines(error.trace) if os.environ.get(SHOW) else f"{SHOW}=1 shows the plugin's traceback.", err=True)
     return 2
 

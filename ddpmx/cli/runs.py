@@ -9,6 +9,7 @@ import click
 
 from ..errors import SpecError
 from ..terminal import echo
+from ..text import shell_line
 from .options import (
     ALLOW,
     ALLOW_CHANGED,
@@ -221,10 +222,8 @@ def sweep(
 
     request = Request(spec, overrides, out, device, allow_changed_data)
     if only_print:
-        import shlex
-
         for command in commands(request):
-            echo(shlex.join(command))
+            echo(shell_line(command))
     else:
         run_sweep(request, engine=engine, jobs=jobs, say=echo)
 
