@@ -72,7 +72,7 @@ def test_a_pipe_that_nobody_reads_ends_in_silence() -> None:
 def test_a_failing_standard_error_changes_nothing(closed: str) -> None:
     if "full" in closed and not Path("/dev/full").exists():
         pytest.skip("no /dev/full here")
-    assert shell(f"ddpmx run nowhere.yaml {closed}").returncode == 2
+    assert shell(f"ddpmx nowhere {closed}").returncode == 2
 
 
 @pytest.mark.parametrize(("number", "raised"), [(28, RunError), (32, ReaderGone)])
