@@ -185,7 +185,7 @@ def test_what_a_moved_spec_names_is_named(ddpmx: Run, copied: Path, tmp_path: Pa
     assert str(copied / "plugins" / "gone.py") in result.err
     gone = tmp_path / "no such data"
     (copied / "spec.yaml").write_text(text.replace("{name: digits, limit: 192}", f'{{name: image_folder, path: "{gone}"}}'))
-    result = ddpmx("sample", copied, "-n", "1")
+    result = ddpmx("evaluate", copied, "--metrics", "pixel_fd", "-n", "2")
     assert result.code == 2
     assert str(gone) in result.err
     assert f"{copied / 'spec.yaml'}:" in result.err
