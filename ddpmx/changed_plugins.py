@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .console import warn
 from .errors import SpecError
 from .plugins import file_hash
 from .run_folder import RunFolder, copy_plugin
@@ -57,8 +58,10 @@ def changes(spec: Spec, folder: RunFolder) -> list[Change] | None:
 def refuse(spec: Spec, folder: RunFolder) -> None:
     """Raises SpecError for plugins that were edited since the run was made, unless --allow-changed-plugins is given."""
     changed = changes(spec, folder)
-    if changed and not _allowing:
-        text = f"changed since the run {folder.path} was made: {', '.join(map(str, changed))}"
+    text = f"changed since the run {folder.path} was made: {', '.join(map(str, changed or ()))}"
+    if changed and _allowing:
+        warn(f"plugins {text}; it is resumed with them")
+    elif changed:
         hint = f"{OPTION} resumes it with them; without --resume a new run starts"
         with spec.blame("plugins"):
             raise SpecError(text, hint=hint)
