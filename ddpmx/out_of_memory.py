@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from .errors import RunError
 
-HINT = "a smaller batch needs less (train.batch_size, evaluate.batch_size), so does a smaller network"
+HINT = "fewer images, smaller batches (train.batch_size, evaluate.batch_size) or a smaller network need less"
 _SAID = ("not enough memory", "allocate memory", "out of memory", "bad_alloc", "unable to allocate", "failed to allocate")
 
 

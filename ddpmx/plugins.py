@@ -17,6 +17,7 @@ from .terminal import echo
 
 GROUP = "ddpmx.plugins"
 MAX_BYTES = 10_000_000
+KINDS = "a plugin is a Python file, whose name ends in .py, or an installed module"
 _loaded: dict[str, str] = {}
 
 
@@ -45,12 +46,16 @@ def load_file(path: Path, content: bytes, module: str = "") -> None:
 
 
 def load_module(name: str) -> None:
-    """Import a plugin that is a module. Raises SpecError where that fails."""
+    """Import a plugin that is a module. Raises SpecError where that fails, or where nothing has that name."""
+    if not all(part.isidentifier() for part in name.split(".")):
+        raise SpecError(f"'{name}' is not the name of a module", hint=KINDS)
     faults.add_module(name)
     try:
         with faults.watched(f"the plugin {name}"):
             importlib.import_module(name)
     except BaseException as error:
+        if isinstance(error, ModuleNotFoundError) and f"{name}.".startswith(f"{error.name}."):
+            raise SpecError(f"no module is called '{error.name}'", hint=KINDS) from None
         raise _placed(error, name) from None
 
 

@@ -36,7 +36,7 @@ def replay(run: Path, name: str, options: tuple[str, ...]) -> int:
     try:
         tracker: Tracker = component.model_validate(source.data)
     except ValidationError as error:
-        raise spec_error(error).each(lambda found: found.at("", source.mark(tuple(found.field.split("."))))) from None
+        raise spec_error(error).each(lambda found: _of_option(found, source)) from None
     tracker.check()
     for event in folder.events("samples"):
         picture_file(run, event)  # the run may be a stranger's, and the tracker uploads it
@@ -57,3 +57,10 @@ def replay(run: Path, name: str, options: tuple[str, ...]) -> int:
             raise RunError(str(fault)) from error
         raise RunError(f"the tracker {name} failed: {type(error).__name__}: {error}") from error
     return count
+
+
+def _of_option(found: SpecError, source: Source) -> SpecError:
+    """The finding at the option that gave the value, or with the option that would give it."""
+    mark = source.mark(tuple(found.field.split(".")))
+    hint = found.hint or ("" if mark else f"-s {found.field}=… gives it")
+    return SpecError(found.message, field=found.field, mark=mark, hint=hint)

@@ -23,6 +23,7 @@ from .generate import denoising, generate
 from .images import class_grid, grid
 from .metrics import Score
 from .ops import library
+from .outputs import check_folder
 from .plugins import file_hash
 from .preflight import findings
 from .provenance import ALLOW, DataRecord, changed_at, difference, earlier, refuse_changed
@@ -53,6 +54,8 @@ def run(spec: Spec, *, out: Path, resume: bool, resume_from: Path | None, device
         stack.callback(world.leave)
         bar = stack.enter_context(Bar(quiet=not world.is_main))
         previous = find_previous(spec, out, resume_from) if resume and world.is_main else None
+        if previous is None and world.is_main:
+            check_folder(out / spec.name / "new", "--out", ours=lambda _: True)
         experiment = build(spec, device, training=True)
         present = DataRecord.of(experiment.data)
         if previous is not None and not allow_changed_data:

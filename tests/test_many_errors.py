@@ -208,7 +208,7 @@ def test_many_findings_are_counted() -> None:
 
 
 NUMBERS = [
-    ("sample", "--seed", 2**63),
+    ("sample", "--seed", 2**64),
     ("sample", "--seed", -(2**63) - 1),
     ("sample", "--seed", 99999999999999999999),
     ("sample", "--to-seed", 2**64),
@@ -251,3 +251,12 @@ def test_classes_whose_names_hold_commas_or_look_like_numbers() -> None:
     for text, word in (("c", "c"), ("a,", ""), ("8", "8"), ("-1", "-1"), ("a b", "a b"), ("9" * 5000, "99999"), ('"a', '"a')):
         with pytest.raises(SpecError, match=f"there is no class '{word}"):
             parse_classes(text, names)
+
+
+@pytest.mark.parametrize("plugin", ["/dev/null", "no_such_module_here", "no_such_module_here.part", ".relative"])
+def test_what_is_no_plugin_is_told_what_one_is(ddpmx: Run, plugin: str) -> None:
+    refused(ddpmx("check", plugin), "a plugin is a Python file, whose name ends in .py, or an installed module")
+
+
+def test_a_trackers_missing_parameter_names_the_option(ddpmx: Run, tmp_path: Path) -> None:
+    refused(ddpmx("track", make_run(tmp_path / "runs" / "a" / "1"), "--to", "jsonl"), "-s path=… gives it")

@@ -42,7 +42,7 @@ class UserPath(click.Path):
             raise error.at(param.opts[0] if param is not None else "", None) from None
 
 
-SEED = click.IntRange(-(2**63), 2**63 - 1)
+SEED = click.IntRange(-(2**63), 2**64 - 1)
 IMAGES = 10_000_000
 STEPS = click.IntRange(1, 100_000)
 

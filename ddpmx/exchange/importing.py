@@ -27,6 +27,7 @@ from ..spec import Spec
 from ..text import shortened
 from ..train import TrainState, prepare
 from .configs import PARTS, UNET, ImageUnetConfig, check_index, inside, mapping, typed
+from .export import CLASS
 from .schedulers import from_scheduler
 from .unet import from_config, modern, renamed, translate
 from .weights import Weights, weights_in
@@ -88,6 +89,8 @@ def _model(config: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, int]]:
     kind = config.get("_class_name")
     if kind != UNET:
         hint = f"valid: {UNET}, of pipelines that draw images from noise alone"
+        if kind == CLASS:
+            hint = "ddpmx exported this folder: use the run that it was made from"
         raise SpecError(f"{shortened(repr(kind))} cannot be imported", field="_class_name", hint=hint)
     if type(config.get("sample_size")) is not int:
         raise SpecError(f"should be the side of square images, not {shortened(repr(config.get('sample_size')))}", field="sample_size")
