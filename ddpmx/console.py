@@ -16,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.text import Text
 
 from .text import json_text, lines, visible
+from .time_left import TimeLeft
 
 console = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -60,7 +61,7 @@ class _Bars(Progress):
 
 
 class Bar:
-    """One progress bar for long work; silent where it cannot move."""
+    """One progress bar for long work; where it cannot move, a line now and then with the time left."""
 
     def __init__(self, quiet: bool = False) -> None:
         columns = (
@@ -72,6 +73,7 @@ class Bar:
         )
         self._progress = _Bars(*columns, console=console, disable=quiet or not is_live(), transient=True)
         self._tasks: dict[str, TaskID] = {}
+        self._lines = None if quiet or is_live() else TimeLeft()
 
     def __enter__(self) -> Bar:
         self._progress.start()
@@ -82,6 +84,10 @@ class Bar:
 
     def show(self, what: str, done: int, total: int, note: str = "") -> None:
         """Move the bar called `what`, making it at first use; a full one goes away."""
+        if self._lines is not None:
+            if line := self._lines.line(what, done, total, note):
+                self.say(visible(line))
+            return
         what, note = visible(what), visible(note)
         if what not in self._tasks:
             self._tasks[what] = self._progress.add_task(what, total=total, note=note)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -20,6 +19,7 @@ from .experiment import Experiment, build
 from .metrics import Metric, Subject
 from .metrics.subject import quiet
 from .objective import runs_twice
+from .pacing import Pacing
 from .page import duration
 from .plots import write_plots
 from .preflight import findings
@@ -29,7 +29,7 @@ from .run_folder import RunFolder
 from .samplers import Sampler
 from .sampling import sample
 from .spec import Spec
-from .train import StepDone, Trained, TrainState, prepare, steps_per_epoch, total_steps, train
+from .train import StepDone, Trained, TrainState, prepare, train
 from .validation import validate
 from .world import World
 
@@ -38,6 +38,10 @@ STRIP = 8  # images of the denoising strip, drawn like the final grid
 SECONDS = 4.0  # of training that are watched; half of it: a call that takes longer is not made twice
 FEW = 64  # images that a metric is tried on first
 T = TypeVar("T")
+
+
+def quietly(text: str) -> None:
+    """Say nothing."""
 
 
 def dry_run(spec: Spec, device: torch.device, say: Callable[[str], None]) -> None:
@@ -52,42 +56,51 @@ def dry_run(spec: Spec, device: torch.device, say: Callable[[str], None]) -> Non
         say(f"note: {finding}")
     with ops.use_backend(spec.backend):
         say(f"backend: {ops.active(device)}")
-        parts = estimate(experiment)
-    for what, seconds in parts.items():
-        say(f"{duration(seconds):>10}  {what}")
-    say(f"{duration(sum(parts.values())):>10}  in all, patience aside")
+        total = 0.0
+        for what, seconds in estimate(experiment, say):
+            say(f"{duration(seconds):>10}  {what}")
+            total += seconds
+    say(f"{duration(total):>10}  in all, patience aside")
 
 
-def estimate(experiment: Experiment) -> dict[str, float]:
-    """The seconds of each part of a run, whose network is trained a little."""
+def estimate(experiment: Experiment, say: Callable[[str], None] = quietly) -> Iterator[tuple[str, float]]:
+    """Each part of a run, whose network is trained a little, and its seconds, as soon as it is measured.
+
+    `say` is told what is about to be measured, where that may take long.
+    """
     spec, network = experiment.spec, experiment.network
-    evaluate, images = spec.evaluate, len(experiment.data.train)
+    evaluate, pacing = spec.evaluate, Pacing.of(spec, len(experiment.data.train), experiment.table)
+    epochs, times = pacing.epochs, pacing.evaluations
     trained = prepare(experiment)
     start = time.process_time()  # what this process has done so far, a run does too
+    say("measuring a few training steps …")
     state, done, step = _train(experiment, trained)
+    yield f"training, {pacing.steps:,} steps of {step * 1000:.0f} ms", pacing.steps * step
     save, pages = _written(spec, state, done, trained)
+    yield "start, plots and report", start + pages
+    yield f"checkpoints, {pacing.checkpoints} times", pacing.checkpoints * save
+    say("measuring the validation …")
     _, plain = _timed(lambda: validate(experiment, network, World(), bits=False))
     _, curves = _timed(lambda: validate(experiment, network, World()))
+    within = times - pacing.evaluations_at_ends
+    yield f"validation, {epochs + within} times", (epochs + within - times) * plain + times * curves
     network.eval()
-    strip = _image_seconds(experiment, spec.sampler, STRIP)
-    shown = _image_seconds(experiment, spec.sampler, evaluate.grid)
-    grid = _image_seconds(experiment, evaluate.sampler, evaluate.grid)
-    drawn = _image_seconds(experiment, evaluate.sampler, min(evaluate.batch_size, evaluate.samples))
+    if pacing.grid is not None:
+        say("measuring the samplers …")
+        strip = _image_seconds(experiment, spec.sampler, STRIP)
+        shown = _image_seconds(experiment, spec.sampler, evaluate.grid)
+        grid = _image_seconds(experiment, evaluate.sampler, evaluate.grid)
+        seconds = pacing.grids * evaluate.grid * grid + evaluate.grid * shown + STRIP * strip
+        yield f"grids of {evaluate.grid}, {pacing.grids} times", seconds
     metrics = [metric for metric in evaluate.metrics if not metric.missing()]
-    measuring = measuring_seconds(experiment, metrics)
-    steps = total_steps(spec.train, images)
-    epochs = math.ceil(steps / steps_per_epoch(spec.train, images))
-    times = math.ceil(epochs / evaluate.every_epochs)
-    measured = times * evaluate.samples if any(metric.needs_images for metric in metrics) else 0
-    return {
-        "start, plots and report": start + pages,
-        f"training, {steps:,} steps of {step * 1000:.0f} ms": steps * step,
-        f"checkpoints, {epochs} times": epochs * save,
-        f"validation, {epochs} times": (epochs - times) * plain + times * curves,
-        f"grids of {evaluate.grid}, {epochs} times": epochs * evaluate.grid * grid + evaluate.grid * shown + STRIP * strip,
-        f"sampling {measured:,} images for the metrics": measured * drawn,
-        f"the metrics' own work, {times} times": times * measuring,
-    }
+    if any(metric.needs_images for metric in metrics):
+        say("measuring the sampling for the metrics …")
+        drawn = _image_seconds(experiment, evaluate.sampler, min(evaluate.batch_size, evaluate.samples))
+        yield f"sampling {times * evaluate.samples:,} images for the metrics", times * evaluate.samples * drawn
+    if metrics:
+        names = ", ".join(metric.component_name for metric in metrics)
+        say(f"measuring the metrics' own work ({names}); the first time on a data set may train or load a network …")
+        yield f"the metrics' own work, {times} times", times * measuring_seconds(experiment, metrics)
 
 
 def _train(experiment: Experiment, trained: Trained) -> tuple[TrainState, StepDone, float]:

@@ -16,6 +16,8 @@ from typing_extensions import TypedDict
 from .in_words import describe
 
 Event = dict[str, Any]
+PASSES = "passes"
+"""The key of the events of an evaluation or a grid within an epoch: passes over the training images so far, no whole number."""
 Count = Annotated[int, Field(ge=0, le=2**63 - 1)]
 Ordinal = Annotated[int, Field(ge=1, le=2**63 - 1)]
 Amount = Annotated[float, Field(ge=0, le=1e15, allow_inf_nan=False)]
@@ -106,6 +108,9 @@ class Evaluate(Scored):
     event: Literal["evaluate"]
     epoch: Count
     step: Count
+    passes: NotRequired[Amount]
+    train_loss: NotRequired[float | None]
+    val_loss: NotRequired[float]
     samples: NotRequired[Count]
     metrics: Metrics
 
@@ -114,6 +119,7 @@ class Samples(Plain):
     event: Literal["samples"]
     epoch: Count
     step: Count
+    passes: NotRequired[Amount]
     path: str
 
 
@@ -121,6 +127,7 @@ class PerT(Plain):
     event: Literal["per_t"]
     epoch: Count
     step: Count
+    passes: NotRequired[Amount]
     t: Annotated[list[float], Field(min_length=1, max_length=10_000)]
     log_snr: Levels
     n: list[Count]
@@ -164,6 +171,16 @@ KINDS: dict[str, Any] = {
 @cache
 def _adapter(kind: str) -> TypeAdapter[Event]:
     return TypeAdapter(KINDS.get(kind, Other))
+
+
+def is_row(event: Event) -> bool:
+    """Whether log.csv has a row for the event: an epoch, or an evaluation within one."""
+    return event["event"] == "epoch" or (event["event"] == "evaluate" and PASSES in event)
+
+
+def passes_of(event: Event) -> float:
+    """Passes over the training images at the event; at an epoch's end its number, though the last one may be a part of a pass."""
+    return float(event.get(PASSES, event["epoch"]))
 
 
 def kind_of(line: bytes) -> str:

@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .events import Event
+from .events import Event, is_row, passes_of
 
 Floats = NDArray[np.float64]
 ROWS = 200
-"""Last epochs of which the whole events are kept."""
+"""Last rows of log.csv of which the whole events are kept."""
 MOST_PER_T = 200
 """Evaluations over the timesteps that are kept, evenly spaced where there are more."""
 MOST_METRICS = 100
@@ -33,22 +33,22 @@ def _floats() -> array[float]:
 
 @dataclass
 class Curve:
-    """A metric as it was measured while training: epochs, values and the ends of their 95 % intervals, NaN where there is none."""
+    """A metric as it was measured while training: epochs (within one, passes over the training images), values and the ends of their 95 % intervals, NaN where there is none."""
 
     epochs: array[float] = field(default_factory=_floats)
     values: array[float] = field(default_factory=_floats)
     lows: array[float] = field(default_factory=_floats)
     highs: array[float] = field(default_factory=_floats)
 
-    def add(self, epoch: int, value: float, interval: list[float] | None) -> None:
+    def add(self, epoch: float, value: float, interval: list[float] | None) -> None:
         low, high = interval or (math.nan, math.nan)
         for column, number in zip((self.epochs, self.values, self.lows, self.highs), (epoch, value, low, high), strict=True):
             column.append(number)
 
-    def points(self) -> list[tuple[int, float, tuple[float, float] | None]]:
+    def points(self) -> list[tuple[float, float, tuple[float, float] | None]]:
         """(epoch, value, interval) to draw."""
         return [
-            (int(self.epochs[i]), self.values[i], None if math.isnan(self.lows[i]) else (self.lows[i], self.highs[i]))
+            (self.epochs[i], self.values[i], None if math.isnan(self.lows[i]) else (self.lows[i], self.highs[i]))
             for i in drawn(self.epochs)
         ]
 
@@ -67,7 +67,9 @@ class History:
     )
     """Of all epochs."""
     rows: deque[Event] = field(default_factory=lambda: deque(maxlen=ROWS))
-    """The events of the last epochs."""
+    """The events of the last rows of log.csv."""
+    row_count: int = 0
+    """How many rows there are."""
     curves: dict[str, Curve] = field(default_factory=dict)
     latest: dict[str, Event] = field(default_factory=dict)
     """The last event that has each metric, in the order of their first appearance."""
@@ -94,11 +96,9 @@ class History:
         elif kind == "epoch":
             for key, column in self.columns.items():
                 column.append(event[key])
-            self.rows.append(event)
-            self._add_metrics(event)
-            for name, value in event["metrics"].items():
-                if name in self.latest:
-                    self.curves.setdefault(name, Curve()).add(event["epoch"], value, score(event, name).get("interval"))
+            self._add_row(event)
+        elif is_row(event):
+            self._add_row(event)
         elif kind == "evaluate":
             self._add_metrics(event)
         elif kind == "per_t":
@@ -122,6 +122,14 @@ class History:
     def all_per_t(self) -> list[Event]:
         """Those that are kept, the last among them."""
         return self.per_t if self.last_per_t is None or self.per_t[-1] is self.last_per_t else [*self.per_t, self.last_per_t]
+
+    def _add_row(self, event: Event) -> None:
+        self.rows.append(event)
+        self.row_count += 1
+        self._add_metrics(event)
+        for name, value in event["metrics"].items():
+            if name in self.latest:
+                self.curves.setdefault(name, Curve()).add(passes_of(event), value, score(event, name).get("interval"))
 
     def _add_metrics(self, event: Event) -> None:
         for name in event["metrics"]:

@@ -16,10 +16,9 @@ from .experiment import Experiment, check, check_data, look
 from .metrics import reference_note
 from .models import embed_time
 from .models.embedding import LOG_SNR_BOUND
-from .rows import Plan
+from .pacing import Pacing, passes_per_image, passes_per_trained_image
 from .schedules import Table
 from .spec import Spec, difference
-from .train import steps_per_epoch, total_steps
 from .variance import prior_terms
 
 LEFT_SIGNAL = 0.05
@@ -28,10 +27,6 @@ DOMINANT = 0.5
 """A single timestep above this share of all weight leaves little to the others."""
 SLOWEST = 1e-4
 """The smallest frequency of the networks' time embedding."""
-BACKWARD = 3
-"""A training step costs about as much as so many passes forward."""
-
-
 WRITTEN_IN = ("schedule", "prediction", "time", "loss")
 """The blocks of a spec that an objective is written in."""
 
@@ -149,30 +144,18 @@ def _time_range(spec: Spec, table: Table) -> list[str]:
 def of_budget(spec: Spec, images: int, table: Table) -> list[str]:
     """How averaging and evaluation compare with the training of so many images."""
     found = []
-    steps = total_steps(spec.train, images)
+    pacing = Pacing.of(spec, images, table)
+    steps = pacing.steps
     ema = spec.train.ema
     if ema is not None and not ema.warmup and (memory := 1 / (1 - ema.decay)) > steps:
         found.append(f"train.ema: the average remembers {memory:,.0f} steps, the run has {steps:,} (ema.warmup helps)")
-    epochs = math.ceil(steps / steps_per_epoch(spec.train, images))
-    times = math.ceil(epochs / spec.evaluate.every_epochs) if spec.evaluate.metrics else 0
-    drawn = epochs * spec.evaluate.grid + times * spec.evaluate.samples
+    times = pacing.evaluations if spec.evaluate.metrics else 0
+    drawn = pacing.grids * spec.evaluate.grid + times * spec.evaluate.samples
     sampling = drawn * passes_per_image(spec, table)
-    training = int((BACKWARD + 0.5 * spec.model.self_conditioned) * steps * spec.train.batch_size)  # half of the steps predict x_0 first
+    training = int(passes_per_trained_image(spec) * steps * spec.train.batch_size)
     if sampling > training:
         found.append(
             f"evaluate: its {drawn:,} images take {sampling:,} passes of an image through the network, all of training about {training:,}"
             " (larger every_epochs, fewer samples or sampler steps)"
         )
     return found
-
-
-def passes_per_image(spec: Spec, table: Table) -> int:
-    """How often the network runs to draw an image by `evaluate.sampler`: twice a row where it is guided."""
-    plan: Plan = spec.evaluate.sampler.plan(table, spec.prediction)
-    guidance = spec.guidance
-    if not spec.model.conditional or guidance.weight == 1 or (guidance.weight == 0 and guidance.rescale == 0):
-        return plan.evaluations
-    if guidance.interval is None:
-        return 2 * plan.evaluations
-    log_snr = table.log_snr_at(torch.tensor([row.t for row in plan if row.evaluates], dtype=torch.float64))
-    return plan.evaluations + int(((guidance.interval[0] <= log_snr) & (log_snr < guidance.interval[1])).sum())

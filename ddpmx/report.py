@@ -41,7 +41,7 @@ def write_report(run: Path, status: Mapping[str, Any] | None = None) -> Path:
         run_id=folder.path.resolve().name,
         status=status,
         environment=environment,
-        epochs=history.epochs,
+        row_count=history.row_count,
         results=_results(spec, history, changed_at(environment)),
         changes=told(environment),
         final=page.picture_of(folder.samples / "final.png", "images drawn from the best weights"),
@@ -140,8 +140,8 @@ def _scores(history: History) -> dict[str, Any]:
 
 
 def _grids(folder: RunFolder) -> list[page.Picture]:
-    """Epochs' grids: the first, the last, and as many between as the page has room for."""
-    read = [page.picture_of(path, f"epoch {epoch}") for epoch, path in page.evenly(list(folder.grids().items()), GRIDS)]
+    """The grids of training: the first, the last, and as many between as the page has room for."""
+    read = [page.picture_of(path, f"epoch {passes:.7g}") for passes, path in page.evenly(list(folder.grids().items()), GRIDS)]
     grids = [picture for picture in read if picture is not None]
     room = GRID_CHARACTERS // max((len(picture.uri) for picture in grids), default=1)
     return page.evenly(grids, max(2, room))
@@ -158,9 +158,10 @@ def _methods(folder: Path) -> Iterator[dict[str, Any]]:
 
 
 def _table(history: History) -> dict[str, Any]:
-    """The log of the last epochs, as columns and rows of text."""
+    """The last rows of the log, as columns and rows of text."""
     columns = [*COLUMNS, *history.curves, *LAST_COLUMNS]
-    rows = [[page.number({**event, **event["metrics"]}.get(column, "")) for column in columns] for event in history.rows]
+    values = [{**event, **event["metrics"]} for event in history.rows]
+    rows = [["" if row.get(column) is None else page.number(row[column]) for column in columns] for row in values]
     return {"columns": columns, "rows": rows}
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
@@ -16,12 +15,14 @@ from .closing import close, end, failed, report, what_is_saved
 from .console import Bar
 from .divergence import Diverged, told
 from .errors import Interrupted, RunError, SpecError
-from .evaluate import as_event, measure
+from .evaluate import as_event
 from .experiment import Experiment, build
 from .faults import plugin_error
-from .generate import denoising, generate
-from .images import class_grid, grid
+from .forecast import Forecast
+from .generate import denoising
+from .images import grid
 from .metrics import Score
+from .milestones import draw_grid, scored, within_epoch
 from .ops import library
 from .outputs import check_folder
 from .plugins import file_hash
@@ -33,7 +34,7 @@ from .session import Session
 from .spec import Spec
 from .stop import StopSignal
 from .trackers import Trackers
-from .train import EpochDone, Skipped, StepDone, is_over, prepare, steps_per_epoch, total_steps, train
+from .train import EpochDone, Skipped, StepDone, is_over, prepare, train
 from .validation import Validated, validate
 from .world import World
 
@@ -167,10 +168,9 @@ def _train(session: Session) -> None:
 
 def _epochs(session: Session) -> None:
     """What the loop yields, until it ends, is stopped or diverges."""
-    spec, state = session.experiment.spec, session.state
-    images = len(session.experiment.data.train)
-    total = total_steps(spec.train, images)
-    epochs = math.ceil(total / steps_per_epoch(spec.train, images))
+    state, total, epochs = session.state, session.pacing.steps, session.pacing.epochs
+    within_epoch(session)  # the last process may have ended between a checkpoint there and what was due
+    forecast = Forecast(session.experiment, session.pacing, state.step, state.seconds)
     for event in train(session.experiment, state, session.trained, session.world, session.stop):
         if isinstance(event, StepDone):
             if event.step % LOG_EVERY == 0 or event.step == total:
@@ -184,6 +184,10 @@ def _epochs(session: Session) -> None:
         if isinstance(event, EpochDone):
             session.save()
             _end_epoch(session, event.validated)
+        else:
+            if session.world.is_main and (line := forecast.see(state)):
+                session.bar.say(line)
+            within_epoch(session)
     if state.row.get("step") != state.step:  # stopped within a pass
         session.save()
         raise Interrupted("stopped on request")
@@ -192,30 +196,23 @@ def _epochs(session: Session) -> None:
 def _end_epoch(session: Session, validated: Validated) -> None:
     """Draw the epoch's grid, measure when it is due, and write the row."""
     experiment, spec, row = session.experiment, session.experiment.spec, session.state.row
-    _draw_grid(session, f"epoch-{row['epoch']:04d}.png", spec.evaluate.sampler, session.averaged, row)
-    due = row["epoch"] % spec.evaluate.every_epochs == 0 or is_over(spec.train, session.state)
+    pacing, over = session.pacing, is_over(spec.train, session.state)
+    where = {key: row[key] for key in ("epoch", "step")}
+    if pacing.grid is not None and (over or pacing.grid.at_end(**where)):
+        draw_grid(session, f"epoch-{row['epoch']:04d}.png", spec.evaluate.sampler, session.averaged, where)
+    due = over or pacing.evaluation.at_end(**where)
     scores: dict[str, Score] = {}
     if spec.evaluate.metrics and due:
-        session.problems = []
-        scores = measure(
-            experiment,
-            session.averaged,
-            session.miss,
-            world=session.world,
-            progress=session.progress,
-            folder=session.folder.path,
-        )
+        scores = scored(session)
     if due:
-        session.emit({"event": "per_t", "epoch": row["epoch"], "step": row["step"], **validated.by_timestep(experiment)})
+        session.emit({"event": "per_t", **where, **validated.by_timestep(experiment)})
     event = {"event": "epoch", **row, **as_event(scores), **({"problems": session.problems} if session.problems and due else {})}
     session.emit(event)
     session.ends[row["step"]] = row["epoch"]
     if session.world.is_main:
         session.folder.add_row(event)
         measured = "".join(f"  {name} {score.value:.4g}" for name, score in scores.items())
-        grid_path = session.folder.samples / f"epoch-{row['epoch']:04d}.png"
-        session.bar.foot(f"samples: {grid_path}")
-        best = "  (best)" if session.state.best_step == row["step"] else ""
+        best = "  (best)" if session.is_best_again() else ""
         session.bar.say(
             f"epoch {row['epoch']:>4}  step {row['step']:>7}  train {row['train_loss']:.4f}  val {row['val_loss']:.4f}"
             f"  {row['images_per_second']:.0f} images/s{measured}{best}"
@@ -224,43 +221,33 @@ def _end_epoch(session: Session, validated: Validated) -> None:
             session.bar.say(f"warning: {session.why}; the best weights are of step {session.state.best_step}")
 
 
-def _draw_grid(session: Session, name: str, sampler: Any, network: nn.Module, row: dict[str, Any]) -> None:
-    evaluate = session.experiment.spec.evaluate
-    drawn = generate(
-        session.experiment,
-        network,
-        sampler.plan(session.experiment.table, session.experiment.prediction),
-        evaluate.grid,
-        seed=evaluate.seed,
-        batch_size=evaluate.batch_size,
-        world=session.world,
-        progress=lambda done, total: session.progress("sample", done, total),
-    )
-    if session.world.is_main:
-        class_grid(drawn.pixels, session.experiment.spread(evaluate.grid)).save(session.folder.samples / name)
-    if drawn.problem:
-        session.warn(f"in samples/{name} {drawn.problem}")
-    session.emit({"event": "samples", "epoch": row["epoch"], "step": row["step"], "path": f"samples/{name}"})
-
-
 def _finish(session: Session) -> None:
     """The final grid and the denoising strip, by the spec's own sampler from the best weights, and the report.
 
     The run counts as finished after all of this: what a kill keeps from it, `--resume` makes.
     """
-    experiment, state = session.experiment, session.state
-    network = session.averaged
+    state, network = session.state, session.averaged
     if session.world.is_main:
         checkpoint.load_weights(network, checkpoint.weights_file(session.folder.path, "best"))
     for tensor in (*network.parameters(), *network.buffers()):
         session.world.from_main(tensor.data)
-    _draw_grid(session, Path(FINAL).name, experiment.spec.sampler, network, state.row)
+    if session.pacing.grid is not None:
+        _draw_final(session, network)
+    if session.world.is_main:
+        if state.best_step >= 0:
+            session.bar.say(f"best: epoch {state.best_epoch}, step {state.best_step}, val {state.best_loss:.4f}")
+        if session.why and not session.has_news:
+            session.warn(session.why)
+        report(session, status_now("finished", session.all_that_is_wrong, epoch=state.epoch, step=state.step))
+
+
+def _draw_final(session: Session, network: nn.Module) -> None:
+    """The pictures that end a run."""
+    experiment, row = session.experiment, session.state.row
+    draw_grid(session, Path(FINAL).name, experiment.spec.sampler, network, {key: row[key] for key in ("epoch", "step")})
     if session.world.is_main:
         plan = experiment.spec.sampler.plan(experiment.table, experiment.prediction)
         frames = denoising(experiment, network, plan, 8, seed=experiment.spec.evaluate.seed, frames=10)
         grid(frames.pixels.transpose(0, 1).flatten(0, 1), columns=len(frames.pixels)).save(session.folder.samples / "denoising.png")
         if frames.problem:
             session.warn(f"in samples/denoising.png {frames.problem}")
-        if session.why and not session.has_news:
-            session.warn(session.why)
-        report(session, status_now("finished", session.all_that_is_wrong, epoch=state.epoch, step=state.step))

@@ -23,7 +23,7 @@ from ruamel.yaml import YAML
 from .console import warn
 from .errors import RunError, SpecError
 from .event_log import EventLog, to_json
-from .events import Event
+from .events import PASSES, Event, is_row
 from .files import open_regular, why
 from .outputs import whole
 from .plugins import file_hash
@@ -127,7 +127,7 @@ class RunFolder:
     def cut_after(self, step: int, epoch: int) -> None:
         """Forget what a run that goes on from there makes again.
 
-        Those are the events after the step, the ends, and what was drawn and measured for a pass that is not whole or has no row.
+        Those are the events after the step, the ends, and what was drawn and measured at the end of a pass that is not whole or has no row.
         """
         ends = (event["epoch"] for event in self.events("epoch") if event["step"] <= step and event["epoch"] <= epoch)
         done = max(ends, default=0)
@@ -135,17 +135,20 @@ class RunFolder:
         def stays(event: Event) -> bool:
             if event["event"] == "end" or event.get("step", 0) > step:
                 return False
-            of_a_row = event["event"] in ("samples", "per_t", "epoch")
+            of_a_row = event["event"] in ("samples", "per_t", "epoch") and PASSES not in event
             return not of_a_row or (event["epoch"] <= done and event.get("path") != FINAL)
 
         self.log.cut(stays)
 
     def write_log(self) -> None:
-        """log.csv from the events of the epochs, a column for each metric."""
-        columns = [*COLUMNS, *metric_names(self.events("epoch")), *LAST_COLUMNS]
+        """log.csv from the events that are rows of it, a column for each metric."""
+        columns = [*COLUMNS, *metric_names(self._rows()), *LAST_COLUMNS]
         with atomically(self.path / "log.csv") as file:
             file.write(_csv(columns))
-            file.writelines(_csv(_cells(row, columns)) for row in self.events("epoch"))
+            file.writelines(_csv(_cells(row, columns)) for row in self._rows())
+
+    def _rows(self) -> Iterator[Event]:
+        return filter(is_row, self.events("epoch", "evaluate"))
 
     def add_row(self, row: Mapping[str, Any]) -> None:
         """A row more at the end of log.csv, which is written anew where that brings a new column."""
@@ -168,14 +171,22 @@ class RunFolder:
             return []
         return columns if columns[: len(COLUMNS)] == list(COLUMNS) and line.endswith("\n") else []
 
-    def grids(self) -> dict[int, Path]:
-        """The pictures of the epochs' grids, by epoch, ascending."""
-        named = ((re.fullmatch(r"epoch-([0-9]{1,18})\.png", path.name), path) for path in self.samples.glob("epoch-*.png"))
-        return dict(sorted((int(found[1]), path) for found, path in named if found))
+    def grids(self) -> dict[float, Path]:
+        """The pictures of the grids of training, by epoch, or passes over the training images within one, ascending."""
+        found: dict[float, Path] = {epoch: path for epoch, path in self._numbered("epoch")}
+        if within := dict(self._numbered("step")):
+            events = ((event[PASSES], event["step"]) for event in self.events("samples") if PASSES in event)
+            found |= {passes: within[step] for passes, step in events if step in within}
+        return dict(sorted(found.items()))
+
+    def _numbered(self, word: str) -> list[tuple[int, Path]]:
+        """The numbers of the pictures `<word>-<number>.png`, and their files."""
+        named = ((re.fullmatch(rf"{word}-([0-9]{{1,18}})\.png", path.name), path) for path in self.samples.glob(f"{word}-*.png"))
+        return [(int(found[1]), path) for found, path in named if found]
 
 
 def _cells(row: Mapping[str, Any], columns: Iterable[str]) -> list[str]:
-    values = {**row["metrics"], **{key: row[key] for key in (*COLUMNS, *LAST_COLUMNS)}}
+    values = {**row["metrics"], **{key: row.get(key) for key in (*COLUMNS, *LAST_COLUMNS)}}
     return ["" if values.get(column) is None else repr(values[column]) for column in columns]
 
 

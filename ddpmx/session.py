@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass, field, fields
+from functools import cached_property
 from typing import Any
 
 from torch import nn
@@ -13,12 +14,14 @@ from . import checkpoint, checkpoint_folder
 from .console import Bar
 from .divergence import MOST_ROLLBACKS, Diverged, Stability, told_instability
 from .errors import RunError
+from .events import PASSES
 from .experiment import Experiment
 from .learning_rate import jump
+from .pacing import Pacing
 from .run_folder import RunFolder
 from .stop import StopSignal
 from .trackers import Trackers
-from .train import Trained, TrainState, is_over, steps_per_epoch, total_steps
+from .train import Trained, TrainState, is_over
 from .world import World
 
 
@@ -40,9 +43,18 @@ class Session:
     """The last step that was trained with other data than the present; −1 where there is none."""
     problems: list[str] = field(default_factory=list)
     """Why scores are missing in the last evaluation."""
+    within: set[tuple[str, int]] = field(default_factory=set)
+    """Kind and step of the events in the log that belong to no epoch's end: evaluations and grids within one."""
+    best_before: int = -1
+    """The step of the best weights, as of the last row."""
     plotted: bool = False
     """Whether the spec's figures are written."""
     started: float = field(default_factory=time.perf_counter)
+
+    @cached_property
+    def pacing(self) -> Pacing:
+        """What is due when."""
+        return Pacing.of(self.experiment.spec, len(self.experiment.data.train), self.experiment.table)
 
     @property
     def averaged(self) -> nn.Module:
@@ -67,11 +79,28 @@ class Session:
         before = max((end for end in self.ends if end < row["step"]), default=0)
         return "verdict" in row or ("unstable" in row and row["unstable"]["at_step"] > before)
 
+    def is_best_again(self) -> bool:
+        """Whether the last row, has the lowest loss and the one before it had not.
+
+        While each epoch is the best so far, saying so says nothing.
+        """
+        step, before = self.state.row["step"], self.best_before
+        self.best_before = self.state.best_step
+        return self.state.best_step == step and before >= 0 and before != max((end for end in self.ends if end < step), default=before)
+
     def emit(self, event: dict[str, Any]) -> None:
         """Into metrics.jsonl, then to the trackers that mirror it."""
         if self.world.is_main:
             self.folder.add_event(event)
             self.trackers.log(event)
+            if PASSES in event:
+                self.within.add((event["event"], event["step"]))
+
+    def lacks(self, kind: str) -> bool:
+        """Whether an event of that kind, which is due at the step reached, is not in the log; the same in all processes."""
+        step = self.state.step
+        missing = self.world.is_main and (kind, step) not in self.within and step not in self.ends
+        return self.world.any(missing, self.experiment.device)
 
     def progress(self, what: str, done: int, total: int) -> None:
         self.stop.check()
@@ -119,10 +148,11 @@ class Session:
             return
         step, best_is = choice.split()
         state = checkpoint.load(folder / step, self.trained)
-        batches = steps_per_epoch(self.experiment.spec.train, len(self.experiment.data.train))
+        batches = self.pacing.per_epoch
         if state.batch > batches:  # an epoch that would not end
             raise RunError(f"the checkpoint {folder / step} is of other data: it has done {state.batch} batches of an epoch of {batches}")
         self.state = state
+        self.best_before = state.best_step
         if best_is == "damaged":
             measured = state.row.get("step") == state.step and math.isfinite(state.row["val_loss"])
             state.best_loss, state.best_step = (state.row["val_loss"], state.step) if measured else (math.inf, -1)
@@ -150,12 +180,17 @@ class Session:
             return ""
         if converged:
             whole = [earlier for earlier in checkpoint_folder.steps(folder) if not checkpoint_folder.damage(folder, earlier)]
-            step = max((earlier for earlier in whole if "verdict" not in checkpoint.counters(folder / str(earlier)).row), default=step)
+            step = max(filter(self._is_sound, whole), default=step)
         best = checkpoint.counters(folder / str(step)).best_step
         damage = checkpoint_folder.damage(folder, best) if best >= 0 else ""
         if damage:
             self.bar.say(f"warning: {damage}; it was the best, which is looked for again from step {step} on")
         return f"{step} {'damaged' if damage else 'whole'}"
+
+    def _is_sound(self, step: int) -> bool:
+        """Whether a step's checkpoint was validated, which those within an epoch were not, and found to be no worse than noise."""
+        state = checkpoint.counters(self.folder.checkpoints / str(step))
+        return state.batch == 0 and "verdict" not in state.row
 
     def rewind_log(self) -> None:
         """Take out of the log what the run makes again from its state on."""
@@ -163,6 +198,8 @@ class Session:
             self.folder.cut_after(self.state.step, self.state.epoch)
             self.folder.write_log()
             self.ends = {row["step"]: row["epoch"] for row in self.folder.events("epoch")}
+            kinds = ("samples", "per_t", "evaluate")
+            self.within = {(event["event"], event["step"]) for event in self.folder.events(*kinds) if PASSES in event}
 
     def rate_jump(self) -> str:
         """What another budget does to the learning rate of a run that goes on, in a line; empty where it does nothing."""
@@ -173,8 +210,7 @@ class Session:
         if before is None:  # an older version's checkpoint: then the log tells, of the step that it logged last
             logged = [event["lr"] for event in self.folder.events("step") if event["step"] == state.step and "lr" in event]
             before = logged[-1] / factor if logged else None
-        total = total_steps(train, len(self.experiment.data.train))
-        return "" if before is None else jump(train, state.step, total, before, factor)
+        return "" if before is None else jump(train, state.step, self.pacing.steps, before, factor)
 
     def roll_back(self, cause: Diverged) -> bool:
         """Go back to the last checkpoint with half the learning rate; False where that was done too often."""

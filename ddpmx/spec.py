@@ -88,6 +88,9 @@ class TrainSpec(Strict):
     or go back to the last checkpoint with half the learning rate, at most 3 times. None lets it reach the weights."""
     checkpoint_every: int = Field(1, ge=1)
     """Epochs between the checkpoints that stay; `last` and `best` are written each epoch whatever this is."""
+    checkpoint_every_steps: int | None = Field(None, ge=1)
+    """Steps between further checkpoints within an epoch, so that a kill loses no more than these; null for none. `last` is the newest of
+    all, and they count among `keep_last`."""
     keep_last: int = Field(2, ge=1)
     """How many checkpoints stay, besides `best`."""
     keep_every: int | None = Field(None, ge=1)
@@ -137,17 +140,22 @@ class EvaluateSpec(Strict):
 
     every_epochs: int = Field(5, ge=1)
     """Epochs between evaluations of the metrics; there is one at the end in any case."""
+    every_steps: int | None = Field(None, ge=1)
+    """Steps between evaluations, also within an epoch, in place of `every_epochs`; null for that. One at the end in any case."""
     samples: int = Field(1000, ge=2, le=10_000_000)
     """Generated images that a metric sees."""
     sampler: Annotated[Any, Slot(SAMPLERS, {"name": "ddim"})] = Field(default={"name": "ddim"})
-    """Draws these images, and each epoch's grid."""
+    """Draws these images, and the grids while training."""
     metrics: tuple[MetricSlot, ...] = ()
     seed: int = Field(0, ge=-(2**63), lt=2**63)
     """Of the starting noise: the same for every run, so that grids compare cell by cell."""
     batch_size: int = Field(128, ge=1)
     """Images sampled at a time; changes memory and speed, not the noise."""
-    grid: int = Field(64, ge=1, le=1024)
-    """Images in each epoch's grid."""
+    grid: int = Field(64, ge=0, le=1024)
+    """Images in each grid that is drawn while training and at the end; 0 for no pictures at all."""
+    grid_every: int | None = Field(None, ge=1)
+    """Epochs between grids, or steps where `every_steps` is given. null: every epoch, but where epochs are so short that drawing would
+    take more than a quarter of the training's work, only the first one and every few. The last epoch has one in any case."""
 
 
 class Spec(Strict):

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from .drawing import Floats, behind, legend, line, log_if_wide, panel
+from .events import passes_of
 from .page import evenly
 
 Event = Mapping[str, Any]
@@ -63,7 +64,7 @@ def _curves(axes: Axes, events: Sequence[Event], key: str) -> None:
     shown = evenly(list(events), SHOWN)
     over = place(shown[-1])
     for event, alpha in zip(shown, np.linspace(0.35, 1, len(shown)) if len(shown) > 1 else [1], strict=True):
-        label = f"epoch {event['epoch']}" if event in (shown[0], shown[-1]) else ""
+        label = f"epoch {passes_of(event):g}" if event in (shown[0], shown[-1]) else ""
         line(axes, floats(event, over), floats(event, key), 0, label, alpha=alpha)
     log_if_wide(axes, np.concatenate([floats(event, key) for event in shown]), 10)
     legend(axes)

@@ -24,6 +24,7 @@ from .experiment import Experiment
 from .learning_rate import learning_rate
 from .objective import Network, batch, loss_of_nothing, step_loss, timesteps
 from .ops import Purpose, stream
+from .pacing import Pacing, max_epochs, max_steps
 from .spec import Spec, TrainSpec
 from .times import TimeState
 from .validation import Validated, validate
@@ -121,28 +122,10 @@ def is_over(train: TrainSpec, state: TrainState) -> bool:
     return patience or state.epoch >= max_epochs(train) or state.step >= max_steps(train)
 
 
-def may_evaluate(spec: Spec, state: TrainState) -> bool:
+def may_evaluate(spec: Spec, state: TrainState, pacing: Pacing) -> bool:
     """Whether an evaluation is due after the pass under way, as far as is known before its validation, which may end patience."""
     after = replace(state, epoch=state.epoch + 1)
-    return after.epoch % spec.evaluate.every_epochs == 0 or is_over(spec.train, after)
-
-
-def max_epochs(train: TrainSpec) -> float:
-    return train.epochs or (math.inf if train.steps else 100)
-
-
-def max_steps(train: TrainSpec) -> float:
-    return train.steps or math.inf
-
-
-def steps_per_epoch(train: TrainSpec, images: int) -> int:
-    """Optimizer steps of one pass; its last batch may be smaller than the others."""
-    return math.ceil(images / train.batch_size)
-
-
-def total_steps(train: TrainSpec, images: int) -> int:
-    """Optimizer steps of the whole budget."""
-    return int(min(max_steps(train), max_epochs(train) * steps_per_epoch(train, images)))
+    return pacing.evaluation.at_end(after.epoch, after.step) or is_over(spec.train, after)
 
 
 def prepare(experiment: Experiment) -> Trained:
@@ -170,8 +153,8 @@ def train(
     pixels = experiment.data.train.pixels
     if device.type != "cuda" or pixels.nbytes < torch.cuda.mem_get_info(device)[0] // 4:
         pixels = pixels.to(device)
-    batches = steps_per_epoch(budget, len(pixels))
-    total = total_steps(budget, len(pixels))
+    pacing = Pacing.of(spec, len(pixels), experiment.table)
+    batches, total = pacing.per_epoch, pacing.steps
     nothing = loss_of_nothing(experiment) * (experiment.coefficients.importance.cpu() if trained.time is None else 1)
     run_network: Network = torch.compile(network) if budget.compile else network
 
@@ -230,7 +213,7 @@ def train(
             yield Skipped(state.epoch + 1, state.step, facts) if facts else done
             if world.any(stop(), device):
                 return
-        validated = validate(experiment, trained.averaged, world, bits=may_evaluate(spec, state))
+        validated = validate(experiment, trained.averaged, world, bits=may_evaluate(spec, state, pacing))
         if validated.loss < state.best_loss:
             state.best_loss, state.best_step, state.best_epoch = validated.loss, state.step, state.epoch + 1
         state.row = {

@@ -56,11 +56,17 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
             "train={epochs: 3, batch_size: 479}",
             "evaluate={every_epochs: 2, samples: 10, metrics: [pixel_fd, {name: bpd, images: 10, timesteps: 4}], grid: 5}",
         ),
+        (
+            "train={epochs: 5, batch_size: 479, checkpoint_every_steps: 4}",
+            "evaluate={every_steps: 2, grid_every: 7, samples: 10, metrics: [pixel_fd], grid: 5}",
+        ),
+        ("dataset.limit=40", "train={epochs: 7}", "evaluate={every_epochs: 3, metrics: [pixel_fd], grid: 9}"),
+        ("train={epochs: 2, batch_size: 479}", "evaluate.grid=0"),
     ],
 )
 def test_the_estimate_is_the_runs_time(tiny: Path, tmp_path: Path, clock: Clock, overrides: tuple[str, ...]) -> None:
     spec = spec_file.load(tiny, overrides)
-    expected = sum(dry_run.estimate(build(spec, CPU)).values())
+    expected = sum(seconds for _, seconds in dry_run.estimate(build(spec, CPU)))
     clock.now = 0.0
     run(spec, out=tmp_path / "runs", resume=False, resume_from=None, device=CPU)
     assert expected == pytest.approx(clock.now, rel=1e-6)

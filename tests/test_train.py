@@ -15,8 +15,9 @@ from ddpmx.experiment import build
 from ddpmx.learning_rate import learning_rate
 from ddpmx.objective import batch, loss_at
 from ddpmx.ops import Purpose, stream
+from ddpmx.pacing import total_steps
 from ddpmx.spec import TrainSpec
-from ddpmx.train import TrainState, epoch_order, is_over, total_steps
+from ddpmx.train import TrainState, epoch_order, is_over
 
 Run = Callable[..., Result]
 

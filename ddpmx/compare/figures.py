@@ -76,13 +76,13 @@ def _metric(comparison: Comparison, measure: str) -> Iterator[Drawn]:
         )
 
 
-def _over_epochs(group: Group, measure: str) -> dict[int, Estimate]:
-    """At each epoch that every run of the group measured: the mean over them, or the one run's own score."""
-    by_seed: dict[int, dict[int, Estimate]] = {}
+def _over_epochs(group: Group, measure: str) -> dict[float, Estimate]:
+    """At each epoch, or part of one, that every run of the group measured: the mean over them, or the one run's own score."""
+    by_seed: dict[int, dict[float, Estimate]] = {}
     for run in group.runs:
         if measure in run.history.curves:
             points = run.history.curves[measure].points()
-            by_seed[run.seed] = {epoch: Estimate(value, interval) for epoch, value, interval in points}
+            by_seed[run.seed] = {passes: Estimate(value, interval) for passes, value, interval in points}
     having = list(by_seed.values())
     shared = sorted(set.intersection(*map(set, having))) if having else []
     return {epoch: of_seeds([own[epoch] for own in having]) for epoch in shared}

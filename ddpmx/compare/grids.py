@@ -42,9 +42,9 @@ class Sheet:
 
 @dataclass(frozen=True)
 class Grid:
-    """What one run drew at an epoch; None: its final grid."""
+    """What one run drew at an epoch, or a part of one; None: its final grid."""
 
-    epoch: int | None
+    epoch: float | None
     picture: Picture
 
 
@@ -87,7 +87,7 @@ def _without_margins(pixels: Pixels, pitch: int) -> Sheet:
     raise AssertionError("a scale of 1 always fits")
 
 
-def fitted(runs: Sequence[dict[int | None, Sheet]]) -> list[list[Grid]]:
+def fitted(runs: Sequence[dict[float | None, Sheet]]) -> list[list[Grid]]:
     """Each run's grids, epochs ascending and the final one last, within ROOM: without loss if they fit, else as WebP, and fewer epochs."""
     stops = STOPS
     for lossless in (True, False):  # a run's last grid stands for its others
@@ -103,15 +103,20 @@ def fitted(runs: Sequence[dict[int | None, Sheet]]) -> list[list[Grid]]:
     return [[Grid(epoch, picture) for epoch, picture in run.items()] for run in encoded]
 
 
-def _thinned(run: Mapping[int | None, T], stops: int) -> list[tuple[int | None, T]]:
+def _thinned(run: Mapping[float | None, T], stops: int) -> list[tuple[float | None, T]]:
     """So many epochs, the first and the last among them, and the final grid; the last epoch's where there is none."""
     epochs = sorted(epoch for epoch in run if epoch is not None)
     kept = evenly(epochs, stops) if stops > 1 or None in run else epochs[-1:]
     return [(epoch, run[epoch]) for epoch in [*kept, *([None] if None in run else [])]]
 
 
-def _label(epoch: int | None) -> str:
-    return "end" if epoch is None else f"epoch {epoch}"
+def _label(epoch: float | None) -> str:
+    return "end" if epoch is None else label_of(epoch)
+
+
+def label_of(epoch: float) -> str:
+    """What a stop of the page's slider is called."""
+    return f"epoch {epoch:.7g}"
 
 
 def encode(sheet: Sheet, label: str, lossless: bool) -> Picture:

@@ -15,9 +15,10 @@ from ..drawing import style, to_svg
 from ..errors import SpecError
 from ..estimate import amount
 from ..outputs import write
+from ..run_folder import PASSES
 from .comparison import Comparison, Group, Standing
 from .figures import figures
-from .grids import Grid, Sheet, encode, fitted, read_sheet
+from .grids import Grid, Sheet, encode, fitted, label_of, read_sheet
 from .results import Run
 from .words import note, summary
 
@@ -72,7 +73,7 @@ def write_page(comparison: Comparison, groups: Sequence[Group], out: Path) -> Pa
         figures=[{"svg": page.inline_svg(to_svg(drawn.figure)), "caption": drawn.caption} for drawn in figures(comparison)],
         shown=shown,
         stops=[
-            *(f"epoch {epoch}" for epoch in stops),
+            *(label_of(epoch) for epoch in stops),
             *(["end"] if any(grid.epoch is None for one in shown for grid in one.grids) else []),
         ],
         remark=_remark(shown),
@@ -146,10 +147,12 @@ def _pictures(runs: Sequence[tuple[Group, Run]]) -> Iterator[Shown]:
         yield Shown(group.label, label, key, shape, grids, _strip(run))
 
 
-def _sheets(run: Run) -> dict[int | None, Sheet]:
-    """A run's grids by epoch, None for the final one; those of another layout than the final one's are left out."""
+def _sheets(run: Run) -> dict[float | None, Sheet]:
+    """A run's grids by epoch, or passes over the training images within one, None for the final grid; without those of another layout."""
     images = run.spec["evaluate"]["grid"]
-    files: list[tuple[int | None, Path]] = [*run.folder.grids().items(), (None, run.folder.samples / "final.png")]
+    if images == 0:
+        return {}
+    files: list[tuple[float | None, Path]] = [*run.folder.grids().items(), (None, run.folder.samples / "final.png")]
     read = {epoch: sheet for epoch, path in files if (sheet := read_sheet(path, images)) is not None}
     shapes = Counter(sheet.shape for sheet in read.values())
     return {epoch: sheet for epoch, sheet in read.items() if sheet.shape == shapes.most_common(1)[0][0]}

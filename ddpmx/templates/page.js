@@ -42,7 +42,7 @@ for (const box of document.querySelectorAll(".samples")) {
   const zoomed = box.querySelector(".zoomed");
   const canvases = [...zoomed.querySelectorAll("canvas")];
   const chosen = { key: null, row: 0, column: 0 };
-  const epoch = (label) => (label === "end" ? Infinity : parseInt(label.split(" ")[1], 10));
+  const epoch = (label) => (label === "end" ? Infinity : parseFloat(label.split(" ")[1]));
   const current = (sheet) => sheet.querySelector("img:not([hidden])");
 
   const enlarge = () => {
