@@ -7,6 +7,7 @@ kept as they are, in every kind.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from functools import cache
 from typing import Annotated, Any, Literal, NotRequired
 
@@ -178,9 +179,9 @@ def is_row(event: Event) -> bool:
     return event["event"] == "epoch" or (event["event"] == "evaluate" and PASSES in event)
 
 
-def passes_of(event: Event) -> float:
+def passes_of(event: Mapping[str, Any]) -> float:
     """Passes over the training images at the event; at an epoch's end its number, though the last one may be a part of a pass."""
-    return float(event.get(PASSES, event["epoch"]))
+    return float(event[PASSES] if PASSES in event else event["epoch"])
 
 
 def kind_of(line: bytes) -> str:

@@ -33,7 +33,8 @@ def _floats() -> array[float]:
 
 @dataclass
 class Curve:
-    """A metric as it was measured while training: epochs (within one, passes over the training images), values and the ends of their 95 % intervals, NaN where there is none."""
+    """A metric as it was measured while training: epochs (within one, passes over the training images), values, and the ends of
+    their 95 % intervals, NaN where there is none."""
 
     epochs: array[float] = field(default_factory=_floats)
     values: array[float] = field(default_factory=_floats)

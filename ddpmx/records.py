@@ -76,7 +76,7 @@ class EvaluateBlock(TypedDict):
     seed: Seed
     samples: Ordinal
     sampler: Block
-    grid: Ordinal
+    grid: Count
 
 
 class RunSpec(TypedDict):

@@ -96,10 +96,10 @@ def _results(spec: Mapping[str, Any], history: History, since: int) -> list[tupl
         estimate = Estimate.of_score(event["metrics"][name], score(event, name))
         noise = "" if estimate.interval is None else f"[{', '.join(map(page.number, estimate.interval))}], "
         results.append((name, page.number(estimate.value), f"{noise}epoch {event['epoch']}, {samples:,} samples"))
-    if history.rows:
-        last, speeds = history.rows[-1], history.columns["images_per_second"]
-        results.append(("Training loss", page.number(last["train_loss"]), f"epoch {last['epoch']}"))
-        results.append(("Training time", page.duration(history.seconds or 0), f"{last['step']:,} steps"))
+    if history.epochs:
+        last, speeds = {key: column[-1] for key, column in history.columns.items()}, history.columns["images_per_second"]
+        results.append(("Training loss", page.number(last["train_loss"]), f"epoch {last['epoch']:.0f}"))
+        results.append(("Training time", page.duration(history.seconds or 0), f"{last['step']:,.0f} steps"))
         results.append(("Images/s", page.number(round(statistics.median(speeds))), "median epoch"))
     return results
 

@@ -173,7 +173,8 @@ class RunFolder:
 
     def grids(self) -> dict[float, Path]:
         """The pictures of the grids of training, by epoch, or passes over the training images within one, ascending."""
-        found: dict[float, Path] = {epoch: path for epoch, path in self._numbered("epoch")}
+        found: dict[float, Path] = {}
+        found.update(self._numbered("epoch"))
         if within := dict(self._numbered("step")):
             events = ((event[PASSES], event["step"]) for event in self.events("samples") if PASSES in event)
             found |= {passes: within[step] for passes, step in events if step in within}

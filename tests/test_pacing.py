@@ -137,7 +137,7 @@ MOMENTS: dict[str, tuple[Death, list[str]]] = {
     "before the second checkpoint": (Death("checkpoints/.4.", 1, "os.mkdir"), ["samples"]),
     "between two checkpoints": (Death("step-0000004.png", operation="open"), ["samples"]),
     "between curves and scores": (Death("metrics.jsonl", 5, "open"), ["samples", "samples", "per_t"]),
-    "before the row": (Death("/log.csv", 1, "open"), ["samples", "samples", "per_t", "evaluate"]),
+    "before the row": (Death("/log.csv", 1, "os.rename"), ["samples", "samples", "per_t", "evaluate"]),
     "after a checkpoint alone": (Death("checkpoints/.6.", 1, "os.mkdir"), ["samples", "samples", "per_t", "evaluate"]),
 }
 FAST = ("before the grid", "between curves and scores", "before the row")

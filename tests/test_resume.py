@@ -68,7 +68,7 @@ MOMENTS: dict[str, tuple[Death, Callable[[Path], bool]]] = {
         lambda run: last(run) == "2" and (run / "checkpoints" / "4").exists(),
     ),
     "between rename and grid": (Death("epoch-0002.png", operation="open"), lambda run: last(run) == "4" and not kinds(run, 2)),
-    "between grid and row": (Death("metrics.jsonl", 8, "open"), lambda run: kinds(run, 2) == ["samples", "per_t"]),
+    "between grid and row": (Death("metrics.jsonl", 9, "open"), lambda run: kinds(run, 2) == ["samples", "per_t"]),
     "between row and log": (
         Death("/log.csv", 2, "open"),
         lambda run: kinds(run, 2)[-1] == "epoch" and len((run / "log.csv").read_text().splitlines()) == 2,

@@ -15,7 +15,6 @@ from ..drawing import style, to_svg
 from ..errors import SpecError
 from ..estimate import amount
 from ..outputs import write
-from ..run_folder import PASSES
 from .comparison import Comparison, Group, Standing
 from .figures import figures
 from .grids import Grid, Sheet, encode, fitted, label_of, read_sheet
