@@ -19,6 +19,7 @@ from .errors import SpecError
 from .files import read_bytes
 from .svg import is_figure
 from .text import lines
+from .time_left import duration as duration
 
 LARGE, LARGEST_FIGURE, LARGEST_PICTURE = 100_000, 2_000_000, 100_000_000  # bytes
 T = TypeVar("T")
@@ -108,17 +109,6 @@ def number(value: object) -> str:
     if isinstance(value, int):
         return f"{value:,}"
     return f"{value:,.0f}" if 1e3 <= abs(value) < 1e9 else f"{value:.4g}"
-
-
-def duration(seconds: float) -> str:
-    """43 s, 2 min 05 s, 12 min, 3 h 20 min: three digits or so."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{seconds:.3g} s"
-    if whole < 600:
-        return f"{whole // 60} min {whole % 60:02} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
 
 
 def facts(mapping: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

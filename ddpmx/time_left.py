@@ -5,12 +5,21 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
-from .page import duration
-
 FIRST, LEAST, MOST = 30.0, 60.0, 600.0
 """Seconds before the first line about a piece of work; fewest and most between two lines of all."""
 SHARE = 5
 """A line about every 1/SHARE of the time that the work has taken so far, within these bounds."""
+
+
+def duration(seconds: float) -> str:
+    """43 s, 2 min 05 s, 12 min, 3 h 20 min: three digits or so."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{seconds:.3g} s"
+    if whole < 600:
+        return f"{whole // 60} min {whole % 60:02} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
 
 
 def roughly(seconds: float) -> str:
