@@ -20,7 +20,7 @@ def limit() -> int:
 def _of_containers() -> Iterator[int]:
     """The limits of the control groups that this process is in (Linux), of version 2 and 1."""
     try:
-        groups = [line.split(":", 2)[1:] for line in Path("/proc/self/cgroup").read_text().splitlines()]
+        groups = [line.split(":", 2)[1:] for line in Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines()]
     except (OSError, ValueError):  # no Linux
         return
     for controllers, group in groups:
@@ -30,7 +30,7 @@ def _of_containers() -> Iterator[int]:
         inner = root / group.lstrip("/")
         for folder in (inner, *inner.parents):
             try:
-                yield int((folder / name).read_text())
+                yield int((folder / name).read_text(encoding="utf-8"))
             except (OSError, ValueError):  # not mounted here, or "max"
                 continue
 

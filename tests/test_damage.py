@@ -172,7 +172,7 @@ def test_a_read_only_folder_is_exit_2(disk: Callable[[str], Path], tmp_path: Pat
     disk("ro")
     code, said = command(tmp_path, "run", "tiny.yaml", "--out", out)
     assert (code, len(said.strip().splitlines())) == (2, 1), said
-    assert "cannot be made: Read-only file system" in said
+    assert "cannot be written: Read-only file system" in said
     code, said = command(tmp_path, "run", "tiny.yaml", "--out", out, "-s", "dataset.limit=64", "-s", "train.steps=2", "--resume")
     assert code == 2
     assert "cannot be written: Read-only file system" in said

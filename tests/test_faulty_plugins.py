@@ -12,9 +12,20 @@ import torch
 from conftest import TINY, Result, only_run
 
 from ddpmx import SCHEDULES, Schedule, SpecError, faults
+from ddpmx.registry import REGISTRIES
 from ddpmx.trackers import Tracker, Trackers
 
 Run = Callable[..., Result]
+
+
+@pytest.fixture(autouse=True)
+def registries_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other tests must not meet the broken components of this file."""
+    for registry in REGISTRIES.values():
+        registry.names()  # loads the built-ins
+        monkeypatch.setattr(registry, "_classes", dict(registry._classes))
+        monkeypatch.setattr(registry, "_aliases", dict(registry._aliases))
+
 
 # By kind: the class's base, its registry, and what the tiny spec says instead.
 KINDS = {

@@ -184,7 +184,7 @@ def test_evaluate_looks_before_it_measures(ddpmx: Run, trained: Path, monkeypatc
     (trained / "report.html").mkdir()
     said = ddpmx("evaluate", trained, "--metrics", "pixel_fd", "-n", "8")
     assert said.code == 2
-    assert "report.html is a folder, not a file" in said.err
+    assert "report.html is not a file" in said.err
 
 
 def test_a_disk_that_fills_up_leaves_a_run_as_it_was(ddpmx: Run, trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
