@@ -200,7 +200,10 @@ def test_a_metric_that_the_data_do_not_allow_is_refused_before_the_run(ddpmx: Ru
         (("sample", "x", "-n", "0"), ["-n"]),
     ],
 )
-def test_wrong_arguments(ddpmx: Run, tmp_path: Path, arguments: tuple[str, ...], wanted: list[str]) -> None:
+def test_wrong_arguments(
+    ddpmx: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], wanted: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)  # where no run has any name
     refused(ddpmx(*arguments), tmp_path, wanted)
 
 

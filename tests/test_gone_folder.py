@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from conftest import TINY, Result, only_run
 
-from ddpmx import checkpoint, plots, run, session
+from ddpmx import checkpoint, milestones, plots, session
 from ddpmx.run_folder import RunFolder
 
 MOMENTS: dict[str, tuple[Any, str, int]] = {
@@ -18,7 +18,7 @@ MOMENTS: dict[str, tuple[Any, str, int]] = {
     "before a checkpoint": (checkpoint, "save", 1),
     "before an event": (RunFolder, "add_event", 2),
     "before a row": (RunFolder, "add_row", 1),
-    "before the final grid": (run, "class_grid", 2),
+    "before the final grid": (milestones, "class_grid", 2),
     "before its status": (RunFolder, "set_status", 2),
     "before it is pruned": (session.checkpoint_folder, "prune", 1),
 }
