@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -117,8 +118,9 @@ def _open(experiment: Experiment, folder: RunFolder, world: World, stop: StopSig
         had = DataRecord.parse(was["data"])
         before += [{"until_step": session.state.step, **had.to_json()}] if had else []
     resumed = bool(folder.read_json("status.json"))
-    plugins, plugins_before = changed_plugins.renew(spec, folder, session.state.step)
+    plugins_before: list[dict[str, Any]] = []
     if resumed:
+        plugins, plugins_before = changed_plugins.renew(spec, folder, session.state.step)
         folder.tidy()
         session.rewind_log()
         if note := session.rate_jump():

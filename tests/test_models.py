@@ -13,6 +13,7 @@ from ddpmx.models import Model, embed_time
 from ddpmx.models.convnext_unet import CPU_CHUNK, ConvNextBlock, ConvNextUnetModule, LinearAttention
 from ddpmx.models.ddpm_unet import AttentionBlock, ResidualBlock
 from ddpmx.models.embedding import TimeEmbedding, sinusoidal
+from ddpmx.models.size import _is_small
 from ddpmx.schedules import Table
 
 SMALL = {
@@ -414,3 +415,13 @@ def test_an_index_of_pure_noise_has_a_finite_log_snr() -> None:
     table = Table(signal, (1 - signal**2).sqrt())
     log_snr = embed_time(torch.arange(3), table, "log_snr")
     assert log_snr.tolist() == pytest.approx([30.0, math.log(1 / 3), -30.0])
+
+
+@pytest.mark.parametrize("name", ["ddpm_unet", "convnext_unet"])
+@pytest.mark.parametrize(("dim", "mults"), [(8, (1,)), (8, (1,) * 6), (16, (1, 2)), (28, (1, 2, 4)), (64, (4, 2, 1)), (32, (1, 16))])
+def test_a_network_that_is_said_to_be_small_is(name: str, dim: int, mults: tuple[int, ...]) -> None:
+    model = MODELS.build(name, dim=dim, dim_mults=mults)
+    with torch.device("meta"):
+        size = sum(parameter.nbytes for parameter in model.build(3, 32).parameters())
+    assert not _is_small(model, size)
+    assert _is_small(model, 2000 * size)

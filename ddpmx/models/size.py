@@ -20,10 +20,13 @@ def check_memory(model: Model, build: Callable[[], nn.Module], copies: int = 1) 
     """
     if type(model).__module__.rpartition(".")[0] != __package__:
         return
+    most = memory.limit()
+    if _is_small(model, most / copies):
+        return
     with torch.device("meta"):
         network = build()
     parameters = list(network.parameters())
-    size, most = copies * sum(parameter.nbytes for parameter in parameters), memory.limit()
+    size = copies * sum(parameter.nbytes for parameter in parameters)
     if size > most:
         count = sum(parameter.numel() for parameter in parameters)
         what = "which take" if copies == 1 else "which, with what training keeps of each, take"
@@ -31,3 +34,16 @@ def check_memory(model: Model, build: Callable[[], nn.Module], copies: int = 1) 
             f"the network has {count:,} parameters, {what} at least {memory.amount(size)}, and here are {memory.amount(most)} of memory",
             hint="make it narrower, or of fewer levels",
         )
+
+
+def _is_small(model: Model, most: float) -> bool:
+    """Whether a U-Net is so narrow that its weights cannot take `most` bytes, which saves making it on the meta device.
+
+    A block has fewer than 100 matrices of its width squared, and a level at most three times `blocks` of them.
+    """
+    dim, mults = getattr(model, "dim", None), getattr(model, "dim_mults", None)
+    if not isinstance(dim, int) or not mults:
+        return False
+    width = max(64, dim * max(mults))
+    blocks: int = getattr(model, "blocks", 2)
+    return bool(4 * 100 * 3 * blocks * len(mults) * width**2 < most)
