@@ -9,8 +9,8 @@ import time
 
 import torch
 
-from ddpmx.allocator import keep_memory
-from ddpmx.objective import batch
+from ddpmx.process.allocator import keep_memory
+from ddpmx.training.objective import batch
 
 IMAGES, BATCH, BATCHES, ROUNDS = 57_000, 128, 100, 40
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 import ddpmx
-from ddpmx.evaluate import measure, open_run
+from ddpmx.runs.evaluate import measure, open_run
 
 
 def main() -> None:

@@ -23,9 +23,9 @@ OURS = "ddpmx, convnext_unet dim 26"
 
 
 def ours(batch: int) -> Callable[[], object]:
-    from ddpmx import spec_file
-    from ddpmx.experiment import build
-    from ddpmx.train import TrainState, prepare, train
+    from ddpmx.spec import loading as spec_file
+    from ddpmx.training.experiment import build
+    from ddpmx.training.loop import TrainState, prepare, train
     from ddpmx.world import World
 
     changes = ["model.dim=26", f"train.batch_size={batch}", "train.grad_clip=1.0"]

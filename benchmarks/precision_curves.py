@@ -14,9 +14,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ddpmx import spec_file
-from ddpmx.experiment import build, choose_device
-from ddpmx.train import StepDone, TrainState, prepare, train
+from ddpmx.spec import loading as spec_file
+from ddpmx.training.experiment import build, choose_device
+from ddpmx.training.loop import StepDone, TrainState, prepare, train
 from ddpmx.world import World
 
 PARTS = 10

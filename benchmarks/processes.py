@@ -24,9 +24,9 @@ def work(steps: int, changes: Sequence[str]) -> None:
     """In each process: some steps of training, of which the first process prints the mean seconds."""
     import torch
 
-    from ddpmx import spec_file
-    from ddpmx.experiment import build
-    from ddpmx.train import TrainState, prepare, train
+    from ddpmx.spec import loading as spec_file
+    from ddpmx.training.experiment import build
+    from ddpmx.training.loop import TrainState, prepare, train
     from ddpmx.world import World
 
     torch.set_num_threads(1)

@@ -1,7 +1,7 @@
 """The study's network in plain eager torch, as the field writes it: the baseline that `convnext_unet` is measured against.
 
 Contiguous tensors, `rearrange` and `chunk`, `v` of linear attention built for every position. Same parameters and formulas as
-`ddpmx/models/convnext_unet.py`; `StudyEager.of` takes a network's weights over. `tests/test_models.py` compares the two.
+`ddpmx/models/convnext_unet.py`; `StudyEager.of` takes a network's weights over. `tests/models/test_models.py` compares the two.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ class Cost:
 
 
 def compare(ways: dict[str, Make], rounds: int, keep_memory: frozenset[str] = frozenset()) -> dict[str, Cost]:
-    """Run all ways, one warm-up round first. Those in `keep_memory` call `ddpmx.allocator.keep_memory`, as training does."""
+    """Run all ways, one warm-up round first. Those in `keep_memory` call `ddpmx.process.allocator.keep_memory`, as training does."""
     context = multiprocessing.get_context("spawn")
     pipes = {}
     for name, make in ways.items():
@@ -82,7 +82,7 @@ def _work(pipe: Connection, make: Make, keep: bool) -> None:
     torch.set_num_threads(1)
     before = _resident()
     if keep:
-        from ddpmx.allocator import keep_memory
+        from ddpmx.process.allocator import keep_memory
 
         keep_memory()
     run = make()

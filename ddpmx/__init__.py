@@ -1,4 +1,31 @@
-"""ddpmx: experiments with diffusion models. The public names, loaded when first used: importing ddpmx does not import torch."""
+"""ddpmx: experiments with diffusion models.
+
+The public names are loaded when they are first used: importing ddpmx does not import torch. Below are the packages and
+the modules that lie directly here; imports point only downwards, and each package's docstring says who may import it::
+
+    cli
+        -> sweeps
+        -> comparison, exchange
+        -> runs, testing
+        -> pages
+        -> storage
+        -> metrics
+        -> training
+        -> spec, sampling
+        -> theory, data, models, samplers, optimizers, trackers
+        -> weightings, times
+        -> schedules, predictions, ops
+        -> components
+        -> plugins
+        -> terminal
+        -> process
+        -> outputs, images, world
+        -> files, rows
+        -> errors
+        -> text, working_folder
+
+`tests/test_layering.py` reads this tree and the imports, and says so when one does not fit.
+"""
 
 # No `from __future__ import …` up here: it is an import like any other, and comes from the working folder if that has such a file.
 import sys
@@ -13,12 +40,22 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from . import ops as ops
+    from .components.registry import DATASETS as DATASETS
+    from .components.registry import METRICS as METRICS
+    from .components.registry import MODELS as MODELS
+    from .components.registry import OPTIMIZERS as OPTIMIZERS
+    from .components.registry import PREDICTIONS as PREDICTIONS
+    from .components.registry import SAMPLERS as SAMPLERS
+    from .components.registry import SCHEDULES as SCHEDULES
+    from .components.registry import TIMES as TIMES
+    from .components.registry import TRACKERS as TRACKERS
+    from .components.registry import WEIGHTINGS as WEIGHTINGS
+    from .components.registry import Component as Component
+    from .components.registry import Slot as Slot
     from .data import Dataset as Dataset
-    from .editing import slerp as slerp
     from .errors import DdpmxError as DdpmxError
     from .errors import RunError as RunError
     from .errors import SpecError as SpecError
-    from .guidance import guided as guided
     from .metrics import Metric as Metric
     from .metrics import Score as Score
     from .metrics import Subject as Subject
@@ -26,23 +63,13 @@ if TYPE_CHECKING:
     from .models import Model as Model
     from .optimizers import Optimizer as Optimizer
     from .predictions import Prediction as Prediction
-    from .registry import DATASETS as DATASETS
-    from .registry import METRICS as METRICS
-    from .registry import MODELS as MODELS
-    from .registry import OPTIMIZERS as OPTIMIZERS
-    from .registry import PREDICTIONS as PREDICTIONS
-    from .registry import SAMPLERS as SAMPLERS
-    from .registry import SCHEDULES as SCHEDULES
-    from .registry import TIMES as TIMES
-    from .registry import TRACKERS as TRACKERS
-    from .registry import WEIGHTINGS as WEIGHTINGS
-    from .registry import Component as Component
-    from .registry import Slot as Slot
     from .rows import DynamicClip as DynamicClip
     from .rows import Plan as Plan
     from .rows import Row as Row
     from .samplers import Sampler as Sampler
-    from .sampling import sample as sample
+    from .sampling.editing import slerp as slerp
+    from .sampling.guidance import guided as guided
+    from .sampling.loop import sample as sample
     from .schedules import Schedule as Schedule
     from .schedules import Table as Table
     from .times import Time as Time
@@ -52,17 +79,17 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "registry": [
+    "components.registry": [
         *("DATASETS", "METRICS", "MODELS", "OPTIMIZERS", "PREDICTIONS", "SAMPLERS", "SCHEDULES", "TIMES", "TRACKERS", "WEIGHTINGS"),
         *("Component", "Slot"),
     ],
-    "editing": ["slerp"],
+    "sampling.editing": ["slerp"],
     "errors": ["DdpmxError", "RunError", "SpecError"],
     "rows": ["DynamicClip", "Plan", "Row"],
-    "sampling": ["sample"],
+    "sampling.loop": ["sample"],
     "schedules": ["Schedule", "Table"],
     "data": ["Dataset"],
-    "guidance": ["guided"],
+    "sampling.guidance": ["guided"],
     "metrics": ["Metric", "Score", "Subject"],
     "models": ["ConditionalModel", "Model"],
     "optimizers": ["Optimizer"],

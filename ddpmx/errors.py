@@ -1,24 +1,4 @@
-"""The errors that ddpmx raises, below all modules but `text`.
-
-Imports point only downwards::
-
-    cli -> sweep, compare, run, closing, milestones, session, dry_run, draw, evaluate, report, show, doctor, catalogue, exchange, replay
-        -> train, pacing, forecast, validation, objective, sampling, editing, sample_files, generate, classes, experiment,
-           coefficients, checkpoint, newest, run_folder, history, provenance, resume, preflight, plots, timestep_plots, spec_file,
-           inherited, diagnosis, trust, testing, learning_rate, changed_plugins
-        -> schedules, times, predictions, weightings, samplers, models, data, metrics, trackers, optimizers, ema, images, pictures,
-           guidance, variance, effective, ops
-        -> registry, spec, yaml_source, plugins, rows, page, drawing, svg, environment, console, progress, time_left, stop, world,
-           estimate, manifest, checkpoint_folder, divergence, allocator, memory, misfit, guard, faults, expected,
-           watched_module, in_words, events, event_log, records
-        -> outputs, terminal
-        -> files
-        -> out_of_memory, interrupts
-        -> errors
-        -> text, working_folder
-
-`tests/test_layering.py` reads the imports and says so when one does not.
-"""
+"""The errors that ddpmx raises."""
 
 from __future__ import annotations
 

@@ -29,6 +29,11 @@ def expanded(path: str | Path) -> Path:
         raise SpecError(f"'{shortened(text)}': {error}") from None
 
 
+def cache_root() -> Path:
+    """`$DDPMX_CACHE`, or `~/.cache/ddpmx`."""
+    return expanded(os.environ.get("DDPMX_CACHE") or "~/.cache/ddpmx")
+
+
 def open_regular(path: Path) -> BufferedReader:
     """The file, opened for reading; links are followed.
 

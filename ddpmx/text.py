@@ -53,3 +53,12 @@ def _ansi_quoted(word: str) -> str:
 def json_text(text: str) -> str:
     """JSON whose strings hold as `\\u009b` what `visible` would escape: the same data, safe to show."""
     return re.sub(_CONTROL, lambda found: found[0] if found[0] == "\n" else f"\\u{ord(found[0]):04x}", text)
+
+
+def number(value: object) -> str:
+    """Four digits, thousands apart: 0.04833, 12.35, 2,996,315. What is no number stays as it is."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return str(value)
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:,.0f}" if 1e3 <= abs(value) < 1e9 else f"{value:.4g}"

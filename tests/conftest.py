@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from ddpmx.run_folder import RunFolder
+from ddpmx.storage.folder import RunFolder
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -28,6 +30,11 @@ evaluate: {sampler: {name: ddim, steps: 3}, grid: 4, samples: 8}
 """
 # Less: 6 steps in 2 epochs.
 TINIER = TINY.replace("dataset: digits", "dataset: {name: digits, limit: 192}").replace("steps: 12", "epochs: 2")
+SHORT = (
+    TINY.replace("dataset: digits", "dataset: {name: digits, limit: 100}")  # two steps an epoch
+    .replace("steps: 12", "steps: 7")
+    .replace("samples: 8", "samples: 8, every_epochs: 1, metrics: [pixel_fd]")
+)
 
 
 @dataclass
@@ -35,6 +42,19 @@ class Result:
     code: int
     out: str
     err: str
+
+
+def last(run: Path) -> str:
+    return (run / "checkpoints" / "last").readlink().name
+
+
+def command(folder: Path, *arguments: str, code: int = 0, launcher: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+    """The command line in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, *launcher, "-m", "ddpmx", *arguments], cwd=folder, capture_output=True, text=True, check=False, timeout=300
+    )
+    assert done.returncode == code, done.stdout + done.stderr
+    return done
 
 
 def only_run(out: Path) -> Path:
@@ -61,8 +81,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run with two checkpoints, not to be changed; its spec is `tiny.yaml` two folders above."""
     import torch
 
-    from ddpmx.run import run
-    from ddpmx.spec_file import load
+    from ddpmx.runs.run import run
+    from ddpmx.spec.loading import load
 
     out = tmp_path_factory.mktemp("trained")
     (out / "tiny.yaml").write_text(TINIER)
@@ -81,7 +101,7 @@ def copied(trained: Path, tmp_path: Path) -> Path:
 def ddpmx(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
     """Run a command line in this process: exit code, stdout, stderr."""
     from ddpmx.cli import main
-    from ddpmx.console import warn
+    from ddpmx.terminal.console import warn
 
     def run(*arguments: str | Path) -> Result:
         warn.cache_clear()  # as in a process of its own

@@ -1,4 +1,4 @@
-"""Pipelines' folders with faults that hypothesis makes: for tests/test_import_fuzz.py and tools/fuzz_import.py."""
+"""Pipelines' folders with faults that hypothesis makes: for tests/exchange/test_import_fuzz.py and tools/fuzz_import.py."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from safetensors.torch import load
 
 from ddpmx.errors import RunError, SpecError
-from ddpmx.evaluate import open_run
 from ddpmx.exchange.importing import import_pipeline
+from ddpmx.runs.evaluate import open_run
 
 UNET, SCHEDULER, INDEX = "unet/config.json", "scheduler/scheduler_config.json", "model_index.json"
 WEIGHTS = "unet/diffusion_pytorch_model.safetensors"

@@ -18,10 +18,10 @@ from typing import Any
 
 from safetensors.torch import load_file
 
-from ddpmx.run_folder import RunFolder
+from ddpmx.storage.folder import RunFolder
 
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["ddpmx.cli", "ddpmx.run", "ddpmx.spec_file", "forked"])
+CONTEXT.set_forkserver_preload(["ddpmx.cli", "ddpmx.runs.run", "ddpmx.spec.loading", "forked"])
 OPERATIONS = ("open", "os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.symlink", "os.truncate")
 NEVER = 10**9
 TIMES = ("seconds", "images_per_second")

@@ -10,8 +10,8 @@ import torch
 from conftest import TINY
 
 from ddpmx.images import grid
-from ddpmx.run_folder import RunFolder
-from ddpmx.spec_file import load
+from ddpmx.spec.loading import load
+from ddpmx.storage.folder import RunFolder
 
 LOG_SNR, T = [4.0, 1.0, -2.0, -6.0], [1.5, 5.5, 9.5, 13.5]
 ENVIRONMENT = {

@@ -14,24 +14,24 @@ from typing import Any
 import torch
 from hypothesis import strategies as st
 
-from ddpmx.compare.comparison import compare
-from ddpmx.compare.output import print_table, to_csv, to_data
-from ddpmx.compare.page import write_page
-from ddpmx.console import Bar, to_json
-from ddpmx.evaluate import open_run
-from ddpmx.experiment import Experiment, build
-from ddpmx.replay import replay
-from ddpmx.report import write_report
-from ddpmx.resume import find_previous, finished_runs
-from ddpmx.run_folder import RunFolder, to_yaml
-from ddpmx.session import Session
-from ddpmx.spec import Spec
-from ddpmx.spec_file import load
-from ddpmx.stop import StopSignal
+from ddpmx.comparison.comparison import compare
+from ddpmx.comparison.output import print_table, to_csv, to_data
+from ddpmx.comparison.page import write_page
+from ddpmx.pages.report import write_report
+from ddpmx.process.stop import StopSignal
+from ddpmx.runs.evaluate import open_run
+from ddpmx.runs.replay import replay
+from ddpmx.runs.resume import find_previous, finished_runs
+from ddpmx.runs.session import Session
+from ddpmx.spec.loading import load
+from ddpmx.spec.schema import Spec
+from ddpmx.spec.yaml_source import read
+from ddpmx.storage.folder import RunFolder, to_yaml
+from ddpmx.terminal.console import Bar, to_json
 from ddpmx.trackers import Trackers
-from ddpmx.train import prepare
+from ddpmx.training.experiment import Experiment, build
+from ddpmx.training.loop import prepare
 from ddpmx.world import World
-from ddpmx.yaml_source import read
 
 CPU = torch.device("cpu")
 WORDS = ["event", "epoch", "step", "samples", "per_t", "end", "diverged", "evaluate", "metrics", "scores", "fid", "interval", "seed"]

@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from ddpmx.registry import SAMPLERS, SCHEDULES
+from ddpmx.components.registry import SAMPLERS, SCHEDULES
 from ddpmx.rows import Plan
-from ddpmx.sampling import sample
+from ddpmx.sampling.loop import sample
 from ddpmx.schedules import Table
 
 Denoise = Callable[[Tensor, Tensor], Tensor]

@@ -34,7 +34,7 @@ def test_the_baseline_is_our_network_and_has_its_gradients(monkeypatch: pytest.M
 
 
 def test_memory_is_kept_only_where_the_user_does_not_say_how(monkeypatch: pytest.MonkeyPatch) -> None:
-    import ddpmx.allocator as allocator
+    import ddpmx.process.allocator as allocator
 
     called = []
 

@@ -15,9 +15,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from ddpmx import doctor, experiment, ops, spec_file
+from ddpmx import ops
 from ddpmx.errors import SpecError
 from ddpmx.ops import choice, library
+from ddpmx.runs import doctor
+from ddpmx.spec import loading as spec_file
+from ddpmx.training import experiment
 
 ROOT = Path(__file__).parents[1]
 CSRC = ROOT / "csrc"
@@ -124,7 +127,7 @@ def test_without_libraries_the_reference_runs_everything(sources_only: Path) -> 
     assert str(sources_only) in seen
     assert "{'reference': True, 'cpp': False, 'cuda': False} reference" in seen
     tests = [ROOT / "tests" / name for name in ("test_backends.py", "test_sampling.py")]
-    picked = [ROOT / "tests/test_ops.py", "-k", "formula or layout or named or test_backends or test_sampling"]
+    picked = [ROOT / "tests/ops/test_ops.py", "-k", "formula or layout or named or test_backends or test_sampling"]
     said = python("-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", *tests, *picked)
     assert int(re.search(r"(\d+) passed", said)[1]) > 300  # type: ignore[index]
     assert "cpp: not available: never built" in python("-m", "ddpmx", "doctor")

@@ -16,17 +16,17 @@ import torch
 from conftest import TINY, Result
 from PIL import Image
 
-from ddpmx import checkpoint
-from ddpmx.data import cache_root
-from ddpmx.experiment import build, choose_device
-from ddpmx.run_folder import RunFolder
-from ddpmx.spec_file import load
-from ddpmx.train import TrainState, prepare
+from ddpmx.files import cache_root
+from ddpmx.spec.loading import load
+from ddpmx.storage import checkpoint
+from ddpmx.storage.folder import RunFolder
+from ddpmx.training.experiment import build, choose_device
+from ddpmx.training.loop import TrainState, prepare
 
 Run = Callable[..., Result]
 PACKAGE = Path(__file__).parents[1] / "ddpmx"
 UNSAFE = {"cloudpickle", "dill", "joblib", "marshal", "pickle", "shelve", "yaml"}
-CODE = {"plugins.py": 1, "exchange/export.py": 1}
+CODE = {"plugins/loading.py": 1, "exchange/export.py": 1}
 """Files that run code on purpose, a plugin's, and how often."""
 
 

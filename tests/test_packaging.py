@@ -16,11 +16,13 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from ddpmx import experiment, preflight, spec_file
 from ddpmx.cli import cli
-from ddpmx.registry import SAMPLERS
-from ddpmx.spec import Spec
-from ddpmx.sweep.points import load_all, load_sweep
+from ddpmx.components.registry import SAMPLERS
+from ddpmx.runs import preflight
+from ddpmx.spec import loading as spec_file
+from ddpmx.spec.schema import Spec
+from ddpmx.sweeps.points import load_all, load_sweep
+from ddpmx.training import experiment
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

@@ -16,13 +16,14 @@ from conftest import TINY, Result
 from PIL import Image
 
 from ddpmx import DATASETS, METRICS, SpecError
-from ddpmx.checkpoint import find_weights, weights_file
 from ddpmx.cli import cli
 from ddpmx.cli.options import UserPath
-from ddpmx.data import Data, cache_root
+from ddpmx.data import Data
+from ddpmx.files import cache_root
 from ddpmx.metrics.inception import missing_inception
-from ddpmx.pictures import read_pictures
-from ddpmx.spec_file import load
+from ddpmx.runs.user_images import read_pictures
+from ddpmx.spec.loading import load
+from ddpmx.storage.checkpoint import find_weights, weights_file
 from ddpmx.trackers.jsonl import JSONLines
 
 Run = Callable[..., Result]

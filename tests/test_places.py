@@ -18,8 +18,8 @@ from made_runs import make_run, score
 from PIL import Image
 
 from ddpmx.images import is_sample
-from ddpmx.run import run as run_spec
-from ddpmx.spec_file import load
+from ddpmx.runs.run import run as run_spec
+from ddpmx.spec.loading import load
 
 Run = Callable[..., Result]
 FULL = Path("/dev/full")
@@ -80,7 +80,7 @@ def test_an_obstacle_is_named_before_the_work(
     def work(*_: object, **__: object) -> None:
         pytest.fail("the work began")
 
-    for name in ("ddpmx.draw.open_run", "ddpmx.compare.comparison.compare", "ddpmx.show.check"):
+    for name in ("ddpmx.runs.sample.open_run", "ddpmx.comparison.comparison.compare", "ddpmx.runs.show.check"):
         monkeypatch.setattr(name, work)
     (tmp_path / "plain").write_text("")
     places = {"under_a_file": tmp_path / "plain" / "x", "long_name": tmp_path / ("n" * 260), "proc": Path("/proc/ddpmx")}
@@ -179,7 +179,7 @@ def test_evaluate_looks_before_it_measures(ddpmx: Run, trained: Path, monkeypatc
     def work(*_: object, **__: object) -> None:
         pytest.fail("the work began")
 
-    monkeypatch.setattr("ddpmx.evaluate.measure", work)
+    monkeypatch.setattr("ddpmx.runs.evaluate.measure", work)
     (trained / "report.html").unlink()
     (trained / "report.html").mkdir()
     said = ddpmx("evaluate", trained, "--metrics", "pixel_fd", "-n", "8")
@@ -192,7 +192,7 @@ def test_a_disk_that_fills_up_leaves_a_run_as_it_was(ddpmx: Run, trained: Path, 
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(trained / "metrics.jsonl"))
 
     before = tree(trained)
-    monkeypatch.setattr("ddpmx.run_folder.RunFolder.add_event", full)
+    monkeypatch.setattr("ddpmx.storage.folder.RunFolder.add_event", full)
     said = ddpmx("evaluate", trained, "--metrics", "pixel_fd", "-n", "8")
     assert (said.code, said.err) == (1, f"failed: {trained}/metrics.jsonl: No space left on device\n")
     assert tree(trained) == before

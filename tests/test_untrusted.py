@@ -20,10 +20,10 @@ from conftest import TINY, Result
 from made_runs import ENVIRONMENT, make_run, score
 from PIL import Image
 
-from ddpmx.compare.comparison import compare
-from ddpmx.compare.page import write_page
-from ddpmx.report import write_report
-from ddpmx.run_folder import RunFolder
+from ddpmx.comparison.comparison import compare
+from ddpmx.comparison.page import write_page
+from ddpmx.pages.report import write_report
+from ddpmx.storage.folder import RunFolder
 
 Run = Callable[..., Result]
 LEAST = 1 << 30

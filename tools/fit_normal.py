@@ -3,7 +3,7 @@
     python tools/fit_normal.py
 
 Each polynomial has the smallest possible largest relative error (Remez' exchange, in float64); then its coefficients are
-rounded to float32. The constants define the noise for ever: `tests/test_noise.py` repeats the fit and compares.
+rounded to float32. The constants define the noise for ever: `tests/ops/test_noise.py` repeats the fit and compares.
 """
 
 from __future__ import annotations

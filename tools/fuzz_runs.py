@@ -26,10 +26,10 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from run_damage import COMMANDS, damage
 
-from ddpmx.console import console
 from ddpmx.errors import RunError, SpecError
-from ddpmx.run import run
-from ddpmx.spec_file import load
+from ddpmx.runs.run import run
+from ddpmx.spec.loading import load
+from ddpmx.terminal.console import console
 
 SLOW = 20
 """Seconds after which a command is a finding too."""

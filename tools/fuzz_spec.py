@@ -29,11 +29,11 @@ SLOW = 5
 
 with atheris.instrument_imports(include=["ddpmx"], exclude=["ddpmx.ops"]):
     import ddpmx
-    from ddpmx import plugins
-    from ddpmx.experiment import check
-    from ddpmx.registry import REGISTRIES
-    from ddpmx.spec import Spec
-    from ddpmx.sweep.points import load_all
+    from ddpmx.components.registry import REGISTRIES
+    from ddpmx.plugins import loading as plugins
+    from ddpmx.spec.checks import check
+    from ddpmx.spec.schema import Spec
+    from ddpmx.sweeps.points import load_all
 
 SEEDS = re.split(
     "---",

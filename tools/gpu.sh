@@ -18,12 +18,12 @@ assert ops.backends()['cuda'], choice.MISSING
 assert ops.active('cuda') == 'cuda'"
 
 # tests/conftest.py is for runs, and needs packages that a GPU machine may lack
-timeout 150 "$python" -m pytest -q --noconftest -p no:cacheprovider tests/test_ops.py tests/test_noise.py tests/test_backends.py | tee "$out/tests.txt"
+timeout 150 "$python" -m pytest -q --noconftest -p no:cacheprovider tests/ops/test_ops.py tests/ops/test_noise.py tests/ops/test_backends.py | tee "$out/tests.txt"
 
 sanitizer=$(command -v compute-sanitizer || ls /usr/local/cuda*/bin/compute-sanitizer | tail -1)
 for tool in memcheck racecheck; do
   timeout 70 "$sanitizer" --tool $tool --error-exitcode 9 \
-    "$python" -m pytest -q --noconftest -p no:cacheprovider tests/test_backends.py -k 'bit_for_bit and cuda and float32' | tee "$out/$tool.txt"
+    "$python" -m pytest -q --noconftest -p no:cacheprovider tests/ops/test_backends.py -k 'bit_for_bit and cuda and float32' | tee "$out/$tool.txt"
 done
 
 timeout 200 "$python" -m pytest benchmarks/test_ops_speed.py -q --benchmark-quiet --benchmark-json="$out/bench.json" | tee "$out/bench.txt"

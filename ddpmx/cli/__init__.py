@@ -1,4 +1,5 @@
 """The command line: arguments become one call each. The only place that knows exit codes.
+May be imported by no package: only `python -m ddpmx` starts it.
 
 Bodies import what they need, so that `--help` does not import torch.
 """
@@ -11,9 +12,11 @@ import sys
 
 import click
 
-from .. import __version__, out_of_memory, terminal, text
+from .. import __version__, text
 from ..errors import Interrupted, ReaderGone, RunError, SpecError
 from ..files import why
+from ..process import out_of_memory
+from ..terminal import printing as terminal
 from . import results, runs, specs
 from .options import say_error
 
@@ -49,7 +52,7 @@ def _run() -> int:
         error.show(said)
         return _say(said.getvalue().rstrip(), 2)
     except (Exception, SystemExit) as error:
-        from ..faults import plugin_error
+        from ..plugins.faults import plugin_error
 
         if out_of_memory.is_it(error):
             return _say(f"failed: {out_of_memory.message(error)}", 1)

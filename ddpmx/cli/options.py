@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .. import terminal, text
+from .. import text
 from ..errors import SpecError
 from ..files import expanded
-from ..terminal import can_print, echo
+from ..terminal import printing as terminal
+from ..terminal.printing import can_print, echo
 
 if TYPE_CHECKING:
     import torch
 
-    from ..spec import Spec
+    from ..spec.schema import Spec
 
 
 class Number(click.FloatRange):
@@ -52,7 +53,7 @@ SPEC = click.argument("spec", type=PATH)
 
 def _newest(context: click.Context, parameter: click.Parameter, path: Path | None) -> Path | None:
     """The run that is meant, which stderr is told where it is not the one named."""
-    from ..newest import newest_run
+    from ..storage.newest import newest_run
 
     run = None if path is None else newest_run(path)
     if run != path:
@@ -70,7 +71,7 @@ POINT = click.option("--point", metavar="NAME", help="One point of SPEC's sweep;
 def _allow(context: click.Context, option: click.Parameter, given: bool) -> None:
     """What --allow-plugins does, for as long as the command runs."""
     if given:
-        from ..trust import allowing
+        from ..plugins.trust import allowing
 
         context.with_resource(allowing())
 
@@ -88,7 +89,7 @@ ALLOW_DATA = click.option("--allow-changed-data", is_flag=True, help="Although t
 def _allow_changed(context: click.Context, option: click.Parameter, given: bool) -> None:
     """What --allow-changed-plugins does, for as long as the command runs."""
     if given:
-        from ..changed_plugins import allowing
+        from ..runs.changed_plugins import allowing
 
         context.with_resource(allowing())
 
@@ -108,7 +109,7 @@ def say_error(error: SpecError) -> int:
     """A line on stderr for each finding, of a plugin's also the traceback where that is asked for; returns the exit code."""
     terminal.echo(text.message("\n".join(f"error: {line}" for line in error.lines())), err=True)
     if error.trace:
-        from ..faults import SHOW
+        from ..plugins.faults import SHOW
 
         terminal.echo(text.lines(error.trace) if os.environ.get(SHOW) else f"{SHOW}=1 shows the plugin's traceback.", err=True)
     return 2
@@ -116,21 +117,21 @@ def say_error(error: SpecError) -> int:
 
 def load(path: Path, overrides: tuple[str, ...]) -> Spec:
     """The checked spec of a file."""
-    from ..spec_file import load
+    from ..spec.loading import load
 
     return load(path, overrides)
 
 
 def device_of(name: str | None) -> torch.device:
     """The device of that name, or the fastest."""
-    from ..experiment import choose_device
+    from ..training.experiment import choose_device
 
     return choose_device(name)
 
 
 def print_json(data: Any) -> None:
     """One JSON document on stdout, in ASCII where that cannot hold more."""
-    from ..console import to_json
+    from ..terminal.console import to_json
 
     text = to_json(data)
     print(text if can_print(text) else to_json(data, ascii_only=True), flush=True)

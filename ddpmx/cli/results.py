@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from ..errors import SpecError
-from ..terminal import echo
+from ..terminal.printing import echo
 from .options import ALLOW, JSON, PATH, RUN, print_json
 
 
@@ -24,9 +24,9 @@ from .options import ALLOW, JSON, PATH, RUN, print_json
 @ALLOW
 def compare(runs: tuple[Path, ...], html: Path | None, csv_file: Path | None, key: str | None, baseline: str | None, as_json: bool) -> None:
     """What differs between RUNS, or folders of runs, and the results side by side; seeds of one spec count as one."""
-    from ..compare.comparison import compare as compare_runs
-    from ..compare.comparison import sort
-    from ..compare.output import print_table, to_csv, to_data
+    from ..comparison.comparison import compare as compare_runs
+    from ..comparison.comparison import sort
+    from ..comparison.output import print_table, to_csv, to_data
     from ..outputs import check, write
 
     for option, file in (("--html", html), ("--csv", csv_file)):
@@ -37,7 +37,7 @@ def compare(runs: tuple[Path, ...], html: Path | None, csv_file: Path | None, ke
     comparison = compare_runs(runs, baseline)
     groups = sort(comparison, key)
     if html is not None:
-        from ..compare.page import write_page
+        from ..comparison.page import write_page
 
         write_page(comparison, groups, html)
     if csv_file is not None:
@@ -57,6 +57,6 @@ def compare(runs: tuple[Path, ...], html: Path | None, csv_file: Path | None, ke
 @ALLOW
 def track(run: Path, tracker: str, options: tuple[str, ...]) -> None:
     """Replay RUN's metrics.jsonl into a tracker."""
-    from ..replay import replay
+    from ..runs.replay import replay
 
     echo(f"{replay(run, tracker, options)} events of {run} went to {tracker}")

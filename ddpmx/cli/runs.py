@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from ..errors import SpecError
-from ..terminal import echo
+from ..terminal.printing import echo
 from ..text import shell_line
 from .options import (
     ALLOW,
@@ -63,19 +63,19 @@ def run(
     if point is None:
         loaded = load(spec, overrides)
     else:
-        from ..sweep.points import load_sweep
+        from ..sweeps.points import load_sweep
 
         if resume_from is not None:
             raise SpecError("--point finds the run to go on with by itself", field="--run")
         grid = load_sweep(spec, overrides)
         loaded = grid.point(point)
     if dry_run:
-        from ..dry_run import dry_run as try_everything
+        from ..runs.dry_run import dry_run as try_everything
 
         try_everything(loaded, device_of(device), echo)
         return
     if point is None:
-        from ..run import run as run_spec
+        from ..runs.run import run as run_spec
 
         folder = run_spec(
             loaded,
@@ -86,7 +86,7 @@ def run(
             allow_changed_data=allow_changed_data,
         )
     else:
-        from ..sweep.runner import run_point
+        from ..sweeps.runner import run_point
 
         folder = run_point(grid, loaded, out=out, device=device_of(device), allow_changed_data=allow_changed_data)
     if os.environ.get("RANK", "0") == "0":
@@ -140,7 +140,7 @@ def sample(
     device: str | None,
 ) -> None:
     """Draw images from RUN: new ones, or from pictures of yours."""
-    from ..draw import Editing, draw
+    from ..runs.sample import Editing, draw
 
     written = draw(
         run,
@@ -178,7 +178,7 @@ def evaluate(
     as_json: bool,
 ) -> None:
     """Measure RUN and write the result into it."""
-    from ..evaluate import evaluate as evaluate_run
+    from ..runs.evaluate import evaluate as evaluate_run
 
     names = tuple(name.strip() for name in metrics.split(",")) if metrics else ()
     event = evaluate_run(
@@ -217,8 +217,8 @@ def sweep(
     allow_changed_data: bool,
 ) -> None:
     """Run the points of SPEC's `sweep:` that are not finished."""
-    from ..sweep.runner import Request, commands
-    from ..sweep.runner import sweep as run_sweep
+    from ..sweeps.runner import Request, commands
+    from ..sweeps.runner import sweep as run_sweep
 
     request = Request(spec, overrides, out, device, allow_changed_data)
     if only_print:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 from ..errors import SpecError
 from ..files import expanded
-from ..terminal import echo
+from ..terminal.printing import echo
 from .options import ALLOW, JSON, PATH, POINT, SET, SPEC, load, print_json, say_error
 
 
@@ -23,7 +23,7 @@ from .options import ALLOW, JSON, PATH, POINT, SET, SPEC, load, print_json, say_
 @JSON
 def list_(kind: str | None, name: str | None, as_json: bool) -> None:
     """Registered components: all, of a KIND, or NAME's parameters."""
-    from ..catalogue import data, describe
+    from ..components.catalogue import data, describe
 
     if as_json:
         print_json(data(kind, name))
@@ -39,10 +39,10 @@ def list_(kind: str | None, name: str | None, as_json: bool) -> None:
 @ALLOW
 def show(spec: Path, overrides: tuple[str, ...], point: str | None, out: Path | None) -> None:
     """Plot SPEC without training: schedule, weights, noising."""
-    from ..sweep.points import load_sweep
+    from ..sweeps.points import load_sweep
 
     loaded = load(spec, overrides) if point is None else load_sweep(spec, overrides).point(point)
-    from ..show import show as show_spec
+    from ..runs.show import show as show_spec
 
     for note in loaded.notes:
         echo(f"note: {note}", err=True)
@@ -55,8 +55,8 @@ def show(spec: Path, overrides: tuple[str, ...], point: str | None, out: Path | 
 @ALLOW
 def validate(specs: tuple[Path, ...], overrides: tuple[str, ...]) -> None:
     """Check SPECS and look at their data, which runs the code of your own plugins."""
-    from ..preflight import examine
-    from ..sweep.points import in_all_points, load_all
+    from ..runs.preflight import examine
+    from ..sweeps.points import in_all_points, load_all
 
     failed = []
     for path in specs:
@@ -84,9 +84,9 @@ def validate(specs: tuple[Path, ...], overrides: tuple[str, ...]) -> None:
 @ALLOW
 def check(plugin: str) -> None:
     """Run the conformance suite on what PLUGIN registers."""
-    from ..registry import REGISTRIES
+    from ..components.registry import REGISTRIES
+    from ..plugins.trust import find
     from ..testing import conformance
-    from ..trust import find
 
     before = {kind: set(registry.names()) for kind, registry in REGISTRIES.items()}
     found_plugin = find(str(expanded(plugin)) if plugin.endswith(".py") else plugin)
@@ -114,8 +114,8 @@ def schema() -> None:
     """Print the JSON Schema of specs, for editors."""
     import json
 
-    from ..plugins import load_installed
-    from ..spec import json_schema
+    from ..plugins.loading import load_installed
+    from ..spec.schema import json_schema
 
     load_installed()
     echo(json.dumps(json_schema(), indent=2))
@@ -125,7 +125,7 @@ def schema() -> None:
 @JSON
 def doctor(as_json: bool) -> None:
     """Versions, devices, live backend; checks the hot math."""
-    from ..doctor import as_data, report
+    from ..runs.doctor import as_data, report
 
     if as_json:
         print_json(as_data(report()))

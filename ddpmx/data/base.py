@@ -14,10 +14,10 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from ..components.registry import Component
 from ..errors import SpecError
-from ..expected import instance
-from ..guard import Contract
-from ..registry import Component
+from ..plugins.expected import instance
+from ..plugins.guard import Contract
 from ..text import shortened
 
 MOST_NAMED, MOST_SHOWN = 10, 40  # classes of which a line is told, and characters of each

@@ -16,17 +16,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save_file
 from torch import Tensor
 
-from ..console import warn
 from ..errors import RunError, SpecError
-from ..files import expanded, open_regular
+from ..files import cache_root, open_regular
+from ..terminal.console import warn
 
 Tensors = dict[str, Tensor]
 T = TypeVar("T")
-
-
-def cache_root() -> Path:
-    """`$DDPMX_CACHE`, or `~/.cache/ddpmx`."""
-    return expanded(os.environ.get("DDPMX_CACHE") or "~/.cache/ddpmx")
 
 
 def read(path: Path, unpack: Callable[[Tensors, dict[str, Any]], T]) -> T | None:

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from ..console import say
 from ..errors import SpecError
+from ..terminal.console import say
 from .depth import NoRange, check_range, eight_bits
 
 Pixels = NDArray[np.uint8]  # [h, w] grey or [h, w, 3] RGB

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..registry import DATASETS
+from ..components.registry import DATASETS
 from .base import Data, Dataset, Images, shuffled
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import torch
 from pydantic import Field
 
+from ..components.registry import DATASETS
 from ..errors import SpecError
 from ..files import why
-from ..progress import track
-from ..registry import DATASETS
+from ..terminal.progress import track
 from ..text import shortened
 from .base import Images, Unseen
 from .decode import Channels, Decoder

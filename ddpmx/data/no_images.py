@@ -7,8 +7,8 @@ from pathlib import Path
 
 from pydantic import Field
 
+from ..components.registry import DATASETS
 from ..errors import SpecError
-from ..registry import DATASETS
 from .base import Data, Dataset, Images
 
 MAX_CHANNELS, MAX_SIZE = 4, 4096

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from ..registry import DATASETS
+from ..components.registry import DATASETS
 from .decode import Channels
 from .hub import Repository
 from .tabular import Tabular

@@ -16,7 +16,7 @@ from pydantic import Field
 from torch import Tensor
 
 from ..errors import SpecError
-from ..files import expanded, kind, resolved
+from ..files import cache_root, expanded, kind, resolved
 from ..text import shortened
 from . import cache
 from .base import Data, Dataset, Images, shuffled
@@ -113,7 +113,7 @@ class Stored(Dataset):
 
     def _file(self, survey: Survey) -> Path:
         key = hashlib.sha256(json.dumps([_FORMAT, self.component_name, *survey.key]).encode()).hexdigest()
-        return cache.cache_root() / "data" / f"{self.component_name}-{key[:16]}.safetensors"
+        return cache_root() / "data" / f"{self.component_name}-{key[:16]}.safetensors"
 
     def _cached(self, survey: Survey) -> Decoded | None:
         return cache.read(self._file(survey), _unpack)

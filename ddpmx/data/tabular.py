@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..errors import SpecError, nearest
 from ..files import read_bytes, resolved
-from ..progress import track
+from ..terminal.progress import track
 from ..text import shortened
 from . import cache, hub
 from .base import Images, Unseen

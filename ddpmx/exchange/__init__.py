@@ -1,1 +1,3 @@
-"""Runs to and from the folders of other libraries."""
+"""Runs to and from the folders of other libraries.
+May be imported by cli.
+"""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from .. import __version__
-from ..events import Event
-from ..run_folder import RunFolder, to_yaml
-from ..spec import Spec
+from ..spec.schema import Spec
+from ..storage.folder import RunFolder, to_yaml
+from ..training.events import Event
 from .schedulers import Twin
 
 CARD = """---

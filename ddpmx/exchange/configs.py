@@ -10,9 +10,9 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from ..components.in_words import spec_error
 from ..errors import SpecError
 from ..files import read_json
-from ..in_words import spec_error
 from ..models.unet_config import Name, UnetConfig
 from ..text import shortened
 

@@ -13,14 +13,14 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ..errors import RunError, SpecError
-from ..evaluate import open_run
-from ..experiment import Experiment
 from ..files import expanded
 from ..models import embed_time
 from ..models.ddpm_unet import DdpmUnet
 from ..models.diffusers_unet import DiffusersUnet, DiffusersUnetModule
 from ..outputs import check_folder, whole_folder
+from ..runs.evaluate import open_run
 from ..text import shortened
+from ..training.experiment import Experiment
 from .card import model_card
 from .schedulers import to_scheduler
 from .shipping import standalone

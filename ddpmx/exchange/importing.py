@@ -13,19 +13,22 @@ from typing import Any
 import torch
 from pydantic import ValidationError
 
-from .. import checkpoint, environment, ops
+from .. import ops
+from ..components.in_words import spec_error
 from ..errors import SpecError
-from ..experiment import Experiment, build, check
 from ..files import expanded
-from ..in_words import spec_error
 from ..models.diffusers_unet import OURS
 from ..models.size import check_memory
 from ..outputs import cannot_write
-from ..report import write_report
-from ..run_folder import RunFolder
-from ..spec import Spec
+from ..pages.report import write_report
+from ..runs import environment
+from ..spec.checks import check
+from ..spec.schema import Spec
+from ..storage import checkpoint
+from ..storage.folder import RunFolder
 from ..text import shortened
-from ..train import TrainState, prepare
+from ..training.experiment import Experiment, build
+from ..training.loop import TrainState, prepare
 from .configs import PARTS, UNET, ImageUnetConfig, check_index, inside, mapping, typed
 from .export import CLASS
 from .schedulers import from_scheduler

@@ -12,7 +12,7 @@ from ..predictions import Prediction
 from ..samplers.ddim import DDIM
 from ..samplers.ddpm import DDPM
 from ..schedules import Table
-from ..spec import Spec
+from ..spec.schema import Spec
 from ..text import shortened
 from .configs import SchedulerConfig, typed
 

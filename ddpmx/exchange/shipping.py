@@ -14,8 +14,8 @@ from types import ModuleType
 
 import ddpmx
 
+from ..components.registry import Component
 from ..errors import SpecError
-from ..registry import Component
 
 Definition = ast.ClassDef | ast.FunctionDef | ast.Assign | ast.AnnAssign
 BASE = "SimpleNamespace"

@@ -10,8 +10,8 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
+from ..components.in_words import spec_error
 from ..errors import SpecError
-from ..in_words import spec_error
 from ..models.ddpm_unet import DdpmUnet
 from ..text import shortened
 

@@ -14,9 +14,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from .. import memory
 from ..errors import SpecError
 from ..files import open_regular
+from ..process import memory
 from ..text import shortened
 
 NAMES = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin")

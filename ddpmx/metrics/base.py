@@ -6,11 +6,11 @@ from abc import abstractmethod
 from math import isfinite
 from typing import Any, ClassVar, Literal
 
+from ..components.registry import Component
 from ..data import Data, Images
 from ..errors import SpecError
-from ..expected import described, instance
-from ..guard import Arguments, Contract
-from ..registry import Component
+from ..plugins.expected import described, instance
+from ..plugins.guard import Arguments, Contract
 from .score import Score
 from .subject import Subject
 

@@ -10,18 +10,18 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from .. import ops
+from ..components.registry import METRICS
 from ..data import Data
 from ..errors import SpecError
 from ..images import to_model
 from ..ops import Purpose, stream
-from ..registry import METRICS
-from ..variance import Posterior, posterior, prior_terms, vlb_terms
+from ..theory.variance import Posterior, posterior, prior_terms, vlb_terms
 from .base import Metric, Reference, reference_images, reference_split
 from .score import Score
 from .subject import Progress, Subject
 
 if TYPE_CHECKING:
-    from ..experiment import Experiment
+    from ..training.experiment import Experiment
 
 Variance = Literal["posterior", "beta", "learned"]
 

@@ -15,11 +15,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from ..data import Data, Images, cache_root
+from ..data import Data, Images
 from ..data.cache import read, write
 from ..errors import SpecError
+from ..files import cache_root
 from ..images import to_model
-from ..progress import track
+from ..terminal.progress import track
 
 RECIPE = 1  # of network and training: counted up when either changes
 FEATURES = 128

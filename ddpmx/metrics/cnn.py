@@ -5,8 +5,8 @@ from __future__ import annotations
 from pydantic import Field
 from torch import Tensor
 
+from ..components.registry import METRICS
 from ..data import Data
-from ..registry import METRICS
 from .base import Metric, Reference, reference_images, reference_split
 from .classifier import classifier, training_labels
 from .features import Extractor, weights_hash

@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
-from ..data import cache_root
 from ..data.cache import read, write
+from ..files import cache_root
 
 Done = Callable[[int, int], None]
 """Called with (images done, images in all)."""

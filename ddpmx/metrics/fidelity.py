@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from ..components.registry import METRICS
 from ..data import Data
-from ..registry import METRICS
 from .base import Reference, reference_images, reference_split
 from .frechet import frechet_score
 from .inception import Inception, InceptionMetric, check_inception

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from ..components.registry import METRICS
 from ..data import Data
 from ..errors import SpecError
-from ..registry import METRICS
 from .base import Metric, Reference, reference_images, reference_split
 from .features import Pixels
 from .frechet import frechet_score

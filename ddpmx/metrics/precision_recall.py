@@ -8,9 +8,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from ..components.registry import METRICS
 from ..data import Data
 from ..errors import SpecError
-from ..registry import METRICS
 from .base import Reference, reference_images, reference_split
 from .classifier import training_labels
 from .cnn import Cnn

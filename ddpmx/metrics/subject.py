@@ -14,7 +14,7 @@ from ..errors import RunError, SpecError
 from .features import Extractor, extract
 
 if TYPE_CHECKING:
-    from ..experiment import Experiment
+    from ..training.experiment import Experiment
 
 Progress = Callable[[str, int, int], None]
 """Called with (what, done, in all); raises to stop."""

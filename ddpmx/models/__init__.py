@@ -1,4 +1,6 @@
-"""Networks: each module of this package registers one; a new file here needs no other change."""
+"""Networks: each module of this package registers one; a new file here needs no other change.
+May be imported by spec, training, pages, runs, exchange.
+"""
 
 import importlib
 import pkgutil

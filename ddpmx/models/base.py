@@ -9,11 +9,11 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from ..components.registry import Component
 from ..errors import SpecError
-from ..expected import described, instance
-from ..guard import Arguments, Contract, Method, Replace
-from ..registry import Component
-from ..watched_module import watch_module
+from ..plugins.expected import described, instance
+from ..plugins.guard import Arguments, Contract, Method, Replace
+from ..plugins.watched_module import watch_module
 from .embedding import TimeInput
 
 Multiples = tuple[Annotated[int, Field(ge=1, le=64)], ...]

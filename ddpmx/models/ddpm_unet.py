@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..registry import MODELS
+from ..components.registry import MODELS
 from .base import ConditionalModel, Multiples, check_size
 from .embedding import TimeEmbedding
 from .layers import Conv3x3

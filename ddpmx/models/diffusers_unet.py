@@ -9,8 +9,8 @@ import torch
 from pydantic import AfterValidator, Field
 from torch import Tensor, nn
 
+from ..components.registry import MODELS
 from ..errors import SpecError, nearest
-from ..registry import MODELS
 from ..text import shortened
 from .base import Model
 from .unet_config import checked

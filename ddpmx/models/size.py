@@ -7,8 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from .. import memory
 from ..errors import SpecError
+from ..process import memory
 from .base import Model
 
 

@@ -1,4 +1,5 @@
 """The hot math: noise, noising, loss and the reverse step. `reference.py` defines it; the fastest backend built runs it.
+May be imported by models, spec, sampling, training, metrics, runs, exchange.
 
 **Noise** is a function of (sample id, stream, seed), not a state: the same three give the same numbers, bit for bit, on every
 backend, device, batch size and process count. `sample_ids` is int64 [B], 0 or more; `stream` has 32 bits, see `stream()`; `seed`

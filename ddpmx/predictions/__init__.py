@@ -1,4 +1,6 @@
-"""What the network predicts: each module of this package registers some; a new file here needs no other change."""
+"""What the network predicts: each module of this package registers some; a new file here needs no other change.
+May be imported by samplers, weightings, theory, spec, training, testing, pages, exchange.
+"""
 
 import importlib
 import pkgutil

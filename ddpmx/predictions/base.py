@@ -9,9 +9,9 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from ..expected import numbers, pair
-from ..guard import Contract
-from ..registry import PREDICTIONS, Component
+from ..components.registry import PREDICTIONS, Component
+from ..plugins.expected import numbers, pair
+from ..plugins.guard import Contract
 
 
 class Prediction(Component):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 from torch import Tensor
 
-from ..registry import PREDICTIONS
+from ..components.registry import PREDICTIONS
 from .base import Prediction
 
 

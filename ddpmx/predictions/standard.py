@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..registry import PREDICTIONS
+from ..components.registry import PREDICTIONS
 from .base import Prediction
 
 

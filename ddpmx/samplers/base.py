@@ -12,11 +12,11 @@ import torch
 from pydantic import AfterValidator, Field
 from torch import Tensor
 
+from ..components.registry import Component
 from ..errors import SpecError
-from ..expected import described, instance
-from ..guard import Arguments, Contract, Each
+from ..plugins.expected import described, instance
+from ..plugins.guard import Arguments, Contract, Each
 from ..predictions import Prediction, as_prediction
-from ..registry import Component
 from ..rows import DynamicClip, Plan, Row
 from ..schedules import Table
 from .clip import Clip

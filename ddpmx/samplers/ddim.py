@@ -6,8 +6,8 @@ import math
 
 from pydantic import Field
 
+from ..components.registry import SAMPLERS
 from ..errors import SpecError
-from ..registry import SAMPLERS
 from ..rows import Row
 from .base import Sampler
 from .path import Point

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import Literal
 
+from ..components.registry import SAMPLERS
 from ..errors import SpecError
-from ..registry import SAMPLERS
 from ..rows import Row
 from .base import Sampler
 from .path import Point

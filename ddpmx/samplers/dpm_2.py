@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from pydantic import Field
 
-from ..registry import SAMPLERS
+from ..components.registry import SAMPLERS
 from ..rows import Row
 from .ancestral import split
 from .base import Solver, straight

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 
 from pydantic import Field
 
-from ..registry import SAMPLERS
+from ..components.registry import SAMPLERS
 from ..rows import Row
 from .base import Solver
 from .integrals import exponential_moments

@@ -8,8 +8,8 @@ from dataclasses import replace
 
 from pydantic import Field
 
+from ..components.registry import SAMPLERS
 from ..predictions import Prediction
-from ..registry import SAMPLERS
 from ..rows import Row
 from ..schedules import Table
 from .base import Solver, clean, straight

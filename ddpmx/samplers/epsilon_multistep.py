@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 
 from pydantic import Field
 
-from ..registry import SAMPLERS
+from ..components.registry import SAMPLERS
 from ..rows import Row
 from .base import Solver
 from .integrals import exponential_moments, lagrange

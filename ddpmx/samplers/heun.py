@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from ..registry import SAMPLERS
+from ..components.registry import SAMPLERS
 from ..rows import Row
 from ..schedules import Table
 from .base import Solver, straight

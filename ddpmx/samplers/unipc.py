@@ -8,7 +8,7 @@ from itertools import zip_longest
 
 from pydantic import Field
 
-from ..registry import SAMPLERS
+from ..components.registry import SAMPLERS
 from ..rows import Row
 from .base import Solver
 from .dpmpp_multistep import data_row, second_order

@@ -15,10 +15,10 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..components.registry import Component
 from ..errors import SpecError
-from ..expected import instance, numbers, pair
-from ..guard import Contract
-from ..registry import Component
+from ..plugins.expected import instance, numbers, pair
+from ..plugins.guard import Contract
 
 
 def variance_preserving(log_snr: Tensor) -> tuple[Tensor, Tensor]:

@@ -8,8 +8,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from ..components.registry import SCHEDULES
 from ..errors import SpecError
-from ..registry import SCHEDULES
 from .base import Schedule
 
 

@@ -6,7 +6,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from ..registry import SCHEDULES
+from ..components.registry import SCHEDULES
 from .base import Schedule
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..registry import SCHEDULES
+from ..components.registry import SCHEDULES
 from .base import Schedule
 
 

@@ -1,4 +1,6 @@
-"""The conformance suite: what every component of a kind must do. `ddpmx check plugin.py` runs it on a plugin's components."""
+"""The conformance suite: what every component of a kind must do. `ddpmx check plugin.py` runs it on a plugin's components.
+May be imported by cli.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from ..components.registry import REGISTRIES, Component, Registry
 from ..errors import SpecError
-from ..registry import REGISTRIES, Component, Registry
 from .suites import SUITES
 
 __all__ = ["Finding", "conformance"]

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..rows import Row
 from ..samplers import Sampler
-from ..sampling import sample
+from ..sampling.loop import sample
 from ..schedules import Table
 
 CENTRES, STD = torch.tensor([-0.7, 0.1, 0.6], dtype=torch.float64), 0.3

@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..components.registry import PREDICTIONS, SCHEDULES
 from ..errors import SpecError
 from ..predictions import Prediction
-from ..registry import PREDICTIONS, SCHEDULES
 from ..samplers import Sampler
 from ..samplers.grid import GRIDS
-from ..sampling import sample
+from ..sampling.loop import sample
 from ..schedules import Schedule, Table
 from ..times import Time
 from ..weightings import Weighting

@@ -1,4 +1,6 @@
-"""Time distributions: each module of this package registers a family; a new file here needs no other change."""
+"""Time distributions: each module of this package registers a family; a new file here needs no other change.
+May be imported by theory, spec, training, testing, storage, pages.
+"""
 
 import importlib
 import pkgutil

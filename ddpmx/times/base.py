@@ -8,10 +8,10 @@ from typing import Any, ClassVar, Protocol
 import torch
 from torch import Tensor
 
+from ..components.registry import Component
 from ..errors import SpecError
-from ..expected import described, has, numbers, tensor
-from ..guard import Arguments, Contract, Method, Replace
-from ..registry import Component
+from ..plugins.expected import described, has, numbers, tensor
+from ..plugins.guard import Arguments, Contract, Method, Replace
 from ..schedules import Table
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from ..registry import TIMES
+from ..components.registry import TIMES
 from ..schedules import Table
 from .base import inverse
 from .uniform import Uniform

@@ -6,8 +6,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from ..components.registry import TIMES
 from ..errors import SpecError
-from ..registry import TIMES
 from ..schedules import Table
 from .base import Uneven, boundaries
 

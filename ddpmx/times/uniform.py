@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..registry import TIMES
+from ..components.registry import TIMES
 from ..schedules import Table
 from .base import Time
 

@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from ..registry import TIMES
+from ..components.registry import TIMES
 from ..schedules import Table
 from .base import Uneven, boundaries
 

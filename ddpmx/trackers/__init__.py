@@ -1,4 +1,6 @@
-"""Trackers: each module of this package registers one; a new file here needs no other change."""
+"""Trackers: each module of this package registers one; a new file here needs no other change.
+May be imported by spec, runs.
+"""
 
 import importlib
 import pkgutil

@@ -9,10 +9,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, ClassVar, Protocol
 
+from ..components.registry import Component
 from ..errors import SpecError
-from ..expected import has
-from ..guard import Contract
-from ..registry import Component
+from ..plugins.expected import has
+from ..plugins.guard import Contract
 
 Event = Mapping[str, Any]
 

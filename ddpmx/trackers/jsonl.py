@@ -7,9 +7,9 @@ import os
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from ..components.registry import TRACKERS
 from ..errors import SpecError
 from ..files import expanded, kind
-from ..registry import TRACKERS
 from .base import Event, Session, Tracker
 
 

@@ -10,8 +10,8 @@ from threading import Thread
 from typing import Any
 
 from ..errors import PluginError
-from ..faults import plugin_error
-from ..terminal import echo
+from ..plugins.faults import plugin_error
+from ..terminal.printing import echo
 from ..text import shortened
 from .base import Event, Session, Tracker
 

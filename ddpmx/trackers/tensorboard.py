@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ..registry import TRACKERS
+from ..components.registry import TRACKERS
 from .base import Event, Session, Tracker, flattened, intervals, picture_file, picture_tag, require, scalars
 
 

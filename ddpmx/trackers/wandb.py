@@ -7,7 +7,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
 
-from ..registry import TRACKERS
+from ..components.registry import TRACKERS
 from .base import Event, Session, Tracker, flattened, intervals, picture_file, picture_tag, require, scalars
 
 PLACES = {"WANDB_DATA_DIR": "data", "WANDB_CACHE_DIR": "cache"}

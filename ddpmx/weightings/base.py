@@ -13,12 +13,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from .. import faults
+from ..components.registry import Component
 from ..errors import SpecError
-from ..expected import instance, tensor
-from ..guard import Contract, Replace, is_plugin
+from ..plugins import faults
+from ..plugins.expected import instance, tensor
+from ..plugins.guard import Contract, Replace, is_plugin
 from ..predictions import Prediction, as_prediction
-from ..registry import Component
 from ..schedules import Table
 from .watch import watch_log_loss
 

@@ -9,8 +9,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from ..components.registry import WEIGHTINGS
 from ..errors import SpecError
-from ..registry import WEIGHTINGS
 from ..schedules import Table
 from .base import Weighting, log_snr_slope
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..components.registry import WEIGHTINGS
 from ..predictions import Prediction
-from ..registry import WEIGHTINGS
 from ..schedules import Table
 from .base import Weighting
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 from torch import Tensor
 
-from ..registry import WEIGHTINGS
+from ..components.registry import WEIGHTINGS
 from ..schedules import Table
 from .base import Weighting
 

@@ -9,8 +9,8 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from ..components.registry import WEIGHTINGS, Slot
 from ..predictions import Prediction
-from ..registry import WEIGHTINGS, Slot
 from ..schedules import Table
 from .base import Weighting, checked_weights
 

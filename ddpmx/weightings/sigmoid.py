@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from ..registry import WEIGHTINGS
+from ..components.registry import WEIGHTINGS
 from ..schedules import Table
 from .base import Weighting, log_snr_slope
 

@@ -7,7 +7,7 @@ import math
 from pydantic import Field
 from torch import Tensor
 
-from ..registry import WEIGHTINGS
+from ..components.registry import WEIGHTINGS
 from ..schedules import Table
 from .base import Weighting
 

@@ -6,9 +6,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ..expected import CPU, described
-from ..guard import Arguments, Method
-from ..watched_module import watch_module
+from ..plugins.expected import CPU, described
+from ..plugins.guard import Arguments, Method
+from ..plugins.watched_module import watch_module
 
 
 def watch_log_loss(module: nn.Module | None, method: Method, given: Arguments) -> nn.Module | None:

@@ -1,1 +1,0 @@
-"""Runs side by side: what differs, which is better, and whether that is more than noise."""

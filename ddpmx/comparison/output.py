@@ -1,0 +1,168 @@
+"""`compare`: a comparison as a table in the terminal, CSV and JSON."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from typing import IO, Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from ..text import lines, visible
+from ..theory.estimate import amount
+from .comparison import Comparison, Group, Standing
+from .results import Result, Run
+from .words import difference, note, summary
+
+ARROWS = {"lower": "↓", "higher": "↑"}
+FIGURES = ("value", "low", "high", "rank", "not_ranked", "delta", "delta_low", "delta_high")
+
+
+def print_table(comparison: Comparison, groups: Sequence[Group], out: IO[str]) -> None:
+    """The groups as rows, then what they say; where `out` is no terminal a line each, as wide as it needs to be."""
+    live = out.isatty()
+    console = Console(file=out, highlight=False, soft_wrap=not live, width=None if live else 10_000)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    columns = _short(comparison, groups) if live else _full(comparison, groups)
+    for heading in columns:
+        table.add_column(Text(visible(heading)), overflow="fold")
+    for group, row in zip(groups, zip(*columns.values(), strict=True), strict=True):
+        table.add_row(
+            *(Text(lines(cell)) for cell in row),
+            style="bold" if live and any(standing.won for standing in group.standings.values()) else "",
+        )
+    with console.capture() as capture:
+        console.print(table)
+    out.write("".join(f"{line.rstrip()}\n" for line in capture.get().splitlines()) + "\n")
+    for line in summary(comparison):
+        console.print(Text(visible(line)))
+
+
+def _full(comparison: Comparison, groups: Sequence[Group]) -> dict[str, list[str]]:
+    """Columns by heading, a line for each group."""
+    columns = _specs(comparison, groups)
+    for measure in comparison.measures:
+        pairs = [(group, group.standings.get(measure)) for group in groups]
+        columns[_heading(comparison, measure)] = ["–" if own is None else amount(own.estimate, own.seeds) for _, own in pairs]
+        columns[f"{measure} rank"] = ["" if own is None else str(own.rank or f"– {own.mark}") for _, own in pairs]
+        columns[f"{measure} Δ"] = ["" if own is None else difference(group, own, comparison, measure) for group, own in pairs]
+    return columns
+
+
+def _short(comparison: Comparison, groups: Sequence[Group]) -> dict[str, list[str]]:
+    """Fewer and narrower ones: without what is the same everywhere or stands in the label, the rank below the value."""
+    columns = {
+        heading: values
+        for heading, values in _specs(comparison, groups).items()
+        if heading == "run"
+        or not (
+            set(values) <= {"finished"}
+            or (heading == "seeds" and set(values) == {"1"})
+            or all(f"={value}" in group.label for group, value in zip(groups, values, strict=True))
+        )
+    }
+    for measure in comparison.measures:
+        pairs = [(group, group.standings.get(measure)) for group in groups]
+        columns[_heading(comparison, measure)] = [
+            "–" if own is None else f"{amount(own.estimate, own.seeds)}\n{note(group, own, comparison, measure)}" for group, own in pairs
+        ]
+    return columns
+
+
+def _specs(comparison: Comparison, groups: Sequence[Group]) -> dict[str, list[str]]:
+    return {
+        "run": [group.label for group in groups],
+        "status": [group.status for group in groups],
+        "seeds": [str(len({run.seed for run in group.runs})) for group in groups],
+        **{path: [group.texts[path] for group in groups] for path in comparison.fields},
+    }
+
+
+def _heading(comparison: Comparison, measure: str) -> str:
+    """An arrow says which direction is better."""
+    return f"{measure} {ARROWS[comparison.standings(measure)[0][1].better]}"
+
+
+def to_csv(comparison: Comparison, groups: Sequence[Group]) -> str:
+    """A row for each group, numbers in full."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    measured = [measure if key == "value" else f"{measure}.{key}" for measure in comparison.measures for key in FIGURES]
+    writer.writerow(["run", "status", "seeds", "folders", *comparison.fields, *measured, "baseline"])
+    for group in groups:
+        row: list[Any] = [group.label, group.status, len({run.seed for run in group.runs}), " ".join(str(run.path) for run in group.runs)]
+        row += group.texts.values()
+        for measure in comparison.measures:
+            standing = group.standings.get(measure)
+            row += [None] * len(FIGURES) if standing is None else _figures(standing).values()
+        row.append("yes" if group is comparison.baseline else "no")
+        writer.writerow(["" if value is None else value for value in row])
+    return text.getvalue()
+
+
+def to_data(comparison: Comparison, groups: Sequence[Group]) -> dict[str, Any]:
+    """All of it, as JSON types."""
+    return {
+        "baseline": comparison.baseline.label,
+        "fields": list(comparison.fields),
+        "measures": list(comparison.measures),
+        "summary": summary(comparison),
+        "groups": [
+            {
+                "run": group.label,
+                "baseline": group is comparison.baseline,
+                "status": group.status,
+                "fields": group.fields,
+                "measures": {
+                    measure: {
+                        **_figures(standing),
+                        "seeds": standing.seeds,
+                        "better": standing.better,
+                        "condition": dict(standing.condition),
+                    }
+                    for measure, standing in group.standings.items()
+                },
+                "runs": [_run(run) for run in group.runs],
+            }
+            for group in groups
+        ],
+    }
+
+
+def _figures(standing: Standing) -> dict[str, Any]:
+    """A standing's numbers, under the names FIGURES."""
+    low, high = standing.estimate.interval or (None, None)
+    delta = standing.delta
+    delta_low, delta_high = (delta and delta.interval) or (None, None)
+    values = (standing.estimate.value, low, high, standing.rank, standing.mark or None, delta and delta.value, delta_low, delta_high)
+    return dict(zip(FIGURES, values, strict=True))
+
+
+def _run(run: Run) -> dict[str, Any]:
+    return {
+        "path": str(run.path),
+        "id": run.id,
+        "name": run.name,
+        "seed": run.seed,
+        "status": run.status,
+        "why": run.why,
+        "epochs": run.history.epochs,
+        "seconds": run.history.seconds,
+        "results": {measure: _result(result) for measure, result in run.results.items()},
+    }
+
+
+def _result(result: Result) -> dict[str, Any]:
+    return {
+        "value": result.estimate.value,
+        "interval": result.estimate.interval,
+        "epoch": result.epoch,
+        "last": result.last,
+        "best": result.best,
+        "best_epoch": result.best_epoch,
+        "score": dict(result.score),
+    }

@@ -1,0 +1,39 @@
+"""Adam, and its form with decoupled weight decay."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import nn
+
+from ..components.registry import OPTIMIZERS
+from .base import Optimizer
+
+Beta = Annotated[float, Field(ge=0, lt=1)]
+
+
+class _Adaptive(Optimizer):
+    betas: tuple[Beta, Beta] = (0.9, 0.999)
+    """Decay of the running means of the gradient and of its square."""
+
+    eps: float = Field(default=1e-8, gt=0, le=1)
+    """Added to the root of the mean square."""
+
+
+@OPTIMIZERS.register("adam", paper="Kingma & Ba 2014, arXiv:1412.6980")
+class Adam(_Adaptive):
+    """Adam; weight decay is added to the gradient."""
+
+    def build(self, parameters: Iterable[nn.Parameter], lr: float, weight_decay: float) -> torch.optim.Optimizer:
+        return torch.optim.Adam(parameters, lr, self.betas, self.eps, weight_decay, fused=True)
+
+
+@OPTIMIZERS.register("adamw", paper="Loshchilov & Hutter 2017, arXiv:1711.05101")
+class AdamW(_Adaptive):
+    """Adam whose weight decay shrinks the weights directly, by lr·weight_decay each step."""
+
+    def build(self, parameters: Iterable[nn.Parameter], lr: float, weight_decay: float) -> torch.optim.Optimizer:
+        return torch.optim.AdamW(parameters, lr, self.betas, self.eps, weight_decay, fused=True)

@@ -1,0 +1,157 @@
+"""Whose fault it is: what a plugin raises, at any time and through any library, is told from what ddpmx raises."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from ..errors import DdpmxError, PluginError
+from ..process import out_of_memory
+from ..terminal.printing import echo
+from ..text import shortened
+
+if TYPE_CHECKING:
+    import torch
+
+SHOW = "DDPMX_TRACEBACK"
+"""In the environment and not empty: a plugin's traceback is printed, where no run's folder takes it."""
+
+_modules: set[str] = set()
+_reported: set[tuple[str, str]] = set()
+
+
+def add_module(name: str) -> None:
+    """From now on that module, and what is in it if it is a package, counts as a plugin."""
+    _modules.add(name)
+
+
+def file_of(module: str) -> str:
+    """The file of a plugin's module, or its name."""
+    return getattr(sys.modules.get(module), "__file__", None) or module
+
+
+def passes(error: BaseException) -> bool:
+    """Whether an error that comes out of a plugin's code is not for the plugin to answer for.
+
+    ddpmx's own, Ctrl-C, memory that ran out, and the end of a generator.
+    """
+    ours = isinstance(error, DdpmxError) or type(error).__module__.startswith("ddpmx.")
+    return ours or isinstance(error, KeyboardInterrupt | GeneratorExit) or out_of_memory.is_it(error)
+
+
+def plugin_error(error: BaseException) -> PluginError | None:
+    """What a plugin raised, named by its file, line and function; None where no line of a plugin was under way."""
+    link: BaseException | None = error
+    while link is not None and not passes(link):
+        frames = [(frame, line) for frame, line in traceback.walk_tb(link.__traceback__) if _is_plugins(frame)]
+        if frames:
+            frame, line = frames[-1]
+            place = f"{frame.f_code.co_filename}:{line}: {frame.f_code.co_qualname.replace('<locals>.', '')}"
+            return PluginError(f"the plugin {place} failed: {told(link)}", trace=trace_of(error))
+        link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
+    return None
+
+
+def told(error: BaseException) -> str:
+    """Its type and, on one line, its text."""
+    text = shortened(str(error).strip().split("\n")[0])
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def trace_of(error: BaseException) -> str:
+    """Its traceback as Python prints it."""
+    return "".join(traceback.format_exception(error))
+
+
+def line_in(error: BaseException, file: str) -> int:
+    """The line of a file that the error came through last; 0 for none."""
+    lines = [line for frame, line in traceback.walk_tb(error.__traceback__) if frame.f_code.co_filename == file]
+    return lines[-1] if lines else 0
+
+
+def keep_trace(trace: str, folder: Path) -> str:
+    """Write a plugin's traceback into a run's folder; returns the sentence that says where it is."""
+    path = folder / "plugin-traceback.txt"
+    try:
+        path.write_text(trace, encoding="utf-8", errors="backslashreplace")
+    except OSError as failure:
+        return f"Its traceback could not be written: {failure}"
+    return f"Its traceback: {path}"
+
+
+def _is_plugins(frame: FrameType) -> bool:
+    name = frame.f_globals.get("__name__", "")
+    return isinstance(name, str) and any(name == module or name.startswith(f"{module}.") for module in _modules)
+
+
+@contextmanager
+def watched(who: str) -> Iterator[None]:
+    """Report what the code within changes of the process that others rely on, and put it back."""
+    before = _State.now()
+    try:
+        yield
+    finally:
+        before.restore(who)
+
+
+@dataclass(frozen=True)
+class _State:
+    """What plugins may not change for the rest of ddpmx. Random numbers are no part of it: ddpmx seeds its own."""
+
+    dtype: torch.dtype
+    gradients: bool
+    deterministic: bool
+    device: torch.device
+    folder: str
+
+    @classmethod
+    def now(cls) -> _State:
+        import torch
+
+        folder = ""
+        with suppress(OSError):  # it was deleted
+            folder = os.getcwd()  # noqa: PTH109  (a string, which every call of a plugin's method compares)
+        return cls(
+            torch.get_default_dtype(),
+            torch.is_grad_enabled(),
+            torch.are_deterministic_algorithms_enabled(),
+            torch.get_default_device(),
+            folder,
+        )
+
+    def restore(self, who: str) -> None:
+        now = _State.now()
+        if now == self:
+            return
+        import torch
+
+        if now.dtype != self.dtype:
+            _report(who, "torch's default dtype", self.dtype, now.dtype)
+            torch.set_default_dtype(self.dtype)
+        if now.gradients != self.gradients:
+            _report(who, "torch's gradient mode", self.gradients, now.gradients)
+            torch.set_grad_enabled(self.gradients)
+        if now.deterministic != self.deterministic:
+            _report(who, "torch's choice of deterministic algorithms", self.deterministic, now.deterministic)
+            torch.use_deterministic_algorithms(self.deterministic)
+        if now.device != self.device:
+            _report(who, "torch's default device", self.device, now.device)
+            torch.set_default_device(None if self.device.type == "cpu" else self.device)
+        if now.folder != self.folder and self.folder:
+            _report(who, "the working folder", self.folder, now.folder)
+            with suppress(OSError):  # it is gone, and there is nowhere to go back to
+                os.chdir(self.folder)
+
+
+def _report(who: str, what: str, before: object, after: object) -> None:
+    """Once each: a method may be called in every step."""
+    if (who, what) not in _reported:
+        _reported.add((who, what))
+        echo(f"warning: {who} changed {what} from {before} to {after}; it is put back", err=True)

@@ -1,0 +1,93 @@
+"""What a run draws and measures at steps within an epoch, and how it draws a grid."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from ..images import class_grid
+from ..metrics import Score
+from ..samplers import Sampler
+from ..training.events import PASSES
+from ..training.loop import is_over
+from ..training.validation import validate
+from .evaluate import as_event, measure
+from .generate import generate
+from .session import Session
+
+
+def within_epoch(session: Session) -> None:
+    """Save, draw and measure what is due at the step reached and not in the log yet; nothing where an epoch ends.
+
+    The checkpoint comes first: whatever stops the run meanwhile, a resumed one makes the rest.
+    """
+    state, pacing = session.state, session.pacing
+    if state.batch in (0, pacing.per_epoch) or is_over(session.experiment.spec.train, state):
+        return
+    kinds = ["samples"] if pacing.grid is not None and pacing.grid.within(state.step) else []
+    kinds += ["per_t", "evaluate"] if pacing.evaluation.within(state.step) else []
+    due = [kind for kind in kinds if session.lacks(kind)]
+    if due or (pacing.save_steps is not None and state.step % pacing.save_steps == 0):
+        session.save()
+    where = {"epoch": state.epoch + 1, "step": state.step, PASSES: state.epoch + state.batch / pacing.per_epoch}
+    if "samples" in due:
+        sampler = session.experiment.spec.evaluate.sampler
+        draw_grid(session, f"step-{state.step:07d}.png", sampler, session.averaged, where)
+    if "evaluate" in due:
+        _evaluate(session, where, "per_t" in due)
+    session.trained.network.train()
+
+
+def _evaluate(session: Session, where: dict[str, Any], by_timestep: bool) -> None:
+    """The validation loss, how it lies over the timesteps, and the metrics, of the averaged weights as they are."""
+    experiment, state = session.experiment, session.state
+    validated = validate(experiment, session.averaged, session.world)
+    if by_timestep:
+        session.emit({"event": "per_t", **where, **validated.by_timestep(experiment)})
+    scores = scored(session)
+    train_loss = state.loss_sum / state.loss_count if state.loss_count else None
+    losses = {"images": state.images, "train_loss": train_loss, "val_loss": validated.loss}
+    event = {"event": "evaluate", **where, **losses, **as_event(scores), **({"problems": session.problems} if session.problems else {})}
+    session.emit(event)
+    if session.world.is_main:
+        session.folder.add_row(event)
+        measured = "".join(f"  {name} {score.value:.4g}" for name, score in scores.items())
+        train = "" if train_loss is None else f"train {train_loss:.4f}  "
+        session.bar.say(f"epoch {where['epoch']:>4}  step {state.step:>7}  {train}val {validated.loss:.4f}  within the epoch{measured}")
+
+
+def scored(session: Session) -> dict[str, Score]:
+    """The metrics of the averaged weights as they are; the session's `problems` say why some are missing."""
+    session.problems = []
+    return measure(
+        session.experiment,
+        session.averaged,
+        session.miss,
+        world=session.world,
+        progress=session.progress,
+        folder=session.folder.path,
+    )
+
+
+def draw_grid(session: Session, name: str, sampler: Sampler, network: nn.Module, where: dict[str, Any]) -> None:
+    """Draw the grid `samples/<name>` and log it as of `where`."""
+    evaluate = session.experiment.spec.evaluate
+    drawn = generate(
+        session.experiment,
+        network,
+        sampler.plan(session.experiment.table, session.experiment.prediction),
+        evaluate.grid,
+        seed=evaluate.seed,
+        batch_size=evaluate.batch_size,
+        world=session.world,
+        progress=lambda done, total: session.progress("sample", done, total),
+    )
+    if session.world.is_main:
+        path: Path = session.folder.samples / name
+        class_grid(drawn.pixels, session.experiment.spread(evaluate.grid)).save(path)
+        session.bar.foot(f"samples: {path}")
+    if drawn.problem:
+        session.warn(f"in samples/{name} {drawn.problem}")
+    session.emit({"event": "samples", **where, "path": f"samples/{name}"})

@@ -1,0 +1,108 @@
+"""`show`: what a spec means, on one page, before anything is trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from .. import ops, outputs
+from ..components.registry import Component
+from ..data import Data, Images
+from ..errors import SpecError
+from ..images import grid, to_model, to_pixels
+from ..pages import canvas, page, plots
+from ..schedules import Table
+from ..spec.checks import check
+from ..spec.schema import Spec
+from ..storage.folder import to_yaml
+from ..text import number, shortened
+from ..training.experiment import check_data
+from .preflight import of_budget, of_combination, of_metrics
+
+IMAGES, LEVELS = 8, 10
+
+
+def show(spec: Spec, out: Path) -> Path:
+    """Write a self-contained HTML page to `out`: schedule, weights, the samplers' grids, and real images being noised.
+
+    Builds no network. Raises SpecError for a spec that does not work, for data that are not there and for another suffix.
+    """
+    if out.suffix.lower() not in (".html", ".htm"):
+        raise SpecError(f"should end in .html, not '{shortened(out.name)}'", field="--out")
+    outputs.check(out, "--out")
+    table = check(spec)
+    with spec.blame("dataset"):
+        data: Data = spec.dataset.load(Path.cwd())
+    check_data(spec, data)
+    figures = plots.spec_figures(spec)
+    levels = torch.linspace(0, table.timesteps - 1, min(LEVELS, table.timesteps)).round().long()
+    html = page.render(
+        "show.html.jinja",
+        spec=spec,
+        facts=_facts(spec, table, data),
+        figures=[
+            {"svg": page.inline_svg(canvas.to_svg(figures[name])), "caption": caption}
+            for name, caption in plots.CAPTIONS.items()
+            if name in figures
+        ],
+        strip=page.picture(noising_strip(_examples(data.train), table, levels, spec.seed), "real images, more noise to the right"),
+        ticks=[("image", "")] + [(f"t {t}", f"{table.log_snr[t]:.1f}") for t in levels.tolist()],
+        spec_yaml=to_yaml(spec.resolved()),
+    )
+    outputs.write(out, html, "--out")
+    return out
+
+
+def noising_strip(pixels: Tensor, table: Table, levels: Tensor, seed: int) -> Image.Image:
+    """A row for each image [n, c, h, w] (uint8): itself, then with its own noise at the indices `levels`.
+
+    Where signal² + sigma² is more than 1, x is divided by its root, as otherwise no pixel would be in the picture's range.
+    """
+    n, k = len(pixels), len(levels)
+    x_start = to_model(pixels.cpu())
+    ids = torch.arange(n).repeat_interleave(k)
+    scale = torch.hypot(table.signal, table.sigma)[levels].clamp(min=1)
+    signal, sigma = ((column[levels] / scale).float().repeat(n) for column in (table.signal, table.sigma))
+    x_t = ops.add_noise(x_start[ids], signal, sigma, seed=seed, sample_ids=ids, stream=ops.stream(ops.Purpose.NOISE, 0))
+    rows = torch.cat([x_start[:, None], x_t.unflatten(0, (n, k))], dim=1)  # [n, 1 + k, c, h, w]
+    return grid(to_pixels(rows.flatten(0, 1)), columns=1 + k)
+
+
+def _examples(images: Images) -> Tensor:
+    """The first image of each class, or just the first images; at most IMAGES."""
+    if images.labels is None:
+        return images.pixels[:IMAGES]
+    return images.pixels[[int((images.labels == label).nonzero()[0]) for label in images.labels.unique()[:IMAGES]]]
+
+
+def _facts(spec: Spec, table: Table, data: Data) -> list[tuple[str, str]]:
+    def block(component: Any) -> str:
+        """Name and parameters, without those that have their default value, or are null or false."""
+        said = []
+        for key, value in component:
+            plain = value.spec() if isinstance(value, Component) else value
+            if plain not in (None, False, type(component).model_fields[key].get_default()):
+                said.append(f"{key} {block(value) if isinstance(value, Component) else number(value)}")
+        return f"{component.component_name} ({', '.join(said)})" if said else str(component.component_name)
+
+    def sampler(component: Any) -> str:
+        return f"{block(component)}: {component.plan(table, spec.prediction).evaluations:,} network evaluations"
+
+    first, last = (float(table.log_snr[i]) for i in (0, -1))
+    left = f"{100 * float(table.signal[-1] / torch.hypot(table.signal[-1], table.sigma[-1])):.2g} %"
+    classes = len(data.classes or ()) if spec.model.conditional else 0
+    return [
+        ("Data", data.describe()),
+        ("Schedule", block(spec.schedule)),
+        ("Noise levels", f"log-SNR from {first:.4g} to {last:.4g}; the last step keeps {left} of the image"),
+        ("Prediction", block(spec.prediction)),
+        ("Loss", f"{spec.loss.norm}, weighting {block(spec.loss.weighting)}, time {block(spec.time)}"),
+        *([("Classes", f"{classes}, guidance weight {spec.guidance.weight:g}")] if classes else []),
+        ("Sampler", sampler(spec.sampler)),
+        ("In evaluation", sampler(spec.evaluate.sampler)),
+        *(("Note", note) for note in [*of_metrics(spec, data), *of_combination(spec, table), *of_budget(spec, len(data.train), table)]),
+    ]

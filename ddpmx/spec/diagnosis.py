@@ -1,0 +1,44 @@
+"""What else is wrong with a spec that has invalid fields, so that both kinds of error are reported at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from ..errors import SpecError
+from .checks import check
+from .schema import Spec
+from .yaml_source import KeyPath, Source
+
+SHARED = ("schedule", "model", "prediction")
+"""Blocks that most checks look at: where one is invalid, nothing is known of the others."""
+PLAIN = ("train", "loss", "guidance", "evaluate")
+"""Blocks whose fields do not depend on each other."""
+STAND_INS = {"name": "spec", "dataset": "digits"}
+"""For required fields that no check here looks at."""
+
+
+def elsewhere(source: Source, data: Mapping[str, Any], invalid: Iterable[KeyPath]) -> tuple[SpecError, ...]:
+    """What `check` finds outside of the fields at the paths `invalid`, which are taken for their defaults."""
+    left_out = {path[:2] if path[0] in PLAIN else path[:1] for path in invalid if path}
+    if any(path[0] in SHARED for path in left_out):
+        return ()
+    rest = {key: dict(value) if isinstance(value, Mapping) else value for key, value in data.items() if key in Spec.model_fields}
+    for block, *fields in left_out:
+        if not fields:
+            rest.pop(str(block), None)
+        elif isinstance(rest.get(str(block)), dict):
+            rest[str(block)].pop(fields[0], None)
+    try:
+        spec = Spec.model_validate({**STAND_INS, **rest})
+    except ValidationError:  # as of a field that is required: what is reported already is all that can be said
+        return ()
+    spec._source = source
+    try:
+        check(spec)
+    except SpecError as error:
+        places = tuple(".".join(map(str, path)) for path in left_out)
+        return tuple(found for found in error.findings if not f"{found.field}.".startswith(tuple(f"{place}." for place in places)))
+    return ()

@@ -1,0 +1,100 @@
+"""What a component's block keeps of the block that it changes: another `name` drops the keys that only the old component has.
+
+Which keys a component has is known once all plugins are loaded, so files are merged key by key first, with a record of
+the name beside which each key was written (`Source.owners`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, get_args, get_origin
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from ..components.registry import REMOVED, Component, Slot
+from ..errors import SpecError
+from .schema import Spec
+from .yaml_source import KeyPath, Source
+
+
+def without_inherited(source: Source) -> tuple[dict[str, Any], list[str]]:
+    """The data without the keys that lost their component, and a note for each block that had some.
+
+    A key stays, for validation to refuse, where it was written for the block's present name, or where the component
+    that it was written for does not have it either.
+    """
+    notes: list[str] = []
+    return _block(Spec, source.data, (), source, notes), notes
+
+
+def _block(model: type[BaseModel], block: Mapping[str, Any], path: KeyPath, source: Source, notes: list[str]) -> dict[str, Any]:
+    """The block of a model's fields, each of its components without what it inherited in vain."""
+    out = dict(block)
+    for key, field in model.model_fields.items():
+        value = block.get(key)
+        slot, listed, inner = _kind(field)
+        if slot is not None and listed and isinstance(value, list):
+            out[key] = [_component(slot, item, (*path, key, index), source, notes) for index, item in enumerate(value)]
+        elif slot is not None and not listed:
+            out |= {key: _component(slot, value, (*path, key), source, notes)} if key in block else {}
+        elif inner is not None and isinstance(value, Mapping):
+            out[key] = _block(inner, value, (*path, key), source, notes)
+    return out
+
+
+def _component(slot: Slot, block: Any, path: KeyPath, source: Source, notes: list[str]) -> Any:
+    """The block of a component; anything else as it is."""
+    if not isinstance(block, Mapping):
+        return block
+    default = (slot.default or {}).get("name")
+    component = _registered(slot, block.get("name", default))
+    if component is None:
+        return block
+    dropped = {}
+    for key, value in block.items():
+        if key == "name" or key in component.model_fields or value is REMOVED:
+            continue
+        owner = source.owners.get((*path, key)) or default
+        had = _registered(slot, owner)
+        if owner is not None and had is not component and (had is None or key in had.model_fields):
+            dropped[key] = owner
+    if dropped:
+        places = dict.fromkeys(str(mark) for key in dropped if (mark := source.mark((*path, key))))
+        notes.append(
+            f"{'.'.join(map(str, path))}: '{component.component_name}' does not have {_listed(dropped)}, set for"
+            f" {_listed(repr(owner) for owner in dict.fromkeys(dropped.values()))} at {_listed(places)}: left out"
+        )
+    return _block(component, {key: value for key, value in block.items() if key not in dropped}, path, source, notes)
+
+
+def _registered(slot: Slot, name: Any) -> type[Component] | None:
+    try:
+        return slot.registry.get(name) if isinstance(name, str) else None
+    except SpecError:  # which validation reports
+        return None
+
+
+def _kind(field: FieldInfo) -> tuple[Slot | None, bool, type[BaseModel] | None]:
+    """The slot of a field that holds a component or a list of them, whether it is a list, and the model of a plain block."""
+    slot = next((fact for fact in field.metadata if isinstance(fact, Slot)), None)
+    if slot is not None:
+        return slot, False, None
+    for part in _parts(field.annotation):
+        slot = next((fact for fact in getattr(part, "__metadata__", ()) if isinstance(fact, Slot)), None)
+        if slot is not None:
+            return slot, get_origin(field.annotation) is tuple, None
+        if isinstance(part, type) and issubclass(part, BaseModel):
+            return None, False, part
+    return None, False, None
+
+
+def _parts(annotation: Any) -> Iterator[Any]:
+    yield annotation
+    for part in get_args(annotation):
+        yield from _parts(part)
+
+
+def _listed(words: Any) -> str:
+    *most, last = words
+    return f"{', '.join(most)} and {last}" if most else str(last)

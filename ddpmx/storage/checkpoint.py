@@ -1,0 +1,192 @@
+"""Checkpoints: `checkpoints/<step>/` with safetensors and JSON, whole or not there at all; nothing that unpickles.
+
+    model.safetensors      the network's weights and buffers
+    ema.safetensors        their average, if the run keeps one
+    weighting.safetensors  what a learned weighting has learned, where there is one
+    time.safetensors       what a time that draws by the losses knows of them, where there is one
+    optimizer.safetensors  one tensor `<parameter index>.<name>` for each tensor of the optimizer's state
+    state.json             counters, the optimizer's plain values, and checksums of all (`manifest.py`)
+
+`last` and `best` always lead to one of them (`checkpoint_folder.py`).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from dataclasses import asdict
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import TypeAdapter, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from ..errors import RunError, SpecError
+from ..files import expanded, kind, open_regular
+from ..process import out_of_memory
+from ..text import shortened
+from ..times import TimeState
+from ..training.ema import Ema
+from ..training.events import Row, parse, told
+from ..training.loop import Trained, TrainState
+from . import manifest
+from .checkpoint_folder import find, point, sync
+from .misfit import misfit
+
+
+def save(folder: Path, state: TrainState, trained: Trained) -> Path:
+    """Write `folder/<step>` beside and rename it, then point `last` (and `best`, if this is one) to it.
+
+    Raises RunError or OSError when it cannot be written; the checkpoints before it stay whole.
+    """
+    target = folder / str(state.step)
+    beside = folder / f".{state.step}.{os.getpid()}"
+    try:
+        _write(beside, state, trained)
+        if target.exists():  # the same step, stopped at and then finished, or gone back to: same weights, new counters
+            (beside / manifest.STATE).replace(target / manifest.STATE)
+            sync(target)
+        else:
+            beside.rename(target)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)  # a half-written one would keep a full disk full
+    point(folder, state.step, state.step if state.best_step == -1 else state.best_step)  # without a best one, the newest stands for it
+    return target
+
+
+def _write(folder: Path, state: TrainState, trained: Trained) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.parent.mkdir(exist_ok=True)  # but not the run's folder: where that is gone, the run has failed
+    folder.mkdir()
+    tensors, plain = _flatten(trained.optimizer)
+    parts = {name: _contiguous(part.state_dict()) for name, part in _parts(trained).items()} | {"optimizer": tensors}
+    for name, part in parts.items():
+        try:
+            save_file(part, folder / f"{name}.safetensors")
+        except SafetensorError as error:
+            raise RunError(f"the checkpoint of step {state.step} cannot be written: {error}") from error
+    manifest.write(folder, {"train": asdict(state), "optimizer": plain})
+    for file in folder.iterdir():
+        sync(file)
+    sync(folder)
+
+
+def load(checkpoint: Path, trained: Trained) -> TrainState:
+    """Fill what is trained from a checkpoint; returns the counters. Raises RunError if it is damaged."""
+    manifest.verify(checkpoint)
+    try:
+        content = manifest.read(checkpoint)
+        for name, part in _parts(trained).items():
+            _fill(part, load_file(checkpoint / f"{name}.safetensors"))
+        _unflatten(trained.optimizer, load_file(checkpoint / "optimizer.safetensors"), content["optimizer"])
+        return _counters(content["train"], checkpoint)
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise RunError(f"the checkpoint {checkpoint} cannot be read: {error}") from error
+
+
+def counters(checkpoint: Path) -> TrainState:
+    """A checkpoint's counters alone. Raises RunError if they are damaged."""
+    return _counters(manifest.read(checkpoint)["train"], checkpoint)
+
+
+@cache
+def _adapters() -> tuple[TypeAdapter[Any], TypeAdapter[Any]]:
+    return TypeAdapter(TrainState), TypeAdapter(Row)
+
+
+def _counters(content: dict[str, Any], checkpoint: Path) -> TrainState:
+    """The counters as they are written, where their types are right."""
+    file = checkpoint / manifest.STATE
+    of_state, of_row = _adapters()
+    try:
+        of_state.validate_json(json.dumps(content))
+        if content.get("row"):
+            of_row.validate_json(json.dumps(content["row"]))
+        for event in content.get("rollbacks", ()):
+            parse(json.dumps(event).encode())
+    except ValidationError as error:
+        raise RunError(f"{file} is damaged, or of another version: {told(error)}") from None
+    except (ValueError, RecursionError) as error:
+        raise RunError(f"{file} is damaged: {error}") from None
+    return TrainState(**content)
+
+
+def _parts(trained: Trained) -> dict[str, nn.Module | Ema | TimeState]:
+    """What has a file of its own, by its name; of the optimizer a part is no tensor."""
+    parts = {"model": trained.network, "ema": trained.ema, "weighting": trained.weighting, "time": trained.time}
+    return {name: part for name, part in parts.items() if part is not None}
+
+
+def weights_file(run: Path, which: str) -> Path:
+    """The safetensors file to sample from: `best`, `last` (the averaged weights, where the run has them) or a file."""
+    if which not in ("best", "last"):
+        return find_weights(expanded(which))
+    folder = find(run / "checkpoints", which)
+    if folder is None:
+        raise SpecError(f"{run} has no checkpoint '{which}' yet")
+    averaged = folder / "ema.safetensors"
+    return averaged if averaged.exists() else folder / "model.safetensors"
+
+
+def find_weights(source: Path) -> Path:
+    """A safetensors file, or the best weights of a run's folder. Raises SpecError for anything else."""
+    what = kind(source)
+    if what == "folder":
+        return weights_file(source, "best")
+    if what == "other":
+        raise SpecError(f"{shortened(str(source))} is a pipe or a device, not a weights file")
+    if what == "missing":
+        raise SpecError(f"no such run or weights file: {shortened(str(source))}")
+    return source
+
+
+def load_weights(network: nn.Module, file: Path) -> None:
+    """Weights alone. Raises SpecError when the file is damaged or does not fit the network."""
+    try:
+        open_regular(file).close()
+        if (file.parent / manifest.STATE).exists():
+            manifest.verify(file.parent, file.name)
+        _fill(network, load_file(file))
+    except RunError as error:
+        raise SpecError(str(error), hint="--weights names others: last, or a file of an earlier checkpoint") from None
+    except ValueError as error:
+        raise SpecError(f"the weights {file} do not fit this network: {error}") from None
+    except (SafetensorError, RuntimeError, OSError) as error:
+        if out_of_memory.is_it(error):
+            raise
+        raise SpecError(f"the weights {file} cannot be read: {str(error).splitlines()[0]}") from None
+
+
+def _fill(part: nn.Module | Ema | TimeState, tensors: dict[str, Tensor]) -> None:
+    """Replace a part's tensors. Raises ValueError where their names or shapes are not the part's."""
+    difference = misfit(tensors, part.state_dict())
+    if difference:
+        raise ValueError(difference)
+    part.load_state_dict(tensors)
+
+
+def _contiguous(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """safetensors wants contiguous tensors that share no memory."""
+    return {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+
+
+def _flatten(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    tensors: dict[str, Tensor] = {}
+    plain: dict[str, Any] = {}
+    for index, values in optimizer.state_dict()["state"].items():
+        for name, value in values.items():
+            (tensors if isinstance(value, Tensor) else plain)[f"{index}.{name}"] = value
+    return _contiguous(tensors), plain
+
+
+def _unflatten(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor], plain: dict[str, Any]) -> None:
+    state: dict[int, dict[str, Any]] = {}
+    for key, value in {**tensors, **plain}.items():
+        index, name = key.split(".", 1)
+        state.setdefault(int(index), {})[name] = value
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

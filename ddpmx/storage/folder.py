@@ -1,0 +1,287 @@
+"""A run's folder, `<out>/<name>/<run-id>/`: the truth that reports, trackers, resume and sampling read.
+
+spec.yaml  environment.json  status.json  metrics.jsonl  log.csv
+samples/  checkpoints/  plots/  plugins/  report.html
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import re
+import shutil
+import stat
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from ruamel.yaml import YAML
+
+from ..errors import RunError, SpecError
+from ..files import open_regular, why
+from ..outputs import whole
+from ..plugins.loading import file_hash
+from ..spec.schema import Spec
+from ..terminal.console import warn
+from ..training.events import PASSES, Event, is_row
+from .event_log import EventLog, to_json
+from .records import read_record, read_spec
+
+COLUMNS = ("epoch", "step", "train_loss", "val_loss")
+LAST_COLUMNS = ("seconds", "images_per_second")
+FINAL = "samples/final.png"
+"""The grid that ends a run."""
+FILES = ("spec.yaml", "status.json", "environment.json", "metrics.jsonl", "log.csv", "report.html", ".lock")
+FOLDERS = ("samples", "checkpoints", "plots", "plugins")
+MOST_HEADER = 100_000
+"""Bytes of log.csv's first line."""
+
+
+class RunFolder:
+    """Paths and files of one run. Raises SpecError where the folder is none of ddpmx's."""
+
+    def __init__(self, path: Path) -> None:
+        try:
+            if not os.path.lexists(path / "spec.yaml"):
+                hint = "a run is <out>/<name>/<run-id>, for example runs/quickstart/…"
+                raise SpecError(f"{path} is not a run: it has no spec.yaml", hint=hint)
+            _refuse_links_out(path)
+            _refuse_other_kinds(path)
+        except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: a link that leads to itself
+            raise SpecError(f"the run {path} cannot be read: {why(error)}") from None
+        self.path = path
+        self.log = EventLog(path / "metrics.jsonl")
+        self.samples, self.plots, self.checkpoints = path / "samples", path / "plots", path / "checkpoints"
+
+    @classmethod
+    def create(cls, out: Path, spec: Spec) -> RunFolder:
+        """A new folder with the resolved spec and copies of its plugins; its id is the time."""
+        parent = out / spec.name
+        stamp = time.strftime("%Y%m%d-%H%M%S")
+        names = [stamp, *(f"{stamp}-{n}" for n in range(2, 1000))]
+        for name in names:
+            path = parent / name
+            try:
+                path.mkdir(parents=True)
+                break
+            except FileExistsError:
+                continue
+            except OSError as error:
+                raise SpecError(f"the run folder {path} cannot be made: {error.strerror}", hint="--out names another place") from None
+        try:
+            resolved = spec.resolved()
+            resolved["plugins"] = [copy_plugin(plugin, path) for plugin in spec.plugins]
+            write_atomically(path / "spec.yaml", to_yaml(resolved))
+            for folder in ("samples", "plots", "checkpoints"):
+                (path / folder).mkdir()
+        except OSError as error:
+            shutil.rmtree(path, ignore_errors=True)
+            raise RunError(f"the run folder {path} cannot be written: {error.strerror}") from None
+        return cls(path)
+
+    def spec_data(self) -> dict[str, Any]:
+        """The resolved spec as it is written. Raises SpecError where it is damaged, or not the spec of a run."""
+        return read_spec(self.path / "spec.yaml")
+
+    def resolved(self) -> dict[str, Any]:
+        """The resolved spec with each plugin's file replaced by its content hash: what two runs compare by."""
+        return fingerprinted(self.spec_data(), self.path)
+
+    def write_json(self, name: str, content: Mapping[str, Any]) -> None:
+        write_atomically(self.path / name, to_json(content, indent=2).decode())
+
+    def read_json(self, name: str) -> dict[str, Any]:
+        """The facts of status.json or environment.json, empty where there is no such file.
+
+        A damaged one is reported; its status is then `unknown`, as the run was made and how it ended is not known.
+        """
+        if not os.path.lexists(self.path / name):
+            return {}
+        try:
+            return read_record(self.path / name)
+        except SpecError as error:
+            warn(str(error))
+            return {"status": "unknown", "why": f"{name} is damaged"} if name == "status.json" else {}
+
+    def set_status(self, status: str, why: str = "", **more: Any) -> None:
+        """`running`, `finished`, `interrupted` or `failed`, and why."""
+        self.write_json("status.json", status_now(status, why, **more))
+
+    def add_event(self, event: Mapping[str, Any]) -> None:
+        """A line more in metrics.jsonl."""
+        self.log.add(event)
+
+    def events(self, *kinds: str) -> Iterator[Event]:
+        """The events of metrics.jsonl, of these kinds or all, as `EventLog.read` gives them."""
+        return self.log.read(*kinds)
+
+    def tidy(self) -> None:
+        """Delete the half-written files of killed processes."""
+        for entry in self.path.glob(".*.*"):
+            if re.fullmatch(r"\.[0-9]+", entry.suffix) and not entry.is_dir():
+                entry.unlink()
+
+    def cut_after(self, step: int, epoch: int) -> None:
+        """Forget what a run that goes on from there makes again.
+
+        Those are the events after the step, the ends, and what was drawn and measured at the end of a pass that is not whole or has no row.
+        """
+        ends = (event["epoch"] for event in self.events("epoch") if event["step"] <= step and event["epoch"] <= epoch)
+        done = max(ends, default=0)
+
+        def stays(event: Event) -> bool:
+            if event["event"] == "end" or event.get("step", 0) > step:
+                return False
+            of_a_row = event["event"] in ("samples", "per_t", "epoch") and PASSES not in event
+            return not of_a_row or (event["epoch"] <= done and event.get("path") != FINAL)
+
+        self.log.cut(stays)
+
+    def write_log(self) -> None:
+        """log.csv from the events that are rows of it, a column for each metric."""
+        columns = [*COLUMNS, *metric_names(self._rows()), *LAST_COLUMNS]
+        with atomically(self.path / "log.csv") as file:
+            file.write(_csv(columns))
+            file.writelines(_csv(_cells(row, columns)) for row in self._rows())
+
+    def _rows(self) -> Iterator[Event]:
+        return filter(is_row, self.events("epoch", "evaluate"))
+
+    def add_row(self, row: Mapping[str, Any]) -> None:
+        """A row more at the end of log.csv, which is written anew where that brings a new column."""
+        columns = self._columns()
+        if columns and row["metrics"].keys() <= set(columns):
+            with (self.path / "log.csv").open("a", encoding="utf-8", newline="") as file:
+                file.write(_csv(_cells(row, columns)))
+        else:
+            self.write_log()
+
+    def _columns(self) -> list[str]:
+        """Those of log.csv; none where there is no such file, or it does not begin as ours."""
+        if not (self.path / "log.csv").exists():
+            return []
+        with open_regular(self.path / "log.csv") as file:
+            line = file.readline(MOST_HEADER).decode("utf-8", "replace")
+        try:
+            columns = next(csv.reader([line]), [])
+        except csv.Error:
+            return []
+        return columns if columns[: len(COLUMNS)] == list(COLUMNS) and line.endswith("\n") else []
+
+    def grids(self) -> dict[float, Path]:
+        """The pictures of the grids of training, by epoch, or passes over the training images within one, ascending."""
+        found: dict[float, Path] = {}
+        found.update(self._numbered("epoch"))
+        if within := dict(self._numbered("step")):
+            events = ((event[PASSES], event["step"]) for event in self.events("samples") if PASSES in event)
+            found |= {passes: within[step] for passes, step in events if step in within}
+        return dict(sorted(found.items()))
+
+    def _numbered(self, word: str) -> list[tuple[int, Path]]:
+        """The numbers of the pictures `<word>-<number>.png`, and their files."""
+        named = ((re.fullmatch(rf"{word}-([0-9]{{1,18}})\.png", path.name), path) for path in self.samples.glob(f"{word}-*.png"))
+        return [(int(found[1]), path) for found, path in named if found]
+
+
+def _cells(row: Mapping[str, Any], columns: Iterable[str]) -> list[str]:
+    values = {**row["metrics"], **{key: row.get(key) for key in (*COLUMNS, *LAST_COLUMNS)}}
+    return ["" if values.get(column) is None else repr(values[column]) for column in columns]
+
+
+def _csv(row: Iterable[str]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerow(row)
+    return text.getvalue()
+
+
+def _refuse_links_out(run: Path) -> None:
+    """Raises SpecError for a link that leads out of the folder, which may be a stranger's: what is written there would follow it."""
+    root = run.resolve()
+    for folder, folders, files in os.walk(root):
+        for entry in (Path(folder, name) for name in (*folders, *files)):
+            if entry.is_symlink() and not entry.resolve().is_relative_to(root):
+                raise SpecError(
+                    f"{entry} is a link out of the run's folder, through which ddpmx would write", hint="replace it by what it leads to"
+                )
+        if Path(folder) == root and "wandb" in folders:
+            folders.remove("wandb")  # links to its logs; nothing of ours is written there
+
+
+def _refuse_other_kinds(run: Path) -> None:
+    """Raises SpecError where a folder, a pipe or a device stands in the place of a file, or a file in that of a folder."""
+    for names, is_kind, kind in ((FILES, stat.S_ISREG, "file"), (FOLDERS, stat.S_ISDIR, "folder")):
+        for name in names:
+            path = run / name
+            if os.path.lexists(path) and not is_kind(path.stat().st_mode):
+                raise SpecError(f"{path} is not a {kind}, so this is not a run's folder as ddpmx writes it")
+
+
+def status_now(status: str, why: str = "", **more: Any) -> dict[str, Any]:
+    """What status.json says of a run that this process is working on."""
+    return {"status": status, "why": why, **more, "pid": os.getpid(), "time": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
+
+
+def metric_names(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The metrics that epochs' events hold, in the order of their first appearance."""
+    return list(dict.fromkeys(name for row in rows for name in row["metrics"]))
+
+
+def fingerprinted(resolved: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """A resolved spec whose plugin files are replaced by their content hashes: two runs with equal ones compute the same."""
+    hashes = [file_hash(folder / plugin) if plugin.endswith(".py") else plugin for plugin in resolved.get("plugins", ())]
+    return {**_with_reference(resolved), "plugins": hashes}
+
+
+def _with_reference(resolved: dict[str, Any]) -> dict[str, Any]:
+    """`reference: test` in place of null, which was the default once and computes the same wherever it can be computed."""
+    evaluate = resolved.get("evaluate")
+    metrics = evaluate.get("metrics") if isinstance(evaluate, dict) else None
+    if not isinstance(evaluate, dict) or not isinstance(metrics, list | tuple):
+        return resolved
+    named = [
+        {**metric, "reference": "test"} if isinstance(metric, dict) and metric.get("reference", "") is None else metric
+        for metric in metrics
+    ]
+    return {**resolved, "evaluate": {**evaluate, "metrics": named}}
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write beside, flush to the disk, rename: a reader sees the old file or the new one, whole. UTF-8. Raises OSError."""
+    with atomically(path) as file:
+        file.write(text)
+
+
+@contextmanager
+def atomically(path: Path) -> Iterator[IO[str]]:
+    """The same for text that is made piece by piece."""
+    with whole(path) as place, place.open("w", encoding="utf-8", errors="backslashreplace") as file:
+        yield file
+
+
+def to_yaml(data: Mapping[str, Any]) -> str:
+    """YAML 1.2 that `yaml_source` reads back as the same data."""
+    yaml = YAML(typ="safe", pure=True)
+    yaml.version = (1, 2)
+    yaml.default_flow_style = None
+    yaml.width = 120
+    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
+    text = io.StringIO()
+    yaml.dump(dict(data), text)
+    return text.getvalue().removeprefix("%YAML 1.2\n---\n")
+
+
+def copy_plugin(plugin: str, run: Path) -> str:
+    """Keep a plugin's file in the run's folder, beside another of that name; returns its path there, or the name of a module."""
+    if not plugin.endswith(".py"):
+        return plugin
+    (run / "plugins").mkdir(exist_ok=True)
+    source = Path(plugin)
+    target = run / "plugins" / source.name
+    if target.exists() and file_hash(target) != file_hash(source):
+        target = run / "plugins" / f"{source.stem}_{file_hash(source)[:8]}.py"
+    if not target.exists():
+        shutil.copyfile(source, target)
+    return str(target.relative_to(run))

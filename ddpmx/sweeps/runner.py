@@ -1,0 +1,236 @@
+"""Running a sweep: each point is a run of its own, in a process of its own, below `<out>/<sweep's name>/`."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, Self
+
+import torch
+
+from ..comparison.comparison import compare
+from ..comparison.page import write_page
+from ..errors import Interrupted, RunError
+from ..outputs import cannot_write
+from ..outputs import check as check_output
+from ..pages.page import duration
+from ..plugins.trust import is_allowing
+from ..process.stop import StopSignal
+from ..runs.preflight import of_combination, of_sweep
+from ..runs.resume import finished_runs, unfinished_run, wait_until_free
+from ..runs.run import run
+from ..spec.checks import check
+from ..spec.schema import Spec
+from ..storage.folder import RunFolder
+from ..storage.provenance import ALLOW, PresentData, difference, recorded, refuse_changed
+from ..terminal.console import Bar
+from .local import Job, LocalEngine, program, slots
+from .points import Sweep, in_all_points, load_sweep
+from .ray import RayEngine
+
+KEEP = f"{ALLOW} keeps finished points and resumes others; another --out trains all of them with the present data"
+POLL = 0.1
+"""Seconds between looks at the running points."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the command line asks of a sweep."""
+
+    path: Path
+    overrides: tuple[str, ...]
+    out: Path
+    device: str | None = None
+    allow_changed_data: bool = False
+    """Points that were trained with other data count, or are resumed."""
+
+    def command(self, point: str) -> tuple[str, ...]:
+        """The command line that runs one point, from any folder."""
+        settings = [part for text in self.overrides for part in ("-s", text)]
+        place = ["--out", str(self.out.resolve()), *(["--device", self.device] if self.device else [])]
+        place += [ALLOW] if self.allow_changed_data else []
+        allow = ["--allow-plugins"] if is_allowing() else []
+        return (*program(), "run", str(self.path.resolve()), "--point", point, *settings, *place, *allow)
+
+
+class Engine(Protocol):
+    """What starts points and tells which ended; a context that leaves none running."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *error: object) -> None: ...
+
+    def has_room(self) -> bool: ...
+
+    def start(self, job: Job) -> None: ...
+
+    def ended(self) -> list[tuple[Job, int]]: ...
+
+    def stop(self) -> None: ...
+
+
+def run_point(grid: Sweep, spec: Spec, *, out: Path, device: torch.device, allow_changed_data: bool = False) -> Path:
+    """Run one point as its sweep does: not again if it is finished, going on where it stopped. Returns the run's folder."""
+    done = finished_runs([spec], out).get(spec.name)
+    if done is not None:
+        if not allow_changed_data:
+            refuse_changed(spec, RunFolder(done), PresentData().of(spec), KEEP)
+        return done
+    folder = out / grid.name
+    previous = unfinished_run(spec, folder)
+    if previous is not None:
+        wait_until_free(previous)
+        if RunFolder(previous).read_json("status.json").get("status") == "finished":  # by now
+            return previous
+    resume = previous is not None
+    return run(spec, out=folder, resume=resume, resume_from=previous, device=device, allow_changed_data=allow_changed_data and resume)
+
+
+def commands(request: Request) -> list[tuple[str, ...]]:
+    """One command line a point, all of them checked."""
+    grid = load_sweep(request.path, request.overrides)
+    _notes(grid)
+    return [request.command(spec.name) for spec in grid.points]
+
+
+def sweep(request: Request, *, engine: str, jobs: int | None, say: Callable[[str], None]) -> None:
+    """Run all points that are not finished. Raises SpecError before anything starts, RunError when points failed, Interrupted."""
+    grid = load_sweep(request.path, request.overrides)
+    notes = _notes(grid)
+    done, folder = finished_runs(grid.points, request.out), request.out / grid.name
+    changed = _changed(grid.points, done, folder, refuse=not request.allow_changed_data)
+    before = {name: f"finished before{', with other data' if name in changed else ''}" for name in done}
+    result = {spec.name: before.get(spec.name, "not started") for spec in grid.points}
+    waiting = [Job(name, request.command(name), folder / f"{name}.log") for name in result if name not in done]
+    with ExitStack() as stack:
+        if waiting:
+            workers = stack.enter_context(_engine(engine, len(waiting), jobs, request.device))
+            stop = stack.enter_context(StopSignal())
+            bar = stack.enter_context(Bar())
+            _make(folder)
+            for note in notes:
+                bar.say(f"note: {note}")
+            bar.say(f"{grid.name}: {len(waiting)} of {len(result)} points to run, their output in {folder}/*.log")
+            stopped = _run_all(waiting, workers, stop, bar, result)
+        else:
+            stopped = False
+    done = finished_runs(grid.points, request.out)
+    if done:
+        _make(folder)  # they may all have been finished by another sweep
+        page = folder / "compare.html"
+        comparison = compare([done[name] for name in result if name in done], min(done.values()))  # as of `compare` of the folder
+        write_page(comparison, comparison.groups, page)
+    say(_table([[name, status, *_where(name, status, done, folder)] for name, status in result.items()]))
+    if done:
+        say(f"compared: {page}")
+    unfinished = [name for name in result if name not in done]
+    if stopped:
+        raise Interrupted(f"stopped; {len(done)} of {len(result)} points are finished. The same command goes on from there.")
+    if unfinished:
+        raise RunError(f"{len(unfinished)} of {len(result)} points failed. The same command tries them again.")
+
+
+def _changed(points: list[Spec], done: dict[str, Path], folder: Path, *, refuse: bool) -> set[str]:
+    """The points whose run, finished or not, was trained with other data than there are now. Raises SpecError to `refuse` them."""
+    present, found = PresentData(), set()
+    for spec in points:
+        path = done.get(spec.name) or unfinished_run(spec, folder)
+        if path is None or recorded(run_of := RunFolder(path)) is None:
+            continue
+        if refuse:
+            refuse_changed(spec, run_of, present.of(spec), KEEP)
+        elif difference(run_of, present.of(spec)):
+            found.add(spec.name)
+    return found
+
+
+def _engine(name: str, points: int, jobs: int | None, device: str | None) -> Engine:
+    return LocalEngine(slots(points, jobs, device)) if name == "local" else RayEngine(points, jobs, device)
+
+
+def _run_all(jobs: list[Job], engine: Engine, stop: StopSignal, bar: Bar, result: dict[str, str]) -> bool:
+    """Start jobs as there is room until all have ended, noting each one's status; whether a stop was asked for."""
+    waiting = deque(jobs)
+    running: dict[str, tuple[Job, float]] = {}
+    total, asked = len(jobs), False
+    while waiting or running:
+        if stop() and not asked:
+            asked = True
+            waiting.clear()
+            engine.stop()
+        while waiting and engine.has_room():
+            job = waiting.popleft()
+            engine.start(job)
+            running[job.name] = (job, time.monotonic())
+        for job, code in engine.ended():
+            seconds = time.monotonic() - running.pop(job.name)[1]
+            result[job.name] = _status(job, code, asked)
+            bar.say(f"{job.name}: {result[job.name]} after {duration(seconds)}")
+        bar.show("points", total - len(waiting) - len(running), total, f"{len(running)} running")
+        bar.foot(*(f"{name}: {_last_line(job.log)}" for name, (job, _) in running.items()))
+        time.sleep(POLL)
+    return asked
+
+
+def _notes(grid: Sweep) -> list[str]:
+    """What is worth knowing of the points before they run, each note once. Raises SpecError where points cannot work."""
+    found: dict[str, list[str]] = {}
+    names = [spec.name for spec in grid.points]
+    for name, notes in zip(names, in_all_points(names, grid.points, lambda spec: of_combination(spec, check(spec))), strict=True):
+        for note in notes:
+            found.setdefault(note, []).append(name)
+    each = [f"{names[0]}{f' and {len(names) - 1} more' if names[1:] else ''}: {note}" for note, names in found.items()]
+    return each + of_sweep(grid.points)
+
+
+def _make(folder: Path) -> None:
+    """The folder, in which the sweep's page can be written."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_write(folder, error, "--out") from None
+    check_output(folder / "compare.html", "--out")
+
+
+def _status(job: Job, code: int, asked: bool) -> str:
+    if code == 0:
+        return "finished"
+    if asked and code in (130, -signal.SIGTERM):
+        return "interrupted"
+    if code < 0:
+        return f"failed: killed by {signal.Signals(-code).name}"
+    lines = _tail(job.log)
+    said = [line for line in lines if line.startswith(("failed: ", "error: "))]
+    return f"failed: {(said or lines or [f'exit code {code}'])[-1].removeprefix('failed: ')}"
+
+
+def _last_line(log: Path) -> str:
+    return (_tail(log) or [""])[-1]
+
+
+def _tail(log: Path) -> list[str]:
+    """The last lines of what the newest try wrote, without empty ones."""
+    with log.open("rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - 4000))
+        lines = file.read().decode(errors="replace").splitlines()
+    begun = max((index for index, line in enumerate(lines) if line.startswith("$ ")), default=-1)
+    return [line for line in lines[begun + 1 :] if line.strip()]
+
+
+def _where(name: str, status: str, done: dict[str, Path], folder: Path) -> tuple[str, str]:
+    """Training time and run folder of a finished point, the log of another."""
+    if name in done:
+        return duration(float(RunFolder(done[name]).read_json("status.json").get("seconds", 0))), str(done[name])
+    return "", str(folder / f"{name}.log") if status != "not started" else ""
+
+
+def _table(rows: list[list[str]]) -> str:
+    rows = [["point", "status", "time", "where"], *rows]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)

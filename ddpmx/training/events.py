@@ -1,0 +1,208 @@
+"""The events of metrics.jsonl, typed: what a line must hold to count, whoever wrote it.
+
+A kind that is not among KINDS comes from a newer version or a plugin and needs no more than its name; keys that are not listed are
+kept as they are, in every kind.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import cache
+from typing import Annotated, Any, Literal, NotRequired
+
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from typing_extensions import TypedDict
+
+from ..components.in_words import describe
+
+Event = dict[str, Any]
+PASSES = "passes"
+"""The key of the events of an evaluation or a grid within an epoch: passes over the training images so far, no whole number."""
+Count = Annotated[int, Field(ge=0, le=2**63 - 1)]
+Ordinal = Annotated[int, Field(ge=1, le=2**63 - 1)]
+Amount = Annotated[float, Field(ge=0, le=1e15, allow_inf_nan=False)]
+Seed = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
+Metric = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]{1,100}$")]
+Metrics = Annotated[dict[Metric, float], Field(max_length=100)]
+Levels = list[float | None]
+OPEN = ConfigDict(strict=True, extra="allow")
+_KIND = re.compile(rb'\s*\{\s*"event"\s*:\s*"([a-z_]{1,40})"')
+
+
+class Score(TypedDict):
+    """`metrics.Score.fields`."""
+
+    __pydantic_config__ = OPEN  # type: ignore[misc]
+    value: float
+    better: Literal["lower", "higher"]
+    n: Count
+    seed: Seed
+    split: str | None
+    extractor: str | None
+    preprocessing: str
+    interval: Annotated[list[float], Field(min_length=2, max_length=2)] | None
+    interval_note: NotRequired[str]
+    floor: NotRequired[float | None]
+    floor_n: NotRequired[Count]
+
+
+class Scored(TypedDict):
+    __pydantic_config__ = OPEN  # type: ignore[misc]
+    scores: NotRequired[dict[Metric, Score]]
+
+
+class Plain(Scored):
+    metrics: NotRequired[Metrics]
+
+
+class Other(Plain):
+    """Of a kind that is not known here."""
+
+    event: Annotated[str, Field(min_length=1, max_length=100)]
+    epoch: NotRequired[Count]
+    step: NotRequired[Count]
+
+
+class Step(Plain):
+    event: Literal["step"]
+    step: Count
+    loss: float
+    lr: NotRequired[float]
+    grad_norm: NotRequired[float]
+    images: NotRequired[Count]
+
+
+class Unstable(TypedDict):
+    """`Stability.instability`."""
+
+    __pydantic_config__ = OPEN  # type: ignore[misc]
+    at_step: Count
+    factor: float
+    of: str
+    recovered: bool
+    now: float | None
+
+
+class Row(TypedDict):
+    """What the end of an epoch says, in its event and in a checkpoint."""
+
+    __pydantic_config__ = OPEN  # type: ignore[misc]
+    epoch: Ordinal
+    step: Ordinal
+    train_loss: float
+    val_loss: float
+    seconds: Amount
+    images_per_second: Amount
+    images: NotRequired[Count]
+    verdict: NotRequired[str]
+    unstable: NotRequired[Unstable]
+
+
+class Epoch(Row):
+    event: Literal["epoch"]
+    metrics: Metrics
+    scores: NotRequired[dict[Metric, Score]]
+
+
+class Evaluate(Scored):
+    event: Literal["evaluate"]
+    epoch: Count
+    step: Count
+    passes: NotRequired[Amount]
+    train_loss: NotRequired[float | None]
+    val_loss: NotRequired[float]
+    samples: NotRequired[Count]
+    metrics: Metrics
+
+
+class Samples(Plain):
+    event: Literal["samples"]
+    epoch: Count
+    step: Count
+    passes: NotRequired[Amount]
+    path: str
+
+
+class PerT(Plain):
+    event: Literal["per_t"]
+    epoch: Count
+    step: Count
+    passes: NotRequired[Amount]
+    t: Annotated[list[float], Field(min_length=1, max_length=10_000)]
+    log_snr: Levels
+    n: list[Count]
+    loss: Levels
+    share: Levels
+    bits: Levels
+
+
+class Diverged(Plain):
+    event: Literal["diverged"]
+    action: str
+    epoch: Count
+    step: Count
+
+
+class End(Plain):
+    event: Literal["end"]
+    step: Count
+    status: str
+    why: NotRequired[str]
+    seconds: NotRequired[Amount]
+
+
+def _of_one_length(event: PerT) -> PerT:
+    if len({len(event[key]) for key in ("t", "log_snr", "n", "loss", "share", "bits")}) > 1:
+        raise ValueError("its lists should have one length")
+    return event
+
+
+KINDS: dict[str, Any] = {
+    "step": Step,
+    "epoch": Epoch,
+    "evaluate": Evaluate,
+    "samples": Samples,
+    "per_t": Annotated[PerT, AfterValidator(_of_one_length)],
+    "diverged": Diverged,
+    "end": End,
+}
+
+
+@cache
+def _adapter(kind: str) -> TypeAdapter[Event]:
+    return TypeAdapter(KINDS.get(kind, Other))
+
+
+def is_row(event: Event) -> bool:
+    """Whether log.csv has a row for the event: an epoch, or an evaluation within one."""
+    return event["event"] == "epoch" or (event["event"] == "evaluate" and PASSES in event)
+
+
+def passes_of(event: Mapping[str, Any]) -> float:
+    """Passes over the training images at the event; at an epoch's end its number, though the last one may be a part of a pass."""
+    return float(event[PASSES] if PASSES in event else event["epoch"])
+
+
+def kind_of(line: bytes) -> str:
+    """The kind that a line begins with, as ddpmx writes it; empty where it begins otherwise."""
+    found = _KIND.match(line)
+    return found[1].decode() if found else ""
+
+
+def parse(line: bytes) -> Event:
+    """The event of a line. Raises ValueError that says in a few words why it is none."""
+    kind = kind_of(line)
+    try:
+        event = _adapter(kind if kind in KINDS else "").validate_json(line)
+        if kind not in KINDS and event["event"] in KINDS:  # its keys stand in another order
+            event = _adapter(event["event"]).validate_json(line)
+    except ValidationError as error:
+        raise ValueError(told(error)) from None
+    return event
+
+
+def told(error: ValidationError) -> str:
+    """The first finding of a pydantic error, with its field."""
+    path, message = describe(error)[0]
+    return f"{'.'.join(map(str, path))}: {message}" if path else message

@@ -1,0 +1,292 @@
+"""How training draws timesteps: drawn frequencies, closed forms, and what the loss is multiplied by to make up for it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import TINY, Result, epochs, only_run
+from scipy import integrate, stats
+from torch import Tensor
+
+from ddpmx import ops
+from ddpmx.components.registry import SCHEDULES, TIMES, WEIGHTINGS
+from ddpmx.errors import SpecError
+from ddpmx.images import to_model
+from ddpmx.ops import Purpose, stream
+from ddpmx.schedules import Table, variance_preserving
+from ddpmx.spec.checks import check
+from ddpmx.spec.loading import load
+from ddpmx.theory.effective import effective_weight
+from ddpmx.times import Time, Uneven
+from ddpmx.training.experiment import build
+from ddpmx.training.loop import StepDone, TrainState, epoch_order, prepare, train
+from ddpmx.training.objective import step_loss, timesteps
+from ddpmx.training.validation import validate
+from ddpmx.world import World
+
+Run = Callable[..., Result]
+UNEVEN = [name for name in TIMES.names() if issubclass(TIMES.get(name), Uneven)]
+PARAMETERS: list[tuple[str, dict[str, Any]]] = [
+    *((name, {}) for name in TIMES.names()),
+    ("logit_normal", {"mean": -0.5, "std": 0.6}),
+    ("log_normal", {"mean": 0.3, "std": 2.0}),
+    *(("mode", {"scale": scale}) for scale in (-1.0, -0.54, 0.0, 0.81, 2 / (math.pi - 2))),
+]
+EVERY = pytest.mark.parametrize(("name", "fields"), PARAMETERS, ids=str)
+
+
+def table_of(timesteps: int) -> Table:
+    return SCHEDULES.build("cosine", timesteps=timesteps).table()
+
+
+def spread(count: int) -> Tensor:
+    """Evenly spread numbers in (0, 1), off every boundary k/T of a small T."""
+    return (torch.arange(count, dtype=torch.float64) + 0.5) / count
+
+
+@EVERY
+def test_frequencies_are_the_probabilities(name: str, fields: dict[str, Any]) -> None:
+    """Pearson's chi-square of 10⁶ draws; indices that are expected less than 10 times are counted as one."""
+    table, time = table_of(200), TIMES.build(name, **fields)
+    u = torch.rand(10**6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    t = torch.cat([time.draw(batch, table) for batch in u.split(100 if name == "stratified" else len(u))])
+    assert t.dtype == torch.int64
+    assert int(t.min()) >= 0
+    drawn, expected = (x.numpy() for x in (torch.bincount(t, minlength=200), time.probabilities(table) * len(u)))
+    common = expected >= 10
+    rest = [drawn[~common].sum()], [expected[~common].sum()]
+    if rest[1][0] < 10:
+        assert rest[0][0] <= rest[1][0] + 6 * math.sqrt(rest[1][0])
+        rest = [], []
+    observed, wanted = np.concatenate([drawn[common], rest[0]]), np.concatenate([expected[common], rest[1]])
+    assert stats.chisquare(observed, wanted * observed.sum() / wanted.sum()).pvalue > 1e-4
+
+
+@EVERY
+@pytest.mark.parametrize("timesteps", [1, 2, 3, 1000])
+def test_probabilities_sum_to_one_and_draws_stay_inside(name: str, fields: dict[str, Any], timesteps: int) -> None:
+    table, time = table_of(timesteps), TIMES.build(name, **fields)
+    p = time.probabilities(table)
+    assert p.shape == (timesteps,)
+    assert p.dtype == torch.float64
+    assert bool((p >= 0).all())
+    assert p.sum().item() == pytest.approx(1, abs=1e-12)
+    for u in (0.0, 1 - 2.0**-53):
+        assert 0 <= int(time.draw(torch.tensor([u], dtype=torch.float64), table)) < timesteps
+
+
+@pytest.mark.parametrize(("name", "fields"), [(n, f) for n, f in PARAMETERS if n in UNEVEN], ids=str)
+def test_draws_change_exactly_at_the_edges_of_the_cdf(name: str, fields: dict[str, Any]) -> None:
+    table, time = table_of(50), TIMES.build(name, **fields)
+    assert isinstance(time, Uneven)
+    edges = time.cdf(table)
+    for k in range(1, 50):
+        if edges[k] < 1 - 1e-9 and not (name == "mode" and time.model_dump()["scale"] > 1.7 and k == 25):  # there the quantile is flat
+            around = torch.stack([edges[k] * (1 - 1e-12), edges[k] * (1 + 1e-12)])
+            assert time.draw(around, table).tolist() == [k - 1, k]
+
+
+@pytest.mark.parametrize(("mean", "std"), [(0.0, 1.0), (0.5, 0.6), (-1.0, 2.0)])
+def test_logit_normal_is_the_integral_of_the_papers_density(mean: float, std: float) -> None:
+    """Esser et al., eq. 19, integrated numerically over each index's share of (0, 1)."""
+
+    def density(t: float) -> float:
+        logit = math.log(t / (1 - t))
+        return math.exp(-((logit - mean) ** 2) / (2 * std**2)) / (std * math.sqrt(2 * math.pi) * t * (1 - t))
+
+    p = TIMES.build("logit_normal", mean=mean, std=std).probabilities(table_of(20))
+    for k in range(1, 19):
+        assert p[k].item() == pytest.approx(integrate.quad(density, k / 20, (k + 1) / 20)[0], rel=1e-9)
+
+
+def test_logit_normal_draws_a_normal_logit() -> None:
+    u = spread(1000)
+    t = TIMES.build("logit_normal", mean=0.4, std=0.8).draw(u, table_of(10_000)).numpy()
+    exact = 1 / (1 + np.exp(-stats.norm.ppf(u.numpy(), 0.4, 0.8)))
+    np.testing.assert_array_equal(t, np.floor(exact * 10_000))
+
+
+def test_log_normal_draws_the_index_nearest_to_edms_sigma() -> None:
+    """ln σ = P_mean + P_std·n, then the nearest ln σ of the table; on EDM's range and on a variance-preserving table."""
+    sigma = torch.logspace(math.log10(0.002), math.log10(80), 300, dtype=torch.float64)
+    u = spread(2000)
+    drawn = -1.2 + 1.2 * stats.norm.ppf(u.numpy())
+    for table in (Table(torch.ones_like(sigma), sigma), table_of(300)):
+        nearest = np.abs(drawn[:, None] - np.log(table.sigma_ve.numpy())).argmin(1)
+        np.testing.assert_array_equal(TIMES.build("log_normal").draw(u, table).numpy(), nearest)
+        edges = (np.log(table.sigma_ve.numpy())[1:] + np.log(table.sigma_ve.numpy())[:-1]) / 2
+        p = np.diff(stats.norm.cdf(np.concatenate([[-np.inf], edges, [np.inf]]), -1.2, 1.2))
+        np.testing.assert_allclose(TIMES.build("log_normal").probabilities(table).numpy(), p, rtol=1e-9, atol=1e-15)
+
+
+def test_log_normal_never_draws_an_index_without_noise_or_without_signal() -> None:
+    log_snr = torch.linspace(8, -8, 17, dtype=torch.float64)
+    log_snr[0], log_snr[-1] = math.inf, -math.inf
+    table = Table(*variance_preserving(log_snr))
+    p = TIMES.build("log_normal").probabilities(table)
+    assert p[[0, -1]].tolist() == [0, 0]
+    assert p.sum().item() == pytest.approx(1, abs=1e-12)
+    u = torch.tensor([0.0, 1 - 2.0**-53], dtype=torch.float64)
+    assert TIMES.build("log_normal").draw(u, table).tolist() == [1, 15]
+    with pytest.raises(SpecError, match="never draws index 0") as error:
+        TIMES.build("log_normal", unbiased=True).importance(table)
+    assert error.value.field == "unbiased"
+    ends = Table(*variance_preserving(torch.tensor([math.inf, -math.inf], dtype=torch.float64)))
+    with pytest.raises(SpecError, match="finite log-SNR"):
+        TIMES.build("log_normal").draw(u, ends)
+
+
+@pytest.mark.parametrize("scale", [-1.0, -0.5, 0.0, 0.81, 1.29, 1.75])
+def test_mode_is_the_papers_map(scale: float) -> None:
+    """Esser et al., eq. 20, at evenly spread u: the same draws, in the reverse order."""
+    u = spread(100_003).numpy()
+    t = 1 - u - scale * (np.cos(np.pi * u / 2) ** 2 - 1 + u)
+    drawn = TIMES.build("mode", scale=scale).draw(torch.from_numpy(u), table_of(64))
+    p = TIMES.build("mode", scale=scale).probabilities(table_of(64)).numpy()
+    counts = np.bincount(np.floor(t * 64).astype(int), minlength=64)
+    np.testing.assert_allclose(np.bincount(drawn.numpy(), minlength=64), counts, atol=1)
+    np.testing.assert_allclose(p, counts / len(u), atol=2e-5)
+
+
+def test_mode_favours_the_middle_or_the_ends() -> None:
+    table = table_of(64)
+    middle, even, ends = (TIMES.build("mode", scale=scale).probabilities(table) for scale in (1.29, 0.0, -0.5))
+    torch.testing.assert_close(even, torch.full_like(even, 1 / 64), rtol=1e-12, atol=0)
+    assert bool((middle[:32].diff() > 0).all())
+    assert bool((ends[:32].diff() < 0).all())
+    torch.testing.assert_close(middle, middle.flip(0), rtol=1e-12, atol=0)
+
+
+def test_cosmap_has_the_papers_density() -> None:
+    """Esser et al., eq. 21, integrated; and its map t = 1 − 1/(tan(πu/2) + 1)."""
+    p = TIMES.build("cosmap").probabilities(table_of(20))
+    for k in range(20):
+        area = integrate.quad(lambda t: 2 / (math.pi - 2 * math.pi * t + 2 * math.pi * t**2), k / 20, (k + 1) / 20)[0]
+        assert p[k].item() == pytest.approx(area, rel=1e-12)
+    u = spread(5000)
+    t = 1 - 1 / (np.tan(np.pi * u.numpy() / 2) + 1)
+    np.testing.assert_array_equal(TIMES.build("cosmap").draw(u, table_of(300)).numpy(), np.floor(t * 300))
+
+
+@pytest.mark.parametrize("batch", [1, 2, 7, 128, 500])
+def test_stratified_draws_once_in_each_stratum(batch: int) -> None:
+    time = TIMES.build("stratified")
+    for seed in range(20):
+        u = torch.rand(batch, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+        assert time.draw(u, table_of(batch)).unique().numel() == batch  # strata as wide as indices
+        counts = torch.bincount(time.draw(u, table_of(1000)), minlength=1000)
+        assert int(counts.max()) == 1
+
+
+def test_stratified_is_vdms_formula() -> None:
+    u = torch.tensor([0.875, 0.1, 0.2, 0.3], dtype=torch.float64)
+    assert TIMES.build("stratified").draw(u, table_of(1000)).tolist() == [875, 125, 375, 625]
+
+
+@pytest.mark.parametrize("name", UNEVEN)
+def test_importance_makes_the_mean_over_draws_the_uniform_mean(name: str) -> None:
+    table = SCHEDULES.build("linear", timesteps=100).table()
+    loss = torch.rand(100, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    fair = TIMES.build(name, unbiased=True)
+    assert (fair.probabilities(table) * fair.importance(table) * loss).sum().item() == pytest.approx(loss.mean().item(), rel=1e-12)
+    biased = TIMES.build(name)
+    assert torch.equal(biased.importance(table), torch.ones_like(loss))
+    assert torch.equal(biased.probabilities(table), fair.probabilities(table))
+
+
+def test_even_times_need_no_importance() -> None:
+    for name in ("uniform", "stratified"):
+        assert TIMES.build(name).importance(table_of(10)).tolist() == [1] * 10
+        assert TIMES.build(name).probabilities(table_of(10)).tolist() == [0.1] * 10
+        with pytest.raises(SpecError, match="unknown key"):
+            TIMES.build(name, unbiased=True)
+
+
+@pytest.mark.parametrize("name", UNEVEN)
+def test_an_unbiased_time_has_the_effective_weight_of_uniform_times(name: str) -> None:
+    table, weighting = SCHEDULES.build("linear", timesteps=100).table(), WEIGHTINGS.build("snr")
+    fair = effective_weight(table, weighting, "v", time=TIMES.build(name, unbiased=True))[1]
+    np.testing.assert_allclose(fair, effective_weight(table, weighting, "v")[1], rtol=1e-12)
+
+
+def test_a_plugins_draws_are_counted() -> None:
+    class Squared(Time):
+        """t = u²."""
+
+        def draw(self, u: Tensor, table: Table) -> Tensor:
+            return (u.square() * table.timesteps).long()
+
+    p = Squared().probabilities(table_of(10)).numpy()
+    np.testing.assert_allclose(p, np.diff(np.sqrt(np.arange(11) / 10)), atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("name", "field", "value"),
+    [
+        ("logit_normal", "std", 0.0),
+        ("log_normal", "std", -1.0),
+        ("mode", "scale", 1.76),
+        ("mode", "scale", -1.01),
+        ("cosmap", "unbiased", 1),
+    ],
+)
+def test_fields_out_of_range(name: str, field: str, value: object) -> None:
+    with pytest.raises(SpecError) as error:
+        TIMES.build(name, **{field: value})
+    assert error.value.field == field
+
+
+def test_a_time_that_cannot_be_unbiased_is_refused_at_its_field(tiny: Path) -> None:
+    tiny.write_text(TINY + "time: {name: logit_normal, std: 0.001, unbiased: true}\n")
+    with pytest.raises(SpecError, match="never draws index 0") as error:
+        check(load(tiny))
+    assert error.value.field == "time.unbiased"
+
+
+def test_training_is_multiplied_by_the_importance_and_validation_is_not(tiny: Path) -> None:
+    def losses(time: str) -> tuple[Tensor, Tensor, Tensor, float]:
+        """The first step's t, its loss in the loop, its mean loss by hand, and the validation loss."""
+        tiny.write_text(TINY + f"time: {time}\n")
+        experiment = build(load(tiny), torch.device("cpu"))
+        ids = epoch_order(len(experiment.data.train), 0, 0)[:64]
+        t = timesteps(experiment, ids, 0)
+        loss, _ = step_loss(experiment, experiment.network, to_model(experiment.data.train.pixels[ids]), t, ids, 0)
+        mean = (loss * experiment.spec.time.importance(experiment.table)[t]).mean().detach()
+        validation = validate(experiment, experiment.network, World()).loss
+        first = next(train(experiment, TrainState(), prepare(experiment), World(), lambda: True))
+        assert isinstance(first, StepDone)
+        return t, torch.tensor(first.loss), mean.float(), validation
+
+    t, plain, plain_by_hand, validation = losses("logit_normal")
+    t_fair, fair, fair_by_hand, validation_fair = losses("{name: logit_normal, unbiased: true}")
+    assert torch.equal(t, t_fair)
+    torch.testing.assert_close(plain, plain_by_hand, rtol=1e-5, atol=0)
+    torch.testing.assert_close(fair, fair_by_hand, rtol=1e-5, atol=0)
+    assert float((fair / plain - 1).abs()) > 0.01
+    assert validation_fair == validation
+
+
+def test_a_batchs_stratified_times_do_not_depend_on_how_it_is_split(ddpmx: Run, tiny: Path, tmp_path: Path) -> None:
+    tiny.write_text(TINY + "time: stratified\n")
+    for accumulate in (1, 3):
+        assert ddpmx("run", tiny, "--out", tmp_path / str(accumulate), "-s", f"train.accumulate={accumulate}").code == 0
+    whole, parts = ([row["train_loss"] for row in epochs(only_run(tmp_path / str(accumulate)))] for accumulate in (1, 3))
+    assert parts == pytest.approx(whole, rel=1e-4)
+
+
+def test_every_timestep_of_a_step_is_in_its_stratum(tiny: Path) -> None:
+    """u_0 is the first image's own number, so a step's times are a function of seed, step and the batch's ids."""
+    tiny.write_text(TINY + "time: stratified\n")
+    experiment = build(load(tiny), torch.device("cpu"))
+    ids = torch.tensor([5, 3, 9, 0])
+    first = float(ops.uniform(ids[:1], stream(Purpose.TIME, 7), experiment.spec.seed))
+    wanted = [int((first + i / 4) % 1 * experiment.table.timesteps) for i in range(4)]
+    assert timesteps(experiment, ids, 7).tolist() == wanted
+    assert timesteps(replace(experiment, spec=experiment.spec.model_copy(update={"seed": 1})), ids, 7).tolist() != wanted

@@ -1,0 +1,427 @@
+"""Weights against the papers' formulas for each prediction, written in numpy; one objective whatever is predicted; limits."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import pytest
+import torch
+from conftest import TINY, Result
+from torch import Tensor
+
+from ddpmx.components.registry import PREDICTIONS, SAMPLERS, SCHEDULES, WEIGHTINGS
+from ddpmx.errors import SpecError
+from ddpmx.schedules import Table, variance_preserving
+from ddpmx.weightings import Weighting
+
+NAMES = ["epsilon", "x_start", "v", "velocity"]
+
+
+def vp(schedule: str, timesteps: int = 1000) -> Table:
+    return SCHEDULES.build(schedule, timesteps=timesteps).table()
+
+
+def table_of(log_snr: Tensor) -> Table:
+    return Table(*variance_preserving(log_snr))
+
+
+def exploding() -> Table:
+    """signal 1, σ from 0.002 to 80, as in EDM."""
+    sigma = torch.logspace(math.log10(0.002), math.log10(80), 200, dtype=torch.float64)
+    return Table(torch.ones_like(sigma), sigma, lambda log_snr: (torch.ones_like(log_snr), (-0.5 * log_snr).exp()))
+
+
+class Bound(Weighting):
+    """The bound itself, infinite at index 0: x_0 weight ½(SNR_{t−1} − SNR_t)."""
+
+    component_name: ClassVar[str] = "bound"
+
+    def x_start_weight(self, table: Table) -> Tensor:
+        snr = table.log_snr.exp()
+        return -0.5 * snr.diff(prepend=snr.new_full((1,), torch.inf))
+
+
+def study_formula(beta: np.ndarray) -> np.ndarray:
+    """β²/(2σ²α(1−ᾱ)) with σ² = β(1−ᾱ_{t−1})/(1−ᾱ_t), in numpy, at every index but the first."""
+    alpha, alpha_bar = 1 - beta, np.cumprod(1 - beta)
+    variance = beta[1:] * (1 - alpha_bar[:-1]) / (1 - alpha_bar[1:])
+    return beta[1:] ** 2 / (2 * variance * alpha[1:] * (1 - alpha_bar[1:]))
+
+
+@pytest.mark.parametrize("schedule", ["linear", "quadratic", "cosine", "sigmoid"])
+def test_vlb_is_the_studys_formula_and_the_snr_identity(schedule: str) -> None:
+    table = SCHEDULES.build(schedule, timesteps=300).table()
+    weight = WEIGHTINGS.build("vlb", clip=1e9).weights(table, "epsilon").numpy()
+    np.testing.assert_allclose(weight[1:], study_formula(table.beta.numpy()), rtol=1e-9)
+    snr = (table.signal / table.sigma).square().numpy()
+    np.testing.assert_allclose(weight[1:], 0.5 * (snr[:-1] / snr[1:] - 1), rtol=1e-9)
+    assert weight[0] == pytest.approx(1e9, rel=1e-12)
+
+
+def test_vlb_is_the_divergence_of_the_samplers_step() -> None:
+    """KL(q(x_s|x_t,x_0) ‖ q(x_s|x_t,x̂_0)) = (c_x0·(x_0 − x̂_0))²/(2·std²), from the rows that ddpm plans."""
+    table = SCHEDULES.build("linear", timesteps=100).table()
+    rows = SAMPLERS.build("ddpm").plan(table).rows[:-1]
+    weight = WEIGHTINGS.build("vlb", clip=1e9).weights(table, "x_start")
+    for row in rows:
+        assert weight[int(row.t)].item() == pytest.approx(row.c_x0**2 / (2 * row.c_noise**2), rel=1e-9)
+
+
+@pytest.mark.parametrize("clip", [1.0, 10.0, 100.0])
+def test_clip_bounds_the_epsilon_weight_then_converts(clip: float) -> None:
+    table = SCHEDULES.build("linear", timesteps=500).table()
+    full = WEIGHTINGS.build("vlb", clip=1e9)
+    clipped = WEIGHTINGS.build("vlb", clip=clip)
+    torch.testing.assert_close(clipped.weights(table, "epsilon"), full.weights(table, "epsilon").clamp(max=clip))
+    snr = (table.signal / table.sigma).square()
+    torch.testing.assert_close(clipped.weights(table, "x_start"), clipped.weights(table, "epsilon") * snr)
+    assert clipped.weights(table, "epsilon")[0].item() == pytest.approx(clip, rel=1e-12)
+
+
+@pytest.mark.parametrize("weighting", sorted(set(WEIGHTINGS.names()) - {"constant"}))
+@pytest.mark.parametrize("make", [lambda: vp("cosine"), lambda: vp("linear"), exploding], ids=["cosine", "linear", "exploding"])
+def test_two_predictions_are_one_objective(weighting: str, make: Callable[[], Table]) -> None:
+    """weight·error² is the same number for every prediction whose output implies the same x_0."""
+    table = make()
+    component = WEIGHTINGS.build(weighting, **{"vlb": {"clip": 5.0}, "learned": {"base": "p2"}}.get(weighting, {}))
+    x_start, guess = torch.randn(2, table.timesteps, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    error_x = guess - x_start
+    error_eps = -table.signal / table.sigma * error_x  # from x_t = signal·x_0 + sigma·ε, x_t being given
+    on_x_start = component.weights(table, "x_start") * error_x.square()
+    for name in NAMES:
+        target_x, target_eps = PREDICTIONS.build(name).target(table.signal, table.sigma)
+        error = target_x * error_x + target_eps * error_eps
+        torch.testing.assert_close(component.weights(table, name) * error.square(), on_x_start, rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("name", [*NAMES, "noise", "flow"])
+def test_constant_is_one_for_the_prediction_in_use(name: str) -> None:
+    table = SCHEDULES.build("linear", timesteps=10).table()
+    weight = WEIGHTINGS.build("constant").weights(table, name)
+    assert weight.dtype == torch.float64
+    assert weight.tolist() == [1.0] * 10
+
+
+def test_a_name_an_alias_and_a_prediction_are_alike() -> None:
+    table = SCHEDULES.build("linear", timesteps=10).table()
+    weighting = WEIGHTINGS.build("vlb", clip=1.0)
+    expected = weighting.weights(table, "v")
+    assert torch.equal(weighting.weights(table, "v_prediction"), expected)
+    assert torch.equal(weighting.weights(table, PREDICTIONS.build("v")), expected)
+    with pytest.raises(SpecError, match="unknown prediction 'w'"):
+        weighting.weights(table, "w")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_infinite_weight_is_refused_by_index(name: str) -> None:
+    table = SCHEDULES.build("linear", timesteps=10).table()
+    with pytest.raises(SpecError, match=r"'vlb' is inf at index 0 \(set its clip or first\)"):
+        WEIGHTINGS.build("vlb").weights(table, name)
+    with pytest.raises(SpecError, match="'bound' is inf at index 0"):
+        Bound().weights(table, name)
+
+
+# What a weighting tends to at infinite log-SNR; None: nothing finite. At −∞ (no signal) and +∞ (no noise), on the error of
+# (epsilon, x_start, v, velocity) of a variance-preserving table, from ε weight = x_0 weight/SNR, v weight = x_0 weight/(SNR + 1),
+# velocity weight = x_0 weight/(√SNR + 1)².
+LIMITS: dict[tuple[str, ...], tuple[list[float | None], list[float | None]]] = {
+    ("snr",): ([1, 0, 0, 0], [1, None, 1, 1]),
+    ("truncated_snr", "floor", "2"): ([None, 2, 2, 2], [1, None, 1, 1]),
+    ("min_snr", "gamma", "5"): ([1, 0, 0, 0], [0, 5, 0, 0]),
+    ("soft_min_snr", "gamma", "4"): ([1, 0, 0, 0], [0, 4, 0, 0]),
+    ("p2", "gamma", "1", "k", "0.5"): ([2, 0, 0, 0], [0, 1, 0, 0]),
+    ("p2", "gamma", "0.9", "k", "1"): ([1, 0, 0, 0], [0, None, 0, 0]),
+    ("p2", "gamma", "0.5", "k", "0"): ([None, 0, 0, 0], [0, None, 0, 0]),
+    ("debiased",): ([None, 0, 0, 0], [0, None, 0, 0]),
+    ("edm", "sigma_data", "0.5"): ([None, 4, 4, 4], [1, None, 1, 1]),
+    ("sigmoid", "bias", "2"): ([1, 0, 0, 0], [0, math.exp(2), 0, 0]),
+    ("vlb", "clip", "3"): ([3, 0, 0, 0], [3, None, 3, 3]),
+}
+
+
+@pytest.mark.parametrize("case", LIMITS, ids=" ".join)
+def test_infinite_log_snr_has_the_weights_limit(case: tuple[str, ...]) -> None:
+    name, fields = case[0], dict(zip(case[1::2], map(float, case[2::2]), strict=True))
+    weighting = WEIGHTINGS.build(name, **fields)
+    log_snr = torch.linspace(8, -8, 9, dtype=torch.float64)
+    inside = table_of(log_snr)
+    for index, end, wanted in ((8, -math.inf, LIMITS[case][0]), (0, math.inf, LIMITS[case][1])):
+        open_ended = log_snr.clone()
+        open_ended[index] = end
+        table = table_of(open_ended)
+        neighbour = 1 if index == 0 and name == "vlb" else index  # index 1 looks back at index 0
+        for prediction, limit in zip(NAMES, wanted, strict=True):
+            if limit is None:
+                with pytest.raises(SpecError, match=f"'{name}' is inf at index {index}"):
+                    weighting.weights(table, prediction)
+            else:
+                weight = weighting.weights(table, prediction)
+                assert weight[index].item() == pytest.approx(limit, rel=1e-12, abs=0)
+                others = [i for i in range(9) if i not in (index, neighbour)]
+                torch.testing.assert_close(weight[others], weighting.weights(inside, prediction)[others], rtol=1e-12, atol=0)
+
+
+def test_limits_hold_on_tables_that_do_not_preserve_variance() -> None:
+    """signal 1 throughout: D's weight of EDM at σ = 0 is infinite, that of ε is 1; without noise v is ε."""
+    sigma = torch.tensor([0.0, 0.1, 1.0, 80.0], dtype=torch.float64)
+    table = Table(torch.ones_like(sigma), sigma)
+    assert WEIGHTINGS.build("edm").weights(table, "epsilon")[0].item() == pytest.approx(1, rel=1e-12)
+    assert WEIGHTINGS.build("edm").weights(table, "v")[0].item() == pytest.approx(1, rel=1e-12)
+    with pytest.raises(SpecError, match="'edm' is inf at index 0"):
+        WEIGHTINGS.build("edm").weights(table, "x_start")
+
+
+def test_the_unclipped_bound_is_infinite_where_a_neighbour_is() -> None:
+    """½(SNR_{t−1} − SNR_t) is finite for the x_0 error where no signal is left, and infinite for the ε error."""
+    log_snr = torch.tensor([4.0, 1.0, -2.0, -math.inf], dtype=torch.float64)
+    bound = WEIGHTINGS.build("vlb", first="skip")
+    for prediction in ("x_start", "v", "velocity"):  # at signal 0 their errors are the x_0 error, up to sign
+        assert bound.weights(table_of(log_snr), prediction)[-1].item() == pytest.approx(0.5 * math.exp(-2), rel=1e-12)
+    with pytest.raises(SpecError, match="'vlb' is inf at index 3"):
+        bound.weights(table_of(log_snr), "epsilon")
+    with pytest.raises(SpecError, match="'elbo' is inf at index 2"):  # its slope looks ahead
+        WEIGHTINGS.build("elbo").weights(table_of(log_snr), "v")
+    with pytest.raises(SpecError, match="'vlb' is inf at index 1"):  # SNR_0 is infinite
+        bound.weights(table_of(-log_snr.flip(0)), "v")
+
+
+def test_a_weight_beyond_float32_is_refused() -> None:
+    table = table_of(torch.tensor([100.0, 0.0], dtype=torch.float64))
+    assert WEIGHTINGS.build("snr").weights(table, "epsilon")[0].item() == pytest.approx(1, rel=1e-12)
+    with pytest.raises(SpecError, match=r"'snr' is 2.68812e\+43 at index 0"):
+        WEIGHTINGS.build("snr").weights(table, "x_start")
+
+
+@pytest.mark.parametrize("name", WEIGHTINGS.names())
+def test_fields_out_of_range(name: str) -> None:
+    for field, facts in WEIGHTINGS.get(name).model_fields.items():
+        wrong: list[object] = [math.nan, math.inf] if facts.annotation is float else ["x"]
+        for value in [*wrong, -1.0] if facts.metadata else wrong:
+            with pytest.raises(SpecError) as error:
+                WEIGHTINGS.build(name, **{field: value})
+            assert error.value.field.split(".")[0] == field
+
+
+@pytest.mark.parametrize("clip", [0.0, -1.0, float("nan"), float("inf"), "1"])
+def test_clip_out_of_range(clip: object) -> None:
+    with pytest.raises(SpecError) as error:
+        WEIGHTINGS.build("vlb", clip=clip)
+    assert error.value.field == "clip"
+
+
+FORMULAS: dict[str, dict[str, Callable[[np.ndarray], np.ndarray]]] = {
+    "snr": {"x_start": lambda s: s, "epsilon": lambda s: 1 + 0 * s, "v": lambda s: s / (s + 1)},
+    "truncated_snr": {
+        "x_start": lambda s: np.maximum(s, 1),
+        "epsilon": lambda s: np.maximum(1, 1 / s),
+        "v": lambda s: np.maximum(s, 1) / (s + 1),
+    },
+    "min_snr": {
+        "x_start": lambda s: np.minimum(s, 5),
+        "epsilon": lambda s: np.minimum(s, 5) / s,
+        "v": lambda s: np.minimum(s, 5) / (s + 1),
+    },
+    "soft_min_snr": {
+        "x_start": lambda s: 1 / (1 / s + 1 / 4),  # 1/(σ² + 1/gamma) of the paper's σ = sigma_ve
+        "epsilon": lambda s: 4 / (s + 4),
+        "v": lambda s: 4 * s / ((s + 4) * (s + 1)),
+    },
+    "p2": {"x_start": lambda s: s / (1 + s), "epsilon": lambda s: 1 / (1 + s), "v": lambda s: s / (1 + s) ** 2},
+    "debiased": {"x_start": np.sqrt, "epsilon": lambda s: 1 / np.sqrt(s), "v": lambda s: np.sqrt(s) / (s + 1)},
+    "edm": {"x_start": lambda s: s + 4, "epsilon": lambda s: 1 + 4 / s, "v": lambda s: (s + 4) / (s + 1)},
+    "sigmoid": {
+        "x_start": lambda s: s / (1 + s * np.exp(-2)),
+        "epsilon": lambda s: 1 / (1 + s * np.exp(-2)),
+        "v": lambda s: s / ((1 + s * np.exp(-2)) * (1 + s)),
+    },
+}
+"""The papers' weights of each error, by SNR, at the default parameters; v as variance-preserving tables have it."""
+
+
+@pytest.mark.parametrize("name", FORMULAS)
+@pytest.mark.parametrize("schedule", ["linear", "cosine"])
+def test_weights_are_the_papers_for_each_prediction(name: str, schedule: str) -> None:
+    table = vp(schedule)
+    snr = table.alpha_bar.numpy() / table.sigma.square().numpy()
+    for prediction, formula in FORMULAS[name].items():
+        weight = WEIGHTINGS.build(name).weights(table, prediction)
+        assert weight.dtype == torch.float64
+        np.testing.assert_allclose(weight.numpy(), formula(snr), rtol=1e-11, err_msg=prediction)
+
+
+def test_every_weighting_has_a_formula_above_or_a_test_of_its_own() -> None:
+    built_in = {name for name in WEIGHTINGS.names() if WEIGHTINGS.get(name).__module__.startswith("ddpmx.")}
+    assert built_in == {*FORMULAS, "constant", "vlb", "elbo", "learned"}  # the last in test_learned_training.py
+
+
+@pytest.mark.parametrize("sigma_data", [0.5, 1.0, 2.0])
+def test_edm_weighs_the_preconditioned_networks_output_by_one(sigma_data: float) -> None:
+    """D = c_skip·x + c_out·F: λ(σ)·c_out² = 1, the paper's reason for λ; in the form of its table 1."""
+    table = exploding()
+    sigma = table.sigma.numpy()
+    weight = WEIGHTINGS.build("edm", sigma_data=sigma_data).weights(table, "x_start").numpy()
+    np.testing.assert_allclose(weight, (sigma**2 + sigma_data**2) / (sigma * sigma_data) ** 2, rtol=1e-12)
+    c_out = sigma * sigma_data / np.sqrt(sigma**2 + sigma_data**2)
+    np.testing.assert_allclose(weight * c_out**2, 1, rtol=1e-12)
+
+
+def test_edm_for_unit_variance_is_the_plain_v_loss() -> None:
+    weight = WEIGHTINGS.build("edm", sigma_data=1.0).weights(vp("cosine"), "v")
+    torch.testing.assert_close(weight, torch.ones_like(weight), rtol=1e-11, atol=0)
+
+
+def test_p2_without_gamma_is_the_plain_epsilon_loss() -> None:
+    table = vp("linear")
+    for name in NAMES:
+        p2, snr = (component.weights(table, name) for component in (WEIGHTINGS.build("p2", gamma=0.0), WEIGHTINGS.build("snr")))
+        torch.testing.assert_close(p2, snr, rtol=1e-12, atol=0)
+
+
+def test_p2_has_the_papers_parameters() -> None:
+    table = vp("linear")
+    snr = table.log_snr.exp().numpy()
+    weight = WEIGHTINGS.build("p2", gamma=0.5, k=2.0).weights(table, "epsilon").numpy()
+    np.testing.assert_allclose(weight, 1 / (2 + snr) ** 0.5, rtol=1e-12)
+
+
+def test_soft_min_snr_is_below_min_snr_and_half_of_it_at_the_corner() -> None:
+    table = table_of(torch.tensor([9.0, 3.0, math.log(6.0), 1.0, -9.0], dtype=torch.float64))
+    soft, hard = (WEIGHTINGS.build(name, gamma=6.0).weights(table, "x_start") for name in ("soft_min_snr", "min_snr"))
+    assert bool((soft < hard).all())
+    assert (soft / hard)[2].item() == pytest.approx(0.5, rel=1e-12)
+    assert (soft / hard)[[0, -1]].tolist() == pytest.approx([1, 1], abs=1e-3)
+
+
+@pytest.mark.parametrize("name", ["min_snr", "soft_min_snr", "p2", "sigmoid"])
+def test_these_weigh_the_epsilon_error_less_the_less_noise_there_is(name: str) -> None:
+    """Never rising with log-SNR: the weightings that are a bound of noisy data (Kingma & Gao 2023, sec. 4)."""
+    weight = WEIGHTINGS.build(name).weights(vp("cosine"), "epsilon")
+    assert bool((weight.diff() >= -1e-14).all())
+
+
+def test_elbo_is_the_derivative_of_log_snr() -> None:
+    """Of λ = a·t² + b·t + c central differences are exact: −½λ' = −½(2at + b)."""
+    t = torch.arange(50, dtype=torch.float64)
+    weight = WEIGHTINGS.build("elbo").weights(table_of(9 - 0.2 * t - 0.003 * t**2), "epsilon")
+    torch.testing.assert_close(weight[1:-1], 0.5 * (0.2 + 0.006 * t)[1:-1], rtol=1e-9, atol=0)
+
+
+def test_elbo_is_what_vlb_tends_to() -> None:
+    """½(e^d − 1) against ½d for steps d of λ: their difference shrinks with the step."""
+    gaps = []
+    for timesteps in (500, 5000):
+        table = table_of(torch.linspace(10, -10, timesteps, dtype=torch.float64))
+        vlb, elbo = (component.weights(table, "v")[1:] for component in (WEIGHTINGS.build("vlb", first="skip"), WEIGHTINGS.build("elbo")))
+        gaps.append((vlb / elbo - 1).abs().max().item())
+    assert gaps[1] == pytest.approx(gaps[0] / 10, rel=0.05)
+
+
+def test_the_bound_does_not_depend_on_the_schedule() -> None:
+    """Σ_t weight·(x_0 error)² of an error that depends on log-SNR only: the integral over log-SNR (Kingma et al. 2021, eq. 18)."""
+
+    def total(weighting: Weighting, log_snr: Tensor) -> float:
+        table = table_of(log_snr)
+        weight = weighting.weights(table, "epsilon")
+        weight[[0, -1]] /= 2  # the trapezoid's ends
+        return float((weight * (-0.1 * log_snr.square()).exp()).sum())
+
+    share = torch.linspace(0, 1, 4000, dtype=torch.float64)
+    straight, bent = 8 - 16 * share, 8 - 16 * share**1.5
+    for weighting in (WEIGHTINGS.build("elbo"), WEIGHTINGS.build("sigmoid", per_log_snr=True)):
+        assert total(weighting, bent) == pytest.approx(total(weighting, straight), rel=1e-4)
+
+
+def test_sigmoid_per_log_snr_is_elbo_times_the_sigmoid() -> None:
+    table = vp("cosine")
+    for name in NAMES:
+        per, elbo = WEIGHTINGS.build("sigmoid", bias=-1.0, per_log_snr=True), WEIGHTINGS.build("elbo")
+        expected = elbo.weights(table, name) * torch.sigmoid(-1 - table.log_snr)
+        torch.testing.assert_close(per.weights(table, name), expected, rtol=1e-12, atol=0)
+
+
+def test_a_slope_needs_two_timesteps() -> None:
+    for weighting in (WEIGHTINGS.build("elbo"), WEIGHTINGS.build("sigmoid", per_log_snr=True)):
+        with pytest.raises(SpecError, match="at least 2 timesteps"):
+            weighting.weights(vp("linear", 1), "v")
+
+
+@pytest.mark.parametrize("clip", [None, 0.05])
+def test_vlb_has_three_ways_at_the_first_index(clip: float | None) -> None:
+    table = vp("linear")
+    full = WEIGHTINGS.build("vlb", clip=1e9).weights(table, "epsilon").clamp(max=clip or math.inf)
+    skip, repeat = (WEIGHTINGS.build("vlb", first=first, clip=clip).weights(table, "epsilon") for first in ("skip", "repeat"))
+    assert skip[0] == 0
+    assert repeat[0].item() == pytest.approx(full[1].item(), rel=1e-12)
+    for weight in (skip, repeat):
+        torch.testing.assert_close(weight[1:], full[1:], rtol=1e-12, atol=0)
+
+
+def test_vlb_of_one_timestep_has_nothing_to_repeat() -> None:
+    assert WEIGHTINGS.build("vlb", first="skip").weights(vp("linear", 1), "v").tolist() == [0]
+    with pytest.raises(SpecError, match="no index 1") as error:
+        WEIGHTINGS.build("vlb", first="repeat").weights(vp("linear", 1), "v")
+    assert error.value.field == "first"
+
+
+def test_truncated_snr_is_called_max_snr_too() -> None:
+    assert WEIGHTINGS.build("max_snr", floor=3.0) == WEIGHTINGS.build("truncated_snr", floor=3.0)
+
+
+def test_a_plugins_weighting_has_limits_too() -> None:
+    """It is one definition over log-SNR: 2·SNR on the x_0 error is 2 on the ε error, without signal too."""
+
+    class Twice(Weighting):
+        component_name: ClassVar[str] = "twice"
+
+        def x_start_weight(self, table: Table) -> Tensor:
+            return 2 / table.sigma_ve.square()
+
+    table = table_of(torch.tensor([math.inf, 1.0, -math.inf], dtype=torch.float64))
+    assert Twice().weights(table, "epsilon").tolist() == pytest.approx([2, 2, 2], rel=1e-12)
+    assert Twice().weights(table, "v").tolist() == pytest.approx([2, 2 / (1 + math.exp(-1)), 0], rel=1e-12)
+
+
+BAD_WEIGHTING = """
+import math, torch, ddpmx
+
+@ddpmx.WEIGHTINGS.register("bad_weights")
+class BadWeights(ddpmx.Weighting):
+    '''One weight of its own at index 3.'''
+    value: float | str = 0.0
+    def weights(self, table, prediction):
+        weight = torch.ones(table.timesteps, dtype=torch.float64)
+        if self.value == "flat":
+            return weight[:, None]
+        weight[3] = float(self.value)
+        return weight
+
+@ddpmx.WEIGHTINGS.register("bad_definition")
+class BadDefinition(BadWeights):
+    '''The same of the x_0 error.'''
+    weights = ddpmx.Weighting.weights
+    def x_start_weight(self, table):
+        return BadWeights.weights(self, table, None)
+"""
+
+
+@pytest.mark.parametrize("name", ["bad_weights", "bad_definition"])
+@pytest.mark.parametrize("block", ["{name: NAME, value: VALUE}", "{name: learned, base: {name: NAME, value: VALUE}}"])
+def test_validate_refuses_weights_that_are_no_weights(ddpmx: Callable[..., Result], tiny: Path, name: str, block: str) -> None:
+    (tiny.parent / "bad.py").write_text(BAD_WEIGHTING)
+    method = {"bad_weights": "BadWeights.weights", "bad_definition": "BadDefinition.x_start_weight"}[name]
+    for value, told in (("nan", "nan"), ("inf", "inf"), ("'-inf'", "-inf"), (-0.5, "-0.5"), ("1e39", "1e+39")):
+        weighting = block.replace("NAME", name).replace("VALUE", f"'{value}'".replace("''", "'"))
+        tiny.write_text(f"{TINY}plugins: [bad.py]\nprediction: x_start\nloss: {{weighting: {weighting}}}\n")
+        result = ddpmx("validate", tiny)
+        assert result.code == 2
+        assert "loss.weighting" in result.err
+        assert all(part in result.err for part in (method, told, "at index 3")), result.err
+    if name == "bad_weights":
+        tiny.write_text(tiny.read_text().replace("1e39", "flat"))
+        assert "BadWeights.weights() of the weighting 'bad_weights' should return float64 [20]" in ddpmx("validate", tiny).err
+    tiny.write_text(tiny.read_text().replace("flat", "0").replace("1e39", "0"))
+    assert ddpmx("validate", tiny).code == 0
