@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     from .metrics import Subject as Subject
     from .models import ConditionalModel as ConditionalModel
     from .models import Model as Model
+    from .ops import Noise as Noise
     from .optimizers import Optimizer as Optimizer
     from .predictions import Prediction as Prediction
     from .rows import DynamicClip as DynamicClip
@@ -92,6 +93,7 @@ _HOMES = {
     "sampling.guidance": ["guided"],
     "metrics": ["Metric", "Score", "Subject"],
     "models": ["ConditionalModel", "Model"],
+    "ops": ["Noise"],
     "optimizers": ["Optimizer"],
     "predictions": ["Prediction"],
     "samplers": ["Sampler"],

@@ -31,10 +31,10 @@ OPS = {
     },
     "names": {"NORMS"},
 }
-ADDED: dict[str, set[str]] = {}
+ADDED = {"class": {"Noise"}}
 """What `ddpmx` has gained since the lists above were written, by kind."""
 
-ADDED_OPS: dict[str, set[str]] = {}
+ADDED_OPS = {"class": {"Noise"}}
 
 KINDS = {
     "registry": lambda value: isinstance(value, Registry),

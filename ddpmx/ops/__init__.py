@@ -16,8 +16,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from enum import IntEnum
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -28,10 +28,12 @@ from .choice import Backend, active, backend, backends, use_backend
 from .convolution import conv3x3
 from .depthwise import depthwise
 from .fetch import fetch
+from .noise import Noise, one
 from .normalisation import norm, norm_conv3x3
 
 __all__ = [
     "NORMS",
+    "Noise",
     "Purpose",
     "active",
     "add_noise",
@@ -79,46 +81,62 @@ def stream(purpose: int, step: int) -> int:
     return int(purpose) << 24 | step
 
 
-def normal(sample_ids: Tensor, stream: int, seed: int, shape: Sequence[int]) -> Tensor:
+def normal(
+    sample_ids: Tensor | None = None,
+    stream: int | None = None,
+    seed: int | None = None,
+    shape: Sequence[int] | None = None,
+    *,
+    noise: Noise | None = None,
+) -> Tensor:
     """Standard normal numbers, float32 [B, *shape], on the device of `sample_ids`. At most 2³⁴ elements a sample."""
-    checks.key(sample_ids, stream, seed)
-    checks.sample_shape("shape", shape)
-    if sample_ids.device.type in _NO_FLOAT64:
-        return normal(sample_ids.cpu(), stream, seed, shape).to(sample_ids.device)
-    return backend(sample_ids.device).normal(sample_ids, stream, seed, shape)
+    noise = one(noise, seed, stream, sample_ids)
+    checks.key(noise)
+    shape = checks.sample_shape("shape", shape)
+    if noise.sample_ids.device.type in _NO_FLOAT64:
+        return normal(noise=_on_cpu(noise), shape=shape).to(noise.sample_ids.device)
+    return backend(noise.sample_ids.device).normal(noise, shape)
 
 
-def uniform(sample_ids: Tensor, stream: int, seed: int) -> Tensor:
+def uniform(sample_ids: Tensor | None = None, stream: int | None = None, seed: int | None = None, *, noise: Noise | None = None) -> Tensor:
     """Uniform numbers in [0, 1) of 53 bits, float64 [B] (on the CPU where the device has no float64: MPS).
 
     Of the 63 `bits`, 27 of word 0 and 26 of word 1: ((word 0 >> 5)·2²⁶ + (word 1 >> 6))·2⁻⁵³.
     """
-    checks.key(sample_ids, stream, seed)
-    pair = bits(sample_ids.cpu() if sample_ids.device.type in _NO_FLOAT64 else sample_ids, stream, seed)
+    noise = one(noise, seed, stream, sample_ids)
+    checks.key(noise)
+    pair = bits(noise=_on_cpu(noise) if noise.sample_ids.device.type in _NO_FLOAT64 else noise)
     return (((pair >> 36) << 26) + ((pair & (2**31 - 1)) >> 5)).to(torch.float64) * 2.0**-53
 
 
-def bits(sample_ids: Tensor, stream: int, seed: int) -> Tensor:
+def bits(sample_ids: Tensor | None = None, stream: int | None = None, seed: int | None = None, *, noise: Noise | None = None) -> Tensor:
     """63 random bits, int64 [B], 0 or more: word 0·2³¹ + (word 1 >> 1) of counter 0. Keys that sort into a random order."""
-    checks.key(sample_ids, stream, seed)
-    return backend(sample_ids.device).bits(sample_ids, stream, seed)
+    noise = one(noise, seed, stream, sample_ids)
+    checks.key(noise)
+    return backend(noise.sample_ids.device).bits(noise)
 
 
-def _quick(x: object, seed: object, stream: object) -> Backend | None:
+def _on_cpu(noise: Noise) -> Noise:
+    return Noise(noise.seed, noise.stream, noise.sample_ids.cpu())
+
+
+def _quick(x: object, noise: Noise) -> Backend | None:
     """The native backend for tensors like x, where a first try without any checks is safe.
 
     Its operators refuse what does not fit, in a microsecond; only then are the checks made, to say in words what is wrong.
     """
-    if type(x) is Tensor and type(seed) is type(stream) is int and x.dtype in native.DTYPES and not torch.compiler.is_compiling():
+    if type(x) is not Tensor or type(noise.seed) is not int or type(noise.stream) is not int:
+        return None
+    if x.dtype in native.DTYPES and not torch.compiler.is_compiling():
         module = backend(x.device)
         return module if module is native else None
     return None
 
 
-def _given(noise: Tensor | None, x: Tensor, sample_ids: Tensor, stream: int, seed: int) -> Tensor | None:
-    """ε where the backend is not to make it."""
-    if noise is None and x.device.type in _NO_FLOAT64:
-        return normal(sample_ids, stream, seed, x.shape[1:])
+def _made(noise: Noise, x: Tensor) -> Noise:
+    """Noise with its ε, where the backend is not to make it."""
+    if noise.given is None and x.device.type in _NO_FLOAT64:
+        return replace(noise, given=normal(noise=noise, shape=x.shape[1:]))
     return noise
 
 
@@ -127,10 +145,10 @@ def add_noise(
     signal: Tensor,
     sigma: Tensor,
     *,
-    seed: int,
-    sample_ids: Tensor,
-    stream: int,
-    noise: Tensor | None = None,
+    noise: Noise | Tensor | None = None,
+    seed: int | None = None,
+    stream: int | None = None,
+    sample_ids: Tensor | None = None,
     out: Tensor | None = None,
 ) -> Tensor:
     """x_t = signal[b]·x_start + sigma[b]·ε, in the dtype of `x_start` (Ho et al. 2020, eq. 4).
@@ -138,20 +156,19 @@ def add_noise(
     Both products are rounded, then their sum: equal bit for bit on every backend. `out` may be `x_start`.
     Raises RuntimeError when grad mode is on and an input requires a gradient.
     """
-    quick = _quick(x_start, seed, stream)
-    if quick is not None and not checks.wants_gradient(x_start, signal, sigma, noise, out):
+    noise = one(noise, seed, stream, sample_ids)
+    quick = _quick(x_start, noise)
+    if quick is not None and not checks.wants_gradient(x_start, signal, sigma, noise.given, out):
         try:
-            return quick.add_noise(x_start, signal, sigma, seed=seed, sample_ids=sample_ids, stream=stream, noise=noise, out=out)
+            return quick.add_noise(x_start, signal, sigma, noise, out)
         except native.REFUSALS:
             pass  # the checks say why
     checks.batch("x_start", x_start)
     checks.per_sample("x_start", x_start, signal=signal, sigma=sigma)
-    checks.noise(noise, "x_start", x_start, sample_ids, stream, seed)
+    checks.noise(noise, "x_start", x_start)
     checks.target(out, "x_start", x_start)
-    checks.no_gradient("add_noise", x_start=x_start, signal=signal, sigma=sigma, noise=noise, out=out)
-    run = backend(x_start.device).add_noise
-    epsilon = _given(noise, x_start, sample_ids, stream, seed)
-    return run(x_start, signal, sigma, seed=seed, sample_ids=sample_ids, stream=stream, noise=epsilon, out=out)
+    checks.no_gradient("add_noise", x_start=x_start, signal=signal, sigma=sigma, noise=noise.given, out=out)
+    return backend(x_start.device).add_noise(x_start, signal, sigma, _made(noise, x_start), out)
 
 
 def weighted_loss(
@@ -163,10 +180,10 @@ def weighted_loss(
     *,
     norm: str = "l2",
     delta: float = 1.0,
-    seed: int,
-    sample_ids: Tensor,
-    stream: int,
-    noise: Tensor | None = None,
+    noise: Noise | Tensor | None = None,
+    seed: int | None = None,
+    stream: int | None = None,
+    sample_ids: Tensor | None = None,
 ) -> Tensor:
     """loss[b] = weight[b] · mean over elements of norm(r), r = output − (target_x[b]·x_start + target_eps[b]·ε): float32 [B].
 
@@ -174,24 +191,24 @@ def weighted_loss(
     Differentiable in `output` only, whose gradient has its dtype: no other argument gets one. `x_start` may have another
     dtype than `output`; `noise` is float32 or of the dtype of `x_start`.
     """
-    arguments: Any = {"norm": norm, "delta": delta, "seed": seed, "sample_ids": sample_ids, "stream": stream}
-    quick = _quick(output, seed, stream)
+    noise = one(noise, seed, stream, sample_ids)
+    quick = _quick(output, noise)
     if quick is not None and type(x_start) is Tensor and norm in NORMS and type(delta) is float and 0 < delta < math.inf:
         try:
-            return quick.weighted_loss(output, x_start, target_x, target_eps, weight, noise=noise, **arguments)
+            return quick.weighted_loss(output, x_start, target_x, target_eps, weight, noise, norm=norm, delta=delta)
         except native.REFUSALS:
             pass  # the checks say why
     checks.batch("output", output)
     checks.alike("x_start", x_start, "output", output, checks.FLOATS)
     checks.per_sample("output", output, target_x=target_x, target_eps=target_eps, weight=weight)
-    checks.noise(noise, "x_start", x_start, sample_ids, stream, seed)
+    checks.noise(noise, "x_start", x_start)
     if output.numel() == 0 and 0 in output.shape[1:]:
         raise ValueError(f"output should have an element in each sample, and has shape {list(output.shape)}")
     if norm not in NORMS:
         raise ValueError(f"norm should be one of {', '.join(NORMS)}, not {norm!r}")
     checks.positive("delta", delta)
     run = backend(output.device).weighted_loss
-    return run(output, x_start, target_x, target_eps, weight, noise=_given(noise, x_start, sample_ids, stream, seed), **arguments)
+    return run(output, x_start, target_x, target_eps, weight, _made(noise, x_start), norm=norm, delta=delta)
 
 
 def reverse_step(
@@ -202,10 +219,10 @@ def reverse_step(
     history: Sequence[Tensor] = (),
     anchor: Tensor | None = None,
     clip: float | Tensor | None = None,
-    seed: int,
-    sample_ids: Tensor,
-    stream: int,
-    noise: Tensor | None = None,
+    noise: Noise | Tensor | None = None,
+    seed: int | None = None,
+    stream: int | None = None,
+    sample_ids: Tensor | None = None,
     out: Tensor | None = None,
     want_m: bool = True,
 ) -> tuple[Tensor, Tensor | None]:
@@ -224,14 +241,14 @@ def reverse_step(
 
     Raises RuntimeError when grad mode is on and an input requires a gradient.
     """
-    keyed: Any = {"seed": seed, "sample_ids": sample_ids, "stream": stream, "out": out, "want_m": want_m}
-    quick = _quick(x, seed, stream)
+    noise = one(noise, seed, stream, sample_ids)
+    quick = _quick(x, noise)
     history = tuple(history)
     plain_clip = clip is None or type(clip) is Tensor or (type(clip) is float and 0 < clip < math.inf)
-    graded = checks.wants_gradient(x, output, *history, anchor, clip, noise, out)
+    graded = checks.wants_gradient(x, output, *history, anchor, clip, noise.given, out)
     if quick is not None and type(row) is Row and type(output) is Tensor and plain_clip and not graded:
         try:
-            return quick.reverse_step(x, output, row, history=history, anchor=anchor, clip=clip, noise=noise, **keyed)
+            return quick.reverse_step(x, output, row, noise, history=history, anchor=anchor, clip=clip, out=out, want_m=want_m)
         except native.REFUSALS:
             pass  # the checks say why
     checks.batch("x", x)
@@ -250,9 +267,9 @@ def reverse_step(
         checks.per_sample("x", x, clip=clip)
     elif clip is not None:
         checks.positive("clip", clip)
-    checks.noise(noise, "x", x, sample_ids, stream, seed)
+    checks.noise(noise, "x", x)
     checks.target(out, "x", x)
-    checks.no_gradient("reverse_step", x=x, output=output, history=history, anchor=anchor, clip=clip, noise=noise, out=out)
-    epsilon = None if row.c_noise == 0 else _given(noise, x, sample_ids, stream, seed)
+    checks.no_gradient("reverse_step", x=x, output=output, history=history, anchor=anchor, clip=clip, noise=noise.given, out=out)
+    noise = noise if row.c_noise == 0 else _made(noise, x)
     run = backend(x.device).reverse_step
-    return run(x, output, row, history=history, anchor=anchor, clip=clip, noise=epsilon, **keyed)
+    return run(x, output, row, noise, history=history, anchor=anchor, clip=clip, out=out, want_m=want_m)

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from .noise import Noise
+
 FLOATS = (torch.float32, torch.bfloat16, torch.float64)
 SINGLE, DOUBLES, IDS = (torch.float32,), (torch.float32, torch.float64), (torch.int64,)
 ELEMENTS = 2**34  # a sample's counters have 32 bits, and 32 counters serve 128 elements
@@ -76,13 +78,13 @@ def positive(name: str, value: object) -> None:
         raise ValueError(f"{name} should be a finite number above 0, not {value}")
 
 
-def key(sample_ids: Tensor, stream: int, seed: int) -> None:
-    """What a sample's noise is a function of."""
-    tensor("sample_ids", sample_ids, IDS)
-    if sample_ids.ndim != 1:
-        raise ValueError(f"sample_ids should have shape [B], not {list(sample_ids.shape)}")
-    integer("stream", stream, 0, 2**32)
-    integer("seed", seed, -(2**63), 2**64)
+def key(noise: Noise) -> None:
+    """What the generator's numbers are a function of."""
+    tensor("sample_ids", noise.sample_ids, IDS)
+    if noise.sample_ids.ndim != 1:
+        raise ValueError(f"sample_ids should have shape [B], not {list(noise.sample_ids.shape)}")
+    integer("stream", noise.stream, 0, 2**32)
+    integer("seed", noise.seed, -(2**63), 2**64)
 
 
 def ids(sample_ids: Tensor) -> None:
@@ -93,23 +95,24 @@ def ids(sample_ids: Tensor) -> None:
         raise ValueError(f"sample_ids should be 0 or more, not {int(sample_ids.min())}")
 
 
-def sample_shape(name: str, shape: Sequence[int]) -> None:
-    """The shape of one sample."""
+def sample_shape(name: str, shape: object) -> Sequence[int]:
+    """The shape of one sample, as it was given."""
     if not isinstance(shape, Sequence):
         raise TypeError(f"{name} should be a sequence of ints, not {type(shape).__name__}")
     for size in shape:
         integer(name, size, 0, ELEMENTS + 1)
     if math.prod(shape) > ELEMENTS:
         raise ValueError(f"{name} has more than 2**34 elements a sample")
+    return shape
 
 
-def noise(value: Tensor | None, x_name: str, x: Tensor, sample_ids: Tensor, stream: int, seed: int) -> None:
+def noise(value: Noise, x_name: str, x: Tensor) -> None:
     """Where ε for the batch x comes from: a tensor, float32 or of x's dtype, or else the generator."""
-    key(sample_ids, stream, seed)
-    beside("sample_ids", sample_ids, x_name, x, IDS, x.shape[:1])
+    key(value)
+    beside("sample_ids", value.sample_ids, x_name, x, IDS, x.shape[:1])
     sample_shape(x_name, x.shape[1:])
-    if value is not None:
-        alike("noise", value, x_name, x, (torch.float32, x.dtype))
+    if value.given is not None:
+        alike("noise", value.given, x_name, x, (torch.float32, x.dtype))
 
 
 def wants_gradient(*arguments: object) -> bool:

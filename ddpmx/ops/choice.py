@@ -13,25 +13,15 @@ from torch import Tensor
 from ..errors import SpecError, nearest
 from ..rows import Row
 from . import library, native, reference
+from .noise import Noise
 
 
 class Backend(Protocol):
     """What a backend's module has. The functions are those of `ddpmx.ops`, called with arguments checked there."""
 
-    def normal(self, sample_ids: Tensor, stream: int, seed: int, shape: Sequence[int]) -> Tensor: ...
-    def bits(self, sample_ids: Tensor, stream: int, seed: int) -> Tensor: ...
-    def add_noise(
-        self,
-        x_start: Tensor,
-        signal: Tensor,
-        sigma: Tensor,
-        *,
-        seed: int,
-        sample_ids: Tensor,
-        stream: int,
-        noise: Tensor | None,
-        out: Tensor | None,
-    ) -> Tensor: ...
+    def normal(self, noise: Noise, shape: Sequence[int]) -> Tensor: ...
+    def bits(self, noise: Noise) -> Tensor: ...
+    def add_noise(self, x_start: Tensor, signal: Tensor, sigma: Tensor, noise: Noise, out: Tensor | None) -> Tensor: ...
     def weighted_loss(
         self,
         output: Tensor,
@@ -39,27 +29,21 @@ class Backend(Protocol):
         target_x: Tensor,
         target_eps: Tensor,
         weight: Tensor,
+        noise: Noise,
         *,
         norm: str,
         delta: float,
-        seed: int,
-        sample_ids: Tensor,
-        stream: int,
-        noise: Tensor | None,
     ) -> Tensor: ...
     def reverse_step(
         self,
         x: Tensor,
         output: Tensor,
         row: Row,
+        noise: Noise,
         *,
         history: Sequence[Tensor],
         anchor: Tensor | None,
         clip: float | Tensor | None,
-        seed: int,
-        sample_ids: Tensor,
-        stream: int,
-        noise: Tensor | None,
         out: Tensor | None,
         want_m: bool,
     ) -> tuple[Tensor, Tensor | None]: ...

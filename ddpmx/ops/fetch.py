@@ -7,6 +7,7 @@ from torch import Tensor
 
 from . import native
 from .choice import backend, has_cpu_kernels
+from .noise import Noise
 
 
 def fetch(pixels: Tensor, ids: Tensor, *, flips: int | None, seed: int) -> Tensor:
@@ -19,7 +20,7 @@ def fetch(pixels: Tensor, ids: Tensor, *, flips: int | None, seed: int) -> Tenso
         return native.fetch(pixels, ids, flips, seed)
     x = pixels.index_select(0, ids.to(pixels.device))
     if flips is not None:
-        plain = backend(ids.device).bits(ids, flips, seed) >> 62
+        plain = backend(ids.device).bits(Noise(seed, flips, ids)) >> 62
         places = torch.add(torch.arange(len(ids), device=ids.device), plain, alpha=len(ids))
         x = torch.cat((x.flip(-1), x)).index_select(0, places.to(x.device))
     return x.to(torch.float32).div_(127.5).sub_(1.0)

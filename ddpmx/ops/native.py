@@ -15,6 +15,7 @@ from torch.utils._pytree import tree_leaves
 
 from ..rows import Row
 from . import checks, reference
+from .noise import Noise
 
 DTYPES = (torch.float32, torch.bfloat16)
 REFUSALS = (RuntimeError, TypeError, IndexError, OverflowError)  # what an operator raises for arguments that do not fit
@@ -57,21 +58,27 @@ def _signed(seed: int) -> int:
     return seed - 2**64 if 2**63 <= seed < 2**64 else seed
 
 
+def _key(noise: Noise) -> tuple[Tensor, int, int]:
+    """As operators take it."""
+    return noise.sample_ids, noise.stream, _signed(noise.seed)
+
+
 def _beyond(x: Tensor) -> bool:
     return x.dtype == torch.float64 or x.ndim > DIMENSIONS
 
 
-def normal(sample_ids: Tensor, stream: int, seed: int, shape: Sequence[int]) -> Tensor:
+def normal(noise: Noise, shape: Sequence[int]) -> Tensor:
     """Standard normal numbers, float32 [B, *shape]."""
-    out = sample_ids.new_empty((sample_ids.size(0), *shape), dtype=torch.float32)
-    _call("normal", sample_ids, sample_ids, stream, _signed(seed), out)
+    ids = noise.sample_ids
+    out = ids.new_empty((ids.size(0), *shape), dtype=torch.float32)
+    _call("normal", ids, *_key(noise), out)
     return out
 
 
-def bits(sample_ids: Tensor, stream: int, seed: int) -> Tensor:
+def bits(noise: Noise) -> Tensor:
     """63 random bits, int64 [B]."""
-    out = torch.empty_like(sample_ids, memory_format=torch.contiguous_format)
-    _call("bits", sample_ids, sample_ids, stream, _signed(seed), out)
+    out = torch.empty_like(noise.sample_ids, memory_format=torch.contiguous_format)
+    _call("bits", noise.sample_ids, *_key(noise), out)
     return out
 
 
@@ -87,14 +94,12 @@ def fetch(pixels: Tensor, ids: Tensor, flips: int | None, seed: int) -> Tensor:
     return out
 
 
-def add_noise(
-    x_start: Tensor, signal: Tensor, sigma: Tensor, *, seed: int, sample_ids: Tensor, stream: int, noise: Tensor | None, out: Tensor | None
-) -> Tensor:
+def add_noise(x_start: Tensor, signal: Tensor, sigma: Tensor, noise: Noise, out: Tensor | None) -> Tensor:
     """x_t = signal·x_start + sigma·ε."""
     if _beyond(x_start):
-        return reference.add_noise(x_start, signal, sigma, seed=seed, sample_ids=sample_ids, stream=stream, noise=noise, out=out)
+        return reference.add_noise(x_start, signal, sigma, noise, out)
     x_t = torch.empty_like(x_start) if out is None else out
-    _call("add_noise", sample_ids, x_start, signal, sigma, sample_ids, stream, _signed(seed), noise, x_t)
+    _call("add_noise", noise.sample_ids, x_start, signal, sigma, *_key(noise), noise.given, x_t)
     if out is not None:
         _written(out)
     return x_t
@@ -134,25 +139,20 @@ def weighted_loss(
     target_x: Tensor,
     target_eps: Tensor,
     weight: Tensor,
+    noise: Noise,
     *,
     norm: str,
     delta: float,
-    seed: int,
-    sample_ids: Tensor,
-    stream: int,
-    noise: Tensor | None,
 ) -> Tensor:
     """loss[b] = weight[b] · mean of norm(output − (target_x·x_start + target_eps·ε)), float32 [B]."""
     if _beyond(output) or x_start.dtype == torch.float64:
-        keyed: dict[str, Any] = {"seed": seed, "sample_ids": sample_ids, "stream": stream}
-        return reference.weighted_loss(output, x_start, target_x, target_eps, weight, norm=norm, delta=delta, noise=noise, **keyed)
+        return reference.weighted_loss(output, x_start, target_x, target_eps, weight, noise, norm=norm, delta=delta)
     differentiable = output.requires_grad and torch.is_grad_enabled()
     loss = output.new_empty(output.size(0), dtype=torch.float32)
     gradient = torch.empty_like(output, dtype=torch.float32) if differentiable else None
-    key = (sample_ids, stream, _signed(seed))
     with torch.no_grad():  # of all the arguments, only output gets a gradient
-        given = (output, x_start, target_x, target_eps, weight, *key, noise, NORMS[norm], delta)
-        _call("weighted_loss", sample_ids, *given, loss, gradient)
+        given = (output, x_start, target_x, target_eps, weight, *_key(noise), noise.given, NORMS[norm], delta)
+        _call("weighted_loss", noise.sample_ids, *given, loss, gradient)
     return _Differentiable.apply(output, loss, gradient) if differentiable else loss
 
 
@@ -160,29 +160,24 @@ def reverse_step(
     x: Tensor,
     output: Tensor,
     row: Row,
+    noise: Noise,
     *,
     history: Sequence[Tensor],
     anchor: Tensor | None,
     clip: float | Tensor | None,
-    seed: int,
-    sample_ids: Tensor,
-    stream: int,
-    noise: Tensor | None,
     out: Tensor | None,
     want_m: bool,
 ) -> tuple[Tensor, Tensor | None]:
     """One row of a sampling plan: (x', m)."""
     if _beyond(x) or output.dtype == torch.float64 or len(row.c_history) > HISTORY:
-        keyed: dict[str, Any] = {"seed": seed, "sample_ids": sample_ids, "stream": stream}
-        given: dict[str, Any] = {"history": history, "anchor": anchor, "clip": clip, "noise": noise, "out": out, "want_m": want_m}
-        return reference.reverse_step(x, output, row, **given, **keyed)
+        return reference.reverse_step(x, output, row, noise, history=history, anchor=anchor, clip=clip, out=out, want_m=want_m)
     coefficients = [row.x0_from_x, row.x0_from_output, row.c_x, row.c_x0, row.c_anchor, row.c_noise, row.m_x, row.m_x0, *row.c_history]
     each, all_ = (clip, math.inf) if isinstance(clip, Tensor) else (None, math.inf if clip is None else clip)
     x_next = torch.empty_like(x) if out is None else out
     m = torch.empty_like(x) if want_m else None
     pasts = list(history[: len(row.c_history)])
-    key = (sample_ids, stream, _signed(seed))
-    _call("reverse_step", sample_ids, x, output, coefficients, pasts, anchor, each, all_, *key, noise, x_next, m)
+    key = _key(noise)
+    _call("reverse_step", noise.sample_ids, x, output, coefficients, pasts, anchor, each, all_, *key, noise.given, x_next, m)
     if out is not None:
         _written(out)
     return x_next, m

@@ -41,6 +41,7 @@ from torch import Tensor
 from ..rows import Row
 from . import checks
 from .constants import COS, LN2, LOG, SIN
+from .noise import Noise
 from .philox import MASK, philox
 
 LARGEST = 2**31 - 1
@@ -79,30 +80,35 @@ def _cosine_sine(v: Tensor) -> tuple[Tensor, Tensor]:
     return torch.where(odd, s, c).mul_(cosine_sign), torch.where(odd, c, s).mul_(sine_sign)
 
 
-def _words(sample_ids: Tensor, stream: int, seed: int, counters: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _words(noise: Noise, counters: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Words [B, counters] of the counters 0 … counters − 1 of each sample."""
-    checks.ids(sample_ids)
-    c0 = torch.arange(counters, dtype=torch.int64, device=sample_ids.device)
-    c1 = torch.full((), stream, dtype=torch.int64, device=sample_ids.device)
-    ids = sample_ids[:, None]
-    return philox(c0, c1, ids & MASK, (ids >> 32) & MASK, seed % 2**64)
+    checks.ids(noise.sample_ids)
+    c0 = torch.arange(counters, dtype=torch.int64, device=noise.sample_ids.device)
+    c1 = torch.full((), noise.stream, dtype=torch.int64, device=noise.sample_ids.device)
+    ids = noise.sample_ids[:, None]
+    return philox(c0, c1, ids & MASK, (ids >> 32) & MASK, noise.seed % 2**64)
 
 
-def normal(sample_ids: Tensor, stream: int, seed: int, shape: Sequence[int]) -> Tensor:
+def normal(noise: Noise, shape: Sequence[int]) -> Tensor:
     """Standard normal numbers, float32 [B, *shape]."""
-    batch, elements = len(sample_ids), math.prod(shape)
+    batch, elements = len(noise.sample_ids), math.prod(shape)
     blocks = -(-elements // 128)
-    words = [word.view(batch, blocks, 32) for word in _words(sample_ids, stream, seed, blocks * 32)]
+    words = [word.view(batch, blocks, 32) for word in _words(noise, blocks * 32)]
     radius = _radius(torch.stack((words[0], words[2]), dim=2))  # [B, blocks, pair, 32]
     cosine, sine = _cosine_sine(torch.stack((words[1], words[3]), dim=2))
     values = torch.stack((cosine.mul_(radius), sine.mul_(radius)), dim=3)  # [B, blocks, pair, 2, 32]
     return values.view(batch, blocks * 128)[:, :elements].reshape(batch, *shape).contiguous()
 
 
-def bits(sample_ids: Tensor, stream: int, seed: int) -> Tensor:
+def bits(noise: Noise) -> Tensor:
     """63 random bits, int64 [B]: word 0·2³¹ + (word 1 >> 1) of counter 0."""
-    first, second, *_ = _words(sample_ids, stream, seed, 1)
+    first, second, *_ = _words(noise, 1)
     return (first[:, 0] << 31) + (second[:, 0] >> 1)
+
+
+def _epsilon(noise: Noise, x: Tensor) -> Tensor:
+    """ε for the batch x: what is given, else what the generator makes."""
+    return normal(noise, x.shape[1:]) if noise.given is None else noise.given
 
 
 def _working(dtype: torch.dtype) -> torch.dtype:
@@ -115,13 +121,11 @@ def _each(per_sample: Tensor, x: Tensor) -> Tensor:
     return per_sample.to(x.dtype).view(-1, *[1] * (x.ndim - 1))
 
 
-def add_noise(
-    x_start: Tensor, signal: Tensor, sigma: Tensor, *, seed: int, sample_ids: Tensor, stream: int, noise: Tensor | None, out: Tensor | None
-) -> Tensor:
+def add_noise(x_start: Tensor, signal: Tensor, sigma: Tensor, noise: Noise, out: Tensor | None) -> Tensor:
     """x_t = signal·x_start + sigma·ε: both products rounded, then their sum."""
-    checks.ids(sample_ids)
+    checks.ids(noise.sample_ids)
     x = x_start.to(_working(x_start.dtype))
-    epsilon = normal(sample_ids, stream, seed, x.shape[1:]) if noise is None else noise
+    epsilon = _epsilon(noise, x)
     x_t = _each(signal, x) * x + _each(sigma, x) * epsilon.to(x.dtype)
     return x_t.to(x_start.dtype) if out is None else out.copy_(x_t)
 
@@ -132,19 +136,16 @@ def weighted_loss(
     target_x: Tensor,
     target_eps: Tensor,
     weight: Tensor,
+    noise: Noise,
     *,
     norm: str,
     delta: float,
-    seed: int,
-    sample_ids: Tensor,
-    stream: int,
-    noise: Tensor | None,
 ) -> Tensor:
     """loss[b] = weight[b] · mean of norm(output − (target_x·x_start + target_eps·ε)), float32 [B]."""
-    checks.ids(sample_ids)
+    checks.ids(noise.sample_ids)
     value = output.to(_working(output.dtype))
     with torch.no_grad():
-        epsilon = normal(sample_ids, stream, seed, x_start.shape[1:]) if noise is None else noise
+        epsilon = _epsilon(noise, x_start)
         target = _each(target_x, value) * x_start.to(value.dtype) + _each(target_eps, value) * epsilon.to(value.dtype)
     if norm == "l1":
         errors = (value - target).abs()
@@ -170,19 +171,16 @@ def reverse_step(
     x: Tensor,
     output: Tensor,
     row: Row,
+    noise: Noise,
     *,
     history: Sequence[Tensor],
     anchor: Tensor | None,
     clip: float | Tensor | None,
-    seed: int,
-    sample_ids: Tensor,
-    stream: int,
-    noise: Tensor | None,
     out: Tensor | None,
     want_m: bool,
 ) -> tuple[Tensor, Tensor | None]:
     """One row: x0 and its clip, then x' and m, each a sum of its terms in the order in which `Row` writes them."""
-    checks.ids(sample_ids)
+    checks.ids(noise.sample_ids)
     state = x.to(_working(x.dtype))
     x0 = _combination([(row.x0_from_x, state), (row.x0_from_output, output)], state)
     if isinstance(clip, Tensor):
@@ -195,7 +193,7 @@ def reverse_step(
         terms.append((row.c_anchor, anchor))
     terms += zip(row.c_history, history, strict=False)
     if row.c_noise != 0:
-        terms.append((row.c_noise, normal(sample_ids, stream, seed, x.shape[1:]) if noise is None else noise))
+        terms.append((row.c_noise, _epsilon(noise, x)))
     x_next = _combination(terms, state)
     m = _combination([(row.m_x, state), (row.m_x0, x0)], state).to(x.dtype) if want_m else None
     return (x_next.to(x.dtype) if out is None else out.copy_(x_next)), m
