@@ -39,7 +39,7 @@ check: $(INSTALLED)  ## lint, format, types, and that imports point downwards
 	@$(IN_VENV) -m ruff check .
 	@$(IN_VENV) -m ruff format --check .
 	@$(dir $(IN_VENV))clang-format --dry-run -Werror csrc/* tests/kernels/*
-	@$(IN_VENV) -m mypy --strict ddpmx
+	@$(IN_VENV) -m mypy --strict ddpmx tests/spec/test_slots.py
 	@$(IN_VENV) -m pytest -q tests/test_layering.py
 
 train_mnist: $(INSTALLED)  ## run experiments/mnist.yaml

@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from .components.registry import TRACKERS as TRACKERS
     from .components.registry import WEIGHTINGS as WEIGHTINGS
     from .components.registry import Component as Component
-    from .components.registry import Slot as Slot
+    from .components.slot import Slot as Slot
     from .data import Dataset as Dataset
     from .errors import DdpmxError as DdpmxError
     from .errors import RunError as RunError
@@ -82,8 +82,9 @@ __version__ = "0.1.0"
 _HOMES = {
     "components.registry": [
         *("DATASETS", "METRICS", "MODELS", "OPTIMIZERS", "PREDICTIONS", "SAMPLERS", "SCHEDULES", "TIMES", "TRACKERS", "WEIGHTINGS"),
-        *("Component", "Slot"),
+        "Component",
     ],
+    "components.slot": ["Slot"],
     "sampling.editing": ["slerp"],
     "errors": ["DdpmxError", "RunError", "SpecError"],
     "rows": ["DynamicClip", "Plan", "Row"],

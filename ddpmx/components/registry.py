@@ -14,18 +14,17 @@ from __future__ import annotations
 import importlib
 import inspect
 import re
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar, get_args, get_origin
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ModelWrapValidatorHandler, ValidationError, model_validator
-from pydantic.annotated_handlers import GetCoreSchemaHandler, GetJsonSchemaHandler
-from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+from pydantic import ValidationError
 
-from ..errors import SpecError, closest, nearest
+from ..errors import SpecError, nearest
 from ..plugins import faults
 from ..plugins.guard import Contract, Method, guard, is_plugin
 from ..text import shortened
-from .in_words import MISSING, describe, finding, spec_error
+from .in_words import spec_error
+from .strict import Strict
 
 if TYPE_CHECKING:
     from ..data import Dataset
@@ -42,63 +41,6 @@ if TYPE_CHECKING:
 
 NAME, MAX_NAME = r"[A-Za-z0-9_-][A-Za-z0-9_.-]*", 100
 """What a name of a component is, as of a spec."""
-
-
-class _Removed:
-    """What `null` over an inherited key leaves behind: None where the field allows it, else no key at all."""
-
-    def __repr__(self) -> str:
-        return "null"
-
-
-REMOVED = _Removed()
-
-
-class Strict(BaseModel):
-    """A block of the spec: no unknown keys, no coercion, no NaN, immutable."""
-
-    model_config = ConfigDict(
-        frozen=True,
-        strict=True,
-        extra="forbid",
-        allow_inf_nan=False,
-        use_attribute_docstrings=True,
-        protected_namespaces=(),
-        validate_default=True,
-    )
-
-    @model_validator(mode="wrap")
-    @classmethod
-    def _from_yaml(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
-        if not isinstance(data, Mapping):
-            return handler(data)
-        unknown = [key for key, value in data.items() if key not in cls.model_fields and value is not REMOVED]
-        out: dict[str, Any] = {}
-        for key, value in data.items():
-            if key not in cls.model_fields:
-                continue
-            kinds = _kinds(cls.model_fields[key].annotation)
-            if value is REMOVED:
-                if type(None) in kinds:
-                    out[key] = None
-            else:  # YAML has one kind of sequence; pydantic's strict mode tells lists from tuples
-                out[key] = tuple(value) if isinstance(value, list) and tuple in kinds else value
-        if not unknown:
-            return handler(out)
-        findings = [finding((key,), f"unknown key; {nearest(str(key), cls.model_fields) or 'there are none here'}") for key in unknown]
-        try:
-            handler(out)
-        except ValidationError as error:
-            misspelt = [((closest(str(key), cls.model_fields),), MISSING) for key in unknown]
-            findings += [finding(*found) for found in describe(error) if found not in misspelt]
-        raise ValidationError.from_exception_data(cls.__name__, findings)
-
-
-def _kinds(annotation: Any) -> set[Any]:
-    """The run-time types that an annotation admits at its top level."""
-    if get_origin(annotation) is tuple:
-        return {tuple}
-    return {annotation}.union(*(_kinds(arg) for arg in get_args(annotation)))
 
 
 class Component(Strict):
@@ -213,73 +155,6 @@ def method_of(component: type[Component]) -> Method:
     """How messages call a plugin's class itself."""
     name = component.__qualname__.replace("<locals>.", "")
     return Method(faults.file_of(component.__module__), f"{name}, which is '{component.component_name}',")
-
-
-class Slot:
-    """Annotation of a field that holds a component: `Annotated[Schedule, Slot(SCHEDULES)]`.
-
-    In YAML `{name: linear, timesteps: 500}`, or a bare string for `{name: string}`. A mapping without `name` changes
-    parameters of `default`.
-    """
-
-    def __init__(self, registry: Registry[Any], default: dict[str, Any] | None = None) -> None:
-        self.registry, self.default = registry, default
-
-    def parse(self, value: Any) -> Any:
-        """A component from what YAML gives. Raises the errors that pydantic collects."""
-        if isinstance(value, Component):
-            if isinstance(value, self.registry.base):
-                return value
-            raise PydanticCustomError("wrong_kind", "should be a {kind}", {"kind": self.registry.kind})
-        if isinstance(value, str):
-            value = {"name": value}
-        if not isinstance(value, Mapping):
-            raise PydanticCustomError("not_a_block", "should be the name of a {kind} or a block with `name:`", {"kind": self.registry.kind})
-        if "name" not in value and self.default is not None:
-            value = {**self.default, **value}
-        name = value.get("name")
-        if not isinstance(name, str):
-            hint = nearest(str(name), self.registry.names())
-            details = [finding(("name",) if "name" in value else (), f"should have a `name:`, a string; {hint}")]
-            raise ValidationError.from_exception_data(self.registry.kind, details)
-        try:
-            component = self.registry.get(name)
-        except SpecError as error:
-            details = [finding(("name",), f"{error.message}; {error.hint}")]
-            raise ValidationError.from_exception_data(self.registry.kind, details) from None
-        return make(component, {key: item for key, item in value.items() if key != "name"})
-
-    def parse_writable(self, value: Any) -> Any:
-        """The same, of a plugin's class only what can be written into a run's spec.yaml."""
-        component = self.parse(value)
-        if is_plugin(type(component)):
-            method_of(type(component)).call(component.spec, lambda block: "" if isinstance(block, dict) else "should be a block")
-        return component
-
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        dump = core_schema.plain_serializer_function_ser_schema(lambda component: component.spec())
-        return core_schema.no_info_plain_validator_function(self.parse_writable, serialization=dump)
-
-    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        """A block for each registered component, plugins included; completion in editors reads this.
-
-        Inside a component of the same kind, which would not end, only the names.
-        """
-        blocks: list[dict[str, Any]] = [{"enum": self.registry.names()}]
-        if self.registry.describing:
-            return {"anyOf": [*blocks, {"type": "object", "required": ["name"], "properties": {"name": blocks[0]}}]}
-        self.registry.describing = True
-        for name in self.registry.names():
-            component = self.registry.get(name)
-            block = component.model_json_schema()
-            block.pop("$defs", None)
-            block["properties"] = {"name": {"const": name}, **block.get("properties", {})}
-            block["required"] = ["name", *block.get("required", [])]
-            block["title"] = name
-            block["description"] = component.summary()
-            blocks.append(block)
-        self.registry.describing = False
-        return {"anyOf": blocks}
 
 
 DATASETS: Registry[Dataset] = Registry("dataset", "ddpmx.data", "Dataset")

@@ -7,6 +7,7 @@ import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from .. import ops
 from ..components.in_words import spec_error
 from ..errors import SpecError
 from ..files import expanded
+from ..models import Model
+from ..models.ddpm_unet import DdpmUnet
 from ..models.diffusers_unet import OURS
 from ..models.size import check_memory
 from ..outputs import cannot_write
@@ -59,7 +62,7 @@ def import_pipeline(folder: Path, *, name: str | None, out: Path) -> Path:
         check(spec)
     with weights_in(unet.parent) as weights:
         with inside(unet):
-            names = _names(spec, weights)
+            names = _names(spec.model, shape, weights)
         experiment = build(spec, torch.device("cpu"))
         weights.fill(experiment.network.state_dict(), names)
     return _write(experiment, folder, out)
@@ -122,27 +125,21 @@ def _diffusers_unet(config: Mapping[str, Any], difference: SpecError) -> dict[st
     return {"name": "diffusers_unet", "config": {key: value for key, value in config.items() if key in known and key not in OURS}}
 
 
-def _names(spec: Spec, weights: Weights) -> dict[str, str]:
+def _names(model: Model, shape: Mapping[str, int], weights: Weights) -> dict[str, str]:
     """The name in the file of each of the network's tensors.
 
     Raises SpecError where the file holds others, or they have other shapes, and for a network that the memory cannot hold.
     """
-
-    def make() -> torch.nn.Module:
-        network: torch.nn.Module = spec.model.build(spec.dataset.channels, spec.dataset.size)
-        return network
-
+    make = partial(model.build, shape["channels"], shape["size"])
     with torch.device("meta"):
         shapes = {name: tuple(tensor.shape) for name, tensor in make().state_dict().items()}
     own = {name: name for name in shapes}
-    if spec.model.component_name == "ddpm_unet":
-        modern_names = translate(own, renamed(spec.model))
-    else:
-        modern_names = {name.removeprefix("unet."): name for name in own}
+    without_prefix = {name.removeprefix("unet."): name for name in own}
+    modern_names = translate(own, renamed(model)) if isinstance(model, DdpmUnet) else without_prefix
     written = {modern(name): name for name in weights.shapes}
     ours = {written.get(name, name): own for name, own in modern_names.items()}
     weights.check({name: shapes[own] for name, own in ours.items()})
-    check_memory(spec.model, make)
+    check_memory(model, make)
     return {own: name for name, own in ours.items()}
 
 

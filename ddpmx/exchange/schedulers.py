@@ -35,7 +35,7 @@ class Twin:
 def to_scheduler(spec: Spec, table: Table) -> Twin:
     """The twin of a spec's sampler. Raises SpecError, at the field, for what diffusers has no twin of."""
     sampler = spec.sampler
-    if type(sampler) not in (DDPM, DDIM):
+    if type(sampler) is not DDPM and type(sampler) is not DDIM:
         raise _no_twin("sampler.name", f"the sampler '{sampler.component_name}'", "-s 'sampler=ddim' or ddpm can be exported")
     if not table.is_variance_preserving:
         raise _no_twin("schedule.name", f"the schedule '{spec.schedule.component_name}'", "it has those with signal² + sigma² = 1")

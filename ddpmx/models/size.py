@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from ..errors import SpecError
+from ..plugins.guard import is_plugin
 from ..process import memory
 from .base import Model
 
@@ -18,7 +19,7 @@ def check_memory(model: Model, build: Callable[[], nn.Module], copies: int = 1) 
     `build` builds it, here on torch's meta device, which takes no memory and no random numbers. Only for ddpmx's own networks:
     what a plugin's does on that device is not known.
     """
-    if type(model).__module__.rpartition(".")[0] != __package__:
+    if is_plugin(type(model)):
         return
     most = memory.limit()
     if _is_small(model, most / copies):

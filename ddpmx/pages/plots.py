@@ -50,7 +50,7 @@ def write_learned(folder: Path, table: Table, weighting: nn.Module | None) -> No
 
 def spec_figures(spec: Spec) -> dict[str, Figure]:
     """Every figure that a spec has before it is trained. Raises SpecError as its schedule, weighting and samplers do."""
-    table: Table = spec.schedule.table()
+    table = spec.schedule.table()
     plans = {"sampler": spec.sampler, "evaluate": spec.evaluate.sampler}
     return {
         **schedule_figures(table),

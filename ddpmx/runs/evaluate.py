@@ -16,7 +16,6 @@ from ..metrics import Metric, Score, Subject
 from ..metrics.score import finite
 from ..metrics.subject import Progress, quiet
 from ..plugins.faults import keep_trace, plugin_error, told
-from ..rows import Plan
 from ..spec.loading import Override, load_run, option
 from ..spec.schema import Spec
 from ..storage import checkpoint
@@ -57,7 +56,7 @@ def measure(
     what a metric of ddpmx cannot do.
     """
     spec, world = experiment.spec.evaluate, world or World()
-    plan: Plan = spec.sampler.plan(experiment.table, experiment.prediction)
+    plan = spec.sampler.plan(experiment.table, experiment.prediction)
     metrics: dict[int, Metric] = {index: metric for index, metric in enumerate(spec.metrics) if _is_here(metric, warn, folder)}
     images, unmeasured = torch.empty(0, *experiment.image_shape, dtype=torch.uint8), ""
     if any(metric.needs_images for metric in metrics.values()):

@@ -112,7 +112,7 @@ def _terminal_signal(spec: Spec, table: Table) -> list[str]:
     left = _left(table)
     if left <= LEFT_SIGNAL:
         return []
-    remedy = "rescale: true" if "rescale" in type(spec.schedule).model_fields and not spec.schedule.rescale else "zero_terminal_snr: true"
+    remedy = "zero_terminal_snr: true" if getattr(spec.schedule, "rescale", True) else "rescale: true"
     return [
         f"schedule: {left:.0%} of the image is still there in the last of {table.timesteps} steps ({prior_bits(table):.3f} bits a"
         f" dimension), but sampling starts from pure noise, so samples cannot match ({remedy}, or more noise, removes it)"

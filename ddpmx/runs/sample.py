@@ -174,7 +174,7 @@ def _planned(experiment: Experiment, editing: Editing, count: int, seed: int) ->
     masked = editing.mask is not None
     strength = (1.0 if masked or editing.image is None else 0.5) if editing.strength is None else editing.strength
     try:
-        plan: Plan = experiment.spec.sampler.plan(experiment.table, experiment.prediction, strength=strength)
+        plan = experiment.spec.sampler.plan(experiment.table, experiment.prediction, strength=strength)
     except SpecError as error:
         raise SpecError(error.message, field="--strength", hint=error.hint) if error.field == "strength" else error from None
     resample = (10 if masked else 1) if editing.resample is None else editing.resample

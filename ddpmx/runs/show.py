@@ -36,7 +36,7 @@ def show(spec: Spec, out: Path) -> Path:
     outputs.check(out, "--out")
     table = check(spec)
     with spec.blame("dataset"):
-        data: Data = spec.dataset.load(Path.cwd())
+        data = spec.dataset.load(Path.cwd())
     check_data(spec, data)
     figures = plots.spec_figures(spec)
     levels = torch.linspace(0, table.timesteps - 1, min(LEVELS, table.timesteps)).round().long()

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
-from ..components.registry import Strict
+from ..components.strict import Strict
 from ..rows import DynamicClip
 
 

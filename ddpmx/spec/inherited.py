@@ -12,7 +12,9 @@ from typing import Any, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from ..components.registry import REMOVED, Component, Slot
+from ..components.registry import Component
+from ..components.slot import Slot
+from ..components.strict import REMOVED
 from ..errors import SpecError
 from .schema import Spec
 from .yaml_source import KeyPath, Source

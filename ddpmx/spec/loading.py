@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from ..components.in_words import describe
-from ..components.registry import REMOVED
+from ..components.strict import REMOVED
 from ..errors import Findings, Mark, SpecError
 from ..files import expanded, resolved
 from ..plugins import loading as plugins

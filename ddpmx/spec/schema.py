@@ -1,6 +1,6 @@
 """The typed spec: every field of the YAML file, its type, range, default and one line of help.
 
-`spec_file.py` reads it from files, with `extends`, overrides and plugins.
+`loading.py` reads it from files, with `extends`, overrides and plugins.
 """
 
 from __future__ import annotations
@@ -24,24 +24,14 @@ from ..components.registry import (
     TIMES,
     TRACKERS,
     WEIGHTINGS,
-    Slot,
-    Strict,
 )
+from ..components.slot import Slot, default_component
+from ..components.strict import Strict
 from ..errors import SpecError
+from .slots import Dataset, Metric, Model, Optimizer, Prediction, Sampler, Schedule, Time, Tracker, Weighting
 from .yaml_source import KeyPath, Source
 
-# The classes behind the slots stand above this module, so a slot's static type is Any and its run-time type the registry's.
-DatasetSlot = Annotated[Any, Slot(DATASETS)]
-ModelSlot = Annotated[Any, Slot(MODELS)]
-ScheduleSlot = Annotated[Any, Slot(SCHEDULES)]
-TimeSlot = Annotated[Any, Slot(TIMES)]
-PredictionSlot = Annotated[Any, Slot(PREDICTIONS)]
-WeightingSlot = Annotated[Any, Slot(WEIGHTINGS)]
-MetricSlot = Annotated[Any, Slot(METRICS)]
-TrackerSlot = Annotated[Any, Slot(TRACKERS)]
-OptimizerSlot = Annotated[Any, Slot(OPTIMIZERS, {"name": "adam"})]
-
-
+DDPM = {"name": "ddpm", "variance": "posterior"}
 MAX_WEIGHT = 1e6  # of guidance
 
 
@@ -65,7 +55,7 @@ class TrainSpec(Strict):
     """Images a step, over all processes and accumulated parts."""
     accumulate: int = Field(1, ge=1, le=100_000)
     """Parts in which a process computes its share of a batch, to save memory."""
-    optimizer: OptimizerSlot = Field(default={"name": "adam"})
+    optimizer: Annotated[Optimizer, Slot(OPTIMIZERS, {"name": "adam"})] = default_component({"name": "adam"})
     lr: float = Field(3e-4, gt=0, le=1e6)
     """Peak learning rate."""
     warmup_steps: int = Field(0, ge=0, le=16_000_000)
@@ -107,7 +97,7 @@ class LossSpec(Strict):
     norm: Literal["l1", "l2", "huber"] = "l2"
     delta: float = Field(1.0, gt=0, le=1e6)
     """Where `huber` turns from quadratic to linear."""
-    weighting: WeightingSlot = Field(default={"name": "constant"})
+    weighting: Annotated[Weighting, Slot(WEIGHTINGS)] = default_component({"name": "constant"})
     variance_weight: float = Field(0.001, ge=0, le=1e6)
     """How much the variational bound, in bits a dimension, counts beside it where the network learns the variance."""
 
@@ -144,9 +134,9 @@ class EvaluateSpec(Strict):
     """Steps between evaluations, also within an epoch, in place of `every_epochs`; null for that. One at the end in any case."""
     samples: int = Field(1000, ge=2, le=10_000_000)
     """Generated images that a metric sees."""
-    sampler: Annotated[Any, Slot(SAMPLERS, {"name": "ddim"})] = Field(default={"name": "ddim"})
+    sampler: Annotated[Sampler, Slot(SAMPLERS, {"name": "ddim"})] = default_component({"name": "ddim"})
     """Draws these images, and the grids while training."""
-    metrics: tuple[MetricSlot, ...] = ()
+    metrics: tuple[Annotated[Metric, Slot(METRICS)], ...] = ()
     seed: int = Field(0, ge=-(2**63), lt=2**63)
     """Of the starting noise: the same for every run, so that grids compare cell by cell."""
     batch_size: int = Field(128, ge=1)
@@ -167,23 +157,21 @@ class Spec(Strict):
     """Python files (relative to this file) or modules that register more components."""
     seed: int = Field(0, ge=-(2**63), lt=2**63)
     """Of the weights' start, the data order, flips, timesteps and noise."""
-    dataset: DatasetSlot
-    model: ModelSlot
-    schedule: ScheduleSlot
-    prediction: PredictionSlot = Field(default="epsilon")
+    dataset: Annotated[Dataset, Slot(DATASETS)]
+    model: Annotated[Model, Slot(MODELS)]
+    schedule: Annotated[Schedule, Slot(SCHEDULES)]
+    prediction: Annotated[Prediction, Slot(PREDICTIONS)] = default_component("epsilon")
     """What the network's output means."""
-    time: TimeSlot = Field(default="uniform")
+    time: Annotated[Time, Slot(TIMES)] = default_component("uniform")
     """How training draws the timestep."""
     loss: LossSpec = LossSpec()
-    sampler: Annotated[Any, Slot(SAMPLERS, {"name": "ddpm", "variance": "posterior"})] = Field(
-        default={"name": "ddpm", "variance": "posterior"}
-    )
+    sampler: Annotated[Sampler, Slot(SAMPLERS, DDPM)] = default_component(DDPM)
     """Draws the samples at the end of the run, and what `sample` draws unless told otherwise."""
     guidance: GuidanceSpec = GuidanceSpec()
     """Of all images that a network with model.classes draws."""
     train: TrainSpec = TrainSpec()
     evaluate: EvaluateSpec = EvaluateSpec()
-    track: tuple[TrackerSlot, ...] = ()
+    track: tuple[Annotated[Tracker, Slot(TRACKERS)], ...] = ()
     """Trackers that mirror the run's metrics.jsonl."""
     backend: Literal["auto", "reference", "cpp", "cuda"] = "auto"
     """Which kernels run the hot math; auto: the fastest that is built for the device."""

@@ -19,7 +19,7 @@ from ruamel.yaml.composer import Composer
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
-from ..components.registry import REMOVED
+from ..components.strict import REMOVED
 from ..errors import Findings, Mark, SpecError
 from ..files import read_text
 from ..text import shortened

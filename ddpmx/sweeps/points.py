@@ -23,7 +23,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ..components.registry import REMOVED
+from ..components.strict import REMOVED
 from ..errors import Findings, Mark, SpecError, nearest
 from ..spec.loading import OVERRIDE, merged, validated
 from ..spec.schema import Spec

@@ -123,7 +123,7 @@ def check_labels(spec: Spec, data: Data) -> None:
 def load_data(spec: Spec) -> Data:
     """The data set, which suits the spec's metrics and network. Raises SpecError where it is not there or does not."""
     with spec.blame("dataset"):
-        data: Data = spec.dataset.load(Path.cwd())
+        data = spec.dataset.load(Path.cwd())
     check_data(spec, data)
     return data
 
@@ -131,8 +131,7 @@ def load_data(spec: Spec) -> Data:
 def look(spec: Spec) -> Data:
     """The data set from a short look: of a large one, images of the right number, shape and labels without content."""
     with spec.blame("dataset"):
-        data: Data = spec.dataset.look(Path.cwd())
-    return data
+        return spec.dataset.look(Path.cwd())
 
 
 def check_data(spec: Spec, data: Data) -> None:

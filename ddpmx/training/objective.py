@@ -37,8 +37,7 @@ def timesteps(experiment: Experiment, ids: Tensor, step: int, learned: TimeState
     """The timestep of each image of a whole batch, int64 [B]: some distributions look at all of it, some at earlier losses."""
     spec = experiment.spec
     u = ops.uniform(ids, stream(Purpose.TIME, step), spec.seed)
-    t: Tensor = spec.time.draw(u, experiment.table) if learned is None else learned.draw(u)
-    return t
+    return spec.time.draw(u, experiment.table) if learned is None else learned.draw(u)
 
 
 def step_loss(

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import torch
 
-from ..rows import Plan
 from ..schedules import Table
 from ..spec.schema import Spec, TrainSpec
 
@@ -131,7 +130,7 @@ def passes_per_trained_image(spec: Spec) -> float:
 
 def passes_per_image(spec: Spec, table: Table) -> int:
     """How often the network runs to draw an image by `evaluate.sampler`: twice a row where it is guided."""
-    plan: Plan = spec.evaluate.sampler.plan(table, spec.prediction)
+    plan = spec.evaluate.sampler.plan(table, spec.prediction)
     guidance = spec.guidance
     if not spec.model.conditional or guidance.weight == 1 or (guidance.weight == 0 and guidance.rescale == 0):
         return plan.evaluations

@@ -6,10 +6,11 @@ import math
 from typing import Annotated, Self, cast
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import model_validator
 from torch import Tensor, nn
 
-from ..components.registry import WEIGHTINGS, Slot
+from ..components.registry import WEIGHTINGS
+from ..components.slot import Slot, default_component
 from ..predictions import Prediction
 from ..schedules import Table
 from .base import Weighting, checked_weights
@@ -25,7 +26,7 @@ class Learned(Weighting):
     weights alone, so that losses of different u can be compared. `plots/learned_weight.svg` shows the u of a run.
     """
 
-    base: Annotated[Weighting, Slot(WEIGHTINGS, {"name": "constant"})] = Field(default={"name": "constant"})  # type: ignore[assignment]
+    base: Annotated[Weighting, Slot(WEIGHTINGS, {"name": "constant"})] = default_component({"name": "constant"})
     """The weighting that it starts from."""
 
     @model_validator(mode="after")

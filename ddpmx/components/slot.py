@@ -1,0 +1,87 @@
+"""A field that holds a component: how pydantic reads, writes and describes it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import Field, ValidationError
+from pydantic.annotated_handlers import GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+
+from ..errors import SpecError, nearest
+from ..plugins.guard import is_plugin
+from .in_words import finding
+from .registry import Component, Registry, make, method_of
+
+
+class Slot:
+    """Annotation of a field that holds a component: `Annotated[Schedule, Slot(SCHEDULES)]`.
+
+    In YAML `{name: linear, timesteps: 500}`, or a bare string for `{name: string}`. A mapping without `name` changes
+    parameters of `default`.
+    """
+
+    def __init__(self, registry: Registry[Any], default: dict[str, Any] | None = None) -> None:
+        self.registry, self.default = registry, default
+
+    def parse(self, value: Any) -> Any:
+        """A component from what YAML gives. Raises the errors that pydantic collects."""
+        if isinstance(value, Component):
+            if isinstance(value, self.registry.base):
+                return value
+            raise PydanticCustomError("wrong_kind", "should be a {kind}", {"kind": self.registry.kind})
+        if isinstance(value, str):
+            value = {"name": value}
+        if not isinstance(value, Mapping):
+            raise PydanticCustomError("not_a_block", "should be the name of a {kind} or a block with `name:`", {"kind": self.registry.kind})
+        if "name" not in value and self.default is not None:
+            value = {**self.default, **value}
+        name = value.get("name")
+        if not isinstance(name, str):
+            hint = nearest(str(name), self.registry.names())
+            details = [finding(("name",) if "name" in value else (), f"should have a `name:`, a string; {hint}")]
+            raise ValidationError.from_exception_data(self.registry.kind, details)
+        try:
+            component = self.registry.get(name)
+        except SpecError as error:
+            details = [finding(("name",), f"{error.message}; {error.hint}")]
+            raise ValidationError.from_exception_data(self.registry.kind, details) from None
+        return make(component, {key: item for key, item in value.items() if key != "name"})
+
+    def parse_writable(self, value: Any) -> Any:
+        """The same, of a plugin's class only what can be written into a run's spec.yaml."""
+        component = self.parse(value)
+        if is_plugin(type(component)):
+            method_of(type(component)).call(component.spec, lambda block: "" if isinstance(block, dict) else "should be a block")
+        return component
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        dump = core_schema.plain_serializer_function_ser_schema(lambda component: component.spec())
+        return core_schema.no_info_plain_validator_function(self.parse_writable, serialization=dump)
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """A block for each registered component, plugins included; completion in editors reads this.
+
+        Inside a component of the same kind, which would not end, only the names.
+        """
+        blocks: list[dict[str, Any]] = [{"enum": self.registry.names()}]
+        if self.registry.describing:
+            return {"anyOf": [*blocks, {"type": "object", "required": ["name"], "properties": {"name": blocks[0]}}]}
+        self.registry.describing = True
+        for name in self.registry.names():
+            component = self.registry.get(name)
+            block = component.model_json_schema()
+            block.pop("$defs", None)
+            block["properties"] = {"name": {"const": name}, **block.get("properties", {})}
+            block["required"] = ["name", *block.get("required", [])]
+            block["title"] = name
+            block["description"] = component.summary()
+            blocks.append(block)
+        self.registry.describing = False
+        return {"anyOf": blocks}
+
+
+def default_component(block: str | dict[str, str]) -> Any:
+    """The default of a slot as a spec would write it. Its type is open, as the component is made of it only when a spec is read."""
+    return Field(default=block)

@@ -1,0 +1,22 @@
+"""The classes that a spec's slots hold, named for type checkers and editors: `spec.sampler.plan(` completes.
+
+At run time they are `object`: a slot checks a value against its registry, which imports a kind's classes when they are looked up.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..data import Dataset as Dataset
+    from ..metrics import Metric as Metric
+    from ..models import Model as Model
+    from ..optimizers import Optimizer as Optimizer
+    from ..predictions import Prediction as Prediction
+    from ..samplers import Sampler as Sampler
+    from ..schedules import Schedule as Schedule
+    from ..times import Time as Time
+    from ..trackers import Tracker as Tracker
+    from ..weightings import Weighting as Weighting
+else:
+    Dataset = Metric = Model = Optimizer = Prediction = Sampler = Schedule = Time = Tracker = Weighting = object
