@@ -71,9 +71,9 @@ POINT = click.option("--point", metavar="NAME", help="One point of SPEC's sweep;
 def _allow(context: click.Context, option: click.Parameter, given: bool) -> None:
     """What --allow-plugins does, for as long as the command runs."""
     if given:
-        from ..plugins.trust import allowing
+        from ..plugins.trust import PERMISSION
 
-        context.with_resource(allowing())
+        context.with_resource(PERMISSION.granted())
 
 
 ALLOW = click.option(
@@ -89,9 +89,9 @@ ALLOW_DATA = click.option("--allow-changed-data", is_flag=True, help="Although t
 def _allow_changed(context: click.Context, option: click.Parameter, given: bool) -> None:
     """What --allow-changed-plugins does, for as long as the command runs."""
     if given:
-        from ..runs.changed_plugins import allowing
+        from ..runs.changed_plugins import PERMISSION
 
-        context.with_resource(allowing())
+        context.with_resource(PERMISSION.granted())
 
 
 ALLOW_CHANGED = click.option(

@@ -2,12 +2,9 @@
 May be imported by spec, training, metrics, storage, runs, cli.
 """
 
-import importlib
-import pkgutil
-
+from ..components.discovery import discover
 from .base import Data, Dataset, Images
 
 __all__ = ["Data", "Dataset", "Images"]
 
-for _module in pkgutil.iter_modules(__path__):
-    importlib.import_module(f"{__name__}.{_module.name}")
+discover(__name__, __path__)

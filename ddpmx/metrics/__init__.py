@@ -2,14 +2,11 @@
 May be imported by spec, runs.
 """
 
-import importlib
-import pkgutil
-
+from ..components.discovery import discover
 from .base import Metric
 from .score import Score
 from .subject import Subject
 
 __all__ = ["Metric", "Score", "Subject"]
 
-for _module in pkgutil.iter_modules(__path__):
-    importlib.import_module(f"{__name__}.{_module.name}")
+discover(__name__, __path__)

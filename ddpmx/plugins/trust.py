@@ -12,35 +12,20 @@ import importlib.util
 import os
 import re
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..files import cache_root
 from . import loading as plugins
+from .permission import Permission
 
 SPEC, FACTS, REST = "spec.yaml", ("status.json", "environment.json", "metrics.jsonl"), ("checkpoints", "log.csv")
 """What a run's folder has: its spec beside anything else of it, or two of its facts under whatever name the spec has now."""
 
 _known: set[str] = set()
-_allowing = False
-
-
-@contextmanager
-def allowing() -> Iterator[None]:
-    """What --allow-plugins does: every plugin may run, and is known from then on."""
-    global _allowing
-    before, _allowing = _allowing, True
-    try:
-        yield
-    finally:
-        _allowing = before
-
-
-def is_allowing() -> bool:
-    """Whether --allow-plugins was given."""
-    return _allowing
+PERMISSION = Permission()
+"""What --allow-plugins grants: every plugin may run, and is known from then on."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +46,7 @@ class Plugin:
     @property
     def may_run(self) -> bool:
         """Whether it is the user's own, was run here on purpose before, or is allowed by an option."""
-        return self.run is None or _allowing or self._is_known()
+        return self.run is None or PERMISSION.is_granted or self._is_known()
 
     def load(self) -> None:
         """Run it, and remember that. Raises SpecError where it fails."""

@@ -2,12 +2,9 @@
 May be imported by samplers, weightings, theory, spec, training, testing, pages, exchange.
 """
 
-import importlib
-import pkgutil
-
+from ..components.discovery import discover
 from .base import Prediction, as_prediction
 
 __all__ = ["Prediction", "as_prediction"]
 
-for _module in pkgutil.iter_modules(__path__):
-    importlib.import_module(f"{__name__}.{_module.name}")
+discover(__name__, __path__)

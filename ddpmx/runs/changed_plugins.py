@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import SpecError
 from ..plugins.loading import file_hash
+from ..plugins.permission import Permission
 from ..spec.schema import Spec
 from ..storage.folder import RunFolder, copy_plugin
 from ..terminal.console import warn
@@ -19,18 +17,8 @@ OPTION = "--allow-changed-plugins"
 RECORD = "plugins_before"
 """Where environment.json has the earlier content of plugins."""
 
-_allowing = False
-
-
-@contextmanager
-def allowing() -> Iterator[None]:
-    """What --allow-changed-plugins does."""
-    global _allowing
-    before, _allowing = _allowing, True
-    try:
-        yield
-    finally:
-        _allowing = before
+PERMISSION = Permission()
+"""What --allow-changed-plugins grants."""
 
 
 @dataclass(frozen=True)
@@ -59,12 +47,11 @@ def refuse(spec: Spec, folder: RunFolder) -> None:
     """Raises SpecError for plugins that were edited since the run was made, unless --allow-changed-plugins is given."""
     changed = changes(spec, folder)
     text = f"changed since the run {folder.path} was made: {', '.join(map(str, changed or ()))}"
-    if changed and _allowing:
+    if changed and PERMISSION.is_granted:
         warn(f"plugins {text}; it is resumed with them")
     elif changed:
         hint = f"{OPTION} resumes it with them; without --resume a new run starts"
-        with spec.blame("plugins"):
-            raise SpecError(text, hint=hint)
+        raise spec.error("plugins", text, hint=hint)
 
 
 def renew(spec: Spec, folder: RunFolder, step: int) -> tuple[list[str], list[dict[str, Any]]]:

@@ -166,8 +166,7 @@ def evaluate(
         raise SpecError("the run's spec names no metrics", field="evaluate.metrics", hint="--metrics fd_cnn,is_cnn")
     for index, metric in enumerate(spec.evaluate.metrics):
         if metric.missing():
-            with spec.blame(f"evaluate.metrics.{index}"):
-                raise SpecError(f"'{metric.component_name}' can't be taken here: {metric.missing()}")
+            raise spec.error(f"evaluate.metrics.{index}", f"'{metric.component_name}' can't be taken here: {metric.missing()}")
     for note in of_metrics(spec, experiment.data):
         say(f"note: {note}")
     for name in ("metrics.jsonl", "report.html"):

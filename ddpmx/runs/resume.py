@@ -37,8 +37,8 @@ def find_previous(spec: Spec, out: Path, named: Path | None) -> Path | None:
             changed_plugins.refuse(spec, RunFolder(named))
         elif differing:
             hint = f"a resumed run may differ in {', '.join(MAY_DIFFER)} and the device"
-            with spec.blame(differing[0]):
-                raise SpecError(f"the run {named} has another value here (differing: {', '.join(differing)})", hint=hint)
+            message = f"the run {named} has another value here (differing: {', '.join(differing)})"
+            raise spec.error(differing[0], message, hint=hint)
         return named
     edited: RunFolder | None = None
     for folder, had in _readable((out / spec.name).glob("*/spec.yaml")):

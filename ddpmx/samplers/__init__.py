@@ -2,13 +2,10 @@
 May be imported by spec, runs, exchange, testing.
 """
 
-import importlib
-import pkgutil
-
+from ..components.discovery import discover
 from .base import OWN, Sampler, Solver
 from .path import Path, Point, points
 
 __all__ = ["OWN", "Path", "Point", "Sampler", "Solver", "points"]
 
-for _module in pkgutil.iter_modules(__path__):
-    importlib.import_module(f"{__name__}.{_module.name}")
+discover(__name__, __path__)

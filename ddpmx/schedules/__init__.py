@@ -2,12 +2,9 @@
 May be imported by models, samplers, times, weightings, theory, spec, sampling, training, testing, pages, runs, exchange.
 """
 
-import importlib
-import pkgutil
-
+from ..components.discovery import discover
 from .base import Schedule, Table, variance_preserving
 
 __all__ = ["Schedule", "Table", "variance_preserving"]
 
-for _module in pkgutil.iter_modules(__path__):
-    importlib.import_module(f"{__name__}.{_module.name}")
+discover(__name__, __path__)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from .. import ops
-from ..errors import Findings, SpecError
+from ..errors import Findings
 from ..schedules import Table
 from ..theory.variance import posterior
 from ..weightings import checked_weights
@@ -30,9 +30,10 @@ def check(spec: Spec) -> Table:
         with findings.collect():
             check_network(spec, table)
     for field, sampler in (("sampler", spec.sampler), ("evaluate.sampler", spec.evaluate.sampler)):
-        with findings.collect(), spec.blame(field):
+        with findings.collect():
             if sampler.learns_variance and not spec.model.learns_variance:
-                raise SpecError("the network tells no variance", field="variance", hint="model.learned_variance: true lets it learn one")
+                hint = "model.learned_variance: true lets it learn one"
+                raise spec.error(f"{field}.variance", "the network tells no variance", hint=hint)
     with findings.collect():
         check_guidance(spec)
     for index, tracker in enumerate(spec.track):
@@ -49,15 +50,16 @@ def check_guidance(spec: Spec) -> None:
     """Raises SpecError where a network without classes is to hide or follow them, or guidance lacks what it needs."""
     findings, hint = Findings(), "model.classes: true gives it some"
     if not spec.model.conditional:
-        with findings.collect(), spec.blame("train.label_dropout"):
+        with findings.collect():
             if spec.train.label_dropout is not None:
-                raise SpecError("the network is told no classes, so there is none to hide", hint=hint)
-        with findings.collect(), spec.blame("guidance"):
+                raise spec.error("train.label_dropout", "the network is told no classes, so there is none to hide", hint=hint)
+        with findings.collect():
             if spec.guidance != GuidanceSpec():
-                raise SpecError("the network is told no classes, so there is none to be guided to", hint=hint)
+                raise spec.error("guidance", "the network is told no classes, so there is none to be guided to", hint=hint)
     elif spec.train.label_dropout == 0 and spec.guidance.weight != 1:
-        with findings.collect(), spec.blame("guidance.weight"):
-            raise SpecError("should be 1, as with train.label_dropout 0 the network never learns what an image of no class is")
+        with findings.collect():
+            message = "should be 1, as with train.label_dropout 0 the network never learns what an image of no class is"
+            raise spec.error("guidance.weight", message)
     findings.report()
 
 
@@ -68,11 +70,11 @@ def check_network(spec: Spec, table: Table) -> None:
         with spec.blame("model.learned_variance"):
             posterior(table)
     elif weight != LossSpec().variance_weight:
-        with spec.blame("loss.variance_weight"):
-            raise SpecError("the network learns no variance, so there is none to weigh", hint="model.learned_variance: true")
+        message = "the network learns no variance, so there is none to weigh"
+        raise spec.error("loss.variance_weight", message, hint="model.learned_variance: true")
     if model.learns_variance or model.self_conditioned:
         told = torch.stack(spec.prediction.x0_from(table.signal, table.sigma)).float().isfinite().all(0)
         if not bool(told.all()):
             index, field = int((~told).nonzero()[0]), "learned_variance" if model.learns_variance else "self_condition"
-            with spec.blame(f"model.{field}"):
-                raise SpecError(f"needs x_0, which the prediction does not tell at index {index}", hint="predict v")
+            message = f"needs x_0, which the prediction does not tell at index {index}"
+            raise spec.error(f"model.{field}", message, hint="predict v")

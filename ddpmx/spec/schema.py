@@ -207,6 +207,10 @@ class Spec(Strict):
             place = next(written, field)
             raise error.each(lambda finding: self._placed(finding, place, place == field)) from None
 
+    def error(self, field: str, message: str, *, hint: str = "") -> SpecError:
+        """The error to raise for the value of `field`, placed where that is written in the files."""
+        return self._placed(SpecError(message, hint=hint), field, own=True)
+
     def _placed(self, finding: SpecError, field: str, own: bool) -> SpecError:
         if not own:
             mark = self._source.mark(tuple(field.split(".")))

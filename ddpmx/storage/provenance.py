@@ -10,7 +10,6 @@ from typing import Any, TypeGuard
 
 from ..data import Data
 from ..data.no_images import MAX_CHANNELS, MAX_SIZE, Shape
-from ..errors import SpecError
 from ..spec.schema import Spec
 from ..text import shortened
 from .folder import RunFolder
@@ -107,8 +106,7 @@ def refuse_changed(spec: Spec, folder: RunFolder, present: DataRecord, hint: str
     """Raises SpecError, placed at the data set, that names both where the present data are not the run's."""
     what = difference(folder, present)
     if what:
-        with spec.blame("dataset"):
-            raise SpecError(what, hint=hint)
+        raise spec.error("dataset", what, hint=hint)
 
 
 def without_images(folder: RunFolder) -> Data | None:

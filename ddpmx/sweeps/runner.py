@@ -20,7 +20,7 @@ from ..errors import Interrupted, RunError
 from ..outputs import cannot_write
 from ..outputs import check as check_output
 from ..pages.page import duration
-from ..plugins.trust import is_allowing
+from ..plugins import trust
 from ..process.stop import StopSignal
 from ..runs.preflight import of_combination, of_sweep
 from ..runs.resume import finished_runs, unfinished_run, wait_until_free
@@ -55,7 +55,7 @@ class Request:
         settings = [part for text in self.overrides for part in ("-s", text)]
         place = ["--out", str(self.out.resolve()), *(["--device", self.device] if self.device else [])]
         place += [ALLOW] if self.allow_changed_data else []
-        allow = ["--allow-plugins"] if is_allowing() else []
+        allow = ["--allow-plugins"] if trust.PERMISSION.is_granted else []
         return (*program(), "run", str(self.path.resolve()), "--point", point, *settings, *place, *allow)
 
 

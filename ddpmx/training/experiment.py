@@ -112,12 +112,10 @@ class Experiment:
 def check_labels(spec: Spec, data: Data) -> None:
     """Raises SpecError for a network that is to be told classes which the data do not have."""
     if spec.model.conditional:
-        with spec.blame("model.classes"):
-            for split, images in (("training", data.train), ("validation", data.validation)):
-                if images.labels is None or data.classes is None:
-                    raise SpecError(
-                        f"the {split} images of '{data.name}' have no labels", hint="model.classes: false, or a labelled data set"
-                    )
+        for split, images in (("training", data.train), ("validation", data.validation)):
+            if images.labels is None or data.classes is None:
+                message = f"the {split} images of '{data.name}' have no labels"
+                raise spec.error("model.classes", message, hint="model.classes: false, or a labelled data set")
 
 
 def load_data(spec: Spec) -> Data:

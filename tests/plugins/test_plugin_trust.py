@@ -308,7 +308,7 @@ def test_points_of_a_sweep_take_nothing_from_it_either(run: Path, tmp_path: Path
     command = Request(run / "spec.yaml", (), tmp_path).command("a")
     assert command[1:4] == ("-P", "-m", "ddpmx")
     assert "--allow-plugins" not in command
-    with trust.allowing():
+    with trust.PERMISSION.granted():
         assert Request(run / "spec.yaml", (), tmp_path).command("a")[-1] == "--allow-plugins"
 
 

@@ -1,0 +1,53 @@
+"""A component's file in its kind's package is all that it takes to add it, for every kind, and finding them loads nothing heavy."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import ddpmx
+from ddpmx.components.registry import REGISTRIES
+
+KINDS = {name: f"{name}s" if name != "dataset" else "data" for name in REGISTRIES}
+"""The package of each kind."""
+HEAVY = {"datasets", "diffusers", "matplotlib", "pyarrow", "scipy", "sklearn", "torch_fidelity"}
+REPORT = """
+import json, sys
+from ddpmx.components.registry import REGISTRIES
+print(json.dumps({"found": [kind for kind, registry in REGISTRIES.items() if registry.has("dropped_in")], "loaded": list(sys.modules)}))
+"""
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
+    """What a copy of ddpmx finds that has one more file for each kind, and the modules that it loads to do so."""
+    copy = tmp_path_factory.mktemp("copy") / "ddpmx"
+    shutil.copytree(Path(ddpmx.__file__).parent, copy, copy_function=os.symlink, ignore=shutil.ignore_patterns("__pycache__"))
+    for name, registry in REGISTRIES.items():
+        base = registry.base.__name__
+        (copy / KINDS[name] / "dropped_in.py").write_text(
+            f"from ..components.registry import {name.upper()}S\n"
+            f"from . import {base}\n\n"
+            f"@{name.upper()}S.register('dropped_in')\n"
+            f"class DroppedIn({base}):\n"
+            "    '''One more.'''\n"
+        )
+    environment = {**os.environ, "PYTHONPATH": str(copy.parent)}
+    done = subprocess.run([sys.executable, "-c", REPORT], env=environment, cwd=copy.parent, capture_output=True, text=True, check=True)
+    found: dict[str, list[str]] = json.loads(done.stdout)
+    return found
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_file_in_the_package_registers_its_component(report: dict[str, list[str]], kind: str):
+    assert kind in report["found"]
+
+
+def test_finding_all_components_loads_no_heavy_library(report: dict[str, list[str]]):
+    assert HEAVY.isdisjoint(report["loaded"])
