@@ -48,6 +48,18 @@ def test_scalars_follow_yaml_1_2(text: str, value: Any) -> None:
     assert type(got) is type(value)
 
 
+def test_an_error_is_placed_where_its_field_or_the_block_around_it_is_written(tmp_path: Path) -> None:
+    path = tmp_path / "s.yaml"
+    path.write_text(TINY)
+    spec = load(path, ["train.lr=2"])
+    lines = {field: spec.error(field, "wrong", hint="better").lines() for field in ("schedule.timesteps", "schedule.mine", "train.lr")}
+    assert lines == {
+        "schedule.timesteps": [f"{path}:5: schedule.timesteps: wrong (better)"],
+        "schedule.mine": [f"{path}:5: schedule.mine: wrong (better)"],
+        "train.lr": ["-s train.lr=2: train.lr: wrong (better)"],
+    }
+
+
 def test_defaults_are_the_contracts(tmp_path: Path) -> None:
     path = tmp_path / "s.yaml"
     path.write_text(
