@@ -13,7 +13,8 @@ from pathlib import Path
 import torch
 
 import ddpmx
-from ddpmx.runs.evaluate import measure, open_run
+from ddpmx.runs.evaluate import measure
+from ddpmx.runs.opening import open_run
 
 
 def main() -> None:
@@ -22,7 +23,8 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=500)
     parser.add_argument("--seeds", type=int, default=3)
     options = parser.parse_args()
-    _, spec, experiment = open_run(options.run, (), torch.device("cpu"), "best")
+    opened = open_run(options.run, (), torch.device("cpu"), "best")
+    spec, experiment = opened.spec, opened.experiment
     full = [ddpmx.SAMPLERS.build("ddpm"), ddpmx.SAMPLERS.build("ddim", steps=None)]  # the second: the limit of solvers without noise
     few = [ddpmx.SAMPLERS.build(name, steps=steps) for name in ("dpmpp_2m", "dpmpp_2m_sde") for steps in (5, 10, 20)]
     print("| sampler | evaluations | fd_cnn for each seed, 95 % interval of the first | processor s |\n| --- | --- | --- | --- |")

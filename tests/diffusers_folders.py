@@ -17,7 +17,7 @@ from safetensors.torch import load
 
 from ddpmx.errors import RunError, SpecError
 from ddpmx.exchange.importing import import_pipeline
-from ddpmx.runs.evaluate import open_run
+from ddpmx.runs.opening import open_run
 
 UNET, SCHEDULER, INDEX = "unet/config.json", "scheduler/scheduler_config.json", "model_index.json"
 WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
@@ -90,7 +90,8 @@ def attempt(files: Files, edits: list[Edit], folder: Path) -> bool:
         assert not list(out.glob("*/*"))
         return False
     try:
-        _, spec, experiment = open_run(run, (), torch.device("cpu"), "best")
+        opened = open_run(run, (), torch.device("cpu"), "best")
+        spec, experiment = opened.spec, opened.experiment
         shape = (2, spec.dataset.channels, spec.dataset.size, spec.dataset.size)
         if shape[-1] <= 16:
             with torch.no_grad():

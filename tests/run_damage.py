@@ -19,7 +19,7 @@ from ddpmx.comparison.output import print_table, to_csv, to_data
 from ddpmx.comparison.page import write_page
 from ddpmx.pages.report import write_report
 from ddpmx.process.stop import StopSignal
-from ddpmx.runs.evaluate import open_run
+from ddpmx.runs.opening import open_run
 from ddpmx.runs.replay import replay
 from ddpmx.runs.resume import find_previous, finished_runs
 from ddpmx.runs.session import Session

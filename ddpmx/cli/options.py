@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -18,7 +19,11 @@ from ..terminal.printing import can_print, echo
 if TYPE_CHECKING:
     import torch
 
+    from ..plugins.permission import Permission
     from ..spec.schema import Spec
+
+
+F = TypeVar("F", bound=Callable[..., object])
 
 
 class Number(click.FloatRange):
@@ -36,9 +41,11 @@ class Number(click.FloatRange):
 class UserPath(click.Path):
     """A path in which a leading `~` is the home folder, also where the shell has left it: `--out=~/runs`."""
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+    def convert(
+        self, value: str | os.PathLike[str], param: click.Parameter | None, ctx: click.Context | None
+    ) -> str | bytes | os.PathLike[str]:
         try:
-            return super().convert(expanded(value), param, ctx)
+            return super().convert(expanded(os.fspath(value)), param, ctx)
         except SpecError as error:
             raise error.at(param.opts[0] if param is not None else "", None) from None
 
@@ -65,42 +72,43 @@ RUN = click.argument("run", type=PATH, callback=_newest)
 RESUMED = click.option("--run", "resume_from", type=PATH, callback=_newest, help="Go on with this run.")
 SET = click.option("-s", "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a field of the spec; repeatable.")
 OUT = click.option("--out", type=PATH, default=Path("runs"), show_default=True, help="Where the runs' folders go.")
+WEIGHTS = click.option("--weights", default="best", show_default=True, metavar="best|last|FILE")
 POINT = click.option("--point", metavar="NAME", help="One point of SPEC's sweep; `run` goes on where it stopped.")
 
 
-def _allow(context: click.Context, option: click.Parameter, given: bool) -> None:
-    """What --allow-plugins does, for as long as the command runs."""
-    if given:
-        from ..plugins.trust import PERMISSION
+def _permission(name: str, permission: Callable[[], Permission], help: str) -> Callable[[F], F]:
+    """A flag that grants a permission for as long as the command runs."""
 
-        context.with_resource(PERMISSION.granted())
+    def grant(context: click.Context, option: click.Parameter, given: bool) -> None:
+        if given:
+            context.with_resource(permission().granted())
+
+    return click.option(name, is_flag=True, expose_value=False, callback=grant, help=help)
 
 
-ALLOW = click.option(
+def _run_plugins() -> Permission:
+    from ..plugins.trust import PERMISSION
+
+    return PERMISSION
+
+
+def _resume_with_changed_plugins() -> Permission:
+    from ..runs.changed_plugins import PERMISSION
+
+    return PERMISSION
+
+
+ALLOW = _permission(
     "--allow-plugins",
-    is_flag=True,
-    expose_value=False,
-    callback=_allow,
-    help="Run the plugins that a run's folder brings, from now on; else only what ran on this machine before.",
+    _run_plugins,
+    "Run the plugins that a run's folder brings, from now on; else only what ran on this machine before.",
+)
+ALLOW_CHANGED = _permission(
+    "--allow-changed-plugins",
+    _resume_with_changed_plugins,
+    "Resume although plugins were edited since; the run's folder records it.",
 )
 ALLOW_DATA = click.option("--allow-changed-data", is_flag=True, help="Although the run's data have changed since; the run then says so.")
-
-
-def _allow_changed(context: click.Context, option: click.Parameter, given: bool) -> None:
-    """What --allow-changed-plugins does, for as long as the command runs."""
-    if given:
-        from ..runs.changed_plugins import PERMISSION
-
-        context.with_resource(PERMISSION.granted())
-
-
-ALLOW_CHANGED = click.option(
-    "--allow-changed-plugins",
-    is_flag=True,
-    expose_value=False,
-    callback=_allow_changed,
-    help="Resume although plugins were edited since; the run's folder records it.",
-)
 JSON = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout, and nothing else there.")
 DEVICE = click.option("--device", metavar="D", help="cpu, cuda, cuda:1, mps. Default: the fastest there is.")
 
@@ -129,7 +137,7 @@ def device_of(name: str | None) -> torch.device:
     return choose_device(name)
 
 
-def print_json(data: Any) -> None:
+def print_json(data: object) -> None:
     """One JSON document on stdout, in ASCII where that cannot hold more."""
     from ..terminal.console import to_json
 

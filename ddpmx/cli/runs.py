@@ -26,6 +26,7 @@ from .options import (
     SET,
     SPEC,
     STEPS,
+    WEIGHTS,
     Number,
     device_of,
     load,
@@ -117,7 +118,7 @@ def run(
     "--resample", type=click.IntRange(1, 1000), metavar="N", help="Runs of each stretch of 10 steps, so that the parts fit. Default: 10."
 )
 @click.option("--to-seed", type=SEED, metavar="N", help="Images from the start of --seed to that of this one, along the arc between.")
-@click.option("--weights", default="best", show_default=True, metavar="best|last|FILE")
+@WEIGHTS
 @click.option("--out", type=PATH, help="F.png a grid, F.npz an array, F.gif the denoising, a folder one PNG each.")
 @DEVICE
 @ALLOW
@@ -140,21 +141,18 @@ def sample(
     device: str | None,
 ) -> None:
     """Draw images from RUN: new ones, or from pictures of yours."""
-    from ..runs.sample import Editing, draw
+    from ..runs.edits import Editing
+    from ..runs.sample import SampleRequest, sampler_changes
+    from ..runs.sample import sample as sample_run
 
-    written = draw(
+    written = sample_run(
         run,
-        count=count,
-        sampler=sampler,
-        steps=steps,
-        overrides=overrides,
-        seed=seed,
-        classes=classes,
-        guidance=guidance,
+        SampleRequest(count, seed, classes, guidance),
+        Editing(image, strength, mask, resample, to_seed),
+        overrides=sampler_changes(sampler, steps, overrides),
         weights=weights,
         out=out,
         device=device_of(device),
-        editing=Editing(image, strength, mask, resample, to_seed),
     )
     echo(written)
 
@@ -232,7 +230,7 @@ def sweep(
 @RUN
 @click.argument("folder", type=PATH)
 @click.option("--to", "library", type=click.Choice(["diffusers"]), required=True, help="The library that is to load the folder.")
-@click.option("--weights", default="best", show_default=True, metavar="best|last|FILE")
+@WEIGHTS
 @SET
 @ALLOW
 def export(run: Path, folder: Path, library: str, weights: str, overrides: tuple[str, ...]) -> None:
@@ -246,7 +244,7 @@ def export(run: Path, folder: Path, library: str, weights: str, overrides: tuple
 @click.command(name="import")
 @click.argument("folder", type=PATH)
 @click.option("--name", help="Of the run. Default: the folder's.")
-@click.option("--out", type=PATH, default=Path("runs"), show_default=True, help="Where the runs' folders go.")
+@OUT
 def import_(folder: Path, name: str | None, out: Path) -> None:
     """Make a run of FOLDER, a pipeline of images that diffusers saved."""
     from ..exchange.importing import import_pipeline

@@ -18,7 +18,7 @@ from ..models import embed_time
 from ..models.ddpm_unet import DdpmUnet
 from ..models.diffusers_unet import DiffusersUnet, DiffusersUnetModule
 from ..outputs import check_folder, whole_folder
-from ..runs.evaluate import open_run
+from ..runs.opening import open_run
 from ..text import shortened
 from ..training.experiment import Experiment
 from .card import model_card
@@ -61,7 +61,8 @@ def export(run: Path, folder: Path, *, weights: str, overrides: tuple[str, ...] 
     """
     folder = expanded(folder)
     check_folder(folder, "FOLDER")
-    opened, spec, experiment = open_run(run, overrides, torch.device("cpu"), weights)
+    opened = open_run(run, overrides, torch.device("cpu"), weights)
+    spec, experiment = opened.spec, opened.experiment
     experiment.network.eval()
     with spec.blame(""):
         twin = to_scheduler(spec, experiment.table)
@@ -70,7 +71,7 @@ def export(run: Path, folder: Path, *, weights: str, overrides: tuple[str, ...] 
     if broken is not None:
         raise SpecError(f"{run}: the weights {broken} hold numbers that are not finite", hint="--weights names others")
     library = MODULE if code else "diffusers"
-    card = model_card(opened, spec, twin, custom=bool(code))
+    card = model_card(opened.folder, spec, twin, custom=bool(code))
     with whole_folder(folder, "FOLDER") as place:
         index = {"_class_name": twin.pipeline, "scheduler": ["diffusers", twin.scheduler["_class_name"]], "unet": [library, kind]}
         (place / "unet").mkdir()

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from enum import Enum
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,27 +15,18 @@ from ..metrics import Metric, Score, Subject
 from ..metrics.score import finite
 from ..metrics.subject import Progress, quiet
 from ..plugins.faults import keep_trace, plugin_error, told
-from ..spec.loading import Override, load_run, option
-from ..spec.schema import Spec
+from ..spec.loading import Override, option
 from ..storage import checkpoint
-from ..storage.folder import RunFolder
-from ..storage.provenance import ALLOW, DataRecord, difference, refuse_changed, without_images
+from ..storage.provenance import DataRecord
 from ..terminal.console import Bar, say
-from ..training.experiment import Experiment, build
+from ..training.experiment import Experiment
 from ..world import World
-from .generate import generate
+from .generate import Samples, generate
+from .opening import RunData, open_run
 from .preflight import of_metrics
 
 Warn = Callable[[str], None]
 """Called with what to tell the user."""
-
-
-class RunData(Enum):
-    """What opening a run needs of its data."""
-
-    SHAPE = "shape and classes of the images"
-    SAME = "the images, unchanged since the run"
-    ANY = "the images, as they are now"
 
 
 def measure(
@@ -60,17 +50,16 @@ def measure(
     metrics: dict[int, Metric] = {index: metric for index, metric in enumerate(spec.metrics) if _is_here(metric, warn, folder)}
     images, unmeasured = torch.empty(0, *experiment.image_shape, dtype=torch.uint8), ""
     if any(metric.needs_images for metric in metrics.values()):
-        drawn = generate(
+        generated = generate(
             experiment,
             network,
             plan,
-            spec.samples,
-            seed=spec.seed,
+            Samples(spec.samples, spec.seed),
             batch_size=spec.batch_size,
             world=world,
             progress=lambda done, total: progress("sampling for the metrics", done, total),
         )
-        images, unmeasured = drawn.pixels, drawn.problem
+        images, unmeasured = generated.pixels, generated.problem
         if unmeasured:
             metrics = {index: metric for index, metric in metrics.items() if not metric.needs_images}
     scores: dict[str, Score] = {}
@@ -116,33 +105,6 @@ def as_event(scores: dict[str, Score]) -> dict[str, Any]:
     }
 
 
-def open_run(
-    run: Path, overrides: Iterable[Override], device: torch.device, weights: str, data: RunData = RunData.SHAPE
-) -> tuple[RunFolder, Spec, Experiment]:
-    """A run's folder, its spec with overrides, and the experiment with the run's weights in its network.
-
-    Raises SpecError where its images are needed and have changed, unless `data` allows that or an override names other ones.
-    """
-    overrides = tuple(overrides)
-    folder = RunFolder(run)
-    spec = load_run(run, overrides)
-    for note in spec.notes:
-        say(f"note: {note}")
-    file = checkpoint.weights_file(run, weights)
-    others = any(isinstance(change, str) and change.partition("=")[0].strip().split(".")[0] == "dataset" for change in overrides)
-    shape = None if others or data is not RunData.SHAPE else without_images(folder)
-    experiment = build(spec, device, shape)
-    if shape is None and not others:
-        present = DataRecord.of(experiment.data)
-        if data is RunData.SAME:
-            hint = f"{ALLOW} measures with them as they are; -s dataset=… names others"
-            refuse_changed(spec, folder, present, hint)
-        elif what := difference(folder, present):
-            say(f"warning: {what}")
-    checkpoint.load_weights(experiment.network, file)
-    return folder, spec, experiment
-
-
 def evaluate(
     run: Path,
     *,
@@ -161,7 +123,8 @@ def evaluate(
     if metrics:
         changes.append(option("--metrics", ",".join(metrics), "evaluate.metrics", list(metrics)))
     needed = RunData.ANY if allow_changed_data else RunData.SAME
-    folder, spec, experiment = open_run(run, changes, device, "best", needed)
+    opened = open_run(run, changes, device, "best", needed)
+    folder, spec, experiment = opened.folder, opened.spec, opened.experiment
     if not spec.evaluate.metrics:
         raise SpecError("the run's spec names no metrics", field="evaluate.metrics", hint="--metrics fd_cnn,is_cnn")
     for index, metric in enumerate(spec.evaluate.metrics):
@@ -171,7 +134,7 @@ def evaluate(
         say(f"note: {note}")
     for name in ("metrics.jsonl", "report.html"):
         outputs.check(folder.path / name, "RUN")
-    state = checkpoint.counters(checkpoint.weights_file(run, "best").parent)
+    state = checkpoint.counters(opened.weights.parent)
     problems: list[str] = []
     with ops.use_backend(spec.backend), Bar() as bar:
         scores = measure(experiment, experiment.network, problems.append, progress=bar.show, strict=True, folder=run)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -19,9 +20,26 @@ Progress = Callable[[int, int], None]
 """Called after each row with (rows done, rows in all); raises to stop."""
 
 
-@dataclass(frozen=True, eq=False)
-class Drawn:
-    """What a network has drawn."""
+@dataclass(frozen=True, eq=False, slots=True)
+class Samples:
+    """Which images to generate. Image i depends on the seed, on i, on its label and on what it starts from."""
+
+    count: int
+    seed: int
+    """64 bits; all noise is drawn for it."""
+    labels: Tensor | None = None
+    """int64 [count], for a network with classes; None: each class has its even share, in order."""
+    given: Given | None = None
+    """What the images start from besides noise of their own."""
+
+    def labels_for(self, experiment: Experiment) -> Tensor | None:
+        """int64 [count]; None for a network without classes."""
+        return experiment.spread(self.count) if self.labels is None else self.labels
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Generated:
+    """Images that a network has generated."""
 
     pixels: Tensor
     """uint8 [n, c, h, w], on the CPU; an image that is not finite is black."""
@@ -42,50 +60,77 @@ def generate(
     experiment: Experiment,
     network: nn.Module,
     plan: Plan,
-    count: int,
+    samples: Samples,
     *,
-    seed: int,
-    labels: Tensor | None = None,
-    given: Given | None = None,
     batch_size: int = 128,
     world: World | None = None,
     progress: Progress | None = None,
-) -> Drawn:
-    """`count` images; image i depends on seed, i and its label only, whatever the batch size and the number of processes.
-
-    `labels`, int64 [count], are for a network with classes; by default each class has its even share, in order. `given` is what
-    the images are drawn from besides noise.
-    """
+) -> Generated:
+    """Run the plan for all `samples`; the batch size and the number of processes change no image."""
     world = world or World()
-    labels = experiment.spread(count) if labels is None else labels
-    shape = experiment.image_shape
     device = torch.device("cpu") if world.size == 1 else experiment.device
-    pixels = torch.zeros(count, *shape, dtype=torch.uint8, device=device)
-    finite = torch.zeros(count, dtype=torch.uint8, device=device)
-    parts = world.part(torch.arange(count)).split(batch_size)
+    pixels = torch.zeros(samples.count, *experiment.image_shape, dtype=torch.uint8, device=device)
+    finite = torch.zeros(samples.count, dtype=torch.uint8, device=device)
+    parts = world.part(torch.arange(samples.count)).split(batch_size)
+    with _evaluating(network):
+        for done, ids in enumerate(parts):
+
+            def callback(index: int, row: Row, x: Tensor, m: Tensor, done: int = done) -> None:
+                if progress is not None:
+                    progress(done * len(plan) + index + 1, len(parts) * len(plan))
+
+            if len(ids):
+                x = _sample(experiment, network, plan, samples, ids, callback)
+                places, (images, whole) = ids.to(device), _finished(x)
+                pixels[places], finite[places] = images.to(device), whole.to(finite)
+    return Generated(world.sum_(pixels).cpu(), world.sum_(finite).cpu().bool())
+
+
+def denoising(experiment: Experiment, network: nn.Module, plan: Plan, samples: Samples, *, frames: int) -> Generated:
+    """The same images on their way from noise: pixels [frames, count, c, h, w], evenly spaced over the plan's rows."""
+    keep = {round(i * (len(plan) - 1) / max(1, frames - 1)) for i in range(frames)}
+    taken: list[Tensor] = []
+
+    def callback(index: int, row: Row, x: Tensor, m: Tensor) -> None:
+        if index in keep:
+            taken.append(_finished(x)[0].cpu())
+
+    with _evaluating(network):
+        x = _sample(experiment, network, plan, samples, torch.arange(samples.count), callback)
+    return Generated(torch.stack(taken), _finished(x)[1].cpu())
+
+
+def _sample(
+    experiment: Experiment,
+    network: nn.Module,
+    plan: Plan,
+    samples: Samples,
+    ids: Tensor,
+    callback: Callable[[int, Row, Tensor, Tensor], None],
+) -> Tensor:
+    """The images `ids` of `samples`: float [n, c, h, w], in [−1, 1] but for what the network overshoots."""
+    labels = samples.labels_for(experiment)
+    return sample(
+        experiment.denoiser(network, None if labels is None else labels[ids]),
+        plan,
+        (len(ids), *experiment.image_shape),
+        seed=samples.seed,
+        device=experiment.device,
+        callback=callback,
+        self_condition=experiment.spec.model.self_conditioned,
+        **{"sample_ids": ids, **(samples.given.of(ids) if samples.given else {})},
+    )
+
+
+@contextmanager
+def _evaluating(network: nn.Module) -> Iterator[None]:
+    """The network in evaluation mode, and afterwards as it was."""
     was_training = network.training
     network.eval()
-    for done, ids in enumerate(parts):
-
-        def callback(index: int, row: Row, x: Tensor, m: Tensor, done: int = done) -> None:
-            if progress is not None:
-                progress(done * len(plan) + index + 1, len(parts) * len(plan))
-
-        if len(ids):
-            x = sample(
-                experiment.denoiser(network, None if labels is None else labels[ids]),
-                plan,
-                (len(ids), *shape),
-                seed=seed,
-                device=experiment.device,
-                callback=callback,
-                self_condition=experiment.spec.model.self_conditioned,
-                **{"sample_ids": ids, **(given.of(ids) if given else {})},
-            )
-            places, (images, whole) = ids.to(device), _finished(x)
-            pixels[places], finite[places] = images.to(device), whole.to(finite)
-    network.train(was_training)
-    return Drawn(world.sum_(pixels).cpu(), world.sum_(finite).cpu().bool())
+    try:
+        yield
+    finally:
+        network.train(was_training)
 
 
 def _finished(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -100,39 +145,3 @@ def broken_weights(network: nn.Module) -> str:
         if not bool(tensor.isfinite().all()):
             return f"the network's weights are not finite: {int((~tensor.isfinite()).sum()):,} of {tensor.numel():,} values of {name}"
     return ""
-
-
-def denoising(
-    experiment: Experiment,
-    network: nn.Module,
-    plan: Plan,
-    count: int,
-    *,
-    seed: int,
-    frames: int,
-    labels: Tensor | None = None,
-    given: Given | None = None,
-) -> Drawn:
-    """The same images on their way: pixels [frames, count, c, h, w], from noise to image, evenly spaced over the rows."""
-    labels = experiment.spread(count) if labels is None else labels
-    keep = sorted({round(i * (len(plan) - 1) / max(1, frames - 1)) for i in range(frames)})
-    taken: list[Tensor] = []
-
-    def callback(index: int, row: Row, x: Tensor, m: Tensor) -> None:
-        if index in keep:
-            taken.append(_finished(x)[0].cpu())
-
-    network.eval()
-    shape = (count, *experiment.image_shape)
-    start = given.of(torch.arange(count)) if given else {}
-    x = sample(
-        experiment.denoiser(network, labels),
-        plan,
-        shape,
-        seed=seed,
-        device=experiment.device,
-        callback=callback,
-        self_condition=experiment.spec.model.self_conditioned,
-        **start,
-    )
-    return Drawn(torch.stack(taken), _finished(x)[1].cpu())

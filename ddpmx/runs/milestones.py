@@ -14,7 +14,7 @@ from ..training.events import PASSES
 from ..training.loop import is_over
 from ..training.validation import validate
 from .evaluate import as_event, measure
-from .generate import generate
+from .generate import Samples, generate
 from .session import Session
 
 
@@ -74,20 +74,19 @@ def scored(session: Session) -> dict[str, Score]:
 def draw_grid(session: Session, name: str, sampler: Sampler, network: nn.Module, where: dict[str, Any]) -> None:
     """Draw the grid `samples/<name>` and log it as of `where`."""
     evaluate = session.experiment.spec.evaluate
-    drawn = generate(
+    generated = generate(
         session.experiment,
         network,
         sampler.plan(session.experiment.table, session.experiment.prediction),
-        evaluate.grid,
-        seed=evaluate.seed,
+        Samples(evaluate.grid, evaluate.seed),
         batch_size=evaluate.batch_size,
         world=session.world,
         progress=lambda done, total: session.progress("sample", done, total),
     )
     if session.world.is_main:
         path: Path = session.folder.samples / name
-        class_grid(drawn.pixels, session.experiment.spread(evaluate.grid)).save(path)
+        class_grid(generated.pixels, session.experiment.spread(evaluate.grid)).save(path)
         session.bar.foot(f"samples: {path}")
-    if drawn.problem:
-        session.warn(f"in samples/{name} {drawn.problem}")
+    if generated.problem:
+        session.warn(f"in samples/{name} {generated.problem}")
     session.emit({"event": "samples", **where, "path": f"samples/{name}"})

@@ -35,7 +35,7 @@ from . import changed_plugins, environment
 from .closing import close, end, failed, report, what_is_saved
 from .evaluate import as_event
 from .forecast import Forecast
-from .generate import denoising
+from .generate import Samples, denoising
 from .milestones import draw_grid, scored, within_epoch
 from .preflight import findings
 from .resume import find_previous, locked
@@ -251,7 +251,7 @@ def _draw_final(session: Session, network: nn.Module) -> None:
     draw_grid(session, Path(FINAL).name, experiment.spec.sampler, network, {key: row[key] for key in ("epoch", "step")})
     if session.world.is_main:
         plan = experiment.spec.sampler.plan(experiment.table, experiment.prediction)
-        frames = denoising(experiment, network, plan, 8, seed=experiment.spec.evaluate.seed, frames=10)
+        frames = denoising(experiment, network, plan, Samples(8, experiment.spec.evaluate.seed), frames=10)
         grid(frames.pixels.transpose(0, 1).flatten(0, 1), columns=len(frames.pixels)).save(session.folder.samples / "denoising.png")
         if frames.problem:
             session.warn(f"in samples/denoising.png {frames.problem}")

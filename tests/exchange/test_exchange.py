@@ -20,7 +20,7 @@ from ddpmx import SCHEDULES, SpecError
 from ddpmx.components.registry import MODELS
 from ddpmx.exchange.schedulers import from_scheduler
 from ddpmx.exchange.shipping import standalone
-from ddpmx.runs.evaluate import open_run
+from ddpmx.runs.opening import open_run
 from ddpmx.sampling.loop import sample
 from ddpmx.spec.loading import load
 from ddpmx.storage import checkpoint
@@ -86,8 +86,8 @@ def noise(k: int, shape: tuple[int, ...]) -> torch.Tensor:
 
 def ours(run: Path, dtype: torch.dtype, overrides: tuple[str, ...] = ()) -> torch.Tensor:
     """Images in [0, 1] from the run's best weights, the given start and noise."""
-    _, loaded, experiment = open_run(run, overrides, torch.device("cpu"), "best")
-    plan = loaded.sampler.plan(experiment.table, experiment.prediction)
+    experiment = open_run(run, overrides, torch.device("cpu"), "best").experiment
+    plan = experiment.spec.sampler.plan(experiment.table, experiment.prediction)
     network = experiment.network.eval().to(dtype)
     shape = (SIZE, *experiment.image_shape)
     x = sample(
@@ -195,7 +195,7 @@ def test_exported_folders_draw_our_samples_without_ddpmx(ddpmx: Callable[..., Re
         result = ddpmx("export", runs[name], "--to", "diffusers", folder / "out", *options)
         assert result.code == 0, result.err
         assert (folder / "out" / "unet" / "network.py").exists() == custom
-        _, _, experiment = open_run(runs[name], (), torch.device("cpu"), "best")
+        experiment = open_run(runs[name], (), torch.device("cpu"), "best").experiment
         shape = (SIZE, *experiment.image_shape)
         np.savez(folder / "numbers.npz", x=randn(*shape, seed=0).numpy(), noise=np.stack([noise(k, shape).numpy() for k in range(20)]))
         cases.append({"folder": str(folder / "out"), "numbers": str(folder / "numbers.npz"), "out": str(folder / "theirs.npz")})

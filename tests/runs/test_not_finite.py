@@ -19,7 +19,7 @@ from ddpmx.errors import RunError
 from ddpmx.metrics import Score, Subject
 from ddpmx.metrics.features import Pixels
 from ddpmx.runs import evaluate
-from ddpmx.runs.generate import denoising, generate
+from ddpmx.runs.generate import Samples, denoising, generate
 from ddpmx.spec import loading as spec_file
 from ddpmx.storage.folder import RunFolder
 from ddpmx.training.experiment import Experiment, build
@@ -107,14 +107,14 @@ def test_a_finite_sample_says_nothing(ddpmx: Run, finished: Path, tmp_path: Path
 def test_the_finite_images_of_a_batch_stay_as_they_are(tmp_path: Path, batch_size: int) -> None:
     experiment = experiment_of(tmp_path)
     plan = experiment.spec.evaluate.sampler.plan(experiment.table, experiment.prediction)
-    drawn = generate(experiment, Half(), plan, 20, seed=1, batch_size=batch_size)
+    drawn = generate(experiment, Half(), plan, Samples(20, seed=1), batch_size=batch_size)
     broken = 20 - int(drawn.finite.sum())
     assert 0 < broken < 20
     first = int((~drawn.finite).nonzero()[0])
     assert drawn.problem == f"{broken} of 20 images are not finite (NaN or infinity), the first is number {first} (counted from 0)"
     assert not drawn.pixels[~drawn.finite].any()
     assert all(bool(image.any()) for image in drawn.pixels[drawn.finite])
-    frames = denoising(experiment, Half(), plan, 20, seed=1, frames=5)
+    frames = denoising(experiment, Half(), plan, Samples(20, seed=1), frames=5)
     assert torch.equal(frames.finite, drawn.finite)
     assert torch.equal(frames.pixels[-1], drawn.pixels)
 

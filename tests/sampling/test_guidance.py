@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from ddpmx import PREDICTIONS, SAMPLERS, SCHEDULES, SpecError, guided, sample
-from ddpmx.runs.generate import generate
+from ddpmx.runs.generate import Samples, generate
 from ddpmx.runs.run import run as run_spec
 from ddpmx.spec import loading as spec_file
 from ddpmx.storage.folder import RunFolder
@@ -257,7 +257,7 @@ def test_an_image_depends_on_its_id_and_label_and_not_on_its_batch(experiment: E
     labels = torch.tensor([3, 3, 8, 10, 0])
 
     def drawn(labels: torch.Tensor, size: int) -> torch.Tensor:
-        return generate(experiment, experiment.network, plan, 5, seed=1, labels=labels, batch_size=size).pixels.int()
+        return generate(experiment, experiment.network, plan, Samples(5, seed=1, labels=labels), batch_size=size).pixels.int()
 
     together, apart = (drawn(labels, size) for size in (5, 2))
     assert (together - apart).abs().max() <= 1
