@@ -23,6 +23,9 @@ NO_OBJECTIVE = ("name", "seed", "track")
 """Fields in which the runs of one group may differ: what they compute is the same, but for the seed."""
 
 
+ARROWS = {"lower": "↓", "higher": "↑"}
+
+
 @dataclass(frozen=True)
 class Standing:
     """How a group did by one measure, and beside the others."""
@@ -67,6 +70,10 @@ class Group:
     """The same as a person would say it."""
     standings: dict[str, Standing]
 
+    def name_of(self, run: Run) -> str:
+        """What to call one of its runs: by the seed too, where there are several."""
+        return self.label if len(self.runs) == 1 else f"{self.label}, seed {run.seed}"
+
     @property
     def status(self) -> str:
         """`finished` where every run is, else how many of them are what."""
@@ -87,6 +94,10 @@ class Comparison:
         """The groups that have the measure, the best first."""
         having = [(group, group.standings[measure]) for group in self.groups if measure in group.standings]
         return sorted(having, key=lambda pair: pair[1].order)
+
+    def arrow(self, measure: str) -> str:
+        """Which direction of the measure is better."""
+        return ARROWS[self.standings(measure)[0][1].better]
 
 
 def compare(paths: Sequence[Path], baseline: Path | str | None = None) -> Comparison:

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from ..errors import SpecError
-from ..pages.canvas import Floats, band, behind, line, log_if_wide, panel, style
+from ..pages.canvas import Floats, band, behind, line, log_if_wide, panel, style, whole_numbers
 from ..pages.timestep_plots import floats, place
 from ..spec.loading import load_run
 from ..storage.history import drawn
@@ -55,7 +54,7 @@ def _losses(comparison: Comparison, key: str, title: str, caption: str) -> Itera
             epochs = run.history.column("epoch")
             shown = drawn(epochs)
             values.append(run.history.column(key)[shown])
-            line(axes, epochs[shown], values[-1], index, "", markers=len(epochs) == 1)
+            line(axes, (epochs[shown], values[-1]), index, markers=len(epochs) == 1)
     if any(map(len, values)):
         yield Drawn(_finished(figure, axes, np.concatenate(values), 4), caption)
 
@@ -67,7 +66,7 @@ def _metric(comparison: Comparison, measure: str) -> Iterator[Drawn]:
         curve = _over_epochs(group, measure)
         x, values = np.array(list(curve), dtype=np.float64), np.array([estimate.value for estimate in curve.values()])
         band(axes, x, [estimate.interval for estimate in curve.values()], index)
-        line(axes, x, values, index, "", markers=len(x) <= 60)
+        line(axes, (x, values), index, markers=len(x) <= 60)
         found.append(values)
     if any(map(len, found)):
         yield Drawn(
@@ -118,8 +117,8 @@ def _relative(bits: Sequence[Curve], comparison: Comparison) -> Iterator[Drawn]:
 
 def _over_log_snr(title: str, curves: Sequence[Curve]) -> tuple[Figure, Axes]:
     figure, axes = panel(title, "log-SNR", "")
-    for index, (x, y) in enumerate(curves):
-        line(axes, x, y, index, "")
+    for index, curve in enumerate(curves):
+        line(axes, curve, index)
     axes.invert_xaxis()
     return _finished(figure, axes, np.concatenate([y for _, y in curves]), 10, integers=False), axes
 
@@ -150,8 +149,8 @@ def _weights(comparison: Comparison) -> tuple[dict[int, Curve], list[str]]:
 
 def _effective(weights: Mapping[int, Curve], failed: Sequence[str]) -> Drawn:
     figure, axes = panel("Effective weight of the x₀ error", "log-SNR", "")
-    for index, (log_snr, weight) in weights.items():
-        line(axes, log_snr, weight, index, "")
+    for index, curve in weights.items():
+        line(axes, curve, index)
     axes.invert_xaxis()
     caption = "What each objective weighs, per unit of log-SNR, more noise to the right: specs with one curve train for the same thing."
     values = np.concatenate([weight for _, weight in weights.values()])
@@ -167,5 +166,5 @@ def _weight(run: Run) -> Curve:
 def _finished(figure: Figure, axes: Axes, values: Floats, factor: float, integers: bool = True) -> Figure:
     log_if_wide(axes, values, factor)
     if integers:
-        axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
+        whole_numbers(axes)
     return figure

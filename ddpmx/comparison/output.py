@@ -18,7 +18,6 @@ from .comparison import Comparison, Group, Standing
 from .results import Result, Run
 from .words import difference, note, summary
 
-ARROWS = {"lower": "↓", "higher": "↑"}
 FIGURES = ("value", "low", "high", "rank", "not_ranked", "delta", "delta_low", "delta_high")
 
 
@@ -84,7 +83,7 @@ def _specs(comparison: Comparison, groups: Sequence[Group]) -> dict[str, list[st
 
 def _heading(comparison: Comparison, measure: str) -> str:
     """An arrow says which direction is better."""
-    return f"{measure} {ARROWS[comparison.standings(measure)[0][1].better]}"
+    return f"{measure} {comparison.arrow(measure)}"
 
 
 def to_csv(comparison: Comparison, groups: Sequence[Group]) -> str:

@@ -8,9 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from ..errors import SpecError
 from ..outputs import write
 from ..pages import page
 from ..pages.canvas import style, to_svg
@@ -53,8 +51,7 @@ class Shown:
 
 def write_page(comparison: Comparison, groups: Sequence[Group], out: Path) -> Path:
     """Write the page to `out`, the groups in the order given. Raises SpecError for another suffix."""
-    if out.suffix.lower() not in (".html", ".htm"):
-        raise SpecError(f"should end in .html, not '{out.name}'", field="--html")
+    page.check_suffix(out, "--html")
     indices = {group.label: index for index, group in enumerate(comparison.groups)}
     runs = [(group, run) for group in groups for run in group.runs]
     shown = list(_pictures(runs))
@@ -68,9 +65,9 @@ def write_page(comparison: Comparison, groups: Sequence[Group], out: Path) -> Pa
         differs={group.label: _differs(group, comparison.baseline) for group in groups},
         summary=summary(comparison),
         cells={group.label: [_cell(comparison, group, measure) for measure in comparison.measures] for group in groups},
-        arrows=[{"lower": "↓", "higher": "↑"}[comparison.standings(measure)[0][1].better] for measure in comparison.measures],
+        arrows=[comparison.arrow(measure) for measure in comparison.measures],
         provenance=list(_provenance(comparison)),
-        figures=[{"svg": page.inline_svg(to_svg(drawn.figure)), "caption": drawn.caption} for drawn in figures(comparison)],
+        figures=[page.figure(to_svg(drawn.figure), drawn.caption) for drawn in figures(comparison)],
         shown=shown,
         stops=[
             *(label_of(epoch) for epoch in stops),
@@ -143,8 +140,7 @@ def _pictures(runs: Sequence[tuple[Group, Run]]) -> Iterator[Shown]:
     for (group, run, sheets), grids in zip(having, fitted([sheets for _, _, sheets in having]), strict=True):
         shape = next(iter(sheets.values())).shape
         key = f"{run.spec['evaluate']['seed']} {shape} {run.spec['dataset']['name']}"
-        label = f"{group.label}, seed {run.seed}" if len(group.runs) > 1 else group.label
-        yield Shown(group.label, label, key, shape, grids, _strip(run))
+        yield Shown(group.label, group.name_of(run), key, shape, grids, _strip(run))
 
 
 def _sheets(run: Run) -> dict[float | None, Sheet]:
@@ -195,7 +191,7 @@ def _numbers(run: Run, measures: Sequence[str]) -> list[tuple[float, str, str]]:
 
 def _environments(runs: Sequence[Run]) -> Iterator[tuple[str, list[tuple[str, int]], bool]]:
     """(what, [(value, how many runs have it)], whether they differ) of all that the runs' environments say; differences first."""
-    told: list[dict[str, str]] = [dict(page.facts({k: v for k, v in run.environment.items() if k != "command"})) for run in runs]
+    told: list[dict[str, str]] = [dict(page.environment_facts(run.environment)) for run in runs]
     rows = []
     for what in dict.fromkeys(key for facts in told for key in facts):
         values = Counter(facts.get(what, "not recorded") for facts in told)
@@ -204,6 +200,5 @@ def _environments(runs: Sequence[Run]) -> Iterator[tuple[str, list[tuple[str, in
 
 
 def _commands(run: Run) -> list[tuple[str, str]]:
-    program = "python -m ddpmx run"
-    again: list[tuple[str, Any]] = [("Run it again", f"{program} {shlex.quote(str(run.path / 'spec.yaml'))}")]
-    return [*again, ("How it was started", run.environment["command"])] if run.environment.get("command") else again
+    again = f"python -m ddpmx run {shlex.quote(str(run.path / 'spec.yaml'))}"
+    return page.with_start([("Run it again", again)], run.environment)

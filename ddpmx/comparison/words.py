@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from ..storage.provenance import told
 from ..theory.estimate import amount, within_noise
 from .comparison import Comparison, Group, Standing
-from .results import Run
 
 NAMED = 6
 """Most groups that a sentence names."""
@@ -32,9 +31,9 @@ def note(group: Group, standing: Standing, comparison: Comparison, measure: str)
 def summary(comparison: Comparison) -> list[str]:
     """A sentence or more about each measure, and what finished runs say of their training."""
     lines = [_sentence(measure, comparison.standings(measure)) for measure in comparison.measures]
-    lines += [f"{_run(group, run)}: {run.why}." for group in comparison.groups for run in group.runs if run.is_finished and run.why]
+    lines += [f"{group.name_of(run)}: {run.why}." for group in comparison.groups for run in group.runs if run.is_finished and run.why]
     runs = [(group, run) for group in comparison.groups for run in group.runs]
-    lines += [f"{_run(group, run)}: {change}." for group, run in runs for change in told(run.environment)]
+    lines += [f"{group.name_of(run)}: {change}." for group, run in runs for change in told(run.environment)]
     ranked = [standing for measure in comparison.measures for _, standing in comparison.standings(measure) if standing.rank]
     if any(standing.seeds == 1 for standing in ranked):
         lines.append(
@@ -78,10 +77,6 @@ def _sentence(measure: str, standings: Sequence[tuple[Group, Standing]]) -> str:
         unranked = [group for group, standing in standings if standing.mark == mark]
         told.append(f"{_names(unranked)} {_is(unranked)} not ranked ({mark})")
     return f"{measure}: {'; '.join(told)}."
-
-
-def _run(group: Group, run: Run) -> str:
-    return group.label if len(group.runs) == 1 else f"{group.label}, seed {run.seed}"
 
 
 def _is(groups: Sequence[Group]) -> str:

@@ -17,12 +17,15 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
 from .svg import DARK_AND_LIGHT
 
 Floats = NDArray[np.float64]
+Numbers = Sequence[float] | Floats
+XY = tuple[Numbers, Numbers]
+"""The x and the y of a curve."""
 
 INK = "#010203"  # stands for the page's own text colour; `to_svg` replaces it
 # Okabe and Ito's colour-blind-safe hues, in shades that read on white and on near-black
@@ -85,7 +88,7 @@ def write(figures: Mapping[str, Figure], folder: Path) -> dict[str, str]:
     return svgs
 
 
-def thinned(values: Sequence[float] | Floats) -> Floats:
+def thinned(values: Numbers) -> Floats:
     """At most THIN numbers: means of neighbours."""
     parts = np.array_split(np.asarray(values, dtype=np.float64), min(THIN, len(values)))
     return np.array([part.mean() for part in parts])
@@ -112,17 +115,16 @@ def style(index: int) -> tuple[str, Dash]:
 
 def line(
     axes: Axes,
-    x: Sequence[float] | Floats,
-    y: Sequence[float] | Floats,
+    curve: XY,
     index: int,
-    label: str,
+    label: str = "",
     *,
     bold: bool = False,
     markers: bool = False,
     alpha: float = 1,
 ) -> None:
     """A curve whose values that are not finite are gaps, and which stays visible where another covers it."""
-    x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
+    x, y = (np.asarray(numbers, dtype=np.float64) for numbers in curve)
     finite = np.isfinite(x) & np.isfinite(y)
     x, y = np.where(finite, x, np.nan), np.where(finite, y, np.nan)
     alone = finite & ~np.roll(np.append(finite, False), 1)[:-1] & ~np.append(finite, False)[1:]  # no neighbour, so no line would show it
@@ -139,7 +141,7 @@ def line(
     )
 
 
-def band(axes: Axes, x: Sequence[float] | Floats, intervals: Sequence[tuple[float, float] | None], index: int) -> None:
+def band(axes: Axes, x: Numbers, intervals: Sequence[tuple[float, float] | None], index: int) -> None:
     """The intervals around curve `index`, shaded; a bar where there is one only, and nothing where there is none."""
     low, high = np.array([interval or (np.nan, np.nan) for interval in intervals], dtype=np.float64).reshape(-1, 2).T
     if len(low) > 1:
@@ -154,6 +156,11 @@ def behind(axes: Axes) -> Axes:
     twin.set_axis_off()
     axes.set_zorder(twin.get_zorder() + 1)
     return twin
+
+
+def whole_numbers(axes: Axes) -> None:
+    """Ticks of the x axis at whole numbers only."""
+    axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
 
 
 def log_if_wide(axes: Axes, values: Floats, factor: float = 30) -> None:

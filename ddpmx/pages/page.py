@@ -5,11 +5,11 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -18,7 +18,7 @@ from PIL import Image
 from ..errors import SpecError
 from ..files import read_bytes
 from ..terminal.time_left import duration as duration
-from ..text import lines, number
+from ..text import lines, number, shortened
 from .svg import is_figure
 
 LARGE, LARGEST_FIGURE, LARGEST_PICTURE = 100_000, 2_000_000, 100_000_000  # bytes
@@ -90,6 +90,19 @@ def _picture(png: bytes, image: Image.Image, label: str) -> Picture:
     return Picture(f"data:image/{kind};base64,{base64.b64encode(content).decode()}", image.width, image.height, label)
 
 
+@dataclass(frozen=True)
+class Figure:
+    """A figure inside the page."""
+
+    svg: Markup | str | None
+    caption: str
+
+
+def figure(svg: str, caption: str) -> Figure:
+    """A figure of ours, with what a reader should know of it."""
+    return Figure(inline_svg(svg), caption)
+
+
 def inline_svg(svg: str) -> Markup | None:
     """A figure of ours as a part of the page; None for text that is not one, such as a file cut short or a stranger's."""
     return Markup(svg) if is_figure(svg) else None
@@ -102,7 +115,24 @@ def inline_svg_of(path: Path) -> Markup | None:
     return inline_svg(path.read_text(encoding="utf-8", errors="replace"))
 
 
-def facts(mapping: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+def check_suffix(out: Path, option: str) -> None:
+    """Raises SpecError, at the option that named it, for a file that no browser would take for a page."""
+    if out.suffix.lower() not in (".html", ".htm"):
+        raise SpecError(f"should end in .html, not '{shortened(out.name)}'", field=option)
+
+
+def environment_facts(environment: Mapping[str, object]) -> Iterator[tuple[str, str]]:
+    """What environment.json says, without the command, which stands elsewhere on a page."""
+    return facts({key: value for key, value in environment.items() if key != "command"})
+
+
+def with_start(commands: Sequence[tuple[str, str]], environment: Mapping[str, object]) -> list[tuple[str, str]]:
+    """(what, command) of what one does with a run, and of how it was started, where that is recorded."""
+    command = environment.get("command")
+    return [*commands, ("How it was started", str(command))] if command else [*commands]
+
+
+def facts(mapping: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, str]]:
     """(what, value) of all that a JSON mapping says, blocks inside it as `block key`; what is empty is left out."""
     for key, value in mapping.items():
         if isinstance(value, Mapping):

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 from torch import nn
 
 from ..errors import SpecError
@@ -20,9 +19,8 @@ from ..spec.schema import Spec
 from ..theory.effective import effective_weight
 from ..times import Time
 from ..weightings import Weighting
-from .canvas import COLOURS, INK, THIN, Floats, band, legend, line, log_if_wide, panel, thinned, write
+from .canvas import COLOURS, INK, THIN, Floats, Numbers, band, legend, line, log_if_wide, panel, thinned, whole_numbers, write
 
-Numbers = Sequence[float] | Floats
 CAPTIONS = {
     "beta": "The variance that step t adds, as a share of what is there after it.",
     "alpha_bar": "The share of the image in the variance of x at t.",
@@ -73,7 +71,7 @@ def schedule_figures(table: Table) -> dict[str, Figure]:
     for name, (title, lines) in curves.items():
         figures[name], axes = panel(title, "t", "")
         for i, (label, values) in enumerate(lines.items()):
-            line(axes, t, values.numpy(), i, label)
+            line(axes, (t, values.numpy()), i, label)
         if len(lines) > 1:
             log_if_wide(axes, np.array([values.max() for values in lines.values()]))  # sigma that dwarfs the signal
             legend(axes)
@@ -103,7 +101,7 @@ def weight_figures(
                     raise
                 axes.plot([], [], color="none", label=f"{name}: not finite")
                 continue
-            line(axes, x, y, i, name, bold=name == own)
+            line(axes, (x, y), i, name, bold=name == own)
             drawn.append(y)
         log_if_wide(axes, np.concatenate(drawn))
         axes.invert_xaxis()  # as in the plots over t, noise grows to the right
@@ -117,7 +115,7 @@ def learned_figure(table: Table, weighting: nn.Module) -> Figure:
     log_snr = embed_time(torch.arange(table.timesteps), table, "log_snr")
     with torch.no_grad():
         u = weighting(log_snr.to(next(weighting.parameters()).device)).cpu()
-    line(axes, log_snr.numpy(), u.numpy(), 0, "")
+    line(axes, (log_snr.numpy(), u.numpy()), 0)
     axes.invert_xaxis()
     return figure
 
@@ -128,7 +126,7 @@ def sampler_figure(table: Table, plans: Mapping[str, Plan]) -> Figure:
     for i, (label, plan) in enumerate(plans.items()):
         t = torch.tensor([row.t for row in plan], dtype=torch.float64)
         done = np.linspace(0, 1, len(plan)) if len(plan) > 1 else np.zeros(1)
-        line(axes, done, table.log_snr_at(t).numpy(), i, f"{label}, {plan.evaluations} evaluations", markers=len(plan) <= 60)
+        line(axes, (done, table.log_snr_at(t).numpy()), i, f"{label}, {plan.evaluations} evaluations", markers=len(plan) <= 60)
     axes.set_xticks([0, 0.5, 1], ["first", "half", "last"])
     legend(axes)
     return figure
@@ -142,14 +140,14 @@ def learning_figure(epochs: Numbers, train: Numbers, val: Numbers, steps: Number
         label = "single steps" if len(steps) <= THIN else "steps, averaged"
         axes.plot(thinned(steps), thinned(losses[2]), color=INK, alpha=0.3, linewidth=0.8, label=label)
     few = len(epochs) <= 20
-    line(axes, epochs, losses[0], 0, "training", markers=few)
-    line(axes, epochs, losses[1], 1, "validation", markers=few)
+    line(axes, (epochs, losses[0]), 0, "training", markers=few)
+    line(axes, (epochs, losses[1]), 1, "validation", markers=few)
     if np.isfinite(losses[1]).any():
         best = int(np.nanargmin(np.where(np.isfinite(losses[1]), losses[1], np.nan)))
         lowest = losses[1][best]
         axes.plot(epochs[best], lowest, "o", color=COLOURS[1], markersize=6, markerfacecolor="none", label=f"lowest, {lowest:.4g}")
     log_if_wide(axes, np.concatenate(losses), factor=4)
-    axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
+    whole_numbers(axes)
     legend(axes)
     return figure
 
@@ -161,9 +159,9 @@ def metric_figure(
     figure, axes = panel(name, "epoch", "")
     if intervals:
         band(axes, epochs, intervals, 0)
-    line(axes, epochs, values, 0, "", markers=len(epochs) <= 60)
+    line(axes, (epochs, values), 0, markers=len(epochs) <= 60)
     log_if_wide(axes, np.asarray(values, dtype=np.float64), factor=10)
-    axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
+    whole_numbers(axes)
     return figure
 
 
@@ -174,7 +172,7 @@ def gradient_figure(steps: Numbers, norms: Numbers, clip: float | None = None) -
     if len(values) > THIN:
         largest = [part.max() for part in np.array_split(values, THIN)]
         axes.plot(thinned(steps), largest, color=INK, alpha=0.3, linewidth=0.8, label="largest")
-    line(axes, thinned(steps), thinned(values), 0, "mean" if len(values) > THIN else "")
+    line(axes, (thinned(steps), thinned(values)), 0, "mean" if len(values) > THIN else "")
     if clip is not None:
         axes.axhline(clip, color=COLOURS[1], linewidth=1, linestyle=(0, (5, 2)), label=f"clipped above {clip:g}")
     log_if_wide(axes, values, factor=10)

@@ -48,11 +48,11 @@ def write_report(run: Path, status: Mapping[str, Any] | None = None) -> Path:
         final=page.picture_of(folder.samples / "final.png", "images drawn from the best weights"),
         denoising=page.picture_of(folder.samples / "denoising.png", "images on their way from noise"),
         grids=_grids(folder),
-        curves=[{"svg": page.inline_svg(svg), "caption": CAPTIONS.get(name, "")} for name, svg in curves.items()],
+        curves=[page.figure(svg, CAPTIONS.get(name, "")) for name, svg in curves.items()],
         methods=list(_methods(folder.plots)),
         scores=_scores(history),
         table=_table(history),
-        facts=list(page.facts({key: value for key, value in environment.items() if key != "command"})),
+        facts=list(page.environment_facts(environment)),
         spec_yaml=read_text(folder.path / "spec.yaml", MAX_BYTES),
         commands=_commands(run, spec, status, environment),
     )
@@ -148,14 +148,14 @@ def _grids(folder: RunFolder) -> list[page.Picture]:
     return page.evenly(grids, max(2, room))
 
 
-def _methods(folder: Path) -> Iterator[dict[str, Any]]:
+def _methods(folder: Path) -> Iterator[page.Figure]:
     """The figures that the run drew of its spec; where a file is something else, that."""
     for name, caption in plots.CAPTIONS.items():
         path = folder / f"{name}.svg"
         if path.exists():
             svg = page.inline_svg_of(path)
             left_out = f"plots/{path.name} is left out: it is not a figure as ddpmx draws them"
-            yield {"svg": left_out, "caption": ""} if svg is None else {"svg": svg, "caption": caption}
+            yield page.Figure(left_out, "") if svg is None else page.Figure(svg, caption)
 
 
 def _table(history: History) -> dict[str, Any]:
@@ -178,4 +178,4 @@ def _commands(run: Path, spec: Mapping[str, Any], status: Mapping[str, Any], env
         ("Measure it again", f"{program} evaluate {here}"),
         ("The same run again", f"{program} run {file}"),
     ]
-    return [*commands, ("How it was started", environment["command"])] if environment.get("command") else commands
+    return page.with_start(commands, environment)

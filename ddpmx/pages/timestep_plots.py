@@ -65,7 +65,7 @@ def _curves(axes: Axes, events: Sequence[Event], key: str) -> None:
     over = place(shown[-1])
     for event, alpha in zip(shown, np.linspace(0.35, 1, len(shown)) if len(shown) > 1 else [1], strict=True):
         label = f"epoch {passes_of(event):g}" if event in (shown[0], shown[-1]) else ""
-        line(axes, floats(event, over), floats(event, key), 0, label, alpha=alpha)
+        line(axes, (floats(event, over), floats(event, key)), 0, label, alpha=alpha)
     log_if_wide(axes, np.concatenate([floats(event, key) for event in shown]), 10)
     legend(axes)
     axes.set_xlabel("t" if over == "t" else "log-SNR, and t below it")

@@ -12,14 +12,13 @@ from torch import Tensor
 from .. import ops, outputs
 from ..components.registry import Component
 from ..data import Data, Images
-from ..errors import SpecError
 from ..images import grid, to_model, to_pixels
 from ..pages import canvas, page, plots
 from ..schedules import Table
 from ..spec.checks import check
 from ..spec.schema import Spec
 from ..storage.folder import to_yaml
-from ..text import number, shortened
+from ..text import number
 from ..training.experiment import check_data
 from .preflight import of_budget, of_combination, of_metrics
 
@@ -31,8 +30,7 @@ def show(spec: Spec, out: Path) -> Path:
 
     Builds no network. Raises SpecError for a spec that does not work, for data that are not there and for another suffix.
     """
-    if out.suffix.lower() not in (".html", ".htm"):
-        raise SpecError(f"should end in .html, not '{shortened(out.name)}'", field="--out")
+    page.check_suffix(out, "--out")
     outputs.check(out, "--out")
     table = check(spec)
     with spec.blame("dataset"):
@@ -44,11 +42,7 @@ def show(spec: Spec, out: Path) -> Path:
         "show.html.jinja",
         spec=spec,
         facts=_facts(spec, table, data),
-        figures=[
-            {"svg": page.inline_svg(canvas.to_svg(figures[name])), "caption": caption}
-            for name, caption in plots.CAPTIONS.items()
-            if name in figures
-        ],
+        figures=[page.figure(canvas.to_svg(figures[name]), caption) for name, caption in plots.CAPTIONS.items() if name in figures],
         strip=page.picture(noising_strip(_examples(data.train), table, levels, spec.seed), "real images, more noise to the right"),
         ticks=[("image", "")] + [(f"t {t}", f"{table.log_snr[t]:.1f}") for t in levels.tolist()],
         spec_yaml=to_yaml(spec.resolved()),
