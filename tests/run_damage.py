@@ -191,7 +191,7 @@ def _resumed(run: Path, spec: Path) -> None:
     experiment = _experiment(spec)
     session = Session(experiment, RunFolder(run), Trackers(), World(), StopSignal(), Bar(quiet=True), prepare(experiment))
     session.restore()
-    session.folder.read_json("status.json")
+    session.folder.status()
     session.folder.tidy()
     session.rewind_log()
 

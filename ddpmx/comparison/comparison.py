@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import takewhile
 from pathlib import Path
-from typing import Any
 
 from ..errors import SpecError, nearest
 from ..files import expanded
@@ -45,7 +44,7 @@ class Standing:
     """To the baseline; None for the baseline itself and where the two are not comparable."""
 
     @property
-    def condition(self) -> Mapping[str, Any]:
+    def condition(self) -> Mapping[str, object]:
         return self.results[0].condition
 
     @property
@@ -64,7 +63,7 @@ class Group:
 
     label: str
     runs: tuple[Run, ...]
-    fields: dict[str, Any]
+    fields: dict[str, object]
     """The values at the paths where specs differ."""
     texts: dict[str, str]
     """The same as a person would say it."""
@@ -189,14 +188,15 @@ def _order(group: Group, measure: str) -> float:
     return group.standings[measure].order if measure in group.standings else 0.0
 
 
-def _natural(value: Any) -> tuple[bool, float, str]:
+def _natural(value: object) -> tuple[bool, float, str]:
     """Numbers by size, before everything else by its text."""
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return not is_number, float(value) if is_number else 0.0, str(value)
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return False, float(value), str(value)
+    return True, 0.0, str(value)
 
 
-def _comparable_part(run: Run) -> dict[str, Any]:
-    return {key: value for key, value in run.spec.items() if key not in NO_OBJECTIVE}
+def _comparable_part(run: Run) -> dict[str, object]:
+    return {key: value for key, value in run.resolved.items() if key not in NO_OBJECTIVE}
 
 
 def _key(run: Run) -> str:
@@ -260,18 +260,18 @@ def _rank(groups: Sequence[Group], measure: str, baseline: Group) -> None:
         )
 
 
-def _same(condition: Mapping[str, Any]) -> str:
+def _same(condition: Mapping[str, object]) -> str:
     """Equal for conditions that are equal."""
     return json.dumps(condition, sort_keys=True)
 
 
-def unlike(condition: Mapping[str, Any], reference: Mapping[str, Any]) -> str:
+def unlike(condition: Mapping[str, object], reference: Mapping[str, object]) -> str:
     """In a few words why two results are not comparable: `n 500, not 1,000`."""
     differing = [key for key in condition if condition[key] != reference.get(key)]
     return "; ".join(_unlike(key, condition[key], reference.get(key)) for key in differing)
 
 
-def _unlike(key: str, value: Any, other: Any) -> str:
+def _unlike(key: str, value: object, other: object) -> str:
     if isinstance(value, int | float) and isinstance(other, int | float):
         return f"{key} {number(value)}, not {number(other)}"
     if UNKNOWN in (value, other):

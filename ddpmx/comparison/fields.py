@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from ..spec.schema import difference
 
 
-def differing(specs: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+def differing(specs: Sequence[Mapping[str, object]]) -> tuple[str, ...]:
     """The dotted paths at which resolved specs differ, in the spec's order.
 
     A component that is another one, or a block that some lack, counts as one path.
@@ -21,15 +20,15 @@ def differing(specs: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
     return tuple(sorted(kept, key=lambda path: top.index(path.split(".")[0])))
 
 
-def at(spec: Mapping[str, Any], path: str) -> Any:
+def at(spec: Mapping[str, object], path: str) -> object:
     """The value at a dotted path; None where there is none."""
-    value: Any = spec
+    value: object = spec
     for key in path.split("."):
         value = value.get(key) if isinstance(value, Mapping) else None
     return value
 
 
-def text(value: Any, others: Sequence[Any] = ()) -> str:
+def text(value: object, others: Sequence[object] = ()) -> str:
     """A value as the spec writes it; a component as its name, with the parameters in which `others` of that name differ."""
     if isinstance(value, list):
         return ", ".join(text(item) for item in value) or "none"
@@ -42,7 +41,7 @@ def text(value: Any, others: Sequence[Any] = ()) -> str:
     return f"{name} ({inside})" if name and inside else name or inside
 
 
-def texts(column: Sequence[Any]) -> list[str]:
+def texts(column: Sequence[object]) -> list[str]:
     """Values of one path, each told apart from the others."""
     return [text(value, column) for value in column]
 

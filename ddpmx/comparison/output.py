@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Sequence
-from typing import IO, Any
+from typing import IO
 
 from rich import box
 from rich.console import Console
@@ -93,7 +93,8 @@ def to_csv(comparison: Comparison, groups: Sequence[Group]) -> str:
     measured = [measure if key == "value" else f"{measure}.{key}" for measure in comparison.measures for key in FIGURES]
     writer.writerow(["run", "status", "seeds", "folders", *comparison.fields, *measured, "baseline"])
     for group in groups:
-        row: list[Any] = [group.label, group.status, len({run.seed for run in group.runs}), " ".join(str(run.path) for run in group.runs)]
+        folders = " ".join(str(run.path) for run in group.runs)
+        row: list[object] = [group.label, group.status, len({run.seed for run in group.runs}), folders]
         row += group.texts.values()
         for measure in comparison.measures:
             standing = group.standings.get(measure)
@@ -103,7 +104,7 @@ def to_csv(comparison: Comparison, groups: Sequence[Group]) -> str:
     return text.getvalue()
 
 
-def to_data(comparison: Comparison, groups: Sequence[Group]) -> dict[str, Any]:
+def to_data(comparison: Comparison, groups: Sequence[Group]) -> dict[str, object]:
     """All of it, as JSON types."""
     return {
         "baseline": comparison.baseline.label,
@@ -132,7 +133,7 @@ def to_data(comparison: Comparison, groups: Sequence[Group]) -> dict[str, Any]:
     }
 
 
-def _figures(standing: Standing) -> dict[str, Any]:
+def _figures(standing: Standing) -> dict[str, object]:
     """A standing's numbers, under the names FIGURES."""
     low, high = standing.estimate.interval or (None, None)
     delta = standing.delta
@@ -141,7 +142,7 @@ def _figures(standing: Standing) -> dict[str, Any]:
     return dict(zip(FIGURES, values, strict=True))
 
 
-def _run(run: Run) -> dict[str, Any]:
+def _run(run: Run) -> dict[str, object]:
     return {
         "path": str(run.path),
         "id": run.id,
@@ -155,7 +156,7 @@ def _run(run: Run) -> dict[str, Any]:
     }
 
 
-def _result(result: Result) -> dict[str, Any]:
+def _result(result: Result) -> dict[str, object]:
     return {
         "value": result.estimate.value,
         "interval": result.estimate.interval,
@@ -163,5 +164,5 @@ def _result(result: Result) -> dict[str, Any]:
         "last": result.last,
         "best": result.best,
         "best_epoch": result.best_epoch,
-        "score": dict(result.score),
+        "score": dict(result.score or {}),
     }

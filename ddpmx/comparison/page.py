@@ -127,9 +127,9 @@ def _provenance(comparison: Comparison) -> Iterator[tuple[str, str]]:
 def _how(standing: Standing) -> str:
     score = standing.results[0].score
     parts = [f"{key} {number(value)}" for key, value in standing.condition.items() if key != "data" and value not in (None, "")]
-    if score.get("floor") is not None:
-        parts.append(f"real images instead of generated ones get {number(score['floor'])} (n {number(score['floor_n'])})")
-    if score.get("interval_note"):
+    if score is not None and score.get("floor") is not None:
+        parts.append(f"real images instead of generated ones get {number(score.get('floor'))} (n {number(score.get('floor_n', 0))})")
+    if score is not None and score.get("interval_note"):
         parts.append(f"interval: {score['interval_note']}")
     return ", ".join(parts)
 

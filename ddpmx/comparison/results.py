@@ -5,23 +5,20 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from ..errors import RunError, SpecError
-from ..storage.folder import RunFolder
+from ..storage.folder import RunFolder, fingerprinted
 from ..storage.history import MOST_METRICS, History, score
 from ..storage.provenance import changed_at, fingerprint_of
+from ..storage.records import Environment, RunSpec
 from ..terminal.console import warn
 from ..theory.estimate import Estimate
-from ..training.events import Event
+from ..training.events import Event, Score
 
-OBJECTIVE = ("prediction", "schedule", "loss")
-"""Blocks of the spec that give validation loss its unit."""
-PROVENANCE = ("n", "split", "extractor", "preprocessing")
 UNKNOWN = "not recorded"
 
 
@@ -36,10 +33,10 @@ class Result:
     best_epoch: int
     better: str
     """`lower` or `higher`."""
-    condition: Mapping[str, Any]
+    condition: Mapping[str, object]
     """Two results are comparable where these are equal."""
-    score: Mapping[str, Any] = field(default_factory=dict)
-    """The provenance that the run wrote; empty for runs of before there was any."""
+    score: Score | None = None
+    """The provenance that the run wrote; None for runs of before there was any."""
 
 
 @dataclass(frozen=True)
@@ -47,11 +44,12 @@ class Run:
     """A run's folder, read."""
 
     folder: RunFolder
-    spec: dict[str, Any]
-    """Resolved, with plugins as content hashes."""
+    spec: RunSpec
+    resolved: Mapping[str, object]
+    """The spec with plugins as content hashes: what runs are compared by."""
     status: str
     why: str
-    environment: dict[str, Any]
+    environment: Environment
     history: History
     results: dict[str, Result]
 
@@ -65,11 +63,11 @@ class Run:
 
     @property
     def name(self) -> str:
-        return str(self.spec["name"])
+        return self.spec["name"]
 
     @property
     def seed(self) -> int:
-        return int(self.spec["seed"])
+        return self.spec["seed"]
 
     @property
     def is_finished(self) -> bool:
@@ -79,13 +77,14 @@ class Run:
 def read_run(path: Path) -> Run:
     """Raises SpecError where the folder is no run."""
     folder = RunFolder(path)
-    spec, status, environment = folder.resolved(), folder.read_json("status.json"), folder.read_json("environment.json")
+    spec, status, environment = folder.spec_data(), folder.status(), folder.environment()
     history, metrics = History(), _Metrics(spec, environment)
     for event in folder.events():
         history.add(event)
         metrics.add(event)
     results = {**metrics.results, **_validation(spec, environment, history)}
-    return Run(folder, spec, status.get("status", "not started"), status.get("why", ""), environment, history, results)
+    state, why = (status["status"], status.get("why", "")) if status else ("not started", "")
+    return Run(folder, spec, fingerprinted(spec, path), state, why, environment, history, results)
 
 
 def read_runs(paths: list[Path]) -> list[Run]:
@@ -118,22 +117,22 @@ def find_runs(paths: list[Path]) -> list[Path]:
     return list(found.values())
 
 
-def _validation(spec: Mapping[str, Any], environment: Mapping[str, Any], history: History) -> dict[str, Result]:
+def _validation(spec: RunSpec, environment: Environment, history: History) -> dict[str, Result]:
     values = history.column("val_loss")
     counted = np.isfinite(values) & (history.column("step") > changed_at(environment))
     if not counted.any():
         return {}
     values, epochs = values[counted], history.column("epoch")[counted]
     lowest, epoch = float(values.min()), int(epochs[values == values.min()].min())
-    seed = spec["evaluate"]["seed"]
-    condition = {"data": _data(spec, environment, {"step": math.inf}), **{key: spec[key] for key in OBJECTIVE}, "evaluate.seed": seed}
+    objective = {"prediction": spec["prediction"], "schedule": spec["schedule"], "loss": spec["loss"]}  # these give the loss its unit
+    condition = {"data": _data(spec, environment, {"step": math.inf}), **objective, "evaluate.seed": spec["evaluate"]["seed"]}
     return {"val_loss": Result(Estimate(lowest), epoch, float(values[-1]), lowest, epoch, "lower", condition)}
 
 
 class _Metrics:
     """The results of a run's metrics, its events taken in one after the other."""
 
-    def __init__(self, spec: Mapping[str, Any], environment: Mapping[str, Any]) -> None:
+    def __init__(self, spec: RunSpec, environment: Environment) -> None:
         self._spec, self._environment = spec, environment
         self.results: dict[str, Result] = {}
 
@@ -147,19 +146,25 @@ class _Metrics:
     def _add(self, name: str, value: float, event: Event) -> None:
         known = score(event, name)
         n = event.get("samples", self._spec["evaluate"]["samples"])
-        measured = {key: known[key] for key in PROVENANCE} if known else {**dict.fromkeys(PROVENANCE, UNKNOWN), "n": n}
-        better = known.get("better", "higher" if name == "is_cnn" else "lower")  # runs without scores have is_cnn and fd_cnn only
+        better = known["better"] if known else "higher" if name == "is_cnn" else "lower"  # runs without scores have is_cnn and fd_cnn only
         before, epoch = self.results.get(name), event["epoch"]
-        condition = {"data": _data(self._spec, self._environment, event), **measured}
+        condition = {"data": _data(self._spec, self._environment, event), **_provenance(known, n)}
         if before is not None and before.condition["data"] != condition["data"]:
             before = None  # a best one of other images is none of these
         better_than = max if better == "higher" else min
         best, best_epoch = value, epoch
         if before is not None and better_than(value, before.best) != value:
             best, best_epoch = before.best, before.best_epoch
-        self.results[name] = Result(Estimate.of_score(value, known), epoch, value, best, best_epoch, better, condition, known)
+        self.results[name] = Result(Estimate.of_score(value, known or {}), epoch, value, best, best_epoch, better, condition, known)
 
 
-def _data(spec: Mapping[str, Any], environment: Mapping[str, Any], event: Mapping[str, Any]) -> Any:
+def _provenance(score: Score | None, n: int) -> dict[str, object]:
+    """What decides, besides the data, whether two measurements of a metric are comparable."""
+    if score is None:
+        return {"n": n, "split": UNKNOWN, "extractor": UNKNOWN, "preprocessing": UNKNOWN}
+    return {"n": score["n"], "split": score["split"], "extractor": score["extractor"], "preprocessing": score["preprocessing"]}
+
+
+def _data(spec: RunSpec, environment: Environment, event: Event) -> str:
     """What data an event was measured with, by content where the run has written that down."""
     return fingerprint_of(event, environment) or spec["dataset"]["name"]

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -54,7 +54,7 @@ class SchedulerConfig(BaseModel):
     set_alpha_to_one: bool = True
 
 
-def typed(kind: type[C], config: Mapping[str, Any]) -> C:
+def typed(kind: type[C], config: Mapping[str, object]) -> C:
     """The configuration as a value of that class. Raises SpecError that names the key."""
     try:
         return kind.model_validate(config)
@@ -62,7 +62,7 @@ def typed(kind: type[C], config: Mapping[str, Any]) -> C:
         raise spec_error(error) from None
 
 
-def mapping(path: Path) -> dict[str, Any]:
+def mapping(path: Path) -> dict[str, object]:
     """The object in a JSON file. Raises SpecError that names the file."""
     try:
         content = read_json(path)
@@ -84,7 +84,7 @@ def inside(path: Path) -> Iterator[None]:
         ) from None
 
 
-def check_index(folder: Path, classes: Mapping[str, Any]) -> None:
+def check_index(folder: Path, classes: Mapping[str, object]) -> None:
     """Raises SpecError where model_index.json, if there is one, lists other parts than `classes`, which names each part's class."""
     if not os.path.lexists(folder / INDEX):
         return

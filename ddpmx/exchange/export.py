@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -66,22 +67,22 @@ def export(run: Path, folder: Path, *, weights: str, overrides: tuple[str, ...] 
     experiment.network.eval()
     with spec.blame(""):
         twin = to_scheduler(spec, experiment.table)
-    kind, config, tensors, code = _network(experiment)
-    broken = next((name for name, tensor in tensors.items() if not bool(tensor.isfinite().all())), None)
+    network = _network(experiment)
+    broken = next((name for name, tensor in network.weights.items() if not bool(tensor.isfinite().all())), None)
     if broken is not None:
         raise SpecError(f"{run}: the weights {broken} hold numbers that are not finite", hint="--weights names others")
-    library = MODULE if code else "diffusers"
-    card = model_card(opened.folder, spec, twin, custom=bool(code))
+    library = MODULE if network.code else "diffusers"
+    card = model_card(opened.folder, spec, twin, custom=bool(network.code))
     with whole_folder(folder, "FOLDER") as place:
-        index = {"_class_name": twin.pipeline, "scheduler": ["diffusers", twin.scheduler["_class_name"]], "unet": [library, kind]}
+        index = {"_class_name": twin.pipeline, "scheduler": ["diffusers", twin.scheduler["_class_name"]], "unet": [library, network.kind]}
         (place / "unet").mkdir()
         (place / "scheduler").mkdir()
         _write(place / "model_index.json", index)
         _write(place / "scheduler" / "scheduler_config.json", twin.scheduler)
-        _write(place / "unet" / "config.json", {"_class_name": kind, **config})
-        if code:
-            (place / "unet" / f"{MODULE}.py").write_text(code, encoding="utf-8")
-        tensors = {name: tensor.detach().contiguous().clone() for name, tensor in tensors.items()}
+        _write(place / "unet" / "config.json", {"_class_name": network.kind, **network.config})
+        if network.code:
+            (place / "unet" / f"{MODULE}.py").write_text(network.code, encoding="utf-8")
+        tensors = {name: tensor.detach().contiguous().clone() for name, tensor in network.weights.items()}
         try:
             save_file(tensors, place / "unet" / "diffusion_pytorch_model.safetensors", metadata={"format": "pt"})
         except SafetensorError as error:  # of a full disk
@@ -90,16 +91,27 @@ def export(run: Path, folder: Path, *, weights: str, overrides: tuple[str, ...] 
     return folder
 
 
-def _network(experiment: Experiment) -> tuple[str, dict[str, Any], dict[str, Tensor], str]:
-    """Class, configuration and weights of the network in diffusers, and its code where diffusers has none."""
+@dataclass(frozen=True, slots=True)
+class _Network:
+    """A network as diffusers loads it."""
+
+    kind: str
+    """Its class."""
+    config: dict[str, object]
+    weights: dict[str, Tensor]
+    code: str = ""
+    """Of the class, where diffusers has none."""
+
+
+def _network(experiment: Experiment) -> _Network:
     model, network = experiment.spec.model, experiment.network
     channels, size, _ = experiment.image_shape
     if isinstance(network, DiffusersUnetModule) and type(model) is DiffusersUnet and model.time == "index":
         unet: Any = network.unet
-        return "UNet2DModel", dict(unet.config), unet.state_dict(), ""
+        return _Network("UNet2DModel", dict(unet.config), unet.state_dict())
     if type(model) is DdpmUnet:
         try:
-            return "UNet2DModel", to_config(model, network, channels, size), translate(network.state_dict(), renamed(model)), ""
+            return _Network("UNet2DModel", to_config(model, network, channels, size), translate(network.state_dict(), renamed(model)))
         except SpecError:  # a ddpm_unet that UNet2DModel cannot follow ships its own code
             pass
     with experiment.spec.blame("model"):
@@ -114,10 +126,10 @@ def _network(experiment: Experiment) -> tuple[str, dict[str, Any], dict[str, Ten
         "times": None if model.time == "index" else times.double().tolist(),
     }
     weights = {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
-    return CLASS, config, weights, code + CUSTOM.format(name=CLASS, component=type(model).__name__)
+    return _Network(CLASS, config, weights, code + CUSTOM.format(name=CLASS, component=type(model).__name__))
 
 
-def _same(code: str, name: str, fields: Mapping[str, Any], experiment: Experiment) -> None:
+def _same(code: str, name: str, fields: Mapping[str, object], experiment: Experiment) -> None:
     """Run the code and compare its network with the run's. Raises SpecError where it fails or they differ."""
     channels, size, _ = experiment.image_shape
     space: dict[str, Any] = {"__name__": MODULE}
@@ -133,5 +145,5 @@ def _same(code: str, name: str, fields: Mapping[str, Any], experiment: Experimen
         raise SpecError(f"the network's code does not run alone: {type(error).__name__}: {error}".splitlines()[0]) from error
 
 
-def _write(path: Path, content: Mapping[str, Any]) -> None:
+def _write(path: Path, content: Mapping[str, object]) -> None:
     path.write_text(json.dumps({**content, "_diffusers_version": VERSION}, indent=2) + "\n", encoding="utf-8")

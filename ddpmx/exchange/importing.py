@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from pydantic import ValidationError
@@ -68,7 +67,7 @@ def import_pipeline(folder: Path, *, name: str | None, out: Path) -> Path:
     return _write(experiment, folder, out)
 
 
-def _spec(title: str, blocks: Mapping[str, Any]) -> Spec:
+def _spec(title: str, blocks: Mapping[str, object]) -> Spec:
     try:
         return Spec.model_validate({"name": title, **blocks, "train": {"ema": None}})  # the folder has one set of weights
     except ValidationError as error:
@@ -90,7 +89,7 @@ def _title(folder: Path) -> str:
     return re.sub(r"[^A-Za-z0-9_.-]", "_", own).lstrip(".")[:100] or "imported"
 
 
-def _model(config: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, int]]:
+def _model(config: Mapping[str, object]) -> tuple[dict[str, object], dict[str, int]]:
     """The blocks `model`, and the shape of the images."""
     kind = config.get("_class_name")
     if kind != UNET:
@@ -114,7 +113,7 @@ def _model(config: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, int]]:
         return _diffusers_unet(config, difference), shape
 
 
-def _diffusers_unet(config: Mapping[str, Any], difference: SpecError) -> dict[str, Any]:
+def _diffusers_unet(config: Mapping[str, object], difference: SpecError) -> dict[str, object]:
     """The block of diffusers' own network. Raises SpecError, why it is needed, where diffusers is not installed."""
     try:
         import diffusers

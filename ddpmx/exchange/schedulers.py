@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 from ..errors import SpecError
 from ..predictions import Prediction
@@ -28,8 +27,8 @@ class Twin:
     """What draws the same images in diffusers: a pipeline, its scheduler's configuration and the arguments of its call."""
 
     pipeline: str
-    scheduler: dict[str, Any]
-    arguments: dict[str, Any]
+    scheduler: dict[str, object]
+    arguments: dict[str, object]
 
 
 def to_scheduler(spec: Spec, table: Table) -> Twin:
@@ -61,7 +60,7 @@ def to_scheduler(spec: Spec, table: Table) -> Twin:
     return _ddim(sampler, config, indices, table.timesteps)
 
 
-def _ddpm(sampler: DDPM, config: dict[str, Any], indices: list[float]) -> Twin:
+def _ddpm(sampler: DDPM, config: dict[str, object], indices: list[float]) -> Twin:
     if sampler.variance not in VARIANCES:
         raise _no_twin("sampler.variance", f"the variance '{sampler.variance}'", f"{', '.join(VARIANCES)} can be exported")
     if indices[-1] > 0 and sampler.variance == "beta":
@@ -70,13 +69,13 @@ def _ddpm(sampler: DDPM, config: dict[str, Any], indices: list[float]) -> Twin:
     return Twin("DDPMPipeline", config, {"num_inference_steps": len(indices)})
 
 
-def _ddim(sampler: DDIM, config: dict[str, Any], indices: list[float], timesteps: int) -> Twin:
+def _ddim(sampler: DDIM, config: dict[str, object], indices: list[float], timesteps: int) -> Twin:
     stride = timesteps // len(indices)  # of DDIMScheduler, whatever its spacing
     if any(before - after != stride for before, after in pairwise(indices)) or indices[-1] >= stride:
         hint = f"with steps that divide {timesteps}, the grids trailing and leading have them"
         raise _no_twin("sampler.grid", f"steps of ddim that are not all {timesteps} // {len(indices)} indices long", hint)
     config |= {"_class_name": "DDIMScheduler", "set_alpha_to_one": True}
-    arguments: dict[str, Any] = {"num_inference_steps": len(indices), "eta": sampler.eta}
+    arguments: dict[str, object] = {"num_inference_steps": len(indices), "eta": sampler.eta}
     if sampler.clip is not None:
         arguments["use_clipped_model_output"] = True
     return Twin("DDIMPipeline", config, arguments)
@@ -95,7 +94,7 @@ def _no_twin(field: str, what: str, hint: str) -> SpecError:
     return SpecError(f"diffusers has no twin of {what}", field=field, hint=hint)
 
 
-def from_scheduler(config: Mapping[str, Any]) -> dict[str, Any]:
+def from_scheduler(config: Mapping[str, object]) -> dict[str, object]:
     """The blocks `schedule`, `prediction` and `sampler` of a spec. Raises SpecError that names the configuration's field."""
     given = typed(SchedulerConfig, config)
     kind, spacing = given.class_name, given.timestep_spacing
@@ -111,7 +110,7 @@ def from_scheduler(config: Mapping[str, Any]) -> dict[str, Any]:
     if spacing == "leading" and given.steps_offset != 0:
         raise _cannot("steps_offset", given.steps_offset, "0")
     clip = given.clip_sample_range if given.clip_sample else None
-    sampler: dict[str, Any] = {"name": "ddpm" if kind == "DDPMScheduler" else "ddim", "clip": clip, "grid": spacing}
+    sampler: dict[str, object] = {"name": "ddpm" if kind == "DDPMScheduler" else "ddim", "clip": clip, "grid": spacing}
     if kind == "DDPMScheduler":
         sampler["variance"] = _variance(given.variance_type)
     elif not given.set_alpha_to_one:
@@ -128,7 +127,7 @@ def _variance(variance: str) -> str:
     return names[variance]
 
 
-def _schedule(given: SchedulerConfig) -> dict[str, Any]:
+def _schedule(given: SchedulerConfig) -> dict[str, object]:
     timesteps = {"timesteps": given.num_train_timesteps}
     terminal = {"zero_terminal_snr": True} if given.rescale_betas_zero_snr else {}
     betas, kind = given.trained_betas, given.beta_schedule

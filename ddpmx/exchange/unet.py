@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from pydantic import ValidationError
@@ -15,8 +15,10 @@ from ..errors import SpecError
 from ..models.ddpm_unet import DdpmUnet
 from ..text import shortened
 
+V = TypeVar("V")
+
 # What ddpm_unet always is.
-FIXED: dict[str, Any] = {
+FIXED: dict[str, object] = {
     "center_input_sample": False,
     "time_embedding_type": "positional",
     "time_embedding_dim": None,
@@ -63,7 +65,7 @@ _BLOCK = {
 _OLD = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 
 
-def to_config(model: DdpmUnet, network: nn.Module, channels: int, size: int) -> dict[str, Any]:
+def to_config(model: DdpmUnet, network: nn.Module, channels: int, size: int) -> dict[str, object]:
     """The configuration of the UNet2DModel that is this network. Raises SpecError where there is none."""
     groups = {module.num_groups for module in network.modules() if isinstance(module, nn.GroupNorm)}
     if len(groups) != 1:
@@ -87,7 +89,7 @@ def to_config(model: DdpmUnet, network: nn.Module, channels: int, size: int) -> 
     }
 
 
-def from_config(config: Mapping[str, Any]) -> DdpmUnet:
+def from_config(config: Mapping[str, object]) -> DdpmUnet:
     """The component that builds the network of a UNet2DModel's configuration, which `ImageUnetConfig` has checked.
 
     Raises SpecError that names the first field which `ddpm_unet` cannot follow.
@@ -157,7 +159,7 @@ def _stage(ours: str, theirs: str, block: int) -> dict[str, str]:
     return names | {f"{ours}.attention.{part}": f"{theirs}.attentions.{block}.{name}" for part, name in _ATTENTION.items()}
 
 
-def translate(weights: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+def translate(weights: Mapping[str, V], names: Mapping[str, str]) -> dict[str, V]:
     """The weights under the other library's names. Raises SpecError for one that has none there."""
     found = {}
     for name, value in weights.items():

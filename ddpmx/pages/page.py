@@ -98,6 +98,14 @@ class Figure:
     caption: str
 
 
+@dataclass(frozen=True)
+class Table:
+    """Rows of text below their headings."""
+
+    columns: Sequence[str]
+    rows: list[list[str]]
+
+
 def figure(svg: str, caption: str) -> Figure:
     """A figure of ours, with what a reader should know of it."""
     return Figure(inline_svg(svg), caption)

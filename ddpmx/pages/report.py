@@ -6,9 +6,8 @@ import math
 import re
 import shlex
 import statistics
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -18,6 +17,7 @@ from ..spec.yaml_source import MAX_BYTES
 from ..storage.folder import COLUMNS, LAST_COLUMNS, RunFolder, write_atomically
 from ..storage.history import History, drawn, score
 from ..storage.provenance import changed_at, told
+from ..storage.records import Environment, RunSpec, Status
 from ..text import number
 from ..theory.estimate import Estimate
 from . import canvas, page, plots
@@ -27,20 +27,20 @@ GRIDS, GRID_CHARACTERS = 12, 500_000
 """Most epochs whose grids a report holds, and most characters of them: a page that can be mailed."""
 
 
-def write_report(run: Path, status: Mapping[str, Any] | None = None) -> Path:
+def write_report(run: Path, status: Status | None = None) -> Path:
     """Write `<run>/report.html`, and the curves as SVG beside the run's other plots. Raises SpecError if the folder is no run.
 
     `status` is what status.json is about to say, where that is not what it says.
     """
     folder = RunFolder(run)
-    status = folder.read_json("status.json") if status is None else status
-    spec, environment, history = folder.spec_data(), folder.read_json("environment.json"), History.of(folder.events())
+    status = status or folder.status()
+    spec, environment, history = folder.spec_data(), folder.environment(), History.of(folder.events())
     curves = canvas.write(_curves(spec, environment, history), folder.plots)
     html = page.render(
         "report.html.jinja",
         spec=spec,
         run_id=folder.path.resolve().name,
-        status=status,
+        status=status or {},
         environment=environment,
         row_count=history.row_count,
         results=_results(spec, history, changed_at(environment)),
@@ -60,14 +60,17 @@ def write_report(run: Path, status: Mapping[str, Any] | None = None) -> Path:
     return folder.path / "report.html"
 
 
-def _curves(spec: Mapping[str, Any], environment: Mapping[str, Any], history: History) -> dict[str, Figure]:
+def _curves(spec: RunSpec, environment: Environment, history: History) -> dict[str, Figure]:
     """The loss, each metric that was measured while training, how the loss lies over the timesteps, and the gradient."""
     figures = {}
-    images = environment.get("data", {}).get("train")
-    if history.epochs or (history.steps and images):
-        columns = {key: history.column(key) for key in ("epoch", "step", "train_loss", "val_loss")}
+    images, per_epoch = environment.get("data", {}).get("train"), 0.0
+    columns = {key: history.column(key) for key in ("epoch", "step", "train_loss", "val_loss")}
+    if history.epochs:
+        per_epoch = columns["step"][0] / columns["epoch"][0]
+    elif history.steps and images:
+        per_epoch = math.ceil(images / spec["train"]["batch_size"])
+    if per_epoch:
         shown = drawn(columns["epoch"])
-        per_epoch = columns["step"][0] / columns["epoch"][0] if history.epochs else math.ceil(images / spec["train"]["batch_size"])
         figures["learning"] = plots.learning_figure(
             columns["step"][shown] / per_epoch,
             columns["train_loss"][shown],
@@ -84,7 +87,7 @@ def _curves(spec: Mapping[str, Any], environment: Mapping[str, Any], history: Hi
     return figures
 
 
-def _results(spec: Mapping[str, Any], history: History, since: int) -> list[tuple[str, str, str]]:
+def _results(spec: RunSpec, history: History, since: int) -> list[tuple[str, str, str]]:
     """(what, value, note) of the numbers that one looks for first; losses up to the step `since` are of other data."""
     results = []
     losses, epochs = history.column("val_loss"), history.column("epoch")
@@ -94,7 +97,7 @@ def _results(spec: Mapping[str, Any], history: History, since: int) -> list[tupl
         results.append(("Validation loss", number(float(losses[best])), f"lowest, epoch {int(epochs[best])}"))
     for name, event in history.latest.items():
         samples = event.get("samples", spec["evaluate"]["samples"])
-        estimate = Estimate.of_score(event["metrics"][name], score(event, name))
+        estimate = Estimate.of_score(event["metrics"][name], score(event, name) or {})
         noise = "" if estimate.interval is None else f"[{', '.join(map(number, estimate.interval))}], "
         results.append((name, number(estimate.value), f"{noise}epoch {event['epoch']}, {samples:,} samples"))
     if history.epochs:
@@ -105,7 +108,7 @@ def _results(spec: Mapping[str, Any], history: History, since: int) -> list[tupl
     return results
 
 
-def _scores(history: History) -> dict[str, Any]:
+def _scores(history: History) -> page.Table:
     """What is known of each metric's last value, as columns and rows of text; no rows for a run of before scores."""
     columns = (
         "metric",
@@ -137,7 +140,7 @@ def _scores(history: History) -> dict[str, Any]:
                 event["epoch"],
             ]
             rows.append([name, number(known["value"]), interval, *("" if value is None else number(value) for value in told)])
-    return {"columns": columns, "rows": rows}
+    return page.Table(columns, rows)
 
 
 def _grids(folder: RunFolder) -> list[page.Picture]:
@@ -158,22 +161,23 @@ def _methods(folder: Path) -> Iterator[page.Figure]:
             yield page.Figure(left_out, "") if svg is None else page.Figure(svg, caption)
 
 
-def _table(history: History) -> dict[str, Any]:
+def _table(history: History) -> page.Table:
     """The last rows of the log, as columns and rows of text."""
     columns = [*COLUMNS, *history.curves, *LAST_COLUMNS]
     values = [{**event, **event["metrics"]} for event in history.rows]
     rows = [["" if row.get(column) is None else number(row[column]) for column in columns] for row in values]
-    return {"columns": columns, "rows": rows}
+    return page.Table(columns, rows)
 
 
-def _commands(run: Path, spec: Mapping[str, Any], status: Mapping[str, Any], environment: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _commands(run: Path, spec: RunSpec, status: Status | None, environment: Environment) -> list[tuple[str, str]]:
     """(what, command) for what one does next with a run."""
     program, here, file = "python -m ddpmx", shlex.quote(str(run)), shlex.quote(str(run / "spec.yaml"))
     resume = f"{program} run {file} --resume --run {here}"
-    budget = "steps" if spec["train"]["steps"] else "epochs"
-    longer = f"{resume} -s train.{budget}={2 * (spec['train'][budget] or 100)}"
+    train = spec["train"]
+    budget, length = ("steps", train["steps"]) if train["steps"] else ("epochs", train["epochs"])
+    longer = f"{resume} -s train.{budget}={2 * (length or 100)}"
     commands = [
-        ("Go on with it", resume) if status.get("status") != "finished" else ("Train twice as long", longer),
+        ("Go on with it", resume) if status is None or status["status"] != "finished" else ("Train twice as long", longer),
         ("Draw images", f"{program} sample {here} -n 64 --out samples.png"),
         ("Measure it again", f"{program} evaluate {here}"),
         ("The same run again", f"{program} run {file}"),

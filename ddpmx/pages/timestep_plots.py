@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from ..training.events import passes_of
+from ..training.events import Event, passes_of
 from .canvas import Floats, behind, legend, line, log_if_wide, panel
 from .page import evenly
 
-Event = Mapping[str, Any]
 SHOWN = 6
 """Most evaluations in one figure: the first, the last and some between."""
 GREY = "#808890"
@@ -44,10 +43,10 @@ def _shade(axes: Axes, event: Event) -> None:
     if not np.isfinite(share).any():  # a loss that is not finite has no shares
         return
     under = behind(axes)
-    shape: Any = {"color": GREY, "alpha": 0.22, "linewidth": 0}
-    under.fill_between(floats(event, place(event)), share, step="mid", **shape)
+    shade = partial(Axes.fill_between, color=GREY, alpha=0.22, linewidth=0)
+    shade(under, floats(event, place(event)), share, step="mid")
     under.set_ylim(0, 1.05 * float(np.nanmax(share, initial=0)) or 1)
-    axes.fill_between([], [], label=f"share of training, at most {np.nanmax(share):.0%}", **shape)
+    shade(axes, [], [], label=f"share of training, at most {np.nanmax(share):.0%}")
 
 
 def floats(event: Event, key: str) -> Floats:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ..plugins.loading import file_hash
 from ..plugins.permission import Permission
@@ -54,9 +53,10 @@ def refuse(spec: Spec, folder: RunFolder) -> None:
         raise spec.error("plugins", text, hint=hint)
 
 
-def renew(spec: Spec, folder: RunFolder, step: int) -> tuple[list[str], list[dict[str, Any]]]:
+def renew(spec: Spec, folder: RunFolder, step: int) -> tuple[list[str], list[object]]:
     """The plugins for the run's spec.yaml, changed ones copied into its folder, and the record of all changes so far."""
-    record: list[dict[str, Any]] = list(folder.read_json("environment.json").get(RECORD, []))
+    written = folder.environment().get(RECORD)
+    record: list[object] = list(written) if isinstance(written, list) else []
     changed = changes(spec, folder)
     if not changed:
         had: list[str] = folder.spec_data()["plugins"]

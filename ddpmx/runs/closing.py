@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from typing import Any
 
 from ..errors import RunError, SpecError
 from ..plugins.faults import keep_trace
 from ..plugins.faults import told as told_error
 from ..storage import checkpoint_folder
+from ..storage.records import Status
 from .session import Session
 
 
@@ -49,7 +49,7 @@ def failed(session: Session, error: Exception) -> RunError:
     return RunError(f"{error}\n{what}")
 
 
-def report(session: Session, status: dict[str, Any] | None = None) -> None:
+def report(session: Session, status: Status | None = None) -> None:
     from ..pages.plots import write_learned  # here, since loading matplotlib takes a second of every start
     from ..pages.report import write_report
 

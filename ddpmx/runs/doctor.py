@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 
@@ -45,14 +45,14 @@ def report() -> Iterator[Fact]:
             yield Fact("self-check", result, f"{check} on {device.type}")
 
 
-def as_data(facts: Iterator[Fact]) -> dict[str, Any]:
+def as_data(facts: Iterator[Fact]) -> dict[str, str | dict[str, str]]:
     """{topic: text}, or {topic: {item: text}} where a topic has several."""
-    data: dict[str, Any] = {}
+    data: dict[str, str | dict[str, str]] = {}
+    items: dict[str, dict[str, str]] = {}
     for fact in facts:
         if fact.item:
-            data.setdefault(fact.topic, {})[fact.item] = fact.text
-        else:
-            data[fact.topic] = fact.text
+            items.setdefault(fact.topic, {})[fact.item] = fact.text
+        data[fact.topic] = items.get(fact.topic, fact.text)
     return data
 
 
@@ -95,11 +95,12 @@ def self_check(device: torch.device) -> Iterator[tuple[str, str]]:
     row = Row(t=0, x0_from_x=1.5, x0_from_output=-0.5, c_x=0.3, c_x0=0.6, c_noise=0.1)
     x0 = (1.5 * wide[0] - 0.5 * wide[1]).clamp(-1, 1)
     ones = torch.ones(3, device=device)
-    keyed: Any = {"seed": 7, "sample_ids": ids, "stream": stream}
+    x_next, _ = ops.reverse_step(x, noise, row, clip=1.0, seed=7, sample_ids=ids, stream=stream)
+    loss = ops.weighted_loss(x, x, 0 * ones, ones, ones, seed=7, sample_ids=ids, stream=stream)
     checks = {
-        "add_noise": (ops.add_noise(x, signal, sigma, **keyed), x_t),
-        "reverse_step": (ops.reverse_step(x, noise, row, clip=1.0, **keyed)[0], 0.3 * wide[0] + 0.6 * x0 + 0.1 * wide[1]),
-        "weighted_loss": (ops.weighted_loss(x, x, 0 * ones, ones, ones, **keyed), (wide[0] - wide[1]).square().mean((1, 2, 3))),
+        "add_noise": (ops.add_noise(x, signal, sigma, seed=7, sample_ids=ids, stream=stream), x_t),
+        "reverse_step": (x_next, 0.3 * wide[0] + 0.6 * x0 + 0.1 * wide[1]),
+        "weighted_loss": (loss, (wide[0] - wide[1]).square().mean((1, 2, 3))),
     }
     ids, gamma, beta = torch.arange(16, device=device), torch.ones(16, device=device), torch.zeros(16, device=device)
     images, weight = ops.normal(ids[:4], stream, 7, (16, 16, 16)), ops.normal(ids, stream, 8, (16, 3, 3)) / 12

@@ -9,7 +9,6 @@ import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -59,7 +58,7 @@ def commit() -> str | None:
     return head + ("+" if changed else "")
 
 
-def describe(device: torch.device, backend: str) -> dict[str, Any]:
+def describe(device: torch.device, backend: str) -> dict[str, object]:
     """The facts that environment.json starts with."""
     return {
         **versions(),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
@@ -19,6 +18,7 @@ from ..spec.loading import Override, option
 from ..storage import checkpoint
 from ..storage.provenance import DataRecord
 from ..terminal.console import Bar, say
+from ..training.events import Event
 from ..training.experiment import Experiment
 from ..world import World
 from .generate import Samples, generate
@@ -97,7 +97,7 @@ def _left_out(metric: Metric, error: BaseException, folder: Path | None) -> str:
     return f"{text}. {kept}" if kept else text
 
 
-def as_event(scores: dict[str, Score]) -> dict[str, Any]:
+def as_event(scores: dict[str, Score]) -> dict[str, object]:
     """The scores in an event of metrics.jsonl: the bare values, and all that is known of each."""
     return {
         "metrics": {name: score.value for name, score in scores.items()},
@@ -113,7 +113,7 @@ def evaluate(
     overrides: tuple[str, ...],
     device: torch.device,
     allow_changed_data: bool = False,
-) -> dict[str, Any]:
+) -> Event:
     """Measure an existing run's best weights; adds an `evaluate` event to its metrics.jsonl, renews its report, returns the event."""
     from ..pages.report import write_report  # slow to load, and a run that starts needs none yet
 
@@ -140,7 +140,7 @@ def evaluate(
         scores = measure(experiment, experiment.network, problems.append, progress=bar.show, strict=True, folder=run)
     if not scores:
         raise RunError("; ".join(problems))
-    event = {
+    event: Event = {
         "event": "evaluate",
         "epoch": state.row.get("epoch", state.epoch),
         "step": state.step,

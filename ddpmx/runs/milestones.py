@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import NotRequired, TypedDict
 
 from torch import nn
 
 from ..images import class_grid
 from ..metrics import Score
 from ..samplers import Sampler
-from ..training.events import PASSES
+from ..training.events import Event
 from ..training.loop import is_over
 from ..training.validation import validate
 from .evaluate import as_event, measure
 from .generate import Samples, generate
 from .session import Session
+
+
+class Where(TypedDict):
+    """When in training something was drawn or measured."""
+
+    epoch: int
+    step: int
+    passes: NotRequired[float]
+    """Over the training images, within an epoch."""
 
 
 def within_epoch(session: Session) -> None:
@@ -31,7 +41,7 @@ def within_epoch(session: Session) -> None:
     due = [kind for kind in kinds if session.lacks(kind)]
     if due or (pacing.save_steps is not None and state.step % pacing.save_steps == 0):
         session.save()
-    where = {"epoch": state.epoch + 1, "step": state.step, PASSES: state.epoch + state.batch / pacing.per_epoch}
+    where: Where = {"epoch": state.epoch + 1, "step": state.step, "passes": state.epoch + state.batch / pacing.per_epoch}
     if "samples" in due:
         sampler = session.experiment.spec.evaluate.sampler
         draw_grid(session, f"step-{state.step:07d}.png", sampler, session.averaged, where)
@@ -40,7 +50,7 @@ def within_epoch(session: Session) -> None:
     session.trained.network.train()
 
 
-def _evaluate(session: Session, where: dict[str, Any], by_timestep: bool) -> None:
+def _evaluate(session: Session, where: Where, by_timestep: bool) -> None:
     """The validation loss, how it lies over the timesteps, and the metrics, of the averaged weights as they are."""
     experiment, state = session.experiment, session.state
     validated = validate(experiment, session.averaged, session.world)
@@ -49,13 +59,19 @@ def _evaluate(session: Session, where: dict[str, Any], by_timestep: bool) -> Non
     scores = scored(session)
     train_loss = state.loss_sum / state.loss_count if state.loss_count else None
     losses = {"images": state.images, "train_loss": train_loss, "val_loss": validated.loss}
-    event = {"event": "evaluate", **where, **losses, **as_event(scores), **({"problems": session.problems} if session.problems else {})}
-    session.emit(event)
+    event: Event = {"event": "evaluate", **where, **losses, **as_event(scores)}
+    if session.problems:
+        event["problems"] = session.problems
+    session.add_row(event)
     if session.world.is_main:
-        session.folder.add_row(event)
-        measured = "".join(f"  {name} {score.value:.4g}" for name, score in scores.items())
         train = "" if train_loss is None else f"train {train_loss:.4f}  "
-        session.bar.say(f"epoch {where['epoch']:>4}  step {state.step:>7}  {train}val {validated.loss:.4f}  within the epoch{measured}")
+        told = f"{train}val {validated.loss:.4f}  within the epoch{in_a_line(scores)}"
+        session.bar.say(f"epoch {where['epoch']:>4}  step {state.step:>7}  {told}")
+
+
+def in_a_line(scores: Mapping[str, Score]) -> str:
+    """The scores as the terminal shows them, behind the losses."""
+    return "".join(f"  {name} {score.value:.4g}" for name, score in scores.items())
 
 
 def scored(session: Session) -> dict[str, Score]:
@@ -71,7 +87,7 @@ def scored(session: Session) -> dict[str, Score]:
     )
 
 
-def draw_grid(session: Session, name: str, sampler: Sampler, network: nn.Module, where: dict[str, Any]) -> None:
+def draw_grid(session: Session, name: str, sampler: Sampler, network: nn.Module, where: Where) -> None:
     """Draw the grid `samples/<name>` and log it as of `where`."""
     evaluate = session.experiment.spec.evaluate
     generated = generate(

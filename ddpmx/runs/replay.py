@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from pydantic import ValidationError
 
@@ -42,7 +41,7 @@ def replay(run: Path, name: str, options: tuple[str, ...]) -> int:
         picture_file(run, event)  # the run may be a stranger's, and the tracker uploads it
     if next(folder.events(), None) is None:
         raise SpecError(f"{run} has no events to replay: its metrics.jsonl is empty or not there")
-    status: dict[str, Any] = folder.read_json("status.json")
+    status = folder.status()
     count = 0
     try:
         session = tracker.open(run, spec.resolved(), True)
@@ -50,7 +49,7 @@ def replay(run: Path, name: str, options: tuple[str, ...]) -> int:
             if "step" in event:  # trackers place all by its step
                 session.log(event)
                 count += 1
-        session.close(status["status"] if status.get("status") in ("finished", "failed") else "interrupted")
+        session.close(status["status"] if status and status["status"] in ("finished", "failed") else "interrupted")
     except (Exception, SystemExit) as error:  # whatever a tracker's library raises
         fault = error if isinstance(error, PluginError) else plugin_error(error)
         if fault is not None:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import fcntl
 import json
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 from pydantic import ValidationError
 
@@ -30,7 +29,7 @@ def find_previous(spec: Spec, out: Path, named: Path | None) -> Path | None:
     Raises SpecError, placed at the first differing field, when the named run's spec differs in more than MAY_DIFFER, and where only
     the content of plugins has changed without leave.
     """
-    wanted = fingerprinted(spec.resolved(), Path.cwd())
+    wanted = _wanted(spec)
     if named is not None:
         differing = _differing(_had(RunFolder(named)), wanted)
         if differing == ["plugins"] and changed_plugins.changes(spec, RunFolder(named)):
@@ -60,20 +59,20 @@ def finished_runs(specs: Iterable[Spec], out: Path) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for folder, had in _readable([*out.glob("*/*/spec.yaml"), *out.glob("*/*/*/spec.yaml")], finished=True):
         found.setdefault(_computed(had), folder.path)
-    keys = {spec.name: _computed(fingerprinted(spec.resolved(), Path.cwd())) for spec in specs}
+    keys = {spec.name: _computed(_wanted(spec)) for spec in specs}
     return {name: found[key] for name, key in keys.items() if key in found}
 
 
 def unfinished_run(spec: Spec, out: Path) -> Path | None:
     """The newest run `<out>/<name>/…` of this very spec, its budget included, that has not finished."""
-    wanted = _computed(fingerprinted(spec.resolved(), Path.cwd()))
+    wanted = _computed(_wanted(spec))
     for folder, had in _readable((out / spec.name).glob("*/spec.yaml"), finished=False):
         if _computed(had) == wanted:
             return folder.path
     return None
 
 
-def _readable(files: Iterable[Path], finished: bool | None = None) -> Iterator[tuple[RunFolder, dict[str, Any]]]:
+def _readable(files: Iterable[Path], finished: bool | None = None) -> Iterator[tuple[RunFolder, dict[str, object]]]:
     """The runs whose spec.yaml these are, the newest first, with their specs; all, or those that have finished, or have not.
 
     One that cannot be read (a foreign spec.yaml, a plugin that is gone, a link out of it) is reported and left out.
@@ -81,7 +80,7 @@ def _readable(files: Iterable[Path], finished: bool | None = None) -> Iterator[t
     for file in sorted(files, key=_age):
         try:
             folder = RunFolder(file.parent)
-            if finished is None or finished == (folder.read_json("status.json").get("status") == "finished"):
+            if finished is None or finished == folder.is_finished:
                 had = _had(folder)
             else:
                 continue
@@ -99,12 +98,17 @@ def _age(file: Path) -> float:
         return 0.0
 
 
-def _computed(resolved: dict[str, Any]) -> str:
+def _computed(resolved: Mapping[str, object]) -> str:
     """All of a resolved spec that decides what its run computes."""
     return json.dumps({**resolved, "name": None, "track": None}, sort_keys=True)
 
 
-def _had(folder: RunFolder) -> dict[str, Any]:
+def _wanted(spec: Spec) -> dict[str, object]:
+    """A resolved spec with plugins as content hashes, as runs are compared by."""
+    return fingerprinted(spec.resolved(), Path.cwd())
+
+
+def _had(folder: RunFolder) -> dict[str, object]:
     """A run's resolved spec, with the defaults of fields that are newer than the run."""
     had = folder.resolved()
     with suppress(ValidationError):  # of a plugin of its own, say: it is told by the comparison
@@ -112,14 +116,14 @@ def _had(folder: RunFolder) -> dict[str, Any]:
     return had
 
 
-def _differing(had: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
+def _differing(had: Mapping[str, object], wanted: Mapping[str, object]) -> list[str]:
     return [field for field in difference(had, wanted) if not field.startswith(MAY_DIFFER)]
 
 
 def _is_finished(folder: RunFolder, spec: Spec) -> bool:
     """Finished, and the spec's budget asks for no more."""
     last = find(folder.checkpoints, "last")
-    if last is None or folder.read_json("status.json").get("status") != "finished":
+    if last is None or not folder.is_finished:
         return False
     try:
         return is_over(spec.train, counters(last))

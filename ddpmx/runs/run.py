@@ -5,7 +5,6 @@ from __future__ import annotations
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
@@ -24,8 +23,10 @@ from ..spec.schema import Spec
 from ..storage import checkpoint
 from ..storage.folder import FINAL, RunFolder, status_now, to_yaml, write_atomically
 from ..storage.provenance import ALLOW, DataRecord, changed_at, difference, earlier, refuse_changed
+from ..storage.records import Environment
 from ..terminal.console import Bar
 from ..trackers import Trackers
+from ..training.events import Event
 from ..training.experiment import Experiment, build
 from ..training.loop import EpochDone, Skipped, StepDone, is_over, prepare, train
 from ..training.stability import Diverged, told
@@ -36,7 +37,7 @@ from .closing import close, end, failed, report, what_is_saved
 from .evaluate import as_event
 from .forecast import Forecast
 from .generate import Samples, denoising
-from .milestones import draw_grid, scored, within_epoch
+from .milestones import Where, draw_grid, in_a_line, scored, within_epoch
 from .preflight import findings
 from .resume import find_previous, locked
 from .session import Session
@@ -107,7 +108,7 @@ def _open(experiment: Experiment, folder: RunFolder, world: World, stop: StopSig
     """Build what training needs, fill it from the last checkpoint if there is one, and write the run's first files."""
     spec, device = experiment.spec, experiment.device
     session = Session(experiment, folder, Trackers(), world, stop, bar, prepare(experiment))
-    present, was = DataRecord.of(experiment.data), folder.read_json("environment.json") if world.is_main else {}
+    present, was = DataRecord.of(experiment.data), folder.environment() if world.is_main else Environment()
     changed = difference(folder, present) if world.is_main else ""
     session.data_since = int(world.text(str(changed_at(was)), device))
     session.restore()
@@ -118,10 +119,10 @@ def _open(experiment: Experiment, folder: RunFolder, world: World, stop: StopSig
     before = [{"until_step": min(step, session.state.step), **record.to_json()} for step, record in earlier(was)]
     if changed:
         bar.say(f"warning: {changed}; the best weights are looked for from step {session.state.step} on")
-        had = DataRecord.parse(was["data"])
+        had = DataRecord.parse(was.get("data"))
         before += [{"until_step": session.state.step, **had.to_json()}] if had else []
-    resumed = bool(folder.read_json("status.json"))
-    plugins_before: list[dict[str, Any]] = []
+    resumed = folder.status() is not None
+    plugins_before: list[object] = []
     if resumed:
         plugins, plugins_before = changed_plugins.renew(spec, folder, session.state.step)
         folder.tidy()
@@ -201,25 +202,25 @@ def _end_epoch(session: Session, validated: Validated) -> None:
     """Draw the epoch's grid, measure when it is due, and write the row."""
     experiment, spec, row = session.experiment, session.experiment.spec, session.state.row
     pacing, over = session.pacing, is_over(spec.train, session.state)
-    where = {key: row[key] for key in ("epoch", "step")}
-    if pacing.grid is not None and (over or pacing.grid.at_end(**where)):
+    where: Where = {"epoch": row["epoch"], "step": row["step"]}
+    if pacing.grid is not None and (over or pacing.grid.at_end(row["epoch"], row["step"])):
         draw_grid(session, f"epoch-{row['epoch']:04d}.png", spec.evaluate.sampler, session.averaged, where)
-    due = over or pacing.evaluation.at_end(**where)
+    due = over or pacing.evaluation.at_end(row["epoch"], row["step"])
     scores: dict[str, Score] = {}
     if spec.evaluate.metrics and due:
         scores = scored(session)
     if due:
         session.emit({"event": "per_t", **where, **validated.by_timestep(experiment)})
-    event = {"event": "epoch", **row, **as_event(scores), **({"problems": session.problems} if session.problems and due else {})}
-    session.emit(event)
+    event: Event = {"event": "epoch", **row, **as_event(scores)}
+    if session.problems and due:
+        event["problems"] = session.problems
+    session.add_row(event)
     session.ends[row["step"]] = row["epoch"]
     if session.world.is_main:
-        session.folder.add_row(event)
-        measured = "".join(f"  {name} {score.value:.4g}" for name, score in scores.items())
         best = "  (best)" if session.is_best_again() else ""
         session.bar.say(
             f"epoch {row['epoch']:>4}  step {row['step']:>7}  train {row['train_loss']:.4f}  val {row['val_loss']:.4f}"
-            f"  {row['images_per_second']:.0f} images/s{measured}{best}"
+            f"  {row['images_per_second']:.0f} images/s{in_a_line(scores)}{best}"
         )
         if session.has_news:
             session.bar.say(f"warning: {session.why}; the best weights are of step {session.state.best_step}")
@@ -248,7 +249,7 @@ def _finish(session: Session) -> None:
 def _draw_final(session: Session, network: nn.Module) -> None:
     """The pictures that end a run."""
     experiment, row = session.experiment, session.state.row
-    draw_grid(session, Path(FINAL).name, experiment.spec.sampler, network, {key: row[key] for key in ("epoch", "step")})
+    draw_grid(session, Path(FINAL).name, experiment.spec.sampler, network, {"epoch": row["epoch"], "step": row["step"]})
     if session.world.is_main:
         plan = experiment.spec.sampler.plan(experiment.table, experiment.prediction)
         frames = denoising(experiment, network, plan, Samples(8, experiment.spec.evaluate.seed), frames=10)

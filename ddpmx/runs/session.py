@@ -6,7 +6,6 @@ import math
 import time
 from dataclasses import dataclass, field, fields
 from functools import cached_property
-from typing import Any
 
 from torch import nn
 
@@ -16,7 +15,7 @@ from ..storage import checkpoint, checkpoint_folder
 from ..storage.folder import RunFolder
 from ..terminal.console import Bar
 from ..trackers import Trackers
-from ..training.events import PASSES
+from ..training.events import PASSES, Event
 from ..training.experiment import Experiment
 from ..training.learning_rate import jump
 from ..training.loop import Trained, TrainState, is_over
@@ -88,13 +87,19 @@ class Session:
         self.best_before = self.state.best_step
         return self.state.best_step == step and before >= 0 and before != max((end for end in self.ends if end < step), default=before)
 
-    def emit(self, event: dict[str, Any]) -> None:
+    def emit(self, event: Event) -> None:
         """Into metrics.jsonl, then to the trackers that mirror it."""
         if self.world.is_main:
             self.folder.add_event(event)
             self.trackers.log(event)
             if PASSES in event:
                 self.within.add((event["event"], event["step"]))
+
+    def add_row(self, event: Event) -> None:
+        """An event that log.csv has a row for."""
+        self.emit(event)
+        if self.world.is_main:
+            self.folder.add_row(event)
 
     def lacks(self, kind: str) -> bool:
         """Whether an event of that kind, which is due at the step reached, is not in the log; the same in all processes."""
@@ -219,7 +224,7 @@ class Session:
             return False
         self.restore(converged=True)
         state = self.state
-        event = {"event": "diverged", "action": "rollback", "epoch": state.epoch, "step": state.step, **cause.facts}
+        event: Event = {"event": "diverged", "action": "rollback", "epoch": state.epoch, "step": state.step, **cause.facts}
         state.rollbacks.append(event)
         self.save()
         self.rewind_log()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import torch
 from PIL import Image
@@ -14,6 +13,7 @@ from ..components.registry import Component
 from ..data import Data, Images
 from ..images import grid, to_model, to_pixels
 from ..pages import canvas, page, plots
+from ..samplers import Sampler
 from ..schedules import Table
 from ..spec.checks import check
 from ..spec.schema import Spec
@@ -74,16 +74,16 @@ def _examples(images: Images) -> Tensor:
 
 
 def _facts(spec: Spec, table: Table, data: Data) -> list[tuple[str, str]]:
-    def block(component: Any) -> str:
+    def block(component: Component) -> str:
         """Name and parameters, without those that have their default value, or are null or false."""
         said = []
         for key, value in component:
             plain = value.spec() if isinstance(value, Component) else value
             if plain not in (None, False, type(component).model_fields[key].get_default()):
                 said.append(f"{key} {block(value) if isinstance(value, Component) else number(value)}")
-        return f"{component.component_name} ({', '.join(said)})" if said else str(component.component_name)
+        return f"{component.component_name} ({', '.join(said)})" if said else component.component_name
 
-    def sampler(component: Any) -> str:
+    def sampler(component: Sampler) -> str:
         return f"{block(component)}: {component.plan(table, spec.prediction).evaluations:,} network evaluations"
 
     first, last = (float(table.log_snr[i]) for i in (0, -1))

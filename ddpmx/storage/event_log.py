@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from ..errors import RunError
 from ..files import open_regular, why
@@ -46,7 +46,7 @@ class EventLog:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def add(self, event: Mapping[str, Any]) -> None:
+    def add(self, event: Mapping[str, object]) -> None:
         """Append a line, whole or not at all, whatever a killed process or a full disk left at the end of the file."""
         line = to_json(event)
         with self._locked() as file:
@@ -137,7 +137,7 @@ class EventLog:
         warn(f"{place} and {what}" if count == 1 else f"{place}; {count:,} damaged lines are {what}")
 
 
-def to_json(value: Any, indent: int | None = None) -> bytes:
+def to_json(value: object, indent: int | None = None) -> bytes:
     """A JSON document and a line end. Halves of surrogate pairs, which names of files may hold, become question marks."""
     text = json.dumps(value, indent=indent, default=str)
     if "\\ud" in text:

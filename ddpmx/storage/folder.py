@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Unpack
 
 from ruamel.yaml import YAML
 
@@ -28,7 +28,7 @@ from ..spec.schema import Spec
 from ..terminal.console import warn
 from ..training.events import PASSES, Event, is_row
 from .event_log import EventLog, to_json
-from .records import read_record, read_spec
+from .records import Environment, Reached, RunSpec, Status, read_environment, read_spec, read_status
 
 COLUMNS = ("epoch", "step", "train_loss", "val_loss")
 LAST_COLUMNS = ("seconds", "images_per_second")
@@ -82,35 +82,49 @@ class RunFolder:
             raise RunError(f"the run folder {path} cannot be written: {error.strerror}") from None
         return cls(path)
 
-    def spec_data(self) -> dict[str, Any]:
+    def spec_data(self) -> RunSpec:
         """The resolved spec as it is written. Raises SpecError where it is damaged, or not the spec of a run."""
         return read_spec(self.path / "spec.yaml")
 
-    def resolved(self) -> dict[str, Any]:
+    def resolved(self) -> dict[str, object]:
         """The resolved spec with each plugin's file replaced by its content hash: what two runs compare by."""
         return fingerprinted(self.spec_data(), self.path)
 
-    def write_json(self, name: str, content: Mapping[str, Any]) -> None:
+    def write_json(self, name: str, content: Mapping[str, object]) -> None:
         write_atomically(self.path / name, to_json(content, indent=2).decode())
 
-    def read_json(self, name: str) -> dict[str, Any]:
-        """The facts of status.json or environment.json, empty where there is no such file.
+    def status(self) -> Status | None:
+        """What status.json says; None where there is no such file.
 
-        A damaged one is reported; its status is then `unknown`, as the run was made and how it ended is not known.
+        A damaged one is reported; the status is then `unknown`, as the run was made and how it ended is not known.
         """
-        if not os.path.lexists(self.path / name):
-            return {}
+        file = self.path / "status.json"
         try:
-            return read_record(self.path / name)
+            return read_status(file) if os.path.lexists(file) else None
         except SpecError as error:
             warn(str(error))
-            return {"status": "unknown", "why": f"{name} is damaged"} if name == "status.json" else {}
+            return {"status": "unknown", "why": f"{file.name} is damaged"}
 
-    def set_status(self, status: str, why: str = "", **more: Any) -> None:
+    @property
+    def is_finished(self) -> bool:
+        """Whether status.json says so."""
+        status = self.status()
+        return status is not None and status["status"] == "finished"
+
+    def environment(self) -> Environment:
+        """What environment.json says, empty where there is no such file; a damaged one is reported."""
+        file = self.path / "environment.json"
+        try:
+            return read_environment(file) if os.path.lexists(file) else {}
+        except SpecError as error:
+            warn(str(error))
+            return {}
+
+    def set_status(self, status: str, why: str = "", **reached: Unpack[Reached]) -> None:
         """`running`, `finished`, `interrupted` or `failed`, and why."""
-        self.write_json("status.json", status_now(status, why, **more))
+        self.write_json("status.json", status_now(status, why, **reached))
 
-    def add_event(self, event: Mapping[str, Any]) -> None:
+    def add_event(self, event: Mapping[str, object]) -> None:
         """A line more in metrics.jsonl."""
         self.log.add(event)
 
@@ -150,7 +164,7 @@ class RunFolder:
     def _rows(self) -> Iterator[Event]:
         return filter(is_row, self.events("epoch", "evaluate"))
 
-    def add_row(self, row: Mapping[str, Any]) -> None:
+    def add_row(self, row: Event) -> None:
         """A row more at the end of log.csv, which is written anew where that brings a new column."""
         columns = self._columns()
         if columns and row["metrics"].keys() <= set(columns):
@@ -186,7 +200,7 @@ class RunFolder:
         return [(int(found[1]), path) for found, path in named if found]
 
 
-def _cells(row: Mapping[str, Any], columns: Iterable[str]) -> list[str]:
+def _cells(row: Event, columns: Iterable[str]) -> list[str]:
     values = {**row["metrics"], **{key: row.get(key) for key in (*COLUMNS, *LAST_COLUMNS)}}
     return ["" if values.get(column) is None else repr(values[column]) for column in columns]
 
@@ -219,23 +233,25 @@ def _refuse_other_kinds(run: Path) -> None:
                 raise SpecError(f"{path} is not a {kind}, so this is not a run's folder as ddpmx writes it")
 
 
-def status_now(status: str, why: str = "", **more: Any) -> dict[str, Any]:
+def status_now(status: str, why: str = "", **reached: Unpack[Reached]) -> Status:
     """What status.json says of a run that this process is working on."""
-    return {"status": status, "why": why, **more, "pid": os.getpid(), "time": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
+    return {"status": status, "why": why, **reached, "pid": os.getpid(), "time": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
 
 
-def metric_names(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+def metric_names(rows: Iterable[Event]) -> list[str]:
     """The metrics that epochs' events hold, in the order of their first appearance."""
     return list(dict.fromkeys(name for row in rows for name in row["metrics"]))
 
 
-def fingerprinted(resolved: dict[str, Any], folder: Path) -> dict[str, Any]:
+def fingerprinted(resolved: Mapping[str, object], folder: Path) -> dict[str, object]:
     """A resolved spec whose plugin files are replaced by their content hashes: two runs with equal ones compute the same."""
-    hashes = [file_hash(folder / plugin) if plugin.endswith(".py") else plugin for plugin in resolved.get("plugins", ())]
+    named = resolved.get("plugins")
+    plugins = [str(plugin) for plugin in named] if isinstance(named, list | tuple) else []
+    hashes = [file_hash(folder / plugin) if plugin.endswith(".py") else plugin for plugin in plugins]
     return {**_with_reference(resolved), "plugins": hashes}
 
 
-def _with_reference(resolved: dict[str, Any]) -> dict[str, Any]:
+def _with_reference(resolved: Mapping[str, object]) -> Mapping[str, object]:
     """`reference: test` in place of null, which was the default once and computes the same wherever it can be computed."""
     evaluate = resolved.get("evaluate")
     metrics = evaluate.get("metrics") if isinstance(evaluate, dict) else None
@@ -261,7 +277,7 @@ def atomically(path: Path) -> Iterator[IO[str]]:
         yield file
 
 
-def to_yaml(data: Mapping[str, Any]) -> str:
+def to_yaml(data: Mapping[str, object]) -> str:
     """YAML 1.2 that `yaml_source` reads back as the same data."""
     yaml = YAML(typ="safe", pure=True)
     yaml.version = (1, 2)

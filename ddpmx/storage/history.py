@@ -8,14 +8,13 @@ from __future__ import annotations
 import math
 from array import array
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..training.events import Event, is_row, passes_of
+from ..training.events import Event, Score, is_row, passes_of
 
 Floats = NDArray[np.float64]
 ROWS = 200
@@ -130,7 +129,8 @@ class History:
         self._add_metrics(event)
         for name, value in event["metrics"].items():
             if name in self.latest:
-                self.curves.setdefault(name, Curve()).add(passes_of(event), value, score(event, name).get("interval"))
+                known = score(event, name)
+                self.curves.setdefault(name, Curve()).add(passes_of(event), value, None if known is None else known["interval"])
 
     def _add_metrics(self, event: Event) -> None:
         for name in event["metrics"]:
@@ -147,9 +147,9 @@ class History:
             self._per_t_stride *= 2
 
 
-def score(event: Event, name: str) -> Mapping[str, Any]:
-    """What an event knows of a metric's value; empty for a run of before scores."""
-    found: Mapping[str, Any] = event.get("scores", {}).get(name, {})
+def score(event: Event, name: str) -> Score | None:
+    """What an event knows of a metric's value; None for a run of before scores."""
+    found: Score | None = event.get("scores", {}).get(name)
     return found
 
 

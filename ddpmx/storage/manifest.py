@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, NotRequired
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError, with_config
 from typing_extensions import TypedDict
 
 from ..errors import RunError, SpecError
@@ -22,29 +22,29 @@ UNSEALED = {"train", "optimizer"}
 """What a checkpoint of before there were checksums holds."""
 
 
+@with_config(OPEN)
 class Counters(TypedDict):
     """Those that tell which checkpoint it is."""
 
-    __pydantic_config__ = OPEN  # type: ignore[misc]
     step: Count
     best_step: NotRequired[Annotated[int, Field(ge=-1)]]
 
 
+@with_config(OPEN)
 class Content(TypedDict):
     """state.json"""
 
-    __pydantic_config__ = OPEN  # type: ignore[misc]
     train: Counters
-    optimizer: dict[str, Any]
+    optimizer: dict[str, object]
     files: NotRequired[dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9_.-]*$")], str]]
 
 
 @cache
-def _adapter() -> TypeAdapter[Any]:
+def _adapter() -> TypeAdapter[Content]:
     return TypeAdapter(Content)
 
 
-def write(folder: Path, content: Mapping[str, Any]) -> None:
+def write(folder: Path, content: Mapping[str, object]) -> None:
     """Seal what is in the folder: state.json with the content and all checksums."""
     body = {**content, "files": {file.name: _file_digest(file) for file in sorted(folder.iterdir())}}
     (folder / STATE).write_text(json.dumps({**body, "sha256": _digest(body)}, indent=1), encoding="utf-8")
@@ -91,5 +91,5 @@ def _file_digest(file: Path) -> str:
         return hashlib.file_digest(content, "sha256").hexdigest()
 
 
-def _digest(body: Mapping[str, Any]) -> str:
+def _digest(body: Mapping[str, object]) -> str:
     return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()

@@ -6,13 +6,15 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import TypeGuard
 
 from ..data import Data
 from ..data.no_images import MAX_CHANNELS, MAX_SIZE, Shape
 from ..spec.schema import Spec
 from ..text import shortened
+from ..training.events import Event
 from .folder import RunFolder
+from .records import Environment
 
 SPLITS = ("train", "validation", "test")
 ALLOW = "--allow-changed-data"
@@ -36,7 +38,7 @@ class DataRecord:
         return cls(data.name, data.fingerprint, data.counts, data.classes, (data.channels, data.size))
 
     @classmethod
-    def parse(cls, written: Any) -> DataRecord | None:
+    def parse(cls, written: object) -> DataRecord | None:
         """The record in a block of JSON; None where it has no fingerprint, as in an imported run, or is damaged."""
         block = written if isinstance(written, dict) else {}
         fingerprint, classes = block.get("fingerprint"), block.get("classes")
@@ -48,7 +50,7 @@ class DataRecord:
         shape = (channels, size) if _is_count(channels, MAX_CHANNELS) and _is_count(size, MAX_SIZE) else None
         return cls(str(block.get("name")), fingerprint, counts, names, shape)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """The block that `parse` reads."""
         shape = {} if self.shape is None else {"channels": self.shape[0], "size": self.shape[1]}
         return {"name": self.name, "fingerprint": self.fingerprint, "classes": self.classes, **self.counts, **shape}
@@ -60,10 +62,10 @@ class DataRecord:
 
 def recorded(folder: RunFolder) -> DataRecord | None:
     """The data that the run was last trained with."""
-    return DataRecord.parse(folder.read_json("environment.json").get("data"))
+    return DataRecord.parse(folder.environment().get("data"))
 
 
-def earlier(environment: Mapping[str, Any]) -> list[tuple[int, DataRecord]]:
+def earlier(environment: Environment) -> list[tuple[int, DataRecord]]:
     """The data sets that a run used before the present one, each with the last step that was trained with it."""
     written = environment.get("data_before")
     blocks = [block for block in written if isinstance(block, dict)] if isinstance(written, list) else []
@@ -71,12 +73,12 @@ def earlier(environment: Mapping[str, Any]) -> list[tuple[int, DataRecord]]:
     return [(step, record) for step, record in found if isinstance(step, int) and record is not None]
 
 
-def changed_at(environment: Mapping[str, Any]) -> int:
+def changed_at(environment: Environment) -> int:
     """The last step that was trained with other data than the present; −1 where all were trained with these."""
     return max((step for step, _ in earlier(environment)), default=-1)
 
 
-def fingerprint_of(event: Mapping[str, Any], environment: Mapping[str, Any]) -> str | None:
+def fingerprint_of(event: Event, environment: Environment) -> str | None:
     """The fingerprint of the data that an event of metrics.jsonl was measured with, as far as it is recorded."""
     record = DataRecord.parse(event.get("data"))
     if record is None:
@@ -85,7 +87,7 @@ def fingerprint_of(event: Mapping[str, Any], environment: Mapping[str, Any]) -> 
     return record.fingerprint if record else None
 
 
-def told(environment: Mapping[str, Any]) -> list[str]:
+def told(environment: Environment) -> list[str]:
     """A sentence for each change of the data within a run."""
     records = [record for _, record in earlier(environment)] + [DataRecord.parse(environment.get("data"))]
     return [
@@ -132,5 +134,5 @@ class PresentData:
         return self._known[key]
 
 
-def _is_count(value: Any, most: int) -> TypeGuard[int]:
+def _is_count(value: object, most: int) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool) and 0 < value <= most

@@ -21,13 +21,13 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from ..components.strict import REMOVED
 from ..errors import Findings, Mark, SpecError, nearest
 from ..spec.loading import OVERRIDE, merged, validated
 from ..spec.schema import Spec
-from ..spec.yaml_source import KeyPath, Source
+from ..spec.yaml_source import KeyPath, Source, value_at
 
 MAX_POINTS = 10_000
 MAX_NAME = 100
@@ -153,14 +153,14 @@ def _each(indices: Iterable[int], make: Callable[[int], _Choice]) -> list[_Choic
 
 
 def _length(source: Source, at: KeyPath) -> int:
-    values = _value(source, at)
+    values = value_at(source.data, at)
     if not isinstance(values, list) or not values:
         raise SpecError("should be a list of values, at least one", field=_dotted(at), mark=source.mark(at))
     return len(values)
 
 
 def _zip(source: Source, at: KeyPath, fields: list[str]) -> list[_Choice]:
-    block = _value(source, at)
+    block = value_at(source.data, at)
     if not isinstance(block, dict) or not block:
         raise SpecError("should map fields to lists of one length", field=_dotted(at), mark=source.mark(at))
     lengths = {field: _length(source, (*at, field)) for field in block}
@@ -176,13 +176,13 @@ def _zip(source: Source, at: KeyPath, fields: list[str]) -> list[_Choice]:
 def _choice(source: Source, at: KeyPath, index: int, fields: list[str]) -> _Choice:
     field = str(at[-1])
     change = _moved(source, (*at, index), _keys(field, source, at))
-    return _Choice(f"{_short(field, fields)}_{_told(_value(source, (*at, index)))}", change)
+    return _Choice(f"{_short(field, fields)}_{_told(value_at(source.data, (*at, index)))}", change)
 
 
 def _named(source: Source, points: KeyPath, index: int) -> _Choice:
     """A point of `points:`."""
     at: KeyPath = (*points, index)
-    block = _value(source, at)
+    block = value_at(source.data, at)
     label = block.get("name") if isinstance(block, dict) else None
     if not isinstance(label, str) or not label or _UNSAFE.search(label):
         text = "should be a block of fields with a `name:` of letters, digits, _ - ."
@@ -202,7 +202,7 @@ def _keys(field: str, source: Source, at: KeyPath) -> KeyPath:
 
 def _moved(source: Source, at: KeyPath, to: KeyPath) -> Source:
     """The value at one place as an override of another, with the marks of where it was written."""
-    data = _value(source, at)
+    data = value_at(source.data, at)
     for key in reversed(to):
         data = {key: data}
     marks = {(*to, *path[len(at) :]): mark for path, mark in source.marks.items() if path[: len(at)] == at}
@@ -244,7 +244,7 @@ def _short(field: str, fields: list[str]) -> str:
     return ".".join(parts) if alike else parts[-1]
 
 
-def _told(value: Any) -> str:
+def _told(value: object) -> str:
     if isinstance(value, dict):
         rest = [f"{key}_{_told(item)}" for key, item in value.items() if key != "name"]
         return "_".join([*([_told(value["name"])] if "name" in value else []), *rest])
@@ -271,13 +271,6 @@ def _refuse_twins(points: list[Spec], source: Source) -> None:
             text = f"the points {seen[key]} and {spec.name} are the same experiment"
             raise SpecError(text, field="sweep", mark=source.mark(("sweep",)))
         seen[key] = spec.name
-
-
-def _value(source: Source, at: KeyPath) -> Any:
-    value: Any = source.data
-    for key in at:
-        value = value[key]
-    return value
 
 
 def _dotted(at: KeyPath) -> str:

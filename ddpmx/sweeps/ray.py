@@ -12,7 +12,6 @@ import subprocess
 from collections.abc import Mapping
 from contextlib import chdir
 from pathlib import Path
-from typing import Any
 
 import ddpmx
 
@@ -30,7 +29,7 @@ class RayEngine:
 
     def __init__(self, points: int, jobs: int | None, device: str | None) -> None:
         try:
-            self._ray: Any = importlib.import_module("ray")
+            self._ray = importlib.import_module("ray")
         except ImportError:
             raise SpecError("Ray is not installed", field="--engine ray", hint="pip install 'ddpmx[ray]'") from None
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -48,7 +47,7 @@ class RayEngine:
             environment["OMP_NUM_THREADS"] = str(threads)
         self._jobs, self._environment = jobs or points, environment
         self._task = ray.remote(max_retries=0, **needs)(_work)
-        self._running: dict[Any, Job] = {}
+        self._running: dict[object, Job] = {}
 
     def __enter__(self) -> RayEngine:
         return self
@@ -78,7 +77,7 @@ class RayEngine:
         for task in self._running:
             self._ray.cancel(task)
 
-    def _code(self, task: Any, job: Job) -> int:
+    def _code(self, task: object, job: Job) -> int:
         try:
             return int(self._ray.get(task))
         except self._ray.exceptions.TaskCancelledError:  # before it began

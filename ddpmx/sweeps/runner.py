@@ -86,7 +86,7 @@ def run_point(grid: Sweep, spec: Spec, *, out: Path, device: torch.device, allow
     previous = unfinished_run(spec, folder)
     if previous is not None:
         wait_until_free(previous)
-        if RunFolder(previous).read_json("status.json").get("status") == "finished":  # by now
+        if RunFolder(previous).is_finished:  # by now
             return previous
     resume = previous is not None
     return run(spec, out=folder, resume=resume, resume_from=previous, device=device, allow_changed_data=allow_changed_data and resume)
@@ -226,7 +226,8 @@ def _tail(log: Path) -> list[str]:
 def _where(name: str, status: str, done: dict[str, Path], folder: Path) -> tuple[str, str]:
     """Training time and run folder of a finished point, the log of another."""
     if name in done:
-        return duration(float(RunFolder(done[name]).read_json("status.json").get("seconds", 0))), str(done[name])
+        ended = RunFolder(done[name]).status()
+        return duration(ended.get("seconds", 0) if ended else 0), str(done[name])
     return "", str(folder / f"{name}.log") if status != "not started" else ""
 
 

@@ -206,8 +206,8 @@ def test_a_resumed_run_writes_damaged_records_anew(ddpmx: Run, copied: Path) -> 
     assert result.code == 0, result.err
     assert f"{copied / 'status.json'} is damaged" in result.err
     after = RunFolder(copied)
-    assert after.read_json("status.json")["status"] == "finished"
-    assert after.read_json("environment.json")["data"]["train"] == 192
+    assert after.status()["status"] == "finished"
+    assert after.environment()["data"]["train"] == 192
     assert [parse(line)["event"] for line in lines_of(copied)] == [parse(line)["event"] for line in whole]
     assert len((copied / "log.csv").read_text().splitlines()) == 3
 
