@@ -126,7 +126,7 @@ def test_without_libraries_the_reference_runs_everything(sources_only: Path) -> 
     seen = python("-c", "import ddpmx.ops as o; print(o.__file__, o.backends(), o.active('cpu'))")
     assert str(sources_only) in seen
     assert "{'reference': True, 'cpp': False, 'cuda': False} reference" in seen
-    tests = [ROOT / "tests" / name for name in ("test_backends.py", "test_sampling.py")]
+    tests = [ROOT / "tests" / name for name in ("ops/test_backends.py", "sampling/test_sampling.py")]
     picked = [ROOT / "tests/ops/test_ops.py", "-k", "formula or layout or named or test_backends or test_sampling"]
     said = python("-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", *tests, *picked)
     assert int(re.search(r"(\d+) passed", said)[1]) > 300  # type: ignore[index]

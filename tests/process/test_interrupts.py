@@ -53,7 +53,7 @@ def test_two_signals_while_modules_are_loaded() -> None:
 
 WORK = """
 import os, signal, sys
-from ddpmx import catalogue
+from ddpmx.components import catalogue
 from ddpmx.__main__ import main
 sys.argv = ["ddpmx", "list"]
 def describe(*_):

@@ -106,7 +106,7 @@ def test_a_missing_base_names_the_line_that_asks_for_it(tiny: Path) -> None:
 
 
 OVERRIDES = [
-    ("model.name=null", "-s model.name=null: model.name: should have a `name:`, a string; valid: convnext_unet, "),
+    ("model.name=null", "-s model.name=null: model.name: should have a `name:`, a string; valid: "),
     ("time={name: uniform, std: 2}", "-s time={name: uniform, std: 2}: time.std: unknown key; "),
     ("trian.lr=1", "-s trian.lr=1: trian: unknown key; did you mean 'train'?"),
     ("model.dim_mults=1,2", "-s model.dim_mults=1,2: model.dim_mults: should be a list, not '1,2'; did you mean [1,2]?"),
