@@ -9,6 +9,7 @@ from ..spec.schema import Spec
 from ..storage.folder import RunFolder, to_yaml
 from ..training.events import Event
 from .schedulers import Twin
+from .shipping import packages
 
 CARD = """---
 library_name: diffusers
@@ -38,16 +39,22 @@ The resolved spec:
 """
 
 
-def model_card(folder: RunFolder, spec: Spec, twin: Twin, *, custom: bool) -> str:
-    """Markdown. `custom`: the network's code is in the folder."""
-    notes = ["The network is not one of diffusers' own: `trust_remote_code=True` runs its code, `unet/network.py`."] if custom else []
+def model_card(folder: RunFolder, spec: Spec, twin: Twin, *, code: str) -> str:
+    """Markdown. `code` is what `unet/network.py` holds; empty for a network that diffusers has itself."""
+    notes = []
+    if code:
+        needs = ", ".join(packages(code))
+        notes += [
+            "The network is not one of diffusers' own: `trust_remote_code=True` runs its code, `unet/network.py`,"
+            f" which imports these packages: {needs}."
+        ]
     if spec.train.precision != "float32":
         notes += [f"The run computed its network in {spec.train.precision}; these weights are float32."]
     return CARD.format(
         name=spec.name,
         version=__version__,
         pipeline=twin.pipeline,
-        trust=", trust_remote_code=True" if custom else "",
+        trust=", trust_remote_code=True" if code else "",
         arguments=", ".join(f"{key}={value!r}" for key, value in twin.arguments.items()),
         notes="".join(f"\n\n{note}" for note in notes),
         measured=_measured(folder.events()),

@@ -72,7 +72,7 @@ def export(run: Path, folder: Path, *, weights: str, overrides: tuple[str, ...] 
     if broken is not None:
         raise SpecError(f"{run}: the weights {broken} hold numbers that are not finite", hint="--weights names others")
     library = MODULE if network.code else "diffusers"
-    card = model_card(opened.folder, spec, twin, custom=bool(network.code))
+    card = model_card(opened.folder, spec, twin, code=network.code)
     with whole_folder(folder, "FOLDER") as place:
         index = {"_class_name": twin.pipeline, "scheduler": ["diffusers", twin.scheduler["_class_name"]], "unet": [library, network.kind]}
         (place / "unet").mkdir()

@@ -34,6 +34,17 @@ def standalone(component: type[Component]) -> str:
     return f"from __future__ import annotations\n\n{imports}\n\n\n" + "\n\n\n".join(bundle.parts.values()) + "\n"
 
 
+def packages(code: str) -> list[str]:
+    """The top-level modules that Python code imports besides those of the standard library, sorted."""
+    found = set()
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found.add(node.module.partition(".")[0])
+    return sorted(found - sys.stdlib_module_names)
+
+
 class _Bundle:
     """Definitions in the order in which Python needs them."""
 

@@ -6,6 +6,7 @@ from itertools import pairwise
 from typing import cast
 
 import torch
+from einops import rearrange
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -136,12 +137,11 @@ class Attention(nn.Module):
         self.out = nn.Linear(HIDDEN, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        n, channels, height, width = x.shape
-        qkv = self.qkv(x.permute(0, 2, 3, 1).reshape(n, height * width, channels)).view(n, height * width, 3, HEADS, HEAD_DIM)
-        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each [n, heads, positions, head_dim]
-        weight = (q * HEAD_DIM**-0.5 @ k.transpose(-2, -1)).softmax(dim=-1)
-        y = (weight @ v).transpose(1, 2).reshape(n, height, width, HIDDEN)
-        return cast(Tensor, self.out(y)).permute(0, 3, 1, 2)
+        qkv = self.qkv(rearrange(x, "n c h w -> n (h w) c"))
+        q, k, v = rearrange(qkv, "n positions (three heads d) -> three n heads positions d", three=3, heads=HEADS)
+        weight = (q * HEAD_DIM**-0.5 @ k.transpose(-2, -1)).softmax(dim=-1)  # [n, heads, positions, positions]
+        y = rearrange(weight @ v, "n heads (h w) d -> n h w (heads d)", h=x.shape[2])
+        return rearrange(cast(Tensor, self.out(y)), "n h w c -> n c h w")
 
 
 class LinearAttention(nn.Module):
@@ -160,17 +160,15 @@ class LinearAttention(nn.Module):
         self.norm = ImageNorm(width)
 
     def forward(self, x: Tensor) -> Tensor:
-        n, channels, height, width = x.shape
-        tokens = x.permute(0, 2, 3, 1).reshape(n, height * width, channels)
-        y = self.attend(tokens)
-        return cast(Tensor, self.norm(y.view(n, height, width, channels).permute(0, 3, 1, 2)))
+        y = self.attend(rearrange(x, "n c h w -> n (h w) c"))
+        return cast(Tensor, self.norm(rearrange(y, "n (h w) c -> n c h w", h=x.shape[2])))
 
     def attend(self, x: Tensor) -> Tensor:
-        n, positions, channels = x.shape
-        q = self.q(x).view(n, positions, HEADS, HEAD_DIM).softmax(dim=-1).view(n, positions, HIDDEN)
-        k = self.k(x).softmax(dim=1)  # [n, positions, hidden]
-        v = self.v.weight.view(HEADS, HEAD_DIM, channels)
-        out = self.out.weight.view(channels, HEADS, HEAD_DIM)
-        context = (k.transpose(1, 2) @ x).view(n, HEADS, HEAD_DIM, channels) @ v.transpose(1, 2)
-        mix = context @ (out.permute(1, 2, 0) * HEAD_DIM**-0.5)  # [n, heads, head_dim, channels]
-        return torch.baddbmm(self.out.bias, q, mix.view(n, HIDDEN, channels))
+        q = rearrange(self.q(x), "n positions (heads d) -> n positions heads d", heads=HEADS).softmax(dim=-1)
+        k = self.k(x).softmax(dim=1)  # [n, positions, heads·d]
+        v = rearrange(self.v.weight, "(heads d) c -> heads c d", heads=HEADS)
+        out = rearrange(self.out.weight, "c (heads d) -> heads d c", heads=HEADS)
+        context = rearrange(k.transpose(1, 2) @ x, "n (heads d) c -> n heads d c", heads=HEADS) @ v  # [n, heads, d, d]
+        mix = context @ (out * HEAD_DIM**-0.5)  # [n, heads, d, c]
+        q, mix = rearrange(q, "n positions heads d -> n positions (heads d)"), rearrange(mix, "n heads d c -> n (heads d) c")
+        return torch.baddbmm(self.out.bias, q, mix)

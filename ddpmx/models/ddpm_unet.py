@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, cast
 
 import torch
+from einops import rearrange
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -138,11 +139,9 @@ class AttentionBlock(nn.Module):
         self.q, self.k, self.v, self.out = (nn.Linear(width, width) for _ in range(4))
 
     def forward(self, x: Tensor) -> Tensor:
-        n, channels, height, width = x.shape
-        h = self.norm(x).permute(0, 2, 3, 1).reshape(n, height * width, channels)
-        weight = (self.q(h) * channels**-0.5 @ self.k(h).transpose(1, 2)).softmax(dim=-1)  # [n, positions, positions]
-        h = cast(Tensor, self.out(weight @ self.v(h)))
-        return x + h.view(n, height, width, channels).permute(0, 3, 1, 2)
+        h = rearrange(self.norm(x), "n c h w -> n (h w) c")
+        weight = (self.q(h) * h.shape[-1] ** -0.5 @ self.k(h).transpose(1, 2)).softmax(dim=-1)  # [n, positions, positions]
+        return x + rearrange(cast(Tensor, self.out(weight @ self.v(h))), "n (h w) c -> n c h w", h=x.shape[2])
 
 
 class Downsample(nn.Module):

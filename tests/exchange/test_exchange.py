@@ -19,7 +19,7 @@ from conftest import TINY, Result
 from ddpmx import SCHEDULES, SpecError
 from ddpmx.components.registry import MODELS
 from ddpmx.exchange.schedulers import from_scheduler
-from ddpmx.exchange.shipping import standalone
+from ddpmx.exchange.shipping import packages, standalone
 from ddpmx.runs.opening import open_run
 from ddpmx.sampling.loop import sample
 from ddpmx.spec.loading import load
@@ -258,6 +258,32 @@ def test_a_network_whose_code_does_not_run_alone_is_refused(ddpmx: Callable[...,
 def test_shipped_code_names_ddpmx_nowhere_as_it_runs():
     for name in ("convnext_unet", "ddpm_unet"):
         assert not [line for line in standalone(MODELS.get(name)).splitlines() if "import" in line and "ddpmx" in line]
+
+
+def test_the_card_says_which_packages_a_network_of_its_own_imports(ddpmx: Callable[..., Result], tmp_path: Path):
+    for name, (text, imported) in {
+        "own": (spec(model="{name: convnext_unet, dim: 8, dim_mults: [1, 2]}"), "diffusers, einops, torch."),
+        "plugin": (spec(model="{name: exported_plugin}", plugins="[plugin.py]"), "diffusers, torch."),
+        "diffusers": (CASES["ddpm_unet"][0], None),
+    }.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "plugin.py").write_text(PLUGIN)
+        run = make_run(tmp_path / name, text)
+        assert ddpmx("export", run, "--to", "diffusers", tmp_path / name / "out").code == 0
+        card = (tmp_path / name / "out" / "README.md").read_text()
+        assert re.findall(r"imports these packages: (.*)$", card, re.MULTILINE) == ([imported] if imported else [])
+
+
+@pytest.mark.parametrize(
+    ("code", "found"),
+    [
+        ("import a.b, math\nfrom c.d import e as f", ["a", "c"]),
+        ("from __future__ import annotations\nfrom . import near\n\ndef late():\n    import b as a", ["b"]),
+        ("x = 'import y'", []),
+    ],
+)
+def test_packages_are_what_code_imports_beyond_the_standard_library(code: str, found: list[str]):
+    assert packages(code) == found
 
 
 GOOGLE = {
