@@ -69,7 +69,7 @@ def eager_step(b: Batch) -> tuple[Tensor, Tensor]:
 
 
 def fused_step(b: Batch) -> tuple[Tensor, Tensor]:
-    """As the training loop does it (`loss_at` and `training_noise` of `ddpmx/training/loop.py`)."""
+    """As the training loop does it (`predict` of `ddpmx/training/predicted.py` and `loss_of` of `objective.py`)."""
     noise = None if b.x.is_cuda else ops.normal(b.ids, 2, 1, b.x.shape[1:])
     x_t = ops.add_noise(b.x, b.v, b.w, noise=noise, **b.key)
     return fused_loss(b, noise), x_t

@@ -10,7 +10,7 @@ import time
 import torch
 
 from ddpmx.process.allocator import keep_memory
-from ddpmx.training.objective import batch
+from ddpmx.training.batch import fetch_images
 
 IMAGES, BATCH, BATCHES, ROUNDS = 57_000, 128, 100, 40
 
@@ -26,7 +26,7 @@ def main() -> None:
             for _ in range(ROUNDS):
                 started = time.process_time()
                 for ids in parts:
-                    batch(pixels, ids, 0, 0, flip)
+                    fetch_images(pixels, ids, 0, 0, flip)
                 spent.append((time.process_time() - started) / BATCHES)
             best, median = min(spent), sorted(spent)[ROUNDS // 2]
             told = f"{BATCH / best:,.0f} images/s at best ({best * 1e6:.0f} µs a batch), {BATCH / median:,.0f} median"

@@ -25,7 +25,8 @@ OURS = "ddpmx, convnext_unet dim 26"
 def ours(batch: int) -> Callable[[], object]:
     from ddpmx.spec import loading as spec_file
     from ddpmx.training.experiment import build
-    from ddpmx.training.loop import TrainState, prepare, train
+    from ddpmx.training.loop import train
+    from ddpmx.training.state import TrainState, prepare
     from ddpmx.world import World
 
     changes = ["model.dim=26", f"train.batch_size={batch}", "train.grad_clip=1.0"]

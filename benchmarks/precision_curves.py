@@ -16,7 +16,8 @@ from torch import Tensor
 
 from ddpmx.spec import loading as spec_file
 from ddpmx.training.experiment import build, choose_device
-from ddpmx.training.loop import StepDone, TrainState, prepare, train
+from ddpmx.training.loop import StepDone, train
+from ddpmx.training.state import TrainState, prepare
 from ddpmx.world import World
 
 PARTS = 10

@@ -26,7 +26,8 @@ def work(steps: int, changes: Sequence[str]) -> None:
 
     from ddpmx.spec import loading as spec_file
     from ddpmx.training.experiment import build
-    from ddpmx.training.loop import TrainState, prepare, train
+    from ddpmx.training.loop import train
+    from ddpmx.training.state import TrainState, prepare
     from ddpmx.world import World
 
     torch.set_num_threads(1)

@@ -30,7 +30,7 @@ from ddpmx.storage.folder import RunFolder, to_yaml
 from ddpmx.terminal.console import Bar, to_json
 from ddpmx.trackers import Trackers
 from ddpmx.training.experiment import Experiment, build
-from ddpmx.training.loop import prepare
+from ddpmx.training.state import prepare
 from ddpmx.world import World
 
 CPU = torch.device("cpu")

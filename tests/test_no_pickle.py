@@ -21,7 +21,7 @@ from ddpmx.spec.loading import load
 from ddpmx.storage import checkpoint
 from ddpmx.storage.folder import RunFolder
 from ddpmx.training.experiment import build, choose_device
-from ddpmx.training.loop import TrainState, prepare
+from ddpmx.training.state import TrainState, prepare
 
 Run = Callable[..., Result]
 PACKAGE = Path(__file__).parents[1] / "ddpmx"

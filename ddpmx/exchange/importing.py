@@ -30,7 +30,7 @@ from ..storage import checkpoint
 from ..storage.folder import RunFolder
 from ..text import shortened
 from ..training.experiment import Experiment, build
-from ..training.loop import TrainState, prepare
+from ..training.state import TrainState, prepare
 from .configs import PARTS, UNET, ImageUnetConfig, check_index, inside, mapping, typed
 from .export import CLASS
 from .schedulers import from_scheduler

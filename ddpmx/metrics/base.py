@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from math import isfinite
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from ..components.registry import Component
 from ..data import Data, Images
@@ -19,7 +19,7 @@ Reference = Split | None
 """The split of the real images; None: the test split where there is one, else the training images."""
 
 
-def _scores(metric: Metric, given: Arguments, scores: Any) -> str:
+def _scores(metric: Metric, given: Arguments, scores: object) -> str:
     """What is wrong with what a plugin's metric returns."""
     if not isinstance(scores, dict) or not all(isinstance(name, str) and isinstance(score, Score) for name, score in scores.items()):
         inside = "" if not isinstance(scores, dict) else f" of {', '.join(map(described, list(scores.values())[:3]))}"

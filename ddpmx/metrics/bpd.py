@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from .. import ops
 from ..components.registry import METRICS
-from ..data import Data
+from ..data import Data, Images
 from ..errors import SpecError
 from ..images import to_model
 from ..ops import Purpose, stream
-from ..theory.variance import Posterior, posterior, prior_terms, vlb_terms
+from ..theory.variance import Variance, posterior, prior_terms
+from ..training.batch import Batch, Noise
+from ..training.coefficients import coefficients
+from ..training.predicted import bound_terms, predict
 from .base import Metric, Reference, reference_images, reference_split
 from .score import Score
-from .subject import Progress, Subject
-
-if TYPE_CHECKING:
-    from ..training.experiment import Experiment
-
-Variance = Literal["posterior", "beta", "learned"]
+from .subject import Subject
 
 
 @METRICS.register("bpd", paper="Ho et al. 2020, arXiv:2006.11239, eq. 5; Nichol & Dhariwal 2021, arXiv:2102.09672")
@@ -56,16 +54,15 @@ class Bpd(Metric):
 
     def compute(self, subject: Subject) -> dict[str, Score]:
         """`{"bpd": …, "bpd_prior": …, "bpd_decoder": …}`. Raises SpecError for a schedule that has no such chain."""
-        experiment, network = subject.experiment, subject.network
+        experiment = subject.experiment
         assert experiment is not None  # what measures the model itself is given it
-        assert network is not None
         real = reference_images(subject.data, self.reference)
         count = min(self.images or len(real), len(real))
         variance: Variance = self.variance or ("learned" if experiment.spec.model.learns_variance else "posterior")
         if variance == "learned" and not experiment.spec.model.learns_variance:
             raise SpecError("the network learns no variance", field="variance")
         labels = None if real.labels is None or not experiment.classes else real.labels[:count]
-        terms = self._terms(experiment, network, variance, real.pixels[:count], labels, subject.seed, subject.progress)
+        terms = self._terms(subject, Images(real.pixels[:count], labels), variance)
         total = experiment.table.timesteps
         taken = total if self.timesteps is None else min(self.timesteps, total - 1) + 1
 
@@ -85,75 +82,38 @@ class Bpd(Metric):
 
         return {name: score(values) for name, values in terms.items()}
 
-    def _terms(
-        self,
-        experiment: Experiment,
-        network: nn.Module,
-        variance: Variance,
-        pixels: Tensor,
-        labels: Tensor | None,
-        seed: int,
-        progress: Progress,
-    ) -> dict[str, Tensor]:
-        """The bound of each image, and its first and last term: float64 [n]."""
-        q, last = posterior(experiment.table), experiment.table.timesteps - 1
+    @torch.no_grad()
+    def _terms(self, subject: Subject, images: Images, variance: Variance) -> dict[str, Tensor]:
+        """The bound of each image, and its first and last term: float64 [n]. x_0 and all sums are formed in float64."""
+        experiment, network, seed = subject.experiment, subject.network, subject.seed
+        assert experiment is not None
+        assert network is not None
+        table, q = experiment.table, posterior(experiment.table)
+        exact = coefficients(experiment.spec, table, torch.device("cpu"), torch.float64)
+        last = table.timesteps - 1
         draws = last if self.timesteps is None else min(self.timesteps, last)
         was_training = network.training
         network.eval()
         found: list[Tensor] = []
-        parts = torch.arange(len(pixels)).split(experiment.spec.evaluate.batch_size)
+        parts = torch.arange(len(images)).split(experiment.spec.evaluate.batch_size)
         for done, ids in enumerate(parts):
-            x_start = to_model(pixels[ids])
-            told = None if labels is None else labels[ids]
+            part = images.take(ids)
+            x_start = to_model(part.pixels)
             between = torch.zeros(len(ids), dtype=torch.float64)
             for k in range(draws + 1):
-                progress("bits per dimension", done * (draws + 1) + k, len(parts) * (draws + 1))
+                subject.progress("bits per dimension", done * (draws + 1) + k, len(parts) * (draws + 1))
                 t = torch.zeros_like(ids)
                 if k > 0:
                     u = ops.uniform(ids, stream(Purpose.BOUND_TIME, k), seed)
                     t = 1 + ((k - 1 + u) / draws * last).long()
-                bits = self._at(experiment, network, variance, q, x_start, t, ids, seed, stream(Purpose.BOUND, k), told)
+                batch = Batch(x_start, t, Noise(seed, stream(Purpose.BOUND, k), ids), part.labels)
+                bits = bound_terms(predict(experiment, network, batch, exact), q, variance, clip=self.clip)
                 if k == 0:
                     decoder = bits
                 else:
                     between += bits * last / draws
-            prior = prior_terms(x_start.double(), experiment.table)
+            prior = prior_terms(x_start.double(), table)
             found.append(torch.stack((prior + between + decoder, prior, decoder)))
         network.train(was_training)
         bound, prior, decoder = torch.cat(found, dim=1)
         return {"bpd": bound, "bpd_prior": prior, "bpd_decoder": decoder}
-
-    @torch.no_grad()
-    def _at(
-        self,
-        experiment: Experiment,
-        network: nn.Module,
-        variance: Variance,
-        q: Posterior,
-        x_start: Tensor,
-        t: Tensor,
-        ids: Tensor,
-        seed: int,
-        key: int,
-        labels: Tensor | None,
-    ) -> Tensor:
-        """The term of each image at its index: float64 [b], on the CPU."""
-        table = experiment.table
-        signal, sigma = table.signal[t].float(), table.sigma[t].float()
-        x_t = ops.add_noise(x_start, signal, sigma, seed=seed, sample_ids=ids, stream=key)
-        from_x, from_output = (c.view(-1, 1, 1, 1) for c in experiment.prediction.x0_from(table.signal[t], table.sigma[t]))
-
-        def predict(estimate: Tensor | None) -> tuple[Tensor, list[Tensor]]:
-            at = (x_t.to(experiment.device), t.to(experiment.device))
-            output, *v = experiment.output(network, *at, labels, estimate).cpu().double().split(x_start.shape[1], dim=1)
-            x0 = from_x * x_t.double() + from_output * output
-            return (x0.clamp(-1, 1) if self.clip else x0), v
-
-        x0, v = predict(None)
-        if experiment.spec.model.self_conditioned:
-            x0, v = predict(x0.clamp(-1, 1).float().to(experiment.device))
-        if variance == "learned":
-            log_variance = q.log_variance(v[0], t)
-        else:
-            log_variance = (q.log_lower if variance == "posterior" else q.log_upper)[t].view(-1, 1, 1, 1)
-        return vlb_terms(x_start.double(), x_t.double(), x0, log_variance, t, q)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -87,7 +86,7 @@ def classifier(data: Data) -> Trained:
             torch.manual_seed(0)
             return Classifier(data.channels, data.size, classes).to(memory_format=torch.channels_last)
 
-    def unpack(tensors: dict[str, Tensor], facts: dict[str, Any]) -> tuple[Classifier, float, str]:
+    def unpack(tensors: dict[str, Tensor], facts: dict[str, object]) -> tuple[Classifier, float, str]:
         network, accuracy, split = fresh(), facts["accuracy"], facts["split"]
         network.load_state_dict(tensors)
         if not (isinstance(accuracy, float) and isinstance(split, str) and all(bool(t.isfinite().all()) for t in tensors.values())):

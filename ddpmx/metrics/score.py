@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Score:
     floor_n: int = 0
     """n, or fewer where the split is too small."""
 
-    def fields(self) -> dict[str, Any]:
+    def fields(self) -> dict[str, object]:
         """For metrics.jsonl: JSON types only."""
         return {**asdict(self), "interval": None if self.interval is None else list(self.interval)}
 

@@ -27,9 +27,10 @@ from ..spec.schema import Spec
 from ..storage import checkpoint
 from ..storage.folder import RunFolder
 from ..training.experiment import Experiment, build
-from ..training.loop import StepDone, Trained, TrainState, prepare, train
+from ..training.loop import StepDone, train
 from ..training.objective import runs_twice
 from ..training.pacing import Pacing
+from ..training.state import Trained, TrainState, prepare
 from ..training.validation import validate
 from ..world import World
 from .preflight import findings

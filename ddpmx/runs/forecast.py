@@ -12,8 +12,8 @@ import torch
 
 from ..terminal.time_left import roughly
 from ..training.experiment import Experiment
-from ..training.loop import TrainState
 from ..training.pacing import Pacing, passes_per_image, passes_per_trained_image
+from ..training.state import TrainState
 
 WARM_UP, LEAST = 2, 5
 """Steps that do not count, and the fewest that do."""

@@ -12,7 +12,7 @@ from ..images import class_grid
 from ..metrics import Score
 from ..samplers import Sampler
 from ..training.events import Event
-from ..training.loop import is_over
+from ..training.state import is_over
 from ..training.validation import validate
 from .evaluate import as_event, measure
 from .generate import Samples, generate

@@ -17,7 +17,7 @@ from ..storage.checkpoint import counters
 from ..storage.checkpoint_folder import find
 from ..storage.folder import RunFolder, fingerprinted
 from ..terminal.console import warn
-from ..training.loop import is_over
+from ..training.state import is_over
 from . import changed_plugins
 
 MAY_DIFFER = ("train.epochs", "train.steps", "train.patience", "track")

@@ -28,8 +28,9 @@ from ..terminal.console import Bar
 from ..trackers import Trackers
 from ..training.events import Event
 from ..training.experiment import Experiment, build
-from ..training.loop import EpochDone, Skipped, StepDone, is_over, prepare, train
+from ..training.loop import EpochDone, Skipped, StepDone, train
 from ..training.stability import Diverged, told
+from ..training.state import is_over, prepare
 from ..training.validation import Validated, validate
 from ..world import World
 from . import changed_plugins, environment

@@ -18,9 +18,9 @@ from ..trackers import Trackers
 from ..training.events import PASSES, Event
 from ..training.experiment import Experiment
 from ..training.learning_rate import jump
-from ..training.loop import Trained, TrainState, is_over
 from ..training.pacing import Pacing
 from ..training.stability import MOST_ROLLBACKS, Diverged, Stability, told_instability
+from ..training.state import Trained, TrainState, is_over
 from ..world import World
 
 

@@ -33,7 +33,7 @@ from ..text import shortened
 from ..times import TimeState
 from ..training.ema import Ema
 from ..training.events import Row, parse, told
-from ..training.loop import Trained, TrainState
+from ..training.state import Trained, TrainState
 from . import manifest
 from .checkpoint_folder import find, point, sync
 from .misfit import misfit

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -22,6 +23,9 @@ from ..schedules import Table
 
 HALF_BIN = 1 / 255  # of 8-bit pixels in [−1, 1]
 END_BIN = 0.999  # beyond it is the first or the last bin, which reaches to infinity
+
+Variance = Literal["posterior", "beta", "learned"]
+"""Of p(x_s | x_t): `log_lower`, `log_upper`, or what the network says between them."""
 
 
 @dataclass(frozen=True)

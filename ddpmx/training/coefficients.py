@@ -13,9 +13,9 @@ from ..spec.schema import Spec
 from ..theory.variance import Posterior, posterior
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Coefficients:
-    """float32 [T] each, on the device."""
+    """[T] each, of one dtype and on one device."""
 
     signal: Tensor
     sigma: Tensor
@@ -23,7 +23,7 @@ class Coefficients:
     target_eps: Tensor
     weight: Tensor
     importance: Tensor
-    """What multiplies the training loss besides, for the way its t are drawn."""
+    """Also multiplies the training loss, to make up for how its t are drawn."""
     log_snr: Tensor
     """What a learned weighting sees: within ±30."""
     time: Tensor
@@ -36,9 +36,14 @@ class Coefficients:
     posterior: Posterior | None
     """Of a sampling step; None for a network that does not learn its variance."""
 
+    def x0(self, x_t: Tensor, output: Tensor, t: Tensor) -> Tensor:
+        """The clean images that a network's output [b, c, h, w] for x_t at indices t [b] implies, in the columns' dtype."""
+        from_x, from_output = (column[t].view(-1, 1, 1, 1) for column in (self.x0_from_x, self.x0_from_output))
+        return from_x * x_t.to(from_x.dtype) + from_output * output.float().to(from_output.dtype)
 
-def coefficients(spec: Spec, table: Table, device: torch.device) -> Coefficients:
-    """The columns of a checked spec, made in float64."""
+
+def coefficients(spec: Spec, table: Table, device: torch.device, dtype: torch.dtype = torch.float32) -> Coefficients:
+    """The columns of a checked spec, computed in float64 and then rounded to `dtype`."""
     indices = torch.arange(table.timesteps, dtype=torch.float64)
     target_x, target_eps = spec.prediction.target(table.signal, table.sigma)
     weight = spec.loss.weighting.weights(table, spec.prediction)
@@ -47,7 +52,7 @@ def coefficients(spec: Spec, table: Table, device: torch.device) -> Coefficients
     step = posterior(table) if spec.model.learns_variance else None
 
     def column(values: Tensor) -> Tensor:
-        return values.to(device, torch.float32)
+        return values.to(device, dtype)
 
     return Coefficients(
         signal=column(table.signal),

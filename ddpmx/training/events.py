@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Annotated, Any, Literal, NotRequired
 
-from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError, with_config
 from typing_extensions import TypedDict
 
 from ..components.in_words import describe
@@ -30,10 +30,10 @@ OPEN = ConfigDict(strict=True, extra="allow")
 _KIND = re.compile(rb'\s*\{\s*"event"\s*:\s*"([a-z_]{1,40})"')
 
 
+@with_config(OPEN)
 class Score(TypedDict):
     """`metrics.Score.fields`."""
 
-    __pydantic_config__ = OPEN  # type: ignore[misc]
     value: float
     better: Literal["lower", "higher"]
     n: Count
@@ -47,8 +47,8 @@ class Score(TypedDict):
     floor_n: NotRequired[Count]
 
 
+@with_config(OPEN)
 class Scored(TypedDict):
-    __pydantic_config__ = OPEN  # type: ignore[misc]
     scores: NotRequired[dict[Metric, Score]]
 
 
@@ -73,10 +73,10 @@ class Step(Plain):
     images: NotRequired[Count]
 
 
+@with_config(OPEN)
 class Unstable(TypedDict):
     """`Stability.instability`."""
 
-    __pydantic_config__ = OPEN  # type: ignore[misc]
     at_step: Count
     factor: float
     of: str
@@ -84,10 +84,10 @@ class Unstable(TypedDict):
     now: float | None
 
 
+@with_config(OPEN)
 class Row(TypedDict):
     """What the end of an epoch says, in its event and in a checkpoint."""
 
-    __pydantic_config__ = OPEN  # type: ignore[misc]
     epoch: Ordinal
     step: Ordinal
     train_loss: float
@@ -124,17 +124,23 @@ class Samples(Plain):
     path: str
 
 
-class PerT(Plain):
-    event: Literal["per_t"]
-    epoch: Count
-    step: Count
-    passes: NotRequired[Amount]
+@with_config(OPEN)
+class Curves(TypedDict):
+    """`Validated.by_timestep`."""
+
     t: Annotated[list[float], Field(min_length=1, max_length=10_000)]
     log_snr: Levels
     n: list[Count]
     loss: Levels
     share: Levels
     bits: Levels
+
+
+class PerT(Plain, Curves):
+    event: Literal["per_t"]
+    epoch: Count
+    step: Count
+    passes: NotRequired[Amount]
 
 
 class Diverged(Plain):

@@ -11,12 +11,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import TypedDict
 
 import torch
 from torch import Tensor
 
 from ..errors import RunError
+from .events import Unstable
 
 MOST_SKIPPED = 10
 """Batches in a row that `on_nan: skip` leaves out before the run is given up."""
@@ -30,15 +31,28 @@ SPIKE = 5.0
 """A step's loss so many times that of an output of 0 is a spike. Measured, single steps: at most 1.5 where training is sound (digits and
 Fashion-MNIST; l2, l1, EDM, flow, `vlb` with clip 1, and clip 100 with bounded gradients), and 19 and 57 within 400 steps of two seeds of
 `vlb` with clip 100 and gradients without a bound."""
-NOTHING, LOWEST = "that of a network that puts out 0", f"the lowest mean of {STRETCH} steps before"
+ZERO_OUTPUT, LOWEST = "that of a network that puts out 0", f"the lowest mean of {STRETCH} steps before"
 BINS = 10
 NAMED = 20
+
+
+class BadStepFacts(TypedDict):
+    """What helps to find the cause of a step that is not finite; a number that is not finite is a string, as JSON has none."""
+
+    at_step: int
+    loss: float | str
+    grad_norm: float | str
+    t_histogram: list[int]
+    largest_loss_weight: float | str
+    largest_parameter: float | str
+    bad_losses: int
+    images: list[int]
 
 
 class Diverged(RunError):
     """A step's loss or gradient is not finite; the weights are untouched. `facts` go into metrics.jsonl."""
 
-    def __init__(self, facts: dict[str, Any], after: str = "") -> None:
+    def __init__(self, facts: BadStepFacts, after: str = "") -> None:
         super().__init__(f"diverged at step {facts['at_step']}: {told(facts)}; the weights are untouched{after}")
         self.facts = facts
 
@@ -53,7 +67,7 @@ class BadStep:
     loss: float
     grad_norm: float
 
-    def facts(self, step: int, timesteps: int, weight: Tensor, parameters: Iterable[Tensor]) -> dict[str, Any]:
+    def facts(self, step: int, timesteps: int, weight: Tensor, parameters: Iterable[Tensor]) -> BadStepFacts:
         """What helps to find the cause. `weight` [timesteps] multiplies the loss at each.
 
         `t_histogram` counts the batch's timesteps in at most 10 equal stretches, from low noise to high. `images` are the ids whose
@@ -74,7 +88,7 @@ class BadStep:
         }
 
 
-def told(facts: dict[str, Any]) -> str:
+def told(facts: BadStepFacts) -> str:
     """The facts in a line."""
     images = ", ".join(map(str, facts["images"][:5])) + (", …" if len(facts["images"]) > 5 else "")
     which = f"{facts['bad_losses']} of the losses are not finite, of images" if facts["bad_losses"] else "the largest losses are of images"
@@ -107,14 +121,14 @@ class Stability:
     unstable_step: int = 0
     """The last step that was a spike, or that ended a stretch which had GROWN."""
 
-    def add_step(self, step: int, loss: float, nothing: float) -> None:
+    def add_step(self, step: int, loss: float, zero_loss: float) -> None:
         """Take in a step's mean loss, and what an output of 0 would have there (inf: not known)."""
-        if loss > self.spike * nothing:
-            self.spike, self.spike_step = loss / nothing, step
-        if loss > SPIKE * nothing:
+        if loss > self.spike * zero_loss:
+            self.spike, self.spike_step = loss / zero_loss, step
+        if loss > SPIKE * zero_loss:
             self.unstable_step = step
         self.stretch_sum += loss
-        self.stretch_nothing += nothing
+        self.stretch_nothing += zero_loss
         self.stretch_steps += 1
         if self.stretch_steps == STRETCH:
             self._end_stretch(step)
@@ -130,26 +144,26 @@ class Stability:
         self.lowest_stretch = min(self.lowest_stretch, self.stretch_loss)
         self.stretch_sum, self.stretch_nothing, self.stretch_steps = 0.0, 0.0, 0
 
-    def instability(self, step: int, diverged: bool) -> dict[str, Any]:
+    def instability(self, step: int, diverged: bool) -> Unstable | None:
         """Whether the loss was ever unstable up to the step: where the most, by which factor, of what, and whether it has recovered.
 
         That it has, if 100 steps went by since, the last whole stretch is below an output of 0, and the verdict is not that the run
-        diverged; `now` is that stretch's mean in units of an output of 0, None where they are not known. Empty for a run that was never
+        diverged; `now` is that stretch's mean in units of an output of 0, None where they are not known. None for a run that was never
         unstable.
         """
         if not self.unstable_step:
-            return {}
+            return None
         spike = self.spike / SPIKE > self.rise / GROWN
-        at, factor, of = (self.spike_step, self.spike, NOTHING) if spike else (self.rise_step, self.rise, LOWEST)
+        at, factor, of = (self.spike_step, self.spike, ZERO_OUTPUT) if spike else (self.rise_step, self.rise, LOWEST)
         recovered = step - self.unstable_step >= STRETCH and self.stretch_loss < self.stretch_bound and not diverged
         now = self.stretch_loss / self.stretch_bound if 0 < self.stretch_bound < math.inf else None
         return {"at_step": at, "factor": factor, "of": of, "recovered": recovered, "now": now}
 
 
-def told_instability(facts: dict[str, Any]) -> str:
+def told_instability(facts: Unstable) -> str:
     """The facts of `Stability.instability` in a line."""
     since = "recovered" if facts["recovered"] else "has not recovered"
-    now = "" if facts["now"] is None else f": over the last {STRETCH} steps it is {facts['now']:,.3g} times {NOTHING}"
+    now = "" if facts["now"] is None else f": over the last {STRETCH} steps it is {facts['now']:,.3g} times {ZERO_OUTPUT}"
     return f"training was unstable: at step {facts['at_step']} the loss was {facts['factor']:,.3g} times {facts['of']}; it {since}{now}"
 
 

@@ -26,7 +26,7 @@ from ddpmx.spec.loading import load
 from ddpmx.storage import checkpoint
 from ddpmx.storage.folder import RunFolder
 from ddpmx.training.experiment import build
-from ddpmx.training.loop import TrainState, prepare
+from ddpmx.training.state import TrainState, prepare
 
 diffusers = pytest.importorskip("diffusers")
 

@@ -22,7 +22,8 @@ from ddpmx.schedules import Table
 from ddpmx.spec.loading import load
 from ddpmx.theory.variance import posterior
 from ddpmx.training.experiment import Experiment, build
-from ddpmx.training.loop import TrainState, prepare, train
+from ddpmx.training.loop import train
+from ddpmx.training.state import TrainState, prepare
 from ddpmx.world import World
 
 

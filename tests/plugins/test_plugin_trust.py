@@ -23,7 +23,7 @@ from ddpmx.storage import checkpoint
 from ddpmx.storage.folder import RunFolder
 from ddpmx.sweeps.runner import Request
 from ddpmx.training.experiment import build, choose_device
-from ddpmx.training.loop import TrainState, prepare
+from ddpmx.training.state import TrainState, prepare
 
 Run = Callable[..., Result]
 ROOT = Path(package).parents[1]

@@ -144,12 +144,12 @@ def test_a_signal_finishes_the_step_and_saves(number: signal.Signals, tmp_path: 
 def test_a_stop_at_the_last_step_still_validates(place: Path, undisturbed: Path) -> None:
     """The request comes within step 7 of 7: it is saved, and the resumed run makes the last row."""
     (place / "stop.py").write_text(
-        "import os, signal\nimport ddpmx.training.loop\ninner = ddpmx.training.loop.step_loss\n"
-        "def step_loss(experiment, network, x_start, t, ids, step, learned=None):\n"
-        "    if step == 6 and not os.path.exists('asked'):\n"
+        "import os, signal\nimport ddpmx.training.step\ninner = ddpmx.training.step.step_loss\n"
+        "def step_loss(experiment, network, batch, weighting=None):\n"
+        "    if batch.noise.stream % 2**24 == 6 and not os.path.exists('asked'):\n"
         "        open('asked', 'w').close()\n        os.kill(os.getpid(), signal.SIGTERM)\n"
-        "    return inner(experiment, network, x_start, t, ids, step, learned)\n"
-        "ddpmx.training.loop.step_loss = step_loss\n"
+        "    return inner(experiment, network, batch, weighting)\n"
+        "ddpmx.training.step.step_loss = step_loss\n"
     )
     (place / "tiny.yaml").write_text(SHORT + "plugins: [stop.py]\n")
     code, said = command(place, "run", "tiny.yaml")

@@ -24,7 +24,7 @@ from ddpmx.storage.folder import RunFolder
 from ddpmx.testing.gaussian import denoiser
 from ddpmx.training.classes import parse_classes, shown_labels
 from ddpmx.training.experiment import Experiment, build
-from ddpmx.training.objective import step_loss, timesteps
+from ddpmx.training.objective import draw_step, step_loss
 from ddpmx.training.validation import validate
 from ddpmx.world import World
 
@@ -224,7 +224,7 @@ def test_training_is_told_the_shown_labels_and_validation_the_true_ones(experime
             return torch.zeros_like(x)
 
     ids = torch.arange(100, 400)
-    step_loss(experiment, Spy(), torch.zeros(300, 1, 8, 8), timesteps(experiment, ids, 9), ids, 9)
+    step_loss(experiment, Spy(), draw_step(experiment, ids, 9).batch(torch.zeros(300, 1, 8, 8)))
     assert torch.equal(told.pop(), shown_labels(experiment, ids, 9))  # type: ignore[arg-type]
     validate(experiment, Spy(), World())
     assert torch.equal(torch.cat(told), experiment.data.validation.labels)  # type: ignore[arg-type]

@@ -16,7 +16,7 @@ from ddpmx.errors import RunError, SpecError
 from ddpmx.storage import checkpoint, checkpoint_folder, manifest
 from ddpmx.storage.misfit import misfit
 from ddpmx.training.ema import Ema
-from ddpmx.training.loop import Trained, TrainState
+from ddpmx.training.state import Trained, TrainState
 
 ROW = {"epoch": 1, "step": 3, "train_loss": 1.0, "val_loss": 1 / 3, "seconds": 0.5, "images_per_second": 9.0}
 

@@ -22,8 +22,8 @@ from ddpmx.runs.forecast import Forecast
 from ddpmx.spec import loading as spec_file
 from ddpmx.terminal import console, progress, time_left
 from ddpmx.training.experiment import build
-from ddpmx.training.loop import TrainState
 from ddpmx.training.pacing import Pacing
+from ddpmx.training.state import TrainState
 
 SCRIPT = """
 from ddpmx.terminal.console import Bar

@@ -26,8 +26,9 @@ from ddpmx.spec.loading import load
 from ddpmx.theory.effective import effective_weight
 from ddpmx.times import Time, Uneven
 from ddpmx.training.experiment import build
-from ddpmx.training.loop import StepDone, TrainState, epoch_order, prepare, train
-from ddpmx.training.objective import step_loss, timesteps
+from ddpmx.training.loop import StepDone, epoch_order, train
+from ddpmx.training.objective import draw_step, step_loss, timesteps
+from ddpmx.training.state import TrainState, prepare
 from ddpmx.training.validation import validate
 from ddpmx.world import World
 
@@ -257,7 +258,8 @@ def test_training_is_multiplied_by_the_importance_and_validation_is_not(tiny: Pa
         experiment = build(load(tiny), torch.device("cpu"))
         ids = epoch_order(len(experiment.data.train), 0, 0)[:64]
         t = timesteps(experiment, ids, 0)
-        loss, _ = step_loss(experiment, experiment.network, to_model(experiment.data.train.pixels[ids]), t, ids, 0)
+        images = to_model(experiment.data.train.pixels[ids])
+        loss, _ = step_loss(experiment, experiment.network, draw_step(experiment, ids, 0).batch(images))
         mean = (loss * experiment.spec.time.importance(experiment.table)[t]).mean().detach()
         validation = validate(experiment, experiment.network, World()).loss
         first = next(train(experiment, TrainState(), prepare(experiment), World(), lambda: True))

@@ -16,28 +16,30 @@ from ddpmx.spec.loading import load
 from ddpmx.storage import checkpoint, checkpoint_folder
 from ddpmx.storage.folder import RunFolder
 from ddpmx.training.experiment import build
-from ddpmx.training.loop import StepDone, TrainState, prepare, train
+from ddpmx.training.loop import StepDone, train
 from ddpmx.training.stability import BadStep, Stability, told_instability, verdict
+from ddpmx.training.state import TrainState, prepare
 from ddpmx.world import World
 
 # Makes the loss of the second image of a batch NaN at these steps (from 0), until the run went back so many times.
 BREAK = """
 import torch
-import ddpmx.runs.run, ddpmx.training.loop
-inner_train, inner_loss, run = ddpmx.runs.run.train, ddpmx.training.loop.step_loss, {}
+import ddpmx.runs.run, ddpmx.training.step
+inner_train, inner_loss, run = ddpmx.runs.run.train, ddpmx.training.step.step_loss, {}
 
 def train(experiment, state, *rest):
     run["state"] = state
     return inner_train(experiment, state, *rest)
 
-def step_loss(experiment, network, x_start, t, ids, step, learned=None):
-    objective, loss = inner_loss(experiment, network, x_start, t, ids, step, learned)
+def step_loss(experiment, network, batch, weighting=None):
+    objective, loss = inner_loss(experiment, network, batch, weighting)
+    ids, step = batch.noise.sample_ids, batch.noise.stream % 2**24
     if step in STEPS and len(run["state"].rollbacks) < TIMES:
         broken = torch.where(ids == ids[1], float("nan"), 0.0)
         return objective + broken, loss + broken
     return objective, loss
 
-ddpmx.runs.run.train, ddpmx.training.loop.step_loss = train, step_loss
+ddpmx.runs.run.train, ddpmx.training.step.step_loss = train, step_loss
 """
 
 
@@ -173,7 +175,7 @@ def test_a_loss_that_follows_the_weights_of_its_timesteps_is_stable() -> None:
     for step in range(1, 1001):
         nothing = 300.0 if step % 16 == 0 else 0.3
         stability.add_step(step, nothing * (1.5 if step < 20 else 0.5), nothing)
-    assert stability.instability(1000, False) == {}
+    assert stability.instability(1000, False) is None
 
 
 def test_a_spike_is_told_and_whether_it_recovered() -> None:
@@ -222,7 +224,7 @@ def test_sound_training_is_no_alarm(loss: str, tmp_path: Path) -> None:
     state = TrainState()
     losses = [event.loss for event in train(experiment, state, prepare(experiment), World(), lambda: False) if isinstance(event, StepDone)]
     assert len(losses) == 40
-    assert state.instability(40, False) == {}
+    assert state.instability(40, False) is None
     assert 0 < state.spike < 2
     if "100" in loss:
         assert max(losses) > 50 * sorted(losses)[20]
@@ -236,9 +238,9 @@ SHAKEN = (
     + "plugins: [shaken.py]\n"
 )
 SHAKE = """
-import ddpmx.training.loop
-inner = ddpmx.training.loop.learning_rate
-ddpmx.training.loop.learning_rate = lambda train, step, total: inner(train, step, total) * (40 if step == 5 else 1)
+import ddpmx.training.step
+inner = ddpmx.training.step.learning_rate
+ddpmx.training.step.learning_rate = lambda train, step, total: inner(train, step, total) * (40 if step == 5 else 1)
 """
 
 

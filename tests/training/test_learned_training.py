@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -25,9 +26,11 @@ from ddpmx.spec.checks import check
 from ddpmx.spec.schema import json_schema
 from ddpmx.storage import checkpoint
 from ddpmx.times.loss_aware import HISTORY, UNIFORM, LossHistory
+from ddpmx.training.batch import Batch, Noise
 from ddpmx.training.experiment import Experiment, build
-from ddpmx.training.loop import StepDone, Trained, TrainState, prepare, train
-from ddpmx.training.objective import loss_at, step_loss
+from ddpmx.training.loop import StepDone, train
+from ddpmx.training.objective import batch_loss, draw_step, step_loss
+from ddpmx.training.state import Trained, TrainState, prepare
 from ddpmx.training.validation import validate
 from ddpmx.weightings.learned import LogLoss
 from ddpmx.world import World
@@ -59,16 +62,18 @@ def test_the_learned_objective_is_loss_over_exp_u_plus_u(tiny: Path) -> None:
     t, ids, x_start = torch.tensor([0, 7, 19]), torch.arange(3), torch.zeros(3, 1, 8, 8)
     module = WEIGHTINGS.build("learned").module()
     assert module is not None
-    base = loss_at(experiment, experiment.network, x_start, t, ids, 0, stream(Purpose.NOISE, 4))
+    batch = Batch(x_start, t, Noise(0, stream(Purpose.NOISE, 4), ids))
+    base = batch_loss(experiment, experiment.network, batch)
+    drawn = replace(draw_step(experiment, ids, 4), t=t).batch(x_start)
     fixed = experiment_of(tiny, "loss.weighting={name: min_snr, gamma: 3.0}")
     assert torch.equal(experiment.coefficients.weight, fixed.coefficients.weight)
-    objective, loss = step_loss(experiment, experiment.network, x_start, t, ids, 4, module)
+    objective, loss = step_loss(experiment, experiment.network, drawn, module)
     assert torch.equal(objective, base)  # u starts at 0
     torch.nn.init.normal_(module.linear.weight)
     torch.nn.init.constant_(module.linear.bias, 0.3)
     u = module(experiment.table.log_snr[t].float()).detach()
     assert u.std() > 0.1
-    objective, loss = step_loss(experiment, experiment.network, x_start, t, ids, 4, module)
+    objective, loss = step_loss(experiment, experiment.network, drawn, module)
     torch.testing.assert_close(loss, base * (-u).exp())
     torch.testing.assert_close(objective, base * (-u).exp() + u)
 

@@ -14,8 +14,9 @@ from ddpmx.errors import SpecError
 from ddpmx.spec import loading as spec_file
 from ddpmx.spec.checks import check
 from ddpmx.theory.variance import posterior, vlb_terms
+from ddpmx.training.batch import Batch, Noise
 from ddpmx.training.experiment import Experiment, build
-from ddpmx.training.objective import loss_at, loss_of_nothing, runs_twice, step_loss
+from ddpmx.training.objective import batch_loss, draw_step, runs_twice, step_loss, zero_output_loss
 from ddpmx.training.validation import validate
 from ddpmx.world import World
 
@@ -34,6 +35,10 @@ def experiment_of(tiny: Path, *overrides: str) -> Experiment:
     return build(spec_file.load(tiny, overrides), CPU)
 
 
+def batch(estimate_first: bool = True) -> Batch:
+    return Batch(images(), T, Noise(3, 7, IDS), estimate_first=estimate_first)
+
+
 def fixed(output: Tensor) -> nn.Module:
     """A network that answers the same whatever it is asked."""
 
@@ -46,13 +51,13 @@ def fixed(output: Tensor) -> nn.Module:
 
 @pytest.mark.parametrize("loss", ["norm: l2", "norm: l1", "norm: huber, delta: 0.5", "norm: l2, weighting: {name: vlb, clip: 1.0}"])
 @pytest.mark.parametrize("prediction", ["epsilon", "x_start", "v"])
-def test_an_output_of_0_has_at_most_the_loss_of_nothing(tiny: Path, loss: str, prediction: str) -> None:
+def test_an_output_of_0_has_at_most_the_zero_output_loss(tiny: Path, loss: str, prediction: str) -> None:
     """Images of ±1, whose every pixel is at the bound: equal for l2, where the squares alone count; else at most."""
     experiment = experiment_of(tiny, f"loss={{{loss}}}", f"prediction={prediction}")
     x_start, ids = images()[:1].sign().expand(256, -1, -1, -1).contiguous(), torch.arange(256)
     for t in (0, 10, 19):
-        losses = loss_at(experiment, fixed(torch.zeros(256, 1, 8, 8)), x_start, torch.full((256,), t), ids, 3, 7)
-        most = float(loss_of_nothing(experiment)[t])
+        losses = batch_loss(experiment, fixed(torch.zeros(256, 1, 8, 8)), Batch(x_start, torch.full((256,), t), Noise(3, 7, ids)))
+        most = float(zero_output_loss(experiment)[t])
         assert float(losses.mean()) <= 1.02 * most
         assert float(losses.mean()) >= (0.98 if "l2" in loss else 0.6) * most
 
@@ -67,8 +72,8 @@ def test_the_loss_is_the_simple_one_plus_the_bound(tiny: Path, schedule: str, pr
     experiment = experiment_of(tiny, *spec, LEARNS, "loss.variance_weight=0.5")
     torch.manual_seed(0)
     output = torch.randn(4, 2, 8, 8)
-    losses = loss_at(experiment, fixed(output), images(), T, IDS, 3, 7)
-    simple = loss_at(experiment_of(tiny, *spec), fixed(output[:, :1]), images(), T, IDS, 3, 7)
+    losses = batch_loss(experiment, fixed(output), batch())
+    simple = batch_loss(experiment_of(tiny, *spec), fixed(output[:, :1]), batch())
     table, column = experiment.table, lambda values: values[T].view(4, 1, 1, 1)
     x_start = images().double()
     epsilon = ddpmx.ops.normal(IDS, 7, 3, (1, 8, 8)).double()
@@ -85,10 +90,10 @@ def test_the_bound_teaches_the_variance_only(tiny: Path) -> None:
     output = torch.zeros(4, 2, 8, 8, requires_grad=True)
     gradients = {}
     for weight in ("0.001", "0.1"):
-        losses = loss_at(experiment_of(tiny, LEARNS, f"loss.variance_weight={weight}"), fixed(output), images(), T, IDS, 3, 7)
+        losses = batch_loss(experiment_of(tiny, LEARNS, f"loss.variance_weight={weight}"), fixed(output), batch())
         (gradients[weight],) = torch.autograd.grad(losses.sum(), output)
     plain = torch.zeros(4, 1, 8, 8, requires_grad=True)
-    (simple,) = torch.autograd.grad(loss_at(experiment_of(tiny), fixed(plain), images(), T, IDS, 3, 7).sum(), plain)
+    (simple,) = torch.autograd.grad(batch_loss(experiment_of(tiny), fixed(plain), batch()).sum(), plain)
     for gradient in gradients.values():
         assert torch.equal(gradient[:, :1], simple)
     torch.testing.assert_close(gradients["0.1"][:, 1:], 100 * gradients["0.001"][:, 1:], rtol=1e-4, atol=0)
@@ -137,7 +142,7 @@ class Recorder(nn.Module):
 @pytest.mark.parametrize("prediction", ["epsilon", "edm"])
 def test_the_second_pass_sees_the_x_0_of_the_first(tiny: Path, prediction: str) -> None:
     experiment, network = experiment_of(tiny, CONDITIONED, f"prediction={prediction}"), Recorder()
-    twice = loss_at(experiment, network, images(), T, IDS, 3, 7)
+    twice = batch_loss(experiment, network, batch())
     first, second = network.seen
     assert network.graded == [False, True]
     assert torch.equal(first[:, :1], second[:, :1])
@@ -150,7 +155,7 @@ def test_the_second_pass_sees_the_x_0_of_the_first(tiny: Path, prediction: str) 
     assert float(x0.abs().max()) > 1
     torch.testing.assert_close(second[:, 1:].double(), x0.clamp(-1, 1), rtol=1e-4, atol=1e-5)
     network.seen.clear()
-    once = loss_at(experiment, network, images(), T, IDS, 3, 7, twice=False)
+    once = batch_loss(experiment, network, batch(estimate_first=False))
     assert torch.equal(network.seen[0], first)
     assert torch.equal(once, twice)  # this network ignores what it is told
 
@@ -162,7 +167,7 @@ def test_half_of_the_training_steps_run_twice_and_validation_always(tiny: Path) 
     experiment, network = experiment_of(tiny, CONDITIONED), Recorder()
     for step in range(20):
         network.seen.clear()
-        step_loss(experiment, network, images(), T, IDS, step)
+        step_loss(experiment, network, draw_step(experiment, IDS, step).batch(images()))
         assert len(network.seen) == 1 + runs_twice(experiment.spec.seed, step)
     network.seen.clear()
     validate(experiment, network, World())
@@ -204,6 +209,6 @@ def test_a_plain_plugin_network_is_built_as_ever(tmp_path: Path) -> None:
     path = tmp_path / "spec.yaml"
     path.write_text(TINY.replace("{name: convnext_unet, dim: 8, dim_mults: [1, 2]}", "plain_one") + "plugins: [plain.py]\n")
     experiment = build(spec_file.load(path), CPU)
-    assert loss_at(experiment, experiment.network, images(), T, IDS, 3, 7).shape == (4,)
+    assert batch_loss(experiment, experiment.network, batch()).shape == (4,)
     with pytest.raises(SpecError, match="unknown key"):
         spec_file.load(path, [CONDITIONED])

@@ -14,11 +14,13 @@ from ddpmx import ops
 from ddpmx.ops import Purpose, stream
 from ddpmx.spec import loading as spec_file
 from ddpmx.spec.schema import TrainSpec
+from ddpmx.training.batch import Batch, Noise, fetch_images
 from ddpmx.training.experiment import build
 from ddpmx.training.learning_rate import learning_rate
-from ddpmx.training.loop import TrainState, epoch_order, is_over
-from ddpmx.training.objective import batch, loss_at
+from ddpmx.training.loop import epoch_order
+from ddpmx.training.objective import batch_loss
 from ddpmx.training.pacing import total_steps
+from ddpmx.training.state import TrainState, is_over
 
 Run = Callable[..., Result]
 
@@ -61,15 +63,15 @@ def test_an_epochs_order_is_a_permutation_of_its_own() -> None:
 def test_flips_mirror_half_of_the_images_whatever_the_batch() -> None:
     pixels = torch.arange(400 * 6).remainder(256).to(torch.uint8).view(400, 1, 2, 3)
     ids, plain = torch.arange(400), pixels.float() / 127.5 - 1
-    whole = batch(pixels, ids, 3, 1, True)
+    whole = fetch_images(pixels, ids, 3, 1, True)
     mirrored = (whole == plain.flip(-1)).flatten(1).all(1)
     assert torch.equal(whole[~mirrored], plain[~mirrored])
     assert torch.equal(mirrored, ops.uniform(ids, ops.stream(ops.Purpose.FLIP, 1), 3) < 0.5)
     assert 160 < int(mirrored.sum()) < 240
     order = ids.flip(0)[100:150]
-    assert torch.equal(whole[order], batch(pixels, order, 3, 1, True))
-    assert not torch.equal(whole, batch(pixels, ids, 3, 2, True))
-    assert torch.equal(batch(pixels, order, 3, 1, False), plain[order])
+    assert torch.equal(whole[order], fetch_images(pixels, order, 3, 1, True))
+    assert not torch.equal(whole, fetch_images(pixels, ids, 3, 2, True))
+    assert torch.equal(fetch_images(pixels, order, 3, 1, False), plain[order])
     assert torch.equal(pixels, torch.arange(400 * 6).remainder(256).to(torch.uint8).view(400, 1, 2, 3))  # the set is as it was
 
 
@@ -141,7 +143,7 @@ def test_a_prediction_scales_what_the_network_sees(tiny: Path) -> None:
 
     ids, t = torch.arange(4), torch.tensor([0, 5, 10, 19])
     x_start = torch.linspace(-1, 1, 4 * 64).view(4, 1, 8, 8)
-    loss_at(experiment, network, x_start, t, ids, 0, 1)
+    batch_loss(experiment, network, Batch(x_start, t, Noise(0, 1, ids)))
     table = experiment.table
     x_t = ops.add_noise(x_start, table.signal[t].float(), table.sigma[t].float(), seed=0, sample_ids=ids, stream=1)
     c_in = 1 / (table.sigma[t] ** 2 + 0.25 * table.signal[t] ** 2).sqrt().view(4, 1, 1, 1)

@@ -19,7 +19,8 @@ from ddpmx.data import Data
 from ddpmx.spec import loading as spec_file
 from ddpmx.theory.variance import posterior
 from ddpmx.training.experiment import Experiment, build
-from ddpmx.training.loop import EpochDone, TrainState, prepare, train
+from ddpmx.training.loop import EpochDone, train
+from ddpmx.training.state import TrainState, prepare
 from ddpmx.training.validation import Validated, validate
 from ddpmx.world import World
 

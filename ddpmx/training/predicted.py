@@ -1,0 +1,90 @@
+"""What the network predicts for a noised batch: shared by the training loss, the validation and the metric `bpd`.
+
+The coefficients set the precision. The experiment's own are float32 and lie on its device; `coefficients(…, torch.float64)` on
+the CPU give x_0 in float64, though the network still runs in its own precision on its own device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from .. import ops
+from ..theory.variance import Posterior, Variance, vlb_terms
+from .batch import Batch
+from .coefficients import Coefficients
+
+if TYPE_CHECKING:
+    from .experiment import Experiment
+
+Network = Callable[..., Tensor]
+"""network(x, time), or network(x, time, labels) for one with classes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Predicted:
+    """What the network makes of a noised batch: tensors [b, c, h, w] on the batch's device."""
+
+    batch: Batch
+    coefficients: Coefficients
+    x_t: Tensor
+    epsilon: Tensor | None
+    """The noise; None on a GPU, where making it again for the loss costs less than reading it."""
+    output: Tensor
+    v: Tensor | None
+    """The network's second half of channels, where it learns the variance."""
+
+    @property
+    def x0(self) -> Tensor:
+        """The clean images that the output implies, not clipped, in the precision of the coefficients."""
+        return self.coefficients.x0(self.x_t, self.output, self.batch.t)
+
+
+def predict(experiment: Experiment, network: Network, batch: Batch, exact: Coefficients | None = None) -> Predicted:
+    """x_t = signal·x_0 + sigma·ε, and what the network predicts from it; `exact` replaces the experiment's coefficients.
+
+    A self-conditioned network is run twice if the batch says so, first on zeros and without gradient, then on the x_0 that this
+    gives; otherwise once, on zeros (Chen et al. 2022, arXiv:2208.04202, algorithm 1). The batch lies where the coefficients do.
+    """
+    c, t, x_start = exact or experiment.coefficients, batch.t, batch.x_start
+    seed, stream, ids = batch.noise
+    epsilon = None if x_start.device.type == "cuda" else ops.normal(ids, stream, seed, x_start.shape[1:])
+    x_t = ops.add_noise(x_start, c.signal[t].float(), c.sigma[t].float(), seed=seed, sample_ids=ids, stream=stream, noise=epsilon)
+    scale = None if c.input_scale is None else c.input_scale[t]
+    condition = [c.time[t].float()] if batch.labels is None else [c.time[t].float(), batch.labels]
+    condition = [values.to(experiment.device) for values in condition]
+
+    def run(x0: Tensor | None) -> Tensor:
+        seen = experiment.network_input(x_t, scale, x0).to(experiment.device)
+        with experiment.autocast():
+            return network(seen, *condition).to(x_t.device)
+
+    channels, estimate = x_start.shape[1], None
+    if batch.estimate_first and experiment.spec.model.self_conditioned:
+        with torch.no_grad():
+            estimate = c.x0(x_t, run(None)[:, :channels], t).clamp(-1, 1)
+    output, *v = run(estimate).split(channels, dim=1)
+    return Predicted(batch, c, x_t, epsilon, output, v[0] if v else None)
+
+
+def bound_terms(predicted: Predicted, q: Posterior, variance: Variance | None = None, *, clip: bool = False) -> Tensor:
+    """The terms of the variational bound at the batch's timesteps, in bits a dimension: [b], as precise as `q` and on its device.
+
+    `variance` is that of p(x_s | x_t); None: the network's own where it learns one, else the posterior's. `clip` bounds the
+    predicted x_0 to [−1, 1]. A gradient reaches the variance only, not the mean.
+    """
+
+    def like_q(values: Tensor) -> Tensor:
+        return values.to(q.log_lower.device).to(q.log_lower.dtype)  # in this order, as MPS has no float64
+
+    t, x0 = predicted.batch.t.to(q.log_lower.device), like_q(predicted.x0.detach())
+    if variance == "learned" or (variance is None and predicted.v is not None):
+        assert predicted.v is not None, "the network learns no variance"
+        log_variance = q.log_variance(like_q(predicted.v), t)
+    else:
+        log_variance = (q.log_upper if variance == "beta" else q.log_lower)[t].view(-1, 1, 1, 1)
+    return vlb_terms(like_q(predicted.batch.x_start), like_q(predicted.x_t), x0.clamp(-1, 1) if clip else x0, log_variance, t, q)
