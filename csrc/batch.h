@@ -57,6 +57,13 @@ struct Noise {
   uint32_t stream = 0;
 };
 
+// Whether the ids of that many samples are all 0 or more.
+inline bool ids_fit(const Noise& noise, int64_t samples) {
+  int64_t all = 0;
+  for (int64_t i = 0; i < samples; ++i) all |= noise.ids[i * noise.id_stride];
+  return all >= 0;  // a negative one sets the sign
+}
+
 struct Batch {
   int64_t samples = 0, elements = 0;  // elements of each sample
 };

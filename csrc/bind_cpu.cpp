@@ -23,26 +23,26 @@ const Level* level = nullptr;  // the fastest that runs here, or the one that se
 constexpr int64_t kGrain = 16384;  // elements that are worth a thread
 
 template <class Op>
-void run(const Op& op, void (*loop)(const Op&, int64_t, int64_t)) {
-  for (int64_t i = 0; i < op.batch.samples; ++i) STD_TORCH_CHECK(op.noise.ids[i * op.noise.id_stride] >= 0, "a sample id is negative");
+void run(Op& op, void (*loop)(const Op&, int64_t, int64_t)) {
+  STD_TORCH_CHECK(ids_fit(op.noise, op.batch.samples), "a sample id is negative");
   const int64_t count = items(op.batch), elements = op.batch.samples * op.batch.elements;
   if (elements <= kGrain) return loop(op, 0, count);
   const int64_t grain = kGrain * count / elements;
   torch::stable::parallel_for(0, count, grain > 1 ? grain : 1, [&](int64_t first, int64_t last) { loop(op, first, last); });
 }
 
-struct Cpu {
-  static void normal(const Tensor&, const Normal& op) { run(op, chosen().normal); }
-  static void bits(const Tensor&, const Bits& op) { STD_TORCH_CHECK(cpu::bits(op), "a sample id is negative"); }
-  static void add_noise(const Tensor&, const AddNoise& op) { run(op, chosen().add_noise); }
-  static void reverse_step(const Tensor&, const ReverseStep& op) { run(op, chosen().reverse_step); }
+void run(WeightedLoss& op, void (*loop)(const WeightedLoss&, int64_t, int64_t)) {
+  const std::unique_ptr<double[]> partial(new double[items(op.batch)]);
+  op.partial = partial.get();
+  run<WeightedLoss>(op, loop);
+  for (int64_t sample = 0; sample < op.batch.samples; ++sample) op.loss[sample] = loss_of_sample(op, sample);
+}
 
-  static void weighted_loss(const Tensor&, WeightedLoss& op) {
-    const std::unique_ptr<double[]> partial(new double[items(op.batch)]);
-    op.partial = partial.get();
-    run(op, chosen().weighted_loss);
-    for (int64_t sample = 0; sample < op.batch.samples; ++sample) op.loss[sample] = loss_of_sample(op, sample);
-  }
+struct Cpu {
+#define DDPMX_ON_CPU(NAME, OPERATION, SCHEMA) \
+  static void NAME(const Tensor&, OPERATION& op) { run(op, chosen().NAME); }
+  DDPMX_NOISE_OPERATORS(DDPMX_ON_CPU)
+#undef DDPMX_ON_CPU
 };
 
 std::string cpu_level() { return chosen().name; }
@@ -86,25 +86,12 @@ const Level& chosen() {
 }  // namespace ddpmx::binding
 
 STABLE_TORCH_LIBRARY(ddpmx, m) {
-  m.def("normal(Tensor sample_ids, SymInt stream, SymInt seed, Tensor(a!) out) -> ()");
-  m.def("bits(Tensor sample_ids, SymInt stream, SymInt seed, Tensor(a!) out) -> ()");
-  m.def(
-      "add_noise(Tensor x_start, Tensor signal, Tensor sigma, Tensor sample_ids, SymInt stream, SymInt seed, Tensor? noise, "
-      "Tensor(a!) out) -> ()");
-  m.def(
-      "weighted_loss(Tensor output, Tensor x_start, Tensor target_x, Tensor target_eps, Tensor weight, Tensor sample_ids, "
-      "SymInt stream, SymInt seed, Tensor? noise, int norm, float delta, Tensor(a!) loss, Tensor(b!)? gradient) -> ()");
-  m.def(
-      "reverse_step(Tensor x, Tensor output, float[] row, Tensor[] history, Tensor? anchor, Tensor? clip, float clip_all, "
-      "Tensor sample_ids, SymInt stream, SymInt seed, Tensor? noise, Tensor(a!) out, Tensor(b!)? m) -> ()");
-  m.def("fetch(Tensor pixels, Tensor ids, SymInt stream, SymInt seed, bool flip, Tensor(a!) out) -> ()");
-  m.def("depthwise_gradient(Tensor x, Tensor gradient, Tensor(a!) of_weight, Tensor(b!) of_bias) -> ()");
-  m.def("convolve(Tensor x, Tensor weight, Tensor? bias, bool turned, Tensor(a!) out) -> ()");
-  m.def("convolution_gradient(Tensor x, Tensor gradient, Tensor(a!) of_weight, Tensor(b!) of_bias) -> ()");
-  m.def("normalise(Tensor x, Tensor gamma, Tensor beta, float epsilon, bool gelu, Tensor(a!) out, Tensor(b!) statistics) -> ()");
-  m.def(
-      "normalise_gradient(Tensor x, Tensor gradient, Tensor gamma, bool gelu, Tensor statistics, Tensor(a!) of_x, "
-      "Tensor(b!) of_gamma, Tensor(c!) of_beta) -> ()");
+#define DDPMX_NOISE_SCHEMA(NAME, OPERATION, SCHEMA) m.def(#NAME SCHEMA);
+#define DDPMX_LAYER_SCHEMA(NAME, SCHEMA) m.def(#NAME SCHEMA);
+  DDPMX_NOISE_OPERATORS(DDPMX_NOISE_SCHEMA)
+  DDPMX_LAYER_OPERATORS(DDPMX_LAYER_SCHEMA)
+#undef DDPMX_NOISE_SCHEMA
+#undef DDPMX_LAYER_SCHEMA
   m.def("cpu_level() -> str");
   m.def("cpu_levels(bool all) -> str");
   m.def("set_cpu_level(str name) -> ()");

@@ -13,7 +13,7 @@ namespace {
 
 // Queues a kernel on the current stream of the tensor's device.
 template <class Op>
-void run(const Tensor& tensor, const Op& op, int (*kernel)(const Op&, void*)) {
+void run(const Tensor& tensor, Op& op, int (*kernel)(const Op&, void*)) {
   const auto device = tensor.get_device_index();
   const torch::stable::accelerator::DeviceGuard guard(device);
   void* stream = nullptr;
@@ -21,17 +21,17 @@ void run(const Tensor& tensor, const Op& op, int (*kernel)(const Op&, void*)) {
   STD_CUDA_CHECK(static_cast<cudaError_t>(kernel(op, stream)));
 }
 
-struct Cuda {
-  static void normal(const Tensor& t, const Normal& op) { run(t, op, cuda::normal); }
-  static void bits(const Tensor& t, const Bits& op) { run(t, op, cuda::bits); }
-  static void add_noise(const Tensor& t, const AddNoise& op) { run(t, op, cuda::add_noise); }
-  static void reverse_step(const Tensor& t, const ReverseStep& op) { run(t, op, cuda::reverse_step); }
+void run(const Tensor& tensor, WeightedLoss& op, int (*kernel)(const WeightedLoss&, void*)) {
+  const Tensor partial = torch::stable::new_empty(tensor, {items(op.batch)}, ScalarType::Double);
+  op.partial = static_cast<double*>(partial.data_ptr());
+  run<WeightedLoss>(tensor, op, kernel);
+}
 
-  static void weighted_loss(const Tensor& t, WeightedLoss& op) {
-    const Tensor partial = torch::stable::new_empty(t, {items(op.batch)}, ScalarType::Double);
-    op.partial = static_cast<double*>(partial.data_ptr());
-    run(t, op, cuda::weighted_loss);
-  }
+struct Cuda {
+#define DDPMX_ON_CUDA(NAME, OPERATION, SCHEMA) \
+  static void NAME(const Tensor& tensor, OPERATION& op) { run(tensor, op, cuda::NAME); }
+  DDPMX_NOISE_OPERATORS(DDPMX_ON_CUDA)
+#undef DDPMX_ON_CUDA
 };
 
 std::string cuda_build() { return "for compute capability " DDPMX_ARCHS; }

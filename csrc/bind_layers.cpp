@@ -224,10 +224,7 @@ void normalise_gradient(const Tensor& x, const Tensor& gradient, const Tensor& g
 }  // namespace ddpmx::binding
 
 STABLE_TORCH_LIBRARY_IMPL(ddpmx, CPU, m) {
-  m.impl("fetch", TORCH_BOX(&ddpmx::binding::fetch));
-  m.impl("depthwise_gradient", TORCH_BOX(&ddpmx::binding::depthwise_gradient));
-  m.impl("normalise", TORCH_BOX(&ddpmx::binding::normalise));
-  m.impl("normalise_gradient", TORCH_BOX(&ddpmx::binding::normalise_gradient));
-  m.impl("convolve", TORCH_BOX(&ddpmx::binding::convolve));
-  m.impl("convolution_gradient", TORCH_BOX(&ddpmx::binding::convolution_gradient));
+#define DDPMX_IMPLEMENT(NAME, SCHEMA) m.impl(#NAME, TORCH_BOX(&ddpmx::binding::NAME));
+  DDPMX_LAYER_OPERATORS(DDPMX_IMPLEMENT)
+#undef DDPMX_IMPLEMENT
 }

@@ -107,43 +107,19 @@ bool runs_here() {
 }  // namespace avx512
 #endif
 
-#define DDPMX_LEVEL(NAME)      \
-  {#NAME,                      \
-   NAME::runs_here,            \
-   NAME::normal,               \
-   NAME::add_noise,            \
-   NAME::weighted_loss,        \
-   NAME::reverse_step,         \
-   NAME::fetch,                \
-   NAME::depthwise_gradient,   \
-   NAME::weight_points,        \
-   NAME::convolve,             \
-   NAME::convolution_gradient, \
-   NAME::normalise,            \
-   NAME::normalise_gradient}
-
 namespace cpu {
 
 const Level* levels(int& count) {
   static const Level all[] = {
-      DDPMX_LEVEL(scalar),
+      {scalar::loops, "scalar", scalar::runs_here},
 #ifdef DDPMX_X86
-      DDPMX_LEVEL(sse2),
-      DDPMX_LEVEL(avx2),
-      DDPMX_LEVEL(avx512),
+      {sse2::loops, "sse2", sse2::runs_here},
+      {avx2::loops, "avx2", avx2::runs_here},
+      {avx512::loops, "avx512", avx512::runs_here},
 #endif
   };
   count = sizeof all / sizeof all[0];
   return all;
-}
-
-bool bits(const Bits& op) {
-  for (int64_t i = 0; i < op.samples; ++i) {
-    const int64_t id = op.noise.ids[i * op.noise.id_stride];
-    if (id < 0) return false;
-    op.out[i] = bits_of_sample(op.noise, id);
-  }
-  return true;
 }
 
 }  // namespace cpu

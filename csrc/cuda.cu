@@ -149,7 +149,7 @@ __global__ void __launch_bounds__(kWarp* kWarps) normal_kernel(const __grid_cons
 
 __global__ void __launch_bounds__(kWarp* kWarps) bits_kernel(const __grid_constant__ Bits op) {
   const int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
-  if (i < op.samples) op.out[i] = bits_of_sample(op.noise, op.noise.ids[i * op.noise.id_stride]);
+  if (i < op.batch.samples) op.out[i] = bits_of_sample(op.noise, op.noise.ids[i * op.noise.id_stride]);
 }
 
 template <bool strided>
@@ -252,7 +252,7 @@ int launch(void (*kernel)(Op), const Op& op, int64_t threads, void* stream) {
 
 int normal(const Normal& op, void* stream) { return launch(normal_kernel, op, items(op.batch) * kWarp, stream); }
 
-int bits(const Bits& op, void* stream) { return launch(bits_kernel, op, op.samples, stream); }
+int bits(const Bits& op, void* stream) { return launch(bits_kernel, op, op.batch.samples, stream); }
 
 int add_noise(const AddNoise& op, void* stream) {
   const bool strided = op.x.dims || op.out.dims || op.noise.given.dims;

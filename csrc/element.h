@@ -91,7 +91,7 @@ DDPMX_INLINE void on_circle(float squared_radius, uint32_t v, float& cosine, flo
   sine = float_of(bits_of(odd ? c : s) ^ sine_sign) * r;
 }
 
-// a·x + b·y: noising (signal, x_start, sigma, noise) and the loss's target.
+// a·x + b·y: what add_noise makes of (signal, x_start, sigma, noise), and the target of weighted_loss.
 DDPMX_INLINE float mix(float a, float x, float b, float y) { return a * x + b * y; }
 
 // The loss's residual, which a norm measures: output − (target_x·x_start + target_eps·noise).

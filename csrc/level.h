@@ -8,3 +8,8 @@
 #include "matrix.h"
 #include "winograd.h"
 #include "norm.h"
+
+// Constant data, so that no code of this level runs where its instructions may be missing.
+#define DDPMX_LOOP(NAME, ...) NAME,
+constexpr Loops loops = {DDPMX_NOISE_OPERATORS(DDPMX_LOOP) DDPMX_LAYER_LOOPS(DDPMX_LOOP)};
+#undef DDPMX_LOOP

@@ -158,6 +158,18 @@ void normal(const Normal& op, int64_t first_item, int64_t last_item) {
   });
 }
 
+void bits(const Bits& op, int64_t first_item, int64_t last_item) {
+  for (int64_t first = first_item; first < last_item; first += Lanes::count) {
+    const int count = static_cast<int>(last_item - first < Lanes::count ? last_item - first : Lanes::count);
+    int64_t lanes[Lanes::count] = {};
+    for (int i = 0; i < count; ++i) lanes[i] = op.noise.ids[(first + i) * op.noise.id_stride];
+    Words words;
+    memcpy(&words, lanes, sizeof words);
+    words = random_bits<Lanes>(words, op.noise.stream, op.noise.seed);
+    memcpy(op.out + first, &words, count * sizeof(int64_t));
+  }
+}
+
 void add_noise(const AddNoise& op, int64_t first_item, int64_t last_item) {
   each_chunk(op.batch, first_item, last_item, [&](int64_t sample, int64_t first, int count) {
     alignas(64) Buffer buffers[3];

@@ -15,14 +15,16 @@ struct NoiseOperators {
     require_batch(out, "out");
     require(out.scalar_type() == ScalarType::Float && out.is_contiguous(), "out");
     require_noise(std::nullopt, out, ids, stream);
-    Device::normal(out, {batch(out), static_cast<float*>(out.data_ptr()), noise(ids, stream, seed)});
+    Normal op{batch(out), static_cast<float*>(out.data_ptr()), noise(ids, stream, seed)};
+    Device::normal(out, op);
   }
 
   static void bits(const Tensor& ids, int64_t stream, int64_t seed, const Tensor& out) {
     require_each(out, ids, ScalarType::Long, "out");
     require(out.is_contiguous(), "out");
     require_noise(std::nullopt, out, ids, stream);
-    Device::bits(out, {out.numel(), static_cast<int64_t*>(out.data_ptr()), noise(ids, stream, seed)});
+    Bits op{{out.numel(), 1}, static_cast<int64_t*>(out.data_ptr()), noise(ids, stream, seed)};
+    Device::bits(out, op);
   }
 
   static void add_noise(const Tensor& x_start, const Tensor& signal, const Tensor& sigma, const Tensor& ids, int64_t stream, int64_t seed,
@@ -32,7 +34,8 @@ struct NoiseOperators {
     require_each(sigma, x_start, ScalarType::Float, "sigma");
     require_noise(given, x_start, ids, stream);
     require_place(out, x_start, x_start.scalar_type(), "out");
-    Device::add_noise(out, {batch(out), view(x_start), view(out), per_sample(signal), per_sample(sigma), noise(ids, stream, seed, given)});
+    AddNoise op{batch(out), view(x_start), view(out), per_sample(signal), per_sample(sigma), noise(ids, stream, seed, given)};
+    Device::add_noise(out, op);
   }
 
   static void weighted_loss(const Tensor& output, const Tensor& x_start, const Tensor& target_x, const Tensor& target_eps,
@@ -49,18 +52,18 @@ struct NoiseOperators {
     require_each(loss, output, ScalarType::Float, "loss");
     require(loss.is_contiguous(), "loss");
     if (gradient) require_place(*gradient, output, ScalarType::Float, "gradient");
-    WeightedLoss op;
-    op.batch = batch(output);
-    op.output = view(output);
-    op.x_start = view(x_start);
-    op.gradient = view(gradient);
-    op.target_x = per_sample(target_x);
-    op.target_eps = per_sample(target_eps);
-    op.weight = per_sample(weight);
-    op.noise = noise(ids, stream, seed, given);
-    op.norm = static_cast<Norm>(norm);
-    op.delta = static_cast<float>(delta);
-    op.loss = static_cast<float*>(loss.data_ptr());
+    WeightedLoss op{batch(output),
+                    view(output),
+                    view(x_start),
+                    view(gradient),
+                    per_sample(target_x),
+                    per_sample(target_eps),
+                    per_sample(weight),
+                    noise(ids, stream, seed, given),
+                    static_cast<Norm>(norm),
+                    static_cast<float>(delta),
+                    static_cast<float*>(loss.data_ptr()),
+                    nullptr};
     Device::weighted_loss(output, op);
   }
 
@@ -101,11 +104,9 @@ struct NoiseOperators {
   // In a block of implementations for the device's tensors.
   template <class Library>
   static void implement(Library& library) {
-    library.impl("normal", TORCH_BOX(&NoiseOperators::normal));
-    library.impl("bits", TORCH_BOX(&NoiseOperators::bits));
-    library.impl("add_noise", TORCH_BOX(&NoiseOperators::add_noise));
-    library.impl("weighted_loss", TORCH_BOX(&NoiseOperators::weighted_loss));
-    library.impl("reverse_step", TORCH_BOX(&NoiseOperators::reverse_step));
+#define DDPMX_IMPLEMENT(NAME, OPERATION, SCHEMA) library.impl(#NAME, TORCH_BOX(&NoiseOperators::NAME));
+    DDPMX_NOISE_OPERATORS(DDPMX_IMPLEMENT)
+#undef DDPMX_IMPLEMENT
   }
 };
 

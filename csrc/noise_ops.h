@@ -4,6 +4,7 @@
 #include <initializer_list>
 
 #include "batch.h"
+#include "operators.h"
 
 namespace ddpmx {
 
@@ -90,25 +91,20 @@ struct Normal {
 
 // 63 random bits for each sample
 struct Bits {
-  int64_t samples = 0;
+  Batch batch;             // of one element a sample
   int64_t* out = nullptr;  // [B], contiguous
   Noise noise;
 };
 
-// 63 random bits of a sample: word 0 of counter 0, then word 1 less its last bit.
 DDPMX_INLINE int64_t bits_of_sample(const Noise& noise, uint64_t id) {
-  uint64_t words[4][1] = {{0}, {noise.stream}, {id}, {id >> 32}};
-  philox<Lane>(words, noise.seed);
-  return static_cast<int64_t>((words[0][0] & 0xFFFFFFFFu) << 31 | (words[1][0] & 0xFFFFFFFFu) >> 1);
+  return static_cast<int64_t>(random_bits<Lane>(id, noise.stream, noise.seed));
 }
 
 namespace cuda {
 // Queued on the stream (a cudaStream_t); they return a cudaError_t, 0 for success.
-int normal(const Normal&, void* stream);
-int bits(const Bits&, void* stream);
-int add_noise(const AddNoise&, void* stream);
-int weighted_loss(const WeightedLoss&, void* stream);
-int reverse_step(const ReverseStep&, void* stream);
+#define DDPMX_LAUNCH(NAME, OPERATION, SCHEMA) int NAME(const OPERATION&, void* stream);
+DDPMX_NOISE_OPERATORS(DDPMX_LAUNCH)
+#undef DDPMX_LAUNCH
 }  // namespace cuda
 
 }  // namespace ddpmx

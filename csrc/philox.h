@@ -20,3 +20,12 @@ DDPMX_INLINE void philox(typename Lanes::Words (&c)[4][n], uint64_t key) {
     k1 += 0xBB67AE85u;
   }
 }
+
+// 63 random bits for each id: word 0 of counter 0, then word 1 less its last bit.
+template <class Lanes>
+DDPMX_INLINE typename Lanes::Words random_bits(typename Lanes::Words id, uint32_t stream, uint64_t seed) {
+  using Words = typename Lanes::Words;
+  Words c[4][1] = {{Words{}}, {Words{} + static_cast<uint64_t>(stream)}, {id}, {id >> 32}};
+  philox<Lanes>(c, seed);
+  return (c[0][0] & 0xFFFFFFFFull) << 31 | (c[1][0] & 0xFFFFFFFFull) >> 1;
+}

@@ -34,7 +34,9 @@ std::vector<Level> levels() {
   int count;
   const Level* first = cpu::levels(count);
   std::vector<Level> all(first, first + count);
-  all.push_back({"eight", [] { return true; }, eight::normal, eight::add_noise, eight::weighted_loss, eight::reverse_step});
+#define DDPMX_LOOP(NAME, ...) eight::NAME,
+  all.push_back({{DDPMX_NOISE_OPERATORS(DDPMX_LOOP)}, "eight", [] { return true; }});
+#undef DDPMX_LOOP
   return all;
 }
 
@@ -64,7 +66,7 @@ Noise noise(const py::array_t<int64_t>& ids, uint32_t stream, uint64_t seed, con
 
 // Runs an operation on "cuda", or on a level in two halves.
 template <class Op>
-void run(const std::string& where, const Op& op, int (*kernel)(const Op&, void*), void (*Level::*loop)(const Op&, int64_t, int64_t)) {
+void run(const std::string& where, const Op& op, int (*kernel)(const Op&, void*), void (*Loops::*loop)(const Op&, int64_t, int64_t)) {
   if (where == "cuda") {
     if (kernel(op, nullptr) != 0) throw std::runtime_error("launch failed");
     return;
@@ -84,35 +86,30 @@ void run(const std::string& where, const Op& op, int (*kernel)(const Op&, void*)
 
 PYBIND11_MODULE(ddpmx_kernels, m) {
   m.def("normal", [](const std::string& where, py::array_t<int64_t> ids, uint32_t stream, uint64_t seed, py::array_t<float> out) {
-    run(where, Normal{batch(out), out.mutable_data(), noise(ids, stream, seed)}, cuda::normal, &Level::normal);
+    run(where, Normal{batch(out), out.mutable_data(), noise(ids, stream, seed)}, cuda::normal, &Loops::normal);
   });
   m.def("bits", [](const std::string& where, py::array_t<int64_t> ids, uint32_t stream, uint64_t seed, py::array_t<int64_t> out) {
-    const Bits op{out.shape(0), out.mutable_data(), noise(ids, stream, seed)};
-    return where == "cuda" ? cuda::bits(op, nullptr) == 0 : cpu::bits(op);
+    const Bits op{{out.shape(0), 1}, out.mutable_data(), noise(ids, stream, seed)};
+    if (!ids_fit(op.noise, op.batch.samples)) return false;
+    run(where, op, cuda::bits, &Loops::bits);
+    return true;
   });
   m.def("add_noise", [](const std::string& where, py::array x, py::array_t<float> signal, py::array_t<float> sigma,
                         py::array_t<int64_t> ids, uint32_t stream, uint64_t seed, Maybe given, py::array out) {
     const AddNoise op{batch(x), view(x), view(out), per_sample(signal), per_sample(sigma), noise(ids, stream, seed, given)};
-    run(where, op, cuda::add_noise, &Level::add_noise);
+    run(where, op, cuda::add_noise, &Loops::add_noise);
   });
   m.def("weighted_loss", [](const std::string& where, py::array output, py::array x_start, py::array_t<float> target_x,
                             py::array_t<float> target_eps, py::array_t<float> weight, py::array_t<int64_t> ids, uint32_t stream,
                             uint64_t seed, Maybe given, int norm, float delta, py::array_t<float> loss, Maybe gradient) {
-    WeightedLoss op;
-    op.batch = batch(output);
-    op.output = view(output);
-    op.x_start = view(x_start);
-    op.gradient = view(gradient);
-    op.target_x = per_sample(target_x);
-    op.target_eps = per_sample(target_eps);
-    op.weight = per_sample(weight);
-    op.noise = noise(ids, stream, seed, given);
-    op.norm = static_cast<Norm>(norm);
-    op.delta = delta;
-    op.loss = loss.mutable_data();
-    std::vector<double> partial(items(op.batch));
-    op.partial = partial.data();
-    run(where, op, cuda::weighted_loss, &Level::weighted_loss);
+    std::vector<double> partial(batch(output).samples * parts(batch(output).elements));
+    WeightedLoss op{batch(output),           view(output),
+                    view(x_start),           view(gradient),
+                    per_sample(target_x),    per_sample(target_eps),
+                    per_sample(weight),      noise(ids, stream, seed, given),
+                    static_cast<Norm>(norm), delta,
+                    loss.mutable_data(),     partial.data()};
+    run(where, op, cuda::weighted_loss, &Loops::weighted_loss);
     if (where == "cuda") return;
     for (int64_t sample = 0; sample < op.batch.samples; ++sample) op.loss[sample] = loss_of_sample(op, sample);
   });
@@ -130,6 +127,6 @@ PYBIND11_MODULE(ddpmx_kernels, m) {
     op.m_out = view(m_out);
     op.clip = per_sample(clip);
     op.noise = noise(ids, stream, seed, given);
-    run(where, op, cuda::reverse_step, &Level::reverse_step);
+    run(where, op, cuda::reverse_step, &Loops::reverse_step);
   });
 }
