@@ -96,3 +96,9 @@ def test_a_component_of_each_kind_is_one_new_file(tmp_path: Path):
 )
 def test_a_row_names_all_files_that_an_example_of_it_touches(row: str, pattern: str, folders: list[str]):
     assert set(ROWS[row]) == mentioning(pattern, *folders)
+
+
+def test_each_step_of_a_journey_is_in_its_file():
+    steps = re.findall(r"^(\d+)\. `([^`]+)` `(\w+)`: ", section("Three journeys, file by file"), re.MULTILINE)
+    assert [number for number, _, _ in steps].count("1") == 3
+    assert [(file, name) for _, file, name in steps if not re.search(rf"\b{name}\b", (ROOT / file).read_text())] == []
