@@ -95,7 +95,7 @@ def counters(checkpoint: Path) -> TrainState:
 
 
 @cache
-def _adapters() -> tuple[TypeAdapter[Any], TypeAdapter[Any]]:
+def _adapters() -> tuple[TypeAdapter[TrainState], TypeAdapter[Row]]:
     return TypeAdapter(TrainState), TypeAdapter(Row)
 
 
@@ -175,17 +175,17 @@ def _contiguous(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
 
 
-def _flatten(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def _flatten(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], dict[str, object]]:
     tensors: dict[str, Tensor] = {}
-    plain: dict[str, Any] = {}
+    plain: dict[str, object] = {}
     for index, values in optimizer.state_dict()["state"].items():
         for name, value in values.items():
             (tensors if isinstance(value, Tensor) else plain)[f"{index}.{name}"] = value
     return _contiguous(tensors), plain
 
 
-def _unflatten(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor], plain: dict[str, Any]) -> None:
-    state: dict[int, dict[str, Any]] = {}
+def _unflatten(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor], plain: dict[str, object]) -> None:
+    state: dict[int, dict[str, object]] = {}
     for key, value in {**tensors, **plain}.items():
         index, name = key.split(".", 1)
         state.setdefault(int(index), {})[name] = value

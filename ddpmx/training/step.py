@@ -65,21 +65,21 @@ class Trainer:
 
     def __init__(self, experiment: Experiment, trained: Trained, world: World) -> None:
         self.experiment, self.trained, self.world = experiment, trained, world
-        self.train, self.parameters = experiment.spec.train, trained.parameters
+        self.spec, self.parameters = experiment.spec.train, trained.parameters
         self.pixels = _near(experiment.data.train.pixels, experiment.device)
-        self.steps = total_steps(self.train, len(self.pixels))
-        self.network: Network = torch.compile(trained.network) if self.train.compile else trained.network
+        self.steps = total_steps(self.spec, len(self.pixels))
+        self.network: Network = torch.compile(trained.network) if self.spec.compile else trained.network
         self.zero_losses, self.importance = zero_output_loss(experiment), experiment.coefficients.importance.cpu()
 
     # -- on the host
 
     def plan(self, state: TrainState, order: Tensor) -> StepPlan:
         """The step that follows `state`, in a pass over the images in this order."""
-        ids = order[state.batch * self.train.batch_size : (state.batch + 1) * self.train.batch_size]
+        ids = order[state.batch * self.spec.batch_size : (state.batch + 1) * self.spec.batch_size]
         draws = draw_step(self.experiment, ids, state.step, self.trained.time)
         importance = (self.importance if self.trained.time is None else self.trained.time.importance())[draws.t]
         zero_loss = float((self.zero_losses[draws.t] * importance).mean())
-        scheduled = learning_rate(self.train, state.step, self.steps)
+        scheduled = learning_rate(self.spec, state.step, self.steps)
         lr = scheduled * 0.5 ** len(state.rollbacks)
         return StepPlan(state.step, state.epoch, draws, importance.float(), zero_loss, scheduled, lr)
 
@@ -98,7 +98,7 @@ class Trainer:
             part_loss, losses[part.to(device)] = self._backward(plan, part)
             loss += part_loss
 
-        grad_norm = reduce_and_clip(self.parameters, self.train.grad_clip, self.world)
+        grad_norm = reduce_and_clip(self.parameters, self.spec.grad_clip, self.world)
         result = StepResult(float(self.world.sum_(loss)), grad_norm, losses)
         if result.is_finite:
             optimizer.step()
@@ -108,7 +108,7 @@ class Trainer:
 
     def _micro_batches(self, images: int) -> list[Tensor]:
         """This process's share of a batch in `accumulate` parts, as indices into the batch; none is empty."""
-        size = math.ceil(math.ceil(images / self.world.size) / self.train.accumulate)
+        size = math.ceil(math.ceil(images / self.world.size) / self.spec.accumulate)
         return [part for part in self.world.part(torch.arange(images)).split(size) if len(part)]
 
     def _backward(self, plan: StepPlan, part: Tensor) -> tuple[Tensor, Tensor]:
