@@ -14,9 +14,9 @@ from ..components.registry import METRICS
 from ..data import Data, Images
 from ..errors import SpecError
 from ..images import to_model
-from ..ops import Purpose, stream
+from ..ops import Noise, Purpose, stream
 from ..theory.variance import Variance, posterior, prior_terms
-from ..training.batch import Batch, Noise
+from ..training.batch import Batch
 from ..training.coefficients import coefficients
 from ..training.predicted import bound_terms, predict
 from .base import Metric, Reference, reference_images, reference_split

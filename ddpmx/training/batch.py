@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
 from .. import ops
-from ..ops import Purpose, stream
-
-
-class Noise(NamedTuple):
-    """ε as a function of its key: the same three give the same numbers."""
-
-    seed: int
-    stream: int
-    sample_ids: Tensor
+from ..ops import Noise, Purpose, stream
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +19,7 @@ class Batch:
     t: Tensor
     """Table indices, int64 [b]."""
     noise: Noise
-    """The key of ε, whose sample ids are those of the images."""
+    """ε, not made yet; its sample ids are those of the images."""
     labels: Tensor | None = None
     """Classes, int64 [b], for a network that is told them."""
     estimate_first: bool = True
@@ -48,9 +39,9 @@ class Draws:
     def batch(self, x_start: Tensor, part: Tensor | slice = slice(None)) -> Batch:
         """The batch of the images `part`, indices into these, which are `x_start`; on the device of that."""
         device = x_start.device
-        ids = self.noise.sample_ids[part].to(device)
+        noise = replace(self.noise, sample_ids=self.noise.sample_ids[part].to(device))
         labels = None if self.labels is None else self.labels[part].to(device)
-        return Batch(x_start, self.t[part].to(device), self.noise._replace(sample_ids=ids), labels, self.estimate_first)
+        return Batch(x_start, self.t[part].to(device), noise, labels, self.estimate_first)
 
 
 def fetch_images(pixels: Tensor, ids: Tensor, seed: int, epoch: int, flip: bool) -> Tensor:

@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .. import ops
-from ..ops import Purpose, stream
+from ..ops import Noise, Purpose, stream
 from ..times import TimeState
-from .batch import Batch, Draws, Noise
+from .batch import Batch, Draws
 from .classes import shown_labels
 from .experiment import Experiment
 from .predicted import Network, Predicted, bound_terms, predict
@@ -68,7 +68,6 @@ def loss_of(experiment: Experiment, predicted: Predicted) -> Tensor:
     (Nichol & Dhariwal 2021, arXiv:2102.09672, eq. 16).
     """
     c, loss, batch, t = experiment.coefficients, experiment.spec.loss, predicted.batch, predicted.batch.t
-    seed, stream, ids = batch.noise
     simple = ops.weighted_loss(
         predicted.output,
         batch.x_start,
@@ -77,10 +76,7 @@ def loss_of(experiment: Experiment, predicted: Predicted) -> Tensor:
         c.weight[t],
         norm=loss.norm,
         delta=loss.delta,
-        seed=seed,
-        sample_ids=ids,
-        stream=stream,
-        noise=predicted.epsilon,
+        noise=predicted.noise,
     )
     if c.posterior is None or predicted.v is None:
         return simple

@@ -7,13 +7,14 @@ the CPU give x_0 in float64, though the network still runs in its own precision 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from .. import ops
+from ..ops import Noise
 from ..theory.variance import Posterior, Variance, vlb_terms
 from .batch import Batch
 from .coefficients import Coefficients
@@ -32,8 +33,8 @@ class Predicted:
     batch: Batch
     coefficients: Coefficients
     x_t: Tensor
-    epsilon: Tensor | None
-    """The noise; None on a GPU, where making it again for the loss costs less than reading it."""
+    noise: Noise
+    """ε, made and kept for the loss, except on a GPU, where making it again costs less than reading it."""
     output: Tensor
     v: Tensor | None
     """The network's second half of channels, where it learns the variance."""
@@ -51,9 +52,10 @@ def predict(experiment: Experiment, network: Network, batch: Batch, exact: Coeff
     gives; otherwise once, on zeros (Chen et al. 2022, arXiv:2208.04202, algorithm 1). The batch lies where the coefficients do.
     """
     c, t, x_start = exact or experiment.coefficients, batch.t, batch.x_start
-    seed, stream, ids = batch.noise
-    epsilon = None if x_start.device.type == "cuda" else ops.normal(ids, stream, seed, x_start.shape[1:])
-    x_t = ops.add_noise(x_start, c.signal[t].float(), c.sigma[t].float(), seed=seed, sample_ids=ids, stream=stream, noise=epsilon)
+    noise = batch.noise
+    if x_start.device.type != "cuda":
+        noise = replace(noise, given=ops.normal(noise=noise, shape=x_start.shape[1:]))
+    x_t = ops.add_noise(x_start, c.signal[t].float(), c.sigma[t].float(), noise=noise)
     scale = None if c.input_scale is None else c.input_scale[t]
     condition = [c.time[t].float()] if batch.labels is None else [c.time[t].float(), batch.labels]
     condition = [values.to(experiment.device) for values in condition]
@@ -68,7 +70,7 @@ def predict(experiment: Experiment, network: Network, batch: Batch, exact: Coeff
         with torch.no_grad():
             estimate = c.x0(x_t, run(None)[:, :channels], t).clamp(-1, 1)
     output, *v = run(estimate).split(channels, dim=1)
-    return Predicted(batch, c, x_t, epsilon, output, v[0] if v else None)
+    return Predicted(batch, c, x_t, noise, output, v[0] if v else None)
 
 
 def bound_terms(predicted: Predicted, q: Posterior, variance: Variance | None = None, *, clip: bool = False) -> Tensor:

@@ -10,11 +10,11 @@ from torch import Tensor, nn
 from .. import ops
 from ..errors import SpecError
 from ..images import to_model
-from ..ops import Purpose, stream
+from ..ops import Noise, Purpose, stream
 from ..schedules import Table
 from ..theory.variance import Posterior, posterior
 from ..world import World
-from .batch import Batch, Noise
+from .batch import Batch
 from .events import Curves
 from .experiment import Experiment
 from .objective import loss_of

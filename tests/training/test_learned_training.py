@@ -20,13 +20,13 @@ from torch import Tensor
 from ddpmx.components.registry import SCHEDULES, TIMES, WEIGHTINGS
 from ddpmx.errors import SpecError
 from ddpmx.models.embedding import LOG_SNR_BOUND
-from ddpmx.ops import Purpose, stream
+from ddpmx.ops import Noise, Purpose, stream
 from ddpmx.spec import loading as spec_file
 from ddpmx.spec.checks import check
 from ddpmx.spec.schema import json_schema
 from ddpmx.storage import checkpoint
 from ddpmx.times.loss_aware import HISTORY, UNIFORM, LossHistory
-from ddpmx.training.batch import Batch, Noise
+from ddpmx.training.batch import Batch
 from ddpmx.training.experiment import Experiment, build
 from ddpmx.training.loop import StepDone, train
 from ddpmx.training.objective import batch_loss, draw_step, step_loss

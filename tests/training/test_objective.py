@@ -11,10 +11,11 @@ from torch import Tensor, nn
 
 import ddpmx
 from ddpmx.errors import SpecError
+from ddpmx.ops import Noise
 from ddpmx.spec import loading as spec_file
 from ddpmx.spec.checks import check
 from ddpmx.theory.variance import posterior, vlb_terms
-from ddpmx.training.batch import Batch, Noise
+from ddpmx.training.batch import Batch
 from ddpmx.training.experiment import Experiment, build
 from ddpmx.training.objective import batch_loss, draw_step, runs_twice, step_loss, zero_output_loss
 from ddpmx.training.validation import validate

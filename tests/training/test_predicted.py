@@ -9,8 +9,9 @@ import torch
 from linear_network import Linear, best_gain, experiment_of
 
 import ddpmx
+from ddpmx.ops import Noise
 from ddpmx.theory.variance import posterior, vlb_terms
-from ddpmx.training.batch import Batch, Noise
+from ddpmx.training.batch import Batch
 from ddpmx.training.coefficients import coefficients
 from ddpmx.training.predicted import bound_terms, predict
 

@@ -11,10 +11,10 @@ import torch
 from conftest import TINY, Result, epochs, only_run
 
 from ddpmx import ops
-from ddpmx.ops import Purpose, stream
+from ddpmx.ops import Noise, Purpose, stream
 from ddpmx.spec import loading as spec_file
 from ddpmx.spec.schema import TrainSpec
-from ddpmx.training.batch import Batch, Noise, fetch_images
+from ddpmx.training.batch import Batch, fetch_images
 from ddpmx.training.experiment import build
 from ddpmx.training.learning_rate import learning_rate
 from ddpmx.training.loop import epoch_order
