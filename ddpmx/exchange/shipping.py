@@ -19,7 +19,7 @@ from ..errors import SpecError
 
 Definition = ast.ClassDef | ast.FunctionDef | ast.Assign | ast.AnnAssign
 BASE = "SimpleNamespace"
-IN_TORCH = {"ddpmx.ops": "ddpmx.ops.in_torch"}
+IN_TORCH = dict.fromkeys(("ddpmx.ops", "ddpmx.ops.layers"), "ddpmx.ops.layers.in_torch")
 """Where the same functions are without kernels."""
 
 

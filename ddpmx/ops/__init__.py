@@ -14,22 +14,19 @@ A wrong dtype is a TypeError, a wrong shape, device or range a ValueError; both 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import replace
-from enum import IntEnum
 
-import torch
 from torch import Tensor
 
 from ..rows import Row
-from . import checks, native
-from .choice import Backend, active, backend, backends, use_backend
-from .convolution import conv3x3
-from .depthwise import depthwise
-from .fetch import fetch
+from .choice import active, backends, use_backend
+from .generator import bits, normal, uniform
+from .layers import conv3x3, depthwise, norm, norm_conv3x3
 from .noise import Noise, one
-from .normalisation import norm, norm_conv3x3
+from .operations import NORMS, AddNoise, ReverseStep, WeightedLoss
+from .pixels import fetch
+from .running import run
+from .streams import Purpose, stream
 
 __all__ = [
     "NORMS",
@@ -52,93 +49,6 @@ __all__ = [
     "weighted_loss",
 ]
 
-NORMS = ("l1", "l2", "huber")
-_NO_FLOAT64 = ("mps",)  # there the noise is made on the CPU and copied
-
-
-class Purpose(IntEnum):
-    """What random numbers are for, so that no two uses share them. The numbers are part of the definition: only add."""
-
-    INIT = 0  # the noise that sampling starts from
-    SAMPLE = 1  # the noise that a sampling step injects
-    NOISE = 2  # ε of training
-    TIME = 3  # the timestep of training
-    ORDER = 4  # the order of the data
-    FLIP = 5  # whether an image is mirrored
-    VALIDATION_NOISE = 6
-    VALIDATION_TIME = 7
-    LABEL = 8  # whether training hides an image's class
-    SELF_CONDITION = 9  # whether a training step runs the network twice
-    KNOWN = 10  # the noise on what inpainting knows
-    BOUND = 11  # ε of the metric bpd
-    BOUND_TIME = 12
-
-
-def stream(purpose: int, step: int) -> int:
-    """The 32-bit stream of a purpose (a `Purpose`, or any int of 8 bits) at a step (24 bits): purpose·2²⁴ + step."""
-    checks.integer("purpose", purpose, 0, 2**8)
-    checks.integer("step", step, 0, 2**24)
-    return int(purpose) << 24 | step
-
-
-def normal(
-    sample_ids: Tensor | None = None,
-    stream: int | None = None,
-    seed: int | None = None,
-    shape: Sequence[int] | None = None,
-    *,
-    noise: Noise | None = None,
-) -> Tensor:
-    """Standard normal numbers, float32 [B, *shape], on the device of `sample_ids`. At most 2³⁴ elements a sample."""
-    noise = one(noise, seed, stream, sample_ids)
-    checks.key(noise)
-    shape = checks.sample_shape("shape", shape)
-    if noise.sample_ids.device.type in _NO_FLOAT64:
-        return normal(noise=_on_cpu(noise), shape=shape).to(noise.sample_ids.device)
-    return backend(noise.sample_ids.device).normal(noise, shape)
-
-
-def uniform(sample_ids: Tensor | None = None, stream: int | None = None, seed: int | None = None, *, noise: Noise | None = None) -> Tensor:
-    """Uniform numbers in [0, 1) of 53 bits, float64 [B] (on the CPU where the device has no float64: MPS).
-
-    Of the 63 `bits`, 27 of word 0 and 26 of word 1: ((word 0 >> 5)·2²⁶ + (word 1 >> 6))·2⁻⁵³.
-    """
-    noise = one(noise, seed, stream, sample_ids)
-    checks.key(noise)
-    pair = bits(noise=_on_cpu(noise) if noise.sample_ids.device.type in _NO_FLOAT64 else noise)
-    return (((pair >> 36) << 26) + ((pair & (2**31 - 1)) >> 5)).to(torch.float64) * 2.0**-53
-
-
-def bits(sample_ids: Tensor | None = None, stream: int | None = None, seed: int | None = None, *, noise: Noise | None = None) -> Tensor:
-    """63 random bits, int64 [B], 0 or more: word 0·2³¹ + (word 1 >> 1) of counter 0. Keys that sort into a random order."""
-    noise = one(noise, seed, stream, sample_ids)
-    checks.key(noise)
-    return backend(noise.sample_ids.device).bits(noise)
-
-
-def _on_cpu(noise: Noise) -> Noise:
-    return Noise(noise.seed, noise.stream, noise.sample_ids.cpu())
-
-
-def _quick(x: object, noise: Noise) -> Backend | None:
-    """The native backend for tensors like x, where a first try without any checks is safe.
-
-    Its operators refuse what does not fit, in a microsecond; only then are the checks made, to say in words what is wrong.
-    """
-    if type(x) is not Tensor or type(noise.seed) is not int or type(noise.stream) is not int:
-        return None
-    if x.dtype in native.DTYPES and not torch.compiler.is_compiling():
-        module = backend(x.device)
-        return module if module is native else None
-    return None
-
-
-def _made(noise: Noise, x: Tensor) -> Noise:
-    """Noise with its ε, where the backend is not to make it."""
-    if noise.given is None and x.device.type in _NO_FLOAT64:
-        return replace(noise, given=normal(noise=noise, shape=x.shape[1:]))
-    return noise
-
 
 def add_noise(
     x_start: Tensor,
@@ -156,19 +66,7 @@ def add_noise(
     Both products are rounded, then their sum: equal bit for bit on every backend. `out` may be `x_start`.
     Raises RuntimeError when grad mode is on and an input requires a gradient.
     """
-    noise = one(noise, seed, stream, sample_ids)
-    quick = _quick(x_start, noise)
-    if quick is not None and not checks.wants_gradient(x_start, signal, sigma, noise.given, out):
-        try:
-            return quick.add_noise(x_start, signal, sigma, noise, out)
-        except native.REFUSALS:
-            pass  # the checks say why
-    checks.batch("x_start", x_start)
-    checks.per_sample("x_start", x_start, signal=signal, sigma=sigma)
-    checks.noise(noise, "x_start", x_start)
-    checks.target(out, "x_start", x_start)
-    checks.no_gradient("add_noise", x_start=x_start, signal=signal, sigma=sigma, noise=noise.given, out=out)
-    return backend(x_start.device).add_noise(x_start, signal, sigma, _made(noise, x_start), out)
+    return run(AddNoise(x_start, signal, sigma, one(noise, seed, stream, sample_ids), out), x_start)
 
 
 def weighted_loss(
@@ -191,24 +89,8 @@ def weighted_loss(
     Differentiable in `output` only, whose gradient has its dtype: no other argument gets one. `x_start` may have another
     dtype than `output`; `noise` is float32 or of the dtype of `x_start`.
     """
-    noise = one(noise, seed, stream, sample_ids)
-    quick = _quick(output, noise)
-    if quick is not None and type(x_start) is Tensor and norm in NORMS and type(delta) is float and 0 < delta < math.inf:
-        try:
-            return quick.weighted_loss(output, x_start, target_x, target_eps, weight, noise, norm=norm, delta=delta)
-        except native.REFUSALS:
-            pass  # the checks say why
-    checks.batch("output", output)
-    checks.alike("x_start", x_start, "output", output, checks.FLOATS)
-    checks.per_sample("output", output, target_x=target_x, target_eps=target_eps, weight=weight)
-    checks.noise(noise, "x_start", x_start)
-    if output.numel() == 0 and 0 in output.shape[1:]:
-        raise ValueError(f"output should have an element in each sample, and has shape {list(output.shape)}")
-    if norm not in NORMS:
-        raise ValueError(f"norm should be one of {', '.join(NORMS)}, not {norm!r}")
-    checks.positive("delta", delta)
-    run = backend(output.device).weighted_loss
-    return run(output, x_start, target_x, target_eps, weight, _made(noise, x_start), norm=norm, delta=delta)
+    key = one(noise, seed, stream, sample_ids)
+    return run(WeightedLoss(output, x_start, target_x, target_eps, weight, key, norm, delta), output)
 
 
 def reverse_step(
@@ -241,35 +123,5 @@ def reverse_step(
 
     Raises RuntimeError when grad mode is on and an input requires a gradient.
     """
-    noise = one(noise, seed, stream, sample_ids)
-    quick = _quick(x, noise)
-    history = tuple(history)
-    plain_clip = clip is None or type(clip) is Tensor or (type(clip) is float and 0 < clip < math.inf)
-    graded = checks.wants_gradient(x, output, *history, anchor, clip, noise.given, out)
-    if quick is not None and type(row) is Row and type(output) is Tensor and plain_clip and not graded:
-        try:
-            return quick.reverse_step(x, output, row, noise, history=history, anchor=anchor, clip=clip, out=out, want_m=want_m)
-        except native.REFUSALS:
-            pass  # the checks say why
-    checks.batch("x", x)
-    checks.alike("output", output, "x", x, checks.FLOATS)
-    if not isinstance(row, Row):
-        raise TypeError(f"row should be a ddpmx.Row, not {type(row).__name__}")
-    for i, past in enumerate(history):
-        checks.alike(f"history[{i}]", past, "x", x, (x.dtype,))
-    if len(history) < len(row.c_history) and any(row.c_history[len(history) :]):
-        raise ValueError(f"history has {len(history)} tensors, and row.c_history {len(row.c_history)} coefficients")
-    if anchor is not None:
-        checks.alike("anchor", anchor, "x", x, (x.dtype,))
-    elif row.c_anchor != 0:
-        raise ValueError("anchor is missing, and row.c_anchor is not 0")
-    if isinstance(clip, Tensor):
-        checks.per_sample("x", x, clip=clip)
-    elif clip is not None:
-        checks.positive("clip", clip)
-    checks.noise(noise, "x", x)
-    checks.target(out, "x", x)
-    checks.no_gradient("reverse_step", x=x, output=output, history=history, anchor=anchor, clip=clip, noise=noise.given, out=out)
-    noise = noise if row.c_noise == 0 else _made(noise, x)
-    run = backend(x.device).reverse_step
-    return run(x, output, row, noise, history=history, anchor=anchor, clip=clip, out=out, want_m=want_m)
+    key = one(noise, seed, stream, sample_ids)
+    return run(ReverseStep(x, output, row, tuple(history), anchor, clip, key, out, want_m), x)

@@ -64,6 +64,8 @@ def target(value: Tensor | None, x_name: str, x: Tensor) -> None:
 
 def integer(name: str, value: object, low: int, high: int) -> None:
     """A Python int in [low, high)."""
+    if type(value) is int and low <= value < high:
+        return
     if not isinstance(value, int) or isinstance(value, bool):
         raise TypeError(f"{name} should be an int, not {type(value).__name__}")
     if not low <= value < high:
@@ -113,6 +115,7 @@ def noise(value: Noise, x_name: str, x: Tensor) -> None:
     sample_shape(x_name, x.shape[1:])
     if value.given is not None:
         alike("noise", value.given, x_name, x, (torch.float32, x.dtype))
+    ids(value.sample_ids)
 
 
 def wants_gradient(*arguments: object) -> bool:

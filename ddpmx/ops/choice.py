@@ -2,52 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from ..errors import SpecError, nearest
-from ..rows import Row
 from . import library, native, reference
-from .noise import Noise
-
-
-class Backend(Protocol):
-    """What a backend's module has. The functions are those of `ddpmx.ops`, called with arguments checked there."""
-
-    def normal(self, noise: Noise, shape: Sequence[int]) -> Tensor: ...
-    def bits(self, noise: Noise) -> Tensor: ...
-    def add_noise(self, x_start: Tensor, signal: Tensor, sigma: Tensor, noise: Noise, out: Tensor | None) -> Tensor: ...
-    def weighted_loss(
-        self,
-        output: Tensor,
-        x_start: Tensor,
-        target_x: Tensor,
-        target_eps: Tensor,
-        weight: Tensor,
-        noise: Noise,
-        *,
-        norm: str,
-        delta: float,
-    ) -> Tensor: ...
-    def reverse_step(
-        self,
-        x: Tensor,
-        output: Tensor,
-        row: Row,
-        noise: Noise,
-        *,
-        history: Sequence[Tensor],
-        anchor: Tensor | None,
-        clip: float | Tensor | None,
-        out: Tensor | None,
-        want_m: bool,
-    ) -> tuple[Tensor, Tensor | None]: ...
-
+from .operations import Backend
 
 DEVICES = {"cpp": "cpu", "cuda": "cuda"}  # the native backends, and the type of device that each runs on
 MISSING: dict[str, str] = {}  # backends that cannot be used, and why
@@ -64,7 +28,7 @@ def _load() -> None:
         else:
             MISSING[name] = reason
     if "cpp" in _BUILT:
-        native.define()
+        library.define()
         library.set_cpu_level_from_environment()
 
 

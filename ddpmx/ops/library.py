@@ -1,16 +1,22 @@
-"""The compiled libraries of `csrc/`: whether they are there, why not, and the CPU level that they run at."""
+"""The compiled libraries of `csrc/`: whether they are there, why not, their operators, and the CPU level that they run at."""
 
 from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from torch import Tensor
+from torch.utils._pytree import tree_leaves
 
 from ..errors import SpecError
 
 FOLDER = Path(__file__).parent
+NOISE = ("normal", "bits", "add_noise", "weighted_loss", "reverse_step", "fetch")  # called by native.py
+LAYERS = ("depthwise_gradient", "convolve", "convolution_gradient", "normalise", "normalise_gradient")  # by layers/kernels.py
+OPERATORS: dict[str, Callable[..., None]] = {}  # those of torch.ops.ddpmx; they write into their last arguments
 _facts = torch.ops.ddpmx  # the operators that say what was built
 
 
@@ -42,6 +48,20 @@ def why_not_built(name: str) -> str | None:
 
 def _files(name: str) -> list[Path]:
     return sorted(FOLDER.glob(f"_{name}.*"))
+
+
+def define() -> None:
+    """Look the operators up, once "cpp" is loaded, and say how to trace them: nothing is computed."""
+    for name in (*NOISE, *LAYERS):
+        OPERATORS[name] = getattr(torch.ops.ddpmx, name).default
+        torch.library.register_fake(f"ddpmx::{name}", _fake)
+
+
+def _fake(*arguments: object) -> None:
+    """Refuses a tensor without memory among others, as the kernels refuse one on another device."""
+    tensors = [value for value in tree_leaves(arguments) if isinstance(value, Tensor)]
+    if len({tensor.device for tensor in tensors}) > 1:
+        raise RuntimeError("ddpmx: tensors on several devices")
 
 
 def build(name: str) -> str:

@@ -38,10 +38,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..rows import Row
 from . import checks
 from .constants import COS, LN2, LOG, SIN
 from .noise import Noise
+from .operations import AddNoise, ReverseStep, WeightedLoss
 from .philox import MASK, philox
 
 LARGEST = 2**31 - 1
@@ -121,8 +121,9 @@ def _each(per_sample: Tensor, x: Tensor) -> Tensor:
     return per_sample.to(x.dtype).view(-1, *[1] * (x.ndim - 1))
 
 
-def add_noise(x_start: Tensor, signal: Tensor, sigma: Tensor, noise: Noise, out: Tensor | None) -> Tensor:
+def add_noise(op: AddNoise) -> Tensor:
     """x_t = signal·x_start + sigma·ε: both products rounded, then their sum."""
+    x_start, signal, sigma, noise, out = op
     checks.ids(noise.sample_ids)
     x = x_start.to(_working(x_start.dtype))
     epsilon = _epsilon(noise, x)
@@ -130,18 +131,9 @@ def add_noise(x_start: Tensor, signal: Tensor, sigma: Tensor, noise: Noise, out:
     return x_t.to(x_start.dtype) if out is None else out.copy_(x_t)
 
 
-def weighted_loss(
-    output: Tensor,
-    x_start: Tensor,
-    target_x: Tensor,
-    target_eps: Tensor,
-    weight: Tensor,
-    noise: Noise,
-    *,
-    norm: str,
-    delta: float,
-) -> Tensor:
+def weighted_loss(op: WeightedLoss) -> Tensor:
     """loss[b] = weight[b] · mean of norm(output − (target_x·x_start + target_eps·ε)), float32 [B]."""
+    output, x_start, target_x, target_eps, weight, noise, norm, delta = op
     checks.ids(noise.sample_ids)
     value = output.to(_working(output.dtype))
     with torch.no_grad():
@@ -167,19 +159,9 @@ def _combination(terms: Iterable[tuple[float, Tensor]], x: Tensor) -> Tensor:
     return torch.zeros_like(x) if total is None else total
 
 
-def reverse_step(
-    x: Tensor,
-    output: Tensor,
-    row: Row,
-    noise: Noise,
-    *,
-    history: Sequence[Tensor],
-    anchor: Tensor | None,
-    clip: float | Tensor | None,
-    out: Tensor | None,
-    want_m: bool,
-) -> tuple[Tensor, Tensor | None]:
+def reverse_step(op: ReverseStep) -> tuple[Tensor, Tensor | None]:
     """One row: x0 and its clip, then x' and m, each a sum of its terms in the order in which `Row` writes them."""
+    x, output, row, history, anchor, clip, noise, out, want_m = op
     checks.ids(noise.sample_ids)
     state = x.to(_working(x.dtype))
     x0 = _combination([(row.x0_from_x, state), (row.x0_from_output, output)], state)

@@ -12,7 +12,8 @@ import torch
 from .. import ops
 from ..errors import RunError
 from ..files import cache_root
-from ..ops import choice, in_torch, library
+from ..ops import choice, library
+from ..ops.layers import in_torch
 from ..rows import Row
 from . import environment
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import os
+import pkgutil
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -17,7 +20,7 @@ from torch import Tensor
 
 from ddpmx import ops
 from ddpmx.errors import SpecError
-from ddpmx.ops import choice, library, reference
+from ddpmx.ops import choice, layers, library, reference
 from ddpmx.rows import Row
 
 NATIVE = [name for name in ("cpp", "cuda") if ops.backends()[name]]
@@ -99,6 +102,14 @@ def test_a_choice_is_of_one_thread_and_one_task(two_backends: str) -> None:
 
 def test_exported_names_are_public() -> None:
     assert all(hasattr(ops, name) for name in ops.__all__)
+
+
+@pytest.mark.parametrize("package", [ops, layers], ids=["ops", "layers"])
+def test_no_function_hides_a_module(package: ModuleType) -> None:
+    """`ddpmx.ops.x` is the module of that name for every file x.py."""
+    for _, name, _ in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+        if not name.split(".")[-1].startswith("_"):
+            assert getattr(package, name.split(".")[-1]) is importlib.import_module(name)
 
 
 # Equality

@@ -11,7 +11,7 @@ import torch
 from conftest import Result, only_run
 
 from ddpmx import ops
-from ddpmx.ops import native
+from ddpmx.ops import library
 from ddpmx.process import out_of_memory
 
 Run = Callable[..., Result]
@@ -46,7 +46,7 @@ def test_a_run_fails_says_so_and_can_be_resumed(ddpmx: Run, tiny: Path, tmp_path
 @pytest.mark.skipif(not ops.backends()["cpp"], reason="the kernels are not built")
 def test_an_op_that_finds_no_memory_is_no_wrong_argument(monkeypatch: pytest.MonkeyPatch) -> None:
     x, ones, ids = torch.zeros(2, 1, 4, 4), torch.ones(2), torch.arange(2)
-    monkeypatch.setitem(native._operators, "add_noise", allocate)
+    monkeypatch.setitem(library.OPERATORS, "add_noise", allocate)
     with pytest.raises(RuntimeError, match="not enough memory") as caught:
         ops.add_noise(x, ones, ones, seed=0, sample_ids=ids, stream=ops.stream(ops.Purpose.NOISE, 0))
     assert out_of_memory.is_it(caught.value)

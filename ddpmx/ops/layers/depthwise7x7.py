@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from . import in_torch, native
-from .choice import has_cpu_kernels
+from ..autograd import Context
+from ..choice import has_cpu_kernels
+from . import in_torch, kernels
 
 SIDE, PADDING = 7, 3
 
@@ -29,24 +30,24 @@ def _has_kernel(x: Tensor, weight: Tensor, bias: Tensor) -> bool:
     if not has_cpu_kernels(x):
         return False
     fits = x.ndim == 4 and weight.shape == (x.shape[1], 1, SIDE, SIDE)
-    return fits and x.dtype in native.DTYPES and weight.dtype == bias.dtype == torch.float32
+    return fits and x.dtype in (torch.float32, torch.bfloat16) and weight.dtype == bias.dtype == torch.float32
 
 
 class _Depthwise(torch.autograd.Function):
     """The convolution, whose input's gradient is torch's as well. Sums of the weight's gradient are in float32."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    def forward(ctx: Context, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         ctx.save_for_backward(x, weight)
         return in_torch.depthwise(x, weight, bias)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor, Tensor]:
+    def backward(ctx: Context, gradient: Tensor) -> tuple[Tensor | None, Tensor, Tensor]:
         x, weight = ctx.saved_tensors
         of_x = None
         if ctx.needs_input_grad[0]:
             x_like, w = x.to(gradient.dtype), weight.to(gradient.dtype)
             where = (None, (1, 1), (PADDING, PADDING), (1, 1), False, (0, 0), x.shape[1], (True, False, False))
             of_x = torch.ops.aten.convolution_backward(gradient, x_like, w, *where)[0].to(x.dtype)
-        return of_x, *native.depthwise_gradient(x, gradient)
+        return of_x, *kernels.depthwise_gradient(x, gradient)

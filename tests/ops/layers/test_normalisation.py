@@ -13,9 +13,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ddpmx import ops
-from ddpmx.ops import library, native
+from ddpmx.ops import library
+from ddpmx.ops.layers import kernels
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 SHAPES = [(3, 28, 9, 7), (17, 33, 5, 5), (2, 224, 7, 7), (1, 16, 1, 1), (1, 1, 30, 70)]
 EPSILON = 1e-5
 
@@ -64,12 +65,12 @@ def test_gelu_is_exact_to_float32(level: str) -> None:
     """Also far out, where 1 + erf has no digits left. The norm's own work is undone in float64."""
     x = torch.cat((torch.linspace(-9, 9, 4000), torch.tensor([0.0, -0.0, 1e-30, 40.0, -40.0]))).view(1, 1, 1, -1)
     one, zero, exact = torch.ones(1), torch.zeros(1), F.gelu(x.double())
-    y, statistics = native.normalise(x, one, zero, 0.0, gelu=True)
+    y, statistics = kernels.normalise(x, one, zero, 0.0, gelu=True)
     value = y.double() / statistics[1].double() + statistics[0].double()
     torch.testing.assert_close(value, exact, rtol=3e-7, atol=1e-6)
     # the gradient of Σ y·g is slope·(g − mean of g − y·mean of g·y)·scale
     _, _, _, g = made(tuple(x.shape))
-    of_x, _, _ = native.normalise_gradient(x, g, one, True, statistics)
+    of_x, _, _ = kernels.normalise_gradient(x, g, one, True, statistics)
     double = x.double().requires_grad_()
     (truth,) = torch.autograd.grad(F.gelu(double).sum(), double)
     inner = (g.double() - g.double().mean() - y.double() * (g.double() * y.double()).mean()) * statistics[1].double()
@@ -104,8 +105,8 @@ def test_all_levels_and_numbers_of_threads_give_the_same_bits() -> None:
             library.set_cpu_level(name)
             for count in (1, 3):
                 torch.set_num_threads(count)
-                y, statistics = native.normalise(x, gamma, beta, EPSILON, gelu=True)
-                results.append([y, statistics, *native.normalise_gradient(x, g, gamma, True, statistics)])
+                y, statistics = kernels.normalise(x, gamma, beta, EPSILON, gelu=True)
+                results.append([y, statistics, *kernels.normalise_gradient(x, g, gamma, True, statistics)])
     finally:
         torch.set_num_threads(threads)
         library.set_cpu_level(before)
@@ -118,7 +119,7 @@ def test_what_is_not_finite_stays_so() -> None:
     x, gamma, beta, _ = made((2, 16, 6, 6))
     x[1, 3, 2, 2] = torch.nan
     for gelu in (False, True):
-        y, _ = native.normalise(x, gamma, beta, EPSILON, gelu)
+        y, _ = kernels.normalise(x, gamma, beta, EPSILON, gelu)
         assert y[0].isfinite().all()
         assert y[1].isnan().all()
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from . import in_torch, native
-from .choice import has_cpu_kernels
+from ..autograd import Context
+from ..choice import has_cpu_kernels
+from . import in_torch, kernels
 
 LEAST_CHANNELS = 16  # kWidest of csrc/layer_ops.h
 LEAST_TILES = 48  # with fewer, the weight's transform costs more than it saves
@@ -38,14 +39,14 @@ def has_kernel(x: Tensor, weight: Tensor, bias: Tensor) -> bool:
 
 class _Conv3x3(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    def forward(ctx: Context, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         ctx.save_for_backward(x, weight)
-        return native.convolve(x, weight, bias)
+        return kernels.convolve(x, weight, bias)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor, Tensor]:
+    def backward(ctx: Context, gradient: Tensor) -> tuple[Tensor | None, Tensor, Tensor]:
         x, weight = ctx.saved_tensors
         gradient = gradient.contiguous(memory_format=torch.channels_last)
-        of_x = native.convolve(gradient, weight, None, turned=True) if ctx.needs_input_grad[0] else None
-        return of_x, *native.convolution_gradient(x, gradient)
+        of_x = kernels.convolve(gradient, weight, None, turned=True) if ctx.needs_input_grad[0] else None
+        return of_x, *kernels.convolution_gradient(x, gradient)

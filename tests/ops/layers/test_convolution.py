@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ddpmx import ops
-from ddpmx.ops import convolution
+from ddpmx.ops.layers import convolution
 
 SHAPES = [(3, 28, 28, 28, 56), (3, 18, 13, 18, 30), (19, 33, 7, 7, 16), (50, 16, 1, 3, 17), (9, 64, 12, 9, 48)]
 """images, inputs, height, width, outputs: with channels that fill no vector, tiles over the edges, and parts of one and several chunks."""

@@ -6,15 +6,16 @@ cheap, and a network's largest tensors need not be kept.
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Protocol, cast
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from . import convolution, in_torch, native
-from .choice import has_cpu_kernels
+from ..autograd import Context
+from ..choice import has_cpu_kernels
+from . import convolution, in_torch, kernels
 
 
 def norm(x: Tensor, gamma: Tensor, beta: Tensor, epsilon: float) -> Tensor:
@@ -32,7 +33,7 @@ def norm_conv3x3(x: Tensor, gamma: Tensor, beta: Tensor, epsilon: float, weight:
     """`conv3x3` of the `norm` of x, or of x's GELU (Hendrycks & Gimpel 2016, arXiv:1606.08415)."""
     if not (_has_kernel(x, gamma, beta) and convolution.has_kernel(x, weight, bias)):
         return convolution.conv3x3(norm(F.gelu(x) if gelu else x, gamma, beta, epsilon), weight, bias)
-    return cast(Tensor, _NormConv3x3.apply(_channels_last(x), gamma, beta, epsilon, gelu, weight, bias))
+    return cast(Tensor, _NormConv3x3.apply(_channels_last(x), gamma, beta, weight, bias, (epsilon, gelu)))
 
 
 def _channels_last(x: Tensor) -> Tensor:
@@ -47,34 +48,41 @@ def _has_kernel(x: Tensor, gamma: Tensor, beta: Tensor) -> bool:
 
 class _Norm(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, gamma: Tensor, beta: Tensor, epsilon: float) -> Tensor:
-        y, statistics = native.normalise(x, gamma, beta, epsilon, gelu=False)
+    def forward(ctx: Context, x: Tensor, gamma: Tensor, beta: Tensor, epsilon: float) -> Tensor:
+        y, statistics = kernels.normalise(x, gamma, beta, epsilon, gelu=False)
         ctx.save_for_backward(x, gamma, statistics)
         return y
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Context, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, gamma, statistics = ctx.saved_tensors
-        return *native.normalise_gradient(x, _channels_last(gradient), gamma, False, statistics), None
+        return *kernels.normalise_gradient(x, _channels_last(gradient), gamma, False, statistics), None
+
+
+class _NormConv3x3Context(Context, Protocol):
+    norm: tuple[float, bool]  # epsilon, and whether of the GELU
 
 
 class _NormConv3x3(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, gamma: Tensor, beta: Tensor, epsilon: float, gelu: bool, weight: Tensor, bias: Tensor) -> Tensor:
+    def forward(
+        ctx: _NormConv3x3Context, x: Tensor, gamma: Tensor, beta: Tensor, weight: Tensor, bias: Tensor, norm: tuple[float, bool]
+    ) -> Tensor:
         ctx.save_for_backward(x, gamma, beta, weight)
-        ctx.epsilon, ctx.gelu = epsilon, gelu
-        normal, _ = native.normalise(x, gamma, beta, epsilon, gelu)
-        return native.convolve(normal, weight, bias)
+        ctx.norm = norm
+        normal, _ = kernels.normalise(x, gamma, beta, *norm)
+        return kernels.convolve(normal, weight, bias)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: _NormConv3x3Context, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, gamma, beta, weight = ctx.saved_tensors
+        epsilon, gelu = ctx.norm
         gradient = _channels_last(gradient)
-        normal, statistics = native.normalise(x, gamma, beta, ctx.epsilon, ctx.gelu)
-        of_weight, of_bias = native.convolution_gradient(normal, gradient)
+        normal, statistics = kernels.normalise(x, gamma, beta, epsilon, gelu)
+        of_weight, of_bias = kernels.convolution_gradient(normal, gradient)
         del normal  # a step's memory is at its peak here
-        of_normal = native.convolve(gradient, weight, None, turned=True)
-        of_x, of_gamma, of_beta = native.normalise_gradient(x, of_normal, gamma, ctx.gelu, statistics, overwrite=True)
-        return of_x, of_gamma, of_beta, None, None, of_weight, of_bias
+        of_normal = kernels.convolve(gradient, weight, None, turned=True)
+        of_x, of_gamma, of_beta = kernels.normalise_gradient(x, of_normal, gamma, gelu, statistics, overwrite=True)
+        return of_x, of_gamma, of_beta, of_weight, of_bias, None

@@ -1,0 +1,170 @@
+"""The operations that use noise, as values: the public functions make them, the backends run them.
+
+`csrc/noise_ops.h` has the same three. They are tuples, since those are made and taken apart fastest: a call on a small
+batch takes microseconds. What the fields mean and must be is said in `ddpmx.ops`, by the functions of the same names.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol, Self, TypeVar
+
+from torch import Tensor, is_grad_enabled
+
+from ..rows import Row
+from . import checks
+from .noise import Noise
+
+NORMS = ("l1", "l2", "huber")
+Result = TypeVar("Result", covariant=True)
+
+
+class Operation(Protocol[Result]):
+    """What the three have in common."""
+
+    @property
+    def noise(self) -> Noise: ...
+
+    def is_plain(self) -> bool:
+        """Whether Python can read the arguments unchecked, and no gradient is asked for that there is not."""
+
+    def check(self) -> None:
+        """Raise TypeError, ValueError or RuntimeError, in words, for an argument that does not fit."""
+
+    def run(self, backend: Backend) -> Result:
+        """The result, by a backend that trusts the arguments."""
+
+    def draws(self) -> bool:
+        """Whether ε is needed and not given."""
+
+    def _replace(self, *, noise: Noise) -> Self:
+        """The same with other noise."""
+
+
+class Backend(Protocol):
+    """What a backend's module has: its arguments are checked already, or refused by its kernels."""
+
+    def normal(self, noise: Noise, shape: Sequence[int]) -> Tensor: ...
+    def bits(self, noise: Noise) -> Tensor: ...
+    def add_noise(self, op: AddNoise) -> Tensor: ...
+    def weighted_loss(self, op: WeightedLoss) -> Tensor: ...
+    def reverse_step(self, op: ReverseStep) -> tuple[Tensor, Tensor | None]: ...
+
+
+class AddNoise(NamedTuple):
+    """x_t = signal·x_start + sigma·ε."""
+
+    x_start: Tensor
+    signal: Tensor
+    sigma: Tensor
+    noise: Noise
+    out: Tensor | None
+
+    def is_plain(self) -> bool:
+        if not is_grad_enabled():
+            return True
+        x_start, signal, sigma, noise, out = self
+        given = noise.given
+        wanted = x_start.requires_grad or signal.requires_grad or sigma.requires_grad
+        return not (wanted or (given is not None and given.requires_grad) or (out is not None and out.requires_grad))
+
+    def check(self) -> None:
+        x_start, signal, sigma, noise, out = self
+        checks.batch("x_start", x_start)
+        checks.per_sample("x_start", x_start, signal=signal, sigma=sigma)
+        checks.noise(noise, "x_start", x_start)
+        checks.target(out, "x_start", x_start)
+        checks.no_gradient("add_noise", x_start=x_start, signal=signal, sigma=sigma, noise=noise.given, out=out)
+
+    def run(self, backend: Backend) -> Tensor:
+        return backend.add_noise(self)
+
+    def draws(self) -> bool:
+        return self.noise.given is None
+
+
+class WeightedLoss(NamedTuple):
+    """loss[b] = weight[b] · mean of norm(output − (target_x·x_start + target_eps·ε))."""
+
+    output: Tensor
+    x_start: Tensor
+    target_x: Tensor
+    target_eps: Tensor
+    weight: Tensor
+    noise: Noise
+    norm: str
+    delta: float
+
+    def is_plain(self) -> bool:
+        delta = self.delta
+        return type(self.x_start) is Tensor and self.norm in NORMS and type(delta) is float and 0 < delta < math.inf
+
+    def check(self) -> None:
+        output, x_start, target_x, target_eps, weight, noise, norm, delta = self
+        checks.batch("output", output)
+        checks.alike("x_start", x_start, "output", output, checks.FLOATS)
+        checks.per_sample("output", output, target_x=target_x, target_eps=target_eps, weight=weight)
+        checks.noise(noise, "x_start", x_start)
+        if output.numel() == 0 and 0 in output.shape[1:]:
+            raise ValueError(f"output should have an element in each sample, and has shape {list(output.shape)}")
+        if norm not in NORMS:
+            raise ValueError(f"norm should be one of {', '.join(NORMS)}, not {norm!r}")
+        checks.positive("delta", delta)
+
+    def run(self, backend: Backend) -> Tensor:
+        return backend.weighted_loss(self)
+
+    def draws(self) -> bool:
+        return self.noise.given is None
+
+
+class ReverseStep(NamedTuple):
+    """A row of a sampling plan at the state x: x0 and its clip, then x' and m, as `ddpmx.Row` writes them."""
+
+    x: Tensor
+    output: Tensor
+    row: Row
+    history: tuple[Tensor, ...]
+    anchor: Tensor | None
+    clip: float | Tensor | None
+    noise: Noise
+    out: Tensor | None
+    want_m: bool
+
+    def is_plain(self) -> bool:
+        x, output, row, history, anchor, clip, noise, out, _ = self
+        if type(row) is not Row or type(output) is not Tensor:
+            return False
+        if not (clip is None or type(clip) is Tensor or (type(clip) is float and 0 < clip < math.inf)):
+            return False
+        return not checks.wants_gradient(x, output, *history, anchor, clip, noise.given, out)
+
+    def check(self) -> None:
+        x, output, row, history, anchor, clip, noise, out, _ = self
+        checks.batch("x", x)
+        checks.alike("output", output, "x", x, checks.FLOATS)
+        if not isinstance(row, Row):
+            raise TypeError(f"row should be a ddpmx.Row, not {type(row).__name__}")
+        for i, past in enumerate(history):
+            checks.alike(f"history[{i}]", past, "x", x, (x.dtype,))
+        if len(history) < len(row.c_history) and any(row.c_history[len(history) :]):
+            raise ValueError(f"history has {len(history)} tensors, and row.c_history {len(row.c_history)} coefficients")
+        if anchor is not None:
+            checks.alike("anchor", anchor, "x", x, (x.dtype,))
+        elif row.c_anchor != 0:
+            raise ValueError("anchor is missing, and row.c_anchor is not 0")
+        if isinstance(clip, Tensor):
+            checks.per_sample("x", x, clip=clip)
+        elif clip is not None:
+            checks.positive("clip", clip)
+        checks.noise(noise, "x", x)
+        checks.target(out, "x", x)
+        tensors = {"x": x, "output": output, "history": history, "anchor": anchor, "clip": clip, "noise": noise.given, "out": out}
+        checks.no_gradient("reverse_step", **tensors)
+
+    def run(self, backend: Backend) -> tuple[Tensor, Tensor | None]:
+        return backend.reverse_step(self)
+
+    def draws(self) -> bool:
+        return self.row.c_noise != 0 and self.noise.given is None
