@@ -3,39 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from .. import ops
-from ..ops import Purpose, stream
+from ..ops import Noise, Purpose, stream
 from ..rows import Plan
 
 
-def noised(images: Tensor, level: tuple[float, float], ids: Tensor, stream: int, seed: int) -> Tensor:
+def noised(images: Tensor, level: tuple[float, float], noise: Noise) -> Tensor:
     """signal·images + sigma·ε at a level (signal, sigma)."""
     signal, sigma = (images.new_full((len(images),), value) for value in level)
-    return ops.add_noise(images, signal, sigma, seed=seed, sample_ids=ids, stream=stream)
+    return ops.add_noise(images, signal, sigma, noise=noise)
 
 
 class Inpainting:
     """Holds x to images that are known where `mask` is 1. Lugmayr et al. 2022, arXiv:2201.09865, eq. 8.
 
-    `known` [n, c, h, w]; `mask` broadcasts to it, in [0, 1]. Raises ValueError where they do not fit `shape`, or the plan does not
-    say its levels.
+    `known` [n, c, h, w]; `mask` broadcasts to it, in [0, 1]. `noise` says the seed and the sample ids; each row has a stream
+    of its own. Raises ValueError where `known` does not fit `shape`.
     """
 
-    def __init__(self, known: Tensor, mask: Tensor, plan: Plan, shape: Sequence[int], ids: Tensor, seed: int) -> None:
+    def __init__(self, known: Tensor, mask: Tensor, plan: Plan, shape: Sequence[int], noise: Noise) -> None:
         if list(known.shape) != list(shape):
             raise ValueError(f"known should have the shape {list(shape)}, not {list(known.shape)}")
         self._known, self._mask, self._levels = known, mask.to(known).expand(*shape), plan.levels
-        self._ids, self._seed = ids, seed
+        self._noise = noise
 
     def at(self, index: int, x: Tensor) -> Tensor:
         """x before the plan's row `index`: mask·(signal·known + sigma·ε) + (1 − mask)·x, with new noise in each row."""
-        return self._blend(noised(self._known, self._levels[index], self._ids, stream(Purpose.KNOWN, index), self._seed), x)
+        noise = replace(self._noise, stream=stream(Purpose.KNOWN, index))
+        return self._blend(noised(self._known, self._levels[index], noise), x)
 
     def end(self, x: Tensor) -> Tensor:
         """mask·known + (1 − mask)·x."""
@@ -65,8 +66,8 @@ def between(seed: int, other: int, count: int, shape: Sequence[int], scale: floa
 
     Both ends are image 0 of their seed; the noise injected on the way is that of `seed`.
     """
-    first = torch.zeros(1, dtype=torch.int64)
-    a, b = (ops.normal(first, stream(Purpose.INIT, 0), which, shape)[0] for which in (seed, other))
+    first, key = torch.zeros(1, dtype=torch.int64), stream(Purpose.INIT, 0)
+    a, b = (ops.normal(noise=Noise(which, key, first), shape=shape)[0] for which in (seed, other))
     x_init = slerp(a, b, torch.linspace(0, 1, count)) * scale
     return Given(x_init=x_init, sample_ids=torch.zeros(count, dtype=torch.int64))
 

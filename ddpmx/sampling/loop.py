@@ -10,9 +10,13 @@ import torch
 from torch import Tensor
 
 from .. import ops
-from ..ops import Purpose, stream
+from ..ops import Noise, Purpose, stream
 from ..rows import DynamicClip, Plan, Row
-from .editing import Inpainting, noised
+from .editing import Given, Inpainting, noised
+from .injection import Injection
+from .network import Network
+
+Callback = Callable[[int, Row, Tensor, Tensor], None]
 
 
 @torch.no_grad()
@@ -56,44 +60,37 @@ def sample(
     given, and when the plan does not have the levels, or the output not the variance, that is needed.
     """
     shape = tuple(shape)
-    ids = torch.arange(shape[0], device=device) if sample_ids is None else torch.as_tensor(sample_ids, dtype=torch.int64, device=device)
-    _check(plan, image, known, mask, x_init)
-    x = _start(plan, shape, ids, seed, x_init, image, dtype)
-    if x.shape != shape:
-        raise ValueError(f"x_init, image and sample_ids should be for images of shape {list(shape)}, not {list(x.shape)}")
+    ids = torch.arange(shape[0], device=device) if sample_ids is None else sample_ids
+    start = Noise(seed, stream(Purpose.INIT, 0), torch.as_tensor(ids, dtype=torch.int64, device=device))
+    given = Given(x_init, image, known, mask)
+    x = _start(plan, shape, given, start, dtype)
     held = None
     if known is not None and mask is not None:
-        held = Inpainting(known.to(device=device, dtype=dtype), mask, plan, shape, ids, seed)
+        held = Inpainting(known.to(device=device, dtype=dtype), mask, plan, shape, start)
     if len(x) == 0:
         return x
-    times = _times(plan, shape[0], torch.float64 if dtype == torch.float64 else torch.float32, ids.device)
+    network = Network(denoise, plan.clip, torch.zeros_like(x) if self_condition else None)
+    return _run(plan, x, network, Injection(start, shape, noise), held, callback)
+
+
+def _run(plan: Plan, x: Tensor, network: Network, injection: Injection, held: Inpainting | None, callback: Callback | None) -> Tensor:
+    """The state after all rows, from the state x at the plan's first index, whose memory is used."""
     bound = None if isinstance(plan.clip, DynamicClip) else plan.clip
-    first_key = stream(Purpose.SAMPLE, 0)
     history: deque[Tensor] = deque(maxlen=plan.history)
     anchor: Tensor | None = None
-    estimate = torch.zeros_like(x) if self_condition else None
-    injected = 0
-    for index, (row, t) in enumerate(zip(plan, times, strict=True)):
-        output, variance = x, None
-        if row.evaluates:
-            if held is not None:
-                x = held.at(index, x)
-            output = denoise(x, t) if estimate is None else denoise(x, t, estimate)
-            if output.shape[1] == 2 * shape[1]:
-                output, variance = output.chunk(2, dim=1)
-        given = None
-        if noise is not None and row.c_noise != 0:
-            given = noise(injected, shape).to(device)
-            injected += 1
-        key, scalars, clip = first_key + index, row, bound
-        if row.evaluates and (estimate is not None or isinstance(plan.clip, DynamicClip)):
-            # x_0 itself is needed, or its bound is no number: made here, and to the kernel it is the output
-            output = bounded(row.x0_from_x * x + row.x0_from_output * output, plan.clip)
+    for index, (row, t) in enumerate(zip(plan, _times(plan, x), strict=True)):
+        if row.evaluates and held is not None:
+            x = held.at(index, x)
+        output, variance = network.output(x, t) if row.evaluates else (x, None)
+        noise = injection.at(index, row, variance)
+        scalars, clip = row, bound
+        if row.evaluates and network.gives_x0:
+            output = network.x0(row, x, output)  # to the kernel, x_0 is the output
             scalars, clip = replace(row, x0_from_x=0.0, x0_from_output=1.0), None
-            estimate = None if estimate is None else output
-        if row.noise_range is not None:
-            epsilon = ops.normal(ids, key, seed, shape[1:]) if given is None else given
-            given = learned_std(row.noise_range, variance) * epsilon
+
+        # x0 = clip(x0_from_x·x + x0_from_output·output)
+        # x' = c_x·x + c_x0·x0 + c_anchor·anchor + Σ c_history[i]·history[i] + c_noise·ε
+        # m  = m_x·x + m_x0·x0
         x_next, m = ops.reverse_step(
             x,
             output,
@@ -101,10 +98,7 @@ def sample(
             history=tuple(history)[: len(row.c_history)],
             anchor=anchor,
             clip=clip,
-            seed=seed,
-            sample_ids=ids,
-            stream=key,
-            noise=given,
+            noise=noise,
             out=None if callback is not None or row.keep_anchor or _share_memory(x, output) else x,
             want_m=callback is not None or (row.push and plan.history > 0),
         )
@@ -118,50 +112,34 @@ def sample(
     return x if held is None else held.end(x)
 
 
-def _start(
-    plan: Plan, shape: tuple[int, ...], ids: Tensor, seed: int, x_init: Tensor | None, image: Tensor | None, dtype: torch.dtype
-) -> Tensor:
+def _start(plan: Plan, shape: tuple[int, ...], given: Given, noise: Noise, dtype: torch.dtype) -> Tensor:
     """The state at the plan's first index, which the loop may write into."""
-    if x_init is not None:
-        return x_init.to(device=ids.device, dtype=dtype, copy=True)
-    key = stream(Purpose.INIT, 0)
-    if image is not None:
-        return noised(image.to(device=ids.device, dtype=dtype), plan.levels[0], ids, key, seed)
-    return ops.normal(ids, key, seed, shape[1:]).to(dtype) * plan.init_scale
+    _check(plan, given)
+    device = noise.sample_ids.device
+    if given.x_init is not None:
+        x = given.x_init.to(device=device, dtype=dtype, copy=True)
+    elif given.image is not None:
+        x = noised(given.image.to(device=device, dtype=dtype), plan.levels[0], noise)
+    else:
+        x = ops.normal(noise=noise, shape=shape[1:]).to(dtype) * plan.init_scale
+    if x.shape != shape:
+        raise ValueError(f"x_init, image and sample_ids should be for images of shape {list(shape)}, not {list(x.shape)}")
+    return x
 
 
-def _times(plan: Plan, count: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, ...]:
-    """Each row's t [count], made at once: to fill one for each row would take longer than all else beside the network."""
-    return torch.tensor([row.t for row in plan], dtype=dtype).to(device).view(-1, 1).repeat(1, count).unbind()
-
-
-def bounded(x0: Tensor, clip: float | DynamicClip | None) -> Tensor:
-    """x_0 within what `Plan.clip` says."""
-    if clip is None:
-        return x0
-    if isinstance(clip, DynamicClip):
-        size = x0.abs().flatten(1)
-        size = torch.quantile(size if size.dtype == torch.float64 else size.float(), clip.percentile, dim=1).clamp(min=1)
-        bound = size.to(x0.dtype).view(-1, *[1] * (x0.ndim - 1))
-        return x0.clamp(-bound, bound) / bound
-    return x0.clamp(-clip, clip)
-
-
-def learned_std(noise_range: tuple[float, float], variance: Tensor | None) -> Tensor:
-    """exp(low + (high − low)·(v + 1)/2) for each element, `variance` being the network's v."""
-    if variance is None:
-        raise ValueError("the plan's noise is learned, and the output has no second half of channels for it")
-    low, high = noise_range
-    return torch.exp(low + (high - low) * (variance + 1) / 2)
-
-
-def _check(plan: Plan, image: Tensor | None, known: Tensor | None, mask: Tensor | None, x_init: Tensor | None) -> None:
-    if (known is None) != (mask is None):
+def _check(plan: Plan, given: Given) -> None:
+    if (given.known is None) != (given.mask is None):
         raise ValueError("known and mask are given together")
-    if image is not None and x_init is not None:
+    if given.image is not None and given.x_init is not None:
         raise ValueError("image and x_init both say where to start")
-    if (image is not None or known is not None) and len(plan.levels) != len(plan):
+    if (given.image is not None or given.known is not None) and len(plan.levels) != len(plan):
         raise ValueError("image and known need the plan's levels, and it has none")
+
+
+def _times(plan: Plan, x: Tensor) -> tuple[Tensor, ...]:
+    """Each row's t [n], made at once: to fill one for each row would take longer than all else beside the network."""
+    dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
+    return torch.tensor([row.t for row in plan], dtype=dtype).to(x.device).view(-1, 1).repeat(1, len(x)).unbind()
 
 
 def _share_memory(a: Tensor, b: Tensor) -> bool:

@@ -12,7 +12,8 @@ from torch import Tensor
 from ddpmx import ops
 from ddpmx.components.registry import PREDICTIONS, SAMPLERS, SCHEDULES
 from ddpmx.rows import DynamicClip, Plan, Row
-from ddpmx.sampling.loop import bounded, sample
+from ddpmx.sampling.loop import sample
+from ddpmx.sampling.network import bounded
 from ddpmx.schedules import Table
 from ddpmx.testing.gaussian import denoiser
 

@@ -1,0 +1,50 @@
+"""The network as the sampling loop calls it, and the bound on the x_0 that its output gives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from ..rows import DynamicClip, Row
+
+Denoiser = Callable[..., Tensor]
+"""denoise(x, t), or denoise(x, t, x0) with self-conditioning: the output for the state x [n, c, …] at table indices t [n]."""
+
+
+class Network:
+    """A denoiser for one sampling run, which may be shown its own x_0 and may predict a variance beside its output."""
+
+    def __init__(self, denoise: Denoiser, clip: float | DynamicClip | None, x0: Tensor | None) -> None:
+        """`x0` is what a self-conditioned network is shown first; without self-conditioning it is None."""
+        self._denoise, self._clip, self._x0 = denoise, clip, x0
+        self.gives_x0 = x0 is not None or isinstance(clip, DynamicClip)
+        """Whether x_0 itself is made here: it is shown to the network, or its bound is not a number."""
+
+    def output(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The output [n, c, …], and of one with twice the channels of x the second half: the variance (else None)."""
+        output = self._denoise(x, t) if self._x0 is None else self._denoise(x, t, self._x0)
+        if output.shape[1] != 2 * x.shape[1]:
+            return output, None
+        output, variance = output.chunk(2, dim=1)
+        return output, variance
+
+    def x0(self, row: Row, x: Tensor, output: Tensor) -> Tensor:
+        """x0 = clip(x0_from_x·x + x0_from_output·output), which the network is shown next."""
+        x0 = bounded(row.x0_from_x * x + row.x0_from_output * output, self._clip)
+        if self._x0 is not None:
+            self._x0 = x0
+        return x0
+
+
+def bounded(x0: Tensor, clip: float | DynamicClip | None) -> Tensor:
+    """x_0 within what `Plan.clip` says."""
+    if clip is None:
+        return x0
+    if isinstance(clip, DynamicClip):
+        size = x0.abs().flatten(1)
+        size = torch.quantile(size if size.dtype == torch.float64 else size.float(), clip.percentile, dim=1).clamp(min=1)
+        bound = size.to(x0.dtype).view(-1, *[1] * (x0.ndim - 1))
+        return x0.clamp(-bound, bound) / bound
+    return x0.clamp(-clip, clip)
