@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from ddpmx import ops
+from ddpmx import Noise, ops
 from ddpmx.rows import Row
 
 SHAPES = [(128, 1, 28, 28), (128, 3, 32, 32), (64, 3, 128, 128)]
@@ -35,9 +34,8 @@ class Batch:
         v, w = (torch.rand(shape[0], device=device) + 0.1 for _ in range(2))
         return cls(x, output.requires_grad_(), noise, v, w, torch.arange(shape[0], device=device))
 
-    @property
-    def key(self) -> dict[str, Any]:
-        return {"seed": 1, "sample_ids": self.ids, "stream": 2}
+    def epsilon(self, given: Tensor | None = None) -> Noise:
+        return Noise(1, 2, self.ids, given)
 
     def wide(self, v: Tensor) -> Tensor:
         return v.to(self.x.dtype).view(-1, *[1] * (self.x.ndim - 1))
@@ -48,7 +46,7 @@ def mse(b: Batch, noise: Tensor) -> Tensor:
 
 
 def fused_loss(b: Batch, noise: Tensor | None) -> Tensor:
-    return ops.weighted_loss(b.output, b.x, 0 * b.v, torch.ones_like(b.v), b.w, noise=noise, **b.key)
+    return ops.weighted_loss(b.output, b.x, 0 * b.v, torch.ones_like(b.v), b.w, noise=b.epsilon(noise))
 
 
 def eager_reverse(b: Batch, noisy: bool) -> Tensor:
@@ -60,7 +58,7 @@ def eager_reverse(b: Batch, noisy: bool) -> Tensor:
 
 def fused_reverse(b: Batch, row: Row) -> Tensor:
     """As the sampling loop calls it: into x."""
-    return ops.reverse_step(b.x, b.output.detach(), row, clip=1.0, want_m=False, out=b.x, **b.key)[0]
+    return ops.reverse_step(b.x, b.output.detach(), row, clip=1.0, want_m=False, out=b.x, noise=b.epsilon())[0]
 
 
 def eager_step(b: Batch) -> tuple[Tensor, Tensor]:
@@ -70,9 +68,12 @@ def eager_step(b: Batch) -> tuple[Tensor, Tensor]:
 
 def fused_step(b: Batch) -> tuple[Tensor, Tensor]:
     """As the training loop does it (`predict` of `ddpmx/training/predicted.py` and `loss_of` of `objective.py`)."""
-    noise = None if b.x.is_cuda else ops.normal(b.ids, 2, 1, b.x.shape[1:])
-    x_t = ops.add_noise(b.x, b.v, b.w, noise=noise, **b.key)
+    noise = None if b.x.is_cuda else ops.normal(noise=b.epsilon(), shape=b.x.shape[1:])
+    x_t = ops.add_noise(b.x, b.v, b.w, noise=b.epsilon(noise))
     return fused_loss(b, noise), x_t
+
+
+Way = Callable[[Batch], Tensor | tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True)
@@ -82,12 +83,12 @@ class Case:
     With `backward`, the (first) result is a loss, whose gradient by the network's output is part of what is measured.
     """
 
-    eager: Callable[[Batch], Tensor | tuple[Tensor, Tensor]]
-    fused: Callable[[Batch], Tensor | tuple[Tensor, Tensor]]
+    eager: Way
+    fused: Way
     values: int
     backward: bool = False
 
-    def run(self, function: Callable[[Batch], Tensor | tuple[Tensor, Tensor]], batch: Batch) -> None:
+    def run(self, function: Way, batch: Batch) -> None:
         result = function(batch)
         if self.backward:
             loss = result if isinstance(result, Tensor) else result[0]
@@ -95,9 +96,9 @@ class Case:
 
 
 CASES = {
-    "normal": Case(lambda b: torch.randn(b.x.shape, device=b.x.device), lambda b: ops.normal(b.ids, 2, 1, b.x.shape[1:]), 1),
+    "normal": Case(lambda b: torch.randn(b.x.shape, device=b.x.device), lambda b: ops.normal(noise=b.epsilon(), shape=b.x.shape[1:]), 1),
     "add_noise": Case(
-        lambda b: b.wide(b.v) * b.x + b.wide(b.w) * torch.randn_like(b.x), lambda b: ops.add_noise(b.x, b.v, b.w, **b.key), 2
+        lambda b: b.wide(b.v) * b.x + b.wide(b.w) * torch.randn_like(b.x), lambda b: ops.add_noise(b.x, b.v, b.w, noise=b.epsilon()), 2
     ),
     "reverse_step, noise and clip": Case(lambda b: eager_reverse(b, True), lambda b: fused_reverse(b, STEP), 3),
     "reverse_step, clip": Case(lambda b: eager_reverse(b, False), lambda b: fused_reverse(b, LAST), 3),

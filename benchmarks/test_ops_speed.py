@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from functools import cache
-from typing import Any
 
 import pytest
 import torch
-from cases import CASES, GPU_SHAPES, SHAPES, Batch
+from cases import CASES, GPU_SHAPES, SHAPES, Batch, Way
+from pytest_benchmark.fixture import BenchmarkFixture
 
 from ddpmx import ops
 
@@ -20,7 +19,7 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 @cache
-def compiled(name: str, dtype: str) -> Callable[[Batch], Any]:
+def compiled(name: str, dtype: str) -> Way:
     """One compilation for all shapes, with torch's own random numbers: inductor's are ten times slower on a CPU."""
     torch._dynamo.reset()
     return torch.compile(CASES[name].eager, dynamic=True, options={"fallback_random": True})
@@ -31,7 +30,7 @@ def compiled(name: str, dtype: str) -> Callable[[Batch], Any]:
 @pytest.mark.parametrize("shape", SHAPES + (GPU_SHAPES if DEVICE == "cuda" else []), ids=str)
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", CASES)
-def test_op(benchmark: Any, name: str, dtype: str, shape: tuple[int, ...], threads: int, way: str) -> None:
+def test_op(benchmark: BenchmarkFixture, name: str, dtype: str, shape: tuple[int, ...], threads: int, way: str) -> None:
     batch, case = Batch.of(shape, DTYPES[dtype], DEVICE), CASES[name]
     source = batch.x
     target = torch.empty_like(source)

@@ -1,13 +1,16 @@
 """The hot math: noise, noising, loss and the reverse step. `reference.py` defines it; the fastest backend built runs it.
 May be imported by models, spec, sampling, training, metrics, runs, exchange.
 
-**Noise** is a function of (sample id, stream, seed), not a state: the same three give the same numbers, bit for bit, on every
-backend, device, batch size and process count. `sample_ids` is int64 [B], 0 or more; `stream` has 32 bits, see `stream()`; `seed`
-is an int from −2⁶³ to 2⁶⁴ − 1, taken modulo 2⁶⁴. An op that is given `noise` (float32 or of x's dtype, shaped like x) draws none.
+**Noise** is a function of (seed, stream, sample id), not a state: the same three give the same numbers, bit for bit, on every
+backend, device, batch size and process count. An op takes them as `noise=Noise(seed, stream, sample_ids)`, or as the
+keywords `seed`, `stream` and `sample_ids`; then `noise` may be ε itself, float32 or of x's dtype and shaped like x, and
+none is drawn. A call that mixes the two ways, or lacks one of the three, is a TypeError. `streams.py` lists ddpmx's own uses.
 
 **Tensors** are [B, …] of any shape and layout, on one device, in float32, bfloat16 or float64; inputs are changed only where
 they are given as `out`, and `out` may share memory with no other input than x. float32 and bfloat16 are computed in float32,
 float64 in float64 (from the same float32 noise). Per-sample vectors are float32 [B], or float64 with float64 tensors.
+
+The layers of networks that have kernels are in `layers/`, a room of their own: they use no noise.
 
 A wrong dtype is a TypeError, a wrong shape, device or range a ValueError; both name the argument.
 """

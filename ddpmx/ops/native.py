@@ -71,12 +71,12 @@ def fetch(pixels: Tensor, ids: Tensor, flips: int | None, seed: int) -> Tensor:
 
 def add_noise(op: AddNoise) -> Tensor:
     """x_t = signal·x_start + sigma·ε."""
-    x_start, signal, sigma, noise, out = op
-    if x_start.ndim > DIMENSIONS or x_start.dtype not in DTYPES:
+    x_start, noise, out = op.x_start, op.noise, op.out
+    if x_start.ndim > DIMENSIONS or x_start.dtype == torch.float64:
         return reference.add_noise(op)
     x_t = torch.empty_like(x_start) if out is None else out
     ids, seed = noise.sample_ids, _signed(noise.seed)
-    OPERATORS["add_noise"](x_start, signal, sigma, ids, noise.stream, seed, noise.given, x_t)
+    OPERATORS["add_noise"](x_start, op.signal, op.sigma, ids, noise.stream, seed, noise.given, x_t)
     if out is not None:
         _written(out)
     return x_t
@@ -116,30 +116,30 @@ class _Scale(torch.autograd.Function):
 
 def weighted_loss(op: WeightedLoss) -> Tensor:
     """loss[b] = weight[b] · mean of norm(output − (target_x·x_start + target_eps·ε)), float32 [B]."""
-    output, x_start, target_x, target_eps, weight, noise, norm, delta = op
-    if output.ndim > DIMENSIONS or not (output.dtype in DTYPES and x_start.dtype in DTYPES):
+    output, x_start, noise = op.output, op.x_start, op.noise
+    if output.ndim > DIMENSIONS or torch.float64 in (output.dtype, x_start.dtype):
         return reference.weighted_loss(op)
     differentiable = output.requires_grad and torch.is_grad_enabled()
     loss = output.new_empty(output.size(0), dtype=torch.float32)
     gradient = torch.empty_like(output, dtype=torch.float32) if differentiable else None
     with torch.no_grad():  # of all the arguments, only output gets a gradient
-        batch = (output, x_start, target_x, target_eps, weight)
+        batch = (output, x_start, op.target_x, op.target_eps, op.weight)
         key = (noise.sample_ids, noise.stream, _signed(noise.seed))
-        OPERATORS["weighted_loss"](*batch, *key, noise.given, NORMS[norm], delta, loss, gradient)
+        OPERATORS["weighted_loss"](*batch, *key, noise.given, NORMS[op.norm], op.delta, loss, gradient)
     return _Differentiable.apply(output, loss, gradient) if differentiable else loss
 
 
 def reverse_step(op: ReverseStep) -> tuple[Tensor, Tensor | None]:
     """One row of a sampling plan: (x', m)."""
-    x, output, row, history, anchor, clip, noise, out, want_m = op
-    if x.ndim > DIMENSIONS or not (x.dtype in DTYPES and output.dtype in DTYPES) or len(row.c_history) > HISTORY:
+    x, output, row, clip, noise, out = op.x, op.output, op.row, op.clip, op.noise, op.out
+    if x.ndim > DIMENSIONS or torch.float64 in (x.dtype, output.dtype) or len(row.c_history) > HISTORY:
         return reference.reverse_step(op)
     x0 = [row.x0_from_x, row.x0_from_output]
     coefficients = [*x0, row.c_x, row.c_x0, row.c_anchor, row.c_noise, row.m_x, row.m_x0, *row.c_history]
     each, all_ = (clip, math.inf) if isinstance(clip, Tensor) else (None, math.inf if clip is None else clip)
     x_next = torch.empty_like(x) if out is None else out
-    m = torch.empty_like(x) if want_m else None
-    state = (x, output, coefficients, list(history[: len(row.c_history)]), anchor, each, all_)
+    m = torch.empty_like(x) if op.want_m else None
+    state = (x, output, coefficients, list(op.history[: len(row.c_history)]), op.anchor, each, all_)
     key = (noise.sample_ids, noise.stream, _signed(noise.seed))
     OPERATORS["reverse_step"](*state, *key, noise.given, x_next, m)
     if out is not None:

@@ -1,14 +1,15 @@
 """The operations that use noise, as values: the public functions make them, the backends run them.
 
-`csrc/noise_ops.h` has the same three. They are tuples, since those are made and taken apart fastest: a call on a small
-batch takes microseconds. What the fields mean and must be is said in `ddpmx.ops`, by the functions of the same names.
+`csrc/noise_ops.h` has the same three. Each lives for one call of microseconds, and is not frozen: that would take longer
+to make. What the fields mean and must be is said in `ddpmx.ops`, by the functions of the same names.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol, Self, TypeVar
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 from torch import Tensor, is_grad_enabled
 
@@ -23,8 +24,7 @@ Result = TypeVar("Result", covariant=True)
 class Operation(Protocol[Result]):
     """What the three have in common."""
 
-    @property
-    def noise(self) -> Noise: ...
+    noise: Noise
 
     def is_plain(self) -> bool:
         """Whether Python can read the arguments unchecked, and no gradient is asked for that there is not."""
@@ -38,9 +38,6 @@ class Operation(Protocol[Result]):
     def draws(self) -> bool:
         """Whether ε is needed and not given."""
 
-    def _replace(self, *, noise: Noise) -> Self:
-        """The same with other noise."""
-
 
 class Backend(Protocol):
     """What a backend's module has: its arguments are checked already, or refused by its kernels."""
@@ -52,7 +49,8 @@ class Backend(Protocol):
     def reverse_step(self, op: ReverseStep) -> tuple[Tensor, Tensor | None]: ...
 
 
-class AddNoise(NamedTuple):
+@dataclass(slots=True, eq=False)
+class AddNoise:
     """x_t = signal·x_start + sigma·ε."""
 
     x_start: Tensor
@@ -64,13 +62,12 @@ class AddNoise(NamedTuple):
     def is_plain(self) -> bool:
         if not is_grad_enabled():
             return True
-        x_start, signal, sigma, noise, out = self
-        given = noise.given
-        wanted = x_start.requires_grad or signal.requires_grad or sigma.requires_grad
+        given, out = self.noise.given, self.out
+        wanted = self.x_start.requires_grad or self.signal.requires_grad or self.sigma.requires_grad
         return not (wanted or (given is not None and given.requires_grad) or (out is not None and out.requires_grad))
 
     def check(self) -> None:
-        x_start, signal, sigma, noise, out = self
+        x_start, signal, sigma, noise, out = self.x_start, self.signal, self.sigma, self.noise, self.out
         checks.batch("x_start", x_start)
         checks.per_sample("x_start", x_start, signal=signal, sigma=sigma)
         checks.noise(noise, "x_start", x_start)
@@ -84,7 +81,8 @@ class AddNoise(NamedTuple):
         return self.noise.given is None
 
 
-class WeightedLoss(NamedTuple):
+@dataclass(slots=True, eq=False)
+class WeightedLoss:
     """loss[b] = weight[b] · mean of norm(output − (target_x·x_start + target_eps·ε))."""
 
     output: Tensor
@@ -101,16 +99,17 @@ class WeightedLoss(NamedTuple):
         return type(self.x_start) is Tensor and self.norm in NORMS and type(delta) is float and 0 < delta < math.inf
 
     def check(self) -> None:
-        output, x_start, target_x, target_eps, weight, noise, norm, delta = self
+        output, x_start, norm = self.output, self.x_start, self.norm
         checks.batch("output", output)
         checks.alike("x_start", x_start, "output", output, checks.FLOATS)
-        checks.per_sample("output", output, target_x=target_x, target_eps=target_eps, weight=weight)
-        checks.noise(noise, "x_start", x_start)
+        vectors = {"target_x": self.target_x, "target_eps": self.target_eps, "weight": self.weight}
+        checks.per_sample("output", output, **vectors)
+        checks.noise(self.noise, "x_start", x_start)
         if output.numel() == 0 and 0 in output.shape[1:]:
             raise ValueError(f"output should have an element in each sample, and has shape {list(output.shape)}")
         if norm not in NORMS:
             raise ValueError(f"norm should be one of {', '.join(NORMS)}, not {norm!r}")
-        checks.positive("delta", delta)
+        checks.positive("delta", self.delta)
 
     def run(self, backend: Backend) -> Tensor:
         return backend.weighted_loss(self)
@@ -119,7 +118,8 @@ class WeightedLoss(NamedTuple):
         return self.noise.given is None
 
 
-class ReverseStep(NamedTuple):
+@dataclass(slots=True, eq=False)
+class ReverseStep:
     """A row of a sampling plan at the state x: x0 and its clip, then x' and m, as `ddpmx.Row` writes them."""
 
     x: Tensor
@@ -133,15 +133,19 @@ class ReverseStep(NamedTuple):
     want_m: bool
 
     def is_plain(self) -> bool:
-        x, output, row, history, anchor, clip, noise, out, _ = self
-        if type(row) is not Row or type(output) is not Tensor:
+        clip = self.clip
+        if type(self.row) is not Row or type(self.output) is not Tensor:
             return False
         if not (clip is None or type(clip) is Tensor or (type(clip) is float and 0 < clip < math.inf)):
             return False
-        return not checks.wants_gradient(x, output, *history, anchor, clip, noise.given, out)
+        if not is_grad_enabled():
+            return True
+        others = (self.anchor, clip, self.noise.given, self.out)
+        return not checks.wants_gradient(self.x, self.output, *self.history, *others)
 
     def check(self) -> None:
-        x, output, row, history, anchor, clip, noise, out, _ = self
+        x, output, row, history = self.x, self.output, self.row, self.history
+        anchor, clip, noise, out = self.anchor, self.clip, self.noise, self.out
         checks.batch("x", x)
         checks.alike("output", output, "x", x, checks.FLOATS)
         if not isinstance(row, Row):

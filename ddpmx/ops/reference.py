@@ -123,30 +123,28 @@ def _each(per_sample: Tensor, x: Tensor) -> Tensor:
 
 def add_noise(op: AddNoise) -> Tensor:
     """x_t = signal·x_start + sigma·ε: both products rounded, then their sum."""
-    x_start, signal, sigma, noise, out = op
-    checks.ids(noise.sample_ids)
-    x = x_start.to(_working(x_start.dtype))
-    epsilon = _epsilon(noise, x)
-    x_t = _each(signal, x) * x + _each(sigma, x) * epsilon.to(x.dtype)
-    return x_t.to(x_start.dtype) if out is None else out.copy_(x_t)
+    checks.ids(op.noise.sample_ids)
+    x = op.x_start.to(_working(op.x_start.dtype))
+    epsilon = _epsilon(op.noise, x)
+    x_t = _each(op.signal, x) * x + _each(op.sigma, x) * epsilon.to(x.dtype)
+    return x_t.to(op.x_start.dtype) if op.out is None else op.out.copy_(x_t)
 
 
 def weighted_loss(op: WeightedLoss) -> Tensor:
     """loss[b] = weight[b] · mean of norm(output − (target_x·x_start + target_eps·ε)), float32 [B]."""
-    output, x_start, target_x, target_eps, weight, noise, norm, delta = op
-    checks.ids(noise.sample_ids)
-    value = output.to(_working(output.dtype))
+    checks.ids(op.noise.sample_ids)
+    value = op.output.to(_working(op.output.dtype))
     with torch.no_grad():
-        epsilon = _epsilon(noise, x_start)
-        target = _each(target_x, value) * x_start.to(value.dtype) + _each(target_eps, value) * epsilon.to(value.dtype)
-    if norm == "l1":
+        x_start, epsilon = op.x_start.to(value.dtype), _epsilon(op.noise, op.x_start).to(value.dtype)
+        target = _each(op.target_x, value) * x_start + _each(op.target_eps, value) * epsilon
+    if op.norm == "l1":
         errors = (value - target).abs()
-    elif norm == "l2":
+    elif op.norm == "l2":
         errors = (value - target).square()
     else:
-        errors = F.huber_loss(value, target, reduction="none", delta=delta)
+        errors = F.huber_loss(value, target, reduction="none", delta=op.delta)
     mean = errors.reshape(len(errors), math.prod(errors.shape[1:])).mean(1)
-    return (mean * weight.detach().to(value.dtype)).to(torch.float32)
+    return (mean * op.weight.detach().to(value.dtype)).to(torch.float32)
 
 
 def _combination(terms: Iterable[tuple[float, Tensor]], x: Tensor) -> Tensor:
@@ -161,21 +159,20 @@ def _combination(terms: Iterable[tuple[float, Tensor]], x: Tensor) -> Tensor:
 
 def reverse_step(op: ReverseStep) -> tuple[Tensor, Tensor | None]:
     """One row: x0 and its clip, then x' and m, each a sum of its terms in the order in which `Row` writes them."""
-    x, output, row, history, anchor, clip, noise, out, want_m = op
-    checks.ids(noise.sample_ids)
-    state = x.to(_working(x.dtype))
-    x0 = _combination([(row.x0_from_x, state), (row.x0_from_output, output)], state)
+    checks.ids(op.noise.sample_ids)
+    x, row, clip = op.x.to(_working(op.x.dtype)), op.row, op.clip
+    x0 = _combination([(row.x0_from_x, x), (row.x0_from_output, op.output)], x)
     if isinstance(clip, Tensor):
         bound = _each(clip, x0)
         x0 = x0.clamp(-bound, bound)
     elif clip is not None:
         x0 = x0.clamp(-clip, clip)
-    terms = [(row.c_x, state), (row.c_x0, x0)]
-    if anchor is not None:
-        terms.append((row.c_anchor, anchor))
-    terms += zip(row.c_history, history, strict=False)
+    terms = [(row.c_x, x), (row.c_x0, x0)]
+    if op.anchor is not None:
+        terms.append((row.c_anchor, op.anchor))
+    terms += zip(row.c_history, op.history, strict=False)
     if row.c_noise != 0:
-        terms.append((row.c_noise, _epsilon(noise, x)))
-    x_next = _combination(terms, state)
-    m = _combination([(row.m_x, state), (row.m_x0, x0)], state).to(x.dtype) if want_m else None
-    return (x_next.to(x.dtype) if out is None else out.copy_(x_next)), m
+        terms.append((row.c_noise, _epsilon(op.noise, x)))
+    x_next = _combination(terms, x)
+    m = _combination([(row.m_x, x), (row.m_x0, x0)], x).to(op.x.dtype) if op.want_m else None
+    return (x_next.to(op.x.dtype) if op.out is None else op.out.copy_(x_next)), m

@@ -35,7 +35,7 @@ def run(op: Operation[Result], x: Tensor) -> Result:
             raise
     op.check()
     if x.device.type in NO_FLOAT64 and op.draws():
-        op = op._replace(noise=made(noise, x.shape[1:]))
+        op.noise = made(noise, x.shape[1:])
     return op.run(backend(x.device))
 
 

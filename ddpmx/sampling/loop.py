@@ -14,14 +14,14 @@ from ..ops import Noise, Purpose, stream
 from ..rows import DynamicClip, Plan, Row
 from .editing import Given, Inpainting, noised
 from .injection import Injection
-from .network import Network
+from .network import Denoiser, Network
 
 Callback = Callable[[int, Row, Tensor, Tensor], None]
 
 
 @torch.no_grad()
 def sample(
-    denoise: Callable[..., Tensor],
+    denoise: Denoiser,
     plan: Plan,
     shape: Sequence[int],
     seed: int = 0,
@@ -30,7 +30,7 @@ def sample(
     noise: Callable[[int, tuple[int, ...]], Tensor] | None = None,
     device: str | torch.device = "cpu",
     dtype: torch.dtype = torch.float32,
-    callback: Callable[[int, Row, Tensor, Tensor], None] | None = None,
+    callback: Callback | None = None,
     image: Tensor | None = None,
     known: Tensor | None = None,
     mask: Tensor | None = None,
