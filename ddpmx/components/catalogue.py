@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import textwrap
 from collections.abc import Iterator
-from typing import Any
+
+from pydantic.json_schema import JsonSchemaValue
 
 from ..errors import SpecError, nearest
 from ..plugins.loading import load_installed
@@ -24,7 +25,7 @@ def describe(kind: str | None = None, name: str | None = None) -> str:
     return "\n\n".join(_kind(registry, components) if name is None else _component(components[0]) for registry, components in found)
 
 
-def data(kind: str | None = None, name: str | None = None) -> list[dict[str, Any]]:
+def data(kind: str | None = None, name: str | None = None) -> list[dict[str, object]]:
     """The same components, each with its parameters, as JSON types."""
     return [
         {
@@ -42,7 +43,7 @@ def data(kind: str | None = None, name: str | None = None) -> list[dict[str, Any
     ]
 
 
-def _found(kind: str | None, name: str | None) -> list[tuple[Registry[Any], list[type[Component]]]]:
+def _found(kind: str | None, name: str | None) -> list[tuple[Registry[Component], list[type[Component]]]]:
     """The components that are asked for, by their kind."""
     load_installed()
     if kind is None:
@@ -58,7 +59,7 @@ def _found(kind: str | None, name: str | None) -> list[tuple[Registry[Any], list
     return having
 
 
-def _all(registry: Registry[Any]) -> list[type[Component]]:
+def _all(registry: Registry[Component]) -> list[type[Component]]:
     return [registry.get(name) for name in registry.names()]
 
 
@@ -71,7 +72,7 @@ def _is_kind(kind: str | None) -> bool:
     return kind is None or _singular(kind) in REGISTRIES
 
 
-def _kind(registry: Registry[Any], components: list[type[Component]]) -> str:
+def _kind(registry: Registry[Component], components: list[type[Component]]) -> str:
     width = max(len(component.component_name) for component in components)
     return "\n".join([registry.kind, *(f"  {c.component_name:<{width}}  {c.summary()}" for c in components)])
 
@@ -93,12 +94,12 @@ def _parameters(component: type[Component]) -> Iterator[tuple[str, str, str | No
         yield field, _type(schema["properties"][field]), default, facts.description or ""
 
 
-def _yaml(value: Any) -> str:
+def _yaml(value: object) -> str:
     """A default as a spec would write it."""
     return json.dumps(value, default=lambda other: other.model_dump(mode="json"), ensure_ascii=False)
 
 
-def _type(schema: dict[str, Any]) -> str:
+def _type(schema: JsonSchemaValue) -> str:
     """A JSON Schema in a few words, ranges included."""
     if "anyOf" in schema:
         return " or ".join(_type(option) for option in schema["anyOf"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
@@ -48,7 +47,7 @@ def _in_words(found: ErrorDetails) -> str:
     return f"{message}, not {shortened(repr(given))}" if isinstance(given, str | int | float | bool | None) else message
 
 
-def _list_hint(given: Any) -> str:
+def _list_hint(given: object) -> str:
     if isinstance(given, Mapping) and given and all(str(key).isdecimal() for key in given):  # an override such as metrics.0=fid
         return f": there is no item {shortened(str(next(iter(given))))} to change, so give all of it, as in [1, 2]"
     if not isinstance(given, str | int | float | bool | None):

@@ -14,8 +14,8 @@ from __future__ import annotations
 import importlib
 import inspect
 import re
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
 
 from pydantic import ValidationError
 
@@ -51,7 +51,7 @@ class Component(Strict):
     contract: ClassVar[Contract] = {}
     """What the methods of a plugin's class should return, by their names; beside what its base class says."""
 
-    def spec(self) -> dict[str, Any]:
+    def spec(self) -> dict[str, object]:
         """The block that builds this component again: `{name: …, field: value, …}`, JSON types only."""
         return {"name": self.component_name, **self.model_dump(mode="json")}
 
@@ -61,7 +61,7 @@ class Component(Strict):
         return (inspect.getdoc(cls) or "").strip().split("\n")[0]
 
 
-C = TypeVar("C", bound=Component)
+C = TypeVar("C", bound=Component, covariant=True)  # so that all registries together are those of components
 
 
 class Registry(Generic[C]):
@@ -129,7 +129,7 @@ class Registry(Generic[C]):
         except KeyError:
             raise SpecError(f"unknown {self.kind} '{shortened(name)}'", hint=nearest(name, [*self._classes, *self._aliases])) from None
 
-    def build(self, name: str, **parameters: Any) -> C:
+    def build(self, name: str, **parameters: object) -> C:
         """A component of that name. Raises SpecError for an unknown name, an unknown parameter or a wrong value."""
         try:
             return make(self.get(name), parameters)
@@ -137,7 +137,7 @@ class Registry(Generic[C]):
             raise spec_error(error) from None
 
 
-def make(component: type[C], parameters: dict[str, Any]) -> C:
+def make(component: type[C], parameters: Mapping[str, object]) -> C:
     """A component with these parameters. Raises ValidationError, and PluginError for a plugin's class that cannot even be made."""
     if not is_plugin(component):
         return component.model_validate(parameters)
@@ -168,7 +168,7 @@ METRICS: Registry[Metric] = Registry("metric", "ddpmx.metrics", "Metric")
 TRACKERS: Registry[Tracker] = Registry("tracker", "ddpmx.trackers", "Tracker")
 OPTIMIZERS: Registry[Optimizer] = Registry("optimizer", "ddpmx.optimizers", "Optimizer")
 
-REGISTRIES: dict[str, Registry[Any]] = {
+REGISTRIES: dict[str, Registry[Component]] = {
     registry.kind: registry
     for registry in (DATASETS, MODELS, SCHEDULES, TIMES, PREDICTIONS, WEIGHTINGS, SAMPLERS, METRICS, TRACKERS, OPTIMIZERS)
 }

@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 from pydantic.annotated_handlers import GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from ..errors import SpecError, nearest
@@ -22,10 +23,10 @@ class Slot:
     parameters of `default`.
     """
 
-    def __init__(self, registry: Registry[Any], default: dict[str, Any] | None = None) -> None:
+    def __init__(self, registry: Registry[Component], default: Mapping[str, object] | None = None) -> None:
         self.registry, self.default = registry, default
 
-    def parse(self, value: Any) -> Any:
+    def parse(self, value: object) -> Component:
         """A component from what YAML gives. Raises the errors that pydantic collects."""
         if isinstance(value, Component):
             if isinstance(value, self.registry.base):
@@ -49,23 +50,23 @@ class Slot:
             raise ValidationError.from_exception_data(self.registry.kind, details) from None
         return make(component, {key: item for key, item in value.items() if key != "name"})
 
-    def parse_writable(self, value: Any) -> Any:
+    def parse_writable(self, value: object) -> Component:
         """The same, of a plugin's class only what can be written into a run's spec.yaml."""
         component = self.parse(value)
         if is_plugin(type(component)):
             method_of(type(component)).call(component.spec, lambda block: "" if isinstance(block, dict) else "should be a block")
         return component
 
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+    def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
         dump = core_schema.plain_serializer_function_ser_schema(lambda component: component.spec())
         return core_schema.no_info_plain_validator_function(self.parse_writable, serialization=dump)
 
-    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         """A block for each registered component, plugins included; completion in editors reads this.
 
         Inside a component of the same kind, which would not end, only the names.
         """
-        blocks: list[dict[str, Any]] = [{"enum": self.registry.names()}]
+        blocks: list[JsonSchemaValue] = [{"enum": self.registry.names()}]
         if self.registry.describing:
             return {"anyOf": [*blocks, {"type": "object", "required": ["name"], "properties": {"name": blocks[0]}}]}
         self.registry.describing = True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Self, get_args, get_origin
+from typing import Self, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ModelWrapValidatorHandler, ValidationError, model_validator
 
@@ -36,11 +36,11 @@ class Strict(BaseModel):
 
     @model_validator(mode="wrap")
     @classmethod
-    def _from_yaml(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+    def _from_yaml(cls, data: object, handler: ModelWrapValidatorHandler[Self]) -> Self:
         if not isinstance(data, Mapping):
             return handler(data)
         unknown = [key for key, value in data.items() if key not in cls.model_fields and value is not REMOVED]
-        out: dict[str, Any] = {}
+        out: dict[str, object] = {}
         for key, value in data.items():
             if key not in cls.model_fields:
                 continue
@@ -61,7 +61,7 @@ class Strict(BaseModel):
         raise ValidationError.from_exception_data(cls.__name__, findings)
 
 
-def _kinds(annotation: Any) -> set[Any]:
+def _kinds(annotation: object) -> set[object]:
     """The run-time types that an annotation admits at its top level."""
     if get_origin(annotation) is tuple:
         return {tuple}

@@ -7,9 +7,9 @@ import os
 import shutil
 import tempfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 from safetensors import SafetensorError
@@ -24,7 +24,7 @@ Tensors = dict[str, Tensor]
 T = TypeVar("T")
 
 
-def read(path: Path, unpack: Callable[[Tensors, dict[str, Any]], T]) -> T | None:
+def read(path: Path, unpack: Callable[[Tensors, dict[str, object]], T]) -> T | None:
     """What `unpack` makes of the tensors and the facts that `write` left there; None where there is no such file.
 
     `unpack` raises KeyError, TypeError, ValueError or RuntimeError for an entry that does not hold what it should. Such an entry, like
@@ -46,7 +46,7 @@ def read(path: Path, unpack: Callable[[Tensors, dict[str, Any]], T]) -> T | None
         return None
 
 
-def write(path: Path, tensors: Tensors, facts: dict[str, Any]) -> None:
+def write(path: Path, tensors: Tensors, facts: Mapping[str, object]) -> None:
     """Writes whole or not at all, whatever other processes do at the same time. Raises RunError when it can't."""
     with scratch() as folder:
         try:

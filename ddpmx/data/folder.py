@@ -58,7 +58,8 @@ class ImageFolder(Stored):
 
     def decode(self, source: Path | None, survey: Survey) -> Decoded:
         """All images. Raises SpecError that names the file that can't be used."""
-        layout: Layout = survey.content
+        layout = survey.content
+        assert isinstance(layout, Layout)
         decoder = Decoder(self.size, self.channels)
         for split, files in layout.files.items():
             for file in track(files, f"Decoding the {split} images"):
@@ -67,7 +68,8 @@ class ImageFolder(Stored):
 
     def sample(self, source: Path | None, survey: Survey) -> Decoded:
         """All labels, and some images of each split, evenly chosen."""
-        layout: Layout = survey.content
+        layout = survey.content
+        assert isinstance(layout, Layout)
         decoder = Decoder(self.size, self.channels)
         for split, files in layout.files.items():
             most = max(1, SAMPLED // len(layout.files))

@@ -6,10 +6,10 @@ import hashlib
 import json
 import os
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypeGuard
 
 import torch
 from pydantic import Field
@@ -41,7 +41,7 @@ class Decoded:
 class Survey:
     """What is known of a data set before anything of it is decoded."""
 
-    key: list[Any]
+    key: Sequence[object]
     """All that the decoded bytes depend on (JSON types): the key of the cache."""
     images: int | None
     """How many there are; None: not known."""
@@ -49,7 +49,7 @@ class Survey:
     """In all of its files."""
     left_out: tuple[str, ...] = ()
     """What is there and is not taken, and why, a phrase each."""
-    content: Any = None
+    content: object = None
     """What its own `decode` needs."""
 
 
@@ -147,7 +147,7 @@ def _tensors(decoded: Decoded) -> dict[str, Tensor]:
     return tensors | {f"{split}.labels": images.labels for split, images in decoded.splits.items() if images.labels is not None}
 
 
-def _unpack(tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> Decoded:
+def _unpack(tensors: Mapping[str, Tensor], facts: Mapping[str, object]) -> Decoded:
     """What the cache holds. Raises KeyError or ValueError where it is not what was written there."""
     classes, left_out = facts["classes"], facts.get("left_out", [])
     if not _is_words(left_out) or not (classes is None or _is_words(classes)):
@@ -171,5 +171,5 @@ def _unpack(tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> Decoded:
     return Decoded(found, None if classes is None else tuple(classes), tuple(left_out))
 
 
-def _is_words(value: Any) -> bool:
+def _is_words(value: object) -> TypeGuard[list[str]]:
     return isinstance(value, list) and all(isinstance(word, str) for word in value)

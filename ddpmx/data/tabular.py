@@ -32,6 +32,10 @@ MAX_IMAGE = 500_000_000  # bytes of an image file that a row names
 _ON_HUB = re.compile(r"((zip|tar|gzip)://[^:]*::)?hf://datasets/[^:]+")
 
 
+Labels = dict[str, list[Any]]
+"""The values in the column of labels, by split."""
+
+
 class Tabular(Stored):
     """Base of the sets that lie in parquet files, in the layout of a Hub repository, or in a repository on the Hub."""
 
@@ -62,7 +66,7 @@ class Tabular(Stored):
         with cache.scratch() as scratch:
             table = self._open(source, Path(scratch))
             decoder = Decoder(*self.form())
-            labels: dict[str, list[Any]] = {split: [] for split in table.splits}
+            labels: Labels = {split: [] for split in table.splits}
             rows = _rows(table, source)
             for split, number, encoded, value in track(rows, f"Decoding {self.component_name}", table.total):
                 decoder.add(split, table.row(split, number), encoded)
@@ -79,7 +83,7 @@ class Tabular(Stored):
         with cache.scratch() as scratch:
             table = self._open(source, Path(scratch))
             decoder = Decoder(*self.form())
-            labels: dict[str, list[Any]] = {split: [] for split in table.splits}
+            labels: Labels = {split: [] for split in table.splits}
             for split, number, encoded, value in _rows(table, source, FIRST):
                 decoder.add(split, table.row(split, number), encoded)
                 labels[split].append(value)
@@ -104,7 +108,7 @@ class Tabular(Stored):
         repository = self.on_hub()
         if source is None:
             assert repository is not None  # a set that is not on the Hub requires its `path`
-            found: Mapping[Any, IterableDataset] = hub.fetch(repository, self.component_name, self.subfolder(), scratch)
+            found: Mapping[str, IterableDataset] = hub.fetch(repository, self.component_name, self.subfolder(), scratch)
             counts: Mapping[str, int] = _told(found)
             origin, total, unused = repository.name, None, list[str]()
         else:
@@ -142,7 +146,7 @@ class Table:
 def _table(
     origin: str,
     total: int | None,
-    found: Mapping[Any, IterableDataset],
+    found: Mapping[str, IterableDataset],
     counts: Mapping[str, int],
     columns: tuple[str | None, str | None],
 ) -> Table:
@@ -164,7 +168,7 @@ def _table(
     if empty is not None:
         raise SpecError(f"the split '{shortened(empty)}' of {shortened(origin)} has no rows", field="path")
     left_out = (f"the split{'s' * (len(others) > 1)} {shortened(', '.join(others))}",) if others else ()
-    features: dict[str, Any] = by_name[names["train"]].features or {}
+    features: dict[str, object] = by_name[names["train"]].features or {}
     image, label = _columns(features, *columns)
     for split, name in names.items():
         missing = [column for column in (image, label) if column and column not in (by_name[name].features or features)]
@@ -181,7 +185,7 @@ def _table(
     )
 
 
-def _told(found: Mapping[Any, IterableDataset]) -> dict[str, int]:
+def _told(found: Mapping[str, IterableDataset]) -> dict[str, int]:
     """How many rows each split has, as far as the Hub says."""
     told: dict[str, int] = {}
     for name, rows in found.items():
@@ -192,7 +196,7 @@ def _told(found: Mapping[Any, IterableDataset]) -> dict[str, int]:
     return told
 
 
-def _columns(features: Mapping[str, Any], image: str | None, label: str | None) -> tuple[str, str | None]:
+def _columns(features: Mapping[str, object], image: str | None, label: str | None) -> tuple[str, str | None]:
     """The named columns; else the first of images (or called so), and the first of class labels (or called `label`)."""
     kinds = {name: type(feature).__name__ for name, feature in features.items()}
     for field, column in (("image_column", image), ("label_column", label)):
@@ -223,7 +227,7 @@ def _linked(path: str, source: Path | None) -> bytes:
     return read_bytes(found, MAX_IMAGE)
 
 
-def _rows(table: Table, source: Path | None, first: int | None = None) -> Iterator[tuple[str, int, bytes, Any]]:
+def _rows(table: Table, source: Path | None, first: int | None = None) -> Iterator[tuple[str, int, bytes, object]]:
     """Split, number, encoded image and label of each row, or of the `first` rows of each split."""
     import datasets
 
@@ -246,12 +250,12 @@ def _rows(table: Table, source: Path | None, first: int | None = None) -> Iterat
             raise SpecError(said) from error
 
 
-def _labels(table: Table) -> dict[str, list[Any]]:
+def _labels(table: Table) -> Labels:
     """The labels of all rows, without their images."""
     column = table.columns[1]
     if column is None:
         return {split: [None] for split in table.splits}
-    found: dict[str, list[Any]] = {}
+    found: Labels = {}
     for split, rows in table.splits.items():
         try:
             found[split] = [value for batch in rows.select_columns([column]).iter(batch_size=ROWS) for value in batch[column]]
@@ -260,7 +264,7 @@ def _labels(table: Table) -> dict[str, list[Any]]:
     return found
 
 
-def _index(labels: dict[str, list[Any]], names: list[str] | None) -> tuple[tuple[str, ...] | None, dict[str, Tensor | None]]:
+def _index(labels: Labels, names: list[str] | None) -> tuple[tuple[str, ...] | None, dict[str, Tensor | None]]:
     """Class names and, for each split, indices into them.
 
     Without `names` (what a ClassLabel column has) the classes are the training labels' values, sorted. A split whose

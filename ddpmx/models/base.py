@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field
@@ -28,8 +28,8 @@ def _watch(network: nn.Module, method: Method, given: Arguments) -> nn.Module:
     """A plugin's network, whose outputs are images of the shape of what it is given."""
     channels = given.get("outputs") or given["channels"]
 
-    def problem(inputs: tuple[Any, ...], output: Any) -> str:
-        x: Tensor = inputs[0]
+    def problem(inputs: tuple[Tensor, ...], output: object) -> str:
+        x = inputs[0]
         wanted = [x.shape[0], channels, *x.shape[2:]]
         if isinstance(output, Tensor) and output.dtype in DTYPES and list(output.shape) == wanted and output.device == x.device:
             return ""

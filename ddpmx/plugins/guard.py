@@ -10,11 +10,13 @@ import functools
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from types import FunctionType
+from typing import Any, NoReturn, TypeVar
 
 from ..errors import PluginError
 from . import faults
 
+T = TypeVar("T")
 Arguments = Mapping[str, Any]
 Check = Callable[[Any, Arguments, Any], str]
 """(component, arguments, result) -> what the method should have returned instead, such as "should return 1, not 2"; empty: fine."""
@@ -32,7 +34,7 @@ class Replace:
     """A contract that checks the result, and puts something that watches it in its place."""
 
     check: Check
-    watch: Callable[[Any, Method, Arguments], Any]
+    watch: Callable[[Any, Method, Arguments], object]
 
 
 Contract = Mapping[str, Check | Each | Replace]
@@ -57,7 +59,7 @@ class Method:
         """Raises a PluginError for what it returned."""
         raise PluginError(f"the plugin {self.file}: {self.text} {problem}")
 
-    def returned(self, check: Check | None, component: Any, arguments: Arguments, result: Any) -> None:
+    def returned(self, check: Check | None, component: object, arguments: Arguments, result: object) -> None:
         """Raises a PluginError where the result is not what the contract says, or cannot even be looked at."""
         if check is None:
             return
@@ -68,7 +70,7 @@ class Method:
         if problem:
             self.refuse(problem)
 
-    def call(self, function: Callable[..., Any], check: Callable[[Any], str], *arguments: Any) -> Any:
+    def call(self, function: Callable[..., T], check: Callable[[T], str], *arguments: object) -> T:
         """What a function of the plugin returns. Raises PluginError where it fails, or returns what the check finds fault with."""
         with faults.watched(self.who):
             try:
@@ -109,7 +111,7 @@ def guard(cls: type, kind: str, name: str, contract: Contract) -> None:
         setattr(cls, key, property(wrapped) if isinstance(value, property) else wrapped)
 
 
-def _is_stub(function: Any) -> bool:
+def _is_stub(function: FunctionType) -> bool:
     """Whether it is for plugins to define."""
     return "NotImplementedError" in function.__code__.co_names
 
@@ -124,10 +126,10 @@ def _parameters(cls: type, key: str) -> list[str]:
 
 
 def _wrapped(
-    function: Callable[..., Any], method: Method, contract: Check | Each | Replace | None, defined: bool, names: list[str]
-) -> Callable[..., Any]:
+    function: Callable[..., object], method: Method, contract: Check | Each | Replace | None, defined: bool, names: list[str]
+) -> Callable[..., object]:
     @functools.wraps(function)
-    def guarded(self: Any, *args: Any, **kwargs: Any) -> Any:
+    def guarded(self: object, *args: object, **kwargs: object) -> object:
         arguments = {**dict(zip(names, args, strict=False)), **kwargs}
         with faults.watched(method.who):
             try:
@@ -139,9 +141,10 @@ def _wrapped(
             except BaseException as error:
                 raise method.failed(error) from error
         if isinstance(contract, Each):
-            if not isinstance(result, Iterable):
-                method.returned(contract.check, self, arguments, result)
-            return _items(result, method, contract.check, self, arguments)
+            if isinstance(result, Iterable):
+                return _items(result, method, contract.check, self, arguments)
+            method.returned(contract.check, self, arguments, result)
+            return result
         if isinstance(contract, Replace):
             method.returned(contract.check, self, arguments, result)
             return contract.watch(result, method, arguments)
@@ -152,7 +155,7 @@ def _wrapped(
     return guarded
 
 
-def _items(result: Any, method: Method, check: Check, component: Any, arguments: Arguments) -> Iterator[Any]:
+def _items(result: Iterable[object], method: Method, check: Check, component: object, arguments: Arguments) -> Iterator[object]:
     iterator = iter(result)
     while True:
         with faults.watched(method.who):

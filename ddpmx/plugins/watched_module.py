@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +11,7 @@ from torch import Tensor, nn
 from . import faults
 from .guard import Method
 
-Problem = Callable[[tuple[Any, ...], Any], str]
+Problem = Callable[[tuple[Tensor, ...], object], str]
 """(inputs, output) -> what the output should have been instead; empty: fine."""
 
 
@@ -24,12 +23,12 @@ def watch_module(module: nn.Module, method: Method, problem: Problem) -> nn.Modu
     forward = Method(method.file, f"{type(module).__qualname__.replace('<locals>.', '')}.forward(), which {method.text} built,")
     under_way: list[AbstractContextManager[None]] = []
 
-    def before(module: nn.Module, inputs: tuple[Any, ...]) -> None:
+    def before(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         if not torch.compiler.is_compiling():
             under_way[:] = [faults.watched(forward.who)]
             under_way[0].__enter__()
 
-    def after(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+    def after(module: nn.Module, inputs: tuple[Tensor, ...], output: object) -> None:
         if torch.compiler.is_compiling():
             return
         gradient = torch.is_grad_enabled()

@@ -12,7 +12,7 @@ import threading
 import time
 from collections import Counter
 from types import FrameType
-from typing import Any, NoReturn
+from typing import NoReturn
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 PARENT = "DDPMX_PARENT"
@@ -81,7 +81,7 @@ def _leave() -> NoReturn:
     os._exit(INTERRUPTED)
 
 
-def _unraisable(unraisable: Any) -> None:
+def _unraisable(unraisable: sys.UnraisableHookArgs) -> None:
     """Python can only print what is raised in a destructor or a callback; an interrupt comes again instead."""
     if isinstance(unraisable.exc_value, KeyboardInterrupt):
         _send_again(signal.SIGINT)

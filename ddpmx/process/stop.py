@@ -5,10 +5,13 @@ from __future__ import annotations
 import signal
 import threading
 from collections import Counter
+from collections.abc import Callable
 from types import FrameType
-from typing import Any
 
 from ..errors import Interrupted
+
+Handler = Callable[[int, FrameType | None], object] | int | None
+"""Of a signal: a function, SIG_DFL, SIG_IGN, or None for one that was not set by Python."""
 
 
 class StopSignal:
@@ -19,7 +22,7 @@ class StopSignal:
 
     def __init__(self) -> None:
         self._asked: Counter[int] = Counter()
-        self._before: dict[int, Any] = {}
+        self._before: dict[int, Handler] = {}
 
     def __enter__(self) -> StopSignal:
         if threading.current_thread() is threading.main_thread():  # only there may handlers be set

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from enum import Enum
 from itertools import pairwise
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 import torch
 from pydantic import AfterValidator, Field
@@ -56,7 +56,7 @@ def _last(indices: tuple[float, ...], strength: float) -> tuple[float, ...]:
     return indices[-count:]
 
 
-def _row(sampler: Sampler, given: Arguments, row: Any) -> str:
+def _row(sampler: Sampler, given: Arguments, row: object) -> str:
     """What is wrong with a row that a plugin plans."""
     if not isinstance(row, Row):
         return f"should give a ddpmx.Row, not {described(row)}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
@@ -21,7 +21,7 @@ class _Dynamic(Strict):
 class _ClipField:
     """How pydantic reads, writes and describes the field."""
 
-    def parse(self, value: Any) -> float | DynamicClip | None:
+    def parse(self, value: object) -> float | DynamicClip | None:
         """Raises the errors that pydantic collects."""
         if value is None or isinstance(value, DynamicClip):
             return value
@@ -32,14 +32,14 @@ class _ClipField:
             raise PydanticCustomError("clip", "should be a number greater than 0, null, dynamic, or {name: dynamic, percentile: 0.995}")
         return float(value)
 
-    def dump(self, value: float | DynamicClip | None) -> Any:
+    def dump(self, value: float | DynamicClip | None) -> object:
         return {"name": "dynamic", "percentile": value.percentile} if isinstance(value, DynamicClip) else value
 
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+    def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
         dump = core_schema.plain_serializer_function_ser_schema(self.dump)
         return core_schema.no_info_plain_validator_function(self.parse, serialization=dump)
 
-    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, object]:
         return {"anyOf": [{"type": "number", "exclusiveMinimum": 0}, {"type": "null"}, {"const": "dynamic"}, _Dynamic.model_json_schema()]}
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 from pydantic import ValidationError
 
@@ -20,7 +19,7 @@ STAND_INS = {"name": "spec", "dataset": "digits"}
 """For required fields that no check here looks at."""
 
 
-def elsewhere(source: Source, data: Mapping[str, Any], invalid: Iterable[KeyPath]) -> tuple[SpecError, ...]:
+def elsewhere(source: Source, data: Mapping[str, object], invalid: Iterable[KeyPath]) -> tuple[SpecError, ...]:
     """What `check` finds outside of the fields at the paths `invalid`, which are taken for their defaults."""
     left_out = {path[:2] if path[0] in PLAIN else path[:1] for path in invalid if path}
     if any(path[0] in SHARED for path in left_out):
@@ -29,8 +28,8 @@ def elsewhere(source: Source, data: Mapping[str, Any], invalid: Iterable[KeyPath
     for block, *fields in left_out:
         if not fields:
             rest.pop(str(block), None)
-        elif isinstance(rest.get(str(block)), dict):
-            rest[str(block)].pop(fields[0], None)
+        elif isinstance(inner := rest.get(str(block)), dict):
+            inner.pop(fields[0], None)
     try:
         spec = Spec.model_validate({**STAND_INS, **rest})
     except ValidationError:  # as of a field that is required: what is reported already is all that can be said

@@ -6,8 +6,8 @@ the name beside which each key was written (`Source.owners`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any, get_args, get_origin
+from collections.abc import Iterable, Iterator, Mapping
+from typing import get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -20,7 +20,7 @@ from .schema import Spec
 from .yaml_source import KeyPath, Source
 
 
-def without_inherited(source: Source) -> tuple[dict[str, Any], list[str]]:
+def without_inherited(source: Source) -> tuple[dict[str, object], list[str]]:
     """The data without the keys that lost their component, and a note for each block that had some.
 
     A key stays, for validation to refuse, where it was written for the block's present name, or where the component
@@ -30,7 +30,7 @@ def without_inherited(source: Source) -> tuple[dict[str, Any], list[str]]:
     return _block(Spec, source.data, (), source, notes), notes
 
 
-def _block(model: type[BaseModel], block: Mapping[str, Any], path: KeyPath, source: Source, notes: list[str]) -> dict[str, Any]:
+def _block(model: type[BaseModel], block: Mapping[str, object], path: KeyPath, source: Source, notes: list[str]) -> dict[str, object]:
     """The block of a model's fields, each of its components without what it inherited in vain."""
     out = dict(block)
     for key, field in model.model_fields.items():
@@ -45,7 +45,7 @@ def _block(model: type[BaseModel], block: Mapping[str, Any], path: KeyPath, sour
     return out
 
 
-def _component(slot: Slot, block: Any, path: KeyPath, source: Source, notes: list[str]) -> Any:
+def _component(slot: Slot, block: object, path: KeyPath, source: Source, notes: list[str]) -> object:
     """The block of a component; anything else as it is."""
     if not isinstance(block, Mapping):
         return block
@@ -70,7 +70,7 @@ def _component(slot: Slot, block: Any, path: KeyPath, source: Source, notes: lis
     return _block(component, {key: value for key, value in block.items() if key not in dropped}, path, source, notes)
 
 
-def _registered(slot: Slot, name: Any) -> type[Component] | None:
+def _registered(slot: Slot, name: object) -> type[Component] | None:
     try:
         return slot.registry.get(name) if isinstance(name, str) else None
     except SpecError:  # which validation reports
@@ -91,12 +91,12 @@ def _kind(field: FieldInfo) -> tuple[Slot | None, bool, type[BaseModel] | None]:
     return None, False, None
 
 
-def _parts(annotation: Any) -> Iterator[Any]:
+def _parts(annotation: object) -> Iterator[object]:
     yield annotation
     for part in get_args(annotation):
         yield from _parts(part)
 
 
-def _listed(words: Any) -> str:
+def _listed(words: Iterable[str]) -> str:
     *most, last = words
     return f"{', '.join(most)} and {last}" if most else str(last)

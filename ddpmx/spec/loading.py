@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
-from typing import Any
 
 from pydantic import ValidationError
 
@@ -20,7 +19,7 @@ from ..text import shortened
 from .diagnosis import elsewhere
 from .inherited import without_inherited
 from .schema import Spec
-from .yaml_source import MAX_DEPTH, KeyPath, Source, parse, read, refuse_unprintable
+from .yaml_source import MAX_DEPTH, KeyPath, Source, parse, read, refuse_unprintable, value_at
 
 OVERRIDE = "-s"
 MOST_REPEATED = 100
@@ -150,16 +149,18 @@ def _read(path: Path, above: tuple[Path, ...], files: Iterator[int]) -> Source:
     return merged.merge(source).layer()
 
 
-def option(name: str, given: object, key: str, value: Any) -> Source:
+def option(name: str, given: object, key: str, value: object) -> Source:
     """An override that another option than -s stands for: errors name the option and what it was given."""
     keys = tuple(key.split("."))
     return Source(_nested(keys, value), {keys: Mark(f"{name} {shortened(str(given), MOST_REPEATED)}")})
 
 
-def _nested(keys: tuple[str, ...], value: Any) -> Any:
-    for key in reversed(keys):
-        value = {key: value}
-    return value
+def _nested(keys: tuple[str, ...], value: object) -> dict[str, object]:
+    *outer, last = keys
+    block: dict[str, object] = {last: value}
+    for key in reversed(outer):
+        block = {key: block}
+    return block
 
 
 def override(text: str) -> Source:
@@ -183,20 +184,17 @@ def override(text: str) -> Source:
 def _make_absolute(source: Source) -> None:
     """Paths are relative to the file they stand in (an override's to the working folder)."""
     tracked = source.data.get("track")
-    places: list[tuple[Any, ...]] = [("dataset", "path"), ("train", "init_from")]
+    places: list[KeyPath] = [("dataset", "path"), ("train", "init_from")]
     evaluate = source.data.get("evaluate")
     measured = evaluate.get("metrics") if isinstance(evaluate, dict) else None
     places += [("evaluate", "metrics", i, "weights") for i in range(len(measured) if isinstance(measured, list) else 0)]
     places += [("track", i, "path") for i in range(len(tracked) if isinstance(tracked, list) else 0)]
-    for *parents, leaf in places:
-        block: Any = source.data
-        for key in parents:
-            at = isinstance(block, list) or (isinstance(block, dict) and key in block)
-            block = block[key] if at else None
+    for place in places:
+        block, leaf = value_at(source.data, place[:-1]), place[-1]
         if isinstance(block, dict) and isinstance(block.get(leaf), str):
-            mark = source.mark((*parents, leaf))
+            mark = source.mark(place)
             folder = Path.cwd() if mark is None or mark.file.startswith(OVERRIDE) else Path(mark.file).parent
-            with _at((*parents, leaf), mark):
+            with _at(place, mark):
                 block[leaf] = str(resolved(folder / expanded(block[leaf])))
                 refuse_unprintable(block[leaf], mark or Mark(OVERRIDE))  # a run's spec.yaml could not hold it
     listed = source.data.get("plugins")
@@ -205,7 +203,7 @@ def _make_absolute(source: Source) -> None:
             source.data["plugins"] = [_plugin(item, Path.cwd()) for item in listed]
 
 
-def _plugin(item: Any, folder: Path) -> Any:
+def _plugin(item: object, folder: Path) -> object:
     """A plugin's file by its absolute path; a module, and what is no name, as it is."""
     return str(resolved(folder / expanded(item))) if isinstance(item, str) and item.endswith(".py") else item
 
@@ -218,13 +216,11 @@ def _at(path: KeyPath, mark: Mark | None) -> Iterator[None]:
         raise error.at(".".join(map(str, path)), mark) from None
 
 
-def _known(data: Any, keys: KeyPath) -> KeyPath:
+def _known(data: object, keys: KeyPath) -> KeyPath:
     """The part of a path that the merged data has, so that its line can be found."""
-    out: KeyPath = ()
-    key: Any
-    for key in keys:
-        if not ((isinstance(data, dict) and key in data) or (isinstance(data, list) and isinstance(key, int) and key < len(data))):
-            break
-        data = data[key]
-        out = (*out, key)
-    return out
+    for depth, key in enumerate(keys):
+        in_list = isinstance(data, list) and isinstance(key, int) and key < len(data)
+        if not in_list and not (isinstance(data, dict) and key in data):
+            return keys[:depth]
+        data = value_at(data, (key,))
+    return keys

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, PrivateAttr, model_validator
 
@@ -218,12 +218,12 @@ class Spec(Strict):
         path: KeyPath = tuple(int(key) if key.isdecimal() else key for key in [*field.split("."), *finding.field.split(".")] if key)
         return finding.at(field, self._source.mark(path))
 
-    def resolved(self) -> dict[str, Any]:
+    def resolved(self) -> dict[str, object]:
         """All fields, defaults included, as JSON types: the spec that gives this run again."""
         return self.model_dump(mode="json")
 
 
-def difference(a: Any, b: Any, path: KeyPath = ()) -> list[str]:
+def difference(a: object, b: object, path: KeyPath = ()) -> list[str]:
     """The dotted paths at which two resolved specs differ."""
     if isinstance(a, dict) and isinstance(b, dict):
         keys = [*a, *(key for key in b if key not in a)]
@@ -231,7 +231,7 @@ def difference(a: Any, b: Any, path: KeyPath = ()) -> list[str]:
     return [] if a == b else [".".join(map(str, path))]
 
 
-def json_schema() -> dict[str, Any]:
+def json_schema() -> dict[str, object]:
     """The JSON Schema of a spec file, with every registered component; editors complete from it."""
     schema = Spec.model_json_schema()
     names = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 from ruamel.yaml import YAML
 from ruamel.yaml.composer import Composer
@@ -27,6 +27,7 @@ from ..text import shortened
 MAX_BYTES, MAX_DEPTH, MAX_VALUES = 300_000, 50, 10_000
 TOO_MANY = "holds too many values or levels, or its aliases expand beyond reason"
 KeyPath = tuple[str | int, ...]
+Key = TypeVar("Key", str, int)  # of a mapping or a list
 
 # YAML 1.2 core schema, section 10.3.2
 _NULL = re.compile(r"null|Null|NULL|~|")
@@ -37,16 +38,24 @@ _UNPRINTABLE = re.compile("[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\ud800-\\udfff]") 
 _NOT_FINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 
 
+@dataclass(frozen=True)
+class Document:
+    """The plain data of one text, and the mark of every value in it by path."""
+
+    data: object
+    marks: dict[KeyPath, Mark]
+
+
 @dataclass
 class Source:
-    """Data of a document (a mapping), the mark of every value in it by path, and beside which name each was written.
+    """Data of a document that is a mapping, the mark of every value in it by path, and beside which name each was written.
 
     `owners` tells of each key the `name` that its block had, with all below it, at the end of the layer that wrote the
     key last; None where it had none. A layer is a file, or all overrides of a command. A key with a mark but no owner
     belongs to the layer that is still being written.
     """
 
-    data: dict[str, Any] = field(default_factory=dict)
+    data: dict[str, object] = field(default_factory=dict)
     marks: dict[KeyPath, Mark] = field(default_factory=dict)
     owners: dict[KeyPath, str | None] = field(default_factory=dict)
 
@@ -80,7 +89,7 @@ class Source:
         return Source(self.data, self.marks, {at: _name(self.data, at[:-1]) for at in self.marks} | self.owners)
 
 
-def value_at(data: Any, path: KeyPath) -> Any:
+def value_at(data: object, path: KeyPath) -> object:
     """The value at a path of plain data; None where there is none."""
     for key in path:
         if isinstance(data, list):
@@ -90,14 +99,14 @@ def value_at(data: Any, path: KeyPath) -> Any:
     return data
 
 
-def _name(data: Any, path: KeyPath) -> str | None:
+def _name(data: object, path: KeyPath) -> str | None:
     """The `name` of the block at a path, or the bare string that stands for one."""
     block = value_at(data, path)
     name = block.get("name") if isinstance(block, Mapping) else block
     return name if isinstance(name, str) else None
 
 
-def _in_lists(data: Any, path: KeyPath) -> KeyPath:
+def _in_lists(data: object, path: KeyPath) -> KeyPath:
     """The path with the items of lists as numbers, which an override writes as text."""
     out: KeyPath = ()
     for key in path:
@@ -106,7 +115,7 @@ def _in_lists(data: Any, path: KeyPath) -> KeyPath:
     return out
 
 
-def _merge(base: Mapping[Any, Any], over: Mapping[Any, Any], path: KeyPath, replaced: set[KeyPath]) -> dict[Any, Any]:
+def _merge(base: Mapping[Key, object], over: Mapping[Key, object], path: KeyPath, replaced: set[KeyPath]) -> dict[Key, object]:
     """`base` with `over` over it; the paths whose values are not `base`'s any more go into `replaced`."""
     out = dict(base)
     for key, new in over.items():
@@ -132,14 +141,14 @@ def _merge(base: Mapping[Any, Any], over: Mapping[Any, Any], path: KeyPath, repl
 
 def read(path: Path) -> Source:
     """The document in a file. Raises SpecError, without a mark where the file itself cannot be read."""
-    source = parse(read_text(path, MAX_BYTES), str(path))
-    if not isinstance(source.data, dict):
+    document = parse(read_text(path, MAX_BYTES), str(path))
+    if not isinstance(document.data, dict):
         raise SpecError("should be a mapping of fields, such as `name: my_run`", mark=Mark(str(path), 1))
-    return source
+    return Source(document.data, document.marks)
 
 
-def parse(text: str, file: str) -> Source:
-    """The value in a text; its `data` is a mapping only if the text is one."""
+def parse(text: str, file: str) -> Document:
+    """The value in a text, of whatever type."""
     yaml = YAML(typ="rt", pure=True)
     yaml.version = (1, 2)
     yaml.Composer = _Composer  # type: ignore[assignment]
@@ -161,7 +170,7 @@ def parse(text: str, file: str) -> Source:
     builder = _Builder(file)
     data = builder.value(nodes[0], (), 0)
     builder.findings.report()
-    return Source(data, builder.marks)
+    return Document(data, builder.marks)
 
 
 def refuse_unprintable(text: str, mark: Mark, field: str = "") -> None:
@@ -192,7 +201,7 @@ class _Composer(Composer):
         super().__init__(loader)
         self.warn_double_anchors = False  # YAML 1.2 allows them
 
-    def compose_node(self, parent: Node | None, index: int | Node | None) -> Any:
+    def compose_node(self, parent: Node | None, index: int | Node | None) -> object:
         self.count += parent is None or index is not None  # the rest are keys
         self.levels += 1
         if self.count > MAX_VALUES or self.levels > MAX_DEPTH + 2:
@@ -210,7 +219,7 @@ class _Builder:
         self.marks: dict[KeyPath, Mark] = {}
         self.findings = Findings()
 
-    def value(self, node: Node, path: KeyPath, depth: int) -> Any:
+    def value(self, node: Node, path: KeyPath, depth: int) -> object:
         mark = Mark(self.file, node.start_mark.line + 1)
         self.marks.setdefault(path, mark)
         self.count += 1
@@ -227,8 +236,8 @@ class _Builder:
             return self.mapping(node, path, depth)
         return None
 
-    def mapping(self, node: MappingNode, path: KeyPath, depth: int) -> dict[str, Any]:
-        out: dict[str, Any] = {}
+    def mapping(self, node: MappingNode, path: KeyPath, depth: int) -> dict[str, object]:
+        out: dict[str, object] = {}
         for key_node, value_node in node.value:
             mark = Mark(self.file, key_node.start_mark.line + 1)
             key = self.key(key_node, path, mark)

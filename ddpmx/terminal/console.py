@@ -9,7 +9,6 @@ import sys
 from collections.abc import Iterable
 from functools import cache
 from types import TracebackType
-from typing import Any
 
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
@@ -32,12 +31,12 @@ def warn(text: str) -> None:
     say(f"warning: {text}")
 
 
-def to_json(data: Any, ascii_only: bool = False) -> str:
+def to_json(data: object, ascii_only: bool = False) -> str:
     """JSON that every parser reads: numbers that are not finite, for which it has no word, are null."""
     return json_text(json.dumps(_finite(data), indent=2, ensure_ascii=ascii_only, default=str))
 
 
-def _finite(data: Any) -> Any:
+def _finite(data: object) -> object:
     if isinstance(data, dict):
         return {str(key): _finite(value) for key, value in data.items()}
     if isinstance(data, list | tuple):

@@ -13,7 +13,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, TextIO, cast
+from typing import TextIO, cast
 
 from ..errors import ReaderGone, RunError
 from ..files import why
@@ -77,7 +77,7 @@ class _Guarded:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors=DEGRADE)
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> object:
         if name == "buffer":
             raise AttributeError(name)
         return getattr(self._stream, name)

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from ..components.registry import REGISTRIES, Component, Registry
 from ..errors import SpecError
@@ -24,7 +23,7 @@ class Finding:
     problem: str = ""
 
 
-def conformance(component: type[Component], **parameters: Any) -> Iterator[Finding]:
+def conformance(component: type[Component], **parameters: object) -> Iterator[Finding]:
     """Check a registered component, built with these parameters: a finding for each check of its kind.
 
     A schedule is built at several T. Kinds without a suite give no finding.
@@ -46,7 +45,7 @@ def conformance(component: type[Component], **parameters: Any) -> Iterator[Findi
             yield Finding(check, figure or "")
 
 
-def _registry(component: type[Component]) -> Registry[Any]:
+def _registry(component: type[Component]) -> Registry[Component]:
     for registry in REGISTRIES.values():
         if issubclass(component, registry.base):
             return registry

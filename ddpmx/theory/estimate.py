@@ -6,7 +6,6 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, variance
-from typing import Any
 
 from scipy.special import stdtrit
 
@@ -35,10 +34,10 @@ class Estimate:
     """What the interval is made of; none: one noise of many draws, as in a score's own interval."""
 
     @classmethod
-    def of_score(cls, value: float, score: Mapping[str, Any]) -> Estimate:
+    def of_score(cls, value: float, score: Mapping[str, object]) -> Estimate:
         """A metric's value with the interval that its entry in an event's `scores` has; an empty entry has none."""
         interval = score.get("interval")
-        return cls(value, None if interval is None else (interval[0], interval[1]))
+        return cls(value, (interval[0], interval[1]) if isinstance(interval, Sequence) else None)
 
     @property
     def noise(self) -> tuple[Noise, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Protocol
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor
@@ -39,16 +39,20 @@ class TimeState(Protocol):
         ...
 
 
-def _indices(drawn: Any, u: Tensor, timesteps: int) -> str:
+def _indices(drawn: object, u: Tensor, timesteps: int) -> str:
     problem = tensor(drawn, u.shape, torch.int64, u.device)
-    if not problem and len(drawn) and not (int(drawn.min()) >= 0 and int(drawn.max()) < timesteps):
+    if problem or not isinstance(drawn, Tensor):
+        return problem
+    if len(drawn) and not (int(drawn.min()) >= 0 and int(drawn.max()) < timesteps):
         problem = f"should return indices in 0 … {timesteps - 1}, not from {int(drawn.min())} to {int(drawn.max())}"
     return problem
 
 
-def _probabilities(values: Any, timesteps: int) -> str:
+def _probabilities(values: object, timesteps: int) -> str:
     problem = numbers(values, [timesteps], finite=True, least=0)
-    if not problem and abs(float(values.sum()) - 1) > 1e-3:
+    if problem or not isinstance(values, Tensor):
+        return problem
+    if abs(float(values.sum()) - 1) > 1e-3:
         problem = f"should return probabilities of sum 1, not {float(values.sum()):g}"
     return problem
 
@@ -56,28 +60,31 @@ def _probabilities(values: Any, timesteps: int) -> str:
 class _Watched:
     """What a plugin's distribution has learned, each answer looked at."""
 
-    def __init__(self, state: Any, method: Method, given: Arguments) -> None:
+    def __init__(self, state: TimeState, method: Method, given: Arguments) -> None:
         self._state, self._method, self._timesteps = state, method, given["table"].timesteps
 
-    def _ask(self, name: str, check: Any, *arguments: Any) -> Any:
+    def _named(self, name: str) -> Method:
         text = f"{type(self._state).__qualname__.replace('<locals>.', '')}.{name}(), which {self._method.text} made,"
-        return Method(self._method.file, text).call(getattr(self._state, name), check, *arguments)
+        return Method(self._method.file, text)
 
     def draw(self, u: Tensor) -> Tensor:
-        return self._ask("draw", lambda value: _indices(value, u, self._timesteps), u)  # type: ignore[no-any-return]
+        return self._named("draw").call(self._state.draw, lambda value: _indices(value, u, self._timesteps), u)
 
     def importance(self) -> Tensor:
-        return self._ask("importance", lambda value: numbers(value, [self._timesteps], finite=True, least=0))  # type: ignore[no-any-return]
+        def check(value: Tensor) -> str:
+            return numbers(value, [self._timesteps], finite=True, least=0)
+
+        return self._named("importance").call(self._state.importance, check)
 
     def update(self, t: Tensor, losses: Tensor) -> None:
-        self._ask("update", lambda value: "", t, losses)
+        self._named("update").call(self._state.update, lambda value: "", t, losses)
 
     def state_dict(self) -> dict[str, Tensor]:
-        def check(value: Any) -> str:
+        def check(value: object) -> str:
             fits = isinstance(value, Mapping) and all(isinstance(part, Tensor) for part in value.values())
             return "" if fits else f"should return a dict of tensors, not {described(value)}"
 
-        return self._ask("state_dict", check)  # type: ignore[no-any-return]
+        return self._named("state_dict").call(self._state.state_dict, check)
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         self._state.load_state_dict(state)  # of whose errors a checkpoint's reader makes its own

@@ -35,7 +35,7 @@ class Tracker(Component):
     def check(self) -> None:
         """Raises SpecError when this tracker cannot work here, for want of its package; asked before a run begins."""
 
-    def open(self, folder: Path, config: dict[str, Any], resume: bool) -> Session:
+    def open(self, folder: Path, config: dict[str, object], resume: bool) -> Session:
         """Follow the run in `folder`, whose resolved spec is `config`; `resume`: it has been followed before."""
         raise NotImplementedError
 
@@ -62,13 +62,13 @@ def intervals(event: Event) -> dict[str, float]:
     return found
 
 
-def flattened(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flattened(config: Mapping[str, object], prefix: str = "") -> dict[str, object]:
     """A resolved spec with dotted keys: `train.lr`; blocks in lists by their place: `evaluate.metrics.0.name`."""
-    flat: dict[str, Any] = {}
+    flat: dict[str, object] = {}
     for key, value in config.items():
-        blocks = isinstance(value, list | tuple) and any(isinstance(item, Mapping) for item in value)
-        inner = {str(i): item for i, item in enumerate(value)} if blocks else value
-        flat |= flattened(inner, f"{prefix}{key}.") if isinstance(inner, Mapping) else {f"{prefix}{key}": inner}
+        if isinstance(value, list | tuple) and any(isinstance(item, Mapping) for item in value):
+            value = {str(i): item for i, item in enumerate(value)}
+        flat |= flattened(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
     return flat
 
 

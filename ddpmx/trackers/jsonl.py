@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from ..components.registry import TRACKERS
 from ..errors import SpecError
@@ -27,11 +27,11 @@ class JSONLines(Tracker):
         if kind(expanded(self.path)) == "folder":
             raise SpecError(f"should be a file, and {self.path} is a folder", field="path")
 
-    def open(self, folder: Path, config: dict[str, Any], resume: bool) -> Session:
+    def open(self, folder: Path, config: dict[str, object], resume: bool) -> Session:
         self.check()
         path = expanded(self.path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        return JSONLinesSession(path, {"run": config["name"], "id": folder.resolve().name}, resume)
+        return JSONLinesSession(path, {"run": str(config["name"]), "id": folder.resolve().name}, resume)
 
 
 class JSONLinesSession:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from queue import Full, Queue
 from threading import Thread
-from typing import Any
 
 from ..errors import PluginError
 from ..plugins.faults import plugin_error
@@ -28,7 +27,7 @@ class Trackers:
         self._mirrors = [_Mirror(name, opener, replay) for name, opener in (openers or {}).items()]
 
     @classmethod
-    def open(cls, trackers: Iterable[Tracker], folder: Path, config: dict[str, Any], resume: bool) -> Trackers:
+    def open(cls, trackers: Iterable[Tracker], folder: Path, config: dict[str, object], resume: bool) -> Trackers:
         """Open them all, without waiting. Raises SpecError, the user's to mend, where one cannot work here."""
         openers: dict[str, Callable[[], Session]] = {}
         for index, tracker in enumerate(trackers):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,9 @@ from PIL import Image
 
 from ..components.registry import TRACKERS
 from .base import Event, Session, Tracker, flattened, intervals, picture_file, picture_tag, require, scalars
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard.writer import SummaryWriter
 
 
 @TRACKERS.register("tensorboard")
@@ -25,14 +28,14 @@ class TensorBoard(Tracker):
     def check(self) -> None:
         require("torch.utils.tensorboard", "tensorboard")
 
-    def open(self, folder: Path, config: dict[str, Any], resume: bool) -> Session:
+    def open(self, folder: Path, config: dict[str, object], resume: bool) -> Session:
         return TensorBoardSession(require("torch.utils.tensorboard", "tensorboard"), folder, config, resume)
 
 
 class TensorBoardSession:
-    def __init__(self, tensorboard: ModuleType, folder: Path, config: dict[str, Any], resume: bool) -> None:
+    def __init__(self, tensorboard: ModuleType, folder: Path, config: dict[str, object], resume: bool) -> None:
         self._tensorboard, self._folder, self._config, self._resume = tensorboard, folder, config, resume
-        self._writer: Any = None  # the first step is known only at the first event
+        self._writer: SummaryWriter | None = None  # the first step is known only at the first event
         self._results: dict[str, float] = {}
 
     def log(self, event: Event) -> None:
@@ -54,9 +57,10 @@ class TensorBoardSession:
         if event["event"] == "samples":
             self._writer.add_image(picture_tag(event), _pixels(picture_file(self._folder, event)), event["step"], dataformats="HWC")
 
-    def _open(self, purge: int | None) -> Any:
+    def _open(self, purge: int | None) -> SummaryWriter:
         """A new file, which replaces what the earlier ones have from step `purge` on: the run makes that again."""
-        return self._tensorboard.SummaryWriter(str(self._folder / "tensorboard"), purge_step=purge)
+        writer: SummaryWriter = self._tensorboard.SummaryWriter(str(self._folder / "tensorboard"), purge_step=purge)
+        return writer
 
     def close(self, status: str) -> None:
         if self._writer is not None:
@@ -66,7 +70,7 @@ class TensorBoardSession:
             self._writer.close()
 
 
-def _over_t(t: list[float], values: list[float | None]) -> dict[str, Any]:
+def _over_t(t: list[float], values: list[float | None]) -> dict[str, object]:
     """A curve over t as a histogram whose bars are its values: TensorBoard shows those of all evaluations behind each other."""
     middle, bars = np.array(t), np.array([value or 0.0 for value in values])
     inner = (middle[1:] + middle[:-1]) / 2

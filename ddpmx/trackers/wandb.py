@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal
+from typing import Literal
 
 from ..components.registry import TRACKERS
 from .base import Event, Session, Tracker, flattened, intervals, picture_file, picture_tag, require, scalars
@@ -38,22 +38,22 @@ class WeightsAndBiases(Tracker):
     def check(self) -> None:
         require("wandb", "wandb")
 
-    def open(self, folder: Path, config: dict[str, Any], resume: bool) -> Session:
+    def open(self, folder: Path, config: dict[str, object], resume: bool) -> Session:
         return WandbSession(require("wandb", "wandb"), self, folder, config)
 
 
 class WandbSession:
     """Curves of a step's loss over steps, those of epochs and metrics over images seen; every row has both."""
 
-    def __init__(self, wandb: ModuleType, tracker: WeightsAndBiases, folder: Path, config: dict[str, Any]) -> None:
+    def __init__(self, wandb: ModuleType, tracker: WeightsAndBiases, folder: Path, config: dict[str, object]) -> None:
         self._wandb, self._folder = wandb, folder
         self._step = self._images = 0
         self._summary: dict[str, float] = {}
         self._places = {name: str(folder.resolve() / "wandb" / place) for name, place in PLACES.items() if name not in os.environ}
         os.environ.update(self._places)
         run_id = folder.resolve().name
-        self._id = f"{config['name'][:40]}-{run_id}"  # wandb allows 64 characters
-        settings: dict[str, Any] = {"console": "off", "silent": tracker.mode != "online", "init_timeout": TIMEOUT}
+        self._id = f"{str(config['name'])[:40]}-{run_id}"  # wandb allows 64 characters
+        settings: dict[str, object] = {"console": "off", "silent": tracker.mode != "online", "init_timeout": TIMEOUT}
         if "finish_timeout" in wandb.Settings.model_fields:
             settings["finish_timeout"] = TIMEOUT
         self._run = wandb.init(
@@ -76,13 +76,14 @@ class WandbSession:
     def log(self, event: Event) -> None:
         if event["event"] == "end":
             return
-        values: dict[str, Any] = scalars(event) | intervals(event)
+        numbers = scalars(event) | intervals(event)
         if event["step"] < self._step:  # wandb's steps never go back
             later = event["event"] == "evaluate" and "passes" not in event  # measured afterwards, of the best weights
-            self._summary |= values if later else {}
+            self._summary |= numbers if later else {}
             return
         self._summary |= intervals(event)
         self._step, self._images = event["step"], event.get("images", self._images)
+        values: dict[str, object] = {**numbers}
         if event["event"] == "samples":
             picture = self._wandb.Image(str(picture_file(self._folder, event)), caption=Path(event["path"]).stem)
             values[picture_tag(event)] = picture
@@ -92,7 +93,7 @@ class WandbSession:
             values |= {"images": self._images} | ({"epoch": event["epoch"]} if "epoch" in event else {})
             self._run.log(values, step=self._step)
 
-    def _over_log_snr(self, event: Event) -> dict[str, Any]:
+    def _over_log_snr(self, event: Event) -> dict[str, object]:
         """A line chart of the loss and one of the bits, where there are some; runs lie over each other in wandb's workspace."""
         columns = ["log_snr", "t", "n", "loss", "share", "bits"]
         rows = [row for row in zip(*(event[column] for column in columns), strict=True) if row[0] is not None]

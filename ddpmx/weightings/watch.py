@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from torch import Tensor, nn
 
 from ..plugins.expected import CPU, described
@@ -16,8 +14,8 @@ def watch_log_loss(module: nn.Module | None, method: Method, given: Arguments) -
     return None if module is None else watch_module(module, method, _problem)
 
 
-def _problem(inputs: tuple[Any, ...], u: Any) -> str:
-    log_snr: Tensor = inputs[0]
+def _problem(inputs: tuple[Tensor, ...], u: object) -> str:
+    log_snr = inputs[0]
     if isinstance(u, Tensor) and u.is_floating_point() and u.shape == log_snr.shape and u.device == log_snr.device:
         return ""
     place = "" if log_snr.device == CPU else f" on {log_snr.device}"
