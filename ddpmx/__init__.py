@@ -36,7 +36,7 @@ if sys.argv[:1] == ["-m"]:  # started as `python -m ddpmx`
     take_off_the_path()
 
 import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from . import ops as ops
@@ -107,7 +107,7 @@ _MODULE_OF = {name: module for module, names in _HOMES.items() for name in names
 __all__ = ["__version__", "ops", *sorted(_MODULE_OF)]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name == "ops":
         return importlib.import_module(".ops", __name__)
     if name not in _MODULE_OF:

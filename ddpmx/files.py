@@ -6,7 +6,7 @@ import os
 import stat
 from io import BufferedReader
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from .errors import SpecError
 from .text import shortened
@@ -70,7 +70,7 @@ def read_text(path: Path, most: int) -> str:
         raise SpecError(f"{shortened(str(path))} is not a text file in UTF-8") from None
 
 
-def read_json(path: Path, most: int = MAX_JSON) -> Any:
+def read_json(path: Path, most: int = MAX_JSON) -> object:
     """The value in a JSON file. Raises SpecError also where it is not JSON, or nested too deep."""
     import json  # not at every start of the command line
 

@@ -22,7 +22,7 @@ OURS = ("sample_size", "in_channels", "out_channels")
 class DiffusersUnet(Model):
     """UNet2DModel of the package diffusers, which has to be installed; `ddpmx import` makes runs of it."""
 
-    config: Annotated[dict[str, Any], AfterValidator(checked)] = Field(default={})
+    config: Annotated[dict[str, object], AfterValidator(checked)] = Field(default={})
     """Its own configuration (block_out_channels, norm_eps, …), without the images' size and channels."""
 
     def build(self, channels: int, size: int) -> nn.Module:

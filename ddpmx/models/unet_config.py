@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -55,7 +55,7 @@ class UnetConfig(BaseModel):
         return self
 
 
-def checked(config: dict[str, Any]) -> dict[str, Any]:
+def checked(config: dict[str, object]) -> dict[str, object]:
     """The same configuration. Raises pydantic's ValidationError that names the keys at fault."""
     UnetConfig.model_validate(config)
     return config

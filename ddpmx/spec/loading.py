@@ -19,7 +19,7 @@ from ..text import shortened
 from .diagnosis import elsewhere
 from .inherited import without_inherited
 from .schema import Spec
-from .yaml_source import MAX_DEPTH, KeyPath, Source, parse, read, refuse_unprintable, value_at
+from .yaml_source import MAX_DEPTH, KeyPath, Source, nested, parse, read, refuse_unprintable, value_at
 
 OVERRIDE = "-s"
 MOST_REPEATED = 100
@@ -152,15 +152,7 @@ def _read(path: Path, above: tuple[Path, ...], files: Iterator[int]) -> Source:
 def option(name: str, given: object, key: str, value: object) -> Source:
     """An override that another option than -s stands for: errors name the option and what it was given."""
     keys = tuple(key.split("."))
-    return Source(_nested(keys, value), {keys: Mark(f"{name} {shortened(str(given), MOST_REPEATED)}")})
-
-
-def _nested(keys: tuple[str, ...], value: object) -> dict[str, object]:
-    *outer, last = keys
-    block: dict[str, object] = {last: value}
-    for key in reversed(outer):
-        block = {key: block}
-    return block
+    return Source(nested(keys, value), {keys: Mark(f"{name} {shortened(str(given), MOST_REPEATED)}")})
 
 
 def override(text: str) -> Source:
@@ -178,7 +170,7 @@ def override(text: str) -> Source:
     if keys[0] == "sweep":  # whose keys are dotted fields themselves
         outer = {"zip": 2, "points": 3}.get(keys[1] if len(keys) > 1 else "", 1)
         keys = (*keys[:outer], *filter(None, [".".join(keys[outer:])]))
-    return Source(_nested(keys, value_source.data), {(*keys, *inner): mark for inner in value_source.marks})
+    return Source(nested(keys, value_source.data), {(*keys, *inner): mark for inner in value_source.marks})
 
 
 def _make_absolute(source: Source) -> None:

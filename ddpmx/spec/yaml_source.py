@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -97,6 +97,15 @@ def value_at(data: object, path: KeyPath) -> object:
         else:
             data = data.get(key) if isinstance(data, Mapping) else None
     return data
+
+
+def nested(keys: Sequence[str], value: object) -> dict[str, object]:
+    """Plain data that hold only this value, below at least one key: `{train: {lr: value}}`."""
+    *outer, last = keys
+    block: dict[str, object] = {last: value}
+    for key in reversed(outer):
+        block = {key: block}
+    return block
 
 
 def _name(data: object, path: KeyPath) -> str | None:

@@ -27,7 +27,7 @@ from ..components.strict import REMOVED
 from ..errors import Findings, Mark, SpecError, nearest
 from ..spec.loading import OVERRIDE, merged, validated
 from ..spec.schema import Spec
-from ..spec.yaml_source import KeyPath, Source, value_at
+from ..spec.yaml_source import KeyPath, Source, nested, value_at
 
 MAX_POINTS = 10_000
 MAX_NAME = 100
@@ -184,14 +184,14 @@ def _named(source: Source, points: KeyPath, index: int) -> _Choice:
     at: KeyPath = (*points, index)
     block = value_at(source.data, at)
     label = block.get("name") if isinstance(block, dict) else None
-    if not isinstance(label, str) or not label or _UNSAFE.search(label):
+    if not isinstance(block, dict) or not isinstance(label, str) or not label or _UNSAFE.search(label):
         text = "should be a block of fields with a `name:` of letters, digits, _ - ."
         raise SpecError(text, field=_dotted(at), mark=source.mark((*at, "name")))
     fields = [field for field in block if field != "name"]
     return _Choice(label, _join(_moved(source, (*at, field), _keys(field, source, (*at, field))) for field in fields))
 
 
-def _keys(field: str, source: Source, at: KeyPath) -> KeyPath:
+def _keys(field: str, source: Source, at: KeyPath) -> tuple[str, ...]:
     keys = tuple(field.split("."))
     if keys[0] not in Spec.model_fields or keys[0] in _FIXED or not all(keys):
         known = [*Spec.model_fields, *(("zip", "points") if len(at) == 2 else ())]
@@ -200,14 +200,11 @@ def _keys(field: str, source: Source, at: KeyPath) -> KeyPath:
     return keys
 
 
-def _moved(source: Source, at: KeyPath, to: KeyPath) -> Source:
+def _moved(source: Source, at: KeyPath, to: tuple[str, ...]) -> Source:
     """The value at one place as an override of another, with the marks of where it was written."""
-    data = value_at(source.data, at)
-    for key in reversed(to):
-        data = {key: data}
-    marks = {(*to, *path[len(at) :]): mark for path, mark in source.marks.items() if path[: len(at)] == at}
+    marks: dict[KeyPath, Mark] = {(*to, *path[len(at) :]): mark for path, mark in source.marks.items() if path[: len(at)] == at}
     mark = source.mark(at)
-    return Source(data, {to: mark, **marks} if mark else marks)
+    return Source(nested(to, value_at(source.data, at)), {to: mark, **marks} if mark else marks)
 
 
 def _join(changes: Iterable[Source]) -> Source:
