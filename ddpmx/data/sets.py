@@ -68,7 +68,7 @@ class Parquet(Rows):
 
 @DATASETS.register("hub")
 class Hub(Rows):
-    """object image data set on the Hugging Face Hub, or a copy of its folder under `$DDPMX_DATA/hub/<repo>`.
+    """Any image data set on the Hugging Face Hub, or a copy of its folder under `$DDPMX_DATA/hub/<repo>`.
 
     It is cached under its name: give a `revision` where the repository may change.
     """
