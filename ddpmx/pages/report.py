@@ -14,10 +14,12 @@ from matplotlib.figure import Figure
 
 from ..files import read_text
 from ..spec.yaml_source import MAX_BYTES
-from ..storage.folder import COLUMNS, LAST_COLUMNS, RunFolder, write_atomically
+from ..storage.atomic import write_atomically
+from ..storage.folder import RunFolder
 from ..storage.history import History, drawn, score
 from ..storage.provenance import changed_at, told
 from ..storage.records import Environment, RunSpec, Status
+from ..storage.row_log import COLUMNS, LAST_COLUMNS
 from ..text import number
 from ..theory.estimate import Estimate
 from . import canvas, page, plots

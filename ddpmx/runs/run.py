@@ -21,7 +21,8 @@ from ..process import out_of_memory
 from ..process.stop import StopSignal
 from ..spec.schema import Spec
 from ..storage import checkpoint
-from ..storage.folder import FINAL, RunFolder, status_now, to_yaml, write_atomically
+from ..storage.atomic import write_atomically
+from ..storage.folder import FINAL, RunFolder, status_now, to_yaml
 from ..storage.provenance import ALLOW, DataRecord, changed_at, difference, earlier, refuse_changed
 from ..storage.records import Environment
 from ..terminal.console import Bar
@@ -40,17 +41,15 @@ from .forecast import Forecast
 from .generate import Samples, denoising
 from .milestones import Where, draw_grid, in_a_line, scored, within_epoch
 from .preflight import findings
-from .resume import find_previous, locked
+from .resume import Resume, find_previous, locked
 from .session import Session
 
 LOG_EVERY = 10
 """Steps between the `step` events of metrics.jsonl."""
 
 
-def run(spec: Spec, *, out: Path, resume: bool, resume_from: Path | None, device: torch.device, allow_changed_data: bool = False) -> Path:
-    """Train, sample, measure and report; returns the run's folder.
-
-    `allow_changed_data` resumes a run although its data have changed, which its folder then says.
+def run(spec: Spec, *, out: Path, device: torch.device, resume: Resume | None = None) -> Path:
+    """Train, sample, measure and report; returns the run's folder. Without `resume` it is a new one.
 
     Raises SpecError before anything is written, RunError when the run fails and Interrupted when the user stops it; the
     last two leave a folder that `--resume` goes on with.
@@ -59,12 +58,12 @@ def run(spec: Spec, *, out: Path, resume: bool, resume_from: Path | None, device
     with ExitStack() as stack:
         stack.callback(world.leave)
         bar = stack.enter_context(Bar(quiet=not world.is_main))
-        previous = find_previous(spec, out, resume_from) if resume and world.is_main else None
+        previous = find_previous(spec, out, resume.run) if resume and world.is_main else None
         if previous is None and world.is_main:
             check_folder(out / spec.name / "new", "--out", ours=lambda _: True)
         experiment = build(spec, device, training=True)
         present = DataRecord.of(experiment.data)
-        if previous is not None and not allow_changed_data:
+        if resume and previous is not None and not resume.allow_changed_data:
             hint = f"{ALLOW} resumes with them; without --resume a new run starts, and --run names another"
             refuse_changed(spec, RunFolder(previous), present, hint)
         if spec.train.init_from is not None:

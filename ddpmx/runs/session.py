@@ -99,7 +99,7 @@ class Session:
         """An event that log.csv has a row for."""
         self.emit(event)
         if self.world.is_main:
-            self.folder.add_row(event)
+            self.folder.rows.add(event)
 
     def lacks(self, kind: str) -> bool:
         """Whether an event of that kind, which is due at the step reached, is not in the log; the same in all processes."""
@@ -201,7 +201,7 @@ class Session:
         """Take out of the log what the run makes again from its state on."""
         if self.world.is_main:
             self.folder.cut_after(self.state.step, self.state.epoch)
-            self.folder.write_log()
+            self.folder.rows.write()
             self.ends = {row["step"]: row["epoch"] for row in self.folder.events("epoch")}
             kinds = ("samples", "per_t", "evaluate")
             self.within = {(event["event"], event["step"]) for event in self.folder.events(*kinds) if PASSES in event}

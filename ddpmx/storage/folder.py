@@ -6,38 +6,33 @@ samples/  checkpoints/  plots/  plugins/  report.html
 
 from __future__ import annotations
 
-import csv
 import io
 import os
 import re
 import shutil
 import stat
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO, Unpack
+from typing import Unpack
 
 from ruamel.yaml import YAML
 
 from ..errors import RunError, SpecError
-from ..files import open_regular, why
-from ..outputs import whole
+from ..files import why
 from ..plugins.loading import file_hash
 from ..spec.schema import Spec
 from ..terminal.console import warn
-from ..training.events import PASSES, Event, is_row
+from ..training.events import PASSES, Event
+from .atomic import write_atomically
 from .event_log import EventLog, to_json
 from .records import Environment, Reached, RunSpec, Status, read_environment, read_spec, read_status
+from .row_log import RowLog
 
-COLUMNS = ("epoch", "step", "train_loss", "val_loss")
-LAST_COLUMNS = ("seconds", "images_per_second")
 FINAL = "samples/final.png"
 """The grid that ends a run."""
 FILES = ("spec.yaml", "status.json", "environment.json", "metrics.jsonl", "log.csv", "report.html", ".lock")
 FOLDERS = ("samples", "checkpoints", "plots", "plugins")
-MOST_HEADER = 100_000
-"""Bytes of log.csv's first line."""
 
 
 class RunFolder:
@@ -54,6 +49,7 @@ class RunFolder:
             raise SpecError(f"the run {path} cannot be read: {why(error)}") from None
         self.path = path
         self.log = EventLog(path / "metrics.jsonl")
+        self.rows = RowLog(path / "log.csv", self.log)
         self.samples, self.plots, self.checkpoints = path / "samples", path / "plots", path / "checkpoints"
 
     @classmethod
@@ -154,37 +150,6 @@ class RunFolder:
 
         self.log.cut(stays)
 
-    def write_log(self) -> None:
-        """log.csv from the events that are rows of it, a column for each metric."""
-        columns = [*COLUMNS, *metric_names(self._rows()), *LAST_COLUMNS]
-        with atomically(self.path / "log.csv") as file:
-            file.write(_csv(columns))
-            file.writelines(_csv(_cells(row, columns)) for row in self._rows())
-
-    def _rows(self) -> Iterator[Event]:
-        return filter(is_row, self.events("epoch", "evaluate"))
-
-    def add_row(self, row: Event) -> None:
-        """A row more at the end of log.csv, which is written anew where that brings a new column."""
-        columns = self._columns()
-        if columns and row["metrics"].keys() <= set(columns):
-            with (self.path / "log.csv").open("a", encoding="utf-8", newline="") as file:
-                file.write(_csv(_cells(row, columns)))
-        else:
-            self.write_log()
-
-    def _columns(self) -> list[str]:
-        """Those of log.csv; none where there is no such file, or it does not begin as ours."""
-        if not (self.path / "log.csv").exists():
-            return []
-        with open_regular(self.path / "log.csv") as file:
-            line = file.readline(MOST_HEADER).decode("utf-8", "replace")
-        try:
-            columns = next(csv.reader([line]), [])
-        except csv.Error:
-            return []
-        return columns if columns[: len(COLUMNS)] == list(COLUMNS) and line.endswith("\n") else []
-
     def grids(self) -> dict[float, Path]:
         """The pictures of the grids of training, by epoch, or passes over the training images within one, ascending."""
         found: dict[float, Path] = {}
@@ -198,17 +163,6 @@ class RunFolder:
         """The numbers of the pictures `<word>-<number>.png`, and their files."""
         named = ((re.fullmatch(rf"{word}-([0-9]{{1,18}})\.png", path.name), path) for path in self.samples.glob(f"{word}-*.png"))
         return [(int(found[1]), path) for found, path in named if found]
-
-
-def _cells(row: Event, columns: Iterable[str]) -> list[str]:
-    values = {**row["metrics"], **{key: row.get(key) for key in (*COLUMNS, *LAST_COLUMNS)}}
-    return ["" if values.get(column) is None else repr(values[column]) for column in columns]
-
-
-def _csv(row: Iterable[str]) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerow(row)
-    return text.getvalue()
 
 
 def _refuse_links_out(run: Path) -> None:
@@ -238,11 +192,6 @@ def status_now(status: str, why: str = "", **reached: Unpack[Reached]) -> Status
     return {"status": status, "why": why, **reached, "pid": os.getpid(), "time": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
 
 
-def metric_names(rows: Iterable[Event]) -> list[str]:
-    """The metrics that epochs' events hold, in the order of their first appearance."""
-    return list(dict.fromkeys(name for row in rows for name in row["metrics"]))
-
-
 def fingerprinted(resolved: Mapping[str, object], folder: Path) -> dict[str, object]:
     """A resolved spec whose plugin files are replaced by their content hashes: two runs with equal ones compute the same."""
     named = resolved.get("plugins")
@@ -262,19 +211,6 @@ def _with_reference(resolved: Mapping[str, object]) -> Mapping[str, object]:
         for metric in metrics
     ]
     return {**resolved, "evaluate": {**evaluate, "metrics": named}}
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write beside, flush to the disk, rename: a reader sees the old file or the new one, whole. UTF-8. Raises OSError."""
-    with atomically(path) as file:
-        file.write(text)
-
-
-@contextmanager
-def atomically(path: Path) -> Iterator[IO[str]]:
-    """The same for text that is made piece by piece."""
-    with whole(path) as place, place.open("w", encoding="utf-8", errors="backslashreplace") as file:
-        yield file
 
 
 def to_yaml(data: Mapping[str, object]) -> str:

@@ -14,12 +14,13 @@ from ddpmx.pages import plots
 from ddpmx.runs import milestones, session
 from ddpmx.storage import checkpoint
 from ddpmx.storage.folder import RunFolder
+from ddpmx.storage.row_log import RowLog
 
 MOMENTS: dict[str, tuple[Any, str, int]] = {
     "before the first figures": (plots, "write", 1),
     "before a checkpoint": (checkpoint, "save", 1),
     "before an event": (RunFolder, "add_event", 2),
-    "before a row": (RunFolder, "add_row", 1),
+    "before a row": (RowLog, "add", 1),
     "before the final grid": (milestones, "class_grid", 2),
     "before its status": (RunFolder, "set_status", 2),
     "before it is pruned": (session.checkpoint_folder, "prune", 1),

@@ -217,9 +217,9 @@ def test_a_damaged_table_is_written_anew(copied: Path, header: bytes) -> None:
     whole = (copied / "log.csv").read_text()
     (copied / "log.csv").write_bytes(header)
     *_, row = RunFolder(copied).events("epoch")
-    RunFolder(copied).add_row(row)
+    RunFolder(copied).rows.add(row)
     assert (copied / "log.csv").read_text() == whole
-    RunFolder(copied).add_row(row)
+    RunFolder(copied).rows.add(row)
     assert (copied / "log.csv").read_text() == whole + whole.splitlines()[-1] + "\n"
 
 

@@ -38,7 +38,7 @@ READERS: dict[str, Callable[[Path], object]] = {
     "compare": read_run,
     "report": lambda run: History.of(RunFolder(run).events()),
     "resume": lambda run: RunFolder(run).cut_after(10**6, 10**6),
-    "log.csv": lambda run: RunFolder(run).write_log(),
+    "log.csv": lambda run: RunFolder(run).rows.write(),
 }
 
 
