@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 _CONTROL = "[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\u200e\u200f\u202a-\u202e\u2066-\u2069]"
 MOST_SHOWN = 200
@@ -53,6 +53,14 @@ def _ansi_quoted(word: str) -> str:
 def json_text(text: str) -> str:
     """JSON whose strings hold as `\\u009b` what `visible` would escape: the same data, safe to show."""
     return re.sub(_CONTROL, lambda found: found[0] if found[0] == "\n" else f"\\u{ord(found[0]):04x}", text)
+
+
+def listed(names: Sequence[str], most: int) -> str:
+    """`a, b and c`; of more than `most` names their first, and how many others."""
+    shown = list(names[:most])
+    if len(names) > most:
+        shown.append(f"{len(names) - most} others")
+    return " and ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)
 
 
 def number(value: object) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..storage.provenance import told
+from ..text import listed
 from ..theory.estimate import amount, within_noise
 from .comparison import Comparison, Group, Standing
 
@@ -84,7 +85,4 @@ def _is(groups: Sequence[Group]) -> str:
 
 
 def _names(groups: Sequence[Group]) -> str:
-    names = [group.label for group in groups[:NAMED]]
-    if len(groups) > NAMED:
-        names.append(f"{len(groups) - NAMED} others")
-    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+    return listed([group.label for group in groups], NAMED)

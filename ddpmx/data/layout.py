@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from ..errors import SpecError
-from ..text import shortened
+from ..text import listed, shortened
 from .scan import LeftOut, Listing, scan
 
 SPLITS = {"train": ("train", "training"), "validation": ("validation", "valid", "val"), "test": ("test", "testing")}
@@ -120,7 +120,4 @@ def _classes(files: dict[str, list[Path]], folders: dict[str, Path]) -> tuple[tu
 
 
 def _listed(names: list[str]) -> str:
-    shown = [shortened(name, 40) for name in names[:MOST_NAMED]]
-    if len(names) > MOST_NAMED:
-        shown.append(f"{len(names) - MOST_NAMED} others")
-    return " and ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)
+    return listed([shortened(name, 40) for name in names], MOST_NAMED)

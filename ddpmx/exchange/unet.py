@@ -67,7 +67,7 @@ _OLD = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"
 
 def to_config(model: DdpmUnet, network: nn.Module, channels: int, size: int) -> dict[str, object]:
     """The configuration of the UNet2DModel that is this network. Raises SpecError where there is none."""
-    groups = {module.num_groups for module in network.modules() if isinstance(module, nn.GroupNorm)}
+    groups = _groups(network)
     if len(groups) != 1:
         raise SpecError(
             f"its normalisations have {sorted(groups)} groups, and UNet2DModel's all have one number of them", field="model.dim"
@@ -87,6 +87,11 @@ def to_config(model: DdpmUnet, network: nn.Module, channels: int, size: int) -> 
         "dropout": model.dropout,
         "norm_num_groups": groups.pop(),
     }
+
+
+def _groups(network: nn.Module) -> set[int]:
+    """Of its normalisations."""
+    return {module.num_groups for module in network.modules() if isinstance(module, nn.GroupNorm)}
 
 
 def from_config(config: Mapping[str, object]) -> DdpmUnet:
@@ -113,7 +118,7 @@ def from_config(config: Mapping[str, object]) -> DdpmUnet:
             network = model.build(channels, size)
     except SpecError as error:
         raise SpecError(error.message, field="sample_size") from None
-    groups = {module.num_groups for module in network.modules() if isinstance(module, nn.GroupNorm)}
+    groups = _groups(network)
     if groups != {given["norm_num_groups"]}:
         raise SpecError(f"is {given['norm_num_groups']}, and ddpm_unet has {sorted(groups)}", field="norm_num_groups")
     for key, value in to_config(model, network, channels, size).items():

@@ -19,7 +19,7 @@ from ..spec.checks import check
 from ..spec.schema import Spec
 from ..storage.folder import to_yaml
 from ..text import number
-from ..training.experiment import check_data
+from ..training.experiment import load_data
 from .preflight import of_budget, of_combination, of_metrics
 
 IMAGES, LEVELS = 8, 10
@@ -33,9 +33,7 @@ def show(spec: Spec, out: Path) -> Path:
     page.check_suffix(out, "--out")
     outputs.check(out, "--out")
     table = check(spec)
-    with spec.blame("dataset"):
-        data = spec.dataset.load(Path.cwd())
-    check_data(spec, data)
+    data = load_data(spec)
     figures = plots.spec_figures(spec)
     levels = torch.linspace(0, table.timesteps - 1, min(LEVELS, table.timesteps)).round().long()
     html = page.render(
