@@ -86,7 +86,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     out = tmp_path_factory.mktemp("trained")
     (out / "tiny.yaml").write_text(TINIER)
-    return run(load(out / "tiny.yaml"), out=out, resume=False, resume_from=None, device=torch.device("cpu"))
+    return run(load(out / "tiny.yaml"), out=out, device=torch.device("cpu"))
 
 
 @pytest.fixture

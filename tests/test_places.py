@@ -37,7 +37,7 @@ def trained_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("trained")
     (folder / "tiny.yaml").write_text(TINY)
     spec = load(folder / "tiny.yaml", ["train.steps=2", "evaluate.grid=1"])
-    return run_spec(spec, out=folder, resume=False, resume_from=None, device=torch.device("cpu"))
+    return run_spec(spec, out=folder, device=torch.device("cpu"))
 
 
 @pytest.fixture

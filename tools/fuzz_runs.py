@@ -41,7 +41,7 @@ class Fuzzer:
         self.out, self.folder = out, Path(tempfile.mkdtemp(dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
         self.spec = self.folder / "tiny.yaml"
         self.spec.write_text(TINIER)
-        self.whole = run(load(self.spec), out=self.folder / "whole", resume=False, resume_from=None, device=torch.device("cpu"))
+        self.whole = run(load(self.spec), out=self.folder / "whole", device=torch.device("cpu"))
         self.runs = self.refused = 0
         self.findings: set[str] = set()
         self.end = time.monotonic() + seconds

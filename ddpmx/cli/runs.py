@@ -76,16 +76,11 @@ def run(
         try_everything(loaded, device_of(device), echo)
         return
     if point is None:
+        from ..runs.resume import Resume
         from ..runs.run import run as run_spec
 
-        folder = run_spec(
-            loaded,
-            out=out,
-            resume=resume,
-            resume_from=resume_from,
-            device=device_of(device),
-            allow_changed_data=allow_changed_data,
-        )
+        previous = Resume(resume_from, allow_changed_data) if resume else None
+        folder = run_spec(loaded, out=out, device=device_of(device), resume=previous)
     else:
         from ..sweeps.runner import run_point
 

@@ -71,3 +71,6 @@ class Editing:
             return Given(image=pictures)
         mask = read_mask(self.mask, shape).expand(count, -1, -1, -1)
         return Given(image=pictures if self.share < 1 else None, known=pictures, mask=mask)
+
+
+FROM_NOISE = Editing()

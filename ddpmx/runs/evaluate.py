@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -108,10 +108,10 @@ def as_event(scores: dict[str, Score]) -> dict[str, object]:
 def evaluate(
     run: Path,
     *,
-    samples: int | None,
-    metrics: tuple[str, ...],
-    overrides: tuple[str, ...],
     device: torch.device,
+    samples: int | None = None,
+    metrics: Sequence[str] = (),
+    overrides: Sequence[Override] = (),
     allow_changed_data: bool = False,
 ) -> Event:
     """Measure an existing run's best weights; adds an `evaluate` event to its metrics.jsonl, renews its report, returns the event."""

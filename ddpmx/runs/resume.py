@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -21,6 +22,16 @@ from ..training.state import is_over
 from . import changed_plugins
 
 MAY_DIFFER = ("train.epochs", "train.steps", "train.patience", "track")
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """How to resume instead of starting a new run."""
+
+    run: Path | None = None
+    """None: the newest unfinished run of the spec; where there is none, a new one starts."""
+    allow_changed_data: bool = False
+    """Although the run's data have changed since, which its folder then says."""
 
 
 def find_previous(spec: Spec, out: Path, named: Path | None) -> Path | None:

@@ -18,7 +18,7 @@ from ..terminal.console import Bar
 from ..training.classes import parse_classes
 from ..training.experiment import Experiment
 from . import sample_files
-from .edits import Editing
+from .edits import FROM_NOISE, Editing
 from .generate import Samples, broken_weights, denoising, generate
 from .opening import OpenedRun, open_run
 
@@ -56,12 +56,12 @@ class Sampling:
 def sample(
     run: Path,
     request: SampleRequest,
-    editing: Editing,
+    editing: Editing = FROM_NOISE,
     *,
-    overrides: Iterable[Override],
-    weights: str,
-    out: Path | None,
     device: torch.device,
+    overrides: Iterable[Override] = (),
+    weights: str = "best",
+    out: Path | None = None,
 ) -> Path:
     """Generate the images and write them to `out`, by its suffix; returns where.
 
@@ -97,7 +97,7 @@ def sample(
     return out
 
 
-def prepare(experiment: Experiment, request: SampleRequest, editing: Editing) -> Sampling:
+def prepare(experiment: Experiment, request: SampleRequest, editing: Editing = FROM_NOISE) -> Sampling:
     """Complete the request. Raises SpecError where the run's network or sampler cannot do what is asked."""
     if request.guidance is not None:
         experiment = _guided(experiment, request.guidance)

@@ -23,7 +23,7 @@ from ..pages.page import duration
 from ..plugins import trust
 from ..process.stop import StopSignal
 from ..runs.preflight import of_combination, of_sweep
-from ..runs.resume import finished_runs, unfinished_run, wait_until_free
+from ..runs.resume import Resume, finished_runs, unfinished_run, wait_until_free
 from ..runs.run import run
 from ..spec.checks import check
 from ..spec.schema import Spec
@@ -88,8 +88,7 @@ def run_point(grid: Sweep, spec: Spec, *, out: Path, device: torch.device, allow
         wait_until_free(previous)
         if RunFolder(previous).is_finished:  # by now
             return previous
-    resume = previous is not None
-    return run(spec, out=folder, resume=resume, resume_from=previous, device=device, allow_changed_data=allow_changed_data and resume)
+    return run(spec, out=folder, device=device, resume=Resume(previous, allow_changed_data) if previous else None)
 
 
 def commands(request: Request) -> list[tuple[str, ...]]:

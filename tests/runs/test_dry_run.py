@@ -69,7 +69,7 @@ def test_the_estimate_is_the_runs_time(tiny: Path, tmp_path: Path, clock: Clock,
     spec = spec_file.load(tiny, overrides)
     expected = sum(seconds for _, seconds in dry_run.estimate(build(spec, CPU)))
     clock.now = 0.0
-    run(spec, out=tmp_path / "runs", resume=False, resume_from=None, device=CPU)
+    run(spec, out=tmp_path / "runs", device=CPU)
     assert expected == pytest.approx(clock.now, rel=1e-6)
 
 

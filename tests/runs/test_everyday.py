@@ -96,7 +96,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("place")
     (folder / "tiny.yaml").write_text(TINY)
     spec = spec_file.load(folder / "tiny.yaml", ["evaluate.metrics=[pixel_fd]"])
-    run(spec, out=folder / "runs", resume=False, resume_from=None, device=choose_device("cpu"))
+    run(spec, out=folder / "runs", device=choose_device("cpu"))
     return folder
 
 

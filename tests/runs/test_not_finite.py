@@ -64,7 +64,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     folder = tmp_path_factory.mktemp("finished")
     (folder / "tiny.yaml").write_text(TINY.replace("steps: 12", "steps: 1"))
-    return run(spec_file.load(folder / "tiny.yaml"), out=folder, resume=False, resume_from=None, device=torch.device("cpu"))
+    return run(spec_file.load(folder / "tiny.yaml"), out=folder, device=torch.device("cpu"))
 
 
 @pytest.fixture

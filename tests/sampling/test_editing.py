@@ -229,7 +229,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A short run, and beside it a picture of a digit and a mask that keeps its upper half."""
     folder = tmp_path_factory.mktemp("made")
     (folder / "tiny.yaml").write_text(TINY)
-    run = run_spec(load(folder / "tiny.yaml"), out=folder / "runs", resume=False, resume_from=None, device=torch.device("cpu"))
+    run = run_spec(load(folder / "tiny.yaml"), out=folder / "runs", device=torch.device("cpu"))
     digit = ddpmx.DATASETS.build("digits").load(folder).test.pixels[3]
     save_png(digit, folder / "digit.png")
     save_png(torch.cat((torch.full((1, 4, 8), 255), torch.zeros(1, 4, 8)), dim=1).to(torch.uint8), folder / "mask.png")

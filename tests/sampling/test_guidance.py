@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ddpmx import PREDICTIONS, SAMPLERS, SCHEDULES, SpecError, guided, sample
 from ddpmx.runs.generate import Samples, generate
+from ddpmx.runs.resume import Resume
 from ddpmx.runs.run import run as run_spec
 from ddpmx.spec import loading as spec_file
 from ddpmx.storage.folder import RunFolder
@@ -289,7 +290,7 @@ def finished(folder: Path, text: str, *overrides: str) -> Path:
     """A run of the spec `text`, resumed if there is one in `folder`."""
     path = folder / "tiny.yaml"
     path.write_text(text)
-    return run_spec(spec_file.load(path, overrides), out=folder, resume=True, resume_from=None, device=torch.device("cpu"))
+    return run_spec(spec_file.load(path, overrides), out=folder, resume=Resume(), device=torch.device("cpu"))
 
 
 @pytest.fixture(scope="module")

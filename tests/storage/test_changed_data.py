@@ -50,7 +50,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from ddpmx.runs.run import run
     from ddpmx.training.experiment import choose_device
 
-    run(load(folder / "a.yaml"), out=folder / "runs", resume=False, resume_from=None, device=choose_device("cpu"))
+    run(load(folder / "a.yaml"), out=folder / "runs", device=choose_device("cpu"))
     return folder
 
 
