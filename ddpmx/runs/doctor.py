@@ -82,24 +82,24 @@ def self_check(device: torch.device) -> Iterator[tuple[str, str]]:
 
     Of the networks' layers, a GELU, its norm and a convolution in one.
     """
-    ids = torch.arange(3, device=device)
     stream = ops.stream(ops.Purpose.NOISE, 1)
-    noise = ops.normal(ids, stream, 7, (2, 5, 5))
+    noise = ops.Noise(7, stream, torch.arange(3, device=device))
+    epsilon = ops.normal(noise=noise, shape=(2, 5, 5))
     with ops.use_backend("reference"):
-        if not torch.equal(noise, ops.normal(ids, stream, 7, (2, 5, 5))):
+        if not torch.equal(epsilon, ops.normal(noise=noise, shape=(2, 5, 5))):
             raise RunError(f"self-check: the noise on {device.type} is not that of the reference")
     yield "noise", "equal to the reference's bit for bit"
-    x = torch.linspace(-1, 1, noise.numel(), device=device).view_as(noise)
+    x = torch.linspace(-1, 1, epsilon.numel(), device=device).view_as(epsilon)
     signal, sigma = torch.tensor([0.9, 0.5, 0.1], device=device), torch.tensor([0.4, 0.8, 1.0], device=device)
-    wide = [tensor.double() for tensor in (x, noise, signal.view(3, 1, 1, 1), sigma.view(3, 1, 1, 1))]
+    wide = [tensor.double() for tensor in (x, epsilon, signal.view(3, 1, 1, 1), sigma.view(3, 1, 1, 1))]
     x_t = wide[2] * wide[0] + wide[3] * wide[1]
     row = Row(t=0, x0_from_x=1.5, x0_from_output=-0.5, c_x=0.3, c_x0=0.6, c_noise=0.1)
     x0 = (1.5 * wide[0] - 0.5 * wide[1]).clamp(-1, 1)
     ones = torch.ones(3, device=device)
-    x_next, _ = ops.reverse_step(x, noise, row, clip=1.0, seed=7, sample_ids=ids, stream=stream)
-    loss = ops.weighted_loss(x, x, 0 * ones, ones, ones, seed=7, sample_ids=ids, stream=stream)
+    x_next, _ = ops.reverse_step(x, epsilon, row, clip=1.0, noise=noise)
+    loss = ops.weighted_loss(x, x, 0 * ones, ones, ones, noise=noise)
     checks = {
-        "add_noise": (ops.add_noise(x, signal, sigma, seed=7, sample_ids=ids, stream=stream), x_t),
+        "add_noise": (ops.add_noise(x, signal, sigma, noise=noise), x_t),
         "reverse_step": (x_next, 0.3 * wide[0] + 0.6 * x0 + 0.1 * wide[1]),
         "weighted_loss": (loss, (wide[0] - wide[1]).square().mean((1, 2, 3))),
     }

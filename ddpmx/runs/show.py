@@ -59,7 +59,7 @@ def noising_strip(pixels: Tensor, table: Table, levels: Tensor, seed: int) -> Im
     ids = torch.arange(n).repeat_interleave(k)
     scale = torch.hypot(table.signal, table.sigma)[levels].clamp(min=1)
     signal, sigma = ((column[levels] / scale).float().repeat(n) for column in (table.signal, table.sigma))
-    x_t = ops.add_noise(x_start[ids], signal, sigma, seed=seed, sample_ids=ids, stream=ops.stream(ops.Purpose.NOISE, 0))
+    x_t = ops.add_noise(x_start[ids], signal, sigma, noise=ops.Noise(seed, ops.stream(ops.Purpose.NOISE, 0), ids))
     rows = torch.cat([x_start[:, None], x_t.unflatten(0, (n, k))], dim=1)  # [n, 1 + k, c, h, w]
     return grid(to_pixels(rows.flatten(0, 1)), columns=1 + k)
 
