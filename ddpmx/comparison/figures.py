@@ -25,7 +25,7 @@ Curve = tuple[Floats, Floats]
 
 @dataclass(frozen=True)
 class Drawn:
-    """A figure and what to know of it. The curve of group i has `drawing.style(i)`."""
+    """A figure and what to know of it. The curve of group i has `canvas.style(i)`."""
 
     figure: Figure
     caption: str
