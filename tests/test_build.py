@@ -110,6 +110,13 @@ def test_the_library_needs_no_symbol_of_torchs_cpp() -> None:
     assert not re.search(r" (at|c10|torch)::", undefined)
 
 
+@pytest.mark.skipif(not ops.backends()["cpp"], reason="no library")
+def test_the_operators_are_those_of_the_table() -> None:
+    table = re.findall(r'^  X\((\w+),[^"]*"\(Tensor', (CSRC / "operators.h").read_text(), re.MULTILINE)
+    assert len(table) >= 11
+    assert sorted(library.OPERATORS) == sorted(table)
+
+
 @pytest.fixture
 def sources_only(tmp_path: Path) -> Path:
     """The package without its libraries, as where nothing was built."""

@@ -14,8 +14,6 @@ from torch.utils._pytree import tree_leaves
 from ..errors import SpecError
 
 FOLDER = Path(__file__).parent
-NOISE = ("normal", "bits", "add_noise", "weighted_loss", "reverse_step", "fetch")  # called by native.py
-LAYERS = ("depthwise_gradient", "convolve", "convolution_gradient", "normalise", "normalise_gradient")  # by layers/kernels.py
 OPERATORS: dict[str, Callable[..., None]] = {}  # those of torch.ops.ddpmx; they write into their last arguments
 _facts = torch.ops.ddpmx  # the operators that say what was built
 
@@ -52,9 +50,12 @@ def _files(name: str) -> list[Path]:
 
 def define() -> None:
     """Look the operators up, once "cpp" is loaded, and say how to trace them: nothing is computed."""
-    for name in (*NOISE, *LAYERS):
-        OPERATORS[name] = getattr(torch.ops.ddpmx, name).default
-        torch.library.register_fake(f"ddpmx::{name}", _fake)
+    names = (name.removeprefix("ddpmx::") for name in torch._C._dispatch_get_all_op_names() if name.startswith("ddpmx::"))
+    for name in names:
+        operator = getattr(torch.ops.ddpmx, name).default
+        if operator._schema.is_mutable:  # the others take no tensors
+            OPERATORS[name] = operator
+            torch.library.register_fake(f"ddpmx::{name}", _fake)
 
 
 def _fake(*arguments: object) -> None:
