@@ -12,8 +12,6 @@ from . import checks
 from .choice import backend
 from .noise import Noise, one
 
-NO_FLOAT64 = ("mps",)  # devices for which the noise is made on the CPU and copied
-
 
 def normal(
     sample_ids: Tensor | None = None,
@@ -27,10 +25,9 @@ def normal(
     noise = one(noise, seed, stream, sample_ids)
     checks.key(noise)
     shape = checks.sample_shape("shape", shape)
-    device = noise.sample_ids.device
-    if device.type in NO_FLOAT64:
-        return normal(noise=_on_cpu(noise), shape=shape).to(device)
-    return backend(device).normal(noise, shape)
+    if noise.sample_ids.is_mps:  # it has no float64
+        return normal(noise=_on_cpu(noise), shape=shape).to(noise.sample_ids.device)
+    return backend(noise.sample_ids.device).normal(noise, shape)
 
 
 def uniform(
@@ -40,13 +37,13 @@ def uniform(
     *,
     noise: Noise | None = None,
 ) -> Tensor:
-    """Uniform numbers in [0, 1) of 53 bits, float64 [B] (on the CPU where the device has no float64: MPS).
+    """Uniform numbers in [0, 1) of 53 bits, float64 [B] (on the CPU for MPS, which has no float64).
 
     Of the 63 `bits`, 27 of word 0 and 26 of word 1: ((word 0 >> 5)·2²⁶ + (word 1 >> 6))·2⁻⁵³.
     """
     noise = one(noise, seed, stream, sample_ids)
     checks.key(noise)
-    pair = bits(noise=_on_cpu(noise) if noise.sample_ids.device.type in NO_FLOAT64 else noise)
+    pair = bits(noise=_on_cpu(noise) if noise.sample_ids.is_mps else noise)
     return (((pair >> 36) << 26) + ((pair & (2**31 - 1)) >> 5)).to(torch.float64) * 2.0**-53
 
 
