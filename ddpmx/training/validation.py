@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -55,7 +56,7 @@ class Validated:
             inside = place == index
             middle = (index + 0.5) * table.timesteps / count - 0.5
             curves["t"].append(middle)
-            curves["log_snr"].append(_finite(float(table.log_snr_at(torch.tensor([middle], dtype=torch.float64)))))
+            curves["log_snr"].append(_log_snr(table, middle))
             curves["n"].append(int(inside.sum()))
             curves["loss"].append(float(self.losses[inside].mean()))
             curves["share"].append(float(trained[inside].sum() / trained.sum()))
@@ -108,6 +109,7 @@ def _posterior(table: Table) -> Posterior | None:
         return None
 
 
-def _finite(value: float) -> float | None:
-    """JSON has no infinity."""
-    return value if abs(value) < float("inf") else None
+def _log_snr(table: Table, t: float) -> float | None:
+    """log-SNR at index t; None where it is infinite, or t lies beside an index where it is: JSON has no infinity."""
+    beside = table.log_snr[[math.floor(t), math.ceil(t)]]
+    return float(table.log_snr_at(torch.tensor([t], dtype=torch.float64))) if bool(beside.isfinite().all()) else None

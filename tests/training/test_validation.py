@@ -104,3 +104,14 @@ def test_the_bound_is_computed_where_an_evaluation_is_due(tiny: Path, budget: st
     experiment = build(spec_file.load(tiny, overrides), torch.device("cpu"))
     events = train(experiment, TrainState(), prepare(experiment), World(), lambda: False)
     assert [event.validated.bits is not None for event in events if isinstance(event, EpochDone)] == evaluated
+
+
+@pytest.mark.parametrize("schedule", ["{name: flow, timesteps: 30}", "{name: cosine, timesteps: 40, zero_terminal_snr: true}"])
+def test_a_stretch_beside_pure_noise_has_no_log_snr(tiny: Path, schedule: str) -> None:
+    """The middle of the last stretch lies between two indices, at one of which the log-SNR is infinite."""
+    tiny.write_text(TINY.replace("{name: cosine, timesteps: 20}", schedule) + "prediction: v\n")
+    experiment = build(spec_file.load(tiny), torch.device("cpu"))
+    found = validate(experiment, experiment.network, World())
+    log_snr = found.by_timestep(experiment)["log_snr"]
+    assert log_snr[-1] is None
+    assert None not in log_snr[1:-1]
