@@ -47,7 +47,7 @@ def why_missing(name: str) -> str:
 
 def has_cpu_kernels(x: Tensor) -> bool:
     """Whether x is on a CPU, where what has no kernel for other devices runs by one."""
-    return x.device.type == "cpu" and not torch.compiler.is_compiling() and backend(x.device) is native
+    return x.is_cpu and not torch.compiler.is_compiling() and backend(x.device) is native
 
 
 @contextmanager

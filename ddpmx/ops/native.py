@@ -19,6 +19,7 @@ from .noise import Noise
 from .operations import AddNoise, ReverseStep, WeightedLoss
 
 DTYPES = (torch.float32, torch.bfloat16)
+FLOAT64 = torch.float64
 REFUSALS = (RuntimeError, TypeError, AttributeError, IndexError, OverflowError)
 """What arguments that do not fit raise, in an operator or on the way to it."""
 DIMENSIONS, HISTORY = 13, 8  # kMaxDims + 1 and kMaxHistory of csrc/batch.h and csrc/noise_ops.h
@@ -72,10 +73,12 @@ def fetch(pixels: Tensor, ids: Tensor, flips: int | None, seed: int) -> Tensor:
 def add_noise(op: AddNoise) -> Tensor:
     """x_t = signal·x_start + sigma·ε."""
     x_start, noise, out = op.x_start, op.noise, op.out
-    if x_start.ndim > DIMENSIONS or x_start.dtype == torch.float64:
+    if x_start.dtype is FLOAT64 or x_start.ndim > DIMENSIONS:
         return reference.add_noise(op)
     x_t = torch.empty_like(x_start) if out is None else out
-    ids, seed = noise.sample_ids, _signed(noise.seed)
+    ids, seed = noise.sample_ids, noise.seed
+    if seed >= 2**63:
+        seed = _signed(seed)
     OPERATORS["add_noise"](x_start, op.signal, op.sigma, ids, noise.stream, seed, noise.given, x_t)
     if out is not None:
         _written(out)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 
-@dataclass(frozen=True, slots=True, eq=False, init=False)
+@dataclass(slots=True, eq=False)
 class Noise:
     """The standard normal ε of a batch: a function of (seed, stream, sample id), or the tensor that is given.
 
@@ -16,22 +16,14 @@ class Noise:
     - `sample_ids` is int64 [B], 0 or more, on the device of the batch.
     - `given` is ε where it has been made already, [B, …] in float32 or the batch's dtype: nothing is drawn then.
 
-    The ops check the fields when they use them. `csrc/batch.h` has the same struct.
+    A value: nothing changes its fields. It is not frozen, since an op makes one in each call, and that would double the
+    time it takes. The ops check the fields when they use them. `csrc/batch.h` has the same struct.
     """
 
     seed: int
     stream: int
     sample_ids: Tensor
     given: Tensor | None = None
-
-    def __init__(self, seed: int, stream: int, sample_ids: Tensor, given: Tensor | None = None) -> None:
-        _set_seed(self, seed)  # what a frozen dataclass does by itself, in a third less time: ops make one in each call
-        _set_stream(self, stream)
-        _set_sample_ids(self, sample_ids)
-        _set_given(self, given)
-
-
-_set_seed, _set_stream, _set_sample_ids, _set_given = (getattr(Noise, field).__set__ for field in ("seed", "stream", "sample_ids", "given"))
 
 
 def one(noise: Noise | Tensor | None, seed: int | None, stream: int | None, sample_ids: Tensor | None) -> Noise:

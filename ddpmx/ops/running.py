@@ -8,6 +8,7 @@ from torch.compiler import is_dynamo_compiling
 from . import native
 from .choice import backend
 from .generator import made
+from .native import DTYPES, REFUSALS
 from .operations import Operation, Result
 
 
@@ -22,7 +23,7 @@ def run(op: Operation[Result], x: Tensor) -> Result:
     noise = op.noise
     if (
         type(x) is Tensor
-        and x.dtype in native.DTYPES
+        and x.dtype in DTYPES
         and type(noise.seed) is type(noise.stream) is int
         and not is_dynamo_compiling()
         and backend(x.device) is native
@@ -30,7 +31,7 @@ def run(op: Operation[Result], x: Tensor) -> Result:
         try:
             if op.is_plain():
                 return op.run(native)
-        except native.REFUSALS:
+        except REFUSALS:
             _check_in_words(op)
             raise
     op.check()

@@ -84,12 +84,16 @@ def test_a_wrong_field_is_named_as_the_keyword_is(op: str) -> None:
         calls(noise=Noise(**fields, given=torch.zeros(3, 2, 40, dtype=torch.float16)))[op]()
 
 
-def test_it_is_a_frozen_value() -> None:
-    noise = Noise(seed=1, stream=2, sample_ids=ids_of(3))
-    assert (noise.seed, noise.stream, noise.given) == (1, 2, None)
+def test_it_is_one_public_class_whose_fields_no_op_changes() -> None:
+    ids, given = ids_of(3), random((3, 2, 40))
+    noise = Noise(seed=2**63, stream=2, sample_ids=ids, given=given)
     assert ddpmx.Noise is ops.Noise
-    with pytest.raises(AttributeError):
-        noise.seed = 2  # type: ignore[misc]
+    assert Noise(1, 2, ids).given is None
+    for call in calls(noise=noise).values():
+        call()
+    assert (noise.seed, noise.stream) == (2**63, 2)
+    assert noise.sample_ids is ids
+    assert noise.given is given
 
 
 def test_compiled_code_makes_and_takes_it() -> None:
