@@ -21,9 +21,21 @@ ROOT = Path(__file__).parent
 OPS = Path("ddpmx", "ops")
 BUILDS = {"bdist_wheel", "build", "build_ext", "editable_wheel", "install"}
 ARCHITECTURES = {"80": "8.0", "90": "9.0", "100": "10.0"}  # nvcc's names and torch's
-EXACT = ["-O3", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math"]  # vectorised, and rounded as written
+EXACT = [
+    "-O3",
+    "-ffp-contract=off",
+    "-fno-math-errno",
+    "-fno-trapping-math",
+]  # vectorised, and rounded as written
 SANITIZE = os.environ.get("DDPMX_SANITIZE", "").split()  # tools/sanitize.sh
-CXX = [*EXACT, "-g0", "-fvisibility=hidden", *SANITIZE, "-Wno-psabi", "-Wno-uninitialized"]  # what immintrin.h of g++ 12 sets off
+CXX = [
+    *EXACT,
+    "-g0",
+    "-fvisibility=hidden",
+    *SANITIZE,
+    "-Wno-psabi",
+    "-Wno-uninitialized",
+]  # what immintrin.h of g++ 12 sets off
 NVCC = ["-O3", "-fmad=false", "-Xcompiler", "-ffp-contract=off"]
 STABLE = ("TORCH_TARGET_VERSION", "0x020a000000000000")
 
@@ -50,7 +62,13 @@ def places() -> list[str]:
     found = [sysconfig.get_paths()[key] for key in ("purelib", "platlib")]
     try:
         answer = subprocess.run(
-            [sys.executable, "-c", LOOK], env=environment, capture_output=True, text=True, check=True, timeout=120, cwd="/"
+            [sys.executable, "-c", LOOK],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=120,
+            cwd="/",
         )
         found = [*json.loads(answer.stdout.splitlines()[-1]), *found]
     except (OSError, ValueError, IndexError, subprocess.SubprocessError) as error:
@@ -76,12 +94,22 @@ def import_torch() -> None:
 def cuda_home(version: str) -> Path:
     """The toolkit for torch's CUDA version: a folder with the compiler and the headers."""
     nvcc = shutil.which("nvcc")
-    places = [os.environ.get("CUDA_HOME"), os.environ.get("CUDA_PATH"), f"/usr/local/cuda-{version}", "/usr/local/cuda", "/opt/cuda"]
+    places = [
+        os.environ.get("CUDA_HOME"),
+        os.environ.get("CUDA_PATH"),
+        f"/usr/local/cuda-{version}",
+        "/usr/local/cuda",
+        "/opt/cuda",
+    ]
     places += [str(Path(nvcc).resolve().parents[1])] if nvcc else []
     homes = [Path(place) for place in places if place]
-    homes = [home for home in homes if (home / "include/cuda_runtime.h").exists() and (home / "bin/nvcc").exists()]
+    homes = [
+        home for home in homes if (home / "include/cuda_runtime.h").exists() and (home / "bin/nvcc").exists()
+    ]
     if not homes:
-        raise Missing("no CUDA toolkit found (a folder with bin/nvcc and include/cuda_runtime.h): set CUDA_HOME")
+        raise Missing(
+            "no CUDA toolkit found (a folder with bin/nvcc and include/cuda_runtime.h): set CUDA_HOME"
+        )
     return homes[0]
 
 
@@ -116,17 +144,27 @@ def cuda(wanted: str) -> Extension:
     if torch.version.cuda is None:
         raise Missing("the torch that is installed has no CUDA")
     home = cuda_home(torch.version.cuda)
-    known = subprocess.run([home / "bin/nvcc", "--list-gpu-arch"], capture_output=True, text=True, check=True).stdout.split()
+    known = subprocess.run(
+        [home / "bin/nvcc", "--list-gpu-arch"], capture_output=True, text=True, check=True
+    ).stdout.split()
     listed = ";".join(name for arch, name in ARCHITECTURES.items() if f"compute_{arch}" in known)
-    os.environ.setdefault("TORCH_CUDA_ARCH_LIST", listed + "+PTX")  # PTX: newer GPUs compile it when they load it
-    os.environ["CUDA_HOME"] = str(home)  # before cpp_extension is imported: its own guess may be a folder without headers
+    os.environ.setdefault(
+        "TORCH_CUDA_ARCH_LIST", listed + "+PTX"
+    )  # PTX: newer GPUs compile it when they load it
+    os.environ["CUDA_HOME"] = str(
+        home
+    )  # before cpp_extension is imported: its own guess may be a folder without headers
     from torch.utils import cpp_extension
 
     return cpp_extension.CUDAExtension(
         "ddpmx.ops._cuda",
         ["csrc/bind_cuda.cpp", "csrc/cuda.cu"],
         depends=headers(),
-        define_macros=[STABLE, ("USE_CUDA", None), ("DDPMX_ARCHS", json.dumps(os.environ["TORCH_CUDA_ARCH_LIST"]))],
+        define_macros=[
+            STABLE,
+            ("USE_CUDA", None),
+            ("DDPMX_ARCHS", json.dumps(os.environ["TORCH_CUDA_ARCH_LIST"])),
+        ],
         extra_compile_args={"cxx": CXX, "nvcc": NVCC},
         py_limited_api=True,
     )
@@ -150,7 +188,10 @@ if BUILDS & set(sys.argv):
     wanted = os.environ.get("DDPMX_BUILD", "auto")
     if wanted not in ("auto", "cpp", "none"):
         sys.exit(f"DDPMX_BUILD should be auto, cpp or none, not {wanted!r}")
-    for name, extension in {"cuda": cuda, "cpp": cpp}.items():  # cuda sets CUDA_HOME before torch.utils.cpp_extension reads it
+    for name, extension in {
+        "cuda": cuda,
+        "cpp": cpp,
+    }.items():  # cuda sets CUDA_HOME before torch.utils.cpp_extension reads it
         try:
             extensions.append(extension(wanted))
             state[name] = "the build was broken off"
@@ -190,7 +231,9 @@ if extensions:
                 self.failed([ext], error)
 
         def failed(self, broken: list[Extension], error: BaseException) -> None:
-            print(f"ddpmx: going on without {', '.join(ext.name for ext in broken)}: {error}", file=sys.stderr)
+            print(
+                f"ddpmx: going on without {', '.join(ext.name for ext in broken)}: {error}", file=sys.stderr
+            )
             for name in (ext.name.rpartition("_")[2] for ext in broken):
                 if state[name] != "built":
                     state[name] = f"its build failed ({error}): `pip install -v` shows how"
@@ -199,4 +242,8 @@ if extensions:
         extension.optional = True
     commands["build_ext"] = Build
 
-setup(ext_modules=extensions, cmdclass=commands, options={"bdist_wheel": {"py_limited_api": "cp311"}} if extensions else {})
+setup(
+    ext_modules=extensions,
+    cmdclass=commands,
+    options={"bdist_wheel": {"py_limited_api": "cp311"}} if extensions else {},
+)

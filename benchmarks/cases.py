@@ -58,7 +58,9 @@ def eager_reverse(b: Batch, noisy: bool) -> Tensor:
 
 def fused_reverse(b: Batch, row: Row) -> Tensor:
     """As the sampling loop calls it: into x."""
-    return ops.reverse_step(b.x, b.output.detach(), row, clip=1.0, want_m=False, out=b.x, noise=b.epsilon())[0]
+    return ops.reverse_step(b.x, b.output.detach(), row, clip=1.0, want_m=False, out=b.x, noise=b.epsilon())[
+        0
+    ]
 
 
 def eager_step(b: Batch) -> tuple[Tensor, Tensor]:
@@ -96,11 +98,19 @@ class Case:
 
 
 CASES = {
-    "normal": Case(lambda b: torch.randn(b.x.shape, device=b.x.device), lambda b: ops.normal(noise=b.epsilon(), shape=b.x.shape[1:]), 1),
-    "add_noise": Case(
-        lambda b: b.wide(b.v) * b.x + b.wide(b.w) * torch.randn_like(b.x), lambda b: ops.add_noise(b.x, b.v, b.w, noise=b.epsilon()), 2
+    "normal": Case(
+        lambda b: torch.randn(b.x.shape, device=b.x.device),
+        lambda b: ops.normal(noise=b.epsilon(), shape=b.x.shape[1:]),
+        1,
     ),
-    "reverse_step, noise and clip": Case(lambda b: eager_reverse(b, True), lambda b: fused_reverse(b, STEP), 3),
+    "add_noise": Case(
+        lambda b: b.wide(b.v) * b.x + b.wide(b.w) * torch.randn_like(b.x),
+        lambda b: ops.add_noise(b.x, b.v, b.w, noise=b.epsilon()),
+        2,
+    ),
+    "reverse_step, noise and clip": Case(
+        lambda b: eager_reverse(b, True), lambda b: fused_reverse(b, STEP), 3
+    ),
     "reverse_step, clip": Case(lambda b: eager_reverse(b, False), lambda b: fused_reverse(b, LAST), 3),
     "loss, noise made": Case(lambda b: mse(b, b.noise), lambda b: fused_loss(b, None), 3, backward=True),
     "loss, noise given": Case(lambda b: mse(b, b.noise), lambda b: fused_loss(b, b.noise), 4, backward=True),

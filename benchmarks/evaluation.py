@@ -37,7 +37,10 @@ def main() -> None:
         started = time.perf_counter()
         scores = metric.compute(Subject(data, images))
         seconds = time.perf_counter() - started
-        shown = ", ".join(f"{score.value:.4g} in [{score.interval[0]:.4g}, {score.interval[1]:.4g}]" for score in scores.values())
+        shown = ", ".join(
+            f"{score.value:.4g} in [{score.interval[0]:.4g}, {score.interval[1]:.4g}]"
+            for score in scores.values()
+        )
         print(f"{name}: {seconds:.1f} s at n = {N:,}, interval and floor included: {shown}")
     print(f"peak memory {_megabytes():,.0f} MB, of which {loaded:,.0f} MB before (Python, torch, the data)")
 

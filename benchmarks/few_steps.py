@@ -25,9 +25,18 @@ def main() -> None:
     options = parser.parse_args()
     opened = open_run(options.run, (), torch.device("cpu"), "best")
     spec, experiment = opened.spec, opened.experiment
-    full = [ddpmx.SAMPLERS.build("ddpm"), ddpmx.SAMPLERS.build("ddim", steps=None)]  # the second: the limit of solvers without noise
-    few = [ddpmx.SAMPLERS.build(name, steps=steps) for name in ("dpmpp_2m", "dpmpp_2m_sde") for steps in (5, 10, 20)]
-    print("| sampler | evaluations | fd_cnn for each seed, 95 % interval of the first | processor s |\n| --- | --- | --- | --- |")
+    full = [
+        ddpmx.SAMPLERS.build("ddpm"),
+        ddpmx.SAMPLERS.build("ddim", steps=None),
+    ]  # the second: the limit of solvers without noise
+    few = [
+        ddpmx.SAMPLERS.build(name, steps=steps)
+        for name in ("dpmpp_2m", "dpmpp_2m_sde")
+        for steps in (5, 10, 20)
+    ]
+    print(
+        "| sampler | evaluations | fd_cnn for each seed, 95 % interval of the first | processor s |\n| --- | --- | --- | --- |"
+    )
     for sampler in (*full, *few):
         plan, values, started = sampler.plan(experiment.table, experiment.prediction), [], time.process_time()
         for seed in range(options.seeds):
@@ -38,7 +47,10 @@ def main() -> None:
         shown = ", ".join(f"{score.value:.2f}" for score in values)
         if values[0].interval is not None:
             shown += " ({:.2f} to {:.2f})".format(*values[0].interval)
-        print(f"| {sampler.component_name} | {plan.evaluations} | {shown} | {time.process_time() - started:.1f} |", flush=True)
+        print(
+            f"| {sampler.component_name} | {plan.evaluations} | {shown} | {time.process_time() - started:.1f} |",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

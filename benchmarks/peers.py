@@ -105,7 +105,12 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=128)
     options = parser.parse_args()
     ways = {"lucidrains": lucidrains, "diffusers": diffusers, OURS: ours}
-    print(table(compare({name: partial(make, options.batch) for name, make in ways.items()}, options.rounds), "lucidrains"))
+    print(
+        table(
+            compare({name: partial(make, options.batch) for name, make in ways.items()}, options.rounds),
+            "lucidrains",
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -26,7 +26,12 @@ PARTS = 10
 def losses(options: argparse.Namespace, precision: str, seed: int) -> Tensor:
     """The training loss of each step, float64 [steps]."""
     changes = [f"dataset={options.dataset}", "dataset.flip=null", "model.dim=16", f"seed={seed}"]
-    changes += [f"train.precision={precision}", f"train.batch_size={options.batch}", f"train.steps={options.steps}", "train.epochs=null"]
+    changes += [
+        f"train.precision={precision}",
+        f"train.batch_size={options.batch}",
+        f"train.steps={options.steps}",
+        "train.epochs=null",
+    ]
     spec = spec_file.load(Path(__file__).parents[1] / "experiments/fashion_mnist.yaml", changes)
     experiment = build(spec, choose_device(options.device))
     events = train(experiment, TrainState(), prepare(experiment), World(), lambda: False)
@@ -44,15 +49,20 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     curves = {
-        precision: torch.stack([losses(options, precision, seed) for seed in range(options.seeds)]) for precision in ("float32", "bfloat16")
+        precision: torch.stack([losses(options, precision, seed) for seed in range(options.seeds)])
+        for precision in ("float32", "bfloat16")
     }
-    print("| steps | float32: mean over seeds | bfloat16 | ratio | spread of float32 over seeds |\n| --- | --- | --- | --- | --- |")
+    print(
+        "| steps | float32: mean over seeds | bfloat16 | ratio | spread of float32 over seeds |\n| --- | --- | --- | --- | --- |"
+    )
     size = options.steps // PARTS
     for part in range(PARTS):
         full, half = (curve[:, part * size : (part + 1) * size].mean(1) for curve in curves.values())
         spread = full.std() / full.mean() if options.seeds > 1 else torch.zeros(())
         mean, other = full.mean(), half.mean()
-        print(f"| {part * size + 1}–{(part + 1) * size} | {mean:.4f} | {other:.4f} | {other / mean:.4f} | {spread:.2%} |")
+        print(
+            f"| {part * size + 1}–{(part + 1) * size} | {mean:.4f} | {other:.4f} | {other / mean:.4f} | {spread:.2%} |"
+        )
 
 
 if __name__ == "__main__":

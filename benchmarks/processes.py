@@ -46,9 +46,22 @@ def work(steps: int, changes: Sequence[str]) -> None:
 
 def seconds(processes: int, options: argparse.Namespace) -> float:
     """Of a step, by so many processes, which are started as a user starts them."""
-    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"] if processes > 1 else []
-    command = [sys.executable, *launcher, __file__, "--work", f"--steps={options.steps}", *(f"-s={change}" for change in options.set)]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    launcher = (
+        ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+        if processes > 1
+        else []
+    )
+    command = [
+        sys.executable,
+        *launcher,
+        __file__,
+        "--work",
+        f"--steps={options.steps}",
+        *(f"-s={change}" for change in options.set),
+    ]
+    done = subprocess.run(
+        command, stdout=subprocess.PIPE, text=True, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
     return float(done.stdout)
 
 
@@ -57,7 +70,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=5)
     parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("-s", "--set", action="append", default=[], metavar="KEY=VALUE", help="changes of the spec")
+    parser.add_argument(
+        "-s", "--set", action="append", default=[], metavar="KEY=VALUE", help="changes of the spec"
+    )
     parser.add_argument("--work", action="store_true", help="what each process is started with")
     options = parser.parse_args()
     if options.work:
@@ -67,7 +82,10 @@ def main() -> None:
     for _ in range(options.rounds):
         one, many = seconds(1, options), seconds(options.processes, options)
         ratios.append(one / many)
-        print(f"a step takes {one:.3f} s by 1 process, {many:.3f} s by {options.processes}: {ratios[-1]:.2f} times as fast", flush=True)
+        print(
+            f"a step takes {one:.3f} s by 1 process, {many:.3f} s by {options.processes}: {ratios[-1]:.2f} times as fast",
+            flush=True,
+        )
     print(f"median: {statistics.median(ratios):.2f} times as fast")
 
 

@@ -36,12 +36,16 @@ def main() -> None:
         for name in ("ddim", "dpmpp_2m", "ddpm"):
             plan = ddpmx.SAMPLERS.build(name, steps=STEPS).plan(table)
 
-            def whole(plan: ddpmx.Plan = plan, shape: tuple[int, ...] = shape, output: torch.Tensor = output) -> object:
+            def whole(
+                plan: ddpmx.Plan = plan, shape: tuple[int, ...] = shape, output: torch.Tensor = output
+            ) -> object:
                 return ddpmx.sample(lambda x, t: output, plan, shape)
 
             best, median = microseconds(whole, STEPS)
             print(f"{list(shape)} {name}: {best:.1f} µs a step at best, {median:.1f} median")
-        best, median = microseconds(lambda x=x, ids=ids: [ops.normal(ids, i, 0, x.shape[1:]) for i in range(STEPS)], STEPS)
+        best, median = microseconds(
+            lambda x=x, ids=ids: [ops.normal(ids, i, 0, x.shape[1:]) for i in range(STEPS)], STEPS
+        )
         print(f"{list(shape)} of ddpm's, the noise alone: {best:.1f} µs at best, {median:.1f} median")
 
 

@@ -21,7 +21,18 @@ TICKS = os.sysconf("SC_CLK_TCK")
 
 def start(out: Path) -> tuple[float, float]:
     """Processor and wall seconds of one run, which is killed once the event is there."""
-    command = ["-m", "ddpmx", "run", str(SPEC), "--out", str(out), "-s", "train.steps=1", "-s", "train.batch_size=1"]
+    command = [
+        "-m",
+        "ddpmx",
+        "run",
+        str(SPEC),
+        "--out",
+        str(out),
+        "-s",
+        "train.steps=1",
+        "-s",
+        "train.batch_size=1",
+    ]
     started = time.perf_counter()
     process = subprocess.Popen([sys.executable, *command])
     while not any('"event": "step"' in log.read_text() for log in out.glob("*/*/metrics.jsonl")):
@@ -32,7 +43,9 @@ def start(out: Path) -> tuple[float, float]:
     fields = Path(f"/proc/{process.pid}/stat").read_text().rsplit(") ", 1)[1].split()
     process.kill()
     process.wait()
-    return sum(map(int, fields[11:15])) / TICKS, wall  # user and system, its own and of the children that it waited for
+    return sum(
+        map(int, fields[11:15])
+    ) / TICKS, wall  # user and system, its own and of the children that it waited for
 
 
 def main() -> None:
@@ -43,7 +56,9 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             spent.append(start(Path(folder)))
     processor, wall = zip(*spent[1:], strict=True)  # the first one fills the caches
-    print(f"processor time {min(processor):.2f} s at best of {', '.join(f'{seconds:.2f}' for seconds in sorted(processor))}")
+    print(
+        f"processor time {min(processor):.2f} s at best of {', '.join(f'{seconds:.2f}' for seconds in sorted(processor))}"
+    )
     print(f"wall time {min(wall):.2f} s at best of {', '.join(f'{seconds:.2f}' for seconds in sorted(wall))}")
 
 

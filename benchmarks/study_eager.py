@@ -78,7 +78,9 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         height, width = x.shape[-2:]
-        q, k, v = (rearrange(part, "b (h c) x y -> b h c (x y)", h=HEADS) for part in self.qkv(x).chunk(3, dim=1))
+        q, k, v = (
+            rearrange(part, "b (h c) x y -> b h c (x y)", h=HEADS) for part in self.qkv(x).chunk(3, dim=1)
+        )
         similarity = einsum("b h d i, b h d j -> b h i j", q * HEAD_DIM**-0.5, k)
         similarity = similarity - similarity.amax(dim=-1, keepdim=True).detach()
         out = einsum("b h i j, b h d j -> b h i d", similarity.softmax(dim=-1), v)
@@ -96,7 +98,9 @@ class LinearAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         height, width = x.shape[-2:]
-        q, k, v = (rearrange(part, "b (h c) x y -> b h c (x y)", h=HEADS) for part in self.qkv(x).chunk(3, dim=1))
+        q, k, v = (
+            rearrange(part, "b (h c) x y -> b h c (x y)", h=HEADS) for part in self.qkv(x).chunk(3, dim=1)
+        )
         q = q.softmax(dim=-2) * HEAD_DIM**-0.5
         context = einsum("b h d n, b h e n -> b h d e", k.softmax(dim=-1), v)
         out = einsum("b h d e, b h d n -> b h e n", context, q)
@@ -154,7 +158,9 @@ class StudyEager(nn.Module):
         return self.output(self.last(x))
 
     @classmethod
-    def of(cls, network: ConvNextUnetModule, channels: int, dim: int, dim_mults: tuple[int, ...]) -> StudyEager:
+    def of(
+        cls, network: ConvNextUnetModule, channels: int, dim: int, dim_mults: tuple[int, ...]
+    ) -> StudyEager:
         """The same function, with copies of the network's weights."""
         eager, theirs = cls(channels, dim, dim_mults), network.state_dict()
         state = {}

@@ -9,7 +9,16 @@ from pathlib import Path
 from typing import Any
 
 WIDTH = {"float32": 4, "bfloat16": 2}
-HEAD = ("ns an element: eager", "compile", "reference", "fused", "eager ÷ fused", "compile ÷ fused", "fused GB/s", "of a copy's")
+HEAD = (
+    "ns an element: eager",
+    "compile",
+    "reference",
+    "fused",
+    "eager ÷ fused",
+    "compile ÷ fused",
+    "fused GB/s",
+    "of a copy's",
+)
 
 
 def ops_table(entries: list[dict[str, Any]]) -> list[str]:
@@ -26,7 +35,9 @@ def ops_table(entries: list[dict[str, Any]]) -> list[str]:
         op, shape, dtype, threads = key
         times = [f"{ns[way]:.2f}" if way in ns else "" for way in ("eager", "compile", "reference", "fused")]
         ratios = [f"{ns[way] / ns['fused']:.2f}" if way in ns else "" for way in ("eager", "compile")]
-        bandwidth, copy = (count * WIDTH[dtype] / ns[way] for count, way in ((values[key], "fused"), (2, "copy")))
+        bandwidth, copy = (
+            count * WIDTH[dtype] / ns[way] for count, way in ((values[key], "fused"), (2, "copy"))
+        )
         numbers = [*times, *ratios, f"{bandwidth:.1f}", f"{bandwidth / copy:.0%}"]
         lines.append(f"| {op} | {list(shape)} | {dtype} | {threads} | " + " | ".join(numbers) + " |")
     return lines
@@ -44,7 +55,13 @@ def plain_table(entries: list[dict[str, Any]]) -> list[str]:
 if __name__ == "__main__":
     report = json.loads(Path(sys.argv[1]).read_text())
     machine, found = report["machine_info"], report["benchmarks"]
-    print(f"{machine['cpu'].get('brand_raw', machine['machine'])}, commit {report['commit_info']['id'][:7]}\n")
+    print(
+        f"{machine['cpu'].get('brand_raw', machine['machine'])}, commit {report['commit_info']['id'][:7]}\n"
+    )
     ops_entries = [entry for entry in found if "way" in entry["extra_info"]]
     others = [entry for entry in found if "way" not in entry["extra_info"]]
-    print("\n".join([*(ops_table(ops_entries) if ops_entries else []), "", *(plain_table(others) if others else [])]))
+    print(
+        "\n".join(
+            [*(ops_table(ops_entries) if ops_entries else []), "", *(plain_table(others) if others else [])]
+        )
+    )

@@ -33,9 +33,13 @@ CALLS: dict[str, Callable[[], object]] = {
     "reverse_step": lambda: ops.reverse_step(X, X, LAST, clip=1.0, **KEY),
     "add_noise of a Noise": lambda: ops.add_noise(X, V, V, noise=Noise(1, 2, IDS)),
     "weighted_loss of a Noise": lambda: ops.weighted_loss(X, X, V, V, V, noise=Noise(1, 2, IDS)),
-    "reverse_step of a Noise": lambda: ops.reverse_step(X, X, STEP, clip=1.0, want_m=False, noise=Noise(1, 2, IDS)),
+    "reverse_step of a Noise": lambda: ops.reverse_step(
+        X, X, STEP, clip=1.0, want_m=False, noise=Noise(1, 2, IDS)
+    ),
     "eager add_noise": lambda: WIDE * X + WIDE * torch.randn_like(X),
-    "eager reverse step": lambda: 0.4 * X + 0.6 * (1.1 * X - 0.5 * X).clamp(-1, 1) + 0.1 * torch.randn_like(X),
+    "eager reverse step": lambda: (
+        0.4 * X + 0.6 * (1.1 * X - 0.5 * X).clamp(-1, 1) + 0.1 * torch.randn_like(X)
+    ),
     "operator alone": lambda: torch.ops.ddpmx.add_noise.default(X, V, V, IDS, 2, 1, None, X),
 }
 

@@ -30,7 +30,9 @@ def compiled(name: str, dtype: str) -> Way:
 @pytest.mark.parametrize("shape", SHAPES + (GPU_SHAPES if DEVICE == "cuda" else []), ids=str)
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", CASES)
-def test_op(benchmark: BenchmarkFixture, name: str, dtype: str, shape: tuple[int, ...], threads: int, way: str) -> None:
+def test_op(
+    benchmark: BenchmarkFixture, name: str, dtype: str, shape: tuple[int, ...], threads: int, way: str
+) -> None:
     batch, case = Batch.of(shape, DTYPES[dtype], DEVICE), CASES[name]
     source = batch.x
     target = torch.empty_like(source)
@@ -50,7 +52,9 @@ def test_op(benchmark: BenchmarkFixture, name: str, dtype: str, shape: tuple[int
     try:
         with ops.use_backend("reference" if way == "reference" else NATIVE):
             slow = way == "reference"
-            benchmark.extra_info.update(op=name, dtype=dtype, shape=list(shape), threads=threads, way=way, values=case.values)
+            benchmark.extra_info.update(
+                op=name, dtype=dtype, shape=list(shape), threads=threads, way=way, values=case.values
+            )
             benchmark.pedantic(timed, rounds=3 if slow else 30, iterations=1, warmup_rounds=1 if slow else 5)
     finally:
         torch.set_num_threads(before)

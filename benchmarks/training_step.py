@@ -24,7 +24,11 @@ def step(batch: int, eager: bool, precision: str = "float32", backward: bool = T
     network = ddpmx.MODELS.build("convnext_unet", dim=DIM, dim_mults=MULTS).build(1, SIZE)
     if eager:
         network = StudyEager.of(network, 1, DIM, MULTS)
-    x, noise, t = torch.randn(batch, 1, SIZE, SIZE), torch.randn(batch, 1, SIZE, SIZE), torch.rand(batch) * 500
+    x, noise, t = (
+        torch.randn(batch, 1, SIZE, SIZE),
+        torch.randn(batch, 1, SIZE, SIZE),
+        torch.rand(batch) * 500,
+    )
     optimizer = torch.optim.Adam(network.parameters(), 1e-3)
 
     def train() -> None:
@@ -45,7 +49,11 @@ def step(batch: int, eager: bool, precision: str = "float32", backward: bool = T
 def measure(rounds: int, batch: int, bfloat16: bool, backward: bool) -> dict[str, Cost]:
     """The study's form with the C library's own settings, ours with and without `keep_memory`."""
     make = partial(step, batch, backward=backward)
-    ways = {"study, eager": partial(make, True), "ours, memory handed back": partial(make, False), "ours": partial(make, False)}
+    ways = {
+        "study, eager": partial(make, True),
+        "ours, memory handed back": partial(make, False),
+        "ours": partial(make, False),
+    }
     if bfloat16:
         ways["ours, bfloat16"] = partial(make, False, "bfloat16")
     return compare(ways, rounds, frozenset({"ours", "ours, bfloat16"}))
@@ -55,12 +63,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--batch", type=int, default=128)
-    parser.add_argument("--bfloat16", action="store_true", help="slow where the processor has no instructions for it")
+    parser.add_argument(
+        "--bfloat16", action="store_true", help="slow where the processor has no instructions for it"
+    )
     options = parser.parse_args()
     has = torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    print(f"batch {options.batch}, {torch.backends.cpu.get_cpu_capability()}, bfloat16 instructions: {'yes' if has else 'no'}")
+    print(
+        f"batch {options.batch}, {torch.backends.cpu.get_cpu_capability()}, bfloat16 instructions: {'yes' if has else 'no'}"
+    )
     for title, backward in (("training step", True), ("evaluation without gradient", False)):
-        print(f"\n{title}\n" + table(measure(options.rounds, options.batch, options.bfloat16, backward), "study, eager"), flush=True)
+        print(
+            f"\n{title}\n"
+            + table(measure(options.rounds, options.batch, options.bfloat16, backward), "study, eager"),
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

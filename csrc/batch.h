@@ -1,4 +1,5 @@
-// Batches of samples in memory, what differs from sample to sample, and where noise comes from: plain data, no torch.
+// Batches of samples in memory, what differs from sample to sample, and where noise comes from: plain data,
+// no torch.
 #pragma once
 
 #include <cstdint>
@@ -7,10 +8,12 @@
 
 namespace ddpmx {
 
-constexpr int kMaxDims = 12;    // of a sample, after merging; ddpmx/ops/native.py sends the rest to the reference
+constexpr int kMaxDims =
+    12;  // of a sample, after merging; ddpmx/ops/native.py sends the rest to the reference
 constexpr int kMaxHistory = 8;  // as many as it passes on, too
 
-// A batch [B, ...] in memory. Elements of a sample are counted in logical (C) order, whatever their places are.
+// A batch [B, ...] in memory. Elements of a sample are counted in logical (C) order, whatever their places
+// are.
 struct View {
   void* data = nullptr;
   int64_t batch_stride = 0;  // in elements, like the others
@@ -19,9 +22,10 @@ struct View {
   bool narrow = false;  // bfloat16, else float32
 };
 
-// The view of a tensor [B, ...]. Dimensions of size 1 are dropped, and neighbours merged that lie in memory like one.
-// False: too many are left.
-inline bool make_view(View& view, void* data, bool narrow, int64_t dims, const int64_t* sizes, const int64_t* strides) {
+// The view of a tensor [B, ...]. Dimensions of size 1 are dropped, and neighbours merged that lie in memory
+// like one. False: too many are left.
+inline bool make_view(View& view, void* data, bool narrow, int64_t dims, const int64_t* sizes,
+                      const int64_t* strides) {
   view.data = data;
   view.narrow = narrow;
   view.batch_stride = strides[0];

@@ -28,7 +28,8 @@ void run(Op& op, void (*loop)(const Op&, int64_t, int64_t)) {
   const int64_t count = items(op.batch), elements = op.batch.samples * op.batch.elements;
   if (elements <= kGrain) return loop(op, 0, count);
   const int64_t grain = kGrain * count / elements;
-  torch::stable::parallel_for(0, count, grain > 1 ? grain : 1, [&](int64_t first, int64_t last) { loop(op, first, last); });
+  torch::stable::parallel_for(0, count, grain > 1 ? grain : 1,
+                              [&](int64_t first, int64_t last) { loop(op, first, last); });
 }
 
 void run(WeightedLoss& op, void (*loop)(const WeightedLoss&, int64_t, int64_t)) {
@@ -106,4 +107,6 @@ STABLE_TORCH_LIBRARY_IMPL(ddpmx, CompositeExplicitAutograd, m) {
   m.impl("cpp_build", TORCH_BOX(&ddpmx::binding::cpp_build));
 }
 
-STABLE_TORCH_LIBRARY_IMPL(ddpmx, CPU, m) { ddpmx::binding::NoiseOperators<ddpmx::binding::Cpu>::implement(m); }
+STABLE_TORCH_LIBRARY_IMPL(ddpmx, CPU, m) {
+  ddpmx::binding::NoiseOperators<ddpmx::binding::Cpu>::implement(m);
+}

@@ -39,6 +39,10 @@ std::string cuda_build() { return "for compute capability " DDPMX_ARCHS; }
 }  // namespace
 }  // namespace ddpmx::binding
 
-STABLE_TORCH_LIBRARY_IMPL(ddpmx, CompositeExplicitAutograd, m) { m.impl("cuda_build", TORCH_BOX(&ddpmx::binding::cuda_build)); }
+STABLE_TORCH_LIBRARY_IMPL(ddpmx, CompositeExplicitAutograd, m) {
+  m.impl("cuda_build", TORCH_BOX(&ddpmx::binding::cuda_build));
+}
 
-STABLE_TORCH_LIBRARY_IMPL(ddpmx, CUDA, m) { ddpmx::binding::NoiseOperators<ddpmx::binding::Cuda>::implement(m); }
+STABLE_TORCH_LIBRARY_IMPL(ddpmx, CUDA, m) {
+  ddpmx::binding::NoiseOperators<ddpmx::binding::Cuda>::implement(m);
+}

@@ -11,13 +11,16 @@
 namespace ddpmx::binding {
 namespace {
 
-// A sum in parts, the same for every number of threads: the parts' own sums of `size` numbers, and their totals.
+// A sum in parts, the same for every number of threads: the parts' own sums of `size` numbers, and their
+// totals.
 template <class T>
 class Parts {
  public:
   Parts(int64_t count, int64_t size) : count_(count), size_(size), partial_(new T[count * size]) {}
   T* data() const { return partial_.get(); }
-  float total(int64_t place) const { return static_cast<float>(sum_of_parts(partial_.get() + place, count_, size_)); }
+  float total(int64_t place) const {
+    return static_cast<float>(sum_of_parts(partial_.get() + place, count_, size_));
+  }
 
  private:
   int64_t count_, size_;
@@ -32,11 +35,15 @@ void run(const Op& op, void (*loop)(const Op&, int64_t, int64_t), int64_t count,
 
 int64_t parts_of_images(int64_t images) { return (images + kImages - 1) / kImages; }
 
-void fetch(const Tensor& pixels, const Tensor& ids, int64_t stream, int64_t seed, bool flip, const Tensor& out) {
+void fetch(const Tensor& pixels, const Tensor& ids, int64_t stream, int64_t seed, bool flip,
+           const Tensor& out) {
   require(pixels.scalar_type() == ScalarType::Byte && pixels.dim() == 4 && pixels.is_contiguous(), "pixels");
   require(ids.dim() == 1 && ids.scalar_type() == ScalarType::Long && same_device(ids, pixels), "ids");
-  require(out.scalar_type() == ScalarType::Float && out.is_contiguous() && out.dim() == 4 && same_device(out, pixels), "out");
-  require(out.size(0) == ids.size(0) && out.size(1) == pixels.size(1) && out.size(2) == pixels.size(2), "out");
+  require(out.scalar_type() == ScalarType::Float && out.is_contiguous() && out.dim() == 4 &&
+              same_device(out, pixels),
+          "out");
+  require(out.size(0) == ids.size(0) && out.size(1) == pixels.size(1) && out.size(2) == pixels.size(2),
+          "out");
   require(out.size(3) == pixels.size(3), "out");
   Fetch op;
   op.images = ids.size(0);
@@ -60,10 +67,13 @@ Pixels pixels(const Tensor& tensor) {
 }
 
 void require_channels(const Tensor& t, const Tensor& x, int64_t of_each, const char* name) {
-  require(t.scalar_type() == ScalarType::Float && t.is_contiguous() && t.numel() == x.size(1) * of_each && same_device(t, x), name);
+  require(t.scalar_type() == ScalarType::Float && t.is_contiguous() && t.numel() == x.size(1) * of_each &&
+              same_device(t, x),
+          name);
 }
 
-void depthwise_gradient(const Tensor& x, const Tensor& gradient, const Tensor& of_weight, const Tensor& of_bias) {
+void depthwise_gradient(const Tensor& x, const Tensor& gradient, const Tensor& of_weight,
+                        const Tensor& of_bias) {
   require(is_float(x) && x.dim() == 4, "x");
   require_like(gradient, x, "gradient");
   require_channels(of_weight, x, kTaps, "of_weight");
@@ -97,14 +107,16 @@ bool has_strides(const Tensor& t, std::initializer_list<int64_t> strides) {
 
 // [images, channels, height, width] whose channels are neighbours in memory.
 void require_pixels(const Tensor& t, const Tensor& x, const char* name) {
-  const int64_t channels = t.dim() == 4 ? t.size(1) : 0, width = channels ? t.size(3) : 0, height = channels ? t.size(2) : 0;
+  const int64_t channels = t.dim() == 4 ? t.size(1) : 0, width = channels ? t.size(3) : 0,
+                height = channels ? t.size(2) : 0;
   require(t.scalar_type() == ScalarType::Float && channels > 0 && same_device(t, x), name);
   require(has_strides(t, {height * width * channels, 1, width * channels, channels}), name);
   require(t.size(0) == x.size(0) && t.size(2) == x.size(2) && t.size(3) == x.size(3), name);
 }
 
 Convolution convolution(const Tensor& x, int64_t outputs) {
-  require(x.size(1) >= kWidest && outputs >= kWidest, "channels");  // a vector that begins in a pixel ends in the next
+  require(x.size(1) >= kWidest && outputs >= kWidest,
+          "channels");  // a vector that begins in a pixel ends in the next
   Convolution op;
   op.images = x.size(0);
   op.inputs = x.size(1);
@@ -116,13 +128,16 @@ Convolution convolution(const Tensor& x, int64_t outputs) {
 }
 
 // `turned`: from the gradient of a convolution's results to that of its x.
-void convolve(const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias, bool turned, const Tensor& out) {
+void convolve(const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias, bool turned,
+              const Tensor& out) {
   require(x.dim() == 4, "x");
   require_pixels(x, x, "x");
   require_pixels(out, x, "out");
   const int64_t of_x = turned ? 0 : 1, of_out = turned ? 1 : 0;
   require(weight.scalar_type() == ScalarType::Float && same_device(weight, x) && weight.dim() == 4, "weight");
-  require(weight.size(of_x) == x.size(1) && weight.size(of_out) == out.size(1) && weight.size(2) == 3 && weight.size(3) == 3, "weight");
+  require(weight.size(of_x) == x.size(1) && weight.size(of_out) == out.size(1) && weight.size(2) == 3 &&
+              weight.size(3) == 3,
+          "weight");
   if (bias) require_channels(*bias, out, 1, "bias");
   Convolution op = convolution(x, out.size(1));
   if (op.tiles() == 0) return;
@@ -144,7 +159,8 @@ void convolve(const Tensor& x, const Tensor& weight, const std::optional<Tensor>
   run(op, chosen().convolve, (op.tiles() + kTiles - 1) / kTiles, 1);
 }
 
-void convolution_gradient(const Tensor& x, const Tensor& gradient, const Tensor& of_weight, const Tensor& of_bias) {
+void convolution_gradient(const Tensor& x, const Tensor& gradient, const Tensor& of_weight,
+                          const Tensor& of_bias) {
   require(x.dim() == 4, "x");
   require_pixels(x, x, "x");
   require_pixels(gradient, x, "gradient");
@@ -153,7 +169,8 @@ void convolution_gradient(const Tensor& x, const Tensor& gradient, const Tensor&
   ConvolutionGradient op;
   op.convolution = convolution(x, gradient.size(1));
   op.gradient = static_cast<const float*>(gradient.data_ptr());
-  const int64_t count = op.convolution.tiles() ? op.parts() : 0, inputs = x.size(1), outputs = gradient.size(1), row = padded(outputs);
+  const int64_t count = op.convolution.tiles() ? op.parts() : 0, inputs = x.size(1),
+                outputs = gradient.size(1), row = padded(outputs);
   const Parts<float> parts(count, op.of_part());
   op.partial = parts.data();
   run(op, chosen().convolution_gradient, count, 1);
@@ -186,8 +203,8 @@ Normalisation normalisation(const Tensor& x, const Tensor& gamma, bool gelu, con
   return op;
 }
 
-void normalise(const Tensor& x, const Tensor& gamma, const Tensor& beta, double epsilon, bool gelu, const Tensor& out,
-               const Tensor& statistics) {
+void normalise(const Tensor& x, const Tensor& gamma, const Tensor& beta, double epsilon, bool gelu,
+               const Tensor& out, const Tensor& statistics) {
   Normalisation op = normalisation(x, gamma, gelu, statistics);
   require_pixels(out, x, "out");
   require_channels(beta, x, 1, "beta");
@@ -198,8 +215,9 @@ void normalise(const Tensor& x, const Tensor& gamma, const Tensor& beta, double 
   run(op, chosen().normalise, op.images, 1);
 }
 
-void normalise_gradient(const Tensor& x, const Tensor& gradient, const Tensor& gamma, bool gelu, const Tensor& statistics,
-                        const Tensor& of_x, const Tensor& of_gamma, const Tensor& of_beta) {
+void normalise_gradient(const Tensor& x, const Tensor& gradient, const Tensor& gamma, bool gelu,
+                        const Tensor& statistics, const Tensor& of_x, const Tensor& of_gamma,
+                        const Tensor& of_beta) {
   NormalisationGradient op;
   op.normalisation = normalisation(x, gamma, gelu, statistics);
   require_pixels(gradient, x, "gradient");
@@ -213,7 +231,8 @@ void normalise_gradient(const Tensor& x, const Tensor& gradient, const Tensor& g
   const Parts<double> parts(count, 2 * channels);
   op.partial = parts.data();
   run(op, chosen().normalise_gradient, count, 1);
-  auto *gamma_sums = static_cast<float*>(of_gamma.data_ptr()), *beta_sums = static_cast<float*>(of_beta.data_ptr());
+  auto *gamma_sums = static_cast<float*>(of_gamma.data_ptr()),
+       *beta_sums = static_cast<float*>(of_beta.data_ptr());
   for (int64_t c = 0; c < channels; ++c) {
     gamma_sums[c] = parts.total(c);
     beta_sums[c] = parts.total(channels + c);

@@ -1,5 +1,5 @@
-// Coefficients of the polynomials that make normal numbers, of rising power. Written by tools/fit_normal.py, which also
-// writes ddpmx/ops/constants.py; they define the noise for ever.
+// Coefficients of the polynomials that make normal numbers, of rising power. Written by tools/fit_normal.py,
+// which also writes ddpmx/ops/constants.py; they define the noise for ever.
 #pragma once
 // clang-format off
 

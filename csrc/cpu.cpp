@@ -43,7 +43,8 @@ bool runs_here() { return true; }
 }  // namespace scalar
 
 #ifdef DDPMX_X86
-// One `pmuludq` multiplies the lower halves of all lanes; the rest of a vector's arithmetic is the compiler's.
+// One `pmuludq` multiplies the lower halves of all lanes; the rest of a vector's arithmetic is the
+// compiler's.
 #define DDPMX_LANES(BITS, COUNT, MULTIPLY, BROADCAST, TYPE)                            \
   struct Lanes {                                                                       \
     typedef uint64_t Words __attribute__((vector_size(BITS / 8)));                     \
@@ -74,12 +75,15 @@ bool runs_here() { return true; }
 #endif
 namespace avx2 {
 DDPMX_LANES(256, 4, _mm256_mul_epu32, _mm256_set1_epi64x, __m256i)
-inline Floats multiply_add(Floats a, Floats b, Floats c) { return (Floats)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c); }
+inline Floats multiply_add(Floats a, Floats b, Floats c) {
+  return (Floats)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
+}
 #include "level.h"
 }  // namespace avx2
 #ifdef __clang__
 #pragma clang attribute pop
-#pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512cd,avx512dq,avx512vl"))), apply_to = function)
+#pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512cd,avx512dq,avx512vl"))), \
+                             apply_to = function)
 #else
 #pragma GCC pop_options
 #pragma GCC push_options
@@ -87,7 +91,9 @@ inline Floats multiply_add(Floats a, Floats b, Floats c) { return (Floats)_mm256
 #endif
 namespace avx512 {
 DDPMX_LANES(512, 8, _mm512_mul_epu32, _mm512_set1_epi64, __m512i)
-inline Floats multiply_add(Floats a, Floats b, Floats c) { return (Floats)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c); }
+inline Floats multiply_add(Floats a, Floats b, Floats c) {
+  return (Floats)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
+}
 #include "level.h"
 }  // namespace avx512
 #ifdef __clang__
@@ -101,8 +107,9 @@ bool runs_here() { return __builtin_cpu_supports("avx2") && __builtin_cpu_suppor
 }  // namespace avx2
 namespace avx512 {
 bool runs_here() {
-  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512cd") &&
-         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+         __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
+         __builtin_cpu_supports("avx512vl");
 }
 }  // namespace avx512
 #endif

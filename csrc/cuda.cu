@@ -1,6 +1,7 @@
-// The CUDA kernels. A warp does a part of a sample, block by block; a lane computes one counter's four normal numbers, and
-// after an exchange in shared memory works on four neighbouring elements, with 16-byte accesses where the layout allows.
-// No torch here, so that nvcc alone, or g++ with the tests' emulation of a GPU, can compile it.
+// The CUDA kernels. A warp does a part of a sample, block by block; a lane computes one counter's four normal
+// numbers, and after an exchange in shared memory works on four neighbouring elements, with 16-byte accesses
+// where the layout allows. No torch here, so that nvcc alone, or g++ with the tests' emulation of a GPU, can
+// compile it.
 #ifndef DDPMX_EMULATE
 #include <cuda_runtime.h>
 #endif
@@ -22,7 +23,8 @@ struct Spot {
   int count;
 };
 
-// The kernels come in two kinds: the elements of a sample lie side by side in every tensor, or are `strided` in one.
+// The kernels come in two kinds: the elements of a sample lie side by side in every tensor, or are `strided`
+// in one.
 template <bool strided>
 __device__ int64_t place(const View& view, const Spot& spot, int i) {
   int64_t element = spot.first + i, at = spot.sample * view.batch_stride;
@@ -39,7 +41,8 @@ __device__ int64_t place(const View& view, const Spot& spot, int i) {
 // Four neighbours that lie side by side, at an address that is a multiple of their size.
 __device__ bool together(const View& view, const Spot& spot) {
   const int64_t at = spot.sample * view.batch_stride + spot.first;
-  return view.dims == 0 && spot.count == 4 && at % 4 == 0 && reinterpret_cast<uintptr_t>(view.data) % (view.narrow ? 8 : 16) == 0;
+  return view.dims == 0 && spot.count == 4 && at % 4 == 0 &&
+         reinterpret_cast<uintptr_t>(view.data) % (view.narrow ? 8 : 16) == 0;
 }
 
 template <bool strided>
@@ -59,7 +62,8 @@ __device__ Four load(const View& view, const Spot& spot) {
 #pragma unroll 1
   for (int i = 0; i < spot.count; ++i) {
     const int64_t at = place<strided>(view, spot, i);
-    const float value = view.narrow ? from_bfloat16(static_cast<const uint16_t*>(view.data)[at]) : static_cast<const float*>(view.data)[at];
+    const float value = view.narrow ? from_bfloat16(static_cast<const uint16_t*>(view.data)[at])
+                                    : static_cast<const float*>(view.data)[at];
     if (i == 0) four.v[0] = value;
     if (i == 1) four.v[1] = value;
     if (i == 2) four.v[2] = value;
@@ -73,8 +77,8 @@ __device__ void store(const View& view, const Spot& spot, const Four& four) {
   if (together(view, spot)) {
     const int64_t at = (spot.sample * view.batch_stride + spot.first) / 4;
     if (view.narrow) {
-      static_cast<ushort4*>(view.data)[at] =
-          make_ushort4(to_bfloat16(four.v[0]), to_bfloat16(four.v[1]), to_bfloat16(four.v[2]), to_bfloat16(four.v[3]));
+      static_cast<ushort4*>(view.data)[at] = make_ushort4(to_bfloat16(four.v[0]), to_bfloat16(four.v[1]),
+                                                          to_bfloat16(four.v[2]), to_bfloat16(four.v[3]));
     } else {
       static_cast<float4*>(view.data)[at] = make_float4(four.v[0], four.v[1], four.v[2], four.v[3]);
     }
@@ -92,7 +96,8 @@ __device__ void store(const View& view, const Spot& spot, const Four& four) {
   }
 }
 
-// The normal numbers of a lane's four elements. All lanes of a warp call it together; `shared` has kBlock floats for each warp.
+// The normal numbers of a lane's four elements. All lanes of a warp call it together; `shared` has kBlock
+// floats for each warp.
 __device__ Four make_noise(const Noise& noise, const Spot& spot, float* shared) {
   const int lane = threadIdx.x % kWarp;
   float* mine = shared + threadIdx.x / kWarp * kBlock;
@@ -122,7 +127,8 @@ __device__ Four noise_of(const Noise& noise, const Spot& spot, float* shared) {
 template <class Body, class Done>
 __device__ void each_block(const Batch& batch, Body body, Done done) {
   const int lane = threadIdx.x % kWarp;
-  const int64_t warp = static_cast<int64_t>(blockIdx.x) * kWarps + threadIdx.x / kWarp, warps = static_cast<int64_t>(gridDim.x) * kWarps;
+  const int64_t warp = static_cast<int64_t>(blockIdx.x) * kWarps + threadIdx.x / kWarp,
+                warps = static_cast<int64_t>(gridDim.x) * kWarps;
   const int64_t of_sample = parts(batch.elements);
   for (int64_t item = warp; item < batch.samples * of_sample; item += warps) {
     const int64_t sample = item / of_sample, start = item % of_sample * kPart;
@@ -144,7 +150,9 @@ __global__ void __launch_bounds__(kWarp* kWarps) normal_kernel(const __grid_cons
   View out;
   out.data = op.out;
   out.batch_stride = op.batch.elements;
-  each_block(op.batch, [&](const Spot& spot) { store<false>(out, spot, make_noise(op.noise, spot, shared)); }, Nothing());
+  each_block(
+      op.batch, [&](const Spot& spot) { store<false>(out, spot, make_noise(op.noise, spot, shared)); },
+      Nothing());
 }
 
 __global__ void __launch_bounds__(kWarp* kWarps) bits_kernel(const __grid_constant__ Bits op) {
@@ -153,7 +161,8 @@ __global__ void __launch_bounds__(kWarp* kWarps) bits_kernel(const __grid_consta
 }
 
 template <bool strided>
-__global__ void __launch_bounds__(kWarp* kWarps, strided ? 2 : 3) add_noise_kernel(const __grid_constant__ AddNoise op) {
+__global__ void __launch_bounds__(kWarp* kWarps, strided ? 2 : 3)
+    add_noise_kernel(const __grid_constant__ AddNoise op) {
   __shared__ float shared[kWarps * kBlock];
   each_block(
       op.batch,
@@ -169,7 +178,8 @@ __global__ void __launch_bounds__(kWarp* kWarps, strided ? 2 : 3) add_noise_kern
 }
 
 template <Norm norm, bool strided>
-__global__ void __launch_bounds__(kWarp* kWarps, strided ? 2 : 3) weighted_loss_kernel(const __grid_constant__ WeightedLoss op) {
+__global__ void __launch_bounds__(kWarp* kWarps, strided ? 2 : 3)
+    weighted_loss_kernel(const __grid_constant__ WeightedLoss op) {
   __shared__ float shared[kWarps * kBlock];
   float sum = 0;
   each_block(
@@ -190,7 +200,8 @@ __global__ void __launch_bounds__(kWarp* kWarps, strided ? 2 : 3) weighted_loss_
       },
       [&](int64_t item) {
         double total = sum;
-        for (int offset = kWarp / 2; offset > 0; offset /= 2) total += __shfl_xor_sync(0xFFFFFFFFu, total, offset);
+        for (int offset = kWarp / 2; offset > 0; offset /= 2)
+          total += __shfl_xor_sync(0xFFFFFFFFu, total, offset);
         if (threadIdx.x % kWarp == 0) op.partial[item] = total;
         sum = 0;
       });
@@ -202,7 +213,8 @@ __global__ void __launch_bounds__(kWarp* kWarps) finish_loss_kernel(const __grid
 }
 
 template <bool strided>
-__global__ void __launch_bounds__(kWarp* kWarps, strided ? 2 : 3) reverse_step_kernel(const __grid_constant__ ReverseStep op) {
+__global__ void __launch_bounds__(kWarp* kWarps, strided ? 2 : 3)
+    reverse_step_kernel(const __grid_constant__ ReverseStep op) {
   __shared__ float shared[kWarps * kBlock];
   each_block(
       op.batch,
@@ -219,7 +231,8 @@ __global__ void __launch_bounds__(kWarp* kWarps, strided ? 2 : 3) reverse_step_k
             else if (source == kNoise) term = noise;
             else term = load<strided>(op.source[source], spot);
             DDPMX_UNROLL
-            for (int i = 0; i < 4; ++i) total.v[i] = k == 0 ? first_term(c, term.v[i]) : add_term(total.v[i], c, term.v[i]);
+            for (int i = 0; i < 4; ++i)
+              total.v[i] = k == 0 ? first_term(c, term.v[i]) : add_term(total.v[i], c, term.v[i]);
           }
           return total;
         };
@@ -250,19 +263,23 @@ int launch(void (*kernel)(Op), const Op& op, int64_t threads, void* stream) {
 
 }  // namespace
 
-int normal(const Normal& op, void* stream) { return launch(normal_kernel, op, items(op.batch) * kWarp, stream); }
+int normal(const Normal& op, void* stream) {
+  return launch(normal_kernel, op, items(op.batch) * kWarp, stream);
+}
 
 int bits(const Bits& op, void* stream) { return launch(bits_kernel, op, op.batch.samples, stream); }
 
 int add_noise(const AddNoise& op, void* stream) {
   const bool strided = op.x.dims || op.out.dims || op.noise.given.dims;
-  return launch(strided ? add_noise_kernel<true> : add_noise_kernel<false>, op, items(op.batch) * kWarp, stream);
+  return launch(strided ? add_noise_kernel<true> : add_noise_kernel<false>, op, items(op.batch) * kWarp,
+                stream);
 }
 
 template <Norm norm>
 int weighted_loss_of(const WeightedLoss& op, void* stream) {
   const bool strided = op.output.dims || op.x_start.dims || op.gradient.dims || op.noise.given.dims;
-  return launch(strided ? weighted_loss_kernel<norm, true> : weighted_loss_kernel<norm, false>, op, items(op.batch) * kWarp, stream);
+  return launch(strided ? weighted_loss_kernel<norm, true> : weighted_loss_kernel<norm, false>, op,
+                items(op.batch) * kWarp, stream);
 }
 
 int weighted_loss(const WeightedLoss& op, void* stream) {
@@ -275,7 +292,8 @@ int weighted_loss(const WeightedLoss& op, void* stream) {
 int reverse_step(const ReverseStep& op, void* stream) {
   bool strided = op.out.dims || op.m_out.dims || op.noise.given.dims;
   for (const View& view : op.source) strided = strided || view.dims;
-  return launch(strided ? reverse_step_kernel<true> : reverse_step_kernel<false>, op, items(op.batch) * kWarp, stream);
+  return launch(strided ? reverse_step_kernel<true> : reverse_step_kernel<false>, op, items(op.batch) * kWarp,
+                stream);
 }
 
 }  // namespace ddpmx::cuda

@@ -1,6 +1,6 @@
-// The weight gradient of a depthwise 7×7 convolution, which torch's own library is slow at: one channel a lane, so that every level
-// adds in the same order. An image's channels are copied into a buffer with a margin of zeros first, `kFloats` of them at a time,
-// whatever the tensor's layout is. Needs: floats.h.
+// The weight gradient of a depthwise 7×7 convolution, which torch's own library is slow at: one channel a
+// lane, so that every level adds in the same order. An image's channels are copied into a buffer with a
+// margin of zeros first, `kFloats` of them at a time, whatever the tensor's layout is. Needs: floats.h.
 
 constexpr int kNeighbours = 4;  // pixels of a row that share what is loaded
 
@@ -31,7 +31,8 @@ struct Planes {
         const int64_t at = place + x * from.stride[3];
         if (from.narrow) {
           const auto* source = static_cast<const uint16_t*>(from.data) + at;
-          for (int64_t c = 0; c < kFloats; ++c) to[c] = c < count ? from_bfloat16(source[c * from.stride[1]]) : 0;
+          for (int64_t c = 0; c < kFloats; ++c)
+            to[c] = c < count ? from_bfloat16(source[c * from.stride[1]]) : 0;
         } else if (from.stride[1] == 1 && count == kFloats) {
           memcpy(to, static_cast<const float*>(from.data) + at, sizeof(Floats));
         } else {
@@ -73,7 +74,8 @@ void depthwise_gradient(const DepthwiseGradient& op, int64_t first, int64_t last
         }
       }
       for (int64_t c = 0; c < kFloats && channel + c < op.channels; ++c)
-        for (int tap = 0; tap <= kTaps; ++tap) op.partial[(part * op.channels + channel + c) * (kTaps + 1) + tap] = total[tap][c];
+        for (int tap = 0; tap <= kTaps; ++tap)
+          op.partial[(part * op.channels + channel + c) * (kTaps + 1) + tap] = total[tap][c];
     }
   }
 }

@@ -1,5 +1,6 @@
 // Every formula of the hot math, once, for one element: the CPU's loops and the CUDA kernels call these.
-// The definition in words is in ddpmx/ops/reference.py; each operation is rounded on its own, so compile without contraction.
+// The definition in words is in ddpmx/ops/reference.py; each operation is rounded on its own, so compile
+// without contraction.
 #pragma once
 
 #include <cmath>
@@ -59,8 +60,8 @@ DDPMX_INLINE float horner(const float (&c)[n], float x) {
   return p;
 }
 
-// u = ((w >> 1) + 1/2)/2^31 as 2^k (1 + f) with sqrt(1/2) <= 1 + f < sqrt(2). Above sqrt(1/2), u has lost the digits of
-// 1 - u, which are those of the complement's.
+// u = ((w >> 1) + 1/2)/2^31 as 2^k (1 + f) with sqrt(1/2) <= 1 + f < sqrt(2). Above sqrt(1/2), u has lost the
+// digits of 1 - u, which are those of the complement's.
 DDPMX_INLINE void split(uint32_t w, float& k, float& f) {
   const int32_t sqrt_half = 0x3F3504F3, mantissa = 0x7FFFFF;
   const int32_t n = static_cast<int32_t>(w >> 1);
@@ -77,7 +78,8 @@ DDPMX_INLINE float squared_radius(float k, float f) {
   return (k * DDPMX_LN2 + horner(log_coefficients, f) * f) * -2.0f;
 }
 
-// Two independent normal numbers (Box and Muller 1958), whose angle is pi/2 (q + a): q the top two bits of v, |a| <= 1/2 the rest.
+// Two independent normal numbers (Box and Muller 1958), whose angle is pi/2 (q + a): q the top two bits of v,
+// |a| <= 1/2 the rest.
 DDPMX_INLINE void on_circle(float squared_radius, uint32_t v, float& cosine, float& sine) {
   constexpr float sine_coefficients[] = DDPMX_SIN, cosine_coefficients[] = DDPMX_COS;
   const float a = (static_cast<float>(static_cast<int32_t>(v & 0x3FFFFFFFu) - 0x20000000) + 0.5f) * 0x1p-30f;
@@ -100,7 +102,9 @@ DDPMX_INLINE float residual(float output, float target_x, float x_start, float t
 }
 
 // The factor of an element's slope in the loss's gradient: the sample's weight over its number of elements.
-DDPMX_INLINE float gradient_scale(float weight, int64_t elements) { return static_cast<float>(weight / static_cast<double>(elements)); }
+DDPMX_INLINE float gradient_scale(float weight, int64_t elements) {
+  return static_cast<float>(weight / static_cast<double>(elements));
+}
 
 // coefficient[0]·term[0] + coefficient[1]·term[1] + …, added from the left: the sums of a reverse step.
 DDPMX_INLINE float first_term(float coefficient, float term) { return coefficient * term; }
@@ -129,7 +133,9 @@ DDPMX_INLINE float clamp(float x, float limit) {
   return x > limit ? limit : x;
 }
 
-DDPMX_INLINE float from_bfloat16(uint16_t value) { return float_of(static_cast<int32_t>(static_cast<uint32_t>(value) << 16)); }
+DDPMX_INLINE float from_bfloat16(uint16_t value) {
+  return float_of(static_cast<int32_t>(static_cast<uint32_t>(value) << 16));
+}
 
 // Rounds to the nearest, ties to even; NaN becomes the quiet one that torch writes.
 DDPMX_INLINE uint16_t to_bfloat16(float value) {

@@ -1,4 +1,5 @@
-// The operations on images and layers of networks that have CPU kernels, as the bindings hand them over: plain data, no torch.
+// The operations on images and layers of networks that have CPU kernels, as the bindings hand them over:
+// plain data, no torch.
 #pragma once
 
 #include "batch.h"
@@ -22,10 +23,11 @@ struct Pixels {
 };
 
 constexpr int kSide = 7, kReach = kSide / 2, kTaps = kSide * kSide;  // of a depthwise convolution's kernel
-constexpr int64_t kImages = 8;  // whose weight gradient is summed at a time: the same sum for every number of threads
+constexpr int64_t kImages =
+    8;  // whose weight gradient is summed at a time: the same sum for every number of threads
 
-// For out = bias + Σ weight[c, i, j]·x[y + i − 3, x + j − 3], pixels outside being 0: the gradients of weight and bias, which are
-// sums over images and pixels of gradient·x, and of gradient.
+// For out = bias + Σ weight[c, i, j]·x[y + i − 3, x + j − 3], pixels outside being 0: the gradients of weight
+// and bias, which are sums over images and pixels of gradient·x, and of gradient.
 struct DepthwiseGradient {
   int64_t images = 0, channels = 0, height = 0, width = 0;
   Pixels x, gradient;
@@ -70,9 +72,11 @@ struct ConvolutionGradient {
   int64_t of_part() const { return (9 * convolution.inputs + 1) * padded(convolution.outputs); }
 };
 
-// out = (g − mean)/√(variance + epsilon)·gamma + beta, where g is x or its GELU, and mean and variance are over an image.
+// out = (g − mean)/√(variance + epsilon)·gamma + beta, where g is x or its GELU, and mean and variance are
+// over an image.
 struct Normalisation {
-  int64_t images = 0, elements = 0, channels = 0;  // elements of an image, whose channels are neighbours in memory
+  int64_t images = 0, elements = 0,
+          channels = 0;  // elements of an image, whose channels are neighbours in memory
   bool gelu = false;
   const float *x = nullptr, *gamma = nullptr, *beta = nullptr;
   double epsilon = 0;

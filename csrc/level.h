@@ -1,5 +1,6 @@
-// All loops of one level of vector instructions. cpu.cpp includes this once for each level, in a namespace and under a target of
-// its own, where `Lanes` is a vector of 64-bit words, `Floats` one of floats, and multiply_add(a, b, c) is a·b + c for Floats.
+// All loops of one level of vector instructions. cpu.cpp includes this once for each level, in a namespace
+// and under a target of its own, where `Lanes` is a vector of 64-bit words, `Floats` one of floats, and
+// multiply_add(a, b, c) is a·b + c for Floats.
 
 #include "loops.h"
 #include "floats.h"

@@ -7,9 +7,11 @@
 
 namespace ddpmx {
 
-// The CPU's loops, each a member with its operator's name that does the items [first, last): of noise operators those of `items`.
+// The CPU's loops, each a member with its operator's name that does the items [first, last): of noise
+// operators those of `items`.
 struct Loops {
-#define DDPMX_LOOP(NAME, OPERATION, ...) void (*NAME)(const OPERATION&, int64_t first, int64_t last) = nullptr;
+#define DDPMX_LOOP(NAME, OPERATION, ...) \
+  void (*NAME)(const OPERATION&, int64_t first, int64_t last) = nullptr;
   DDPMX_NOISE_OPERATORS(DDPMX_LOOP)
   DDPMX_LAYER_LOOPS(DDPMX_LOOP)
 #undef DDPMX_LOOP

@@ -1,5 +1,6 @@
-// The loops that make or use noise. A sample is done in chunks of four of the generator's blocks, in several passes over memory that
-// stays in the first-level cache. Needs: Lanes, a vector of `Lanes::count` 64-bit words.
+// The loops that make or use noise. A sample is done in chunks of four of the generator's blocks, in several
+// passes over memory that stays in the first-level cache. Needs: Lanes, a vector of `Lanes::count` 64-bit
+// words.
 
 #include "philox.h"
 
@@ -8,8 +9,9 @@ using Words = Lanes::Words;
 constexpr int kChunk = 4 * kBlock;
 using Buffer = float[kChunk];
 
-// f(i) for 0 <= i < count; in whole blocks, whose length the compiler knows, as far as they go. With an index as wide as a
-// pointer: Python's own flags have -fwrapv, under which loops over a narrower one are not vectorised.
+// f(i) for 0 <= i < count; in whole blocks, whose length the compiler knows, as far as they go. With an index
+// as wide as a pointer: Python's own flags have -fwrapv, under which loops over a narrower one are not
+// vectorised.
 template <class F>
 inline void each(int64_t count, F f) {
   int64_t done = 0;
@@ -21,7 +23,8 @@ inline void each(int64_t count, F f) {
   for (int64_t i = done; i < count; ++i) f(i);
 }
 
-// The four words of the 32 counters from `first` on: words[k][lane]. A vector holds every other counter; two make 32-bit words.
+// The four words of the 32 counters from `first` on: words[k][lane]. A vector holds every other counter; two
+// make 32-bit words.
 inline void random_words(uint32_t first, const Noise& noise, uint64_t id, uint32_t (&words)[4][kLanes]) {
   constexpr int n = Lanes::together, step = n * Lanes::count;
   for (int lane = 0; lane < kLanes; lane += step) {
@@ -57,7 +60,8 @@ DDPMX_APART void normal_block(const Noise& noise, int64_t sample, int64_t block,
   for (int pair = 0; pair < 2; ++pair) {
     float *cosine = out + 2 * pair * kLanes, *sine = cosine + kLanes;
     DDPMX_INDEPENDENT
-    for (int lane = 0; lane < kLanes; ++lane) on_circle(f[pair][lane], words[2 * pair + 1][lane], cosine[lane], sine[lane]);
+    for (int lane = 0; lane < kLanes; ++lane)
+      on_circle(f[pair][lane], words[2 * pair + 1][lane], cosine[lane], sine[lane]);
   }
 }
 
@@ -73,7 +77,8 @@ inline void walk(const View& view, int64_t sample, int64_t first, int count, Vis
   const int last = view.dims - 1;
   const int64_t stride = view.stride[last];
   for (int i = 0; i < count;) {
-    const int run = static_cast<int>(view.size[last] - index[last] < count - i ? view.size[last] - index[last] : count - i);
+    const int run = static_cast<int>(view.size[last] - index[last] < count - i ? view.size[last] - index[last]
+                                                                               : count - i);
     for (int j = 0; j < run; ++j) visit(place + j * stride, i + j);
     i += run;
     index[last] += run;
@@ -125,7 +130,8 @@ inline void write(const View& view, int64_t sample, int64_t first, int count, co
 
 // Whole blocks: the buffer has room for what lies beyond `count`.
 inline void make_noise(const Noise& noise, int64_t sample, int64_t first, int count, float* out) {
-  for (int block = 0; block < count; block += kBlock) normal_block(noise, sample, (first + block) / kBlock, out + block);
+  for (int block = 0; block < count; block += kBlock)
+    normal_block(noise, sample, (first + block) / kBlock, out + block);
 }
 
 inline const float* noise_of(const Noise& noise, int64_t sample, int64_t first, int count, Buffer& buffer) {
@@ -195,7 +201,9 @@ void weighted_loss_of(const WeightedLoss& op, int64_t first_item, int64_t last_i
       float* gradient = op.gradient.data ? space(op.gradient, sample, first, buffers[3]) : nullptr;
       const float scale = gradient_scale(op.weight.at(sample), op.batch.elements);
       const auto add = [=, &sums](int64_t row, int64_t lanes) {
-        const auto residual_at = [=](int64_t i) { return residual(output[i], target_x, x_start[i], target_eps, noise[i]); };
+        const auto residual_at = [=](int64_t i) {
+          return residual(output[i], target_x, x_start[i], target_eps, noise[i]);
+        };
         if (gradient) {
           DDPMX_INDEPENDENT
           for (int64_t lane = 0; lane < lanes; ++lane) {
@@ -204,7 +212,8 @@ void weighted_loss_of(const WeightedLoss& op, int64_t first_item, int64_t last_i
             gradient[row + lane] = scale * slope_of<norm>(r, delta);
           }
         } else {
-          for (int64_t lane = 0; lane < lanes; ++lane) sums[lane] += error_of<norm>(residual_at(row + lane), delta);
+          for (int64_t lane = 0; lane < lanes; ++lane)
+            sums[lane] += error_of<norm>(residual_at(row + lane), delta);
         }
       };
       int64_t row = 0;

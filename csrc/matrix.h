@@ -1,5 +1,5 @@
-// Products of matrices of which one is read row by row and the other and the result are padded to whole vectors.
-// Needs: floats.h, multiply_add.
+// Products of matrices of which one is read row by row and the other and the result are padded to whole
+// vectors. Needs: floats.h, multiply_add.
 
 // c[rows, wide·kFloats] (+)= Σ_k a(row, k) · b[k, wide·kFloats].
 struct Product {
@@ -44,8 +44,10 @@ void product_rows(const Product& p, const float* a, const float* b, float* c, in
   if (r < rows) few_rows[rows - r - 1](p, a + r * p.a_row, b, c + r * p.c_row);
 }
 
-void matrix_product(const Product& p, const float* a, const float* b, float* c, int64_t rows, int64_t columns) {
+void matrix_product(const Product& p, const float* a, const float* b, float* c, int64_t rows,
+                    int64_t columns) {
   int64_t column = 0;
-  for (; column + kFloats < columns; column += 2 * kFloats) product_rows<2>(p, a, b + column, c + column, rows);
+  for (; column + kFloats < columns; column += 2 * kFloats)
+    product_rows<2>(p, a, b + column, c + column, rows);
   if (column < columns) product_rows<1>(p, a, b + column, c + column, rows);
 }

@@ -1,5 +1,6 @@
-// The operators of torch.ops.ddpmx that make or use noise, for any device: arguments are checked and handed to `Device`, which has a
-// function for each, of a tensor on the device and the operation. ddpmx/ops/native.py calls them, after the checks of ddpmx/ops.
+// The operators of torch.ops.ddpmx that make or use noise, for any device: arguments are checked and handed
+// to `Device`, which has a function for each, of a tensor on the device and the operation.
+// ddpmx/ops/native.py calls them, after the checks of ddpmx/ops.
 #pragma once
 
 #include <vector>
@@ -27,20 +28,22 @@ struct NoiseOperators {
     Device::bits(out, op);
   }
 
-  static void add_noise(const Tensor& x_start, const Tensor& signal, const Tensor& sigma, const Tensor& ids, int64_t stream, int64_t seed,
-                        const Maybe& given, const Tensor& out) {
+  static void add_noise(const Tensor& x_start, const Tensor& signal, const Tensor& sigma, const Tensor& ids,
+                        int64_t stream, int64_t seed, const Maybe& given, const Tensor& out) {
     require_batch(x_start, "x_start");
     require_each(signal, x_start, ScalarType::Float, "signal");
     require_each(sigma, x_start, ScalarType::Float, "sigma");
     require_noise(given, x_start, ids, stream);
     require_place(out, x_start, x_start.scalar_type(), "out");
-    AddNoise op{batch(out), view(x_start), view(out), per_sample(signal), per_sample(sigma), noise(ids, stream, seed, given)};
+    AddNoise op{batch(out),         view(x_start),     view(out),
+                per_sample(signal), per_sample(sigma), noise(ids, stream, seed, given)};
     Device::add_noise(out, op);
   }
 
-  static void weighted_loss(const Tensor& output, const Tensor& x_start, const Tensor& target_x, const Tensor& target_eps,
-                            const Tensor& weight, const Tensor& ids, int64_t stream, int64_t seed, const Maybe& given, int64_t norm,
-                            double delta, const Tensor& loss, const Maybe& gradient) {
+  static void weighted_loss(const Tensor& output, const Tensor& x_start, const Tensor& target_x,
+                            const Tensor& target_eps, const Tensor& weight, const Tensor& ids, int64_t stream,
+                            int64_t seed, const Maybe& given, int64_t norm, double delta, const Tensor& loss,
+                            const Maybe& gradient) {
     require_batch(output, "output");
     require(output.size(0) == 0 || output.numel() > 0, "output");
     require_like(x_start, output, "x_start");
@@ -67,9 +70,11 @@ struct NoiseOperators {
     Device::weighted_loss(output, op);
   }
 
-  // `row` as ReverseStep::set_row has it. `clip_all` bounds all samples where `clip` is not given; infinity is no bound.
-  static void reverse_step(const Tensor& x, const Tensor& output, const std::vector<double>& row, const std::vector<Tensor>& history,
-                           const Maybe& anchor, const Maybe& clip, double clip_all, const Tensor& ids, int64_t stream, int64_t seed,
+  // `row` as ReverseStep::set_row has it. `clip_all` bounds all samples where `clip` is not given; infinity
+  // is no bound.
+  static void reverse_step(const Tensor& x, const Tensor& output, const std::vector<double>& row,
+                           const std::vector<Tensor>& history, const Maybe& anchor, const Maybe& clip,
+                           double clip_all, const Tensor& ids, int64_t stream, int64_t seed,
                            const Maybe& given, const Tensor& out, const Maybe& m_out) {
     require_batch(x, "x");
     require_like(output, x, "output");

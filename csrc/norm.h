@@ -1,10 +1,12 @@
-// GroupNorm of one group (Wu & He 2018, arXiv:1803.08494), of an image's pixels or of their GELU (Hendrycks & Gimpel 2016,
-// arXiv:1606.08415): an image is read again and again while it is in the cache. Sums are of kLanes or of a period of channels, so that
-// every level adds in the same order. Needs: loops.h (each), floats.h (smaller).
+// GroupNorm of one group (Wu & He 2018, arXiv:1803.08494), of an image's pixels or of their GELU (Hendrycks &
+// Gimpel 2016, arXiv:1606.08415): an image is read again and again while it is in the cache. Sums are of
+// kLanes or of a period of channels, so that every level adds in the same order. Needs: loops.h (each),
+// floats.h (smaller).
 
 #include "gelu_constants.h"
 
-// x·Φ(x) and its derivative; relative to the result the error is below 4e-7 while that is no less than 1e-6 in size.
+// x·Φ(x) and its derivative; relative to the result the error is below 4e-7 while that is no less than 1e-6
+// in size.
 DDPMX_INLINE float gelu(float x, float& slope) {
   constexpr float tail_coefficients[] = DDPMX_TAIL, exp_coefficients[] = DDPMX_EXP;
   const float size = fabsf(x), a = size < DDPMX_FARTHEST ? size : DDPMX_FARTHEST, exponent = a * a * -0.5f;
@@ -67,19 +69,22 @@ void normalise(const Normalisation& op, int64_t first, int64_t last) {
     }
     const double mean = sum_of(count, [=](int64_t i) { return out[i]; }) / static_cast<double>(count);
     const float middle = static_cast<float>(mean);
-    const double variance = sum_of(count, [=](int64_t i) { return (out[i] - middle) * (out[i] - middle); }) / static_cast<double>(count);
+    const double variance = sum_of(count, [=](int64_t i) { return (out[i] - middle) * (out[i] - middle); }) /
+                            static_cast<double>(count);
     const float scale = static_cast<float>(1 / sqrt(variance + op.epsilon));
     op.mean[image] = middle;
     op.scale[image] = scale;
     for (int64_t start = 0; start < count; start += length) {
       float* place = out + start;
       const float *gammas = gamma.values, *betas = beta.values;
-      each(smaller(count - start, length), [=](int64_t i) { place[i] = (place[i] - middle) * scale * gammas[i] + betas[i]; });
+      each(smaller(count - start, length),
+           [=](int64_t i) { place[i] = (place[i] - middle) * scale * gammas[i] + betas[i]; });
     }
   }
 }
 
-// Of the parts [first, last) of kImages images: the gradient of x, and partial sums of those of gamma and beta.
+// Of the parts [first, last) of kImages images: the gradient of x, and partial sums of those of gamma and
+// beta.
 void normalise_gradient(const NormalisationGradient& op, int64_t first, int64_t last) {
   const Normalisation& of = op.normalisation;
   const int64_t length = period(of.channels), count = of.elements;
@@ -97,7 +102,8 @@ void normalise_gradient(const NormalisationGradient& op, int64_t first, int64_t 
       memset(of_beta.values, 0, length * sizeof(float));
       for (int64_t start = 0; start < count; start += length) {
         const float *from = x + start, *upstream = gradient + start;
-        float *to = normal.values + start, *slopes = slope.values + start, *gammas = of_gamma.values, *betas = of_beta.values;
+        float *to = normal.values + start, *slopes = slope.values + start, *gammas = of_gamma.values,
+              *betas = of_beta.values;
         const auto add = [=](auto value, int64_t i) {
           float by = 1;
           to[i] = (value(from[i], by) - mean) * scale;
@@ -123,10 +129,12 @@ void normalise_gradient(const NormalisationGradient& op, int64_t first, int64_t 
       const float mean_slope = static_cast<float>(sum / static_cast<double>(count)),
                   mean_product = static_cast<float>(product / static_cast<double>(count));
       for (int64_t start = 0; start < count; start += length) {
-        const float *upstream = gradient + start, *from = normal.values + start, *slopes = slope.values + start, *by = gamma.values;
+        const float *upstream = gradient + start, *from = normal.values + start,
+                    *slopes = slope.values + start, *by = gamma.values;
         float* to = of_x + start;
-        each(smaller(count - start, length),
-             [=](int64_t i) { to[i] = (upstream[i] * by[i] - mean_slope - from[i] * mean_product) * scale * slopes[i]; });
+        each(smaller(count - start, length), [=](int64_t i) {
+          to[i] = (upstream[i] * by[i] - mean_slope - from[i] * mean_product) * scale * slopes[i];
+        });
       }
     }
   }

@@ -1,30 +1,39 @@
-// What torch.ops.ddpmx has, once: the tables from which schemas, implementations, CUDA launches and the CPU levels' loops are made.
-// ddpmx/ops reads the names from the library that is loaded. A new operator is a line here and the functions of that name.
+// What torch.ops.ddpmx has, once: the tables from which schemas, implementations, CUDA launches and the CPU
+// levels' loops are made. ddpmx/ops reads the names from the library that is loaded. A new operator is a line
+// here and the functions of that name.
 #pragma once
 
-// X(name, operation, schema): what makes or uses noise. `operation` is its struct of noise_ops.h, NoiseOperators::name fills it from
-// tensors, `name` of loops.h is its loop on CPUs and `cuda::name` launches its kernel.
-#define DDPMX_NOISE_OPERATORS(X)                                                                                                         \
-  X(normal, Normal, "(Tensor sample_ids, SymInt stream, SymInt seed, Tensor(a!) out) -> ()")                                             \
-  X(bits, Bits, "(Tensor sample_ids, SymInt stream, SymInt seed, Tensor(a!) out) -> ()")                                                 \
-  X(add_noise, AddNoise,                                                                                                                 \
-    "(Tensor x_start, Tensor signal, Tensor sigma, Tensor sample_ids, SymInt stream, SymInt seed, Tensor? noise, Tensor(a!) out) -> ()") \
-  X(weighted_loss, WeightedLoss,                                                                                                         \
-    "(Tensor output, Tensor x_start, Tensor target_x, Tensor target_eps, Tensor weight, Tensor sample_ids, SymInt stream, "              \
-    "SymInt seed, Tensor? noise, int norm, float delta, Tensor(a!) loss, Tensor(b!)? gradient) -> ()")                                   \
-  X(reverse_step, ReverseStep,                                                                                                           \
-    "(Tensor x, Tensor output, float[] row, Tensor[] history, Tensor? anchor, Tensor? clip, float clip_all, Tensor sample_ids, "         \
+// X(name, operation, schema): what makes or uses noise. `operation` is its struct of noise_ops.h,
+// NoiseOperators::name fills it from tensors, `name` of loops.h is its loop on CPUs and `cuda::name` launches
+// its kernel.
+#define DDPMX_NOISE_OPERATORS(X)                                                                             \
+  X(normal, Normal, "(Tensor sample_ids, SymInt stream, SymInt seed, Tensor(a!) out) -> ()")                 \
+  X(bits, Bits, "(Tensor sample_ids, SymInt stream, SymInt seed, Tensor(a!) out) -> ()")                     \
+  X(add_noise, AddNoise,                                                                                     \
+    "(Tensor x_start, Tensor signal, Tensor sigma, Tensor sample_ids, SymInt stream, SymInt seed, Tensor? "  \
+    "noise, Tensor(a!) out) -> ()")                                                                          \
+  X(weighted_loss, WeightedLoss,                                                                             \
+    "(Tensor output, Tensor x_start, Tensor target_x, Tensor target_eps, Tensor weight, Tensor sample_ids, " \
+    "SymInt stream, "                                                                                        \
+    "SymInt seed, Tensor? noise, int norm, float delta, Tensor(a!) loss, Tensor(b!)? gradient) -> ()")       \
+  X(reverse_step, ReverseStep,                                                                               \
+    "(Tensor x, Tensor output, float[] row, Tensor[] history, Tensor? anchor, Tensor? clip, float "          \
+    "clip_all, Tensor sample_ids, "                                                                          \
     "SymInt stream, SymInt seed, Tensor? noise, Tensor(a!) out, Tensor(b!)? m) -> ()")
 
-// X(name, schema): on images and layers of networks, for CPUs only. `name` of bind_layers.cpp runs one or more of the loops below.
-#define DDPMX_LAYER_OPERATORS(X)                                                                                               \
-  X(fetch, "(Tensor pixels, Tensor ids, SymInt stream, SymInt seed, bool flip, Tensor(a!) out) -> ()")                         \
-  X(depthwise_gradient, "(Tensor x, Tensor gradient, Tensor(a!) of_weight, Tensor(b!) of_bias) -> ()")                         \
-  X(convolve, "(Tensor x, Tensor weight, Tensor? bias, bool turned, Tensor(a!) out) -> ()")                                    \
-  X(convolution_gradient, "(Tensor x, Tensor gradient, Tensor(a!) of_weight, Tensor(b!) of_bias) -> ()")                       \
-  X(normalise, "(Tensor x, Tensor gamma, Tensor beta, float epsilon, bool gelu, Tensor(a!) out, Tensor(b!) statistics) -> ()") \
-  X(normalise_gradient,                                                                                                        \
-    "(Tensor x, Tensor gradient, Tensor gamma, bool gelu, Tensor statistics, Tensor(a!) of_x, Tensor(b!) of_gamma, "           \
+// X(name, schema): on images and layers of networks, for CPUs only. `name` of bind_layers.cpp runs one or
+// more of the loops below.
+#define DDPMX_LAYER_OPERATORS(X)                                                                           \
+  X(fetch, "(Tensor pixels, Tensor ids, SymInt stream, SymInt seed, bool flip, Tensor(a!) out) -> ()")     \
+  X(depthwise_gradient, "(Tensor x, Tensor gradient, Tensor(a!) of_weight, Tensor(b!) of_bias) -> ()")     \
+  X(convolve, "(Tensor x, Tensor weight, Tensor? bias, bool turned, Tensor(a!) out) -> ()")                \
+  X(convolution_gradient, "(Tensor x, Tensor gradient, Tensor(a!) of_weight, Tensor(b!) of_bias) -> ()")   \
+  X(normalise,                                                                                             \
+    "(Tensor x, Tensor gamma, Tensor beta, float epsilon, bool gelu, Tensor(a!) out, Tensor(b!) "          \
+    "statistics) -> ()")                                                                                   \
+  X(normalise_gradient,                                                                                    \
+    "(Tensor x, Tensor gradient, Tensor gamma, bool gelu, Tensor statistics, Tensor(a!) of_x, Tensor(b!) " \
+    "of_gamma, "                                                                                           \
     "Tensor(c!) of_beta) -> ()")
 
 // X(name, operation): the loops of layers that each CPU level has, with their structs of layer_ops.h.

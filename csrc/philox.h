@@ -1,8 +1,9 @@
-// No include guard: each level of the CPU's loops includes it in its own namespace, to have it compiled for its own target.
+// No include guard: each level of the CPU's loops includes it in its own namespace, to have it compiled for
+// its own target.
 
-// Philox4x32-10 (Salmon et al. 2011) on n vectors of counters, round by round so that they overlap in the processor.
-// c[0] ... c[3] are the counter's words and become the random ones, each in the lower half of a 64-bit lane; the upper half
-// means nothing. `Lanes::multiply` multiplies lower halves to 64 bits.
+// Philox4x32-10 (Salmon et al. 2011) on n vectors of counters, round by round so that they overlap in the
+// processor. c[0] ... c[3] are the counter's words and become the random ones, each in the lower half of a
+// 64-bit lane; the upper half means nothing. `Lanes::multiply` multiplies lower halves to 64 bits.
 template <class Lanes, int n>
 DDPMX_INLINE void philox(typename Lanes::Words (&c)[4][n], uint64_t key) {
   uint32_t k0 = static_cast<uint32_t>(key), k1 = static_cast<uint32_t>(key >> 32);
@@ -10,7 +11,8 @@ DDPMX_INLINE void philox(typename Lanes::Words (&c)[4][n], uint64_t key) {
   for (int round = 0; round < 10; ++round) {
     DDPMX_UNROLL
     for (int i = 0; i < n; ++i) {
-      const typename Lanes::Words p = Lanes::multiply(c[0][i], 0xD2511F53u), q = Lanes::multiply(c[2][i], 0xCD9E8D57u);
+      const typename Lanes::Words p = Lanes::multiply(c[0][i], 0xD2511F53u),
+                                  q = Lanes::multiply(c[2][i], 0xCD9E8D57u);
       c[0][i] = (q >> 32) ^ (c[1][i] ^ static_cast<uint64_t>(k0));
       c[2][i] = (p >> 32) ^ (c[3][i] ^ static_cast<uint64_t>(k1));
       c[1][i] = q;

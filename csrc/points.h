@@ -1,6 +1,6 @@
-// The polynomials of minimal filtering (Lavin & Gray 2016, arXiv:1509.09308; Winograd 1980) along one side of a tile: values at the
-// six points 0, ±a, ±b and ∞ of what is filtered, of the filter and of the results. The points ±3/4 and ±3/2 round less than the
-// customary ±1 and ±2. Needs: floats.h.
+// The polynomials of minimal filtering (Lavin & Gray 2016, arXiv:1509.09308; Winograd 1980) along one side of
+// a tile: values at the six points 0, ±a, ±b and ∞ of what is filtered, of the filter and of the results. The
+// points ±3/4 and ±3/2 round less than the customary ±1 and ±2. Needs: floats.h.
 
 constexpr float kA = 0.75f, kB = 1.5f, kA2 = kA * kA, kB2 = kB * kB;
 
@@ -52,8 +52,8 @@ inline void weight_to_points(const Floats (&w)[3], Floats (&u)[6]) {
 }
 
 inline void gradient_of_weight(const Floats (&u)[6], Floats (&w)[3]) {
-  const Floats even_a = (u[1] + u[2]) / kDivisorA, odd_a = (u[1] - u[2]) / kDivisorA, even_b = (u[3] + u[4]) / kDivisorB,
-               odd_b = (u[3] - u[4]) / kDivisorB;
+  const Floats even_a = (u[1] + u[2]) / kDivisorA, odd_a = (u[1] - u[2]) / kDivisorA,
+               even_b = (u[3] + u[4]) / kDivisorB, odd_b = (u[3] - u[4]) / kDivisorB;
   w[0] = u[0] / kDivisor0 + even_a + even_b;
   w[1] = kA * odd_a + kB * odd_b;
   w[2] = kA2 * even_a + kB2 * even_b + u[5];

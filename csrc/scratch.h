@@ -9,12 +9,13 @@
 
 namespace ddpmx {
 
-// `count` floats, not set to anything, freed at the end of the scope. Always inlined and no template: code of its own could be
-// compiled for one level of instructions and then serve the others.
+// `count` floats, not set to anything, freed at the end of the scope. Always inlined and no template: code of
+// its own could be compiled for one level of instructions and then serve the others.
 struct Scratch {
   float* const values;
 
-  DDPMX_INLINE explicit Scratch(int64_t count) : values(static_cast<float*>(::operator new(static_cast<size_t>(count) * sizeof(float)))) {}
+  DDPMX_INLINE explicit Scratch(int64_t count)
+      : values(static_cast<float*>(::operator new(static_cast<size_t>(count) * sizeof(float)))) {}
   DDPMX_INLINE ~Scratch() { ::operator delete(values); }
   Scratch(const Scratch&) = delete;
   Scratch& operator=(const Scratch&) = delete;

@@ -15,7 +15,8 @@ using torch::stable::Tensor;
 using Maybe = std::optional<Tensor>;
 using torch::headeronly::ScalarType;
 
-// The operators may be called by anyone: none reads or writes where it must not. ddpmx/ops/checks.py says the same in words.
+// The operators may be called by anyone: none reads or writes where it must not. ddpmx/ops/checks.py says the
+// same in words.
 inline void require(bool fits, const char* name) { STD_TORCH_CHECK(fits, "ddpmx: ", name, " does not fit"); }
 
 inline bool same_sizes(const Tensor& a, const Tensor& b) {
@@ -25,7 +26,9 @@ inline bool same_sizes(const Tensor& a, const Tensor& b) {
 
 inline bool same_device(const Tensor& a, const Tensor& b) { return a.device() == b.device(); }
 
-inline bool is_float(const Tensor& t) { return t.scalar_type() == ScalarType::Float || t.scalar_type() == ScalarType::BFloat16; }
+inline bool is_float(const Tensor& t) {
+  return t.scalar_type() == ScalarType::Float || t.scalar_type() == ScalarType::BFloat16;
+}
 
 inline void require_batch(const Tensor& x, const char* name) {
   constexpr int64_t most = int64_t{1} << 34;  // a sample's counters have 32 bits
@@ -55,13 +58,16 @@ inline void require_noise(const Maybe& noise, const Tensor& x, const Tensor& ids
   require(noise->scalar_type() == ScalarType::Float || noise->scalar_type() == x.scalar_type(), "noise");
 }
 
-inline PerSample per_sample(const Tensor& tensor) { return {static_cast<const float*>(tensor.data_ptr()), tensor.stride(0), 0}; }
+inline PerSample per_sample(const Tensor& tensor) {
+  return {static_cast<const float*>(tensor.data_ptr()), tensor.stride(0), 0};
+}
 
 inline View view(const Tensor& tensor) {
   View v;
   const bool narrow = tensor.scalar_type() == ScalarType::BFloat16;
-  STD_TORCH_CHECK(make_view(v, tensor.data_ptr(), narrow, tensor.dim(), tensor.sizes().data(), tensor.strides().data()),
-                  "too many dimensions");
+  STD_TORCH_CHECK(
+      make_view(v, tensor.data_ptr(), narrow, tensor.dim(), tensor.sizes().data(), tensor.strides().data()),
+      "too many dimensions");
   return v;
 }
 

@@ -1,13 +1,15 @@
-// 3×3 convolutions of stride 1 with a margin of zeros, and their weight gradient, by minimal filtering: a tile of 4×4 results takes
-// 36 products a pair of channels instead of 144. Tiles, weights and results become polynomials' values at six points a side, where a
-// convolution is a product: a matrix product over the channels for each of the 36. Needs: floats.h, points.h, matrix.h.
+// 3×3 convolutions of stride 1 with a margin of zeros, and their weight gradient, by minimal filtering: a
+// tile of 4×4 results takes 36 products a pair of channels instead of 144. Tiles, weights and results become
+// polynomials' values at six points a side, where a convolution is a product: a matrix product over the
+// channels for each of the 36. Needs: floats.h, points.h, matrix.h.
 
 // Values at the 36 points: [36][rows][padded(channels)], the points a little apart from multiples of a page.
 struct Values {
   int64_t row, point;
   Scratch scratch;
 
-  Values(int64_t rows, int64_t channels) : row(padded(channels)), point(rows * row + 16), scratch(kPoints * point) {}
+  Values(int64_t rows, int64_t channels)
+      : row(padded(channels)), point(rows * row + 16), scratch(kPoints * point) {}
 
   float* at(int p, int64_t r) const { return scratch.values + p * point + r * row; }
 };
@@ -16,7 +18,9 @@ struct Tile {
   int64_t image, y, x;
 
   Tile(const Convolution& op, int64_t tile)
-      : image(tile / op.tiles_of_image()), y(tile / op.across() % op.down() * kTile), x(tile % op.across() * kTile) {}
+      : image(tile / op.tiles_of_image()),
+        y(tile / op.across() % op.down() * kTile),
+        x(tile % op.across() * kTile) {}
 };
 
 // Pixels [images, height, width, channels], of which a whole vector of channels may be read anywhere.
@@ -26,7 +30,12 @@ struct Image {
   Scratch spare;  // a pixel of zeros, and a copy of the last one, behind which no memory may be read
 
   Image(const Convolution& op, const float* from, int64_t count)
-      : data(from), height(op.height), width(op.width), channels(count), last(op.images * height * width - 1), spare(2 * padded(channels)) {
+      : data(from),
+        height(op.height),
+        width(op.width),
+        channels(count),
+        last(op.images * height * width - 1),
+        spare(2 * padded(channels)) {
     const size_t row = padded(channels);
     memset(spare.values, 0, 2 * row * sizeof(float));
     memcpy(spare.values + row, data + last * channels, channels * sizeof(float));
@@ -64,7 +73,8 @@ void tile_to_points(const Image& image, const Tile& tile, const Values& to, int6
 }
 
 // The gradient of a tile's results -> of the values that they are made of. Adds its sum over the tile.
-void gradient_tile_to_points(const Image& image, const Tile& tile, const Values& to, int64_t row, float* sum) {
+void gradient_tile_to_points(const Image& image, const Tile& tile, const Values& to, int64_t row,
+                             float* sum) {
   const float* pixel[4][4];
   for (int i = 0; i < 4; ++i)
     for (int j = 0; j < 4; ++j) pixel[i][j] = image.at(tile.image, tile.y + i, tile.x + j);
@@ -115,7 +125,8 @@ void weight_points(const Convolution& op, int64_t first, int64_t last) {
       for (int i = 0; i < 3; ++i) {
         for (int j = 0; j < 3; ++j) {
           float values[kFloats] = {};
-          const float* from = op.weight + output * op.weight_output + input * op.weight_input + i * op.weight_y + j * op.weight_x;
+          const float* from = op.weight + output * op.weight_output + input * op.weight_input +
+                              i * op.weight_y + j * op.weight_x;
           for (int64_t c = 0; c < count; ++c) values[c] = from[c * op.weight_output];
           w[j] = load(values);
         }
@@ -165,12 +176,14 @@ void convolve(const Convolution& op, int64_t first, int64_t last) {
     const int64_t count = smaller(kTiles, end - start);
     for (int64_t r = 0; r < count; ++r) tile_to_points(x, Tile(op, start + r), before, r);
     for (int p = 0; p < kPoints; ++p)
-      matrix_product(of_point, before.at(p, 0), op.points + p * op.inputs * row, after.at(p, 0), count, op.outputs);
+      matrix_product(of_point, before.at(p, 0), op.points + p * op.inputs * row, after.at(p, 0), count,
+                     op.outputs);
     for (int64_t r = 0; r < count; ++r) points_to_results(op, after, r, Tile(op, start + r));
   }
 }
 
-// Of the parts [first, last) of the tiles: partial sums of the gradients of weight, [9][inputs][padded(outputs)], and bias.
+// Of the parts [first, last) of the tiles: partial sums of the gradients of weight,
+// [9][inputs][padded(outputs)], and bias.
 void convolution_gradient(const ConvolutionGradient& op, int64_t first, int64_t last) {
   const Convolution& of = op.convolution;
   const Values before(kTiles, of.inputs), after(kTiles, of.outputs), sums(of.inputs, of.outputs);
@@ -187,7 +200,8 @@ void convolution_gradient(const ConvolutionGradient& op, int64_t first, int64_t 
         gradient_tile_to_points(gradient, tile, after, r, of_bias);
       }
       const Product of_point{count, 1, before.row, after.row, sums.row, start > begin};
-      for (int p = 0; p < kPoints; ++p) matrix_product(of_point, before.at(p, 0), after.at(p, 0), sums.at(p, 0), of.inputs, of.outputs);
+      for (int p = 0; p < kPoints; ++p)
+        matrix_product(of_point, before.at(p, 0), after.at(p, 0), sums.at(p, 0), of.inputs, of.outputs);
     }
     for (int64_t input = 0; input < of.inputs; ++input) {
       for (int64_t output = 0; output < of.outputs; output += kFloats) {
@@ -199,7 +213,8 @@ void convolution_gradient(const ConvolutionGradient& op, int64_t first, int64_t 
         }
         for (int i = 0; i < 3; ++i) {
           gradient_of_weight(half[i], w);
-          for (int j = 0; j < 3; ++j) store(of_weight + ((3 * i + j) * of.inputs + input) * sums.row + output, w[j]);
+          for (int j = 0; j < 3; ++j)
+            store(of_weight + ((3 * i + j) * of.inputs + input) * sums.row + output, w[j]);
         }
       }
     }

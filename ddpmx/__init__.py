@@ -81,7 +81,18 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "components.registry": [
-        *("DATASETS", "METRICS", "MODELS", "OPTIMIZERS", "PREDICTIONS", "SAMPLERS", "SCHEDULES", "TIMES", "TRACKERS", "WEIGHTINGS"),
+        *(
+            "DATASETS",
+            "METRICS",
+            "MODELS",
+            "OPTIMIZERS",
+            "PREDICTIONS",
+            "SAMPLERS",
+            "SCHEDULES",
+            "TIMES",
+            "TRACKERS",
+            "WEIGHTINGS",
+        ),
         "Component",
     ],
     "components.slot": ["Slot"],

@@ -49,18 +49,34 @@ class SpecError(DdpmxError):
     ) -> None:
         super().__init__(message)
         self.trace = trace
-        self.message, self.field, self.mark, self.hint, self.others = message, field, mark, hint, tuple(others)
+        self.message, self.field, self.mark, self.hint, self.others = (
+            message,
+            field,
+            mark,
+            hint,
+            tuple(others),
+        )
 
     @classmethod
     def of(cls, findings: Iterable[SpecError]) -> SpecError:
         """One error that holds all of these findings, at least one; a repeated one counts once."""
         first, *others = {str(finding): finding for error in findings for finding in error.findings}.values()
-        return cls(first.message, field=first.field, mark=first.mark, hint=first.hint, others=others, trace=first.trace)
+        return cls(
+            first.message,
+            field=first.field,
+            mark=first.mark,
+            hint=first.hint,
+            others=others,
+            trace=first.trace,
+        )
 
     @property
     def findings(self) -> tuple[SpecError, ...]:
         """Each finding as an error of its own."""
-        return (SpecError(self.message, field=self.field, mark=self.mark, hint=self.hint, trace=self.trace), *self.others)
+        return (
+            SpecError(self.message, field=self.field, mark=self.mark, hint=self.hint, trace=self.trace),
+            *self.others,
+        )
 
     def each(self, change: Callable[[SpecError], SpecError]) -> SpecError:
         """The same error with `change` applied to each of its findings."""
@@ -73,7 +89,9 @@ class SpecError(DdpmxError):
     def _placed(self, field: str, mark: Mark | None) -> SpecError:
         placed = not field or not self.field or f"{self.field}.".startswith(f"{field}.")
         inner = self.field if placed else f"{field}.{self.field}"
-        return SpecError(self.message, field=inner or field, mark=self.mark or mark, hint=self.hint, trace=self.trace)
+        return SpecError(
+            self.message, field=inner or field, mark=self.mark or mark, hint=self.hint, trace=self.trace
+        )
 
     def lines(self) -> list[str]:
         """A line for each finding, the first MOST_FINDINGS of them, with what they repeat of the input shortened."""

@@ -24,7 +24,9 @@ def expanded(path: str | Path) -> Path:
     if "\0" in text:
         raise SpecError(f"'{shortened(text)}' is not a path: it holds a null character")
     try:
-        return Path(text).expanduser() if text.startswith("~") else Path(text)  # Path("./~") has lost what tells it apart
+        return (
+            Path(text).expanduser() if text.startswith("~") else Path(text)
+        )  # Path("./~") has lost what tells it apart
     except RuntimeError as error:
         raise SpecError(f"'{shortened(text)}': {error}") from None
 
@@ -40,13 +42,17 @@ def open_regular(path: Path) -> BufferedReader:
     Raises SpecError that names it where it is missing, unreadable, a folder, or a pipe, socket or device, which might never end.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe that nobody writes to would block
+        descriptor = os.open(
+            path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
+        )  # a pipe that nobody writes to would block
     except (OSError, ValueError) as error:
         raise SpecError(f"{shortened(str(path))} cannot be read: {why(error)}") from None
     kind = os.fstat(descriptor).st_mode
     if not stat.S_ISREG(kind):
         os.close(descriptor)
-        raise SpecError(f"{shortened(str(path))} is {'a folder' if stat.S_ISDIR(kind) else 'a pipe or a device'}, not a file")
+        raise SpecError(
+            f"{shortened(str(path))} is {'a folder' if stat.S_ISDIR(kind) else 'a pipe or a device'}, not a file"
+        )
     return os.fdopen(descriptor, "rb")
 
 

@@ -99,4 +99,6 @@ def png(image: Image.Image, text: PngInfo | None = None) -> bytes:
 
 def _to_pil(image: Tensor) -> Image.Image:
     """[c, h, w] uint8 on the CPU to a grey or RGB image."""
-    return Image.fromarray(image[0].numpy() if len(image) == 1 else image.permute(1, 2, 0).contiguous().numpy())
+    return Image.fromarray(
+        image[0].numpy() if len(image) == 1 else image.permute(1, 2, 0).contiguous().numpy()
+    )

@@ -15,7 +15,16 @@ from .errors import DdpmxError, RunError, SpecError
 from .files import why
 from .text import shortened
 
-OF_THE_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG, errno.ENODEV, errno.EPIPE, errno.ESTALE, errno.ENOMEM}
+OF_THE_DISK = {
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EIO,
+    errno.EFBIG,
+    errno.ENODEV,
+    errno.EPIPE,
+    errno.ESTALE,
+    errno.ENOMEM,
+}
 """Errors of the machine; any other is of the place that was named."""
 STAGING = ".ddpmx-"
 """Begins the name of a folder that is still being filled."""
@@ -92,7 +101,11 @@ def write(path: Path, content: str | bytes, field: str = "") -> None:
     """Write text (as UTF-8) or bytes to a file that a user named. Raises SpecError or RunError that names it."""
     content = content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content
     try:
-        with _folders(path.parent), whole(path) as place, place.open("ab") as file:  # after what a shell's `>` put there
+        with (
+            _folders(path.parent),
+            whole(path) as place,
+            place.open("ab") as file,
+        ):  # after what a shell's `>` put there
             file.write(content)
     except (OSError, ValueError) as error:
         raise cannot_write(path, error, field) from None
@@ -106,7 +119,9 @@ def check_folder(path: Path, field: str, ours: Callable[[Path], bool] = lambda _
     try:
         folder = Path(os.path.realpath(path))
         with _folders(folder, keep=False):
-            foreign = next((entry for entry in folder.iterdir() if not _is_stale(entry) and not ours(entry)), None)
+            foreign = next(
+                (entry for entry in folder.iterdir() if not _is_stale(entry) and not ours(entry)), None
+            )
             if foreign is not None:
                 text = f"{shortened(str(path))} is not empty: it holds {shortened(foreign.name)}"
                 raise SpecError(text, field=field, hint="name a new folder, or an empty one")
@@ -116,14 +131,18 @@ def check_folder(path: Path, field: str, ours: Callable[[Path], bool] = lambda _
 
 
 @contextmanager
-def whole_folder(path: Path, field: str = "", ours: Callable[[Path], bool] = lambda _: False, last: str = "") -> Iterator[Path]:
+def whole_folder(
+    path: Path, field: str = "", ours: Callable[[Path], bool] = lambda _: False, last: str = ""
+) -> Iterator[Path]:
     """An empty folder to fill, which becomes `path` at the end, or is deleted where that fails; `ours` in `path` are replaced.
 
     `last` is the entry without which the folder is not complete. Raises what `check_folder` does.
     """
     check_folder(path, field, ours)
     target = Path(os.path.realpath(path))
-    inside = target.is_dir() and (any(target.iterdir()) or os.path.ismount(target) or target.samefile(Path.cwd()))
+    inside = target.is_dir() and (
+        any(target.iterdir()) or os.path.ismount(target) or target.samefile(Path.cwd())
+    )
     staging = (target if inside else target.parent) / f"{STAGING}{target.name[:40]}.{os.getpid()}"
     try:
         with _folders(staging.parent), _filling(staging):

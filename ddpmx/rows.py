@@ -100,7 +100,9 @@ class Plan:
         if times < 1 or jump < 1:
             raise ValueError(f"times and jump should be at least 1, not {times} and {jump}")
         if any(row.c_anchor or row.c_history or not row.evaluates for row in self.rows):
-            raise ValueError("resampling needs a sampler whose steps are one evaluation each and look back at none, as ddpm's and ddim's")
+            raise ValueError(
+                "resampling needs a sampler whose steps are one evaluation each and look back at none, as ddpm's and ddim's"
+            )
         if len(self.levels) != len(self.rows):
             raise ValueError("the plan does not say the noise level of each row")
         pairs = list(zip(self.rows, self.levels, strict=True))
@@ -119,4 +121,6 @@ class Plan:
 def _noised(low: tuple[float, float], high: tuple[float, float], t: float) -> Row:
     """The row that takes x from one (signal, sigma) to another with more noise, at index t."""
     ratio = high[0] / low[0]
-    return Row(t, 0.0, 0.0, c_x=ratio, c_x0=0.0, c_noise=math.sqrt(high[1] ** 2 - (ratio * low[1]) ** 2), push=False)
+    return Row(
+        t, 0.0, 0.0, c_x=ratio, c_x0=0.0, c_noise=math.sqrt(high[1] ** 2 - (ratio * low[1]) ** 2), push=False
+    )

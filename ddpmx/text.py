@@ -46,7 +46,10 @@ def shell_line(command: Iterable[str]) -> str:
 
 
 def _ansi_quoted(word: str) -> str:
-    plain = (chr(byte) if 32 <= byte < 127 and chr(byte) not in "'\\" else f"\\x{byte:02x}" for byte in os.fsencode(word))
+    plain = (
+        chr(byte) if 32 <= byte < 127 and chr(byte) not in "'\\" else f"\\x{byte:02x}"
+        for byte in os.fsencode(word)
+    )
     return f"$'{''.join(plain)}'"
 
 

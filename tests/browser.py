@@ -13,8 +13,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-PROGRAM = next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None)
-FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--disable-background-networking"]
+PROGRAM = next(
+    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
+)
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--no-first-run",
+    "--disable-background-networking",
+]
 FLAGS += ["--disable-component-update", "--disable-sync", "--hide-scrollbars", "--remote-debugging-pipe"]
 SECONDS = 120
 
@@ -27,9 +36,18 @@ class Browser:
         ends = [
             fcntl.fcntl(end, fcntl.F_DUPFD, 10) for end in (theirs_in, theirs_out)
         ]  # away from 3 and 4, which Chromium reads and writes
-        command = ["bash", "-c", f'exec "$0" "$@" 3<&{ends[0]} 4>&{ends[1]}', str(PROGRAM), *FLAGS, f"--user-data-dir={profile}"]
+        command = [
+            "bash",
+            "-c",
+            f'exec "$0" "$@" 3<&{ends[0]} 4>&{ends[1]}',
+            str(PROGRAM),
+            *FLAGS,
+            f"--user-data-dir={profile}",
+        ]
         self._log = (profile.parent / "chromium.log").open("wb")
-        self._process = subprocess.Popen(command, pass_fds=ends, stdin=subprocess.DEVNULL, stdout=self._log, stderr=self._log)
+        self._process = subprocess.Popen(
+            command, pass_fds=ends, stdin=subprocess.DEVNULL, stdout=self._log, stderr=self._log
+        )
         for end in (theirs_in, theirs_out, *ends):
             os.close(end)
         os.set_blocking(self._in, False)
@@ -61,8 +79,17 @@ class Browser:
 
     def open(self, page: Path, width: int = 1440, dark: bool = False) -> None:
         """Open a file in a window of that width, and wait until it is loaded."""
-        self.call("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=width < 700)
-        self.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}])
+        self.call(
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=900,
+            deviceScaleFactor=1,
+            mobile=width < 700,
+        )
+        self.call(
+            "Emulation.setEmulatedMedia",
+            features=[{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}],
+        )
         self._loaded = False
         self.call("Page.navigate", url=page.resolve().as_uri())
         self._read_until(lambda: self._loaded, [], 0, "load")
@@ -91,7 +118,9 @@ class Browser:
         """The whole page as PNG."""
         size = self.call("Page.getLayoutMetrics")["cssContentSize"]
         clip = {"x": 0, "y": 0, "width": size["width"], "height": size["height"], "scale": 1}
-        data = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=True, clip=clip)["data"]
+        data = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=True, clip=clip)[
+            "data"
+        ]
         file.write_bytes(base64.b64decode(data))
 
     def close(self) -> None:
@@ -104,7 +133,9 @@ class Browser:
         os.close(self._in)
         self._log.close()
 
-    def _read_until(self, done: Callable[[], bool], answers: list[dict[str, Any]], number: int, what: str) -> None:
+    def _read_until(
+        self, done: Callable[[], bool], answers: list[dict[str, Any]], number: int, what: str
+    ) -> None:
         deadline = time.monotonic() + SECONDS
         while not done():
             while b"\0" not in self._buffer:

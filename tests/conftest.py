@@ -29,7 +29,9 @@ train: {steps: 12, batch_size: 64, lr: 1e-3}
 evaluate: {sampler: {name: ddim, steps: 3}, grid: 4, samples: 8}
 """
 # Less: 6 steps in 2 epochs.
-TINIER = TINY.replace("dataset: digits", "dataset: {name: digits, limit: 192}").replace("steps: 12", "epochs: 2")
+TINIER = TINY.replace("dataset: digits", "dataset: {name: digits, limit: 192}").replace(
+    "steps: 12", "epochs: 2"
+)
 SHORT = (
     TINY.replace("dataset: digits", "dataset: {name: digits, limit: 100}")  # two steps an epoch
     .replace("steps: 12", "steps: 7")
@@ -48,10 +50,17 @@ def last(run: Path) -> str:
     return (run / "checkpoints" / "last").readlink().name
 
 
-def command(folder: Path, *arguments: str, code: int = 0, launcher: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+def command(
+    folder: Path, *arguments: str, code: int = 0, launcher: tuple[str, ...] = ()
+) -> subprocess.CompletedProcess[str]:
     """The command line in a process of its own."""
     done = subprocess.run(
-        [sys.executable, *launcher, "-m", "ddpmx", *arguments], cwd=folder, capture_output=True, text=True, check=False, timeout=300
+        [sys.executable, *launcher, "-m", "ddpmx", *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
     )
     assert done.returncode == code, done.stdout + done.stderr
     return done

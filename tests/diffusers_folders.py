@@ -34,20 +34,83 @@ SMALL = {
     "out_channels": 1,
 }
 WORDS = [
-    *("UNet2DModel", "UNet2DConditionModel", "DDPMScheduler", "DDIMScheduler", "PNDMScheduler", "DDPMPipeline", "diffusers", "vqvae"),
-    *("DownBlock2D", "AttnDownBlock2D", "SkipDownBlock2D", "AttnSkipDownBlock2D", "ResnetDownsampleBlock2D", "CrossAttnDownBlock2D"),
+    *(
+        "UNet2DModel",
+        "UNet2DConditionModel",
+        "DDPMScheduler",
+        "DDIMScheduler",
+        "PNDMScheduler",
+        "DDPMPipeline",
+        "diffusers",
+        "vqvae",
+    ),
+    *(
+        "DownBlock2D",
+        "AttnDownBlock2D",
+        "SkipDownBlock2D",
+        "AttnSkipDownBlock2D",
+        "ResnetDownsampleBlock2D",
+        "CrossAttnDownBlock2D",
+    ),
     *("UpBlock2D", "AttnUpBlock2D", "SkipUpBlock2D", "DownEncoderBlock2D", "KDownBlock2D", "UNetMidBlock2D"),
-    *("fourier", "learned", "scale_shift", "ada_group", "resnet", "mish", "v_prediction", "sample", "trailing", "linspace", "custom"),
+    *(
+        "fourier",
+        "learned",
+        "scale_shift",
+        "ada_group",
+        "resnet",
+        "mish",
+        "v_prediction",
+        "sample",
+        "trailing",
+        "linspace",
+        "custom",
+    ),
     *("scaled_linear", "squaredcos_cap_v2", "fixed_large", "learned_range", "identity", "timestep"),
 ]
-NUMBERS = [0, 1, 2, 3, 7, 8, 16, 64, 1000, 10**5, 10**6, 10**9, 2**31, 2**63, 2**64, 10**30, 10**400, -1, -8, 0.0, 0.5, 1.0, 1e-30, 1e300]
+NUMBERS = [
+    0,
+    1,
+    2,
+    3,
+    7,
+    8,
+    16,
+    64,
+    1000,
+    10**5,
+    10**6,
+    10**9,
+    2**31,
+    2**63,
+    2**64,
+    10**30,
+    10**400,
+    -1,
+    -8,
+    0.0,
+    0.5,
+    1.0,
+    1e-30,
+    1e300,
+]
 scalars = st.one_of(
-    st.none(), st.booleans(), st.sampled_from(NUMBERS), st.floats(), st.sampled_from(WORDS), st.text(max_size=8), st.just("x" * 5000)
+    st.none(),
+    st.booleans(),
+    st.sampled_from(NUMBERS),
+    st.floats(),
+    st.sampled_from(WORDS),
+    st.text(max_size=8),
+    st.just("x" * 5000),
 )
 values = st.recursive(
-    scalars, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(WORDS), inner, max_size=2), max_leaves=6
+    scalars,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(WORDS), inner, max_size=2),
+    max_leaves=6,
 )
-lists = st.lists(st.sampled_from(NUMBERS), min_size=1, max_size=14) | st.lists(st.sampled_from(WORDS), min_size=1, max_size=14)
+lists = st.lists(st.sampled_from(NUMBERS), min_size=1, max_size=14) | st.lists(
+    st.sampled_from(WORDS), min_size=1, max_size=14
+)
 
 
 class Files(dict[str, bytes]):
@@ -67,7 +130,9 @@ def sound(folder: Path) -> Files:
     diffusers.utils.logging.disable_progress_bar()
     unet = diffusers.UNet2DModel(**SMALL)
     diffusers.DDPMPipeline(unet=unet, scheduler=diffusers.DDPMScheduler(20)).save_pretrained(folder)
-    return Files({str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()})
+    return Files(
+        {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    )
 
 
 def attempt(files: Files, edits: list[Edit], folder: Path) -> bool:
@@ -97,7 +162,9 @@ def attempt(files: Files, edits: list[Edit], folder: Path) -> bool:
             with torch.no_grad():
                 drawn = experiment.output(experiment.network.eval(), torch.zeros(shape), torch.zeros(2))
             assert drawn.shape == shape
-            largest = max(float(parameter.detach().abs().max()) for parameter in experiment.network.parameters())
+            largest = max(
+                float(parameter.detach().abs().max()) for parameter in experiment.network.parameters()
+            )
             assert drawn.isfinite().all() or largest > 1e3  # a damaged byte can make a weight huge
     finally:
         shutil.rmtree(out)
@@ -143,7 +210,10 @@ def changed_text(draw: st.DrawFn, files: Files) -> Edit:
     """Cut and spliced bytes in one of the configurations or weights."""
     name = draw(st.sampled_from([UNET, SCHEDULER, INDEX, WEIGHTS]))
     at, cut = draw(st.integers(0, min(4000, len(files[name])))), draw(st.integers(0, 30))
-    piece = draw(st.sampled_from([b"", b"[" * 100_000, b"NaN", b"-Infinity", b"\xff", b"\0", b'"', b"{", b"1e999"]) | st.binary(max_size=9))
+    piece = draw(
+        st.sampled_from([b"", b"[" * 100_000, b"NaN", b"-Infinity", b"\xff", b"\0", b'"', b"{", b"1e999"])
+        | st.binary(max_size=9)
+    )
 
     def edit(files: Files, folder: Path) -> None:
         content = files.get(name, b"")
@@ -213,7 +283,10 @@ OBJECTS: list[Callable[[dict[str, torch.Tensor]], Any]] = [
 def pickled(draw: st.DrawFn, files: Files) -> Edit:
     """A file of torch.save instead of safetensors, perhaps damaged."""
     change, zipped = draw(st.sampled_from(OBJECTS)), draw(st.booleans())
-    at, piece = draw(st.floats(0, 1)), draw(st.sampled_from([b"", b"", b"", b"\0", b"\xff\xff\xff\xff", b"R"]))
+    at, piece = (
+        draw(st.floats(0, 1)),
+        draw(st.sampled_from([b"", b"", b"", b"\0", b"\xff\xff\xff\xff", b"R"])),
+    )
     cut = draw(st.sampled_from([0, 0, 1, 4, 100, 10**9]))
     weights = load(files[WEIGHTS])
 
@@ -232,7 +305,11 @@ def pickled(draw: st.DrawFn, files: Files) -> Edit:
 def other_files(draw: st.DrawFn, files: Files) -> Edit:
     """A folder, a pipe or a link where a file is expected, or nothing."""
     name = draw(st.sampled_from([UNET, SCHEDULER, INDEX, WEIGHTS]))
-    kind = draw(st.sampled_from(["missing", "folder", "pipe", "/dev/zero", "/dev/null", "/nonexistent", name.rpartition("/")[2]]))
+    kind = draw(
+        st.sampled_from(
+            ["missing", "folder", "pipe", "/dev/zero", "/dev/null", "/nonexistent", name.rpartition("/")[2]]
+        )
+    )
 
     def edit(files: Files, folder: Path) -> None:
         files.pop(name, None)
@@ -253,6 +330,11 @@ def other_files(draw: st.DrawFn, files: Files) -> Edit:
 def edits(files: Files) -> st.SearchStrategy[list[Edit]]:
     """One to three faults."""
     one = st.one_of(
-        changed_json(files), changed_json(files), changed_text(files), changed_header(files), pickled(files), other_files(files)
+        changed_json(files),
+        changed_json(files),
+        changed_text(files),
+        changed_header(files),
+        pickled(files),
+        other_files(files),
     )
     return st.lists(one, min_size=1, max_size=3)

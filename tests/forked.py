@@ -37,7 +37,9 @@ class Death:
     """One of OPERATIONS; empty for any."""
 
 
-def start(folder: Path, *arguments: str | Path, death: Death | None = None, largest_file: int | None = None) -> ForkServerProcess:
+def start(
+    folder: Path, *arguments: str | Path, death: Death | None = None, largest_file: int | None = None
+) -> ForkServerProcess:
     """`python -m ddpmx …` in `folder`; what it says goes into `folder/said`. No file may grow beyond `largest_file` bytes."""
     return _start(folder, arguments, death, largest_file, {})
 
@@ -50,7 +52,9 @@ def together(folder: Path, count: int, *arguments: str | Path) -> list[int]:
     meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(count)}
     processes = []
     for rank in map(str, range(count)):
-        process = _start(folder, [*arguments, "--device", "cpu"], None, None, {**meeting, "RANK": rank, "LOCAL_RANK": rank})
+        process = _start(
+            folder, [*arguments, "--device", "cpu"], None, None, {**meeting, "RANK": rank, "LOCAL_RANK": rank}
+        )
         processes.append(process)
     return [ended(process) for process in processes]
 
@@ -62,7 +66,9 @@ def ended(process: ForkServerProcess, seconds: float = 300) -> int:
     return process.exitcode
 
 
-def command(folder: Path, *arguments: str | Path, death: Death | None = None, largest_file: int | None = None) -> tuple[int, str]:
+def command(
+    folder: Path, *arguments: str | Path, death: Death | None = None, largest_file: int | None = None
+) -> tuple[int, str]:
     """Exit code and what it said."""
     (folder / "said").unlink(missing_ok=True)
     code = ended(start(folder, *arguments, death=death, largest_file=largest_file))
@@ -70,14 +76,26 @@ def command(folder: Path, *arguments: str | Path, death: Death | None = None, la
 
 
 def _start(
-    folder: Path, arguments: Sequence[str | Path], death: Death | None, largest_file: int | None, environment: dict[str, str]
+    folder: Path,
+    arguments: Sequence[str | Path],
+    death: Death | None,
+    largest_file: int | None,
+    environment: dict[str, str],
 ) -> ForkServerProcess:
-    process = CONTEXT.Process(target=_command, args=(folder, [*map(str, arguments)], death, largest_file, environment))
+    process = CONTEXT.Process(
+        target=_command, args=(folder, [*map(str, arguments)], death, largest_file, environment)
+    )
     process.start()
     return process
 
 
-def _command(folder: Path, arguments: list[str], death: Death | None, largest_file: int | None, environment: dict[str, str]) -> None:
+def _command(
+    folder: Path,
+    arguments: list[str],
+    death: Death | None,
+    largest_file: int | None,
+    environment: dict[str, str],
+) -> None:
     os.environ.update(environment)
     os.chdir(folder)
     said = os.open("said", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -90,7 +108,11 @@ def _command(folder: Path, arguments: list[str], death: Death | None, largest_fi
 
         def hook(operation: str, details: tuple[Any, ...]) -> None:
             nonlocal seen
-            if operation in OPERATIONS and death.operation in ("", operation) and death.part in " ".join(map(str, details[:2])):
+            if (
+                operation in OPERATIONS
+                and death.operation in ("", operation)
+                and death.part in " ".join(map(str, details[:2]))
+            ):
                 seen += 1
                 if seen == death.count:
                     os.kill(os.getpid(), signal.SIGKILL)
@@ -112,7 +134,10 @@ def outcome(run: Path) -> dict[str, Any]:
     for which in ("last", "best"):
         folder = run / "checkpoints" / which
         for file in sorted(folder.glob("*.safetensors")):
-            found |= {f"{which} {file.stem} {name}": tensor.numpy().tobytes() for name, tensor in load_file(file).items()}
+            found |= {
+                f"{which} {file.stem} {name}": tensor.numpy().tobytes()
+                for name, tensor in load_file(file).items()
+            }
         content = json.loads((folder / "state.json").read_text())
         counters = {key: value for key, value in content["train"].items() if key not in TIMES}
         found[f"{which} counters"] = {**counters, "row": without_times(counters["row"])}

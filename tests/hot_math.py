@@ -26,9 +26,27 @@ ROWS = {
     "ddpm": Row(t=5, x0_from_x=1.2, x0_from_output=-0.7, c_x=0.8, c_x0=0.3, c_noise=0.25),
     "last": Row(t=0, x0_from_x=1.01, x0_from_output=-0.1, c_x=0, c_x0=1),
     "anchor": Row(t=2.5, x0_from_x=0.9, x0_from_output=0.4, c_x=0, c_x0=-0.3, c_anchor=0.7, push=False),
-    "history": Row(t=5, x0_from_x=1, x0_from_output=-1.3, c_x=0.5, c_x0=1.1, c_history=(-0.6, 0.0, 0.2), m_x=0.4, m_x0=-0.9),
+    "history": Row(
+        t=5,
+        x0_from_x=1,
+        x0_from_output=-1.3,
+        c_x=0.5,
+        c_x0=1.1,
+        c_history=(-0.6, 0.0, 0.2),
+        m_x=0.4,
+        m_x0=-0.9,
+    ),
     "all": Row(
-        t=5, x0_from_x=1, x0_from_output=-1, c_x=0.5, c_x0=0.4, c_anchor=-0.3, c_history=(0.2, -0.1, 0.05), c_noise=0.7, m_x=1, m_x0=2
+        t=5,
+        x0_from_x=1,
+        x0_from_output=-1,
+        c_x=0.5,
+        c_x0=0.4,
+        c_anchor=-0.3,
+        c_history=(0.2, -0.1, 0.05),
+        c_noise=0.7,
+        m_x=1,
+        m_x0=2,
     ),
     "nothing": Row(t=5, x0_from_x=0, x0_from_output=0, c_x=0, c_x0=0, m_x0=0),
 }
@@ -40,7 +58,9 @@ def ids_of(batch: int) -> Tensor:
 
 def random(shape: tuple[int, ...], dtype: torch.dtype = torch.float32, seed: int = 0) -> Tensor:
     generator = torch.Generator("cpu").manual_seed(seed)
-    return torch.randn(shape, generator=generator, dtype=torch.float64, device="cpu").to(torch.get_default_device(), dtype)
+    return torch.randn(shape, generator=generator, dtype=torch.float64, device="cpu").to(
+        torch.get_default_device(), dtype
+    )
 
 
 LAYOUTS = ("channels last", "transposed", "batch last", "strided", "expanded")

@@ -26,7 +26,11 @@ class Linear(nn.Module):
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         output = self.gain[t.long()].float().view(-1, 1, 1, 1) * x
-        return output if self.second is None else torch.cat((output, torch.full_like(output, self.second)), dim=1)
+        return (
+            output
+            if self.second is None
+            else torch.cat((output, torch.full_like(output, self.second)), dim=1)
+        )
 
 
 def best_gain(table: Table) -> Tensor:
@@ -43,7 +47,10 @@ def gaussian_data(n: int, size: int = 16) -> Data:
 def experiment_of(tmp_path: Path, timesteps: int, schedule: str = "linear", model: str = "") -> Experiment:
     path = tmp_path / f"{schedule}{timesteps}.yaml"
     extra = ", rescale: true" if schedule == "linear" else ""
-    text = TINY.replace("{name: cosine, timesteps: 20}", f"{{name: {schedule}, timesteps: {timesteps}{extra}}}\nprediction: x_start")
+    text = TINY.replace(
+        "{name: cosine, timesteps: 20}",
+        f"{{name: {schedule}, timesteps: {timesteps}{extra}}}\nprediction: x_start",
+    )
     text = text.replace("steps: 3", f"steps: {min(3, timesteps)}")
     path.write_text(text.replace("dim_mults: [1, 2]", f"dim_mults: [1, 2]{model}"))
     return build(load(path), torch.device("cpu"))

@@ -101,7 +101,9 @@ def make_run(
     return folder.path
 
 
-def add_pictures(run: Path, epochs: int, seed: int, images: int = 16, size: int = 8, channels: int = 1) -> None:
+def add_pictures(
+    run: Path, epochs: int, seed: int, images: int = 16, size: int = 8, channels: int = 1
+) -> None:
     """A grid for each epoch, the final one and a denoising strip: random tiles, others for each seed."""
     generator = torch.Generator().manual_seed(seed)
 

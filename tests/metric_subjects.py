@@ -9,7 +9,9 @@ from ddpmx.data import Data
 
 def noise(data: Data, n: int, low: int = 0, high: int = 256, seed: int = 0) -> torch.Tensor:
     """Pixels that are uniform in low…high−1."""
-    values = np.random.default_rng(seed).integers(low, high, (n, data.channels, data.size, data.size), dtype=np.uint8)
+    values = np.random.default_rng(seed).integers(
+        low, high, (n, data.channels, data.size, data.size), dtype=np.uint8
+    )
     return torch.from_numpy(values)
 
 
@@ -17,4 +19,9 @@ def frechet(one: np.ndarray, other: np.ndarray) -> float:
     """|μ − μ'|² + tr(Σ + Σ' − 2(ΣΣ')^½), float64, the last by the eigenvalues of ΣΣ' itself."""
     a, b = (np.cov(features.astype(np.float64), rowvar=False) for features in (one, other))
     cross = np.sqrt(scipy.linalg.eigvals(a @ b).real.clip(0)).sum()
-    return float(((one.mean(0, dtype=np.float64) - other.mean(0, dtype=np.float64)) ** 2).sum() + a.trace() + b.trace() - 2 * cross)
+    return float(
+        ((one.mean(0, dtype=np.float64) - other.mean(0, dtype=np.float64)) ** 2).sum()
+        + a.trace()
+        + b.trace()
+        - 2 * cross
+    )

@@ -64,7 +64,10 @@ def transforms() -> tuple[Tensor, Tensor, Tensor]:
     values = torch.cat((powers, torch.eye(SIDE, dtype=torch.float64)[-1:]))
     weights, results = values[:, :3].clone(), values[:, :4].clone()
     weights[-1], results[-1] = torch.eye(3)[-1], torch.eye(4)[-1]
-    products = torch.tensor([torch.prod(torch.tensor([p - q for q in POINTS if q != p], dtype=torch.float64)) for p in POINTS] + [1.0])
+    products = torch.tensor(
+        [torch.prod(torch.tensor([p - q for q in POINTS if q != p], dtype=torch.float64)) for p in POINTS]
+        + [1.0]
+    )
     return values.inverse().T * products[:, None], weights / products[:, None], results.T
 
 

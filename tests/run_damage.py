@@ -34,7 +34,21 @@ from ddpmx.training.state import prepare
 from ddpmx.world import World
 
 CPU = torch.device("cpu")
-WORDS = ["event", "epoch", "step", "samples", "per_t", "end", "diverged", "evaluate", "metrics", "scores", "fid", "interval", "seed"]
+WORDS = [
+    "event",
+    "epoch",
+    "step",
+    "samples",
+    "per_t",
+    "end",
+    "diverged",
+    "evaluate",
+    "metrics",
+    "scores",
+    "fid",
+    "interval",
+    "seed",
+]
 WORDS += [
     "val_loss",
     "unstable",
@@ -52,16 +66,61 @@ WORDS += [
 ]
 ODD = ["", "\0", "\x1b[31m", "\ud800", "é", "../x", "/dev/zero", "nan", "x" * 3000, "<script>"]
 texts = st.sampled_from([*ODD, *WORDS]) | st.text(max_size=8)
-numbers = st.integers(-3, 10) | st.floats() | st.sampled_from([2**63, -(2**63), 10**30, 10**400, 1e308, -1e308, 5e-324, 1e150])
+numbers = (
+    st.integers(-3, 10)
+    | st.floats()
+    | st.sampled_from([2**63, -(2**63), 10**30, 10**400, 1e308, -1e308, 5e-324, 1e150])
+)
 scalars = st.none() | st.booleans() | numbers | texts
-values = st.recursive(scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3))
+values = st.recursive(
+    scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3)
+)
 deep = st.sampled_from([30, 150, 250, 3000]).map(lambda depth: "[" * depth + "]" * depth)
-pieces = st.sampled_from([b"\n", b"\r\n", b"{", b"}", b"[", b'"', b",", b":", b"\0", b"\xff", b"\xef\xbb\xbf", b"NaN", b"1e999", b"null"])
+pieces = st.sampled_from(
+    [
+        b"\n",
+        b"\r\n",
+        b"{",
+        b"}",
+        b"[",
+        b'"',
+        b",",
+        b":",
+        b"\0",
+        b"\xff",
+        b"\xef\xbb\xbf",
+        b"NaN",
+        b"1e999",
+        b"null",
+    ]
+)
 JSON_FILES = ("status.json", "environment.json", "checkpoints/6/state.json", "checkpoints/3/state.json")
 PLACES = (
-    *("spec.yaml", "status.json", "environment.json", "metrics.jsonl", "log.csv", "samples", "plots", "checkpoints", ".lock"),
-    *("samples/final.png", "samples/epoch-0001.png", "plots/beta.svg", "checkpoints/last", "checkpoints/best", "checkpoints/6"),
-    *("checkpoints/3", "checkpoints/6/state.json", "checkpoints/6/model.safetensors", "checkpoints/6/optimizer.safetensors"),
+    *(
+        "spec.yaml",
+        "status.json",
+        "environment.json",
+        "metrics.jsonl",
+        "log.csv",
+        "samples",
+        "plots",
+        "checkpoints",
+        ".lock",
+    ),
+    *(
+        "samples/final.png",
+        "samples/epoch-0001.png",
+        "plots/beta.svg",
+        "checkpoints/last",
+        "checkpoints/best",
+        "checkpoints/6",
+    ),
+    *(
+        "checkpoints/3",
+        "checkpoints/6/state.json",
+        "checkpoints/6/model.safetensors",
+        "checkpoints/6/optimizer.safetensors",
+    ),
 )
 KINDS = ("nothing", "folder", "pipe", "file", "number", "dangling", "loop", "device", "inside")
 
@@ -130,7 +189,9 @@ def _json(data: st.DataObject, run: Path) -> None:
     except ValueError:
         return
     if isinstance(content, dict) and "train" in content and data.draw(st.integers(0, 3)):
-        content = {key: content[key] for key in ("train", "optimizer") if key in content}  # a checksum would tell
+        content = {
+            key: content[key] for key in ("train", "optimizer") if key in content
+        }  # a checksum would tell
     file.write_text(_written(data, _edited(data, content)))
 
 
@@ -140,7 +201,9 @@ def _spec(data: st.DataObject, run: Path) -> None:
         return
     try:
         content = _edited(data, read(file).data)
-        content.pop("plugins", None) if data.draw(st.booleans()) else None  # a module of that name would be imported
+        content.pop("plugins", None) if data.draw(
+            st.booleans()
+        ) else None  # a module of that name would be imported
         text = to_yaml({**content, **({"plugins": []} if "plugins" in content else {})})
         file.write_text(text, encoding="utf-8")
     except Exception:
@@ -154,7 +217,11 @@ def _bytes(data: st.DataObject, run: Path) -> None:
         return
     content = file.read_bytes()
     at = data.draw(st.integers(0, min(len(content), 100_000)))
-    content = content[:at] + data.draw(pieces | st.binary(max_size=6)) + content[at + data.draw(st.sampled_from([0, 1, 8, 10**6])) :]
+    content = (
+        content[:at]
+        + data.draw(pieces | st.binary(max_size=6))
+        + content[at + data.draw(st.sampled_from([0, 1, 8, 10**6])) :]
+    )
     file.write_bytes(content)
 
 
@@ -189,7 +256,9 @@ def _experiment(spec: Path) -> Experiment:
 def _resumed(run: Path, spec: Path) -> None:
     """What `--resume` does before it trains."""
     experiment = _experiment(spec)
-    session = Session(experiment, RunFolder(run), Trackers(), World(), StopSignal(), Bar(quiet=True), prepare(experiment))
+    session = Session(
+        experiment, RunFolder(run), Trackers(), World(), StopSignal(), Bar(quiet=True), prepare(experiment)
+    )
     session.restore()
     session.folder.status()
     session.folder.tidy()

@@ -45,7 +45,15 @@ def ours(plan: Plan, denoise: Denoise, x: Tensor) -> Tensor:
 def states(plan: Plan, denoise: Denoise, x: Tensor) -> list[Tensor]:
     """x after each row."""
     out: list[Tensor] = []
-    sample(denoise, plan, x.shape, x_init=x, noise=injected, dtype=torch.float64, callback=lambda i, row, x_next, m: out.append(x_next))
+    sample(
+        denoise,
+        plan,
+        x.shape,
+        x_init=x,
+        noise=injected,
+        dtype=torch.float64,
+        callback=lambda i, row, x_next, m: out.append(x_next),
+    )
     return out
 
 
@@ -60,7 +68,15 @@ def prepared(scheduler: Any, steps: int, table: Table = LINEAR) -> Any:
     return scheduler
 
 
-def theirs(scheduler: Any, denoise: Denoise, x: Tensor, monkeypatch: pytest.MonkeyPatch, *, scaled: bool, every: int = 1) -> Tensor:
+def theirs(
+    scheduler: Any,
+    denoise: Denoise,
+    x: Tensor,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    scaled: bool,
+    every: int = 1,
+) -> Tensor:
     """The scheduler's final sample from our state x. `scaled`: it keeps x/signal as its state. `every`: draws noise in each such step."""
     drawn = {"calls": 0, "k": 0}
 

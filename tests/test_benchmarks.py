@@ -45,7 +45,13 @@ def test_memory_is_kept_only_where_the_user_does_not_say_how(monkeypatch: pytest
 
     monkeypatch.setattr(allocator.ctypes, "CDLL", lambda name: Library())
     monkeypatch.setattr(allocator.sys, "platform", "linux")
-    for variable in ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_TOP_PAD_", "GLIBC_TUNABLES", "LD_PRELOAD"):
+    for variable in (
+        "MALLOC_TRIM_THRESHOLD_",
+        "MALLOC_MMAP_THRESHOLD_",
+        "MALLOC_TOP_PAD_",
+        "GLIBC_TUNABLES",
+        "LD_PRELOAD",
+    ):
         monkeypatch.delenv(variable, raising=False)
     for variable, value in (
         ("MALLOC_MMAP_THRESHOLD_", "1000"),

@@ -31,7 +31,14 @@ EXACT = ["-O2", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math"]
 def toolkit() -> Path | None:
     """A CUDA toolkit with the compiler and the headers."""
     places = [os.environ.get("CUDA_HOME", ""), f"/usr/local/cuda-{torch.version.cuda}", "/usr/local/cuda"]
-    return next((Path(p) for p in places if p and Path(p, "include/cuda_runtime.h").exists() and Path(p, "bin/nvcc").exists()), None)
+    return next(
+        (
+            Path(p)
+            for p in places
+            if p and Path(p, "include/cuda_runtime.h").exists() and Path(p, "bin/nvcc").exists()
+        ),
+        None,
+    )
 
 
 CUDA = toolkit()
@@ -39,7 +46,13 @@ needs_cuda = pytest.mark.skipif(CUDA is None, reason="no CUDA toolkit")
 
 
 def run(*command: str | Path, cwd: Path = ROOT, **environment: str) -> str:
-    result = subprocess.run([str(part) for part in command], capture_output=True, text=True, env={**os.environ, **environment}, cwd=cwd)
+    result = subprocess.run(
+        [str(part) for part in command],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **environment},
+        cwd=cwd,
+    )
     assert result.returncode == 0, result.stdout + result.stderr
     return result.stdout + result.stderr
 
@@ -48,7 +61,17 @@ def run(*command: str | Path, cwd: Path = ROOT, **environment: str) -> str:
 @pytest.mark.parametrize("architecture", ["80", "90", "100"])
 def test_the_cuda_kernels_compile_without_warnings_and_spills(architecture: str, tmp_path: Path) -> None:
     assert CUDA is not None
-    nvcc = [CUDA / "bin/nvcc", "-c", "-O3", "-std=c++17", "-fmad=false", "--Werror", "all-warnings", "-Xptxas", "-v"]
+    nvcc = [
+        CUDA / "bin/nvcc",
+        "-c",
+        "-O3",
+        "-std=c++17",
+        "-fmad=false",
+        "--Werror",
+        "all-warnings",
+        "-Xptxas",
+        "-v",
+    ]
     host = ["-Xcompiler", "-fPIC,-ffp-contract=off,-Wall,-Wextra"]
     target = [f"-gencode=arch=compute_{architecture},code=sm_{architecture}"]
     said = run(*nvcc, *host, *target, CSRC / "cuda.cu", "-o", tmp_path / "cuda.o")
@@ -62,7 +85,18 @@ def test_the_cuda_binding_compiles_on_the_stable_abi(tmp_path: Path) -> None:
     assert CUDA is not None
     defines = ["-DTORCH_TARGET_VERSION=0x020a000000000000", "-DUSE_CUDA", '-DDDPMX_ARCHS="9.0"']
     headers = ["-isystem", TORCH / "include", "-isystem", CUDA / "include"]
-    run("g++", "-c", "-O0", "-std=c++20", "-fPIC", *defines, *headers, CSRC / "bind_cuda.cpp", "-o", tmp_path / "binding.o")
+    run(
+        "g++",
+        "-c",
+        "-O0",
+        "-std=c++20",
+        "-fPIC",
+        *defines,
+        *headers,
+        CSRC / "bind_cuda.cpp",
+        "-o",
+        tmp_path / "binding.o",
+    )
 
 
 COMPILERS = {
@@ -120,7 +154,11 @@ def test_the_operators_are_those_of_the_table() -> None:
 @pytest.fixture
 def sources_only(tmp_path: Path) -> Path:
     """The package without its libraries, as where nothing was built."""
-    shutil.copytree(ROOT / "ddpmx", tmp_path / "ddpmx", ignore=shutil.ignore_patterns("*.so", "_build.json", "__pycache__"))
+    shutil.copytree(
+        ROOT / "ddpmx",
+        tmp_path / "ddpmx",
+        ignore=shutil.ignore_patterns("*.so", "_build.json", "__pycache__"),
+    )
     return tmp_path
 
 
@@ -128,13 +166,19 @@ def test_without_libraries_the_reference_runs_everything(sources_only: Path) -> 
     """The lane with `reference` alone: the tests of the hot math, the sampling loop and a training run."""
 
     def python(*arguments: str | Path) -> str:
-        return run(sys.executable, *arguments, cwd=sources_only, PYTHONPATH=str(sources_only), OMP_NUM_THREADS="1")
+        return run(
+            sys.executable, *arguments, cwd=sources_only, PYTHONPATH=str(sources_only), OMP_NUM_THREADS="1"
+        )
 
     seen = python("-c", "import ddpmx.ops as o; print(o.__file__, o.backends(), o.active('cpu'))")
     assert str(sources_only) in seen
     assert "{'reference': True, 'cpp': False, 'cuda': False} reference" in seen
     tests = [ROOT / "tests" / name for name in ("ops/test_backends.py", "sampling/test_sampling.py")]
-    picked = [ROOT / "tests/ops/test_ops.py", "-k", "formula or layout or named or test_backends or test_sampling"]
+    picked = [
+        ROOT / "tests/ops/test_ops.py",
+        "-k",
+        "formula or layout or named or test_backends or test_sampling",
+    ]
     said = python("-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", *tests, *picked)
     assert int(re.search(r"(\d+) passed", said)[1]) > 300  # type: ignore[index]
     assert "cpp: not available: never built" in python("-m", "ddpmx", "doctor")
@@ -174,14 +218,18 @@ def test_doctor_gives_each_backends_own_reason(doctored: Callable[..., dict[str,
     }
 
 
-def test_doctor_tells_a_library_that_does_not_load_from_one_that_needs_it(doctored: Callable[..., dict[str, str]]) -> None:
+def test_doctor_tells_a_library_that_does_not_load_from_one_that_needs_it(
+    doctored: Callable[..., dict[str, str]],
+) -> None:
     said = doctored({}, "_cpp.abi3.so", "_cuda.abi3.so")
     assert said["cpp"].startswith("not available: built, but it does not load: ")
     assert said["cuda"] == "not available: built, but it needs cpp"
 
 
 @pytest.mark.parametrize("record", ["", "[]", '{"cpp": "no reason'])
-def test_a_damaged_record_of_the_build_stops_nothing(doctored: Callable[..., dict[str, str]], record: str) -> None:
+def test_a_damaged_record_of_the_build_stops_nothing(
+    doctored: Callable[..., dict[str, str]], record: str
+) -> None:
     said = doctored(record)
     assert "install ddpmx again" in said["cpp"]
     assert "install ddpmx again" in said["cuda"]
@@ -199,13 +247,34 @@ def test_doctor_says_what_is_live_and_why_the_rest_is_not() -> None:
 def wheel(folder: Path, **environment: str) -> tuple[Path, dict[str, str], list[str]]:
     """A wheel built here: its file, what it says of its libraries, and their names."""
     source = folder / "source"
-    shutil.copytree(ROOT, source, ignore=shutil.ignore_patterns(".*", "runs", "build", "*.so", "_build.json", "__pycache__", "*.egg-info"))
-    command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-build-isolation", "--no-deps", "-w", folder, source]
+    shutil.copytree(
+        ROOT,
+        source,
+        ignore=shutil.ignore_patterns(
+            ".*", "runs", "build", "*.so", "_build.json", "__pycache__", "*.egg-info"
+        ),
+    )
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "-q",
+        "--no-build-isolation",
+        "--no-deps",
+        "-w",
+        folder,
+        source,
+    ]
     run(*command, PYTHONPATH="", **environment)
     (file,) = folder.glob("*.whl")
     with zipfile.ZipFile(file) as archive:
         names = archive.namelist()
-        return file, json.loads(archive.read("ddpmx/ops/_build.json")), [name for name in names if name.endswith(".so")]
+        return (
+            file,
+            json.loads(archive.read("ddpmx/ops/_build.json")),
+            [name for name in names if name.endswith(".so")],
+        )
 
 
 def test_a_build_may_be_forbidden(tmp_path: Path) -> None:
@@ -259,15 +328,22 @@ else:
 """
 
 
-@pytest.mark.parametrize("where", ["the environment", "a .pth file", "the user's site", "the system's", "nowhere"])
+@pytest.mark.parametrize(
+    "where", ["the environment", "a .pth file", "the user's site", "the system's", "nowhere"]
+)
 def test_the_build_finds_torch_wherever_the_environment_sees_it(where: str, tmp_path: Path) -> None:
     """In an environment whose torch is a stand-in, isolated as pip isolates a build."""
     python = tmp_path / "environment" / "bin" / "python"
     version = f"python{sys.version_info[0]}.{sys.version_info[1]}"
     wide = ["--system-site-packages"] if where in ("the user's site", "the system's") else []
     run(sys.executable, "-m", "venv", "--without-pip", *wide, tmp_path / "environment", PYTHONPATH="")
-    inside, user = tmp_path / "environment/lib" / version / "site-packages", tmp_path / "user/lib" / version / "site-packages"
-    folder = {"the environment": inside, "a .pth file": tmp_path / "elsewhere", "the user's site": user}.get(where, tmp_path / "unused")
+    inside, user = (
+        tmp_path / "environment/lib" / version / "site-packages",
+        tmp_path / "user/lib" / version / "site-packages",
+    )
+    folder = {"the environment": inside, "a .pth file": tmp_path / "elsewhere", "the user's site": user}.get(
+        where, tmp_path / "unused"
+    )
     (folder / "torch").mkdir(parents=True)
     (folder / "torch" / "__init__.py").write_text("")
     if where == "a .pth file":
@@ -276,12 +352,18 @@ def test_the_build_finds_torch_wherever_the_environment_sees_it(where: str, tmp_
     for name, text in {**STAND_IN, "sitecustomize.py": ISOLATED}.items():
         (overlay / name).parent.mkdir(parents=True, exist_ok=True)
         (overlay / name).write_text(text)
-    isolation = {"PYTHONPATH": str(overlay), "PYTHONNOUSERSITE": "1", "PYTHONUSERBASE": str(tmp_path / "user")}
+    isolation = {
+        "PYTHONPATH": str(overlay),
+        "PYTHONNOUSERSITE": "1",
+        "PYTHONUSERBASE": str(tmp_path / "user"),
+    }
     if where == "the system's":  # whose folders cannot be written to: they are looked at
         bare = run(python, "-c", "import sys; print(*sys.path, sep='\\n')", **isolation).split()
         code = "import runpy, sys; print(*runpy.run_path(sys.argv[1])['places'](), sep='\\n')"
         found = run(python, "-c", code, ROOT / "setup.py", **isolation).split()
-        base = run(python, "-c", "import site; print(*site.getsitepackages(), sep='\\n')", **isolation).split()[-1]
+        base = run(
+            python, "-c", "import site; print(*site.getsitepackages(), sep='\\n')", **isolation
+        ).split()[-1]
         assert Path(base).is_relative_to(sys.base_prefix)
         assert base not in bare
         assert base in found
@@ -312,10 +394,17 @@ def test_the_environment_chooses_the_cpu_level() -> None:
     for level in library.cpu_levels():
         assert f"CPU level {level}" in run(sys.executable, "-m", "ddpmx", "doctor", DDPMX_CPU_LEVEL=level)
     wrong = subprocess.run(
-        [sys.executable, "-m", "ddpmx", "doctor"], env={**os.environ, "DDPMX_CPU_LEVEL": "avx9"}, capture_output=True, text=True, cwd=ROOT
+        [sys.executable, "-m", "ddpmx", "doctor"],
+        env={**os.environ, "DDPMX_CPU_LEVEL": "avx9"},
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
     )
     assert wrong.returncode == 2
-    assert re.fullmatch(r"error: DDPMX_CPU_LEVEL should be a level that this machine runs: scalar, .*; not 'avx9'\n", wrong.stderr)
+    assert re.fullmatch(
+        r"error: DDPMX_CPU_LEVEL should be a level that this machine runs: scalar, .*; not 'avx9'\n",
+        wrong.stderr,
+    )
 
 
 @pytest.mark.skipif(not ops.backends()["cpp"], reason="no C++ backend")

@@ -32,7 +32,9 @@ def paths(text: str) -> list[str]:
     return re.findall(r"`([\w.-]+/[\w./-]*|[\w-]+\.(?:md|toml|txt|py))`", text)
 
 
-TABLE = re.findall(r"^\| (?!---|to add)([^|]+?) +\| ([^|]+)", section("Where to go to change …"), re.MULTILINE)
+TABLE = re.findall(
+    r"^\| (?!---|to add)([^|]+?) +\| ([^|]+)", section("Where to go to change …"), re.MULTILINE
+)
 ROWS = {what: paths(files) for what, files in TABLE}
 COMPONENTS = {
     "a network": "model",
@@ -50,7 +52,12 @@ COMPONENTS = {
 
 def mentioning(pattern: str, *folders: str) -> set[str]:
     """The sources in these folders in which the pattern is found."""
-    sources = [path for folder in folders for path in (ROOT / folder).rglob("*") if path.suffix in (".py", ".h", ".cpp", ".cu", ".jinja")]
+    sources = [
+        path
+        for folder in folders
+        for path in (ROOT / folder).rglob("*")
+        if path.suffix in (".py", ".h", ".cpp", ".cu", ".jinja")
+    ]
     return {path.relative_to(ROOT).as_posix() for path in sources if re.search(pattern, path.read_text())}
 
 
@@ -74,7 +81,9 @@ def test_a_component_of_each_kind_is_one_new_file(tmp_path: Path):
         new.write_text(MODULES[new.parent.name])
     (tmp_path / "spec.yaml").write_text(SPEC)
     code = "from ddpmx.cli import cli\nfor line in (['list', '--json'], ['run', 'spec.yaml']): cli.main(line, standalone_mode=False)"
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300
+    )
     assert done.returncode == 0, done.stderr
     listed, _ = json.JSONDecoder().raw_decode(done.stdout)
     assert {(part["kind"], part["name"]) for part in listed if part["name"].startswith("added_")} == {
@@ -101,4 +110,6 @@ def test_a_row_names_all_files_that_an_example_of_it_touches(row: str, pattern: 
 def test_each_step_of_a_journey_is_in_its_file():
     steps = re.findall(r"^(\d+)\. `([^`]+)` `(\w+)`: ", section("Three journeys, file by file"), re.MULTILINE)
     assert [number for number, _, _ in steps].count("1") == 3
-    assert [(file, name) for _, file, name in steps if not re.search(rf"\b{name}\b", (ROOT / file).read_text())] == []
+    assert [
+        (file, name) for _, file, name in steps if not re.search(rf"\b{name}\b", (ROOT / file).read_text())
+    ] == []

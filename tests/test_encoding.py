@@ -23,7 +23,9 @@ def texts_without_encoding(tree: ast.AST) -> Iterator[ast.Call]:
         name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
         given = [argument.value for argument in node.args if isinstance(argument, ast.Constant)]
         modes = [value for value in given if isinstance(value, str) and set(value) <= set("rwaxbt+")]
-        text_file = name == "open" and not any("b" in mode for mode in modes) and ast.unparse(node.func) not in OTHERS
+        text_file = (
+            name == "open" and not any("b" in mode for mode in modes) and ast.unparse(node.func) not in OTHERS
+        )
         piped = any(word.arg == "text" for word in node.keywords)
         of_a_path = name in ("read_text", "write_text") and isinstance(node.func, ast.Attribute)
         if of_a_path or name == "TextIOWrapper" or text_file or piped:
@@ -34,13 +36,23 @@ OTHERS = ("os.open", "Image.open", "cls.open", "Trackers.open", "tracker.open", 
 
 
 def test_no_file_depends_on_the_locale() -> None:
-    found = {file: texts_without_encoding(ast.parse(file.read_text(encoding="utf-8"))) for file in PACKAGE.rglob("*.py")}
-    assert [f"{file}:{call.lineno}: {ast.unparse(call)}" for file, calls in found.items() for call in calls] == []
+    found = {
+        file: texts_without_encoding(ast.parse(file.read_text(encoding="utf-8")))
+        for file in PACKAGE.rglob("*.py")
+    }
+    assert [
+        f"{file}:{call.lineno}: {ast.unparse(call)}" for file, calls in found.items() for call in calls
+    ] == []
 
 
 def test_the_search_finds_them() -> None:
     bad = ["open('x')", "path.open('w')", "path.read_text()", "run([], text=True)"]
-    good = ["os.open(p, 1)", "path.open('rb')", "path.write_text('', encoding='utf-8')", "read_text(path, 10)"]
+    good = [
+        "os.open(p, 1)",
+        "path.open('rb')",
+        "path.write_text('', encoding='utf-8')",
+        "read_text(path, 10)",
+    ]
     source = "\n".join([*bad, *good])
     assert [call.lineno for call in texts_without_encoding(ast.parse(source))] == [1, 2, 3, 4]
 
@@ -54,7 +66,12 @@ def test_everything_works_where_the_locale_is_ascii(tmp_path: Path) -> None:
         encoding="utf-8",
     )
     done = subprocess.run(
-        [sys.executable, "-c", COMMANDS], cwd=tmp_path, capture_output=True, env={**os.environ, **ASCII}, check=False, timeout=600
+        [sys.executable, "-c", COMMANDS],
+        cwd=tmp_path,
+        capture_output=True,
+        env={**os.environ, **ASCII},
+        check=False,
+        timeout=600,
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.isascii()

@@ -26,7 +26,9 @@ def test_shortened_bounds_what_escapes_grow_to() -> None:
     assert len(shortened("\x1b" * 150)) == 200
 
 
-@pytest.mark.parametrize("kind", ["missing", "folder", "pipe", "device", "dangling", "loop", "large", "latin"])
+@pytest.mark.parametrize(
+    "kind", ["missing", "folder", "pipe", "device", "dangling", "loop", "large", "latin"]
+)
 def test_what_cannot_be_read_is_named(kind: str, tmp_path: Path) -> None:
     path = tmp_path / "file"
     {

@@ -64,7 +64,9 @@ def test_a_png_keeps_every_pixel(tmp_path: Path, channels: int):
     pixels = random_pixels(channels, 8, 8)
     save_png(pixels, tmp_path / "image.png")
     with Image.open(tmp_path / "image.png") as image:
-        np.testing.assert_array_equal(np.asarray(image).reshape(8, 8, channels).transpose(2, 0, 1), pixels.numpy())
+        np.testing.assert_array_equal(
+            np.asarray(image).reshape(8, 8, channels).transpose(2, 0, 1), pixels.numpy()
+        )
 
 
 def test_a_gif_keeps_every_frame_and_rests_on_the_last(tmp_path: Path):
@@ -89,7 +91,13 @@ def test_each_class_starts_a_row_of_a_grid() -> None:
     assert tile_values(greys, torch.tensor([4, 4, 4, 1, 1, 9, 9])) == [[0, 1, 2], [3, 4, 255], [5, 6, 255]]
     assert tile_values(greys, torch.tensor([4, 4, 4, 4, 4, 9, 9])) == [[0, 1, 2, 3, 4], [5, 6, 255, 255, 255]]
     many = tile_values(torch.arange(21), torch.tensor([2] * 13 + [0] * 8))  # 13 in a row would be too long
-    assert many == [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9], [10, 11, 12, 255, 255], [13, 14, 15, 16, 17], [18, 19, 20, 255, 255]]
+    assert many == [
+        [0, 1, 2, 3, 4],
+        [5, 6, 7, 8, 9],
+        [10, 11, 12, 255, 255],
+        [13, 14, 15, 16, 17],
+        [18, 19, 20, 255, 255],
+    ]
     square = [[0, 1, 2], [3, 4, 5], [6, 255, 255]]
     assert tile_values(greys, torch.arange(7)) == square
     assert tile_values(torch.arange(4), torch.arange(4)) == [[0, 1], [2, 3]]

@@ -16,7 +16,11 @@ PACKAGE = Path(__file__).parents[1] / "ddpmx"
 TREE = ast.get_docstring(ast.parse((PACKAGE / "__init__.py").read_text())).split("::")[1].split("\n\n`")[0]
 LEVELS = [[name.strip() for name in level.split(",")] for level in TREE.split("->")]
 LEVEL = {name: depth for depth, names in enumerate(LEVELS) for name in names}
-FILES = [file for file in PACKAGE.rglob("*.py") if file.parts[len(PACKAGE.parts)] not in ("__init__.py", "__main__.py")]
+FILES = [
+    file
+    for file in PACKAGE.rglob("*.py")
+    if file.parts[len(PACKAGE.parts)] not in ("__init__.py", "__main__.py")
+]
 PACKAGES = sorted({file.parent.relative_to(PACKAGE).parts[0] for file in FILES if file.parent != PACKAGE})
 NAMES_KINDS = ("components/registry.py", "spec/slots.py")
 PUBLIC_FUNCTIONS = ("run", "train", "load", "sample", "evaluate", "compare", "sweep")
@@ -54,7 +58,12 @@ def importers(package: str) -> set[str]:
     return set() if found[1] == NOBODY else set(found[1].split(", "))
 
 
-USES = [(file, used) for file in FILES for used in imports(ast.parse(file.read_text()), file) if used != part(file)]
+USES = [
+    (file, used)
+    for file in FILES
+    for used in imports(ast.parse(file.read_text()), file)
+    if used != part(file)
+]
 
 
 def test_every_module_has_its_place_in_the_tree():
@@ -62,7 +71,11 @@ def test_every_module_has_its_place_in_the_tree():
 
 
 def test_imports_point_downwards():
-    assert [f"{file.relative_to(PACKAGE)} imports {used}" for file, used in USES if LEVEL[used] <= LEVEL[part(file)]] == []
+    assert [
+        f"{file.relative_to(PACKAGE)} imports {used}"
+        for file, used in USES
+        if LEVEL[used] <= LEVEL[part(file)]
+    ] == []
 
 
 @pytest.mark.parametrize("package", PACKAGES)
@@ -84,7 +97,11 @@ def test_few_modules_lie_directly_in_ddpmx_and_none_has_the_name_of_a_public_fun
 
 
 def test_ops_knows_rows_and_errors_only():
-    assert [f"{file.name} imports {used}" for file, used in USES if part(file) == "ops" and used not in ("rows", "errors")] == []
+    assert [
+        f"{file.name} imports {used}"
+        for file, used in USES
+        if part(file) == "ops" and used not in ("rows", "errors")
+    ] == []
 
 
 def test_what_plans_does_not_touch_ops():

@@ -34,20 +34,33 @@ def calls(tree: ast.AST) -> Iterator[tuple[str, ast.Call]]:
     yield from ((ast.unparse(node.func), node) for node in ast.walk(tree) if isinstance(node, ast.Call))
 
 
-@pytest.mark.parametrize("file", sorted(PACKAGE.rglob("*.py")), ids=lambda file: str(file.relative_to(PACKAGE)))
+@pytest.mark.parametrize(
+    "file", sorted(PACKAGE.rglob("*.py")), ids=lambda file: str(file.relative_to(PACKAGE))
+)
 def test_the_sources_load_no_pickle_and_run_no_text(file: Path) -> None:
     tree = ast.parse(file.read_text())
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom):
             assert (node.module or "").split(".")[0] not in UNSAFE
-        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in UNSAFE - {"yaml"}:
+        if (
+            isinstance(node, ast.Attribute)
+            and isinstance(node.value, ast.Name)
+            and node.value.id in UNSAFE - {"yaml"}
+        ):
             assert ast.unparse(node) == "pickle.UnpicklingError"
     used = list(calls(tree))
     for name, call in used:
         given = {keyword.arg: ast.unparse(keyword.value) for keyword in call.keywords}
         if name == "torch.load":
             assert given["weights_only"] == "True"
-        assert name not in ("torch.hub.load", "torch.jit.load", "torch.package.PackageImporter", "np.load", "numpy.load", "eval")
+        assert name not in (
+            "torch.hub.load",
+            "torch.jit.load",
+            "torch.package.PackageImporter",
+            "np.load",
+            "numpy.load",
+            "eval",
+        )
         assert {"allow_pickle", "trust_remote_code"}.isdisjoint(given)
         if name == "YAML":
             assert given["typ"] in ("'rt'", "'safe'")
@@ -91,7 +104,9 @@ def attack(request: pytest.FixtureRequest, pickles: dict[str, bytes], marker: Pa
 def run(tiny: Path, tmp_path: Path) -> Path:
     spec = load(tiny)
     folder = RunFolder.create(tmp_path / "runs", spec)
-    checkpoint.save(folder.checkpoints, TrainState(step=1, epoch=1), prepare(build(spec, choose_device("cpu"))))
+    checkpoint.save(
+        folder.checkpoints, TrainState(step=1, epoch=1), prepare(build(spec, choose_device("cpu")))
+    )
     folder.set_status("interrupted", step=1)
     return folder.path
 
@@ -110,15 +125,21 @@ def test_in_weights(ddpmx: Run, run: Path, tiny: Path, tmp_path: Path, marker: P
         refused(ddpmx("run", tiny, "-s", f"train.init_from={file}", "--out", tmp_path / "other"), marker)
 
 
-def test_in_a_checkpoint(ddpmx: Run, run: Path, tiny: Path, tmp_path: Path, marker: Path, attack: bytes) -> None:
+def test_in_a_checkpoint(
+    ddpmx: Run, run: Path, tiny: Path, tmp_path: Path, marker: Path, attack: bytes
+) -> None:
     for name in ("model.safetensors", "ema.safetensors", "optimizer.safetensors"):
         (run / "checkpoints" / "1" / name).write_bytes(attack)
     refused(ddpmx("sample", run, "-n", "1", "--out", tmp_path / "a.png"), marker)
-    result = ddpmx("run", tiny, "--run", run, "--out", tmp_path / "runs")  # fails, or takes another checkpoint
+    result = ddpmx(
+        "run", tiny, "--run", run, "--out", tmp_path / "runs"
+    )  # fails, or takes another checkpoint
     refused(result, marker, codes=(0, 1))
 
 
-def test_in_the_caches(ddpmx: Run, tmp_path: Path, marker: Path, attack: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_in_the_caches(
+    ddpmx: Run, tmp_path: Path, marker: Path, attack: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("DDPMX_CACHE", str(tmp_path / "cache"))
     (tmp_path / "set").mkdir()
     for k in range(8):
@@ -137,15 +158,26 @@ def test_in_data(ddpmx: Run, tiny: Path, tmp_path: Path, marker: Path, attack: b
     (tmp_path / "pictures" / "a.png").write_bytes(attack)
     (tmp_path / "rows.parquet").write_bytes(attack)
     (tmp_path / "cells").mkdir()
-    pq.write_table(pa.table({"image": [{"bytes": attack, "path": None}]}), tmp_path / "cells" / "train.parquet")
-    for data in ("{name: image_folder, path: pictures}", "{name: parquet, path: rows.parquet}", "{name: parquet, path: cells}"):
+    pq.write_table(
+        pa.table({"image": [{"bytes": attack, "path": None}]}), tmp_path / "cells" / "train.parquet"
+    )
+    for data in (
+        "{name: image_folder, path: pictures}",
+        "{name: parquet, path: rows.parquet}",
+        "{name: parquet, path: cells}",
+    ):
         tiny.write_text(TINY.replace("dataset: digits", f"dataset: {data}"))
         refused(ddpmx("run", tiny, "--out", tmp_path / "runs"), marker)
 
 
-def test_in_the_types_of_a_parquet_file(ddpmx: Run, tiny: Path, tmp_path: Path, marker: Path, pickles: dict[str, bytes]) -> None:
+def test_in_the_types_of_a_parquet_file(
+    ddpmx: Run, tiny: Path, tmp_path: Path, marker: Path, pickles: dict[str, bytes]
+) -> None:
     """Arrow's Python extension types were pickles once (CVE-2023-47248)."""
-    names = {b"ARROW:extension:name": b"arrow.py_extension_type", b"ARROW:extension:metadata": pickles["pickle"]}
+    names = {
+        b"ARROW:extension:name": b"arrow.py_extension_type",
+        b"ARROW:extension:metadata": pickles["pickle"],
+    }
     field = pa.field("image", pa.binary(), metadata=names)
     pq.write_table(pa.table([pa.array([b"x"])], schema=pa.schema([field])), tmp_path / "rows.parquet")
     tiny.write_text(TINY.replace("dataset: digits", "dataset: {name: parquet, path: rows.parquet}"))
@@ -164,7 +196,13 @@ def test_in_an_imported_pipeline(ddpmx: Run, tmp_path: Path, marker: Path, attac
     from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 
     unet = UNet2DModel(
-        8, 1, 1, block_out_channels=(8, 8), down_block_types=["DownBlock2D"] * 2, up_block_types=["UpBlock2D"] * 2, norm_num_groups=4
+        8,
+        1,
+        1,
+        block_out_channels=(8, 8),
+        down_block_types=["DownBlock2D"] * 2,
+        up_block_types=["UpBlock2D"] * 2,
+        norm_num_groups=4,
     )
     DDPMPipeline(unet, DDPMScheduler(10)).save_pretrained(tmp_path / "pipeline")
     weights = tmp_path / "pipeline" / "unet" / "diffusion_pytorch_model.safetensors"

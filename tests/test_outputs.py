@@ -37,7 +37,15 @@ def place(kind: str, folder: Path) -> Path:
     }[kind]
 
 
-PLACES = ("under_a_file", "deep_under_a_file", "under_a_loop", "long_name", "long_folder", "long_path", "no_name")
+PLACES = (
+    "under_a_file",
+    "deep_under_a_file",
+    "under_a_loop",
+    "long_name",
+    "long_folder",
+    "long_path",
+    "no_name",
+)
 
 
 @pytest.mark.parametrize("kind", ["folder", "loop", "proc", "sys", *PLACES])
@@ -141,7 +149,9 @@ def test_a_read_only_file_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     path.write_text("old")
     opened = os.open
 
-    def refused(file: str | Path, flags: int, *rest: int) -> int:  # the tests may run as root, who may write anything
+    def refused(
+        file: str | Path, flags: int, *rest: int
+    ) -> int:  # the tests may run as root, who may write anything
         if Path(file) == path and flags & os.O_WRONLY:
             raise PermissionError(13, "Permission denied")
         return opened(file, flags, *rest)
@@ -166,7 +176,9 @@ def fill(path: Path, *names: str, last: str = "") -> None:
 
 
 @pytest.mark.parametrize("kind", ["new", "below/a/new", "empty", "link", "dangling", "cwd", "ours"])
-def test_a_folder_holds_what_was_written_and_nothing_else(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_holds_what_was_written_and_nothing_else(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / kind
     if kind in ("empty", "cwd", "ours"):
         path.mkdir(mode=0o700)

@@ -60,8 +60,12 @@ def test_dependencies_are_what_the_code_imports():
 
 
 def test_every_dependency_has_a_range_and_a_pin_within_it():
-    pins = dict(line.split("==") for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line)
-    extras = [lines for name, lines in PROJECT["optional-dependencies"].items() if name != "fuzz"]  # no part of [dev]
+    pins = dict(
+        line.split("==") for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line
+    )
+    extras = [
+        lines for name, lines in PROJECT["optional-dependencies"].items() if name != "fuzz"
+    ]  # no part of [dev]
     for line in [*PROJECT["dependencies"], *(line for extra in extras for line in extra)]:
         requirement = Requirement(line)
         if requirement.name != "ddpmx":
@@ -76,7 +80,9 @@ def test_the_pins_are_complete():
     assert spec.loader is not None
     pins = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(pins)
-    listed = {line.split("==")[0] for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line}
+    listed = {
+        line.split("==")[0] for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line
+    }
     assert pins.closure(pins.declared()) <= listed
 
 
@@ -97,13 +103,21 @@ def test_the_studys_three_grids():
     def grid(name: str) -> list[tuple[str, int, str, str, float]]:
         specs = load_sweep(ROOT / "experiments" / "study" / f"{name}.yaml").points
         return [
-            (spec.dataset.component_name, spec.schedule.timesteps, spec.schedule.component_name, spec.loss.norm, _clip(spec))
+            (
+                spec.dataset.component_name,
+                spec.schedule.timesteps,
+                spec.schedule.component_name,
+                spec.loss.norm,
+                _clip(spec),
+            )
             for spec in specs
         ]
 
     data = "fashion_mnist"
     assert grid("timesteps") == [(data, t, "linear", "l2", 0) for t in (100, 200, 300, 400, 500)]
-    assert grid("schedules") == [(data, 300, schedule, "l2", 0) for schedule in ("linear", "quadratic", "cosine", "sigmoid")]
+    assert grid("schedules") == [
+        (data, 300, schedule, "l2", 0) for schedule in ("linear", "quadratic", "cosine", "sigmoid")
+    ]
     plain = [(data, 500, "linear", norm, 0) for norm in ("l2", "l1", "huber")]
     assert grid("losses") == plain + [(data, 500, "linear", "l2", clip) for clip in (1, 10, 100)]
 
@@ -113,7 +127,11 @@ def test_the_study_differs_from_its_base_only_where_it_asks_something():
     for file in EXPERIMENTS:
         if file.stem.startswith("fashion_mnist") or file.parent.name == "study":
             for spec in load_all(file):
-                assert {key for key, value in spec.resolved().items() if value != base[key]} <= {"name", "schedule", "loss"}, spec.name
+                assert {key for key, value in spec.resolved().items() if value != base[key]} <= {
+                    "name",
+                    "schedule",
+                    "loss",
+                }, spec.name
 
 
 def test_the_readme_lists_exactly_the_commands_and_options_there_are():
@@ -152,13 +170,17 @@ def test_the_readmes_plugin_runs_from_its_spec(tmp_path: Path):
 
 def test_the_readmes_sweep_is_a_grid(tmp_path: Path):
     (block,) = [block for block in blocks("yaml") if block.startswith("sweep:")]
-    (tmp_path / "grid.yaml").write_text(f"extends: {ROOT}/experiments/fashion_mnist.yaml\nname: grid\n{block}")
+    (tmp_path / "grid.yaml").write_text(
+        f"extends: {ROOT}/experiments/fashion_mnist.yaml\nname: grid\n{block}"
+    )
     assert len(load_sweep(tmp_path / "grid.yaml").points) == 2 * 2 * 2
 
 
 def test_the_recommended_spec_is_valid_and_sound(tmp_path: Path):
     """The block of docs/design_space.md, on the digits: no note of the preflight."""
-    (block,) = re.findall(r"^```yaml\n(.*?)^```", (ROOT / "docs/design_space.md").read_text(), re.MULTILINE | re.DOTALL)
+    (block,) = re.findall(
+        r"^```yaml\n(.*?)^```", (ROOT / "docs/design_space.md").read_text(), re.MULTILINE | re.DOTALL
+    )
     (tmp_path / "start.yaml").write_text(f"extends: {ROOT}/experiments/quickstart.yaml\nname: start\n{block}")
     spec = spec_file.load(tmp_path / "start.yaml")
     assert preflight.of_combination(spec, experiment.check(spec)) == []
@@ -180,5 +202,7 @@ def test_the_readmes_python_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 
 def test_importing_ddpmx_or_its_command_line_does_not_import_torch():
     code = "import sys, ddpmx, ddpmx.cli; print(ddpmx.__version__, 'torch' in sys.modules)"
-    answer = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    answer = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.split()
     assert answer == ["0.1.0", "False"]

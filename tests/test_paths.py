@@ -86,7 +86,9 @@ def test_relative_paths_are_the_spec_files(tmp_path: Path) -> None:
 
 
 def test_an_unknown_user_is_an_error_at_its_line(tmp_path: Path) -> None:
-    (tmp_path / "spec.yaml").write_text(TINY.replace("dataset: digits", "dataset: {name: image_folder, path: ~nobody_at_all/set}"))
+    (tmp_path / "spec.yaml").write_text(
+        TINY.replace("dataset: digits", "dataset: {name: image_folder, path: ~nobody_at_all/set}")
+    )
     with pytest.raises(SpecError, match=r"spec\.yaml:3: dataset\.path: '~nobody_at_all/set'"):
         load(tmp_path / "spec.yaml")
 
@@ -94,8 +96,12 @@ def test_an_unknown_user_is_an_error_at_its_line(tmp_path: Path) -> None:
 def test_a_folder_that_no_spec_can_hold_is_an_error(tmp_path: Path) -> None:
     folder = tmp_path / os.fsdecode(b"not \xff UTF-8")
     folder.mkdir()
-    (folder / "spec.yaml").write_text(TINY.replace("dataset: digits", "dataset: {name: image_folder, path: set}"))
-    with pytest.raises(SpecError, match=r"dataset\.path: a text that cannot be printed: it holds the character U\+DCFF"):
+    (folder / "spec.yaml").write_text(
+        TINY.replace("dataset: digits", "dataset: {name: image_folder, path: set}")
+    )
+    with pytest.raises(
+        SpecError, match=r"dataset\.path: a text that cannot be printed: it holds the character U\+DCFF"
+    ):
         load(folder / "spec.yaml")
 
 
@@ -108,7 +114,9 @@ def path_options() -> Iterator[tuple[str, click.Parameter]]:
 
 def test_every_path_of_the_command_line_may_name_the_home_folder(home: Path) -> None:
     found = list(path_options())
-    assert {"run", "sample", "compare", "sweep", "show", "validate", "export", "import", "track"} <= {name for name, _ in found}
+    assert {"run", "sample", "compare", "sweep", "show", "validate", "export", "import", "track"} <= {
+        name for name, _ in found
+    }
     assert {type(parameter.type) for _, parameter in found} == {UserPath}
     for _, parameter in found:
         value: object = ("~/x",) if parameter.nargs == -1 or parameter.multiple else "~/x"
@@ -156,7 +164,18 @@ def total(data: Data) -> int:
     return sum(data.counts.values())
 
 
-NAMES = ["my [v1] set", "a*b?c", "50% #1 & more", "two\nlines", "ünï çødé", "{a,b}", "x::y", "hf:", "~", os.fsdecode(b"\xff\xfe")]
+NAMES = [
+    "my [v1] set",
+    "a*b?c",
+    "50% #1 & more",
+    "two\nlines",
+    "ünï çødé",
+    "{a,b}",
+    "x::y",
+    "hf:",
+    "~",
+    os.fsdecode(b"\xff\xfe"),
+]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -176,7 +195,11 @@ def test_parquet_files_in_a_folder_of_any_name(name: str, tmp_path: Path) -> Non
 def test_parquet_files_of_any_name(tmp_path: Path) -> None:
     for name in ("train [1].parquet", "train [2].parquet", "train?_1_.parquet", "test::x.parquet"):
         write(tmp_path / "set" / name, 4)
-    assert DATASETS.build("parquet", path="set").load(tmp_path).counts == {"train": 11, "validation": 1, "test": 4}
+    assert DATASETS.build("parquet", path="set").load(tmp_path).counts == {
+        "train": 11,
+        "validation": 1,
+        "test": 4,
+    }
 
 
 def test_a_temporary_folder_of_any_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -237,10 +260,14 @@ def test_parquet_files_in_no_split_are_said(tmp_path: Path) -> None:
     data = DATASETS.build("parquet", path="set").load(tmp_path)
     assert total(data) == 16
     assert data.left_out == ("1 parquet file in no split (notes.parquet)",)
-    assert DATASETS.build("parquet", path="set").load(tmp_path).left_out == data.left_out  # from the cache too
+    assert (
+        DATASETS.build("parquet", path="set").load(tmp_path).left_out == data.left_out
+    )  # from the cache too
 
 
-def test_a_short_look_at_parquet_files_finds_what_loading_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_short_look_at_parquet_files_finds_what_loading_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write(tmp_path / "set" / "train.parquet", 40)
     write(tmp_path / "set" / "test.parquet", 30)
     dataset = DATASETS.build("parquet", path="set")

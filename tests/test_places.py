@@ -80,10 +80,18 @@ def test_an_obstacle_is_named_before_the_work(
     def work(*_: object, **__: object) -> None:
         pytest.fail("the work began")
 
-    for name in ("ddpmx.runs.sample.open_run", "ddpmx.comparison.comparison.compare", "ddpmx.runs.show.check"):
+    for name in (
+        "ddpmx.runs.sample.open_run",
+        "ddpmx.comparison.comparison.compare",
+        "ddpmx.runs.show.check",
+    ):
         monkeypatch.setattr(name, work)
     (tmp_path / "plain").write_text("")
-    places = {"under_a_file": tmp_path / "plain" / "x", "long_name": tmp_path / ("n" * 260), "proc": Path("/proc/ddpmx")}
+    places = {
+        "under_a_file": tmp_path / "plain" / "x",
+        "long_name": tmp_path / ("n" * 260),
+        "proc": Path("/proc/ddpmx"),
+    }
     command, path = arguments(writer, places.get(kind, tmp_path / "x"), made)
     obstacle(kind, path)
     before = tree(tmp_path)
@@ -97,7 +105,9 @@ def test_an_obstacle_is_named_before_the_work(
 
 @pytest.mark.skipif(not FULL.exists(), reason="no /dev/full here")
 @pytest.mark.parametrize("writer", ["compare --html", "compare --csv", "show"])
-def test_a_full_disk_is_exit_code_1_and_its_link_stays(ddpmx: Run, made: Path, tmp_path: Path, writer: str) -> None:
+def test_a_full_disk_is_exit_code_1_and_its_link_stays(
+    ddpmx: Run, made: Path, tmp_path: Path, writer: str
+) -> None:
     command, path = arguments(writer, tmp_path / "x", made)
     path.symlink_to(FULL)
     said = ddpmx(*command)
@@ -107,7 +117,9 @@ def test_a_full_disk_is_exit_code_1_and_its_link_stays(ddpmx: Run, made: Path, t
 
 
 @pytest.mark.parametrize("kind", ["missing", "file", "link", "dangling", "device"])
-def test_every_kind_of_sample_goes_where_it_should(ddpmx: Run, trained: Path, tmp_path: Path, kind: str) -> None:
+def test_every_kind_of_sample_goes_where_it_should(
+    ddpmx: Run, trained: Path, tmp_path: Path, kind: str
+) -> None:
     for writer in ("sample .png", "sample .npz", "sample .gif", "sample"):
         folder = tmp_path / kind / writer.split()[-1].lstrip(".")
         folder.mkdir(parents=True)
@@ -137,11 +149,17 @@ def test_every_kind_of_sample_goes_where_it_should(ddpmx: Run, trained: Path, tm
         assert not list(tmp_path.rglob(".*.[0-9]*"))
 
 
-def test_samples_replace_samples_and_nothing_else(ddpmx: Run, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_samples_replace_samples_and_nothing_else(
+    ddpmx: Run, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     out = tmp_path / "samples"
     assert ddpmx("sample", trained, "-n", "5", "--steps", "2", "--out", out).code == 0
     assert ddpmx("sample", trained, "-n", "3", "--steps", "2", "--out", out).code == 0
-    assert sorted(file.name for file in out.iterdir()) == ["000000.png", "000001.png", "000002.png"]  # two of before would be a mixture
+    assert sorted(file.name for file in out.iterdir()) == [
+        "000000.png",
+        "000001.png",
+        "000002.png",
+    ]  # two of before would be a mixture
     with Image.open(out / "000000.png") as image:
         image.save(out / "000000.png")  # now it is somebody else's
     assert not is_sample(out / "000000.png")
@@ -175,7 +193,9 @@ def test_two_results_in_one_file_are_refused(ddpmx: Run, made: Path, tmp_path: P
     assert said.err == "error: --csv: names the same file as --html\n"
 
 
-def test_evaluate_looks_before_it_measures(ddpmx: Run, trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_evaluate_looks_before_it_measures(
+    ddpmx: Run, trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def work(*_: object, **__: object) -> None:
         pytest.fail("the work began")
 
@@ -187,7 +207,9 @@ def test_evaluate_looks_before_it_measures(ddpmx: Run, trained: Path, monkeypatc
     assert "report.html is not a file" in said.err
 
 
-def test_a_disk_that_fills_up_leaves_a_run_as_it_was(ddpmx: Run, trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_that_fills_up_leaves_a_run_as_it_was(
+    ddpmx: Run, trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(trained / "metrics.jsonl"))
 

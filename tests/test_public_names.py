@@ -15,7 +15,18 @@ PUBLIC = {
         *("SAMPLERS", "SCHEDULES", "TIMES", "TRACKERS", "WEIGHTINGS"),
     },
     "class": {
-        *("Component", "ConditionalModel", "Dataset", "DynamicClip", "Metric", "Model", "Optimizer", "Plan", "Prediction", "Row"),
+        *(
+            "Component",
+            "ConditionalModel",
+            "Dataset",
+            "DynamicClip",
+            "Metric",
+            "Model",
+            "Optimizer",
+            "Plan",
+            "Prediction",
+            "Row",
+        ),
         *("Sampler", "Schedule", "Score", "Slot", "Subject", "Table", "Time", "Tracker", "Weighting"),
     },
     "error": {"DdpmxError", "RunError", "SpecError"},
@@ -26,7 +37,18 @@ PUBLIC = {
 OPS = {
     "class": {"Purpose"},
     "function": {
-        *("active", "add_noise", "backends", "bits", "conv3x3", "depthwise", "fetch", "norm", "norm_conv3x3", "normal"),
+        *(
+            "active",
+            "add_noise",
+            "backends",
+            "bits",
+            "conv3x3",
+            "depthwise",
+            "fetch",
+            "norm",
+            "norm_conv3x3",
+            "normal",
+        ),
         *("reverse_step", "stream", "uniform", "use_backend", "weighted_loss"),
     },
     "names": {"NORMS"},
@@ -47,7 +69,9 @@ KINDS = {
 }
 
 
-@pytest.mark.parametrize(("module", "lists"), [(ddpmx, [PUBLIC, ADDED]), (ddpmx.ops, [OPS, ADDED_OPS])], ids=["ddpmx", "ops"])
+@pytest.mark.parametrize(
+    ("module", "lists"), [(ddpmx, [PUBLIC, ADDED]), (ddpmx.ops, [OPS, ADDED_OPS])], ids=["ddpmx", "ops"]
+)
 def test_every_public_name_is_importable_and_of_its_kind(module, lists):
     listed = [(kind, name) for names_of in lists for kind, names in names_of.items() for name in names]
     assert sorted(name for _, name in listed) == sorted(module.__all__)

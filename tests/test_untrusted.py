@@ -34,10 +34,22 @@ LEAST = 1 << 30
 
 
 @pytest.mark.parametrize(
-    "entry", ["samples", "plots", "checkpoints", "metrics.jsonl", ".lock", "report.html", "samples/final.png", "checkpoints/last"]
+    "entry",
+    [
+        "samples",
+        "plots",
+        "checkpoints",
+        "metrics.jsonl",
+        ".lock",
+        "report.html",
+        "samples/final.png",
+        "checkpoints/last",
+    ],
 )
 @pytest.mark.parametrize("command", ["sample", "evaluate", "run", "track"])
-def test_links_out_of_a_run_are_not_written_through(ddpmx: Run, tmp_path: Path, entry: str, command: str) -> None:
+def test_links_out_of_a_run_are_not_written_through(
+    ddpmx: Run, tmp_path: Path, entry: str, command: str
+) -> None:
     run = make_run(tmp_path / "runs")
     outside = tmp_path / "outside"
     outside.mkdir()
@@ -92,7 +104,13 @@ def chunk(kind: bytes, content: bytes) -> bytes:
 def png(width: int, height: int, *extra: bytes, rows: bytes = b"\0\0") -> bytes:
     """A grey PNG that says it is so large, whatever it holds."""
     header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + b"".join(extra) + chunk(b"IDAT", zlib.compress(rows, 9)) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + b"".join(extra)
+        + chunk(b"IDAT", zlib.compress(rows, 9))
+        + chunk(b"IEND", b"")
+    )
 
 
 def bombs(folder: Path) -> dict[str, str]:
@@ -104,7 +122,9 @@ def bombs(folder: Path) -> dict[str, str]:
         "profile": png(8, 8, chunk(b"iCCP", b"p\0\0" + huge), rows=bytes(72)),
         "text": png(8, 8, chunk(b"zTXt", b"t\0\0" + huge), rows=bytes(72)),
         "translated text": png(8, 8, chunk(b"iTXt", b"t\0\1\0\0\0" + huge), rows=bytes(72)),
-        "many texts": png(8, 8, *[chunk(b"zTXt", b"t\0\0" + zlib.compress(bytes(1_000_000), 9))] * 200, rows=bytes(72)),
+        "many texts": png(
+            8, 8, *[chunk(b"zTXt", b"t\0\0" + zlib.compress(bytes(1_000_000), 9))] * 200, rows=bytes(72)
+        ),
     }
     for name, content in images.items():
         (folder / name).mkdir()
@@ -137,10 +157,14 @@ for spec in specs:
 
 def test_bombs_are_refused_in_bounded_memory(tmp_path: Path) -> None:
     """All in one process, whose peak is taken after each; its processor time is bounded by the system."""
-    specs = {name: TINY.replace("dataset: digits", f"dataset: {data}") for name, data in bombs(tmp_path).items()}
+    specs = {
+        name: TINY.replace("dataset: digits", f"dataset: {data}") for name, data in bombs(tmp_path).items()
+    }
     specs |= {
         "lists": "a: &a [x,x,x,x,x,x,x,x,x]\n"
-        + "".join(f"b{i}: &b{i} [{','.join(['*' + ('a' if i == 0 else f'b{i - 1}')] * 9)}]\n" for i in range(9)),
+        + "".join(
+            f"b{i}: &b{i} [{','.join(['*' + ('a' if i == 0 else f'b{i - 1}')] * 9)}]\n" for i in range(9)
+        ),
         "values": "a: [" + "x," * 140_000 + "x]\n",
         "keys": "".join(f"k{i}: 1\n" for i in range(25_000)),
         "levels": "a: " + "[" * 290_000,
@@ -160,34 +184,57 @@ def test_bombs_are_refused_in_bounded_memory(tmp_path: Path) -> None:
     with (tmp_path / "large.yaml").open("wb") as file:
         file.truncate(100_000_000)
     files.append(tmp_path / "large.yaml")
-    limited = ["sh", "-c", 'ulimit -t 120; exec "$@"', "sh", sys.executable, "-c", SCRIPT, tmp_path / "runs", *files]
+    limited = [
+        "sh",
+        "-c",
+        'ulimit -t 120; exec "$@"',
+        "sh",
+        sys.executable,
+        "-c",
+        SCRIPT,
+        tmp_path / "runs",
+        *files,
+    ]
     environment = {**os.environ, "DDPMX_CACHE": str(tmp_path / "cache"), "PYTHONWARNINGS": "ignore"}
     done = subprocess.run(limited, capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 0, done.stderr
     ended = [tuple(map(int, line.split())) for line in done.stdout.splitlines()]
-    assert dict(zip([file.stem for file in files], [code for code, _ in ended], strict=True)) == dict.fromkeys(
-        [file.stem for file in files], 2
-    )
+    assert dict(
+        zip([file.stem for file in files], [code for code, _ in ended], strict=True)
+    ) == dict.fromkeys([file.stem for file in files], 2)
     assert "Traceback" not in done.stderr
     assert max(peak for _, peak in ended) < LEAST
     assert not list(tmp_path.glob("runs/*"))
 
 
-@pytest.mark.parametrize("path", ["{}/secret.png", "../secret.png", "file://{}/secret.png", "simplecache::file://{}/secret.png"])
+@pytest.mark.parametrize(
+    "path", ["{}/secret.png", "../secret.png", "file://{}/secret.png", "simplecache::file://{}/secret.png"]
+)
 def test_a_row_names_no_file_outside_of_its_data(ddpmx: Run, tiny: Path, tmp_path: Path, path: str) -> None:
     (tmp_path / "set").mkdir()
     Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "secret.png")
     Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "set" / "own.png")
-    tiny.write_text(TINY.replace("dataset: digits", "dataset: {name: parquet, path: set}").replace("steps: 12", "steps: 1"))
-    pq.write_table(pa.table({"image": [{"bytes": None, "path": path.format(tmp_path)}] * 40}), tmp_path / "set" / "train.parquet")
+    tiny.write_text(
+        TINY.replace("dataset: digits", "dataset: {name: parquet, path: set}").replace(
+            "steps: 12", "steps: 1"
+        )
+    )
+    pq.write_table(
+        pa.table({"image": [{"bytes": None, "path": path.format(tmp_path)}] * 40}),
+        tmp_path / "set" / "train.parquet",
+    )
     result = ddpmx("run", tiny, "--out", tmp_path / "runs")
     assert result.code == 2
     assert "secret.png" in result.err
-    pq.write_table(pa.table({"image": [{"bytes": None, "path": "own.png"}] * 40}), tmp_path / "set" / "train.parquet")
+    pq.write_table(
+        pa.table({"image": [{"bytes": None, "path": "own.png"}] * 40}), tmp_path / "set" / "train.parquet"
+    )
     assert ddpmx("run", tiny, "--dry-run").code == 0
 
 
-def test_images_that_fill_the_memory_are_refused(ddpmx: Run, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_images_that_fill_the_memory_are_refused(
+    ddpmx: Run, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "pictures").mkdir()
     for k in range(8):
         Image.fromarray(np.full((64, 64), k, np.uint8)).save(tmp_path / "pictures" / f"{k}.png")
@@ -232,16 +279,22 @@ def test_pages_show_a_strangers_text_as_text(ddpmx: Run, tmp_path: Path) -> None
         for k in range(12):
             Image.fromarray(np.full((8, 8), 20 * k + number, np.uint8)).save(folder / f"{k}{image}.png")
     data = ("dataset=null", f"dataset={{name: image_folder, path: {json.dumps(str(tmp_path / image))}}}")
-    tracked = (
-        f"track=[{{name: wandb, mode: offline, project: {json.dumps(script)}, group: {json.dumps(image)}, tags: [{json.dumps(script)}]}}]"
-    )
+    tracked = f"track=[{{name: wandb, mode: offline, project: {json.dumps(script)}, group: {json.dumps(image)}, tags: [{json.dumps(script)}]}}]"
     scored = {image: score(1.0, split=script, preprocessing=image, interval_note=script, extractor=image)}
     run = RunFolder(make_run(tmp_path / "runs", *data, tracked, "name=odd", scores=scored))
-    facts = {"data": {**ENVIRONMENT["data"], "name": script, "classes": [script, image]}, script: image, "command": script}  # type: ignore[dict-item]
+    facts = {
+        "data": {**ENVIRONMENT["data"], "name": script, "classes": [script, image]},
+        script: image,
+        "command": script,
+    }  # type: ignore[dict-item]
     run.write_json("environment.json", {**ENVIRONMENT, **facts})
     run.set_status("failed", image)
     comparison = compare([run.path, make_run(tmp_path / "runs", scores=scored)])
-    pages = [write_report(run.path), write_page(comparison, comparison.groups, tmp_path / "compare.html"), tmp_path / "show.html"]
+    pages = [
+        write_report(run.path),
+        write_page(comparison, comparison.groups, tmp_path / "compare.html"),
+        tmp_path / "show.html",
+    ]
     spec = tmp_path / "odd.yaml"
     spec.write_text((run.path / "spec.yaml").read_text())
     shown = ddpmx("show", spec, "--out", pages[-1])
@@ -249,6 +302,10 @@ def test_pages_show_a_strangers_text_as_text(ddpmx: Run, tmp_path: Path) -> None
     for page in pages:
         tags = Tags(page.read_text()).found
         assert sum(tag == "script" for tag, _ in tags) == 1, page
-        assert not [tag for tag, attributes in tags if any(name.startswith("on") for name in attributes)], page
-        assert {str(attributes["src"]).split(":")[0] for tag, attributes in tags if tag == "img"} <= {"data"}, page
+        assert not [tag for tag, attributes in tags if any(name.startswith("on") for name in attributes)], (
+            page
+        )
+        assert {str(attributes["src"]).split(":")[0] for tag, attributes in tags if tag == "img"} <= {
+            "data"
+        }, page
     assert "&lt;img src=x onerror=alert(1)&gt;" in pages[0].read_text()

@@ -35,11 +35,19 @@ def header() -> str:
     lines = ["// Written by tools/fit_gelu.py.", "#pragma once", "// clang-format off", ""]
     lines += [f"#define DDPMX_P {P}f", f"#define DDPMX_FARTHEST {FARTHEST}f", ""]
     for name, found in fits().items():
-        lines += [f"#define DDPMX_{name} {{ \\", *(f"    {float(c).hex()}f, \\" for c in found.coefficients), "  }", ""]
+        lines += [
+            f"#define DDPMX_{name} {{ \\",
+            *(f"    {float(c).hex()}f, \\" for c in found.coefficients),
+            "  }",
+            "",
+        ]
     return "\n".join(lines)
 
 
 if __name__ == "__main__":
     for name, found in fits().items():
-        print(name, f"largest relative error {found.error:.1e}, {found.rounded_error:.1e} with the coefficients rounded")
+        print(
+            name,
+            f"largest relative error {found.error:.1e}, {found.rounded_error:.1e} with the coefficients rounded",
+        )
     (Path(__file__).parents[1] / "csrc/gelu_constants.h").write_text(header())

@@ -50,7 +50,9 @@ def minimax(columns: Array, goal: Array) -> Array:
     raise ArithmeticError("the exchange did not converge")
 
 
-def fit(function: Callable[[Array], Array], low: float, high: float, powers: range, first: float | None = None) -> Fit:
+def fit(
+    function: Callable[[Array], Array], low: float, high: float, powers: range, first: float | None = None
+) -> Fit:
     """Σ c_i x^powers[i] for a function on [low, high], in relative error. `first` fixes the first coefficient."""
     x = low + (high - low) * (1 - np.cos(np.pi * (np.arange(POINTS) + 0.5) / POINTS)) / 2
     exact = function(x)
@@ -58,7 +60,9 @@ def fit(function: Callable[[Array], Array], low: float, high: float, powers: ran
     if first is None:
         c = minimax(columns, np.ones(POINTS))
     else:
-        side = np.sign(columns[:, 1])  # the free columns vanish at x = 0; unless flipped there, they are no Chebyshev system
+        side = np.sign(
+            columns[:, 1]
+        )  # the free columns vanish at x = 0; unless flipped there, they are no Chebyshev system
         c = np.array([first, *minimax(side[:, None] * columns[:, 1:], side * (1 - first * columns[:, 0]))])
     rounded = c.astype(np.float32).astype(np.float64)
     return Fit(tuple(rounded.tolist()), *(float(np.abs(columns @ some - 1).max()) for some in (c, rounded)))

@@ -32,7 +32,10 @@ BATCH = 200
 
 class Fuzzer:
     def __init__(self, seconds: float, out: Path) -> None:
-        self.place, self.out = Path(tempfile.mkdtemp(dir="/dev/shm" if Path("/dev/shm").is_dir() else None)), out
+        self.place, self.out = (
+            Path(tempfile.mkdtemp(dir="/dev/shm" if Path("/dev/shm").is_dir() else None)),
+            out,
+        )
         self.files = sound(self.place / "sound")
         self.tried = self.imported = 0
         self.findings: set[str] = set()
@@ -42,7 +45,11 @@ class Fuzzer:
         number = first
         while time.monotonic() < self.end:
             quiet = settings(
-                max_examples=BATCH, deadline=None, database=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck)
+                max_examples=BATCH,
+                deadline=None,
+                database=None,
+                phases=[Phase.generate],
+                suppress_health_check=list(HealthCheck),
             )
             quiet(seed(number)(given(st.data())(self.one)))()
             number += 1
@@ -57,7 +64,10 @@ class Fuzzer:
         except Exception as error:
             frames = traceback.extract_tb(error.__traceback__)
             ours = [frame for frame in frames if "/ddpmx/" in frame.filename] or frames
-            self.keep(f"{type(error).__name__}-{Path(ours[-1].filename).stem}-{ours[-1].lineno}", traceback.format_exc())
+            self.keep(
+                f"{type(error).__name__}-{Path(ours[-1].filename).stem}-{ours[-1].lineno}",
+                traceback.format_exc(),
+            )
         if (taken := time.process_time() - begin) > SLOW:
             self.keep(f"slow-{self.tried}", f"{taken:.1f} s")
         self.tried += 1
@@ -67,7 +77,12 @@ class Fuzzer:
             return
         self.findings.add(name)
         print(f"finding: {name}\n{why}", flush=True)
-        shutil.copytree(self.place / "in", self.out / name, symlinks=True, ignore=lambda folder, names: pipes(Path(folder), names))
+        shutil.copytree(
+            self.place / "in",
+            self.out / name,
+            symlinks=True,
+            ignore=lambda folder, names: pipes(Path(folder), names),
+        )
 
 
 def pipes(folder: Path, names: list[str]) -> list[str]:
@@ -76,10 +91,14 @@ def pipes(folder: Path, names: list[str]) -> list[str]:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--seconds", type=float, default=600)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--memory", type=float, default=8, help="Address space, GB; torch alone takes some of it.")
+    parser.add_argument(
+        "--memory", type=float, default=8, help="Address space, GB; torch alone takes some of it."
+    )
     parser.add_argument("--out", type=Path, default=Path("runs/fuzz_import"))
     options = parser.parse_args()
     resource.setrlimit(resource.RLIMIT_AS, (int(options.memory * 1e9),) * 2)
@@ -87,5 +106,7 @@ if __name__ == "__main__":
     fuzzer.run(options.seed)
     shutil.rmtree(fuzzer.place)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-    print(f"{fuzzer.tried:,} folders, {fuzzer.imported:,} imported, {len(fuzzer.findings)} findings; at most {peak:.1f} GB of memory")
+    print(
+        f"{fuzzer.tried:,} folders, {fuzzer.imported:,} imported, {len(fuzzer.findings)} findings; at most {peak:.1f} GB of memory"
+    )
     sys.exit(bool(fuzzer.findings))

@@ -38,7 +38,10 @@ CHUNK = 10
 
 class Fuzzer:
     def __init__(self, seconds: float, out: Path) -> None:
-        self.out, self.folder = out, Path(tempfile.mkdtemp(dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
+        self.out, self.folder = (
+            out,
+            Path(tempfile.mkdtemp(dir="/dev/shm" if Path("/dev/shm").is_dir() else None)),
+        )
         self.spec = self.folder / "tiny.yaml"
         self.spec.write_text(TINIER)
         self.whole = run(load(self.spec), out=self.folder / "whole", device=torch.device("cpu"))
@@ -62,8 +65,15 @@ class Fuzzer:
                 str(error).encode()
                 self.refused += 1
             except Exception as error:
-                frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "/ddpmx/" in frame.filename]
-                self.keep(f"{name}-{type(error).__name__}-{Path(frames[-1].filename).stem}-{frames[-1].lineno}", damaged)
+                frames = [
+                    frame
+                    for frame in traceback.extract_tb(error.__traceback__)
+                    if "/ddpmx/" in frame.filename
+                ]
+                self.keep(
+                    f"{name}-{type(error).__name__}-{Path(frames[-1].filename).stem}-{frames[-1].lineno}",
+                    damaged,
+                )
             if time.monotonic() - begin > SLOW:
                 self.keep(f"{name}-slow", damaged)
         self.runs += 1
@@ -77,15 +87,26 @@ class Fuzzer:
 
     def fuzz(self) -> None:
         quiet = list(HealthCheck)
-        options = settings(max_examples=CHUNK, deadline=None, database=None, phases=[Phase.generate], suppress_health_check=quiet)
+        options = settings(
+            max_examples=CHUNK,
+            deadline=None,
+            database=None,
+            phases=[Phase.generate],
+            suppress_health_check=quiet,
+        )
         while time.monotonic() < self.end:
             seed(random.randrange(2**32))(options(given(st.data())(self.example)))()
         shutil.rmtree(self.folder)
-        print(f"{self.runs:,} folders, {self.refused:,} refusals, {len(self.findings)} findings in {self.out}", flush=True)
+        print(
+            f"{self.runs:,} folders, {self.refused:,} refusals, {len(self.findings)} findings in {self.out}",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--seconds", type=float, default=600)
     parser.add_argument("--out", type=Path, default=Path("runs/fuzz"))
     options = parser.parse_args()

@@ -119,9 +119,17 @@ SCALARS = [
 
 def words() -> list[str]:
     """Every name that a spec can hold."""
-    fields = [*Spec.model_fields, *(key for part in Spec.model_fields.values() for key in getattr(part.annotation, "model_fields", ()))]
+    fields = [
+        *Spec.model_fields,
+        *(key for part in Spec.model_fields.values() for key in getattr(part.annotation, "model_fields", ())),
+    ]
     named = [name for registry in REGISTRIES.values() for name in registry.names()]
-    parameters = [key for registry in REGISTRIES.values() for name in registry.names() for key in registry.get(name).model_fields]
+    parameters = [
+        key
+        for registry in REGISTRIES.values()
+        for name in registry.names()
+        for key in registry.get(name).model_fields
+    ]
     return sorted({*fields, *named, *parameters, "name", "extends", "sweep", "zip", "points"})
 
 
@@ -133,7 +141,9 @@ def refuse(plugin: str) -> NoReturn:
 class Fuzzer:
     def __init__(self, seconds: float, out: Path) -> None:
         self.words, self.out = [*words(), *SCALARS], out
-        self.file = Path(tempfile.mkdtemp(dir="/dev/shm" if Path("/dev/shm").is_dir() else None)) / "spec.yaml"
+        self.file = (
+            Path(tempfile.mkdtemp(dir="/dev/shm" if Path("/dev/shm").is_dir() else None)) / "spec.yaml"
+        )
         self.file.with_name("base.yaml").write_text(SEEDS[0])
         self.runs = self.valid = 0
         self.findings: set[str] = set()
@@ -142,7 +152,9 @@ class Fuzzer:
     def __call__(self, data: bytes) -> None:
         source = atheris.FuzzedDataProvider(data)
         text = self.edited(source)
-        overrides = [f"{self.key(source)}={self.value(source)}" for _ in range(source.ConsumeIntInRange(0, 3))]
+        overrides = [
+            f"{self.key(source)}={self.value(source)}" for _ in range(source.ConsumeIntInRange(0, 3))
+        ]
         self.file.write_bytes(text.encode("utf-8", "surrogatepass"))
         begin = time.monotonic()
         try:
@@ -154,12 +166,20 @@ class Fuzzer:
         except Exception as error:
             frames = traceback.extract_tb(error.__traceback__)
             ours = [frame for frame in frames if "/ddpmx/" in frame.filename] or frames
-            self.keep(f"{type(error).__name__}-{Path(ours[-1].filename).stem}-{ours[-1].lineno}", text, overrides, traceback.format_exc())
+            self.keep(
+                f"{type(error).__name__}-{Path(ours[-1].filename).stem}-{ours[-1].lineno}",
+                text,
+                overrides,
+                traceback.format_exc(),
+            )
         if (taken := time.monotonic() - begin) > SLOW:
             self.keep("slow", text, overrides, f"{taken:.1f} s")
         self.runs += 1
         if time.monotonic() > self.end:
-            print(f"{self.runs:,} inputs, {self.valid:,} of them valid specs, {len(self.findings)} findings in {self.out}", flush=True)
+            print(
+                f"{self.runs:,} inputs, {self.valid:,} of them valid specs, {len(self.findings)} findings in {self.out}",
+                flush=True,
+            )
             os._exit(bool(self.findings))  # libFuzzer would take an exit for a crash
 
     def edited(self, source: atheris.FuzzedDataProvider) -> str:
@@ -188,11 +208,15 @@ class Fuzzer:
             self.findings.add(name)
             print(f"finding: {name}", flush=True)
             self.out.mkdir(parents=True, exist_ok=True)
-            (self.out / f"{name}.json").write_text(json.dumps({"spec": text, "overrides": overrides, "why": why}, indent=1))
+            (self.out / f"{name}.json").write_text(
+                json.dumps({"spec": text, "overrides": overrides, "why": why}, indent=1)
+            )
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--seconds", type=float, default=600)
     parser.add_argument("--out", type=Path, default=Path("runs/fuzz"))
     options = parser.parse_args()

@@ -39,7 +39,9 @@ def closure(lines: Iterable[str]) -> set[str]:
             continue
         seen.add((name, extras))
         for below in map(Requirement, requirements_of(name) or ()):
-            if below.marker is None or any(below.marker.evaluate({"extra": extra}) for extra in ("", *extras)):
+            if below.marker is None or any(
+                below.marker.evaluate({"extra": extra}) for extra in ("", *extras)
+            ):
                 waiting.append(below)
     return {name for name, _ in seen}
 

@@ -70,10 +70,21 @@ def _newest(context: click.Context, parameter: click.Parameter, path: Path | Non
 
 RUN = click.argument("run", type=PATH, callback=_newest)
 RESUMED = click.option("--run", "resume_from", type=PATH, callback=_newest, help="Go on with this run.")
-SET = click.option("-s", "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a field of the spec; repeatable.")
-OUT = click.option("--out", type=PATH, default=Path("runs"), show_default=True, help="Where the runs' folders go.")
+SET = click.option(
+    "-s",
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Override a field of the spec; repeatable.",
+)
+OUT = click.option(
+    "--out", type=PATH, default=Path("runs"), show_default=True, help="Where the runs' folders go."
+)
 WEIGHTS = click.option("--weights", default="best", show_default=True, metavar="best|last|FILE")
-POINT = click.option("--point", metavar="NAME", help="One point of SPEC's sweep; `run` goes on where it stopped.")
+POINT = click.option(
+    "--point", metavar="NAME", help="One point of SPEC's sweep; `run` goes on where it stopped."
+)
 
 
 def _permission(name: str, permission: Callable[[], Permission], help: str) -> Callable[[F], F]:
@@ -108,8 +119,14 @@ ALLOW_CHANGED = _permission(
     _resume_with_changed_plugins,
     "Resume although plugins were edited since; the run's folder records it.",
 )
-ALLOW_DATA = click.option("--allow-changed-data", is_flag=True, help="Although the run's data have changed since; the run then says so.")
-JSON = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout, and nothing else there.")
+ALLOW_DATA = click.option(
+    "--allow-changed-data",
+    is_flag=True,
+    help="Although the run's data have changed since; the run then says so.",
+)
+JSON = click.option(
+    "--json", "as_json", is_flag=True, help="One JSON document on stdout, and nothing else there."
+)
 DEVICE = click.option("--device", metavar="D", help="cpu, cuda, cuda:1, mps. Default: the fastest there is.")
 
 
@@ -119,7 +136,10 @@ def say_error(error: SpecError) -> int:
     if error.trace:
         from ..plugins.faults import SHOW
 
-        terminal.echo(text.lines(error.trace) if os.environ.get(SHOW) else f"{SHOW}=1 shows the plugin's traceback.", err=True)
+        terminal.echo(
+            text.lines(error.trace) if os.environ.get(SHOW) else f"{SHOW}=1 shows the plugin's traceback.",
+            err=True,
+        )
     return 2
 
 

@@ -16,13 +16,27 @@ from .options import ALLOW, JSON, PATH, RUN, print_json
 @click.argument("runs", nargs=-1, required=True, metavar="RUN…", type=PATH)
 @click.option("--html", type=PATH, metavar="F", help="Also one self-contained page.")
 @click.option("--csv", "csv_file", type=PATH, metavar="F", help="Also a row for each spec, numbers in full.")
-@click.option("--sort", "key", metavar="KEY", help="A metric, val_loss, a field that differs, name or status. Default: as given.")
 @click.option(
-    "--baseline", metavar="RUN|LABEL", help="What differences are taken to. Default: the first RUN, or the first finished one in it."
+    "--sort",
+    "key",
+    metavar="KEY",
+    help="A metric, val_loss, a field that differs, name or status. Default: as given.",
+)
+@click.option(
+    "--baseline",
+    metavar="RUN|LABEL",
+    help="What differences are taken to. Default: the first RUN, or the first finished one in it.",
 )
 @JSON
 @ALLOW
-def compare(runs: tuple[Path, ...], html: Path | None, csv_file: Path | None, key: str | None, baseline: str | None, as_json: bool) -> None:
+def compare(
+    runs: tuple[Path, ...],
+    html: Path | None,
+    csv_file: Path | None,
+    key: str | None,
+    baseline: str | None,
+    as_json: bool,
+) -> None:
     """What differs between RUNS, or folders of runs, and the results side by side; seeds of one spec count as one."""
     from ..comparison.comparison import compare as compare_runs
     from ..comparison.comparison import sort
@@ -50,9 +64,16 @@ def compare(runs: tuple[Path, ...], html: Path | None, csv_file: Path | None, ke
 
 @click.command()
 @RUN
-@click.option("--to", "tracker", required=True, metavar="NAME", help="wandb, tensorboard, jsonl or a plugin's.")
 @click.option(
-    "-s", "--set", "options", multiple=True, metavar="KEY=VALUE", help="A parameter of the tracker, such as project=x; repeatable."
+    "--to", "tracker", required=True, metavar="NAME", help="wandb, tensorboard, jsonl or a plugin's."
+)
+@click.option(
+    "-s",
+    "--set",
+    "options",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="A parameter of the tracker, such as project=x; repeatable.",
 )
 @ALLOW
 def track(run: Path, tracker: str, options: tuple[str, ...]) -> None:

@@ -43,7 +43,9 @@ from .options import (
 @POINT
 @DEVICE
 @ALLOW_DATA
-@click.option("--dry-run", is_flag=True, help="One step of everything and an estimate of the time; nothing is written.")
+@click.option(
+    "--dry-run", is_flag=True, help="One step of everything and an estimate of the time; nothing is written."
+)
 @ALLOW
 @ALLOW_CHANGED
 def run(
@@ -60,7 +62,11 @@ def run(
     """Train, sample, evaluate and report what SPEC says."""
     resume = resume or resume_from is not None
     if allow_changed_data and (dry_run or not (resume or point)):
-        raise SpecError("is for a run that is resumed", field="--allow-changed-data", hint="--resume, --run RUN or --point NAME")
+        raise SpecError(
+            "is for a run that is resumed",
+            field="--allow-changed-data",
+            hint="--resume, --run RUN or --point NAME",
+        )
     if point is None:
         loaded = load(spec, overrides)
     else:
@@ -84,7 +90,9 @@ def run(
     else:
         from ..sweeps.runner import run_point
 
-        folder = run_point(grid, loaded, out=out, device=device_of(device), allow_changed_data=allow_changed_data)
+        folder = run_point(
+            grid, loaded, out=out, device=device_of(device), allow_changed_data=allow_changed_data
+        )
     if os.environ.get("RANK", "0") == "0":
         if (folder / "samples" / "final.png").exists():  # evaluate.grid: 0 draws none
             echo(f"samples: {folder}/samples/final.png")
@@ -94,13 +102,24 @@ def run(
 
 @click.command()
 @RUN
-@click.option("-n", "count", type=click.IntRange(1, IMAGES), default=64, show_default=True, help="How many images.")
+@click.option(
+    "-n", "count", type=click.IntRange(1, IMAGES), default=64, show_default=True, help="How many images."
+)
 @click.option("--sampler", metavar="NAME", help="Default: the spec's `sampler`.")
-@click.option("--steps", type=STEPS, help="Noise levels on the way; some samplers run the network twice at each.")
+@click.option(
+    "--steps", type=STEPS, help="Noise levels on the way; some samplers run the network twice at each."
+)
 @SET
 @click.option("--seed", type=SEED, help="Default: the spec's evaluate.seed.")
-@click.option("--classes", metavar="C,…", help="Names or numbers; images are spread over them in order. Default: all.")
-@click.option("--guidance", type=Number(0), metavar="W", help="Towards the class; 1: none extra. Default: the spec's guidance.weight.")
+@click.option(
+    "--classes", metavar="C,…", help="Names or numbers; images are spread over them in order. Default: all."
+)
+@click.option(
+    "--guidance",
+    type=Number(0),
+    metavar="W",
+    help="Towards the class; 1: none extra. Default: the spec's guidance.weight.",
+)
 @click.option("--image", type=PATH, metavar="F", help="Change this picture, or those of this folder in turn.")
 @click.option(
     "--strength",
@@ -108,13 +127,25 @@ def run(
     metavar="S",
     help="How much of the picture is drawn anew, above 0 to 1. Default: 0.5; with --mask 1.",
 )
-@click.option("--mask", type=PATH, metavar="F", help="Complete the picture: white stays as it is, black is drawn.")
 @click.option(
-    "--resample", type=click.IntRange(1, 1000), metavar="N", help="Runs of each stretch of 10 steps, so that the parts fit. Default: 10."
+    "--mask", type=PATH, metavar="F", help="Complete the picture: white stays as it is, black is drawn."
 )
-@click.option("--to-seed", type=SEED, metavar="N", help="Images from the start of --seed to that of this one, along the arc between.")
+@click.option(
+    "--resample",
+    type=click.IntRange(1, 1000),
+    metavar="N",
+    help="Runs of each stretch of 10 steps, so that the parts fit. Default: 10.",
+)
+@click.option(
+    "--to-seed",
+    type=SEED,
+    metavar="N",
+    help="Images from the start of --seed to that of this one, along the arc between.",
+)
 @WEIGHTS
-@click.option("--out", type=PATH, help="F.png a grid, F.npz an array, F.gif the denoising, a folder one PNG each.")
+@click.option(
+    "--out", type=PATH, help="F.png a grid, F.npz an array, F.gif the denoising, a folder one PNG each."
+)
 @DEVICE
 @ALLOW
 def sample(
@@ -154,7 +185,12 @@ def sample(
 
 @click.command()
 @RUN
-@click.option("-n", "samples", type=click.IntRange(2, IMAGES), help="Generated images. Default: the spec's evaluate.samples.")
+@click.option(
+    "-n",
+    "samples",
+    type=click.IntRange(2, IMAGES),
+    help="Generated images. Default: the spec's evaluate.samples.",
+)
 @click.option("--metrics", help="Names with commas between. Default: the spec's.")
 @SET
 @DEVICE
@@ -194,9 +230,22 @@ def evaluate(
 @SET
 @OUT
 @DEVICE
-@click.option("--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True, help="Processes here, or tasks of Ray.")
-@click.option("--jobs", type=click.IntRange(1, 10_000), metavar="N", help="Points at one time. Default: one a GPU, or one a core.")
-@click.option("--print", "only_print", is_flag=True, help="Print one command a point, for a job array, and run nothing.")
+@click.option(
+    "--engine",
+    type=click.Choice(["local", "ray"]),
+    default="local",
+    show_default=True,
+    help="Processes here, or tasks of Ray.",
+)
+@click.option(
+    "--jobs",
+    type=click.IntRange(1, 10_000),
+    metavar="N",
+    help="Points at one time. Default: one a GPU, or one a core.",
+)
+@click.option(
+    "--print", "only_print", is_flag=True, help="Print one command a point, for a job array, and run nothing."
+)
 @ALLOW
 @ALLOW_DATA
 def sweep(
@@ -224,7 +273,13 @@ def sweep(
 @click.command()
 @RUN
 @click.argument("folder", type=PATH)
-@click.option("--to", "library", type=click.Choice(["diffusers"]), required=True, help="The library that is to load the folder.")
+@click.option(
+    "--to",
+    "library",
+    type=click.Choice(["diffusers"]),
+    required=True,
+    help="The library that is to load the folder.",
+)
 @WEIGHTS
 @SET
 @ALLOW

@@ -92,7 +92,9 @@ def check(plugin: str) -> None:
     found_plugin = find(str(expanded(plugin)) if plugin.endswith(".py") else plugin)
     if not found_plugin.may_run:
         hint = "if you trust it, --allow-plugins runs it"
-        raise SpecError(f"{plugin} is code of the run {found_plugin.run} that you have not run on this machine", hint=hint)
+        raise SpecError(
+            f"{plugin} is code of the run {found_plugin.run} that you have not run on this machine", hint=hint
+        )
     found_plugin.load()
     failed = found = False
     for kind, registry in REGISTRIES.items():

@@ -77,7 +77,11 @@ class Group:
     def status(self) -> str:
         """`finished` where every run is, else how many of them are what."""
         counts = Counter(run.status for run in self.runs)
-        return next(iter(counts)) if len(counts) == 1 else ", ".join(f"{count} {status}" for status, count in counts.items())
+        return (
+            next(iter(counts))
+            if len(counts) == 1
+            else ", ".join(f"{count} {status}" for status, count in counts.items())
+        )
 
 
 @dataclass(frozen=True)
@@ -159,7 +163,11 @@ def _newest(path: Path, groups: Sequence[Group]) -> Path:
     run = newest_run(path)
     if not _exists(run):
         hint = nearest(str(path), [group.label for group in groups])
-        raise SpecError(f"'{shortened(str(path))}' is no run, nor the label of one compared", field="--baseline", hint=hint)
+        raise SpecError(
+            f"'{shortened(str(path))}' is no run, nor the label of one compared",
+            field="--baseline",
+            hint=hint,
+        )
     return run
 
 
@@ -240,12 +248,17 @@ def _rank(groups: Sequence[Group], measure: str, baseline: Group) -> None:
     home = baseline.standings.get(measure)
     conditions = [_same(standing.condition) for standing in standings]
     counts = Counter(conditions)
-    usual = max(counts, key=lambda condition: (counts[condition], home is not None and condition == _same(home.condition)))
+    usual = max(
+        counts,
+        key=lambda condition: (counts[condition], home is not None and condition == _same(home.condition)),
+    )
     reference = standings[conditions.index(usual)].condition
     marked = []
     for standing, condition in zip(standings, conditions, strict=True):
         mark = standing.mark or ("" if condition == usual else unlike(standing.condition, reference))
-        marked.append(replace(standing, mark=mark or ("no interval" if standing.estimate.interval is None else "")))
+        marked.append(
+            replace(standing, mark=mark or ("no interval" if standing.estimate.interval is None else ""))
+        )
     ranked = [standing for standing in marked if not standing.mark]
     among = len(ranked)
     for group, own in zip(having, marked, strict=True):

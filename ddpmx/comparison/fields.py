@@ -15,7 +15,9 @@ def differing(specs: Sequence[Mapping[str, object]]) -> tuple[str, ...]:
     paths = [path for spec in specs for path in difference(specs[0], spec)]
     blocks = {path.removesuffix(".name") for path in paths if path.endswith(".name")}
     whole = blocks | {path for path in paths if any(other.startswith(f"{path}.") for other in paths)}
-    kept = dict.fromkeys(next((block for block in sorted(whole) if f"{path}.".startswith(f"{block}.")), path) for path in paths)
+    kept = dict.fromkeys(
+        next((block for block in sorted(whole) if f"{path}.".startswith(f"{block}.")), path) for path in paths
+    )
     top = list(dict.fromkeys(key for spec in specs for key in spec))
     return tuple(sorted(kept, key=lambda path: top.index(path.split(".")[0])))
 
@@ -34,8 +36,14 @@ def text(value: object, others: Sequence[object] = ()) -> str:
         return ", ".join(text(item) for item in value) or "none"
     if not isinstance(value, Mapping):
         return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
-    alike = [other for other in others if isinstance(other, Mapping) and other.get("name") == value.get("name")]
-    told = {key: item for key, item in value.items() if key != "name" and any(other.get(key) != item for other in alike)}
+    alike = [
+        other for other in others if isinstance(other, Mapping) and other.get("name") == value.get("name")
+    ]
+    told = {
+        key: item
+        for key, item in value.items()
+        if key != "name" and any(other.get(key) != item for other in alike)
+    }
     inside = ", ".join(f"{key} {text(item)}" for key, item in told.items())
     name = str(value.get("name", ""))
     return f"{name} ({inside})" if name and inside else name or inside
@@ -55,6 +63,8 @@ def labels(names: Sequence[set[str]], fields: Mapping[str, Sequence[str]]) -> li
     found: list[str] = []
     for index, name in enumerate(shared):
         if not (name and shared.count(name) == 1):
-            name = " ".join(f"{path.split('.')[-1]}={column[index]}" for path, column in fields.items()) or min(names[index])
+            name = " ".join(
+                f"{path.split('.')[-1]}={column[index]}" for path, column in fields.items()
+            ) or min(names[index])
         found.append(f"{name} ({index + 1})" if name in found else name)
     return found

@@ -34,7 +34,9 @@ class Drawn:
 def figures(comparison: Comparison) -> Iterator[Drawn]:
     """Those that the runs have something for, in the order of a page."""
     objectives = {str(standing.condition) for _, standing in comparison.standings("val_loss")}
-    units = "" if len(objectives) < 2 else " The objectives differ, so only the shapes compare, not the heights."
+    units = (
+        "" if len(objectives) < 2 else " The objectives differ, so only the shapes compare, not the heights."
+    )
     yield from _losses(comparison, "val_loss", "Validation loss", f"A curve for each run.{units}")
     yield from _losses(comparison, "train_loss", "Training loss", f"Means over each epoch.{units}")
     for measure in comparison.measures:
@@ -64,7 +66,10 @@ def _metric(comparison: Comparison, measure: str) -> Iterator[Drawn]:
     found = [np.zeros(0)]
     for index, group in enumerate(comparison.groups):
         curve = _over_epochs(group, measure)
-        x, values = np.array(list(curve), dtype=np.float64), np.array([estimate.value for estimate in curve.values()])
+        x, values = (
+            np.array(list(curve), dtype=np.float64),
+            np.array([estimate.value for estimate in curve.values()]),
+        )
         band(axes, x, [estimate.interval for estimate in curve.values()], index)
         line(axes, (x, values), index, markers=len(x) <= 60)
         found.append(values)
@@ -95,20 +100,31 @@ def _by_timestep(comparison: Comparison, weights: Mapping[int, Curve], units: st
         if weights:
             under = behind(axes)
             for index, (log_snr, weight) in weights.items():
-                under.plot(log_snr, weight, color=style(index)[0], alpha=0.2, linewidth=5, solid_capstyle="butt")
+                under.plot(
+                    log_snr, weight, color=style(index)[0], alpha=0.2, linewidth=5, solid_capstyle="butt"
+                )
             log_if_wide(under, np.concatenate([weight for _, weight in weights.values()]))
-        yield Drawn(figure, f"At the last evaluation, more noise to the right. Broad and pale: the effective weight.{units}")
+        yield Drawn(
+            figure,
+            f"At the last evaluation, more noise to the right. Broad and pale: the effective weight.{units}",
+        )
     bits = [_last_by_timestep(group, "bits") for group in comparison.groups]
     if any(np.isfinite(y).any() for _, y in bits):
         figure, axes = _over_log_snr("Bits by noise level", bits)
-        yield Drawn(figure, "The variational bound's term of one step, in bits a dimension: of one schedule comparable whatever the loss.")
+        yield Drawn(
+            figure,
+            "The variational bound's term of one step, in bits a dimension: of one schedule comparable whatever the loss.",
+        )
         yield from _relative(bits, comparison)
 
 
 def _relative(bits: Sequence[Curve], comparison: Comparison) -> Iterator[Drawn]:
     """What is hard to see in curves that fall by orders of magnitude: their ratios."""
     levels, home = bits[comparison.groups.index(comparison.baseline)]
-    ratios = [(x, y / home) if np.array_equal(x, levels) else (levels, np.full(len(levels), np.nan)) for x, y in bits]
+    ratios = [
+        (x, y / home) if np.array_equal(x, levels) else (levels, np.full(len(levels), np.nan))
+        for x, y in bits
+    ]
     if len(levels) and sum(bool(np.isfinite(y).any()) for _, y in ratios) > 1:
         figure, _ = _over_log_snr("Bits, relative to the baseline's", ratios)
         worth = f"Below 1: a better bound at that noise level than that of {comparison.baseline.label}."
@@ -154,13 +170,17 @@ def _effective(weights: Mapping[int, Curve], failed: Sequence[str]) -> Drawn:
     axes.invert_xaxis()
     caption = "What each objective weighs, per unit of log-SNR, more noise to the right: specs with one curve train for the same thing."
     values = np.concatenate([weight for _, weight in weights.values()])
-    return Drawn(_finished(figure, axes, values, 30, integers=False), f"{caption} {'; '.join(failed)}".strip())
+    return Drawn(
+        _finished(figure, axes, values, 30, integers=False), f"{caption} {'; '.join(failed)}".strip()
+    )
 
 
 def _weight(run: Run) -> Curve:
     """Raises SpecError where the spec no longer loads or its weighting is learned."""
     spec = load_run(run.path)
-    return effective_weight(spec.schedule.table(), spec.loss.weighting, spec.prediction, spec.loss.norm, spec.time)
+    return effective_weight(
+        spec.schedule.table(), spec.loss.weighting, spec.prediction, spec.loss.norm, spec.time
+    )
 
 
 def _finished(figure: Figure, axes: Axes, values: Floats, factor: float, integers: bool = True) -> Figure:

@@ -37,7 +37,12 @@ class Sheet:
     @property
     def shape(self) -> tuple[int, int, int, int]:
         """Rows, columns, size of a cell, channels."""
-        return self.pixels.shape[0] // self.size, self.pixels.shape[1] // self.size, self.size, self.pixels.shape[2]
+        return (
+            self.pixels.shape[0] // self.size,
+            self.pixels.shape[1] // self.size,
+            self.size,
+            self.pixels.shape[2],
+        )
 
 
 @dataclass(frozen=True)
@@ -68,7 +73,11 @@ def _pitch(pixels: Pixels, images: int) -> int | None:
     def fits(pitch: int) -> bool:
         return all(bool(line[start::pitch].all()) for line in white for start in range(PAD))
 
-    found = [pitch for pitch in range(PAD + 1, min(height, width) + 1) if height % pitch == width % pitch == 0 and fits(pitch)]
+    found = [
+        pitch
+        for pitch in range(PAD + 1, min(height, width) + 1)
+        if height % pitch == width % pitch == 0 and fits(pitch)
+    ]
     columns = min(images, math.ceil(math.sqrt(images)))
     return width // columns if width // columns in found else next(iter(found), None)
 
@@ -76,7 +85,9 @@ def _pitch(pixels: Pixels, images: int) -> int | None:
 def _without_margins(pixels: Pixels, pitch: int) -> Sheet:
     """Cut the margins away, then undo the enlargement, which repeated each pixel: nothing is lost."""
     rows, columns, channels = pixels.shape[0] // pitch, pixels.shape[1] // pitch, pixels.shape[2]
-    tiles = pixels[PAD:, PAD:].reshape(rows, pitch, columns, pitch, channels)[:, : pitch - PAD, :, : pitch - PAD]
+    tiles = pixels[PAD:, PAD:].reshape(rows, pitch, columns, pitch, channels)[
+        :, : pitch - PAD, :, : pitch - PAD
+    ]
     size = pitch - PAD
     for scale in range(size, 0, -1):
         if size % scale == 0:
@@ -96,7 +107,10 @@ def fitted(runs: Sequence[dict[float | None, Sheet]]) -> list[list[Grid]]:
             break
     else:
         stops = max(1, min(stops, ROOM // size - 1))
-    encoded = [{epoch: encode(sheet, _label(epoch), lossless) for epoch, sheet in _thinned(run, stops)} for run in runs]
+    encoded = [
+        {epoch: encode(sheet, _label(epoch), lossless) for epoch, sheet in _thinned(run, stops)}
+        for run in runs
+    ]
     while stops > 1 and sum(len(picture.uri) for run in encoded for picture in run.values()) > ROOM:
         stops -= 1
         encoded = [dict(_thinned(run, stops)) for run in encoded]
@@ -122,11 +136,17 @@ def label_of(epoch: float) -> str:
 def encode(sheet: Sheet, label: str, lossless: bool) -> Picture:
     """WebP, or PNG where that is smaller and nothing may be lost."""
     image = Image.fromarray(sheet.pixels[..., 0] if sheet.pixels.shape[2] == 1 else sheet.pixels)
-    options = [("webp", {"lossless": True}), ("png", {"optimize": True})] if lossless else [("webp", {"quality": 80})]
+    options = (
+        [("webp", {"lossless": True}), ("png", {"optimize": True})]
+        if lossless
+        else [("webp", {"quality": 80})]
+    )
     contents = []
     for kind, option in options:
         file = io.BytesIO()
         image.save(file, format=kind, **option)
         contents.append((file.getvalue(), kind))
     content, kind = min(contents, key=lambda pair: len(pair[0]))
-    return Picture(f"data:image/{kind};base64,{base64.b64encode(content).decode()}", image.width, image.height, label)
+    return Picture(
+        f"data:image/{kind};base64,{base64.b64encode(content).decode()}", image.width, image.height, label
+    )

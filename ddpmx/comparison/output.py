@@ -46,9 +46,15 @@ def _full(comparison: Comparison, groups: Sequence[Group]) -> dict[str, list[str
     columns = _specs(comparison, groups)
     for measure in comparison.measures:
         pairs = [(group, group.standings.get(measure)) for group in groups]
-        columns[_heading(comparison, measure)] = ["–" if own is None else amount(own.estimate, own.seeds) for _, own in pairs]
-        columns[f"{measure} rank"] = ["" if own is None else str(own.rank or f"– {own.mark}") for _, own in pairs]
-        columns[f"{measure} Δ"] = ["" if own is None else difference(group, own, comparison, measure) for group, own in pairs]
+        columns[_heading(comparison, measure)] = [
+            "–" if own is None else amount(own.estimate, own.seeds) for _, own in pairs
+        ]
+        columns[f"{measure} rank"] = [
+            "" if own is None else str(own.rank or f"– {own.mark}") for _, own in pairs
+        ]
+        columns[f"{measure} Δ"] = [
+            "" if own is None else difference(group, own, comparison, measure) for group, own in pairs
+        ]
     return columns
 
 
@@ -67,7 +73,10 @@ def _short(comparison: Comparison, groups: Sequence[Group]) -> dict[str, list[st
     for measure in comparison.measures:
         pairs = [(group, group.standings.get(measure)) for group in groups]
         columns[_heading(comparison, measure)] = [
-            "–" if own is None else f"{amount(own.estimate, own.seeds)}\n{note(group, own, comparison, measure)}" for group, own in pairs
+            "–"
+            if own is None
+            else f"{amount(own.estimate, own.seeds)}\n{note(group, own, comparison, measure)}"
+            for group, own in pairs
         ]
     return columns
 
@@ -90,7 +99,11 @@ def to_csv(comparison: Comparison, groups: Sequence[Group]) -> str:
     """A row for each group, numbers in full."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    measured = [measure if key == "value" else f"{measure}.{key}" for measure in comparison.measures for key in FIGURES]
+    measured = [
+        measure if key == "value" else f"{measure}.{key}"
+        for measure in comparison.measures
+        for key in FIGURES
+    ]
     writer.writerow(["run", "status", "seeds", "folders", *comparison.fields, *measured, "baseline"])
     for group in groups:
         folders = " ".join(str(run.path) for run in group.runs)
@@ -138,7 +151,16 @@ def _figures(standing: Standing) -> dict[str, object]:
     low, high = standing.estimate.interval or (None, None)
     delta = standing.delta
     delta_low, delta_high = (delta and delta.interval) or (None, None)
-    values = (standing.estimate.value, low, high, standing.rank, standing.mark or None, delta and delta.value, delta_low, delta_high)
+    values = (
+        standing.estimate.value,
+        low,
+        high,
+        standing.rank,
+        standing.mark or None,
+        delta and delta.value,
+        delta_low,
+        delta_high,
+    )
     return dict(zip(FIGURES, values, strict=True))
 
 

@@ -64,7 +64,10 @@ def write_page(comparison: Comparison, groups: Sequence[Group], out: Path) -> Pa
         keys={group.label: _key(indices[group.label]) for group in groups},
         differs={group.label: _differs(group, comparison.baseline) for group in groups},
         summary=summary(comparison),
-        cells={group.label: [_cell(comparison, group, measure) for measure in comparison.measures] for group in groups},
+        cells={
+            group.label: [_cell(comparison, group, measure) for measure in comparison.measures]
+            for group in groups
+        },
         arrows=[comparison.arrow(measure) for measure in comparison.measures],
         provenance=list(_provenance(comparison)),
         figures=[page.figure(to_svg(drawn.figure), drawn.caption) for drawn in figures(comparison)],
@@ -90,7 +93,10 @@ def _title(comparison: Comparison) -> str:
 def _key(index: int) -> dict[str, str]:
     """How the group's curves are drawn: a colour and an SVG dash pattern."""
     colour, dash = style(index)
-    return {"colour": colour, "dash": "none" if isinstance(dash, str) else " ".join(f"{2 * part:g}" for part in dash[1])}
+    return {
+        "colour": colour,
+        "dash": "none" if isinstance(dash, str) else " ".join(f"{2 * part:g}" for part in dash[1]),
+    }
 
 
 def _differs(group: Group, baseline: Group) -> dict[str, bool]:
@@ -119,16 +125,28 @@ def _provenance(comparison: Comparison) -> Iterator[tuple[str, str]]:
     """(measure, how it was taken) of each measure and each way that it was taken in."""
     for measure in comparison.measures:
         if measure == "val_loss":
-            yield measure, "lowest over the epochs, of the validation images, each at a fixed timestep and noise"
+            yield (
+                measure,
+                "lowest over the epochs, of the validation images, each at a fixed timestep and noise",
+            )
             continue
-        yield from ((measure, text) for text in dict.fromkeys(_how(standing) for _, standing in comparison.standings(measure)))
+        yield from (
+            (measure, text)
+            for text in dict.fromkeys(_how(standing) for _, standing in comparison.standings(measure))
+        )
 
 
 def _how(standing: Standing) -> str:
     score = standing.results[0].score
-    parts = [f"{key} {number(value)}" for key, value in standing.condition.items() if key != "data" and value not in (None, "")]
+    parts = [
+        f"{key} {number(value)}"
+        for key, value in standing.condition.items()
+        if key != "data" and value not in (None, "")
+    ]
     if score is not None and score.get("floor") is not None:
-        parts.append(f"real images instead of generated ones get {number(score.get('floor'))} (n {number(score.get('floor_n', 0))})")
+        parts.append(
+            f"real images instead of generated ones get {number(score.get('floor'))} (n {number(score.get('floor_n', 0))})"
+        )
     if score is not None and score.get("interval_note"):
         parts.append(f"interval: {score['interval_note']}")
     return ", ".join(parts)
@@ -148,7 +166,10 @@ def _sheets(run: Run) -> dict[float | None, Sheet]:
     images = run.spec["evaluate"]["grid"]
     if images == 0:
         return {}
-    files: list[tuple[float | None, Path]] = [*run.folder.grids().items(), (None, run.folder.samples / "final.png")]
+    files: list[tuple[float | None, Path]] = [
+        *run.folder.grids().items(),
+        (None, run.folder.samples / "final.png"),
+    ]
     read = {epoch: sheet for epoch, path in files if (sheet := read_sheet(path, images)) is not None}
     shapes = Counter(sheet.shape for sheet in read.values())
     return {epoch: sheet for epoch, sheet in read.items() if sheet.shape == shapes.most_common(1)[0][0]}
@@ -160,7 +181,11 @@ def _strip(run: Run) -> page.Picture | None:
     return (
         None
         if sheet is None
-        else encode(Sheet(sheet.pixels[: sheet.size], sheet.size), "its first image on the way from noise", lossless=True)
+        else encode(
+            Sheet(sheet.pixels[: sheet.size], sheet.size),
+            "its first image on the way from noise",
+            lossless=True,
+        )
     )
 
 
@@ -184,7 +209,11 @@ def _numbers(run: Run, measures: Sequence[str]) -> list[tuple[float, str, str]]:
         else:
             best = f"best {number(result.best)}, epoch {result.best_epoch}"
             cells.append(
-                (result.estimate.value, amount(result.estimate), best if result.best != result.estimate.value else f"epoch {result.epoch}")
+                (
+                    result.estimate.value,
+                    amount(result.estimate),
+                    best if result.best != result.estimate.value else f"epoch {result.epoch}",
+                )
             )
     return cells
 

@@ -124,8 +124,16 @@ def _validation(spec: RunSpec, environment: Environment, history: History) -> di
         return {}
     values, epochs = values[counted], history.column("epoch")[counted]
     lowest, epoch = float(values.min()), int(epochs[values == values.min()].min())
-    objective = {"prediction": spec["prediction"], "schedule": spec["schedule"], "loss": spec["loss"]}  # these give the loss its unit
-    condition = {"data": _data(spec, environment, {"step": math.inf}), **objective, "evaluate.seed": spec["evaluate"]["seed"]}
+    objective = {
+        "prediction": spec["prediction"],
+        "schedule": spec["schedule"],
+        "loss": spec["loss"],
+    }  # these give the loss its unit
+    condition = {
+        "data": _data(spec, environment, {"step": math.inf}),
+        **objective,
+        "evaluate.seed": spec["evaluate"]["seed"],
+    }
     return {"val_loss": Result(Estimate(lowest), epoch, float(values[-1]), lowest, epoch, "lower", condition)}
 
 
@@ -146,7 +154,9 @@ class _Metrics:
     def _add(self, name: str, value: float, event: Event) -> None:
         known = score(event, name)
         n = event.get("samples", self._spec["evaluate"]["samples"])
-        better = known["better"] if known else "higher" if name == "is_cnn" else "lower"  # runs without scores have is_cnn and fd_cnn only
+        better = (
+            known["better"] if known else "higher" if name == "is_cnn" else "lower"
+        )  # runs without scores have is_cnn and fd_cnn only
         before, epoch = self.results.get(name), event["epoch"]
         condition = {"data": _data(self._spec, self._environment, event), **_provenance(known, n)}
         if before is not None and before.condition["data"] != condition["data"]:
@@ -155,14 +165,21 @@ class _Metrics:
         best, best_epoch = value, epoch
         if before is not None and better_than(value, before.best) != value:
             best, best_epoch = before.best, before.best_epoch
-        self.results[name] = Result(Estimate.of_score(value, known or {}), epoch, value, best, best_epoch, better, condition, known)
+        self.results[name] = Result(
+            Estimate.of_score(value, known or {}), epoch, value, best, best_epoch, better, condition, known
+        )
 
 
 def _provenance(score: Score | None, n: int) -> dict[str, object]:
     """What decides, besides the data, whether two measurements of a metric are comparable."""
     if score is None:
         return {"n": n, "split": UNKNOWN, "extractor": UNKNOWN, "preprocessing": UNKNOWN}
-    return {"n": score["n"], "split": score["split"], "extractor": score["extractor"], "preprocessing": score["preprocessing"]}
+    return {
+        "n": score["n"],
+        "split": score["split"],
+        "extractor": score["extractor"],
+        "preprocessing": score["preprocessing"],
+    }
 
 
 def _data(spec: RunSpec, environment: Environment, event: Event) -> str:

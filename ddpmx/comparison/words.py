@@ -25,17 +25,31 @@ def difference(group: Group, standing: Standing, comparison: Comparison, measure
 def note(group: Group, standing: Standing, comparison: Comparison, measure: str) -> str:
     """What stands below a number: `rank 2 · Δ −0.3 ± 0.1`, or why there is no rank."""
     delta = difference(group, standing, comparison, measure)
-    told = [standing.mark, f"rank {standing.rank}" if standing.rank else "", f"Δ {delta}" if standing.delta else delta]
+    told = [
+        standing.mark,
+        f"rank {standing.rank}" if standing.rank else "",
+        f"Δ {delta}" if standing.delta else delta,
+    ]
     return " · ".join(filter(None, told))
 
 
 def summary(comparison: Comparison) -> list[str]:
     """A sentence or more about each measure, and what finished runs say of their training."""
     lines = [_sentence(measure, comparison.standings(measure)) for measure in comparison.measures]
-    lines += [f"{group.name_of(run)}: {run.why}." for group in comparison.groups for run in group.runs if run.is_finished and run.why]
+    lines += [
+        f"{group.name_of(run)}: {run.why}."
+        for group in comparison.groups
+        for run in group.runs
+        if run.is_finished and run.why
+    ]
     runs = [(group, run) for group in comparison.groups for run in group.runs]
     lines += [f"{group.name_of(run)}: {change}." for group, run in runs for change in told(run.environment)]
-    ranked = [standing for measure in comparison.measures for _, standing in comparison.standings(measure) if standing.rank]
+    ranked = [
+        standing
+        for measure in comparison.measures
+        for _, standing in comparison.standings(measure)
+        if standing.rank
+    ]
     if any(standing.seeds == 1 for standing in ranked):
         lines.append(
             "Where a spec has one seed, its interval is that of the measurement alone: what another seed would change is not in it."
@@ -56,7 +70,9 @@ def _sentence(measure: str, standings: Sequence[tuple[Group, Standing]]) -> str:
     told = []
     if len(ranked) > 1:
         (first, top), others = ranked[0], ranked[1:]
-        near = [group for group, standing in others if within_noise(top.estimate, standing.estimate, len(ranked))]
+        near = [
+            group for group, standing in others if within_noise(top.estimate, standing.estimate, len(ranked))
+        ]
         far = [group for group, standing in others if group not in near]
         value, extreme = amount(top.estimate, top.seeds), "lowest" if top.better == "lower" else "highest"
         told.append(
@@ -65,7 +81,9 @@ def _sentence(measure: str, standings: Sequence[tuple[Group, Standing]]) -> str:
             else f"{first.label} is best, {value}"
         )
         if far:
-            lead = amount(far[0].standings[measure].estimate.minus(top.estimate, len(ranked)), seeds=2).replace("-", "")
+            lead = amount(
+                far[0].standings[measure].estimate.minus(top.estimate, len(ranked)), seeds=2
+            ).replace("-", "")
             next_one = "" if len(far) == 1 else f"{far[0].label} "
             told.append(f"{_names(far)} {_is(far)} worse by more than noise ({next_one}by {lead})")
     elif len(standings) == 1:
@@ -73,7 +91,11 @@ def _sentence(measure: str, standings: Sequence[tuple[Group, Standing]]) -> str:
         told.append(f"only {group.label} has it, {amount(standing.estimate, standing.seeds)}")
     else:
         told.append("nothing can be ranked")
-    marks = dict.fromkeys(standing.mark for _, standing in standings if standing.mark) if len(standings) > 1 else {}
+    marks = (
+        dict.fromkeys(standing.mark for _, standing in standings if standing.mark)
+        if len(standings) > 1
+        else {}
+    )
     for mark in marks:
         unranked = [group for group, standing in standings if standing.mark == mark]
         told.append(f"{_names(unranked)} {_is(unranked)} not ranked ({mark})")

@@ -22,7 +22,10 @@ def describe(kind: str | None = None, name: str | None = None) -> str:
     found = _found(kind, name)
     if name is None and not _is_kind(kind):
         return "\n\n".join(f"{registry.kind} {_component(component)}" for registry, (component,) in found)
-    return "\n\n".join(_kind(registry, components) if name is None else _component(components[0]) for registry, components in found)
+    return "\n\n".join(
+        _kind(registry, components) if name is None else _component(components[0])
+        for registry, components in found
+    )
 
 
 def data(kind: str | None = None, name: str | None = None) -> list[dict[str, object]]:
@@ -34,7 +37,13 @@ def data(kind: str | None = None, name: str | None = None) -> list[dict[str, obj
             "summary": component.summary(),
             "paper": component.paper,
             "parameters": [
-                {"name": field, "type": type_, "required": default is None, "default": json.loads(default or "null"), "help": text}
+                {
+                    "name": field,
+                    "type": type_,
+                    "required": default is None,
+                    "default": json.loads(default or "null"),
+                    "help": text,
+                }
                 for field, type_, default, text in _parameters(component)
             ],
         }
@@ -51,9 +60,17 @@ def _found(kind: str | None, name: str | None) -> list[tuple[Registry[Component]
     if _is_kind(kind):
         registry = REGISTRIES[_singular(kind)]
         return [(registry, _all(registry) if name is None else [registry.get(name)])]
-    having = [] if name is not None else [(registry, [registry.get(kind)]) for registry in REGISTRIES.values() if registry.has(kind)]
+    having = (
+        []
+        if name is not None
+        else [(registry, [registry.get(kind)]) for registry in REGISTRIES.values() if registry.has(kind)]
+    )
     if not having:
-        names = [] if name is not None else [other for registry in REGISTRIES.values() for other in registry.names()]
+        names = (
+            []
+            if name is not None
+            else [other for registry in REGISTRIES.values() for other in registry.names()]
+        )
         what = "kind of component is" if name is not None else "component and no kind of them is"
         raise SpecError(f"no {what} called '{shortened(kind)}'", hint=nearest(kind, {*REGISTRIES, *names}))
     return having

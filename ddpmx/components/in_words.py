@@ -27,7 +27,9 @@ def describe(error: ValidationError) -> list[tuple[tuple[str | int, ...], str]]:
 
 def spec_error(error: ValidationError) -> SpecError:
     """The findings of a pydantic error, each placed at its field."""
-    return SpecError.of(SpecError(message, field=".".join(map(str, path))) for path, message in describe(error))
+    return SpecError.of(
+        SpecError(message, field=".".join(map(str, path))) for path, message in describe(error)
+    )
 
 
 def _in_words(found: ErrorDetails) -> str:
@@ -43,13 +45,25 @@ def _in_words(found: ErrorDetails) -> str:
     if kind == "string_pattern_mismatch":
         return f"should match {found['ctx']['pattern']}, not {shortened(repr(given))}"
     message = message.removeprefix("Value error, ").replace("Input should be", "should be")
-    message = message.replace("Tuple should have", "should be a list of").replace("tuple", "list").replace(" after validation", "")
-    return f"{message}, not {shortened(repr(given))}" if isinstance(given, str | int | float | bool | None) else message
+    message = (
+        message.replace("Tuple should have", "should be a list of")
+        .replace("tuple", "list")
+        .replace(" after validation", "")
+    )
+    return (
+        f"{message}, not {shortened(repr(given))}"
+        if isinstance(given, str | int | float | bool | None)
+        else message
+    )
 
 
 def _list_hint(given: object) -> str:
-    if isinstance(given, Mapping) and given and all(str(key).isdecimal() for key in given):  # an override such as metrics.0=fid
+    if (
+        isinstance(given, Mapping) and given and all(str(key).isdecimal() for key in given)
+    ):  # an override such as metrics.0=fid
         return f": there is no item {shortened(str(next(iter(given))))} to change, so give all of it, as in [1, 2]"
     if not isinstance(given, str | int | float | bool | None):
         return ""
-    return f", not {shortened(repr(given))}" + (f"; did you mean [{shortened(str(given))}]?" if given not in (None, "") else "")
+    return f", not {shortened(repr(given))}" + (
+        f"; did you mean [{shortened(str(given))}]?" if given not in (None, "") else ""
+    )

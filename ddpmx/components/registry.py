@@ -80,20 +80,26 @@ class Registry(Generic[C]):
         """The class that every component of this kind inherits from."""
         return getattr(importlib.import_module(self._home), self._base)  # type: ignore[no-any-return]
 
-    def register(self, name: str, *, paper: str = "", aliases: tuple[str, ...] = ()) -> Callable[[type[C]], type[C]]:
+    def register(
+        self, name: str, *, paper: str = "", aliases: tuple[str, ...] = ()
+    ) -> Callable[[type[C]], type[C]]:
         """Class decorator. Raises SpecError when a name is taken or is no name, the base class is wrong or a field is called `name`."""
 
         def add(cls: type[C]) -> type[C]:
             importlib.import_module(self._home)  # the built-ins take their names first
             if not isinstance(aliases, tuple | list):
-                raise SpecError(f"the aliases of the {self.kind} '{name}' should be a tuple of names, not {shortened(repr(aliases))}")
+                raise SpecError(
+                    f"the aliases of the {self.kind} '{name}' should be a tuple of names, not {shortened(repr(aliases))}"
+                )
             for taken in (name, *aliases):
                 if not isinstance(taken, str) or not re.fullmatch(NAME, taken) or len(taken) > MAX_NAME:
                     text = f"the {self.kind} {shortened(repr(taken))} cannot be registered: a name has letters, digits, _ - . only"
                     raise SpecError(text, hint=f"at most {MAX_NAME}, and it begins with no point")
                 if taken in self._classes or taken in self._aliases:
                     owner = self._classes[self._aliases.get(taken, taken)]
-                    raise SpecError(f"the {self.kind} '{taken}' is registered already, by {owner.__module__}.{owner.__qualname__}")
+                    raise SpecError(
+                        f"the {self.kind} '{taken}' is registered already, by {owner.__module__}.{owner.__qualname__}"
+                    )
             if not isinstance(cls, type):
                 raise SpecError(f"the {self.kind} '{name}' should be a class, not {shortened(repr(cls))}")
             if not issubclass(cls, self.base):
@@ -101,7 +107,9 @@ class Registry(Generic[C]):
                     f"the {self.kind} '{name}' ({getattr(cls, '__qualname__', shortened(repr(cls)))}) must inherit from ddpmx.{self._base}"
                 )
             if "name" in cls.model_fields:
-                raise SpecError(f"the {self.kind} '{name}' has a field called 'name', which a spec's blocks reserve")
+                raise SpecError(
+                    f"the {self.kind} '{name}' has a field called 'name', which a spec's blocks reserve"
+                )
             cls.component_name, cls.paper = name, paper
             self._classes[name] = cls
             self._aliases.update(dict.fromkeys(aliases, name))
@@ -127,7 +135,10 @@ class Registry(Generic[C]):
         try:
             return self._classes[self._aliases.get(name, name)]
         except KeyError:
-            raise SpecError(f"unknown {self.kind} '{shortened(name)}'", hint=nearest(name, [*self._classes, *self._aliases])) from None
+            raise SpecError(
+                f"unknown {self.kind} '{shortened(name)}'",
+                hint=nearest(name, [*self._classes, *self._aliases]),
+            ) from None
 
     def build(self, name: str, **parameters: object) -> C:
         """A component of that name. Raises SpecError for an unknown name, an unknown parameter or a wrong value."""
@@ -170,5 +181,16 @@ OPTIMIZERS: Registry[Optimizer] = Registry("optimizer", "ddpmx.optimizers", "Opt
 
 REGISTRIES: dict[str, Registry[Component]] = {
     registry.kind: registry
-    for registry in (DATASETS, MODELS, SCHEDULES, TIMES, PREDICTIONS, WEIGHTINGS, SAMPLERS, METRICS, TRACKERS, OPTIMIZERS)
+    for registry in (
+        DATASETS,
+        MODELS,
+        SCHEDULES,
+        TIMES,
+        PREDICTIONS,
+        WEIGHTINGS,
+        SAMPLERS,
+        METRICS,
+        TRACKERS,
+        OPTIMIZERS,
+    )
 }

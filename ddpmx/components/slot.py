@@ -35,13 +35,19 @@ class Slot:
         if isinstance(value, str):
             value = {"name": value}
         if not isinstance(value, Mapping):
-            raise PydanticCustomError("not_a_block", "should be the name of a {kind} or a block with `name:`", {"kind": self.registry.kind})
+            raise PydanticCustomError(
+                "not_a_block",
+                "should be the name of a {kind} or a block with `name:`",
+                {"kind": self.registry.kind},
+            )
         if "name" not in value and self.default is not None:
             value = {**self.default, **value}
         name = value.get("name")
         if not isinstance(name, str):
             hint = nearest(str(name), self.registry.names())
-            details = [finding(("name",) if "name" in value else (), f"should have a `name:`, a string; {hint}")]
+            details = [
+                finding(("name",) if "name" in value else (), f"should have a `name:`, a string; {hint}")
+            ]
             raise ValidationError.from_exception_data(self.registry.kind, details)
         try:
             component = self.registry.get(name)
@@ -54,21 +60,30 @@ class Slot:
         """The same, of a plugin's class only what can be written into a run's spec.yaml."""
         component = self.parse(value)
         if is_plugin(type(component)):
-            method_of(type(component)).call(component.spec, lambda block: "" if isinstance(block, dict) else "should be a block")
+            method_of(type(component)).call(
+                component.spec, lambda block: "" if isinstance(block, dict) else "should be a block"
+            )
         return component
 
     def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
         dump = core_schema.plain_serializer_function_ser_schema(lambda component: component.spec())
         return core_schema.no_info_plain_validator_function(self.parse_writable, serialization=dump)
 
-    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
         """A block for each registered component, plugins included; completion in editors reads this.
 
         Inside a component of the same kind, which would not end, only the names.
         """
         blocks: list[JsonSchemaValue] = [{"enum": self.registry.names()}]
         if self.registry.describing:
-            return {"anyOf": [*blocks, {"type": "object", "required": ["name"], "properties": {"name": blocks[0]}}]}
+            return {
+                "anyOf": [
+                    *blocks,
+                    {"type": "object", "required": ["name"], "properties": {"name": blocks[0]}},
+                ]
+            }
         self.registry.describing = True
         for name in self.registry.names():
             component = self.registry.get(name)

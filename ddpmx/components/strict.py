@@ -52,7 +52,10 @@ class Strict(BaseModel):
                 out[key] = tuple(value) if isinstance(value, list) and tuple in kinds else value
         if not unknown:
             return handler(out)
-        findings = [finding((key,), f"unknown key; {nearest(str(key), cls.model_fields) or 'there are none here'}") for key in unknown]
+        findings = [
+            finding((key,), f"unknown key; {nearest(str(key), cls.model_fields) or 'there are none here'}")
+            for key in unknown
+        ]
         try:
             handler(out)
         except ValidationError as error:

@@ -48,7 +48,9 @@ class Unseen(Images):
         return cls(torch.zeros(1, 1, 1, 1, dtype=torch.uint8).expand(count, *shape), labels)
 
     def take(self, index: Tensor) -> Unseen:
-        return Unseen.of(len(index), self.pixels.shape[1:], None if self.labels is None else self.labels[index])
+        return Unseen.of(
+            len(index), self.pixels.shape[1:], None if self.labels is None else self.labels[index]
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,16 +75,29 @@ class Data:
         shape = self.train.pixels.shape[1:]
         for split, images in self.splits():
             pixels, labels = images.pixels, images.labels
-            if pixels.dtype != torch.uint8 or pixels.dim() != 4 or pixels.shape[1] not in (1, 3) or pixels.shape[2] != pixels.shape[3]:
+            if (
+                pixels.dtype != torch.uint8
+                or pixels.dim() != 4
+                or pixels.shape[1] not in (1, 3)
+                or pixels.shape[2] != pixels.shape[3]
+            ):
                 found = f"{pixels.dtype} {list(pixels.shape)}"
-                raise SpecError(f"the {split} images of '{self.name}' should be uint8 [n, 1 or 3, size, size], not {found}")
+                raise SpecError(
+                    f"the {split} images of '{self.name}' should be uint8 [n, 1 or 3, size, size], not {found}"
+                )
             if len(images) == 0:
                 raise SpecError(f"the {split} split of '{self.name}' has no images")
             if pixels.shape[1:] != shape:
-                raise SpecError(f"the {split} images of '{self.name}' are {list(pixels.shape[1:])}, those that train {list(shape)}")
+                raise SpecError(
+                    f"the {split} images of '{self.name}' are {list(pixels.shape[1:])}, those that train {list(shape)}"
+                )
             known = len(self.classes or ())
-            if labels is not None and not (labels.shape == (len(images),) and labels.min() >= 0 and labels.max() < known):
-                raise SpecError(f"the labels of the {split} split of '{self.name}' should be {len(images)} indices into its classes")
+            if labels is not None and not (
+                labels.shape == (len(images),) and labels.min() >= 0 and labels.max() < known
+            ):
+                raise SpecError(
+                    f"the labels of the {split} split of '{self.name}' should be {len(images)} indices into its classes"
+                )
         if not self.fingerprint:
             object.__setattr__(self, "fingerprint", self._fingerprint())
 
@@ -109,7 +124,9 @@ class Data:
         if self.classes:
             shown = [shortened(name, MOST_SHOWN) for name in self.classes[:MOST_NAMED]]
             more = [f"{len(self.classes) - MOST_NAMED:,} others"] if len(self.classes) > MOST_NAMED else []
-            text += f"; {len(self.classes):,} class{'es' * (len(self.classes) > 1)} ({', '.join(shown + more)})"
+            text += (
+                f"; {len(self.classes):,} class{'es' * (len(self.classes) > 1)} ({', '.join(shown + more)})"
+            )
         return text + (f"; left out: {', '.join(self.left_out)}" if self.left_out else "")
 
     def splits(self) -> Iterator[tuple[str, Images]]:

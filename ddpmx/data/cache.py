@@ -33,7 +33,9 @@ def read(path: Path, unpack: Callable[[Tensors, dict[str, object]], T]) -> T | N
     if not os.path.lexists(path):
         return None
     try:
-        with open_regular(path) as file:  # read at once: safe_open opens twice, and between the two another process may replace the file
+        with (
+            open_regular(path) as file
+        ):  # read at once: safe_open opens twice, and between the two another process may replace the file
             content = file.read()
         tensors = load(content)
         header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
@@ -41,7 +43,15 @@ def read(path: Path, unpack: Callable[[Tensors, dict[str, object]], T]) -> T | N
         if facts.pop("crc32", found) != found:  # entries of before have none
             raise ValueError("other bytes than were written")
         return unpack(tensors, facts)
-    except (SafetensorError, SpecError, OSError, KeyError, TypeError, ValueError, RuntimeError):  # RecursionError is a RuntimeError
+    except (
+        SafetensorError,
+        SpecError,
+        OSError,
+        KeyError,
+        TypeError,
+        ValueError,
+        RuntimeError,
+    ):  # RecursionError is a RuntimeError
         warn(f"the cache entry {path} is damaged and is made again")
         return None
 
@@ -51,20 +61,26 @@ def write(path: Path, tensors: Tensors, facts: Mapping[str, object]) -> None:
     with scratch() as folder:
         try:
             packed = {name: tensor.contiguous() for name, tensor in tensors.items()}
-            save_file(packed, Path(folder) / path.name, {"facts": json.dumps({**facts, "crc32": _crc32(packed)})})
+            save_file(
+                packed, Path(folder) / path.name, {"facts": json.dumps({**facts, "crc32": _crc32(packed)})}
+            )
             path.parent.mkdir(parents=True, exist_ok=True)
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)  # no entry of ours
             (Path(folder) / path.name).replace(path)
         except (OSError, SafetensorError) as error:
-            raise RunError(f"cannot write the cache file {path}: {error}; DDPMX_CACHE can name another folder") from error
+            raise RunError(
+                f"cannot write the cache file {path}: {error}; DDPMX_CACHE can name another folder"
+            ) from error
 
 
 def _crc32(tensors: Tensors) -> str:
     """Of names and values: what tells bits that a disk has lost."""
     found = 0
     for name, tensor in sorted(tensors.items()):
-        found = zlib.crc32(tensor.contiguous().flatten().view(torch.uint8).numpy().data, zlib.crc32(name.encode(), found))
+        found = zlib.crc32(
+            tensor.contiguous().flatten().view(torch.uint8).numpy().data, zlib.crc32(name.encode(), found)
+        )
     return f"{found:08x}"
 
 
@@ -75,4 +91,6 @@ def scratch() -> tempfile.TemporaryDirectory[str]:
         root.mkdir(parents=True, exist_ok=True)
         return tempfile.TemporaryDirectory(prefix=".tmp-", dir=root)
     except OSError as error:
-        raise RunError(f"cannot write in the cache folder {root}: {error}; DDPMX_CACHE can name another one") from error
+        raise RunError(
+            f"cannot write in the cache folder {root}: {error}; DDPMX_CACHE can name another one"
+        ) from error

@@ -42,14 +42,22 @@ class Oddities:
         """What to tell the user."""
         found = []
         if self.animated:
-            found.append(f"images of several frames: {self.animated:,}; of each the first frame is taken (one is {self.first_animated})")
+            found.append(
+                f"images of several frames: {self.animated:,}; of each the first frame is taken (one is {self.first_animated})"
+            )
         if self.deep and self.brightest < DARK:
-            found.append(f"the {self.deep:,} images of 16 bits are nearly black: their largest value is {self.brightest:,} of 65,535")
+            found.append(
+                f"the {self.deep:,} images of 16 bits are nearly black: their largest value is {self.brightest:,} of 65,535"
+            )
         return found
 
 
 def decode(
-    encoded: bytes | Path, where: str, size: int | None = None, channels: Channels = None, oddities: Oddities | None = None
+    encoded: bytes | Path,
+    where: str,
+    size: int | None = None,
+    channels: Channels = None,
+    oddities: Oddities | None = None,
 ) -> Pixels:
     """One image as bytes: grey stays grey and all else becomes RGB, unless `channels` (1 or 3) says which.
 
@@ -63,7 +71,9 @@ def decode(
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(io.BytesIO(encoded) if isinstance(encoded, bytes) else encoded) as image:
-                if image.format != "MPO" and getattr(image, "is_animated", False):  # an MPO's others are previews
+                if image.format != "MPO" and getattr(
+                    image, "is_animated", False
+                ):  # an MPO's others are previews
                     oddities.animated += 1
                     oddities.first_animated = oddities.first_animated or where
                 image.load()
@@ -74,14 +84,24 @@ def decode(
                 pixels = np.asarray(picture)
     except NoRange as error:
         hint = "make them 8-bit or 16-bit integers"
-        raise SpecError(f"{where} cannot be taken: {error}, and the file does not say which one is white", hint=hint) from None
+        raise SpecError(
+            f"{where} cannot be taken: {error}, and the file does not say which one is white", hint=hint
+        ) from None
     except Exception as error:  # PIL has no common base for what a damaged or hostile file makes it raise
         raise SpecError(f"{where} cannot be read as an image: {error}") from error
     if pixels.shape[0] != pixels.shape[1]:
         shape = f"{pixels.shape[1]}×{pixels.shape[0]}"
-        raise SpecError(f"{where} is not square ({shape})", field="size", hint="`size: N` resizes the shorter side to N and crops")
+        raise SpecError(
+            f"{where} is not square ({shape})",
+            field="size",
+            hint="`size: N` resizes the shorter side to N and crops",
+        )
     if len(pixels) > MAX_SIDE:
-        raise SpecError(f"{where} has {len(pixels):,} pixels on a side, more than {MAX_SIDE:,}", field="size", hint="`size: N` resizes it")
+        raise SpecError(
+            f"{where} has {len(pixels):,} pixels on a side, more than {MAX_SIDE:,}",
+            field="size",
+            hint="`size: N` resizes it",
+        )
     return pixels
 
 
@@ -102,11 +122,15 @@ class Decoder:
         first, first_where = self._first = self._first or (shape, where)
         if shape != first:
             sizes = f"{first[1]}×{first[0]} ({first_where}) and {shape[1]}×{shape[0]} ({where})"
-            raise SpecError(f"images of mixed sizes: {sizes}", field="size", hint="`size: N` resizes and crops them all")
+            raise SpecError(
+                f"images of mixed sizes: {sizes}", field="size", hint="`size: N` resizes and crops them all"
+            )
         self._bytes += pixels.nbytes
         if 2 * self._bytes > self._memory:  # they are copied once, into one block
             raise SpecError(
-                f"the images up to {where} fill half of this machine's memory", field="size", hint="`size: N` makes them smaller"
+                f"the images up to {where} fill half of this machine's memory",
+                field="size",
+                hint="`size: N` makes them smaller",
             )
         self._decoded.setdefault(split, []).append(pixels)
 

@@ -24,7 +24,9 @@ class Digits(Dataset):
         from sklearn.datasets import load_digits
 
         scans = load_digits()
-        pixels = torch.from_numpy(scans.images).mul(255 / 16).round().to(torch.uint8).unsqueeze(1)  # [1797, 1, 8, 8]
+        pixels = (
+            torch.from_numpy(scans.images).mul(255 / 16).round().to(torch.uint8).unsqueeze(1)
+        )  # [1797, 1, 8, 8]
         labels = torch.from_numpy(scans.target).to(torch.int64)
         everything = Images(pixels, labels)
         parts = _interleaved(labels).split([180, 180, len(labels) - 360])

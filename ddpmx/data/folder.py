@@ -51,7 +51,9 @@ class ImageFolder(Stored):
                 try:
                     status = file.stat()
                 except OSError as error:
-                    raise SpecError(f"{shortened(str(file))} cannot be read: {why(error)}", field="path") from None
+                    raise SpecError(
+                        f"{shortened(str(file))} cannot be read: {why(error)}", field="path"
+                    ) from None
                 stats.append((split, str(file), status.st_size, status.st_mtime_ns))
         key = [self.size, self.channels, layout.classes, stats]
         return Survey(key, len(stats), sum(size for _, _, size, _ in stats), layout.left_out, layout)
@@ -64,7 +66,10 @@ class ImageFolder(Stored):
         for split, files in layout.files.items():
             for file in track(files, f"Decoding the {split} images"):
                 decoder.add(split, str(file), file)
-        return Decoded({split: Images(pixels, _labels(layout, split)) for split, pixels in decoder.stacks().items()}, layout.classes)
+        return Decoded(
+            {split: Images(pixels, _labels(layout, split)) for split, pixels in decoder.stacks().items()},
+            layout.classes,
+        )
 
     def sample(self, source: Path | None, survey: Survey) -> Decoded:
         """All labels, and some images of each split, evenly chosen."""
@@ -76,7 +81,10 @@ class ImageFolder(Stored):
             for file in files[:: -(-len(files) // most)]:
                 decoder.add(split, str(file), file)
         shape = next(iter(decoder.stacks().values())).shape[1:]
-        found: dict[str, Images] = {split: Unseen.of(len(files), shape, _labels(layout, split)) for split, files in layout.files.items()}
+        found: dict[str, Images] = {
+            split: Unseen.of(len(files), shape, _labels(layout, split))
+            for split, files in layout.files.items()
+        }
         return Decoded(found, layout.classes)
 
 

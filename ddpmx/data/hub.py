@@ -36,13 +36,20 @@ def fetch(repository: Repository, dataset: str, folder: str, scratch: Path) -> I
         commit = HfApi().dataset_info(repository.name, revision=repository.revision, timeout=SECONDS).sha
         download = datasets.DownloadConfig(cache_dir=scratch / "hub")
         return datasets.load_dataset(
-            repository.name, repository.config, revision=commit, streaming=True, cache_dir=str(scratch), download_config=download
+            repository.name,
+            repository.config,
+            revision=commit,
+            streaming=True,
+            cache_dir=str(scratch),
+            download_config=download,
         )
     except Exception as error:  # the network's own errors have no common base
         reason = " ".join(str(error).split())[:300] or type(error).__name__
         data_root = os.environ.get("DDPMX_DATA")
         at = f"$DDPMX_DATA/{folder} (DDPMX_DATA is {data_root or 'not set'})"
-        offline = "unset HF_HUB_OFFLINE" if os.environ.get("HF_HUB_OFFLINE") else "let this machine reach the Hub"
+        offline = (
+            "unset HF_HUB_OFFLINE" if os.environ.get("HF_HUB_OFFLINE") else "let this machine reach the Hub"
+        )
         raise SpecError(
             f"the data set '{dataset}' is not on this machine, and '{repository.name}' on the Hub cannot be read: {reason}",
             hint=f"three ways to provide it: dataset.path names its folder; or it lies in {at}; or {offline}",

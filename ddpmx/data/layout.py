@@ -10,7 +10,11 @@ from ..errors import SpecError
 from ..text import listed, shortened
 from .scan import LeftOut, Listing, scan
 
-SPLITS = {"train": ("train", "training"), "validation": ("validation", "valid", "val"), "test": ("test", "testing")}
+SPLITS = {
+    "train": ("train", "training"),
+    "validation": ("validation", "valid", "val"),
+    "test": ("test", "testing"),
+}
 """The names of a split's folder, in any case."""
 Reading = Literal["splits", "classes"]
 Groups = dict[str, Listing]
@@ -48,7 +52,9 @@ def read_layout(source: Path, reading: Reading | None) -> Layout:
         folders = {split: source / name for split, name in splits.items()}
         for name, listing in found.items():  # what lies beside the splits
             if listing.images:
-                left_out.add("image{s} outside of the splits", f"{name}/" if name else "", len(listing.images))
+                left_out.add(
+                    "image{s} outside of the splits", f"{name}/" if name else "", len(listing.images)
+                )
         left_out.update(found[""].left_out)
     else:
         everything = Listing()
@@ -80,7 +86,9 @@ def _splits(source: Path, found: Groups, reading: Reading | None) -> dict[str, s
             )
         if candidates:
             named[split] = candidates[0]
-    others = [name for name, listing in found.items() if name and listing.images and name not in named.values()]
+    others = [
+        name for name, listing in found.items() if name and listing.images and name not in named.values()
+    ]
     if reading == "splits":
         if "train" not in named:
             raise SpecError(f"there is no folder 'train' in {shortened(str(source))}", field="layout")
@@ -91,7 +99,11 @@ def _splits(source: Path, found: Groups, reading: Reading | None) -> dict[str, s
     if not used:
         return {}
     as_classes = _listed(sorted([*others, *used.values()]))
-    as_splits = f"a training set in {used['train']}, {_listed(others)} left out" if "train" in used else f"{_listed([*used.values()])} only"
+    as_splits = (
+        f"a training set in {used['train']}, {_listed(others)} left out"
+        if "train" in used
+        else f"{_listed([*used.values()])} only"
+    )
     raise SpecError(
         f"{shortened(str(source))} can be read in two ways: as splits ({as_splits}), or as classes ({as_classes})",
         field="path",
@@ -107,14 +119,19 @@ def _classes(files: dict[str, list[Path]], folders: dict[str, Path]) -> tuple[tu
         loose = sum(len(parts) == 1 for parts in within)
         names = sorted({parts[0] for parts in within if len(parts) > 1})
         if loose and len(names) > 1:
-            return None, f"all labels, as {loose:,} {split} images lie in none of the folders {_listed(names)}"
+            return (
+                None,
+                f"all labels, as {loose:,} {split} images lie in none of the folders {_listed(names)}",
+            )
         if split == "train":
             classes = tuple(names)
         strange = sorted(set(names) - set(classes))
         if classes and strange:
             return None, f"all labels, as the training images have no folder {_listed(strange)}"
         if loose or len(names) < 2:
-            why = f"all labels, as the {split} images lie in fewer than two folders" if len(classes) > 1 else ""
+            why = (
+                f"all labels, as the {split} images lie in fewer than two folders" if len(classes) > 1 else ""
+            )
             return None, why
     return classes, ""
 

@@ -30,7 +30,9 @@ class NoImages(Dataset):
 class Shape(Data):
     """A shape, and perhaps classes, in the place of images; asking for one raises SpecError."""
 
-    def __init__(self, channels: int, size: int, name: str = "no_images", classes: tuple[str, ...] | None = None) -> None:
+    def __init__(
+        self, channels: int, size: int, name: str = "no_images", classes: tuple[str, ...] | None = None
+    ) -> None:
         for key, value in {
             "name": name,
             "test": None,

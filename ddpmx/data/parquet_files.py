@@ -45,11 +45,15 @@ def parquet_files(source: Path) -> list[Path]:
     if what == "file":
         return [source]
     if what == "other":
-        raise SpecError(f"{shortened(str(source))} is a pipe or a device, not a folder of parquet files", field="path")
+        raise SpecError(
+            f"{shortened(str(source))} is a pipe or a device, not a folder of parquet files", field="path"
+        )
     files = []
     for folder, folders, names in os.walk(source, onerror=_refuse):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        files += [Path(folder, name) for name in names if name.endswith(".parquet") and not name.startswith(".")]
+        files += [
+            Path(folder, name) for name in names if name.endswith(".parquet") and not name.startswith(".")
+        ]
     if not files:
         raise SpecError(f"no parquet files in {shortened(str(source))}", field="path")
     for file in files:
@@ -79,7 +83,9 @@ def count_rows(file: Path) -> int:
         with open_regular(file) as content:
             return int(pyarrow.parquet.read_metadata(content).num_rows)
     except (OSError, ValueError) as error:
-        raise SpecError(f"{shortened(str(file))} cannot be read as parquet: {shortened(str(error))}", field="path") from error
+        raise SpecError(
+            f"{shortened(str(file))} cannot be read as parquet: {shortened(str(error))}", field="path"
+        ) from error
 
 
 def load_files(source: Path, config: str | None, scratch: Path) -> Opened:
@@ -97,14 +103,30 @@ def load_files(source: Path, config: str | None, scratch: Path) -> Opened:
         if whole:
             builder = datasets.load_dataset_builder(str(plain), config, cache_dir=str(scratch / "built"))
         else:
-            builder = datasets.load_dataset_builder("parquet", data_files=str(plain), cache_dir=str(scratch / "built"))
+            builder = datasets.load_dataset_builder(
+                "parquet", data_files=str(plain), cache_dir=str(scratch / "built")
+            )
         rows = builder.as_streaming_dataset()
         listed = builder.config.data_files or {}
-        counts = {str(split): sum(count_rows(Path(file)) for file in listed[split]) for split in rows if split in listed}
+        counts = {
+            str(split): sum(count_rows(Path(file)) for file in listed[split])
+            for split in rows
+            if split in listed
+        }
         used = {os.path.realpath(file) for split in listed for file in listed[split]}
-        unused = [str(file.relative_to(source)) for file in parquet_files(source) if os.path.realpath(file) not in used] if whole else []
+        unused = (
+            [
+                str(file.relative_to(source))
+                for file in parquet_files(source)
+                if os.path.realpath(file) not in used
+            ]
+            if whole
+            else []
+        )
     except (OSError, ValueError) as error:
-        raise SpecError(f"{shortened(str(source))} cannot be read: {shortened(str(error))}", field="path") from error
+        raise SpecError(
+            f"{shortened(str(source))} cannot be read: {shortened(str(error))}", field="path"
+        ) from error
     return Opened(rows, counts, unused)
 
 
@@ -113,10 +135,16 @@ def _plain(source: Path, scratch: Path) -> Path:
     files = parquet_files(source)
     if all(PLAIN.fullmatch(str(file)) for file in (source, *files)):
         return source
-    place = next((root for root in (str(scratch), tempfile.gettempdir(), "/tmp") if PLAIN.fullmatch(root)), None)
+    place = next(
+        (root for root in (str(scratch), tempfile.gettempdir(), "/tmp") if PLAIN.fullmatch(root)), None
+    )
     if place is None:
         hint = "DDPMX_CACHE can name a folder whose path has only letters, digits and spaces"
-        raise SpecError(f"the path {shortened(str(source))} needs a plain one for temporary links", field="path", hint=hint)
+        raise SpecError(
+            f"the path {shortened(str(source))} needs a plain one for temporary links",
+            field="path",
+            hint=hint,
+        )
     root = Path(tempfile.mkdtemp(prefix="links-", dir=place))
     if source in files:
         return _link(root, "train.parquet", source)

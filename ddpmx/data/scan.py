@@ -26,7 +26,9 @@ def suffixes() -> frozenset[str]:
     from PIL import Image
 
     Image.init()
-    return frozenset(suffix for suffix, kind in Image.registered_extensions().items() if kind not in UNREADABLE)
+    return frozenset(
+        suffix for suffix, kind in Image.registered_extensions().items() if kind not in UNREADABLE
+    )
 
 
 class LeftOut:
@@ -53,7 +55,9 @@ class LeftOut:
 
     def _line(self, reason: str, count: int) -> str:
         what = reason.format(s="s" if count > 1 else "")
-        names = [shortened(name, 40) for name, _ in self._names.get(reason, Counter()).most_common(MOST_NAMED + 1)]
+        names = [
+            shortened(name, 40) for name, _ in self._names.get(reason, Counter()).most_common(MOST_NAMED + 1)
+        ]
         listed = ", ".join([*names[:MOST_NAMED], *(["…"] if len(names) > MOST_NAMED else [])])
         return f"{count:,} {what}{f' ({listed})' if listed else ''}"
 
@@ -110,7 +114,9 @@ def _entries(folder: Path, listing: Listing, above: dict[Place, Path]) -> Iterat
         with os.scandir(folder) as entries:
             found = sorted(entries, key=lambda entry: entry.name)
     except OSError as error:
-        raise SpecError(f"the folder {shortened(str(folder))} cannot be read: {why(error)}", field="path") from None
+        raise SpecError(
+            f"the folder {shortened(str(folder))} cannot be read: {why(error)}", field="path"
+        ) from None
     for entry in found:
         is_folder, is_file = _kind(entry)
         if entry.name.startswith("."):
@@ -141,7 +147,9 @@ def _place(folder: Path) -> Place:
     try:
         status = folder.stat()
     except OSError as error:
-        raise SpecError(f"the folder {shortened(str(folder))} cannot be read: {why(error)}", field="path") from None
+        raise SpecError(
+            f"the folder {shortened(str(folder))} cannot be read: {why(error)}", field="path"
+        ) from None
     return status.st_dev, status.st_ino
 
 

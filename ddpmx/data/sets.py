@@ -12,7 +12,9 @@ from .hub import Repository
 from .tabular import Tabular
 
 
-@DATASETS.register("mnist", paper="LeCun et al. 1998, Gradient-based learning applied to document recognition")
+@DATASETS.register(
+    "mnist", paper="LeCun et al. 1998, Gradient-based learning applied to document recognition"
+)
 class Mnist(Tabular):
     """60,000 + 10,000 handwritten digits, 28×28, grey; never flipped."""
 

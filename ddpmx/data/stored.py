@@ -88,7 +88,12 @@ class Stored(Dataset):
         source = self.locate(root)
         survey = self.survey(source)
         found = self._cached(survey)
-        if found is None and survey.images is not None and survey.images <= FEW_IMAGES and survey.bytes <= FEW_BYTES:
+        if (
+            found is None
+            and survey.images is not None
+            and survey.images <= FEW_IMAGES
+            and survey.bytes <= FEW_BYTES
+        ):
             found = self.decode(source, survey)  # not for the cache, which a look leaves alone
         if found is not None:
             return self._divide(found, survey)
@@ -131,7 +136,10 @@ class Stored(Dataset):
         if validation is None:
             held_out = max(1, round(len(order) * self.validation))
             if held_out >= len(order):
-                raise SpecError(f"{self.validation} of {len(order)} training images leaves none to train with", field="validation")
+                raise SpecError(
+                    f"{self.validation} of {len(order)} training images leaves none to train with",
+                    field="validation",
+                )
             validation = train.take(order[:held_out].sort().values)
             order = order[held_out:]
         if len(order) < len(train):
@@ -139,12 +147,18 @@ class Stored(Dataset):
         flip = bool(getattr(self, "flip", False))  # a field of the sets whose images may be mirrored
         left_out = (*survey.left_out, *decoded.left_out)
         test = decoded.splits.get("test")
-        return Data(self.component_name, train, validation, test, decoded.classes, flip, fingerprint, left_out)
+        return Data(
+            self.component_name, train, validation, test, decoded.classes, flip, fingerprint, left_out
+        )
 
 
 def _tensors(decoded: Decoded) -> dict[str, Tensor]:
     tensors = {f"{split}.pixels": images.pixels for split, images in decoded.splits.items()}
-    return tensors | {f"{split}.labels": images.labels for split, images in decoded.splits.items() if images.labels is not None}
+    return tensors | {
+        f"{split}.labels": images.labels
+        for split, images in decoded.splits.items()
+        if images.labels is not None
+    }
 
 
 def _unpack(tensors: Mapping[str, Tensor], facts: Mapping[str, object]) -> Decoded:

@@ -25,7 +25,13 @@ from .stored import Decoded, Stored, Survey
 if TYPE_CHECKING:
     from datasets import IterableDataset
 
-SPLITS = {"train": "train", "validation": "validation", "valid": "validation", "val": "validation", "test": "test"}
+SPLITS = {
+    "train": "train",
+    "validation": "validation",
+    "valid": "validation",
+    "val": "validation",
+    "test": "test",
+}
 ROWS = 1000  # read at a time
 FIRST = 64  # of each split, which a short look decodes
 MAX_IMAGE = 500_000_000  # bytes of an image file that a row names
@@ -76,7 +82,11 @@ class Tabular(Stored):
         if empty is not None:  # on the Hub, which may not say how many there are
             raise SpecError(f"the {empty} split of {shortened(table.origin)} has no rows", field="path")
         classes, indices = _index(labels, table.class_names)
-        return Decoded({split: Images(pixels, indices[split]) for split, pixels in stacks.items()}, classes, table.left_out)
+        return Decoded(
+            {split: Images(pixels, indices[split]) for split, pixels in stacks.items()},
+            classes,
+            table.left_out,
+        )
 
     def sample(self, source: Path | None, survey: Survey) -> Decoded:
         """The first rows of each split, and as many images as the files say that there are."""
@@ -87,7 +97,9 @@ class Tabular(Stored):
             for split, number, encoded, value in _rows(table, source, FIRST):
                 decoder.add(split, table.row(split, number), encoded)
                 labels[split].append(value)
-            if source is not None and table.class_names is None:  # whose classes are all values that there are
+            if (
+                source is not None and table.class_names is None
+            ):  # whose classes are all values that there are
                 labels = _labels(table)
         stacks = decoder.stacks()
         shape = next(iter(stacks.values())).shape[1:]
@@ -99,16 +111,23 @@ class Tabular(Stored):
         for split, pixels in stacks.items():
             count = table.counts.get(split, len(pixels))
             if split not in table.counts:
-                left_out = (*left_out, f"all but the first {len(pixels)} rows of the {split} split, whose number is not known yet")
+                left_out = (
+                    *left_out,
+                    f"all but the first {len(pixels)} rows of the {split} split, whose number is not known yet",
+                )
             known = indices[split]
-            found[split] = Unseen.of(count, shape, None if known is None else torch.zeros(1, dtype=torch.int64).expand(count))
+            found[split] = Unseen.of(
+                count, shape, None if known is None else torch.zeros(1, dtype=torch.int64).expand(count)
+            )
         return Decoded(found, classes, left_out)
 
     def _open(self, source: Path | None, scratch: Path) -> Table:
         repository = self.on_hub()
         if source is None:
             assert repository is not None  # a set that is not on the Hub requires its `path`
-            found: Mapping[str, IterableDataset] = hub.fetch(repository, self.component_name, self.subfolder(), scratch)
+            found: Mapping[str, IterableDataset] = hub.fetch(
+                repository, self.component_name, self.subfolder(), scratch
+            )
             counts: Mapping[str, int] = _told(found)
             origin, total, unused = repository.name, None, list[str]()
         else:
@@ -155,13 +174,18 @@ def _table(
     for name in map(str, found):
         split = SPLITS.get(name.lower())
         if split in names:
-            raise SpecError(f"{shortened(origin)} has two {split} splits: {names[split]} and {shortened(name)}", field="path")
+            raise SpecError(
+                f"{shortened(origin)} has two {split} splits: {names[split]} and {shortened(name)}",
+                field="path",
+            )
         if split:
             names[split] = name
     if "train" not in names and len(found) == 1:
         names = {"train": str(next(iter(found)))}
     if "train" not in names:
-        raise SpecError(f"{shortened(origin)} has no split 'train', but: {shortened(', '.join(map(str, found)))}")
+        raise SpecError(
+            f"{shortened(origin)} has no split 'train', but: {shortened(', '.join(map(str, found)))}"
+        )
     by_name = {str(name): rows for name, rows in found.items()}
     others = sorted(set(by_name) - set(names.values()))
     empty = next((name for name in names.values() if counts.get(name) == 0), None)
@@ -171,9 +195,15 @@ def _table(
     features: dict[str, object] = by_name[names["train"]].features or {}
     image, label = _columns(features, *columns)
     for split, name in names.items():
-        missing = [column for column in (image, label) if column and column not in (by_name[name].features or features)]
+        missing = [
+            column
+            for column in (image, label)
+            if column and column not in (by_name[name].features or features)
+        ]
         if missing:
-            raise SpecError(f"the {split} split of {shortened(origin)} has no column '{missing[0]}'", field="path")
+            raise SpecError(
+                f"the {split} split of {shortened(origin)} has no column '{missing[0]}'", field="path"
+            )
     return Table(
         origin,
         {split: by_name[name] for split, name in names.items()},
@@ -202,13 +232,22 @@ def _columns(features: Mapping[str, object], image: str | None, label: str | Non
     for field, column in (("image_column", image), ("label_column", label)):
         if column is not None and column not in features:
             raise SpecError(f"no column '{column}' in the data", field=field, hint=nearest(column, features))
-    image = image or next((name for name in [*(n for n in kinds if kinds[n] == "Image"), "image", "img"] if name in kinds), None)
+    image = image or next(
+        (name for name in [*(n for n in kinds if kinds[n] == "Image"), "image", "img"] if name in kinds), None
+    )
     if image is None:
-        raise SpecError(f"no column of images among {', '.join(features)}", field="image_column", hint="`image_column:` names one")
+        raise SpecError(
+            f"no column of images among {', '.join(features)}",
+            field="image_column",
+            hint="`image_column:` names one",
+        )
     if label is not None and kinds[label] not in ("ClassLabel", "Value"):
         raise SpecError(f"the column '{label}' does not hold one label a row", field="label_column")
     if label is None:
-        label = next((name for name in kinds if kinds[name] == "ClassLabel"), "label" if kinds.get("label") == "Value" else None)
+        label = next(
+            (name for name in kinds if kinds[name] == "ClassLabel"),
+            "label" if kinds.get("label") == "Value" else None,
+        )
     return image, label
 
 
@@ -227,7 +266,9 @@ def _linked(path: str, source: Path | None) -> bytes:
     return read_bytes(found, MAX_IMAGE)
 
 
-def _rows(table: Table, source: Path | None, first: int | None = None) -> Iterator[tuple[str, int, bytes, object]]:
+def _rows(
+    table: Table, source: Path | None, first: int | None = None
+) -> Iterator[tuple[str, int, bytes, object]]:
     """Split, number, encoded image and label of each row, or of the `first` rows of each split."""
     import datasets
 
@@ -235,7 +276,9 @@ def _rows(table: Table, source: Path | None, first: int | None = None) -> Iterat
     for split, rows in table.splits.items():
         number = 0
         try:
-            batches = rows.cast_column(image, datasets.Image(decode=False)).iter(batch_size=min(ROWS, first or ROWS))
+            batches = rows.cast_column(image, datasets.Image(decode=False)).iter(
+                batch_size=min(ROWS, first or ROWS)
+            )
             for batch in batches if first is None else islice(batches, 1):
                 for k, cell in enumerate(batch[image]):
                     if cell is None:
@@ -258,19 +301,31 @@ def _labels(table: Table) -> Labels:
     found: Labels = {}
     for split, rows in table.splits.items():
         try:
-            found[split] = [value for batch in rows.select_columns([column]).iter(batch_size=ROWS) for value in batch[column]]
+            found[split] = [
+                value
+                for batch in rows.select_columns([column]).iter(batch_size=ROWS)
+                for value in batch[column]
+            ]
         except Exception as error:  # of the file
-            raise SpecError(f"the labels of {shortened(table.origin)} cannot be read: {shortened(str(error))}") from error
+            raise SpecError(
+                f"the labels of {shortened(table.origin)} cannot be read: {shortened(str(error))}"
+            ) from error
     return found
 
 
-def _index(labels: Labels, names: list[str] | None) -> tuple[tuple[str, ...] | None, dict[str, Tensor | None]]:
+def _index(
+    labels: Labels, names: list[str] | None
+) -> tuple[tuple[str, ...] | None, dict[str, Tensor | None]]:
     """Class names and, for each split, indices into them.
 
     Without `names` (what a ClassLabel column has) the classes are the training labels' values, sorted. A split whose
     labels are all null or −1, as the Hub marks hidden ones, has none.
     """
-    known = range(len(names)) if names is not None else sorted({value for value in labels["train"] if value is not None})
+    known = (
+        range(len(names))
+        if names is not None
+        else sorted({value for value in labels["train"] if value is not None})
+    )
     index = {value: k for k, value in enumerate(known)}
     indices: dict[str, Tensor | None] = {}
     for split, values in labels.items():
@@ -278,7 +333,10 @@ def _index(labels: Labels, names: list[str] | None) -> tuple[tuple[str, ...] | N
         if set(values) <= {None, -1}:
             indices[split] = None
         elif strange:
-            raise SpecError(f"the label {strange[0]!r} in the {split} split is none of the training set's classes", field="label_column")
+            raise SpecError(
+                f"the label {strange[0]!r} in the {split} split is none of the training set's classes",
+                field="label_column",
+            )
         else:
             indices[split] = torch.tensor([index[value] for value in values])
     if indices["train"] is None:

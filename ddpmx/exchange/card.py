@@ -64,7 +64,9 @@ def model_card(folder: RunFolder, spec: Spec, twin: Twin, *, code: str) -> str:
 
 def _measured(events: Iterable[Event]) -> str:
     """The newest value of each metric, as a table."""
-    found = {name: (value, event["step"]) for event in events for name, value in event.get("metrics", {}).items()}
+    found = {
+        name: (value, event["step"]) for event in events for name, value in event.get("metrics", {}).items()
+    }
     if not found:
         return "No metric was measured."
     rows = [f"| {name} | {value:.6g} | {step} |" for name, (value, step) in found.items()]

@@ -67,7 +67,9 @@ def mapping(path: Path) -> dict[str, object]:
     try:
         content = read_json(path)
     except SpecError as error:
-        raise SpecError(error.message, hint="a pipeline's folder has model_index.json, unet/ and scheduler/") from None
+        raise SpecError(
+            error.message, hint="a pipeline's folder has model_index.json, unet/ and scheduler/"
+        ) from None
     if not isinstance(content, dict):
         raise SpecError(f"{path} should hold an object, not {shortened(repr(content))}")
     return content
@@ -80,7 +82,9 @@ def inside(path: Path) -> Iterator[None]:
         yield
     except SpecError as error:
         raise error.each(
-            lambda found: SpecError(found.message, field=f"{path}: {found.field}" if found.field else str(path), hint=found.hint)
+            lambda found: SpecError(
+                found.message, field=f"{path}: {found.field}" if found.field else str(path), hint=found.hint
+            )
         ) from None
 
 
@@ -91,11 +95,19 @@ def check_index(folder: Path, classes: Mapping[str, object]) -> None:
     content = mapping(folder / INDEX)
     with inside(folder / INDEX):
         for part, value in content.items():
-            if not isinstance(value, list) or value == [None, None]:  # an option of the pipeline, or a part that it is saved without
+            if not isinstance(value, list) or value == [
+                None,
+                None,
+            ]:  # an option of the pipeline, or a part that it is saved without
                 continue
             if part not in classes:
-                raise SpecError("a pipeline with this part cannot be imported", field=shortened(part), hint=f"valid: {', '.join(classes)}")
+                raise SpecError(
+                    "a pipeline with this part cannot be imported",
+                    field=shortened(part),
+                    hint=f"valid: {', '.join(classes)}",
+                )
             if value != ["diffusers", classes[part]]:
                 raise SpecError(
-                    f"is {shortened(repr(value))}, and {PARTS[part]} is of diffusers' {shortened(str(classes[part]))}", field=part
+                    f"is {shortened(repr(value))}, and {PARTS[part]} is of diffusers' {shortened(str(classes[part]))}",
+                    field=part,
                 )

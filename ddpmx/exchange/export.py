@@ -68,13 +68,21 @@ def export(run: Path, folder: Path, *, weights: str, overrides: tuple[str, ...] 
     with spec.blame(""):
         twin = to_scheduler(spec, experiment.table)
     network = _network(experiment)
-    broken = next((name for name, tensor in network.weights.items() if not bool(tensor.isfinite().all())), None)
+    broken = next(
+        (name for name, tensor in network.weights.items() if not bool(tensor.isfinite().all())), None
+    )
     if broken is not None:
-        raise SpecError(f"{run}: the weights {broken} hold numbers that are not finite", hint="--weights names others")
+        raise SpecError(
+            f"{run}: the weights {broken} hold numbers that are not finite", hint="--weights names others"
+        )
     library = MODULE if network.code else "diffusers"
     card = model_card(opened.folder, spec, twin, code=network.code)
     with whole_folder(folder, "FOLDER") as place:
-        index = {"_class_name": twin.pipeline, "scheduler": ["diffusers", twin.scheduler["_class_name"]], "unet": [library, network.kind]}
+        index = {
+            "_class_name": twin.pipeline,
+            "scheduler": ["diffusers", twin.scheduler["_class_name"]],
+            "unet": [library, network.kind],
+        }
         (place / "unet").mkdir()
         (place / "scheduler").mkdir()
         _write(place / "model_index.json", index)
@@ -84,7 +92,9 @@ def export(run: Path, folder: Path, *, weights: str, overrides: tuple[str, ...] 
             (place / "unet" / f"{MODULE}.py").write_text(network.code, encoding="utf-8")
         tensors = {name: tensor.detach().contiguous().clone() for name, tensor in network.weights.items()}
         try:
-            save_file(tensors, place / "unet" / "diffusion_pytorch_model.safetensors", metadata={"format": "pt"})
+            save_file(
+                tensors, place / "unet" / "diffusion_pytorch_model.safetensors", metadata={"format": "pt"}
+            )
         except SafetensorError as error:  # of a full disk
             raise RunError(f"{shortened(str(folder))} cannot be written: {shortened(str(error))}") from None
         (place / "README.md").write_text(card, encoding="utf-8")
@@ -111,14 +121,20 @@ def _network(experiment: Experiment) -> _Network:
         return _Network("UNet2DModel", dict(unet.config), unet.state_dict())
     if type(model) is DdpmUnet:
         try:
-            return _Network("UNet2DModel", to_config(model, network, channels, size), translate(network.state_dict(), renamed(model)))
+            return _Network(
+                "UNet2DModel",
+                to_config(model, network, channels, size),
+                translate(network.state_dict(), renamed(model)),
+            )
         except SpecError:  # a ddpm_unet that UNet2DModel cannot follow ships its own code
             pass
     with experiment.spec.blame("model"):
         code = standalone(type(model))
         fields = model.model_dump(mode="json")
         _same(code, type(model).__name__, fields, experiment)
-    times = embed_time(torch.arange(experiment.table.timesteps, dtype=torch.float64), experiment.table, model.time)
+    times = embed_time(
+        torch.arange(experiment.table.timesteps, dtype=torch.float64), experiment.table, model.time
+    )
     config = {
         "in_channels": channels,
         "sample_size": size,
@@ -133,7 +149,10 @@ def _same(code: str, name: str, fields: Mapping[str, object], experiment: Experi
     """Run the code and compare its network with the run's. Raises SpecError where it fails or they differ."""
     channels, size, _ = experiment.image_shape
     space: dict[str, Any] = {"__name__": MODULE}
-    x, t = torch.randn(2, channels, size, size, generator=torch.Generator().manual_seed(0)), torch.tensor([0.0, 1.0])
+    x, t = (
+        torch.randn(2, channels, size, size, generator=torch.Generator().manual_seed(0)),
+        torch.tensor([0.0, 1.0]),
+    )
     try:
         exec(compile(code, f"{MODULE}.py", "exec", dont_inherit=True), space)
         values = {key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()}
@@ -142,7 +161,9 @@ def _same(code: str, name: str, fields: Mapping[str, object], experiment: Experi
         with torch.no_grad():
             torch.testing.assert_close(shipped.eval()(x, t), experiment.network(x, t))
     except Exception as error:  # whatever a network's code raises outside of its package
-        raise SpecError(f"the network's code does not run alone: {type(error).__name__}: {error}".splitlines()[0]) from error
+        raise SpecError(
+            f"the network's code does not run alone: {type(error).__name__}: {error}".splitlines()[0]
+        ) from error
 
 
 def _write(path: Path, content: Mapping[str, object]) -> None:

@@ -47,7 +47,10 @@ def import_pipeline(folder: Path, *, name: str | None, out: Path) -> Path:
     """
     folder, out = expanded(folder), expanded(out)
     if not os.path.isdir(folder):  # noqa: PTH112 (which raises nothing)
-        raise SpecError(f"{shortened(str(folder))} is not a folder", hint="a pipeline's folder has model_index.json, unet/ and scheduler/")
+        raise SpecError(
+            f"{shortened(str(folder))} is not a folder",
+            hint="a pipeline's folder has model_index.json, unet/ and scheduler/",
+        )
     unet, scheduler = (_config(folder, part) for part in PARTS)
     config = mapping(unet)
     with inside(unet):
@@ -56,7 +59,10 @@ def import_pipeline(folder: Path, *, name: str | None, out: Path) -> Path:
     with inside(scheduler):
         blocks = from_scheduler(scheduling)
     check_index(folder, {"unet": UNET, "scheduler": scheduling["_class_name"]})
-    spec = _spec(_title(folder) if name is None else name, {"dataset": {"name": "no_images", **shape}, "model": model, **blocks})
+    spec = _spec(
+        _title(folder) if name is None else name,
+        {"dataset": {"name": "no_images", **shape}, "model": model, **blocks},
+    )
     with inside(scheduler):
         check(spec)
     with weights_in(unet.parent) as weights:
@@ -69,7 +75,9 @@ def import_pipeline(folder: Path, *, name: str | None, out: Path) -> Path:
 
 def _spec(title: str, blocks: Mapping[str, object]) -> Spec:
     try:
-        return Spec.model_validate({"name": title, **blocks, "train": {"ema": None}})  # the folder has one set of weights
+        return Spec.model_validate(
+            {"name": title, **blocks, "train": {"ema": None}}
+        )  # the folder has one set of weights
     except ValidationError as error:
         raise spec_error(error) from None
 
@@ -98,14 +106,19 @@ def _model(config: Mapping[str, object]) -> tuple[dict[str, object], dict[str, i
             hint = "ddpmx exported this folder: use the run that it was made from"
         raise SpecError(f"{shortened(repr(kind))} cannot be imported", field="_class_name", hint=hint)
     if type(config.get("sample_size")) is not int:
-        raise SpecError(f"should be the side of square images, not {shortened(repr(config.get('sample_size')))}", field="sample_size")
+        raise SpecError(
+            f"should be the side of square images, not {shortened(repr(config.get('sample_size')))}",
+            field="sample_size",
+        )
     for field in ("num_class_embeds", "class_embed_type"):
         if config.get(field) is not None:
             raise SpecError("networks that are told classes cannot be imported", field=field)
     checked = typed(ImageUnetConfig, config)
     channels = checked.in_channels
     if checked.out_channels not in (None, channels):
-        raise SpecError(f"should be in_channels, {channels}: a learned variance cannot be imported", field="out_channels")
+        raise SpecError(
+            f"should be in_channels, {channels}: a learned variance cannot be imported", field="out_channels"
+        )
     shape = {"channels": channels, "size": checked.sample_size}
     try:
         return from_config(config).spec(), shape
@@ -121,7 +134,10 @@ def _diffusers_unet(config: Mapping[str, object], difference: SpecError) -> dict
         hint = "pip install 'ddpmx[diffusers]' brings diffusers' own network"
         raise SpecError(difference.message, field=difference.field, hint=hint) from None
     known = set(diffusers.UNet2DModel._get_init_keys(diffusers.UNet2DModel))
-    return {"name": "diffusers_unet", "config": {key: value for key, value in config.items() if key in known and key not in OURS}}
+    return {
+        "name": "diffusers_unet",
+        "config": {key: value for key, value in config.items() if key in known and key not in OURS},
+    }
 
 
 def _names(model: Model, shape: Mapping[str, int], weights: Weights) -> dict[str, str]:
@@ -146,7 +162,11 @@ def _write(experiment: Experiment, folder: Path, out: Path) -> Path:
     with _whole(out, experiment.spec) as run:
         checkpoint.save(run.checkpoints, TrainState(), prepare(experiment))
         described = environment.describe(experiment.device, ops.active(experiment.device))
-        source = {"imported_from": str(folder.resolve()), "data": {"name": "no_images"}, "parameters": experiment.parameters}
+        source = {
+            "imported_from": str(folder.resolve()),
+            "data": {"name": "no_images"},
+            "parameters": experiment.parameters,
+        }
         run.write_json("environment.json", {**described, **source})
         run.set_status("finished", f"imported from {folder}", epoch=0, step=0, seconds=0)
         write_report(run.path)

@@ -35,9 +35,17 @@ def to_scheduler(spec: Spec, table: Table) -> Twin:
     """The twin of a spec's sampler. Raises SpecError, at the field, for what diffusers has no twin of."""
     sampler = spec.sampler
     if type(sampler) is not DDPM and type(sampler) is not DDIM:
-        raise _no_twin("sampler.name", f"the sampler '{sampler.component_name}'", "-s 'sampler=ddim' or ddpm can be exported")
+        raise _no_twin(
+            "sampler.name",
+            f"the sampler '{sampler.component_name}'",
+            "-s 'sampler=ddim' or ddpm can be exported",
+        )
     if not table.is_variance_preserving:
-        raise _no_twin("schedule.name", f"the schedule '{spec.schedule.component_name}'", "it has those with signal² + sigma² = 1")
+        raise _no_twin(
+            "schedule.name",
+            f"the schedule '{spec.schedule.component_name}'",
+            "it has those with signal² + sigma² = 1",
+        )
     name = spec.prediction.component_name
     if name not in PREDICTIONS:
         raise _no_twin("prediction", f"the prediction '{name}'", f"it has {', '.join(PREDICTIONS)}")
@@ -62,9 +70,17 @@ def to_scheduler(spec: Spec, table: Table) -> Twin:
 
 def _ddpm(sampler: DDPM, config: dict[str, object], indices: list[float]) -> Twin:
     if sampler.variance not in VARIANCES:
-        raise _no_twin("sampler.variance", f"the variance '{sampler.variance}'", f"{', '.join(VARIANCES)} can be exported")
+        raise _no_twin(
+            "sampler.variance",
+            f"the variance '{sampler.variance}'",
+            f"{', '.join(VARIANCES)} can be exported",
+        )
     if indices[-1] > 0 and sampler.variance == "beta":
-        raise _no_twin("sampler.variance", "a last step without noise from an index above 0", "variance posterior, or the grid leading")
+        raise _no_twin(
+            "sampler.variance",
+            "a last step without noise from an index above 0",
+            "variance posterior, or the grid leading",
+        )
     config |= {"_class_name": "DDPMScheduler", "variance_type": VARIANCES[sampler.variance]}
     return Twin("DDPMPipeline", config, {"num_inference_steps": len(indices)})
 
@@ -73,7 +89,9 @@ def _ddim(sampler: DDIM, config: dict[str, object], indices: list[float], timest
     stride = timesteps // len(indices)  # of DDIMScheduler, whatever its spacing
     if any(before - after != stride for before, after in pairwise(indices)) or indices[-1] >= stride:
         hint = f"with steps that divide {timesteps}, the grids trailing and leading have them"
-        raise _no_twin("sampler.grid", f"steps of ddim that are not all {timesteps} // {len(indices)} indices long", hint)
+        raise _no_twin(
+            "sampler.grid", f"steps of ddim that are not all {timesteps} // {len(indices)} indices long", hint
+        )
     config |= {"_class_name": "DDIMScheduler", "set_alpha_to_one": True}
     arguments: dict[str, object] = {"num_inference_steps": len(indices), "eta": sampler.eta}
     if sampler.clip is not None:
@@ -84,7 +102,11 @@ def _ddim(sampler: DDIM, config: dict[str, object], indices: list[float], timest
 def _indices(spec: Spec, table: Table, prediction: Prediction) -> list[float]:
     sampler = spec.sampler
     if sampler.timesteps is not None:
-        raise _no_twin("sampler.timesteps", "a list of timesteps in a scheduler's configuration", "give `steps` and `grid`")
+        raise _no_twin(
+            "sampler.timesteps",
+            "a list of timesteps in a scheduler's configuration",
+            "give `steps` and `grid`",
+        )
     if sampler.grid not in (*SPACINGS, "all"):
         raise _no_twin("sampler.grid", f"the grid '{sampler.grid}'", f"it has {', '.join(SPACINGS)}")
     return [row.t for row in sampler.plan(table, prediction)]
@@ -110,7 +132,11 @@ def from_scheduler(config: Mapping[str, object]) -> dict[str, object]:
     if spacing == "leading" and given.steps_offset != 0:
         raise _cannot("steps_offset", given.steps_offset, "0")
     clip = given.clip_sample_range if given.clip_sample else None
-    sampler: dict[str, object] = {"name": "ddpm" if kind == "DDPMScheduler" else "ddim", "clip": clip, "grid": spacing}
+    sampler: dict[str, object] = {
+        "name": "ddpm" if kind == "DDPMScheduler" else "ddim",
+        "clip": clip,
+        "grid": spacing,
+    }
     if kind == "DDPMScheduler":
         sampler["variance"] = _variance(given.variance_type)
     elif not given.set_alpha_to_one:
@@ -134,14 +160,21 @@ def _schedule(given: SchedulerConfig) -> dict[str, object]:
     if betas is not None:
         if len(betas) != given.num_train_timesteps:
             raise SpecError(
-                f"should be as many as num_train_timesteps, {given.num_train_timesteps:,}, not {len(betas):,}", field="trained_betas"
+                f"should be as many as num_train_timesteps, {given.num_train_timesteps:,}, not {len(betas):,}",
+                field="trained_betas",
             )
         return {"name": "betas", **timesteps, "values": [float(beta) for beta in betas], **terminal}
     if kind == "squaredcos_cap_v2":
         return {"name": "cosine", **timesteps, "s": 0.008, "beta_max": EPSILON_AT, **terminal}
     if kind not in SCHEDULES:
         raise _cannot("beta_schedule", kind, ", ".join([*SCHEDULES, "squaredcos_cap_v2"]))
-    return {"name": SCHEDULES[kind], **timesteps, "beta_start": given.beta_start, "beta_end": given.beta_end, **terminal}
+    return {
+        "name": SCHEDULES[kind],
+        **timesteps,
+        "beta_start": given.beta_start,
+        "beta_end": given.beta_end,
+        **terminal,
+    }
 
 
 def _cannot(field: str, value: object, valid: str) -> SpecError:

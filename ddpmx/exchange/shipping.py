@@ -31,7 +31,9 @@ def standalone(component: type[Component]) -> str:
     bundle = _Bundle()
     bundle.add(sys.modules[component.__module__], component.__name__)
     imports = "\n".join(sorted(bundle.imports | {f"from types import {BASE}"}))
-    return f"from __future__ import annotations\n\n{imports}\n\n\n" + "\n\n\n".join(bundle.parts.values()) + "\n"
+    return (
+        f"from __future__ import annotations\n\n{imports}\n\n\n" + "\n\n\n".join(bundle.parts.values()) + "\n"
+    )
 
 
 def packages(code: str) -> list[str]:
@@ -62,7 +64,9 @@ class _Bundle:
         elif name in definitions:
             owner = self._owner.setdefault(name, module.__name__)
             if owner != module.__name__:
-                raise SpecError(f"its code cannot be shipped: {owner} and {module.__name__} both define {name}")
+                raise SpecError(
+                    f"its code cannot be shipped: {owner} and {module.__name__} both define {name}"
+                )
             if name in self.parts:
                 return
             self.parts[name] = ""  # under way: functions may use each other
@@ -82,7 +86,10 @@ class _Bundle:
         """What one of the modules imports: followed into ddpmx and plugins, an import otherwise."""
         if module == "ddpmx":
             if name not in ddpmx._MODULE_OF:
-                raise SpecError(f"its code cannot be shipped: it needs 'ddpmx.{name}' as it runs", hint="from ddpmx import … what it uses")
+                raise SpecError(
+                    f"its code cannot be shipped: it needs 'ddpmx.{name}' as it runs",
+                    hint="from ddpmx import … what it uses",
+                )
             module = f"ddpmx.{ddpmx._MODULE_OF[name]}"
         if module.startswith("ddpmx."):
             self.add(sys.modules[IN_TORCH.get(module, module)], name)
@@ -95,10 +102,20 @@ class _Bundle:
 
     def _plain(self, module: ModuleType, node: ast.ClassDef) -> ast.ClassDef:
         """A component without its fields, checks and registration: only its methods."""
-        methods: list[ast.stmt] = [part for part in node.body if isinstance(part, ast.FunctionDef) and not _validates(part)]
-        bases = [base for base in node.bases if isinstance(base, ast.Name) and _has_network(getattr(module, base.id))]
+        methods: list[ast.stmt] = [
+            part for part in node.body if isinstance(part, ast.FunctionDef) and not _validates(part)
+        ]
+        bases = [
+            base
+            for base in node.bases
+            if isinstance(base, ast.Name) and _has_network(getattr(module, base.id))
+        ]
         plain = copy.copy(node)
-        plain.bases, plain.keywords, plain.decorator_list = list(bases) or [ast.Name(BASE, ast.Load())], [], []
+        plain.bases, plain.keywords, plain.decorator_list = (
+            list(bases) or [ast.Name(BASE, ast.Load())],
+            [],
+            [],
+        )
         plain.body = methods or [ast.Pass()]
         return plain
 
@@ -115,7 +132,9 @@ class _Bundle:
                 for name in _defined(node):
                     definitions[name] = node  # type: ignore[assignment]
                 if isinstance(node, ast.Import):
-                    imported |= {alias.asname or alias.name.split(".")[0]: (alias.name, "") for alias in node.names}
+                    imported |= {
+                        alias.asname or alias.name.split(".")[0]: (alias.name, "") for alias in node.names
+                    }
                 elif isinstance(node, ast.ImportFrom):
                     above = (module.__package__ or "").split(".")
                     above = above[: len(above) - node.level + 1] if node.level else []
@@ -137,7 +156,13 @@ def _has_network(value: object) -> bool:
 def _defined(node: ast.stmt) -> list[str]:
     if isinstance(node, ast.ClassDef | ast.FunctionDef):
         return [node.name]
-    targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+    targets = (
+        node.targets
+        if isinstance(node, ast.Assign)
+        else [node.target]
+        if isinstance(node, ast.AnnAssign)
+        else []
+    )
     return [name.id for target in targets for name in ast.walk(target) if isinstance(name, ast.Name)]
 
 

@@ -70,10 +70,14 @@ def to_config(model: DdpmUnet, network: nn.Module, channels: int, size: int) -> 
     groups = _groups(network)
     if len(groups) != 1:
         raise SpecError(
-            f"its normalisations have {sorted(groups)} groups, and UNet2DModel's all have one number of them", field="model.dim"
+            f"its normalisations have {sorted(groups)} groups, and UNet2DModel's all have one number of them",
+            field="model.dim",
         )
     if model.classes or model.time != "index":
-        raise SpecError("UNet2DModel is told the timestep's index, and no class", field="model.classes" if model.classes else "model.time")
+        raise SpecError(
+            "UNet2DModel is told the timestep's index, and no class",
+            field="model.classes" if model.classes else "model.time",
+        )
     attends = [size // 2**level in model.attention for level in range(len(model.dim_mults))]
     return {
         **FIXED,
@@ -112,7 +116,9 @@ def from_config(config: Mapping[str, object]) -> DdpmUnet:
             dropout=float(given["dropout"]),
         )
     except ValidationError as error:
-        raise SpecError(f"ddpm_unet cannot be built so: {spec_error(error)}", field="block_out_channels") from None
+        raise SpecError(
+            f"ddpm_unet cannot be built so: {spec_error(error)}", field="block_out_channels"
+        ) from None
     try:
         with torch.device("meta"):  # only its structure is needed
             network = model.build(channels, size)
@@ -120,11 +126,15 @@ def from_config(config: Mapping[str, object]) -> DdpmUnet:
         raise SpecError(error.message, field="sample_size") from None
     groups = _groups(network)
     if groups != {given["norm_num_groups"]}:
-        raise SpecError(f"is {given['norm_num_groups']}, and ddpm_unet has {sorted(groups)}", field="norm_num_groups")
+        raise SpecError(
+            f"is {given['norm_num_groups']}, and ddpm_unet has {sorted(groups)}", field="norm_num_groups"
+        )
     for key, value in to_config(model, network, channels, size).items():
         found = given.get(key, channels)
         if found != value:
-            raise SpecError(f"is {shortened(json.dumps(found))}, and ddpm_unet has {json.dumps(value)}", field=key)
+            raise SpecError(
+                f"is {shortened(json.dumps(found))}, and ddpm_unet has {json.dumps(value)}", field=key
+            )
     return model
 
 
@@ -161,7 +171,9 @@ def renamed(model: DdpmUnet) -> dict[str, str]:
 
 def _stage(ours: str, theirs: str, block: int) -> dict[str, str]:
     names = {f"{ours}.block.{part}": f"{theirs}.resnets.{block}.{name}" for part, name in _BLOCK.items()}
-    return names | {f"{ours}.attention.{part}": f"{theirs}.attentions.{block}.{name}" for part, name in _ATTENTION.items()}
+    return names | {
+        f"{ours}.attention.{part}": f"{theirs}.attentions.{block}.{name}" for part, name in _ATTENTION.items()
+    }
 
 
 def translate(weights: Mapping[str, V], names: Mapping[str, str]) -> dict[str, V]:

@@ -46,7 +46,9 @@ class Weights:
         more = [name for name in self.shapes if name not in expected]
         if more:
             count = f" and {len(more) - 1:,} more" if more[1:] else ""
-            raise SpecError(f"{self.file} has {shortened(more[0])}{count}, which the network of its config.json has not")
+            raise SpecError(
+                f"{self.file} has {shortened(more[0])}{count}, which the network of its config.json has not"
+            )
 
     def fill(self, own: Mapping[str, Tensor], names: Mapping[str, str]) -> None:
         """Copy the file's tensors into a network's; `names` gives the file's name of each of them.
@@ -66,7 +68,10 @@ def weights_in(folder: Path) -> Iterator[Weights]:
     """The weights file of a network's folder: safetensors, or a file of torch.save, of which only tensors are unpickled."""
     file = next((folder / name for name in NAMES if os.path.lexists(folder / name)), None)
     if file is None:
-        raise SpecError(f"{folder} has no weights", hint=f"one of {', '.join(NAMES)}; shards and variants are not read{_others(folder)}")
+        raise SpecError(
+            f"{folder} has no weights",
+            hint=f"one of {', '.join(NAMES)}; shards and variants are not read{_others(folder)}",
+        )
     open_regular(file).close()
     with ExitStack() as stack:
         yield _safetensors(file, stack) if file.suffix == ".safetensors" else _pickled(file)
@@ -75,7 +80,11 @@ def weights_in(folder: Path) -> Iterator[Weights]:
 def _others(folder: Path) -> str:
     """The weights in the folder that have other names, for a message."""
     try:
-        found = sorted(path.name for path in folder.iterdir() if path.suffix in (".safetensors", ".bin") or ".index." in path.name)
+        found = sorted(
+            path.name
+            for path in folder.iterdir()
+            if path.suffix in (".safetensors", ".bin") or ".index." in path.name
+        )
     except OSError:  # no such folder: what is missing has been named
         found = []
     return f", such as {shortened(found[0])}" if found else ""
@@ -98,10 +107,14 @@ def _pickled(file: Path) -> Weights:
     with _readable(file), warnings.catch_warnings(action="ignore"):  # of what is then refused
         content = torch.load(file, map_location="cpu", weights_only=True)
     if not isinstance(content, dict):
-        raise SpecError(f"the weights {file} should be a dictionary of tensors, not a {type(content).__name__}")
+        raise SpecError(
+            f"the weights {file} should be a dictionary of tensors, not a {type(content).__name__}"
+        )
     for name, tensor in content.items():
         if not isinstance(name, str) or not isinstance(tensor, Tensor):
-            raise SpecError(f"the weights {file} hold more than tensors: {shortened(str(name))} is a {type(tensor).__name__}")
+            raise SpecError(
+                f"the weights {file} hold more than tensors: {shortened(str(name))} is a {type(tensor).__name__}"
+            )
         plain = tensor.layout == torch.strided and tensor.device.type == "cpu" and tensor.is_floating_point()
         if not plain or tensor.untyped_storage().nbytes() < tensor.numel() * tensor.element_size():
             raise SpecError(f"{file}: {shortened(name)} is not a plain tensor of floating point numbers")
@@ -112,16 +125,24 @@ def _check_pickle(file: Path) -> None:
     """Raises SpecError where reading the file would take more memory or time than its size lets one expect."""
     with open_regular(file) as opened, _readable(file):
         pickle = size = file.stat().st_size
-        if opened.read(4) == b"PK\x03\x04":  # as torch tells its archives from its older files, which are one pickle
+        if (
+            opened.read(4) == b"PK\x03\x04"
+        ):  # as torch tells its archives from its older files, which are one pickle
             entries = zipfile.ZipFile(opened).infolist()
             unpacked = sum(entry.file_size for entry in entries)
             if unpacked > size:  # torch.save does not compress
-                raise SpecError(f"{file} unpacks to {memory.amount(unpacked)}, more than its own {memory.amount(size)}")
+                raise SpecError(
+                    f"{file} unpacks to {memory.amount(unpacked)}, more than its own {memory.amount(size)}"
+                )
             pickle = max((entry.file_size for entry in entries if entry.filename.endswith(".pkl")), default=0)
     if size > memory.limit():
-        raise SpecError(f"{file} takes {memory.amount(size)}, and here are {memory.amount(memory.limit())} of memory")
+        raise SpecError(
+            f"{file} takes {memory.amount(size)}, and here are {memory.amount(memory.limit())} of memory"
+        )
     if pickle > MAX_PICKLE:
-        raise SpecError(f"{file} has a pickle of {memory.amount(pickle)}, more than {memory.amount(MAX_PICKLE)}")
+        raise SpecError(
+            f"{file} has a pickle of {memory.amount(pickle)}, more than {memory.amount(MAX_PICKLE)}"
+        )
 
 
 @contextmanager
@@ -136,4 +157,6 @@ def _readable(file: Path) -> Iterator[None]:
             f"the weights {file} cannot be read: {shortened(str(error).splitlines()[0] if str(error) else repr(error))}"
         ) from None
     except Exception as error:  # pickle's own errors, UnpicklingError among them
-        raise SpecError(f"the weights {file} hold more than tensors, or are damaged: {type(error).__name__}") from None
+        raise SpecError(
+            f"the weights {file} hold more than tensors, or are damaged: {type(error).__name__}"
+        ) from None

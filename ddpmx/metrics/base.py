@@ -21,13 +21,21 @@ Reference = Split | None
 
 def _scores(metric: Metric, given: Arguments, scores: object) -> str:
     """What is wrong with what a plugin's metric returns."""
-    if not isinstance(scores, dict) or not all(isinstance(name, str) and isinstance(score, Score) for name, score in scores.items()):
-        inside = "" if not isinstance(scores, dict) else f" of {', '.join(map(described, list(scores.values())[:3]))}"
+    if not isinstance(scores, dict) or not all(
+        isinstance(name, str) and isinstance(score, Score) for name, score in scores.items()
+    ):
+        inside = (
+            ""
+            if not isinstance(scores, dict)
+            else f" of {', '.join(map(described, list(scores.values())[:3]))}"
+        )
         return f"should return a dict of names and ddpmx.Score, not {type(scores).__name__}{inside}"
     for name, score in scores.items():
         if not isinstance(score.value, int | float):
             return f"should give '{name}' a finite number, not {described(score.value)}"
-    if scores and not any(isfinite(score.value) for score in scores.values()):  # some of them are left out one by one
+    if scores and not any(
+        isfinite(score.value) for score in scores.values()
+    ):  # some of them are left out one by one
         name, score = next(iter(scores.items()))
         return f"should give '{name}' a finite number, not {score.value:g}"
     return ""
@@ -36,7 +44,10 @@ def _scores(metric: Metric, given: Arguments, scores: object) -> str:
 class Metric(Component):
     """Base of the metrics."""
 
-    contract: ClassVar[Contract] = {"compute": _scores, "missing": lambda _, given, value: instance(value, str, optional=True)}
+    contract: ClassVar[Contract] = {
+        "compute": _scores,
+        "missing": lambda _, given, value: instance(value, str, optional=True),
+    }
 
     needs_images: ClassVar[bool] = True
     """False: it measures `subject.experiment` and `subject.network`; where all do, no images are drawn."""
@@ -60,7 +71,11 @@ def reference_split(data: Data, reference: Reference) -> Split:
 
 def reference_note(metric: Metric, data: Data) -> str:
     """What to say of a metric that takes the training images for want of a test split; empty for others."""
-    if "reference" not in type(metric).model_fields or getattr(metric, "reference", "") is not None or data.test is not None:
+    if (
+        "reference" not in type(metric).model_fields
+        or getattr(metric, "reference", "") is not None
+        or data.test is not None
+    ):
         return ""
     return f"'{metric.component_name}' compares with the training images, as '{data.name}' has no test split"
 

@@ -24,7 +24,9 @@ from .score import Score
 from .subject import Subject
 
 
-@METRICS.register("bpd", paper="Ho et al. 2020, arXiv:2006.11239, eq. 5; Nichol & Dhariwal 2021, arXiv:2102.09672")
+@METRICS.register(
+    "bpd", paper="Ho et al. 2020, arXiv:2006.11239, eq. 5; Nichol & Dhariwal 2021, arXiv:2102.09672"
+)
 class Bpd(Metric):
     """Variational bound on −log₂ p of real images, in bits a dimension; lower is better.
 
@@ -58,7 +60,9 @@ class Bpd(Metric):
         assert experiment is not None  # what measures the model itself is given it
         real = reference_images(subject.data, self.reference)
         count = min(self.images or len(real), len(real))
-        variance: Variance = self.variance or ("learned" if experiment.spec.model.learns_variance else "posterior")
+        variance: Variance = self.variance or (
+            "learned" if experiment.spec.model.learns_variance else "posterior"
+        )
         if variance == "learned" and not experiment.spec.model.learns_variance:
             raise SpecError("the network learns no variance", field="variance")
         labels = None if real.labels is None or not experiment.classes else real.labels[:count]

@@ -70,9 +70,13 @@ def training_labels(data: Data) -> tuple[Tensor, int]:
     """int64 [n] of the training images, and how many classes there are. Raises SpecError for data that no classifier can be trained on."""
     labels = data.train.labels
     if labels is None or data.classes is None or len(data.classes) < 2:
-        raise SpecError(f"'{data.name}' has no labels: the classifier whose features this metric uses needs a labelled set")
+        raise SpecError(
+            f"'{data.name}' has no labels: the classifier whose features this metric uses needs a labelled set"
+        )
     if len(labels) < 2:
-        raise SpecError(f"'{data.name}' trains with a single image: too few for the classifier whose features this metric uses")
+        raise SpecError(
+            f"'{data.name}' trains with a single image: too few for the classifier whose features this metric uses"
+        )
     return labels, len(data.classes)
 
 
@@ -89,7 +93,11 @@ def classifier(data: Data) -> Trained:
     def unpack(tensors: dict[str, Tensor], facts: dict[str, object]) -> tuple[Classifier, float, str]:
         network, accuracy, split = fresh(), facts["accuracy"], facts["split"]
         network.load_state_dict(tensors)
-        if not (isinstance(accuracy, float) and isinstance(split, str) and all(bool(t.isfinite().all()) for t in tensors.values())):
+        if not (
+            isinstance(accuracy, float)
+            and isinstance(split, str)
+            and all(bool(t.isfinite().all()) for t in tensors.values())
+        ):
             raise ValueError("not a classifier of these data")
         return network, accuracy, split
 
@@ -99,9 +107,15 @@ def classifier(data: Data) -> Trained:
         with torch.inference_mode(False), torch.enable_grad():
             _train(network, data.train.pixels, labels)
         network.eval()
-        split, held_out = next((split, images) for split, images in reversed([*data.splits()]) if images.labels is not None)
+        split, held_out = next(
+            (split, images) for split, images in reversed([*data.splits()]) if images.labels is not None
+        )
         found = network, _accuracy(network, held_out), split
-        write(path, network.state_dict(), {"accuracy": found[1], "split": split, "dataset": data.name, "images": len(data.train)})
+        write(
+            path,
+            network.state_dict(),
+            {"accuracy": found[1], "split": split, "dataset": data.name, "images": len(data.train)},
+        )
     network, accuracy, split = found
     network.eval().requires_grad_(False)
     network.body = _folded(network.body)
@@ -127,7 +141,11 @@ def batched(network: Callable[[Tensor], Tensor], pixels: Tensor) -> Tensor:
 
 
 def _block(inputs: int, outputs: int, kernel: int, stride: int = 1) -> list[nn.Module]:
-    return [nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()]
+    return [
+        nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False),
+        nn.BatchNorm2d(outputs),
+        nn.ReLU(),
+    ]
 
 
 def _train(network: Classifier, pixels: Tensor, labels: Tensor) -> None:
@@ -137,9 +155,13 @@ def _train(network: Classifier, pixels: Tensor, labels: Tensor) -> None:
     epochs = max(EPOCHS, -(-MIN_STEPS // per_epoch))
     generator = torch.Generator().manual_seed(0)
     optimizer = torch.optim.AdamW(network.parameters(), LEARNING_RATE, weight_decay=WEIGHT_DECAY, fused=True)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=epochs * per_epoch, pct_start=0.2)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, LEARNING_RATE, total_steps=epochs * per_epoch, pct_start=0.2
+    )
     network.train()
-    for step in track(range(epochs * per_epoch), "Training the classifier of fd_cnn and is_cnn (once a data set)"):
+    for step in track(
+        range(epochs * per_epoch), "Training the classifier of fd_cnn and is_cnn (once a data set)"
+    ):
         if step % per_epoch == 0:
             order = torch.randperm(len(pixels), generator=generator)
         index = order[step % per_epoch * batch :][:batch]

@@ -53,7 +53,9 @@ class FdCnn(Metric):
     def compute(self, subject: Subject) -> dict[str, Score]:
         """`{"fd_cnn": distance}`, from 2 images on."""
         self.check(subject.data)
-        return {"fd_cnn": frechet_score(subject, Cnn(subject.data), reference_split(subject.data, self.reference))}
+        return {
+            "fd_cnn": frechet_score(subject, Cnn(subject.data), reference_split(subject.data, self.reference))
+        }
 
 
 @METRICS.register("is_cnn", paper="Salimans et al. 2016, arXiv:1606.03498")

@@ -32,7 +32,9 @@ class Extractor(ABC):
 
     def real(self, pixels: Tensor, done: Done) -> Tensor:
         """float32 [N, d] of real images, cached by the hashes of their content and of the weights."""
-        content = hashlib.sha256(f"{list(pixels.shape)}".encode() + pixels.contiguous().numpy().data).hexdigest()[:32]
+        content = hashlib.sha256(
+            f"{list(pixels.shape)}".encode() + pixels.contiguous().numpy().data
+        ).hexdigest()[:32]
         path = cache_root() / "features" / f"{content}-{self.hash}.safetensors"
         found = read(path, lambda tensors, facts: _checked(tensors["features"], len(pixels)))
         if found is None:
@@ -59,7 +61,12 @@ class Pixels(Extractor):
 
 def _checked(features: Tensor, images: int) -> Tensor:
     """The same. Raises ValueError where they are not float32 [images, d], all finite."""
-    if features.dtype != torch.float32 or features.dim() != 2 or len(features) != images or not bool(features.isfinite().all()):
+    if (
+        features.dtype != torch.float32
+        or features.dim() != 2
+        or len(features) != images
+        or not bool(features.isfinite().all())
+    ):
         raise ValueError("not the features of these images")
     return features
 

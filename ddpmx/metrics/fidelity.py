@@ -33,7 +33,13 @@ class Fid(InceptionMetric):
     def compute(self, subject: Subject) -> dict[str, Score]:
         """`{"fid": distance}`, from 2 images on."""
         self.check(subject.data)
-        return {"fid": frechet_score(subject, Inception(self.weights, subject.device), reference_split(subject.data, self.reference))}
+        return {
+            "fid": frechet_score(
+                subject,
+                Inception(self.weights, subject.device),
+                reference_split(subject.data, self.reference),
+            )
+        }
 
 
 @METRICS.register("is", paper="Salimans et al. 2016, arXiv:1606.03498")
@@ -77,4 +83,12 @@ class Kid(InceptionMetric):
         """`{"kid": distance}`, from 2 images on; near 0 for a perfect model, and then as often below it as above."""
         self.check(subject.data)
         inception = Inception(self.weights, subject.device)
-        return {"kid": kernel_score(subject, inception, reference_split(subject.data, self.reference), self.subsets, self.subset_size)}
+        return {
+            "kid": kernel_score(
+                subject,
+                inception,
+                reference_split(subject.data, self.reference),
+                self.subsets,
+                self.subset_size,
+            )
+        }

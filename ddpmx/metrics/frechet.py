@@ -32,7 +32,9 @@ class Reference:
         """
         mean, factor = _factor(features)
         cross = torch.linalg.svdvals(factor @ self.factor.T).sum()
-        return max(0.0, float((mean - self.mean).square().sum() + factor.square().sum() + self.trace - 2 * cross))
+        return max(
+            0.0, float((mean - self.mean).square().sum() + factor.square().sum() + self.trace - 2 * cross)
+        )
 
 
 def frechet_score(subject: Subject, extractor: Extractor, split: Split) -> Score:

@@ -38,7 +38,9 @@ class InceptionMetric(Metric):
 class Inception(Extractor):
     """2048 features of the last pooling layer."""
 
-    preprocessing = "8-bit values, grey as 3 channels, bilinear to 299×299 as in TensorFlow 1, (x − 128) / 128"
+    preprocessing = (
+        "8-bit values, grey as 3 channels, bilinear to 299×299 as in TensorFlow 1, (x − 128) / 128"
+    )
     batch = 50
 
     def __init__(self, weights: str | None, device: torch.device) -> None:
@@ -67,9 +69,7 @@ def missing_inception(weights: str | None) -> str:
         return ""
     if weights is not None:
         return f"no such file of Inception weights: {weights}"
-    return (
-        f"no Inception weights: `weights:` names a file, or it lies at {os.environ.get('DDPMX_DATA', '$DDPMX_DATA')}/inception/{FILES[0]}"
-    )
+    return f"no Inception weights: `weights:` names a file, or it lies at {os.environ.get('DDPMX_DATA', '$DDPMX_DATA')}/inception/{FILES[0]}"
 
 
 def check_inception(weights: str | None) -> None:
@@ -82,7 +82,11 @@ def _file(weights: str | None) -> Path | None:
     if weights is not None:
         candidates = [expanded(weights)]
     else:
-        candidates = [expanded(os.environ["DDPMX_DATA"]) / "inception" / name for name in FILES] if os.environ.get("DDPMX_DATA") else []
+        candidates = (
+            [expanded(os.environ["DDPMX_DATA"]) / "inception" / name for name in FILES]
+            if os.environ.get("DDPMX_DATA")
+            else []
+        )
     return next((path for path in candidates if kind(path) == "file"), None)
 
 
@@ -92,15 +96,34 @@ def _load(path: Path, modified: int) -> tuple[Any, str]:
     from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
     try:
-        tensors = load_file(path) if path.suffix == ".safetensors" else torch.load(path, map_location="cpu", weights_only=True)
+        tensors = (
+            load_file(path)
+            if path.suffix == ".safetensors"
+            else torch.load(path, map_location="cpu", weights_only=True)
+        )
         if not all(isinstance(tensor, Tensor) for tensor in tensors.values()):
             raise ValueError("it holds more than tensors")
-        packed = io.BytesIO()  # the constructor unpickles or downloads: it gets these tensors, packed here a line above
+        packed = (
+            io.BytesIO()
+        )  # the constructor unpickles or downloads: it gets these tensors, packed here a line above
         torch.save(dict(tensors), packed)
         packed.seek(0)
         with torch.random.fork_rng(devices=[]):
-            network = FeatureExtractorInceptionV3("inception-v3-compat", ["2048"], feature_extractor_weights_path=packed)
-    except (OSError, EOFError, RuntimeError, ValueError, AttributeError, SafetensorError, pickle.UnpicklingError) as error:
+            network = FeatureExtractorInceptionV3(
+                "inception-v3-compat", ["2048"], feature_extractor_weights_path=packed
+            )
+    except (
+        OSError,
+        EOFError,
+        RuntimeError,
+        ValueError,
+        AttributeError,
+        SafetensorError,
+        pickle.UnpicklingError,
+    ) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise SpecError(f"{path} does not hold the weights of torch-fidelity's InceptionV3: {reason[:200]}", field="weights") from None
+        raise SpecError(
+            f"{path} does not hold the weights of torch-fidelity's InceptionV3: {reason[:200]}",
+            field="weights",
+        ) from None
     return network, weights_hash(network.state_dict())

@@ -17,7 +17,9 @@ from .subject import Subject
 SHUFFLE = 2020  # torch-fidelity's seed: the parts hold the same images as there
 
 
-def inception_score(subject: Subject, extractor: Extractor, logits: Callable[[Tensor], Tensor], splits: int) -> Score:
+def inception_score(
+    subject: Subject, extractor: Extractor, logits: Callable[[Tensor], Tensor], splits: int
+) -> Score:
     """exp(mean KL(p(y|x) ‖ p(y))) of `splits` parts of the images, and of these the mean (Salimans et al. 2016, section 4).
 
     Its floor is the score of real images (the test split, else the validation one). Raises SpecError for fewer than 2
@@ -26,12 +28,18 @@ def inception_score(subject: Subject, extractor: Extractor, logits: Callable[[Te
     features = subject.features(extractor)
     n = len(features)
     if n < 2 * splits:
-        raise SpecError(f"needs {2 * splits} generated images or more, 2 a part, not {n}", field="splits", hint="evaluate.samples")
+        raise SpecError(
+            f"needs {2 * splits} generated images or more, 2 a part, not {n}",
+            field="splits",
+            hint="evaluate.samples",
+        )
     with torch.no_grad():
         drawn = logits(features)
     scores, spreads = zip(*(_score(part) for part in _parts(drawn, splits)), strict=True)
     value = float(np.mean(scores))
-    some = real_choice(subject.real_features(extractor, "validation" if subject.data.test is None else "test"), n)
+    some = real_choice(
+        subject.real_features(extractor, "validation" if subject.data.test is None else "test"), n
+    )
     with torch.no_grad():
         real = logits(some)
     enough = n >= 4 * splits

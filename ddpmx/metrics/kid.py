@@ -16,7 +16,9 @@ SEED = 2020  # torch-fidelity's: the subsets hold the same images as there
 ROWS = 1000
 
 
-def kernel_score(subject: Subject, extractor: Extractor, split: Split, subsets: int, subset_size: int) -> Score:
+def kernel_score(
+    subject: Subject, extractor: Extractor, split: Split, subsets: int, subset_size: int
+) -> Score:
     """Mean MMD² of random subsets, of all images where there are fewer than `subset_size` (Bińkowski et al. 2018, section 4)."""
     drawn, real = subject.features(extractor), subject.real_features(extractor, split)
     n = len(drawn)
@@ -60,7 +62,9 @@ def _mean_mmd(drawn: Tensor, real: Tensor, subsets: int, subset_size: int) -> tu
     found = []
     for _ in range(subsets):
         some = drawn[torch.from_numpy(random.choice(len(drawn), size, replace=False))]
-        found.append(mmd(some.double(), real[torch.from_numpy(random.choice(len(real), size, replace=False))].double()))
+        found.append(
+            mmd(some.double(), real[torch.from_numpy(random.choice(len(real), size, replace=False))].double())
+        )
     return float(np.mean(found)), float(np.std(found)) / subsets**0.5
 
 

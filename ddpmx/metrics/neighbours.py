@@ -16,7 +16,10 @@ def squared_distances(x: Tensor, y: Tensor) -> Iterator[tuple[slice, Tensor]]:
     norms = y.square().sum(1)
     for start in range(0, len(x), ROWS):
         rows = x[start : start + ROWS].double()
-        yield slice(start, start + len(rows)), (rows.square().sum(1)[:, None] + norms - 2 * rows @ y.T).clamp_min(0)
+        yield (
+            slice(start, start + len(rows)),
+            (rows.square().sum(1)[:, None] + norms - 2 * rows @ y.T).clamp_min(0),
+        )
 
 
 def nearest(x: Tensor, count: int) -> tuple[Tensor, Tensor]:
@@ -37,6 +40,8 @@ def likeliest_balls(x: Tensor, centres: Tensor, radii: Tensor, count: int) -> tu
     """Squared distances and indices [n, count] of the balls whose squared radius is the largest share of x_i's squared distance."""
     found = []
     for _, distances in squared_distances(x, centres):
-        indices = (distances / radii.clamp_min(1e-30)).topk(min(count, len(centres)), dim=1, largest=False).indices
+        indices = (
+            (distances / radii.clamp_min(1e-30)).topk(min(count, len(centres)), dim=1, largest=False).indices
+        )
         found.append((distances.gather(1, indices), indices))
     return torch.cat([distances for distances, _ in found]), torch.cat([indices for _, indices in found])

@@ -14,7 +14,10 @@ from .subject import Subject
 LARGEST = 3 * 32 * 32
 
 
-@METRICS.register("pixel_fd", paper="Fréchet 1957, C. R. Acad. Sci. 244; Dowson & Landau 1982, doi:10.1016/0047-259X(82)90077-X")
+@METRICS.register(
+    "pixel_fd",
+    paper="Fréchet 1957, C. R. Acad. Sci. 244; Dowson & Landau 1982, doi:10.1016/0047-259X(82)90077-X",
+)
 class PixelFd(Metric):
     """Fréchet distance to real images of the 8-bit pixels themselves, up to 3×32×32; lower is better.
 
@@ -29,7 +32,10 @@ class PixelFd(Metric):
         reference_images(data, self.reference)
         pixels = data.channels * data.size**2
         if pixels > LARGEST:
-            raise SpecError(f"'{data.name}' has {pixels:,} values an image: pixel_fd is for {LARGEST:,} (3×32×32) at most", hint="fd_cnn")
+            raise SpecError(
+                f"'{data.name}' has {pixels:,} values an image: pixel_fd is for {LARGEST:,} (3×32×32) at most",
+                hint="fd_cnn",
+            )
 
     def compute(self, subject: Subject) -> dict[str, Score]:
         """`{"pixel_fd": distance}`, from 2 images on."""

@@ -55,11 +55,20 @@ class PrecisionRecall(InceptionMetric):
     def compute(self, subject: Subject) -> dict[str, Score]:
         """`{"precision_recall.precision": …, "precision_recall.recall": …}`, from 2(k + 1) images on."""
         self.check(subject.data)
-        extractor: Extractor = Cnn(subject.data) if self.features == "cnn" else Inception(self.weights, subject.device)
-        drawn, real = subject.features(extractor), subject.real_features(extractor, reference_split(subject.data, self.reference))
+        extractor: Extractor = (
+            Cnn(subject.data) if self.features == "cnn" else Inception(self.weights, subject.device)
+        )
+        drawn, real = (
+            subject.features(extractor),
+            subject.real_features(extractor, reference_split(subject.data, self.reference)),
+        )
         n = len(drawn)
         if n < 2 * (self.k + 1):
-            raise SpecError(f"needs {2 * (self.k + 1)} generated images or more, not {n}", field="k", hint="evaluate.samples")
+            raise SpecError(
+                f"needs {2 * (self.k + 1)} generated images or more, not {n}",
+                field="k",
+                hint="evaluate.samples",
+            )
         right = inside(drawn, real, _radii(real, self.k)).double()
         subject.progress("precision and recall", 1, 3)
         recall = float(inside(real, drawn, _radii(drawn, self.k)).double().mean())

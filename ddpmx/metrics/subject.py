@@ -51,22 +51,30 @@ class Subject:
             found = f"{self.images.dtype} {list(self.images.shape)}"
             raise SpecError(f"the images of '{self.data.name}' are uint8 [n, *{wanted}], not {found}")
         if len(self.images) < 2:
-            raise SpecError(f"needs at least 2 generated images, not {len(self.images)}", hint="evaluate.samples")
+            raise SpecError(
+                f"needs at least 2 generated images, not {len(self.images)}", hint="evaluate.samples"
+            )
         key = extractor.preprocessing + (extractor.hash or "")
         if key not in self._features:
-            features = extract(extractor, self.images, lambda done, all_: self.progress("features", done, all_))
+            features = extract(
+                extractor, self.images, lambda done, all_: self.progress("features", done, all_)
+            )
             self._features[key] = _finite(features, "drawn")
         return self._features[key]
 
     def real_features(self, extractor: Extractor, split: str) -> Tensor:
         """float32 [N, d] of a split's images, from the cache where they were made before."""
         images = dict(self.data.splits())[split]
-        features = extractor.real(images.pixels, lambda done, all_: self.progress(f"features of the {split} images", done, all_))
+        features = extractor.real(
+            images.pixels, lambda done, all_: self.progress(f"features of the {split} images", done, all_)
+        )
         return _finite(features, split)
 
 
 def _finite(features: Tensor, of: str) -> Tensor:
     """The features. Raises RunError for NaN or infinity, of which no score can be made."""
     if not bool(features.isfinite().all()):
-        raise RunError(f"the features of the {of} images are not finite: the network that makes them is damaged")
+        raise RunError(
+            f"the features of the {of} images are not finite: the network that makes them is damaged"
+        )
     return features

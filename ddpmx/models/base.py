@@ -31,7 +31,12 @@ def _watch(network: nn.Module, method: Method, given: Arguments) -> nn.Module:
     def problem(inputs: tuple[Tensor, ...], output: object) -> str:
         x = inputs[0]
         wanted = [x.shape[0], channels, *x.shape[2:]]
-        if isinstance(output, Tensor) and output.dtype in DTYPES and list(output.shape) == wanted and output.device == x.device:
+        if (
+            isinstance(output, Tensor)
+            and output.dtype in DTYPES
+            and list(output.shape) == wanted
+            and output.device == x.device
+        ):
             return ""
         return f"should return floating-point numbers {wanted} on {x.device}, not {described(output)}"
 
@@ -41,7 +46,9 @@ def _watch(network: nn.Module, method: Method, given: Arguments) -> nn.Module:
 class Model(Component):
     """Base of all models: override `build`."""
 
-    contract: ClassVar[Contract] = {"build": Replace(lambda _, given, value: instance(value, nn.Module), _watch)}
+    contract: ClassVar[Contract] = {
+        "build": Replace(lambda _, given, value: instance(value, nn.Module), _watch)
+    }
 
     time: TimeInput = "index"
     """What the time embedding sees: the table's index, scaled_1000 (index·1000/T) or log_snr."""
@@ -83,7 +90,13 @@ class ConditionalModel(Model):
     """Let the network tell the variance of a sampling step too, for samplers that use it (Nichol & Dhariwal 2021)."""
 
     def build(
-        self, channels: int, size: int, classes: int | None = None, *, inputs: int | None = None, outputs: int | None = None
+        self,
+        channels: int,
+        size: int,
+        classes: int | None = None,
+        *,
+        inputs: int | None = None,
+        outputs: int | None = None,
     ) -> nn.Module:
         """As `Model.build`; with `classes`, the forward takes x, t and labels, int64 [n] in 0 … classes.
 

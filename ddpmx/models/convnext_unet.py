@@ -23,7 +23,9 @@ EXPANSION = 2
 CPU_CHUNK = 16  # images whose attention is made, and made again, at a time: it needs room for 256 channels
 
 
-@MODELS.register("convnext_unet", paper="Liu et al. 2022, arXiv:2201.03545; Shen et al. 2018, arXiv:1812.01243")
+@MODELS.register(
+    "convnext_unet", paper="Liu et al. 2022, arXiv:2201.03545; Shen et al. 2018, arXiv:1812.01243"
+)
 class ConvNextUnet(ConditionalModel):
     """U-Net of ConvNeXt blocks with linear attention at every level, the study's network.
 
@@ -37,7 +39,13 @@ class ConvNextUnet(ConditionalModel):
     """Widths of the levels as multiples of dim; between two levels the image's side is halved."""
 
     def build(
-        self, channels: int, size: int, classes: int | None = None, *, inputs: int | None = None, outputs: int | None = None
+        self,
+        channels: int,
+        size: int,
+        classes: int | None = None,
+        *,
+        inputs: int | None = None,
+        outputs: int | None = None,
     ) -> nn.Module:
         check_size(size, self.dim_mults)
         return ConvNextUnetModule(inputs or channels, outputs or channels, self, classes)
@@ -58,14 +66,18 @@ class ConvNextUnetModule(nn.Module):
         self.time = TimeEmbedding(dim, nn.GELU(), classes)
         self.first = nn.Conv2d(inputs, first, 7, padding=3)
         self.down = nn.ModuleList(Level(before, width, time_dim) for before, width in pairwise(widths))
-        self.downsample = nn.ModuleList(nn.Conv2d(width, width, 4, stride=2, padding=1) for width in widths[1:-1])
+        self.downsample = nn.ModuleList(
+            nn.Conv2d(width, width, 4, stride=2, padding=1) for width in widths[1:-1]
+        )
         self.middle_1 = ConvNextBlock(widths[-1], widths[-1], time_dim)
         self.middle_norm = ImageNorm(widths[-1])
         self.middle_attention = Attention(widths[-1])
         self.middle_2 = ConvNextBlock(widths[-1], widths[-1], time_dim)
         up = list(pairwise(widths[1:]))[::-1]
         self.up = nn.ModuleList(Level(2 * width, before, time_dim) for before, width in up)
-        self.upsample = nn.ModuleList(nn.ConvTranspose2d(before, before, 4, stride=2, padding=1) for before, _ in up)
+        self.upsample = nn.ModuleList(
+            nn.ConvTranspose2d(before, before, 4, stride=2, padding=1) for before, _ in up
+        )
         self.last = ConvNextBlock(widths[1], widths[1], None)
         self.output = nn.Conv2d(widths[1], outputs, 1)
 
@@ -99,7 +111,9 @@ class Level(nn.Module):
     def forward(self, x: Tensor, time: Tensor) -> Tensor:
         x = self.block_2(self.block_1(x, time), time)
         if x.device.type == "cpu":
-            return torch.cat([recomputed(self.attended, part, self.norm, self.attention) for part in x.split(CPU_CHUNK)])
+            return torch.cat(
+                [recomputed(self.attended, part, self.norm, self.attention) for part in x.split(CPU_CHUNK)]
+            )
         return self.attended(x)
 
     def attended(self, x: Tensor) -> Tensor:
@@ -138,8 +152,12 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         qkv = self.qkv(rearrange(x, "n c h w -> n (h w) c"))
-        q, k, v = rearrange(qkv, "n positions (three heads d) -> three n heads positions d", three=3, heads=HEADS)
-        weight = (q * HEAD_DIM**-0.5 @ k.transpose(-2, -1)).softmax(dim=-1)  # [n, heads, positions, positions]
+        q, k, v = rearrange(
+            qkv, "n positions (three heads d) -> three n heads positions d", three=3, heads=HEADS
+        )
+        weight = (q * HEAD_DIM**-0.5 @ k.transpose(-2, -1)).softmax(
+            dim=-1
+        )  # [n, heads, positions, positions]
         y = rearrange(weight @ v, "n heads (h w) d -> n h w (heads d)", h=x.shape[2])
         return rearrange(cast(Tensor, self.out(y)), "n h w c -> n c h w")
 
@@ -168,7 +186,12 @@ class LinearAttention(nn.Module):
         k = self.k(x).softmax(dim=1)  # [n, positions, heads·d]
         v = rearrange(self.v.weight, "(heads d) c -> heads c d", heads=HEADS)
         out = rearrange(self.out.weight, "c (heads d) -> heads d c", heads=HEADS)
-        context = rearrange(k.transpose(1, 2) @ x, "n (heads d) c -> n heads d c", heads=HEADS) @ v  # [n, heads, d, d]
+        context = (
+            rearrange(k.transpose(1, 2) @ x, "n (heads d) c -> n heads d c", heads=HEADS) @ v
+        )  # [n, heads, d, d]
         mix = context @ (out * HEAD_DIM**-0.5)  # [n, heads, d, c]
-        q, mix = rearrange(q, "n positions heads d -> n positions (heads d)"), rearrange(mix, "n heads d c -> n (heads d) c")
+        q, mix = (
+            rearrange(q, "n positions heads d -> n positions (heads d)"),
+            rearrange(mix, "n heads d c -> n (heads d) c"),
+        )
         return torch.baddbmm(self.out.bias, q, mix)

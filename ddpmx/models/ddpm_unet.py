@@ -36,7 +36,13 @@ class DdpmUnet(ConditionalModel):
     """Share of the features that a block drops in training."""
 
     def build(
-        self, channels: int, size: int, classes: int | None = None, *, inputs: int | None = None, outputs: int | None = None
+        self,
+        channels: int,
+        size: int,
+        classes: int | None = None,
+        *,
+        inputs: int | None = None,
+        outputs: int | None = None,
     ) -> nn.Module:
         check_size(size, self.dim_mults)
         return DdpmUnetModule(inputs or channels, outputs or channels, size, self, classes)
@@ -48,7 +54,9 @@ class DdpmUnetModule(nn.Module):
     Inside, tensors are in channels_last order, which is faster on every device.
     """
 
-    def __init__(self, inputs: int, outputs: int, size: int, config: DdpmUnet, classes: int | None = None) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, size: int, config: DdpmUnet, classes: int | None = None
+    ) -> None:
         super().__init__()
 
         def stage(before: int, width: int) -> Stage:
@@ -140,7 +148,9 @@ class AttentionBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         h = rearrange(self.norm(x), "n c h w -> n (h w) c")
-        weight = (self.q(h) * h.shape[-1] ** -0.5 @ self.k(h).transpose(1, 2)).softmax(dim=-1)  # [n, positions, positions]
+        weight = (self.q(h) * h.shape[-1] ** -0.5 @ self.k(h).transpose(1, 2)).softmax(
+            dim=-1
+        )  # [n, positions, positions]
         return x + rearrange(cast(Tensor, self.out(weight @ self.v(h))), "n (h w) c -> n c h w", h=x.shape[2])
 
 

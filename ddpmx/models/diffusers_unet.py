@@ -30,7 +30,9 @@ class DiffusersUnet(Model):
             from diffusers import UNet2DModel
         except ImportError as error:
             hint = "pip install 'ddpmx[diffusers]'"
-            raise SpecError(f"diffusers_unet needs a package that is not installed: {error}", hint=hint) from None
+            raise SpecError(
+                f"diffusers_unet needs a package that is not installed: {error}", hint=hint
+            ) from None
         known = set(UNet2DModel._get_init_keys(UNet2DModel)) - {"self", *OURS}
         for key in self.config:
             if key not in known:
@@ -41,11 +43,17 @@ class DiffusersUnet(Model):
             with torch.device("meta"), torch.no_grad():  # takes no memory, however large the network is
                 x, t = torch.empty(1, channels, size, size), torch.empty(1)
                 drawn = DiffusersUnetModule(make(**arguments)).eval()(x, t)
-        except Exception as error:  # whatever its constructor or its layers raise for values that do not fit together
+        except (
+            Exception
+        ) as error:  # whatever its constructor or its layers raise for values that do not fit together
             why = shortened(f"{type(error).__name__}: {error}")
-            raise SpecError(f"UNet2DModel does not work so for images of {channels}×{size}×{size}: {why}", field="config") from None
+            raise SpecError(
+                f"UNet2DModel does not work so for images of {channels}×{size}×{size}: {why}", field="config"
+            ) from None
         if drawn.shape != x.shape:
-            raise SpecError(f"UNet2DModel makes {list(drawn.shape)} of images {list(x.shape)}", field="config")
+            raise SpecError(
+                f"UNet2DModel makes {list(drawn.shape)} of images {list(x.shape)}", field="config"
+            )
         return DiffusersUnetModule(make(**arguments))
 
 

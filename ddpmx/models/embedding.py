@@ -34,7 +34,9 @@ def sinusoidal(t: Tensor, dim: int) -> Tensor:
     `dim` is even and at least 4. Vaswani et al. 2017, arXiv:1706.03762, in Ho et al.'s arrangement.
     """
     half = dim // 2
-    frequency = torch.exp(torch.arange(half, device=t.device) * -math.log(10_000) / (half - 1))  # rounded as diffusers rounds it
+    frequency = torch.exp(
+        torch.arange(half, device=t.device) * -math.log(10_000) / (half - 1)
+    )  # rounded as diffusers rounds it
     angle = t[:, None] * frequency  # [n, dim/2]
     return torch.cat((angle.sin(), angle.cos()), dim=1)
 

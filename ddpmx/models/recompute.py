@@ -17,7 +17,9 @@ def recomputed(function: Callable[[Tensor], Tensor], x: Tensor, *modules: nn.Mod
     """
     if torch.compiler.is_compiling():
         return function(x)
-    return cast(Tensor, _Recomputed.apply(function, x, *(p for module in modules for p in module.parameters())))
+    return cast(
+        Tensor, _Recomputed.apply(function, x, *(p for module in modules for p in module.parameters()))
+    )
 
 
 class _Recomputed(torch.autograd.Function):

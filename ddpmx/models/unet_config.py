@@ -15,7 +15,9 @@ MAX_LEVELS = 12
 class UnetConfig(BaseModel):
     """All keys but those of the images' shape, with UNet2DModel's defaults; keys of other versions of diffusers are not judged."""
 
-    model_config = ConfigDict(frozen=True, strict=True, extra="allow", allow_inf_nan=False, protected_namespaces=())
+    model_config = ConfigDict(
+        frozen=True, strict=True, extra="allow", allow_inf_nan=False, protected_namespaces=()
+    )
 
     center_input_sample: bool = False
     time_embedding_type: Literal["positional"] = "positional"
@@ -23,9 +25,13 @@ class UnetConfig(BaseModel):
     time_embedding_dim: Width | None = None
     freq_shift: float = Field(0, ge=-1000, le=1000)
     flip_sin_to_cos: bool = True
-    down_block_types: Sequence[Name] = Field(("DownBlock2D", *3 * ["AttnDownBlock2D"]), min_length=1, max_length=MAX_LEVELS)
+    down_block_types: Sequence[Name] = Field(
+        ("DownBlock2D", *3 * ["AttnDownBlock2D"]), min_length=1, max_length=MAX_LEVELS
+    )
     mid_block_type: Literal["UNetMidBlock2D"] | None = "UNetMidBlock2D"
-    up_block_types: Sequence[Name] = Field((*3 * ["AttnUpBlock2D"], "UpBlock2D"), min_length=1, max_length=MAX_LEVELS)
+    up_block_types: Sequence[Name] = Field(
+        (*3 * ["AttnUpBlock2D"], "UpBlock2D"), min_length=1, max_length=MAX_LEVELS
+    )
     block_out_channels: Sequence[Width] = Field((224, 448, 672, 896), min_length=1, max_length=MAX_LEVELS)
     layers_per_block: int = Field(2, ge=0, le=64)
     mid_block_scale_factor: float = 1

@@ -31,12 +31,16 @@ def batch(name: str, value: object) -> None:
         raise ValueError(f"{name} should have shape [B, …], and has no dimension")
 
 
-def beside(name: str, value: object, x_name: str, x: Tensor, dtypes: Sequence[torch.dtype], shape: Sequence[int]) -> None:
+def beside(
+    name: str, value: object, x_name: str, x: Tensor, dtypes: Sequence[torch.dtype], shape: Sequence[int]
+) -> None:
     """A tensor of that shape on the device of x."""
     tensor(name, value, dtypes)
     assert isinstance(value, Tensor)
     if value.shape != shape:
-        raise ValueError(f"{name} should have shape {list(shape)}, to match {x_name}, not {list(value.shape)}")
+        raise ValueError(
+            f"{name} should have shape {list(shape)}, to match {x_name}, not {list(value.shape)}"
+        )
     if value.device != x.device:
         raise ValueError(f"{name} should be on {x.device}, where {x_name} is, not on {value.device}")
 
@@ -133,4 +137,6 @@ def no_gradient(op: str, **arguments: object) -> None:
         if isinstance(value, tuple):
             no_gradient(op, **{f"{name}[{i}]": item for i, item in enumerate(value)})
         elif wants_gradient(value):
-            raise RuntimeError(f"{op} passes no gradient on, and {name} requires one: call it under torch.no_grad(), or use weighted_loss")
+            raise RuntimeError(
+                f"{op} passes no gradient on, and {name} requires one: call it under torch.no_grad(), or use weighted_loss"
+            )

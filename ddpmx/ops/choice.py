@@ -22,7 +22,11 @@ _forced: ContextVar[str] = ContextVar("ddpmx_backend", default="auto")
 
 def _load() -> None:
     for name in DEVICES:
-        reason = library.load(name) if name == "cpp" or "cpp" in _BUILT else library.why_not_built(name) or "built, but it needs cpp"
+        reason = (
+            library.load(name)
+            if name == "cpp" or "cpp" in _BUILT
+            else library.why_not_built(name) or "built, but it needs cpp"
+        )
         if reason is None:
             _BUILT[name] = native
         else:
@@ -37,7 +41,10 @@ _load()
 
 def backends() -> dict[str, bool]:
     """Every backend, and whether it is available here."""
-    return {name: name in _BUILT and (name != "cuda" or torch.cuda.is_available()) for name in ("reference", *DEVICES)}
+    return {
+        name: name in _BUILT and (name != "cuda" or torch.cuda.is_available())
+        for name in ("reference", *DEVICES)
+    }
 
 
 def why_missing(name: str) -> str:
@@ -61,7 +68,10 @@ def use_backend(name: str) -> Iterator[None]:
         raise SpecError(f"unknown backend '{name}'", hint=nearest(name, ["auto", *available]))
     if name != "auto" and not available[name]:
         others = ", ".join(other for other, there in available.items() if there)
-        raise SpecError(f"the backend '{name}' is not available here: {why_missing(name)}", hint=f"available: auto, {others}")
+        raise SpecError(
+            f"the backend '{name}' is not available here: {why_missing(name)}",
+            hint=f"available: auto, {others}",
+        )
     token = _forced.set(name)
     try:
         yield
@@ -78,7 +88,9 @@ def active(device: torch.device | str = "cpu") -> str:
     forced = _forced.get()
     if forced != "auto":
         if DEVICES.get(forced, kind) != kind:
-            raise SpecError(f"the backend '{forced}' runs on {DEVICES[forced]}, not on {kind}", hint="auto or reference")
+            raise SpecError(
+                f"the backend '{forced}' runs on {DEVICES[forced]}, not on {kind}", hint="auto or reference"
+            )
         return forced
     return next((name for name in _BUILT if DEVICES.get(name) == kind), "reference")
 

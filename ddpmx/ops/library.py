@@ -14,7 +14,9 @@ from torch.utils._pytree import tree_leaves
 from ..errors import SpecError
 
 FOLDER = Path(__file__).parent
-OPERATORS: dict[str, Callable[..., None]] = {}  # those of torch.ops.ddpmx; they write into their last arguments
+OPERATORS: dict[
+    str, Callable[..., None]
+] = {}  # those of torch.ops.ddpmx; they write into their last arguments
 _facts = torch.ops.ddpmx  # the operators that say what was built
 
 
@@ -27,7 +29,9 @@ def load(name: str) -> str | None:
     except OSError as error:
         return f"built, but it does not load: {error}"
     if name == "cpp":
-        os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))  # OpenMP would wait for threads that only the parent has
+        os.register_at_fork(
+            after_in_child=lambda: torch.set_num_threads(1)
+        )  # OpenMP would wait for threads that only the parent has
     return None
 
 
@@ -50,7 +54,11 @@ def _files(name: str) -> list[Path]:
 
 def define() -> None:
     """Look the operators up, once "cpp" is loaded, and say how to trace them: nothing is computed."""
-    names = (name.removeprefix("ddpmx::") for name in torch._C._dispatch_get_all_op_names() if name.startswith("ddpmx::"))
+    names = (
+        name.removeprefix("ddpmx::")
+        for name in torch._C._dispatch_get_all_op_names()
+        if name.startswith("ddpmx::")
+    )
     for name in names:
         operator = getattr(torch.ops.ddpmx, name).default
         if operator._schema.is_mutable:  # the others take no tensors
@@ -83,7 +91,9 @@ def cpu_level() -> str:
 def set_cpu_level(name: str) -> None:
     """Use a level, for the whole process. Raises SpecError unless this machine runs it."""
     if name not in cpu_levels():
-        raise SpecError(f"DDPMX_CPU_LEVEL should be a level that this machine runs: {', '.join(cpu_levels())}; not '{name}'")
+        raise SpecError(
+            f"DDPMX_CPU_LEVEL should be a level that this machine runs: {', '.join(cpu_levels())}; not '{name}'"
+        )
     _facts.set_cpu_level(name)
 
 

@@ -110,11 +110,17 @@ class _Scale(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: object, gradient: Tensor, upstream: Tensor, loss: Tensor, dtype: torch.dtype) -> Tensor:
-        return torch.mul(gradient, upstream.view(-1, *[1] * (gradient.ndim - 1)), out=torch.empty_like(gradient, dtype=dtype))
+        return torch.mul(
+            gradient,
+            upstream.view(-1, *[1] * (gradient.ndim - 1)),
+            out=torch.empty_like(gradient, dtype=dtype),
+        )
 
     @staticmethod
     def backward(ctx: object, *upstream: Tensor) -> None:
-        raise RuntimeError('weighted_loss can be differentiated once: for a second derivative use `ops.use_backend("reference")`')
+        raise RuntimeError(
+            'weighted_loss can be differentiated once: for a second derivative use `ops.use_backend("reference")`'
+        )
 
 
 def weighted_loss(op: WeightedLoss) -> Tensor:

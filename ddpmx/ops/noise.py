@@ -26,7 +26,9 @@ class Noise:
     given: Tensor | None = None
 
 
-def one(noise: Noise | Tensor | None, seed: int | None, stream: int | None, sample_ids: Tensor | None) -> Noise:
+def one(
+    noise: Noise | Tensor | None, seed: int | None, stream: int | None, sample_ids: Tensor | None
+) -> Noise:
     """The noise of a call, which names either `noise=Noise(…)` or `seed`, `stream`, `sample_ids` and perhaps a tensor `noise`.
 
     Raises TypeError for a call that does both, or lacks one of the three.
@@ -44,7 +46,9 @@ def _missing(**key: object) -> TypeError:
     """Nothing says which random numbers are meant. The words fit an argument that is None, too."""
     name = next(name for name, value in key.items() if value is None)
     kind = "a tensor" if name == "sample_ids" else "an int"
-    return TypeError(f"{name} should be {kind}, not NoneType: an op takes noise=Noise(seed, stream, sample_ids), or these three alone")
+    return TypeError(
+        f"{name} should be {kind}, not NoneType: an op takes noise=Noise(seed, stream, sample_ids), or these three alone"
+    )
 
 
 def _repeated(**key: object) -> TypeError:

@@ -64,7 +64,9 @@ class AddNoise:
             return True
         given, out = self.noise.given, self.out
         wanted = self.x_start.requires_grad or self.signal.requires_grad or self.sigma.requires_grad
-        return not (wanted or (given is not None and given.requires_grad) or (out is not None and out.requires_grad))
+        return not (
+            wanted or (given is not None and given.requires_grad) or (out is not None and out.requires_grad)
+        )
 
     def check(self) -> None:
         x_start, signal, sigma, noise, out = self.x_start, self.signal, self.sigma, self.noise, self.out
@@ -72,7 +74,9 @@ class AddNoise:
         checks.per_sample("x_start", x_start, signal=signal, sigma=sigma)
         checks.noise(noise, "x_start", x_start)
         checks.target(out, "x_start", x_start)
-        checks.no_gradient("add_noise", x_start=x_start, signal=signal, sigma=sigma, noise=noise.given, out=out)
+        checks.no_gradient(
+            "add_noise", x_start=x_start, signal=signal, sigma=sigma, noise=noise.given, out=out
+        )
 
     def run(self, backend: Backend) -> Tensor:
         return backend.add_noise(self)
@@ -96,7 +100,12 @@ class WeightedLoss:
 
     def is_plain(self) -> bool:
         delta = self.delta
-        return type(self.x_start) is Tensor and self.norm in NORMS and type(delta) is float and 0 < delta < math.inf
+        return (
+            type(self.x_start) is Tensor
+            and self.norm in NORMS
+            and type(delta) is float
+            and 0 < delta < math.inf
+        )
 
     def check(self) -> None:
         output, x_start, norm = self.output, self.x_start, self.norm
@@ -106,7 +115,9 @@ class WeightedLoss:
         checks.per_sample("output", output, **vectors)
         checks.noise(self.noise, "x_start", x_start)
         if output.numel() == 0 and 0 in output.shape[1:]:
-            raise ValueError(f"output should have an element in each sample, and has shape {list(output.shape)}")
+            raise ValueError(
+                f"output should have an element in each sample, and has shape {list(output.shape)}"
+            )
         if norm not in NORMS:
             raise ValueError(f"norm should be one of {', '.join(NORMS)}, not {norm!r}")
         checks.positive("delta", self.delta)
@@ -153,7 +164,9 @@ class ReverseStep:
         for i, past in enumerate(history):
             checks.alike(f"history[{i}]", past, "x", x, (x.dtype,))
         if len(history) < len(row.c_history) and any(row.c_history[len(history) :]):
-            raise ValueError(f"history has {len(history)} tensors, and row.c_history {len(row.c_history)} coefficients")
+            raise ValueError(
+                f"history has {len(history)} tensors, and row.c_history {len(row.c_history)} coefficients"
+            )
         if anchor is not None:
             checks.alike("anchor", anchor, "x", x, (x.dtype,))
         elif row.c_anchor != 0:
@@ -164,7 +177,15 @@ class ReverseStep:
             checks.positive("clip", clip)
         checks.noise(noise, "x", x)
         checks.target(out, "x", x)
-        tensors = {"x": x, "output": output, "history": history, "anchor": anchor, "clip": clip, "noise": noise.given, "out": out}
+        tensors = {
+            "x": x,
+            "output": output,
+            "history": history,
+            "anchor": anchor,
+            "clip": clip,
+            "noise": noise.given,
+            "out": out,
+        }
         checks.no_gradient("reverse_step", **tensors)
 
     def run(self, backend: Backend) -> tuple[Tensor, Tensor | None]:

@@ -66,7 +66,9 @@ def _radius(w: Tensor) -> Tensor:
     k = torch.where(near, 0, d >> 23).to(torch.float32)
     f = torch.where(near, -g, d.bitwise_and_(MANTISSA).add_(SQRT_HALF_BITS).view(torch.float32) - 1.0)
     log_u = k.mul_(LN2) + _horner(LOG, f).mul_(f)
-    return log_u.mul_(-2.0).double().sqrt_().to(torch.float32)  # torch's float32 sqrt is not correctly rounded
+    return (
+        log_u.mul_(-2.0).double().sqrt_().to(torch.float32)
+    )  # torch's float32 sqrt is not correctly rounded
 
 
 def _cosine_sine(v: Tensor) -> tuple[Tensor, Tensor]:

@@ -27,7 +27,9 @@ class _Adaptive(Optimizer):
 class Adam(_Adaptive):
     """Adam; weight decay is added to the gradient."""
 
-    def build(self, parameters: Iterable[nn.Parameter], lr: float, weight_decay: float) -> torch.optim.Optimizer:
+    def build(
+        self, parameters: Iterable[nn.Parameter], lr: float, weight_decay: float
+    ) -> torch.optim.Optimizer:
         return torch.optim.Adam(parameters, lr, self.betas, self.eps, weight_decay, fused=True)
 
 
@@ -35,5 +37,7 @@ class Adam(_Adaptive):
 class AdamW(_Adaptive):
     """Adam whose weight decay shrinks the weights directly, by lr·weight_decay each step."""
 
-    def build(self, parameters: Iterable[nn.Parameter], lr: float, weight_decay: float) -> torch.optim.Optimizer:
+    def build(
+        self, parameters: Iterable[nn.Parameter], lr: float, weight_decay: float
+    ) -> torch.optim.Optimizer:
         return torch.optim.AdamW(parameters, lr, self.betas, self.eps, weight_decay, fused=True)

@@ -18,6 +18,8 @@ class Optimizer(Component):
 
     contract: ClassVar[Contract] = {"build": lambda _, given, value: instance(value, torch.optim.Optimizer)}
 
-    def build(self, parameters: Iterable[nn.Parameter], lr: float, weight_decay: float) -> torch.optim.Optimizer:
+    def build(
+        self, parameters: Iterable[nn.Parameter], lr: float, weight_decay: float
+    ) -> torch.optim.Optimizer:
         """An optimizer of these parameters; its state is tensors and numbers, which checkpoints can hold."""
         raise NotImplementedError

@@ -29,5 +29,9 @@ class Sgd(Optimizer):
             raise ValueError("nesterov needs a momentum above 0")
         return self
 
-    def build(self, parameters: Iterable[nn.Parameter], lr: float, weight_decay: float) -> torch.optim.Optimizer:
-        return torch.optim.SGD(parameters, lr, self.momentum, weight_decay=weight_decay, nesterov=self.nesterov)
+    def build(
+        self, parameters: Iterable[nn.Parameter], lr: float, weight_decay: float
+    ) -> torch.optim.Optimizer:
+        return torch.optim.SGD(
+            parameters, lr, self.momentum, weight_decay=weight_decay, nesterov=self.nesterov
+        )

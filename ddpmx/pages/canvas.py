@@ -57,7 +57,16 @@ STYLE: dict[Any, Any] = {  # the stubs list every key by name
     "ytick.minor.size": 0,
     "xtick.minor.size": 0,
     **dict.fromkeys(
-        ("axes.edgecolor", "axes.labelcolor", "axes.titlecolor", "text.color", "xtick.color", "ytick.color", "grid.color"), INK
+        (
+            "axes.edgecolor",
+            "axes.labelcolor",
+            "axes.titlecolor",
+            "text.color",
+            "xtick.color",
+            "ytick.color",
+            "grid.color",
+        ),
+        INK,
     ),
 }
 THIN = 300
@@ -69,14 +78,21 @@ def to_svg(figure: Figure) -> str:
     title = figure.axes[0].get_title(loc="left")
     file = io.BytesIO()
     with mpl.rc_context({**STYLE, "svg.hashsalt": title}):
-        figure.savefig(file, format="svg", transparent=True, metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+        figure.savefig(
+            file,
+            format="svg",
+            transparent=True,
+            metadata={"Date": None, "Creator": None, "Format": None, "Type": None},
+        )
     svg = file.getvalue().decode()
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
     svg = re.sub(r'<g id="[^"]*"', "<g", svg)  # two figures of one page must not share an id
     svg = re.sub(r"font-family: [^;\"]*", "font-family: system-ui, sans-serif", svg)
     svg = re.sub(r"\s*\n\s*", " ", svg).replace(INK, "currentColor")
     label = f'<svg class="ddpmx-figure" role="img" aria-label="{html.escape(title)}" '
-    return svg.replace("<svg ", label, 1).replace("<defs>", f"<style>{DARK_AND_LIGHT}</style><defs>", 1) + "\n"
+    return (
+        svg.replace("<svg ", label, 1).replace("<defs>", f"<style>{DARK_AND_LIGHT}</style><defs>", 1) + "\n"
+    )
 
 
 def write(figures: Mapping[str, Figure], folder: Path) -> dict[str, str]:
@@ -127,7 +143,9 @@ def line(
     x, y = (np.asarray(numbers, dtype=np.float64) for numbers in curve)
     finite = np.isfinite(x) & np.isfinite(y)
     x, y = np.where(finite, x, np.nan), np.where(finite, y, np.nan)
-    alone = finite & ~np.roll(np.append(finite, False), 1)[:-1] & ~np.append(finite, False)[1:]  # no neighbour, so no line would show it
+    alone = (
+        finite & ~np.roll(np.append(finite, False), 1)[:-1] & ~np.append(finite, False)[1:]
+    )  # no neighbour, so no line would show it
     axes.plot(
         *(x, y),
         color=style(index)[0],
@@ -143,7 +161,9 @@ def line(
 
 def band(axes: Axes, x: Numbers, intervals: Sequence[tuple[float, float] | None], index: int) -> None:
     """The intervals around curve `index`, shaded; a bar where there is one only, and nothing where there is none."""
-    low, high = np.array([interval or (np.nan, np.nan) for interval in intervals], dtype=np.float64).reshape(-1, 2).T
+    low, high = (
+        np.array([interval or (np.nan, np.nan) for interval in intervals], dtype=np.float64).reshape(-1, 2).T
+    )
     if len(low) > 1:
         axes.fill_between(np.asarray(x), low, high, color=style(index)[0], alpha=0.15, linewidth=0)
     elif np.isfinite(low).any():

@@ -57,7 +57,11 @@ def render(template: str, **values: object) -> str:
 @cache
 def _environment() -> Environment:
     environment = Environment(
-        loader=PackageLoader("ddpmx.pages"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=PackageLoader("ddpmx.pages"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     environment.filters |= {"number": number, "duration": duration}
     return environment
@@ -87,7 +91,9 @@ def _picture(png: bytes, image: Image.Image, label: str) -> Picture:
         file = io.BytesIO()
         image.save(file, format="WEBP", quality=90)
         content, kind = file.getvalue(), "webp"
-    return Picture(f"data:image/{kind};base64,{base64.b64encode(content).decode()}", image.width, image.height, label)
+    return Picture(
+        f"data:image/{kind};base64,{base64.b64encode(content).decode()}", image.width, image.height, label
+    )
 
 
 @dataclass(frozen=True)
@@ -134,7 +140,9 @@ def environment_facts(environment: Mapping[str, object]) -> Iterator[tuple[str, 
     return facts({key: value for key, value in environment.items() if key != "command"})
 
 
-def with_start(commands: Sequence[tuple[str, str]], environment: Mapping[str, object]) -> list[tuple[str, str]]:
+def with_start(
+    commands: Sequence[tuple[str, str]], environment: Mapping[str, object]
+) -> list[tuple[str, str]]:
     """(what, command) of what one does with a run, and of how it was started, where that is recorded."""
     command = environment.get("command")
     return [*commands, ("How it was started", str(command))] if command else [*commands]
@@ -146,7 +154,10 @@ def facts(mapping: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str
         if isinstance(value, Mapping):
             yield from facts(value, f"{prefix}{key} ")
         elif value not in (None, [], ""):
-            yield prefix + key.replace("_", " "), ", ".join(map(str, value)) if isinstance(value, list) else number(value)
+            yield (
+                prefix + key.replace("_", " "),
+                ", ".join(map(str, value)) if isinstance(value, list) else number(value),
+            )
 
 
 def evenly(items: list[T], count: int) -> list[T]:

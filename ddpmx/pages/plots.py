@@ -19,7 +19,21 @@ from ..spec.schema import Spec
 from ..theory.effective import effective_weight
 from ..times import Time
 from ..weightings import Weighting
-from .canvas import COLOURS, INK, THIN, Floats, Numbers, band, legend, line, log_if_wide, panel, thinned, whole_numbers, write
+from .canvas import (
+    COLOURS,
+    INK,
+    THIN,
+    Floats,
+    Numbers,
+    band,
+    legend,
+    line,
+    log_if_wide,
+    panel,
+    thinned,
+    whole_numbers,
+    write,
+)
 
 CAPTIONS = {
     "beta": "The variance that step t adds, as a share of what is there after it.",
@@ -54,7 +68,11 @@ def spec_figures(spec: Spec) -> dict[str, Figure]:
         **schedule_figures(table),
         **weight_figures(table, spec.loss.weighting, spec.prediction, spec.loss.norm, spec.time),
         "sampler": sampler_figure(
-            table, {f"{use}: {sampler.component_name}": sampler.plan(table, spec.prediction) for use, sampler in plans.items()}
+            table,
+            {
+                f"{use}: {sampler.component_name}": sampler.plan(table, spec.prediction)
+                for use, sampler in plans.items()
+            },
         ),
     }
 
@@ -63,7 +81,10 @@ def schedule_figures(table: Table) -> dict[str, Figure]:
     """β, ᾱ and log-SNR over t; for a schedule that is not variance preserving signal and sigma instead of the first two."""
     t = np.arange(table.timesteps, dtype=np.float64)
     try:
-        curves = {"beta": ("β: noise that a step adds", {"": table.beta}), "alpha_bar": ("ᾱ: signal that is left", {"": table.alpha_bar})}
+        curves = {
+            "beta": ("β: noise that a step adds", {"": table.beta}),
+            "alpha_bar": ("ᾱ: signal that is left", {"": table.alpha_bar}),
+        }
     except SpecError:
         curves = {"signal_sigma": ("Signal and noise", {"signal": table.signal, "sigma": table.sigma})}
     curves["log_snr"] = ("log-SNR", {"": table.log_snr})
@@ -73,7 +94,9 @@ def schedule_figures(table: Table) -> dict[str, Figure]:
         for i, (label, values) in enumerate(lines.items()):
             line(axes, (t, values.numpy()), i, label)
         if len(lines) > 1:
-            log_if_wide(axes, np.array([values.max() for values in lines.values()]))  # sigma that dwarfs the signal
+            log_if_wide(
+                axes, np.array([values.max() for values in lines.values()])
+            )  # sigma that dwarfs the signal
             legend(axes)
     return figures
 
@@ -88,7 +111,10 @@ def weight_figures(
         "weight": lambda p: (table.log_snr.numpy(), weighting.weights(table, p).numpy()),
         "effective_weight": lambda p: effective_weight(table, weighting, p, norm, time),
     }
-    titles = {"weight": "Loss weight of the output error", "effective_weight": "Effective weight of the x₀ error"}
+    titles = {
+        "weight": "Loss weight of the output error",
+        "effective_weight": "Effective weight of the x₀ error",
+    }
     figures = {}
     for key, values in weights.items():
         figures[key], axes = panel(titles[key], "log-SNR", "")
@@ -126,13 +152,21 @@ def sampler_figure(table: Table, plans: Mapping[str, Plan]) -> Figure:
     for i, (label, plan) in enumerate(plans.items()):
         t = torch.tensor([row.t for row in plan], dtype=torch.float64)
         done = np.linspace(0, 1, len(plan)) if len(plan) > 1 else np.zeros(1)
-        line(axes, (done, table.log_snr_at(t).numpy()), i, f"{label}, {plan.evaluations} evaluations", markers=len(plan) <= 60)
+        line(
+            axes,
+            (done, table.log_snr_at(t).numpy()),
+            i,
+            f"{label}, {plan.evaluations} evaluations",
+            markers=len(plan) <= 60,
+        )
     axes.set_xticks([0, 0.5, 1], ["first", "half", "last"])
     legend(axes)
     return figure
 
 
-def learning_figure(epochs: Numbers, train: Numbers, val: Numbers, steps: Numbers = (), step_losses: Numbers = ()) -> Figure:
+def learning_figure(
+    epochs: Numbers, train: Numbers, val: Numbers, steps: Numbers = (), step_losses: Numbers = ()
+) -> Figure:
     """Training and validation loss over epochs, the lowest validation loss marked. `steps` places `step_losses`, in epochs."""
     figure, axes = panel("Loss", "epoch", "")
     losses = [np.asarray(values, dtype=np.float64) for values in (train, val, step_losses)]
@@ -145,7 +179,15 @@ def learning_figure(epochs: Numbers, train: Numbers, val: Numbers, steps: Number
     if np.isfinite(losses[1]).any():
         best = int(np.nanargmin(np.where(np.isfinite(losses[1]), losses[1], np.nan)))
         lowest = losses[1][best]
-        axes.plot(epochs[best], lowest, "o", color=COLOURS[1], markersize=6, markerfacecolor="none", label=f"lowest, {lowest:.4g}")
+        axes.plot(
+            epochs[best],
+            lowest,
+            "o",
+            color=COLOURS[1],
+            markersize=6,
+            markerfacecolor="none",
+            label=f"lowest, {lowest:.4g}",
+        )
     log_if_wide(axes, np.concatenate(losses), factor=4)
     whole_numbers(axes)
     legend(axes)
@@ -153,7 +195,10 @@ def learning_figure(epochs: Numbers, train: Numbers, val: Numbers, steps: Number
 
 
 def metric_figure(
-    name: str, epochs: Sequence[float], values: Sequence[float], intervals: Sequence[tuple[float, float] | None] = ()
+    name: str,
+    epochs: Sequence[float],
+    values: Sequence[float],
+    intervals: Sequence[tuple[float, float] | None] = (),
 ) -> Figure:
     """One metric over the epochs at which it was measured, its 95 % intervals shaded."""
     figure, axes = panel(name, "epoch", "")
@@ -174,7 +219,9 @@ def gradient_figure(steps: Numbers, norms: Numbers, clip: float | None = None) -
         axes.plot(thinned(steps), largest, color=INK, alpha=0.3, linewidth=0.8, label="largest")
     line(axes, (thinned(steps), thinned(values)), 0, "mean" if len(values) > THIN else "")
     if clip is not None:
-        axes.axhline(clip, color=COLOURS[1], linewidth=1, linestyle=(0, (5, 2)), label=f"clipped above {clip:g}")
+        axes.axhline(
+            clip, color=COLOURS[1], linewidth=1, linestyle=(0, (5, 2)), label=f"clipped above {clip:g}"
+        )
     log_if_wide(axes, values, factor=10)
     if axes.get_legend_handles_labels()[0]:
         legend(axes)

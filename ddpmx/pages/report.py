@@ -82,10 +82,14 @@ def _curves(spec: RunSpec, environment: Environment, history: History) -> dict[s
         )
     for name, curve in history.curves.items():
         epochs, values, intervals = zip(*curve.points(), strict=True)
-        figures[f"metric_{re.sub(r'[^A-Za-z0-9_.-]', '_', name)}"] = plots.metric_figure(name, epochs, values, intervals)
+        figures[f"metric_{re.sub(r'[^A-Za-z0-9_.-]', '_', name)}"] = plots.metric_figure(
+            name, epochs, values, intervals
+        )
     figures |= timestep_figures(history.all_per_t)
     if history.norms:
-        figures["gradient"] = plots.gradient_figure(history.norm_steps, history.norms, spec["train"]["grad_clip"])
+        figures["gradient"] = plots.gradient_figure(
+            history.norm_steps, history.norms, spec["train"]["grad_clip"]
+        )
     return figures
 
 
@@ -103,7 +107,10 @@ def _results(spec: RunSpec, history: History, since: int) -> list[tuple[str, str
         noise = "" if estimate.interval is None else f"[{', '.join(map(number, estimate.interval))}], "
         results.append((name, number(estimate.value), f"{noise}epoch {event['epoch']}, {samples:,} samples"))
     if history.epochs:
-        last, speeds = {key: column[-1] for key, column in history.columns.items()}, history.columns["images_per_second"]
+        last, speeds = (
+            {key: column[-1] for key, column in history.columns.items()},
+            history.columns["images_per_second"],
+        )
         results.append(("Training loss", number(last["train_loss"]), f"epoch {last['epoch']:.0f}"))
         results.append(("Training time", page.duration(history.seconds or 0), f"{last['step']:,.0f} steps"))
         results.append(("Images/s", number(round(statistics.median(speeds))), "median epoch"))
@@ -130,7 +137,11 @@ def _scores(history: History) -> page.Table:
         known = score(event, name)
         if known:
             interval = "none" if known["interval"] is None else " … ".join(map(number, known["interval"]))
-            floor = "" if known.get("floor") is None else f"{number(known['floor'])} (n {number(known.get('floor_n', 0))})"
+            floor = (
+                ""
+                if known.get("floor") is None
+                else f"{number(known['floor'])} (n {number(known.get('floor_n', 0))})"
+            )
             told = [
                 known["better"],
                 known["n"],
@@ -141,13 +152,23 @@ def _scores(history: History) -> page.Table:
                 known["seed"],
                 event["epoch"],
             ]
-            rows.append([name, number(known["value"]), interval, *("" if value is None else number(value) for value in told)])
+            rows.append(
+                [
+                    name,
+                    number(known["value"]),
+                    interval,
+                    *("" if value is None else number(value) for value in told),
+                ]
+            )
     return page.Table(columns, rows)
 
 
 def _grids(folder: RunFolder) -> list[page.Picture]:
     """The grids of training: the first, the last, and as many between as the page has room for."""
-    read = [page.picture_of(path, f"epoch {passes:.7g}") for passes, path in page.evenly(list(folder.grids().items()), GRIDS)]
+    read = [
+        page.picture_of(path, f"epoch {passes:.7g}")
+        for passes, path in page.evenly(list(folder.grids().items()), GRIDS)
+    ]
     grids = [picture for picture in read if picture is not None]
     room = GRID_CHARACTERS // max((len(picture.uri) for picture in grids), default=1)
     return page.evenly(grids, max(2, room))
@@ -171,7 +192,9 @@ def _table(history: History) -> page.Table:
     return page.Table(columns, rows)
 
 
-def _commands(run: Path, spec: RunSpec, status: Status | None, environment: Environment) -> list[tuple[str, str]]:
+def _commands(
+    run: Path, spec: RunSpec, status: Status | None, environment: Environment
+) -> list[tuple[str, str]]:
     """(what, command) for what one does next with a run."""
     program, here, file = "python -m ddpmx", shlex.quote(str(run)), shlex.quote(str(run / "spec.yaml"))
     resume = f"{program} run {file} --resume --run {here}"
@@ -179,7 +202,9 @@ def _commands(run: Path, spec: RunSpec, status: Status | None, environment: Envi
     budget, length = ("steps", train["steps"]) if train["steps"] else ("epochs", train["epochs"])
     longer = f"{resume} -s train.{budget}={2 * (length or 100)}"
     commands = [
-        ("Go on with it", resume) if status is None or status["status"] != "finished" else ("Train twice as long", longer),
+        ("Go on with it", resume)
+        if status is None or status["status"] != "finished"
+        else ("Train twice as long", longer),
         ("Draw images", f"{program} sample {here} -n 64 --out samples.png"),
         ("Measure it again", f"{program} evaluate {here}"),
         ("The same run again", f"{program} run {file}"),

@@ -26,7 +26,10 @@ CAPTIONS = {
 
 def timestep_figures(events: Sequence[Event]) -> dict[str, Figure]:
     """The loss and the bound's bits over the noise levels, `per_t` events from pale to full colour; none of what no event has."""
-    drawn = {"loss_by_t": ("loss", "Validation loss by noise level"), "bits_by_t": ("bits", "Bits by noise level")}
+    drawn = {
+        "loss_by_t": ("loss", "Validation loss by noise level"),
+        "bits_by_t": ("bits", "Bits by noise level"),
+    }
     figures = {}
     for name, (key, title) in drawn.items():
         having = [event for event in events if np.isfinite(floats(event, key)).any()]
@@ -76,6 +79,7 @@ def _curves(axes: Axes, events: Sequence[Event], key: str) -> None:
         at, levels = t[inside][::-1], levels[inside][::-1]
         axes.xaxis.set_major_formatter(
             lambda level, _: (
-                f"{level:g}".replace("-", "−") + (f"\n{np.interp(level, levels, at):.0f}" if levels[0] <= level <= levels[-1] else "\n")
+                f"{level:g}".replace("-", "−")
+                + (f"\n{np.interp(level, levels, at):.0f}" if levels[0] <= level <= levels[-1] else "\n")
             )
         )

@@ -23,13 +23,19 @@ def described(value: object) -> str:
     return "None" if value is None else f"{type(value).__name__} {shortened(repr(value), 60)}"
 
 
-def tensor(value: object, shape: Sequence[int], dtype: torch.dtype = torch.float64, device: torch.device = CPU) -> str:
+def tensor(
+    value: object, shape: Sequence[int], dtype: torch.dtype = torch.float64, device: torch.device = CPU
+) -> str:
     """A tensor of that dtype and shape there, with no gradient to be computed."""
     if isinstance(value, Tensor):
-        fits = value.dtype == dtype and tuple(value.shape) == tuple(shape) and value.device.type == device.type
+        fits = (
+            value.dtype == dtype and tuple(value.shape) == tuple(shape) and value.device.type == device.type
+        )
         if fits and not value.requires_grad:
             return ""
-    return f"should return {str(dtype).removeprefix('torch.')} {list(shape)} on {device}, not {described(value)}"
+    return (
+        f"should return {str(dtype).removeprefix('torch.')} {list(shape)} on {device}, not {described(value)}"
+    )
 
 
 def numbers(value: object, shape: Sequence[int], *, finite: bool = False, least: float | None = None) -> str:
@@ -66,4 +72,8 @@ def instance(value: object, cls: type, *, optional: bool = False) -> str:
 def has(value: object, what: str, *methods: str) -> str:
     """An object with methods of these names."""
     missing = [name for name in methods if not callable(getattr(value, name, None))]
-    return f"should return {what} with {', '.join(f'{name}()' for name in missing)}, not {described(value)}" if missing else ""
+    return (
+        f"should return {what} with {', '.join(f'{name}()' for name in missing)}, not {described(value)}"
+        if missing
+        else ""
+    )

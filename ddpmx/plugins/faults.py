@@ -50,7 +50,9 @@ def plugin_error(error: BaseException) -> PluginError | None:
     """What a plugin raised, named by its file, line and function; None where no line of a plugin was under way."""
     link: BaseException | None = error
     while link is not None and not passes(link):
-        frames = [(frame, line) for frame, line in traceback.walk_tb(link.__traceback__) if _is_plugins(frame)]
+        frames = [
+            (frame, line) for frame, line in traceback.walk_tb(link.__traceback__) if _is_plugins(frame)
+        ]
         if frames:
             frame, line = frames[-1]
             place = f"{frame.f_code.co_filename}:{line}: {frame.f_code.co_qualname.replace('<locals>.', '')}"
@@ -72,7 +74,9 @@ def trace_of(error: BaseException) -> str:
 
 def line_in(error: BaseException, file: str) -> int:
     """The line of a file that the error came through last; 0 for none."""
-    lines = [line for frame, line in traceback.walk_tb(error.__traceback__) if frame.f_code.co_filename == file]
+    lines = [
+        line for frame, line in traceback.walk_tb(error.__traceback__) if frame.f_code.co_filename == file
+    ]
     return lines[-1] if lines else 0
 
 
@@ -88,7 +92,9 @@ def keep_trace(trace: str, folder: Path) -> str:
 
 def _is_plugins(frame: FrameType) -> bool:
     name = frame.f_globals.get("__name__", "")
-    return isinstance(name, str) and any(name == module or name.startswith(f"{module}.") for module in _modules)
+    return isinstance(name, str) and any(
+        name == module or name.startswith(f"{module}.") for module in _modules
+    )
 
 
 @contextmanager

@@ -53,7 +53,9 @@ class Method:
             return error
         line = faults.line_in(error, self.file)
         place = f"{self.file}:{line}" if line else self.file
-        return PluginError(f"the plugin {place}: {self.text} failed: {faults.told(error)}", trace=faults.trace_of(error))
+        return PluginError(
+            f"the plugin {place}: {self.text} failed: {faults.told(error)}", trace=faults.trace_of(error)
+        )
 
     def refuse(self, problem: str) -> NoReturn:
         """Raises a PluginError for what it returned."""
@@ -93,7 +95,12 @@ def is_plugin(cls: type) -> bool:
 def guard(cls: type, kind: str, name: str, contract: Contract) -> None:
     """Wrap the methods and properties of a plugin's class that ddpmx calls."""
     faults.add_module(cls.__module__)
-    known = {key for base in cls.__mro__ if not is_plugin(base) and base.__module__.startswith("ddpmx.") for key in vars(base)}
+    known = {
+        key
+        for base in cls.__mro__
+        if not is_plugin(base) and base.__module__.startswith("ddpmx.")
+        for key in vars(base)
+    }
     for key in sorted(known):
         if key.startswith("__") or key.startswith("model_"):
             continue
@@ -126,7 +133,11 @@ def _parameters(cls: type, key: str) -> list[str]:
 
 
 def _wrapped(
-    function: Callable[..., object], method: Method, contract: Check | Each | Replace | None, defined: bool, names: list[str]
+    function: Callable[..., object],
+    method: Method,
+    contract: Check | Each | Replace | None,
+    defined: bool,
+    names: list[str],
 ) -> Callable[..., object]:
     @functools.wraps(function)
     def guarded(self: object, *args: object, **kwargs: object) -> object:
@@ -155,7 +166,9 @@ def _wrapped(
     return guarded
 
 
-def _items(result: Iterable[object], method: Method, check: Check, component: object, arguments: Arguments) -> Iterator[object]:
+def _items(
+    result: Iterable[object], method: Method, check: Check, component: object, arguments: Arguments
+) -> Iterator[object]:
     iterator = iter(result)
     while True:
         with faults.watched(method.who):

@@ -93,8 +93,16 @@ def _placed(error: BaseException, plugin: str) -> BaseException:
         return error.at("", _line(error, plugin))
     if isinstance(error, KeyboardInterrupt):
         return error
-    where = Mark(error.filename or plugin, error.lineno or 1) if isinstance(error, SyntaxError) else _line(error, plugin)
-    return PluginError(f"the plugin {plugin} failed on import: {faults.told(error)}", mark=where, trace=faults.trace_of(error))
+    where = (
+        Mark(error.filename or plugin, error.lineno or 1)
+        if isinstance(error, SyntaxError)
+        else _line(error, plugin)
+    )
+    return PluginError(
+        f"the plugin {plugin} failed on import: {faults.told(error)}",
+        mark=where,
+        trace=faults.trace_of(error),
+    )
 
 
 def _line(error: BaseException, plugin: str) -> Mark | None:

@@ -20,7 +20,11 @@ from ..files import cache_root
 from . import loading as plugins
 from .permission import Permission
 
-SPEC, FACTS, REST = "spec.yaml", ("status.json", "environment.json", "metrics.jsonl"), ("checkpoints", "log.csv")
+SPEC, FACTS, REST = (
+    "spec.yaml",
+    ("status.json", "environment.json", "metrics.jsonl"),
+    ("checkpoints", "log.csv"),
+)
 """What a run's folder has: its spec beside anything else of it, or two of its facts under whatever name the spec has now."""
 
 _known: set[str] = set()
@@ -74,7 +78,9 @@ class Plugin:
         key = self._key
         if key not in _known:
             _known.add(key)
-            with suppress(OSError):  # a cache that cannot be written remembers nothing: --allow-plugins is needed each time
+            with suppress(
+                OSError
+            ):  # a cache that cannot be written remembers nothing: --allow-plugins is needed each time
                 (cache_root() / "plugins").mkdir(parents=True, exist_ok=True)
                 (cache_root() / "plugins" / key).touch()
 
@@ -108,7 +114,9 @@ def run_around(path: Path) -> Path | None:
     """The run's folder in which a file or folder lies, by its name or by where links lead; None for one outside of all runs."""
     for place in (Path(os.path.abspath(path)), path.resolve()):  # noqa: PTH100  (the first follows no link)
         for folder in place.parents:
-            plugins_of = folder.parent if folder.name == "plugins" and os.path.lexists(folder.parent / SPEC) else None
+            plugins_of = (
+                folder.parent if folder.name == "plugins" and os.path.lexists(folder.parent / SPEC) else None
+            )
             if plugins_of is not None or _is_run(folder):
                 return plugins_of or folder
     return None
@@ -118,14 +126,20 @@ def _is_run(folder: Path) -> bool:
     facts = sum(os.path.lexists(folder / name) for name in FACTS)
     if facts >= 2:
         return True
-    return os.path.lexists(folder / SPEC) and (facts > 0 or any(os.path.lexists(folder / name) for name in REST))
+    return os.path.lexists(folder / SPEC) and (
+        facts > 0 or any(os.path.lexists(folder / name) for name in REST)
+    )
 
 
 def _own_folders(named_in: tuple[Path, ...]) -> tuple[Path, ...]:
     """Those of the files, and the working folder where it is above them."""
     here = Path.cwd()
     folders = [file.resolve().parent for file in named_in]
-    above = [here] if any(folder.is_relative_to(here) for folder in folders) and run_around(here / "x") is None else []
+    above = (
+        [here]
+        if any(folder.is_relative_to(here) for folder in folders) and run_around(here / "x") is None
+        else []
+    )
     return tuple(dict.fromkeys([*folders, *above]))
 
 

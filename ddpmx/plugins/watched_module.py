@@ -20,7 +20,10 @@ def watch_module(module: nn.Module, method: Method, problem: Problem) -> nn.Modu
 
     Copies have the same hooks; a compiled network has none. What forward raises is named where it ends the command.
     """
-    forward = Method(method.file, f"{type(module).__qualname__.replace('<locals>.', '')}.forward(), which {method.text} built,")
+    forward = Method(
+        method.file,
+        f"{type(module).__qualname__.replace('<locals>.', '')}.forward(), which {method.text} built,",
+    )
     under_way: list[AbstractContextManager[None]] = []
 
     def before(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
@@ -37,7 +40,12 @@ def watch_module(module: nn.Module, method: Method, problem: Problem) -> nn.Modu
         wrong = problem(inputs, output)
         if wrong:
             forward.refuse(wrong)
-        if torch.is_grad_enabled() and module.training and isinstance(output, Tensor) and not output.requires_grad:
+        if (
+            torch.is_grad_enabled()
+            and module.training
+            and isinstance(output, Tensor)
+            and not output.requires_grad
+        ):
             _refuse_without_gradient(module, forward, gradient)
 
     module.register_forward_pre_hook(before)

@@ -20,7 +20,9 @@ class Prediction(Component):
     contract: ClassVar[Contract] = {
         "target": lambda _, given, values: pair(values, given["signal"].shape),
         "x0_from": lambda _, given, values: pair(values, given["signal"].shape, finite=False),
-        "input_scale": lambda _, given, value: "" if value is None else numbers(value, given["signal"].shape, finite=True),
+        "input_scale": lambda _, given, value: (
+            "" if value is None else numbers(value, given["signal"].shape, finite=True)
+        ),
     }
 
     def target(self, signal: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:

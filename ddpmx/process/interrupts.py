@@ -50,12 +50,16 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
         _again.discard(number)
     else:
         _asked[number] += 1
-        if _asked[number] > 1 and number != signal.SIGHUP:  # a terminal that closes sends that one several times
+        if (
+            _asked[number] > 1 and number != signal.SIGHUP
+        ):  # a terminal that closes sends that one several times
             _leave()
         if _asked.total() > 1:
             return
     importer = _importer(frame)
-    if importer.startswith(("ddpmx.cli", "ddpmx.__main__", "__main__")):  # nothing is done yet that would need an end
+    if importer.startswith(
+        ("ddpmx.cli", "ddpmx.__main__", "__main__")
+    ):  # nothing is done yet that would need an end
         _leave()
     if importer:
         _send_again(number)

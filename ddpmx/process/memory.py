@@ -20,13 +20,18 @@ def limit() -> int:
 def _of_containers() -> Iterator[int]:
     """The limits of the control groups that this process is in (Linux), of version 2 and 1."""
     try:
-        groups = [line.split(":", 2)[1:] for line in Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines()]
+        groups = [
+            line.split(":", 2)[1:]
+            for line in Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines()
+        ]
     except (OSError, ValueError):  # no Linux
         return
     for controllers, group in groups:
         if controllers not in ("", "memory"):
             continue
-        root, name = (CGROUPS, "memory.max") if controllers == "" else (CGROUPS / "memory", "memory.limit_in_bytes")
+        root, name = (
+            (CGROUPS, "memory.max") if controllers == "" else (CGROUPS / "memory", "memory.limit_in_bytes")
+        )
         inner = root / group.lstrip("/")
         for folder in (inner, *inner.parents):
             try:

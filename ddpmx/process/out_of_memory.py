@@ -9,7 +9,14 @@ from contextlib import contextmanager
 from ..errors import RunError
 
 HINT = "fewer images, smaller batches (train.batch_size, evaluate.batch_size) or a smaller network need less"
-_SAID = ("not enough memory", "allocate memory", "out of memory", "bad_alloc", "unable to allocate", "failed to allocate")
+_SAID = (
+    "not enough memory",
+    "allocate memory",
+    "out of memory",
+    "bad_alloc",
+    "unable to allocate",
+    "failed to allocate",
+)
 
 
 def is_it(error: BaseException) -> bool:
@@ -17,7 +24,9 @@ def is_it(error: BaseException) -> bool:
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
     text = str(error).lower()
-    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and any(said in text for said in _SAID))
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and any(said in text for said in _SAID)
+    )
 
 
 def message(error: BaseException) -> str:

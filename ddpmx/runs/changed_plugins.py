@@ -37,7 +37,11 @@ def changes(spec: Spec, folder: RunFolder) -> list[Change] | None:
     had: list[str] = folder.spec_data().get("plugins", [])
     if len(had) != len(spec.plugins) or not all(map(_are_one, had, spec.plugins)):
         return None
-    files = [(folder.path / old, Path(new)) for old, new in zip(had, spec.plugins, strict=True) if new.endswith(".py")]
+    files = [
+        (folder.path / old, Path(new))
+        for old, new in zip(had, spec.plugins, strict=True)
+        if new.endswith(".py")
+    ]
     found = [Change(new.name, file_hash(old), file_hash(new)) for old, new in files]
     return [change for change in found if change.before != change.now]
 

@@ -33,8 +33,12 @@ def close(session: Session, status: str, why: str = "") -> None:
         return
     seconds = round(time.perf_counter() - session.started, 1)
     try:
-        session.emit({"event": "end", "status": status, "why": why, "step": session.state.step, "seconds": seconds})
-        session.folder.set_status(status, why, epoch=session.state.epoch, step=session.state.step, seconds=seconds)
+        session.emit(
+            {"event": "end", "status": status, "why": why, "step": session.state.step, "seconds": seconds}
+        )
+        session.folder.set_status(
+            status, why, epoch=session.state.epoch, step=session.state.step, seconds=seconds
+        )
         if status != "finished":
             report(session)
     finally:
@@ -44,7 +48,12 @@ def close(session: Session, status: str, why: str = "") -> None:
 def failed(session: Session, error: Exception) -> RunError:
     """Closes the run; returns the error that says what is saved, and where a plugin's traceback is."""
     what = end(session, "failed", str(error))
-    if isinstance(error, SpecError) and error.trace and session.world.is_main and session.folder.path.exists():
+    if (
+        isinstance(error, SpecError)
+        and error.trace
+        and session.world.is_main
+        and session.folder.path.exists()
+    ):
         what += f"\n{keep_trace(error.trace, session.folder.path)}"
     return RunError(f"{error}\n{what}")
 
@@ -64,5 +73,9 @@ def what_is_saved(session: Session, status: str) -> str:
         gone = f"{path} is not there any more: it was deleted or moved during the run"
         return f"{status} at step {step}; {gone}. --resume --run PATH resumes a moved one."
     last = checkpoint_folder.find(session.folder.checkpoints, "last")
-    saved = "no checkpoint was written yet" if last is None else f"saved: {last.with_name('last')} (step {last.name})"
+    saved = (
+        "no checkpoint was written yet"
+        if last is None
+        else f"saved: {last.with_name('last')} (step {last.name})"
+    )
     return f"{status} at step {step}; {saved}. The same command with --resume goes on from there."

@@ -39,7 +39,9 @@ def report() -> Iterator[Fact]:
     yield Fact("data", f"DDPMX_DATA={os.environ.get('DDPMX_DATA', '(not set)')}, cache {cache_root()}")
     devices = [torch.device(kind) for kind in (["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"])]
     for name, there in ops.backends().items():
-        yield Fact("backend", _state(name, there, {device.type: ops.active(device) for device in devices}), name)
+        yield Fact(
+            "backend", _state(name, there, {device.type: ops.active(device) for device in devices}), name
+        )
     for device in devices:
         yield Fact("live", f"{ops.active(device)}{_level(device)}", device.type)
         for check, result in self_check(device):
@@ -72,7 +74,10 @@ def _level(device: torch.device) -> str:
     if ops.active(device) != "cpp":
         return ""
     used, here, compiled = library.cpu_level(), library.cpu_levels(), library.cpu_levels(all=True)
-    reasons = [f"not {level}: " + ("DDPMX_CPU_LEVEL forbids it" if level in here else "this processor has none") for level in compiled]
+    reasons = [
+        f"not {level}: " + ("DDPMX_CPU_LEVEL forbids it" if level in here else "this processor has none")
+        for level in compiled
+    ]
     faster = reasons[compiled.index(used) + 1 :]
     return f", CPU level {used}" + (f" ({'; '.join(faster)})" if faster else "")
 
@@ -103,7 +108,11 @@ def self_check(device: torch.device) -> Iterator[tuple[str, str]]:
         "reverse_step": (x_next, 0.3 * wide[0] + 0.6 * x0 + 0.1 * wide[1]),
         "weighted_loss": (loss, (wide[0] - wide[1]).square().mean((1, 2, 3))),
     }
-    ids, gamma, beta = torch.arange(16, device=device), torch.ones(16, device=device), torch.zeros(16, device=device)
+    ids, gamma, beta = (
+        torch.arange(16, device=device),
+        torch.ones(16, device=device),
+        torch.zeros(16, device=device),
+    )
     images, weight = ops.normal(ids[:4], stream, 7, (16, 16, 16)), ops.normal(ids, stream, 8, (16, 3, 3)) / 12
     given, wide = (images, gamma, beta, weight), [value.double() for value in (images, gamma, beta, weight)]
     checks["norm_conv3x3"] = (_layers(ops.norm_conv3x3, given), _layers(in_torch.norm_conv3x3, wide))

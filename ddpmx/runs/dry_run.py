@@ -98,10 +98,15 @@ def estimate(experiment: Experiment, say: Callable[[str], None] = quietly) -> It
     if any(metric.needs_images for metric in metrics):
         say("measuring the sampling for the metrics …")
         drawn = _image_seconds(experiment, evaluate.sampler, min(evaluate.batch_size, evaluate.samples))
-        yield f"sampling {times * evaluate.samples:,} images for the metrics", times * evaluate.samples * drawn
+        yield (
+            f"sampling {times * evaluate.samples:,} images for the metrics",
+            times * evaluate.samples * drawn,
+        )
     if metrics:
         names = ", ".join(metric.component_name for metric in metrics)
-        say(f"measuring the metrics' own work ({names}); the first time on a data set may train or load a network …")
+        say(
+            f"measuring the metrics' own work ({names}); the first time on a data set may train or load a network …"
+        )
         yield f"the metrics' own work, {times} times", times * measuring_seconds(experiment, metrics)
 
 
@@ -151,7 +156,9 @@ def _image_seconds(experiment: Experiment, sampler: Sampler, count: int) -> floa
     first = Plan((next(row for row in plan if row.evaluates),), plan.clip, plan.init_scale)
     shape = (count, *experiment.image_shape)
     fed_back = experiment.spec.model.self_conditioned
-    images, seconds = _timed(lambda: sample(denoise, first, shape, device=experiment.device, self_condition=fed_back))
+    images, seconds = _timed(
+        lambda: sample(denoise, first, shape, device=experiment.device, self_condition=fed_back)
+    )
     if not bool(images.isfinite().all()):
         raise RunError(f"the first step of {sampler.component_name} gives values that are not finite")
     return seconds * plan.evaluations / count
@@ -200,10 +207,17 @@ def _watched(experiment: Experiment, metric: Metric) -> float:
     return time.perf_counter() - started
 
 
-def _compute(experiment: Experiment, metrics: Sequence[Metric], count: int, progress: Callable[[str, int, int], None] = quiet) -> None:
+def _compute(
+    experiment: Experiment,
+    metrics: Sequence[Metric],
+    count: int,
+    progress: Callable[[str, int, int], None] = quiet,
+) -> None:
     pixels = experiment.data.train.pixels
     images = pixels[torch.arange(count) % len(pixels)]
-    subject = Subject(experiment.data, images, experiment.spec.evaluate.seed, progress, experiment, experiment.network)
+    subject = Subject(
+        experiment.data, images, experiment.spec.evaluate.seed, progress, experiment, experiment.network
+    )
     with experiment.spec.blame("evaluate.metrics"):
         for metric in metrics:
             metric.compute(subject)

@@ -30,9 +30,15 @@ class Editing:
     def check(self) -> None:
         """Raises SpecError for options that need another one or exclude each other."""
         if self.image is None:
-            for option, value in (("--strength", self.strength), ("--mask", self.mask), ("--resample", self.resample)):
+            for option, value in (
+                ("--strength", self.strength),
+                ("--mask", self.mask),
+                ("--resample", self.resample),
+            ):
                 if value is not None:
-                    raise SpecError("is for changing a picture, and none is given", field=option, hint="--image FILE")
+                    raise SpecError(
+                        "is for changing a picture, and none is given", field=option, hint="--image FILE"
+                    )
         elif self.to_seed is not None:
             raise SpecError("goes from noise to noise, not from a picture", field="--to-seed")
 
@@ -48,13 +54,21 @@ class Editing:
         try:
             plan = experiment.spec.sampler.plan(experiment.table, experiment.prediction, strength=self.share)
         except SpecError as error:
-            raise SpecError(error.message, field="--strength", hint=error.hint) if error.field == "strength" else error from None
+            raise (
+                SpecError(error.message, field="--strength", hint=error.hint)
+                if error.field == "strength"
+                else error
+            ) from None
         masked = self.mask is not None
         resample = (10 if masked else 1) if self.resample is None else self.resample
         if resample == 1:
             return plan
         if not masked:
-            raise SpecError("is for completing a picture, and no mask says what is known", field="--resample", hint="--mask FILE")
+            raise SpecError(
+                "is for completing a picture, and no mask says what is known",
+                field="--resample",
+                hint="--mask FILE",
+            )
         try:
             return plan.resampled(resample)
         except ValueError as error:

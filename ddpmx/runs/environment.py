@@ -14,7 +14,16 @@ import torch
 
 import ddpmx
 
-PACKAGES = ("numpy", "pydantic", "datasets", "torch-fidelity", "safetensors", "torchvision", "wandb", "tensorboard")
+PACKAGES = (
+    "numpy",
+    "pydantic",
+    "datasets",
+    "torch-fidelity",
+    "safetensors",
+    "torchvision",
+    "wandb",
+    "tensorboard",
+)
 
 
 def versions() -> dict[str, str]:
@@ -49,7 +58,12 @@ def commit() -> str | None:
     try:
         head, changed = (
             subprocess.run(
-                ["git", "-C", str(folder), *command], capture_output=True, text=True, encoding="utf-8", check=True, timeout=10
+                ["git", "-C", str(folder), *command],
+                capture_output=True,
+                text=True,
+                encoding="utf-8",
+                check=True,
+                timeout=10,
             ).stdout.strip()
             for command in (["rev-parse", "HEAD"], ["status", "--porcelain", "--untracked-files=no", "."])
         )

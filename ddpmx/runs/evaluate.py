@@ -47,7 +47,9 @@ def measure(
     """
     spec, world = experiment.spec.evaluate, world or World()
     plan = spec.sampler.plan(experiment.table, experiment.prediction)
-    metrics: dict[int, Metric] = {index: metric for index, metric in enumerate(spec.metrics) if _is_here(metric, warn, folder)}
+    metrics: dict[int, Metric] = {
+        index: metric for index, metric in enumerate(spec.metrics) if _is_here(metric, warn, folder)
+    }
     images, unmeasured = torch.empty(0, *experiment.image_shape, dtype=torch.uint8), ""
     if any(metric.needs_images for metric in metrics.values()):
         generated = generate(
@@ -126,10 +128,15 @@ def evaluate(
     opened = open_run(run, changes, device, "best", needed)
     folder, spec, experiment = opened.folder, opened.spec, opened.experiment
     if not spec.evaluate.metrics:
-        raise SpecError("the run's spec names no metrics", field="evaluate.metrics", hint="--metrics fd_cnn,is_cnn")
+        raise SpecError(
+            "the run's spec names no metrics", field="evaluate.metrics", hint="--metrics fd_cnn,is_cnn"
+        )
     for index, metric in enumerate(spec.evaluate.metrics):
         if metric.missing():
-            raise spec.error(f"evaluate.metrics.{index}", f"'{metric.component_name}' can't be taken here: {metric.missing()}")
+            raise spec.error(
+                f"evaluate.metrics.{index}",
+                f"'{metric.component_name}' can't be taken here: {metric.missing()}",
+            )
     for note in of_metrics(spec, experiment.data):
         say(f"note: {note}")
     for name in ("metrics.jsonl", "report.html"):
@@ -137,7 +144,9 @@ def evaluate(
     state = checkpoint.counters(opened.weights.parent)
     problems: list[str] = []
     with ops.use_backend(spec.backend), Bar() as bar:
-        scores = measure(experiment, experiment.network, problems.append, progress=bar.show, strict=True, folder=run)
+        scores = measure(
+            experiment, experiment.network, problems.append, progress=bar.show, strict=True, folder=run
+        )
     if not scores:
         raise RunError("; ".join(problems))
     event: Event = {

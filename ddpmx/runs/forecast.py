@@ -45,7 +45,9 @@ class Forecast:
         seen = state.step - self.first
         if seen > WARM_UP:
             self._times.append(seconds)
-        if len(self._times) < LEAST or (sum(self._times) < SECONDS and seen < (self.pacing.steps - self.first) / SHARE):
+        if len(self._times) < LEAST or (
+            sum(self._times) < SECONDS and seen < (self.pacing.steps - self.first) / SHARE
+        ):
             return ""
         self.said = True
         return self.text(fmean(self._times))
@@ -57,7 +59,9 @@ class Forecast:
         cpu = self.experiment.device.type == "cpu"
         threads = torch.get_num_threads()
         where = f"{threads} core{'s' if threads > 1 else ''}" if cpu else str(self.experiment.device)
-        told = ", ".join(f"{what} {roughly(seconds)}" for what, seconds in parts.items() if seconds > total / 1000)
+        told = ", ".join(
+            f"{what} {roughly(seconds)}" for what, seconds in parts.items() if seconds > total / 1000
+        )
         spec = self.experiment.spec
         more = ", besides the metrics' own work" if spec.evaluate.metrics else ""
         text = f"about {roughly(total)}{' at most' if spec.train.patience else ''} on {where}: {told}{more}"

@@ -52,7 +52,9 @@ class Generated:
         broken = (~self.finite).nonzero().flatten().tolist()
         if not broken:
             return ""
-        which = "" if len(broken) == len(self.finite) else f", the first is number {broken[0]} (counted from 0)"
+        which = (
+            "" if len(broken) == len(self.finite) else f", the first is number {broken[0]} (counted from 0)"
+        )
         return f"{len(broken):,} of {len(self.finite):,} images are not finite (NaN or infinity){which}"
 
 
@@ -86,7 +88,9 @@ def generate(
     return Generated(world.sum_(pixels).cpu(), world.sum_(finite).cpu().bool())
 
 
-def denoising(experiment: Experiment, network: nn.Module, plan: Plan, samples: Samples, *, frames: int) -> Generated:
+def denoising(
+    experiment: Experiment, network: nn.Module, plan: Plan, samples: Samples, *, frames: int
+) -> Generated:
     """The same images on their way from noise: pixels [frames, count, c, h, w], evenly spaced over the plan's rows."""
     keep = {round(i * (len(plan) - 1) / max(1, frames - 1)) for i in range(frames)}
     taken: list[Tensor] = []

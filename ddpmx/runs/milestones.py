@@ -41,7 +41,11 @@ def within_epoch(session: Session) -> None:
     due = [kind for kind in kinds if session.lacks(kind)]
     if due or (pacing.save_steps is not None and state.step % pacing.save_steps == 0):
         session.save()
-    where: Where = {"epoch": state.epoch + 1, "step": state.step, "passes": state.epoch + state.batch / pacing.per_epoch}
+    where: Where = {
+        "epoch": state.epoch + 1,
+        "step": state.step,
+        "passes": state.epoch + state.batch / pacing.per_epoch,
+    }
     if "samples" in due:
         sampler = session.experiment.spec.evaluate.sampler
         draw_grid(session, f"step-{state.step:07d}.png", sampler, session.averaged, where)

@@ -41,7 +41,13 @@ class OpenedRun:
         return self.experiment.spec
 
 
-def open_run(run: Path, overrides: Iterable[Override], device: torch.device, weights: str, data: RunData = RunData.SHAPE) -> OpenedRun:
+def open_run(
+    run: Path,
+    overrides: Iterable[Override],
+    device: torch.device,
+    weights: str,
+    data: RunData = RunData.SHAPE,
+) -> OpenedRun:
     """Open a run with `weights`: `best`, `last` or a safetensors file.
 
     Raises SpecError where its images are needed and have changed, unless `data` allows that or an override names others.
@@ -52,7 +58,10 @@ def open_run(run: Path, overrides: Iterable[Override], device: torch.device, wei
     for note in spec.notes:
         say(f"note: {note}")
     file = checkpoint.weights_file(run, weights)
-    others = any(isinstance(change, str) and change.partition("=")[0].strip().split(".")[0] == "dataset" for change in overrides)
+    others = any(
+        isinstance(change, str) and change.partition("=")[0].strip().split(".")[0] == "dataset"
+        for change in overrides
+    )
     shape = None if others or data is not RunData.SHAPE else without_images(folder)
     experiment = build(spec, device, shape)
     if shape is None and not others:

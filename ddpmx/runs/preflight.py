@@ -34,7 +34,11 @@ WRITTEN_IN = ("schedule", "prediction", "time", "loss")
 
 def findings(experiment: Experiment) -> list[str]:
     """Warnings, one line each; none of them stops a run."""
-    left_out = [f"'{metric.component_name}' is left out: {why}" for metric in experiment.spec.evaluate.metrics if (why := metric.missing())]
+    left_out = [
+        f"'{metric.component_name}' is left out: {why}"
+        for metric in experiment.spec.evaluate.metrics
+        if (why := metric.missing())
+    ]
     return [
         *left_out,
         *of_metrics(experiment.spec, experiment.data),
@@ -74,12 +78,19 @@ def of_device(spec: Spec, device: torch.device) -> list[str]:
         return []
     if torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported():
         return []
-    return ["train.precision: this processor has no instructions for bfloat16, which takes many times as long as float32 on it"]
+    return [
+        "train.precision: this processor has no instructions for bfloat16, which takes many times as long as float32 on it"
+    ]
 
 
 def of_combination(spec: Spec, table: Table) -> list[str]:
     """What reading the spec left out, and what its parts do together, whatever the data."""
-    return [*spec.notes, *_terminal_signal(spec, table), *_dominant_index(spec, table), *_time_range(spec, table)]
+    return [
+        *spec.notes,
+        *_terminal_signal(spec, table),
+        *_dominant_index(spec, table),
+        *_time_range(spec, table),
+    ]
 
 
 def of_sweep(specs: Sequence[Spec]) -> list[str]:
@@ -93,7 +104,9 @@ def of_sweep(specs: Sequence[Spec]) -> list[str]:
         factor = same_objective(a, b)
         if factor is not None:
             up_to = "" if abs(factor - 1) < SAME else f", up to a factor of {factor:.2f}"
-            found.append(f"'{a.name}' and '{b.name}' are the same objective{up_to}: they differ in {', '.join(fields)} only")
+            found.append(
+                f"'{a.name}' and '{b.name}' are the same objective{up_to}: they differ in {', '.join(fields)} only"
+            )
     return found
 
 
@@ -120,7 +133,11 @@ def _terminal_signal(spec: Spec, table: Table) -> list[str]:
 
 
 def _dominant_index(spec: Spec, table: Table) -> list[str]:
-    weight = spec.loss.weighting.weights(table, spec.prediction).abs() * spec.time.probabilities(table) * spec.time.importance(table)
+    weight = (
+        spec.loss.weighting.weights(table, spec.prediction).abs()
+        * spec.time.probabilities(table)
+        * spec.time.importance(table)
+    )
     share = weight / weight.sum()
     index = int(share.argmax())
     if float(share[index]) <= DOMINANT or table.timesteps < 4:
@@ -135,11 +152,17 @@ def _time_range(spec: Spec, table: Table) -> list[str]:
     kind = spec.model.time
     if kind == "log_snr":
         beyond = int((table.log_snr.abs() > LOG_SNR_BOUND).sum())
-        return [f"model.time: {beyond} indices have a log-SNR beyond ±{LOG_SNR_BOUND:g} and look the same"] if beyond > 1 else []
+        return (
+            [f"model.time: {beyond} indices have a log-SNR beyond ±{LOG_SNR_BOUND:g} and look the same"]
+            if beyond > 1
+            else []
+        )
     largest = float(embed_time(torch.tensor([table.timesteps - 1.0]), table, kind))
     if largest * SLOWEST <= 2 * math.pi:
         return []
-    return [f"model.time: an index of {largest:,.0f} turns even the slowest wave of the embedding round (use time: scaled_1000)"]
+    return [
+        f"model.time: an index of {largest:,.0f} turns even the slowest wave of the embedding round (use time: scaled_1000)"
+    ]
 
 
 def of_budget(spec: Spec, images: int, table: Table) -> list[str]:
@@ -149,7 +172,9 @@ def of_budget(spec: Spec, images: int, table: Table) -> list[str]:
     steps = pacing.steps
     ema = spec.train.ema
     if ema is not None and not ema.warmup and (memory := 1 / (1 - ema.decay)) > steps:
-        found.append(f"train.ema: the average remembers {memory:,.0f} steps, the run has {steps:,} (ema.warmup helps)")
+        found.append(
+            f"train.ema: the average remembers {memory:,.0f} steps, the run has {steps:,} (ema.warmup helps)"
+        )
     times = pacing.evaluations if spec.evaluate.metrics else 0
     drawn = pacing.grids * spec.evaluate.grid + times * spec.evaluate.samples
     sampling = drawn * passes_per_image(spec, table)

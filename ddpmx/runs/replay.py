@@ -49,7 +49,9 @@ def replay(run: Path, name: str, options: tuple[str, ...]) -> int:
             if "step" in event:  # trackers place all by its step
                 session.log(event)
                 count += 1
-        session.close(status["status"] if status and status["status"] in ("finished", "failed") else "interrupted")
+        session.close(
+            status["status"] if status and status["status"] in ("finished", "failed") else "interrupted"
+        )
     except (Exception, SystemExit) as error:  # whatever a tracker's library raises
         fault = error if isinstance(error, PluginError) else plugin_error(error)
         if fault is not None:

@@ -83,7 +83,9 @@ def unfinished_run(spec: Spec, out: Path) -> Path | None:
     return None
 
 
-def _readable(files: Iterable[Path], finished: bool | None = None) -> Iterator[tuple[RunFolder, dict[str, object]]]:
+def _readable(
+    files: Iterable[Path], finished: bool | None = None
+) -> Iterator[tuple[RunFolder, dict[str, object]]]:
     """The runs whose spec.yaml these are, the newest first, with their specs; all, or those that have finished, or have not.
 
     One that cannot be read (a foreign spec.yaml, a plugin that is gone, a link out of it) is reported and left out.
@@ -123,7 +125,10 @@ def _had(folder: RunFolder) -> dict[str, object]:
     """A run's resolved spec, with the defaults of fields that are newer than the run."""
     had = folder.resolved()
     with suppress(ValidationError):  # of a plugin of its own, say: it is told by the comparison
-        had = {**fingerprinted(Spec.model_validate(folder.spec_data()).resolved(), folder.path), "plugins": had["plugins"]}
+        had = {
+            **fingerprinted(Spec.model_validate(folder.spec_data()).resolved(), folder.path),
+            "plugins": had["plugins"],
+        }
     return had
 
 

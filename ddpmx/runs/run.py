@@ -68,7 +68,9 @@ def run(spec: Spec, *, out: Path, device: torch.device, resume: Resume | None = 
             refuse_changed(spec, RunFolder(previous), present, hint)
         if spec.train.init_from is not None:
             with spec.blame("train.init_from"):
-                checkpoint.load_weights(experiment.network, checkpoint.find_weights(Path(spec.train.init_from)))
+                checkpoint.load_weights(
+                    experiment.network, checkpoint.find_weights(Path(spec.train.init_from))
+                )
         stack.enter_context(ops.use_backend(spec.backend))
         stop = stack.enter_context(StopSignal())
         if world.is_main:
@@ -76,7 +78,11 @@ def run(spec: Spec, *, out: Path, device: torch.device, resume: Resume | None = 
             for finding in findings(experiment):
                 bar.say(f"note: {finding}")
             if resume:
-                bar.say(f"going on with {previous}" if previous else "no unfinished run of this spec: starting anew")
+                bar.say(
+                    f"going on with {previous}"
+                    if previous
+                    else "no unfinished run of this spec: starting anew"
+                )
             folder = RunFolder.create(out, spec) if previous is None else RunFolder(previous)
             stack.enter_context(locked(folder.path))
         path = Path(world.text(str(folder.path) if world.is_main else "", device))
@@ -116,7 +122,9 @@ def _open(experiment: Experiment, folder: RunFolder, world: World, stop: StopSig
         session.start_data_anew()
     if not world.is_main:
         return session
-    before = [{"until_step": min(step, session.state.step), **record.to_json()} for step, record in earlier(was)]
+    before = [
+        {"until_step": min(step, session.state.step), **record.to_json()} for step, record in earlier(was)
+    ]
     if changed:
         bar.say(f"warning: {changed}; the best weights are looked for from step {session.state.step} on")
         had = DataRecord.parse(was.get("data"))
@@ -155,7 +163,9 @@ def _train(session: Session) -> None:
     """The loop's events, saved and shown; turned back where it diverges and the spec says so."""
     spec, state = session.experiment.spec, session.state
     row_is_missing = session.world.is_main and bool(state.row) and state.row["step"] not in session.ends
-    if session.world.any(row_is_missing, session.experiment.device) and (state.batch == 0 or is_over(spec.train, state)):
+    if session.world.any(row_is_missing, session.experiment.device) and (
+        state.batch == 0 or is_over(spec.train, state)
+    ):
         # the last process died between the checkpoint and the row
         _end_epoch(session, validate(session.experiment, session.trained.averaged, session.world))
     if spec.train.on_nan == "rollback" and state.step == 0:
@@ -167,7 +177,15 @@ def _train(session: Session) -> None:
         except Diverged as cause:
             if spec.train.on_nan != "rollback" or not session.roll_back(cause):
                 state = session.state
-                session.emit({"event": "diverged", "action": "stop", "epoch": state.epoch + 1, "step": state.step + 1, **cause.facts})
+                session.emit(
+                    {
+                        "event": "diverged",
+                        "action": "stop",
+                        "epoch": state.epoch + 1,
+                        "step": state.step + 1,
+                        **cause.facts,
+                    }
+                )
                 raise
 
 
@@ -181,9 +199,22 @@ def _epochs(session: Session) -> None:
             if event.step % LOG_EVERY == 0 or event.step == total:
                 session.emit({"event": "step", **asdict(event)})
             speed = state.loss_count / state.seconds
-            session.bar.show("train", event.step, total, f"loss {event.loss:.4f}  {speed:,.0f} images/s  epoch {event.epoch}/{epochs}")
+            session.bar.show(
+                "train",
+                event.step,
+                total,
+                f"loss {event.loss:.4f}  {speed:,.0f} images/s  epoch {event.epoch}/{epochs}",
+            )
         elif isinstance(event, Skipped):
-            session.emit({"event": "diverged", "action": "skip", "epoch": event.epoch, "step": event.step, **event.facts})
+            session.emit(
+                {
+                    "event": "diverged",
+                    "action": "skip",
+                    "epoch": event.epoch,
+                    "step": event.step,
+                    **event.facts,
+                }
+            )
             session.bar.say(f"warning: step {event.step} leaves its batch out: {told(event.facts)}")
         session.draw_plots()
         if isinstance(event, EpochDone):
@@ -240,7 +271,9 @@ def _finish(session: Session) -> None:
         _draw_final(session, network)
     if session.world.is_main:
         if state.best_step >= 0:
-            session.bar.say(f"best: epoch {state.best_epoch}, step {state.best_step}, val {state.best_loss:.4f}")
+            session.bar.say(
+                f"best: epoch {state.best_epoch}, step {state.best_step}, val {state.best_loss:.4f}"
+            )
         if session.why and not session.has_news:
             session.warn(session.why)
         report(session, status_now("finished", session.all_that_is_wrong, epoch=state.epoch, step=state.step))
@@ -249,10 +282,18 @@ def _finish(session: Session) -> None:
 def _draw_final(session: Session, network: nn.Module) -> None:
     """The pictures that end a run."""
     experiment, row = session.experiment, session.state.row
-    draw_grid(session, Path(FINAL).name, experiment.spec.sampler, network, {"epoch": row["epoch"], "step": row["step"]})
+    draw_grid(
+        session,
+        Path(FINAL).name,
+        experiment.spec.sampler,
+        network,
+        {"epoch": row["epoch"], "step": row["step"]},
+    )
     if session.world.is_main:
         plan = experiment.spec.sampler.plan(experiment.table, experiment.prediction)
         frames = denoising(experiment, network, plan, Samples(8, experiment.spec.evaluate.seed), frames=10)
-        grid(frames.pixels.transpose(0, 1).flatten(0, 1), columns=len(frames.pixels)).save(session.folder.samples / "denoising.png")
+        grid(frames.pixels.transpose(0, 1).flatten(0, 1), columns=len(frames.pixels)).save(
+            session.folder.samples / "denoising.png"
+        )
         if frames.problem:
             session.warn(f"in samples/denoising.png {frames.problem}")

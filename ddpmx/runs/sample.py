@@ -75,7 +75,9 @@ def sample(
     settings = ""
     if out is None:
         settings = _digest(opened, sampling, editing)
-        out = sample_files.free_path(opened.folder.samples, _stem(sampling, request, editing, weights), settings)
+        out = sample_files.free_path(
+            opened.folder.samples, _stem(sampling, request, editing, weights), settings
+        )
         sample_files.check(out)
     experiment, plan, samples = sampling.experiment, sampling.plan, sampling.samples
     with ops.use_backend(experiment.spec.backend), Bar() as bar:
@@ -117,7 +119,10 @@ def sampler_changes(name: str | None, steps: int | None, overrides: Iterable[Ove
         changes += [option("--sampler", name, "sampler", None), option("--sampler", name, "sampler", name)]
     changes += overrides
     if steps is not None:
-        changes += [option("--steps", steps, "sampler.timesteps", None), option("--steps", steps, "sampler.steps", steps)]
+        changes += [
+            option("--steps", steps, "sampler.timesteps", None),
+            option("--steps", steps, "sampler.steps", steps),
+        ]
     return changes
 
 
@@ -169,10 +174,18 @@ def _chosen(experiment: Experiment, text: str, count: int) -> list[int]:
     except SpecError as error:
         raise error.at("--classes", None) from None
     if count < len(chosen):
-        raise SpecError(f"{count} images are too few for {len(chosen)} classes", field="--classes", hint=f"-n {len(chosen)}")
+        raise SpecError(
+            f"{count} images are too few for {len(chosen)} classes",
+            field="--classes",
+            hint=f"-n {len(chosen)}",
+        )
     return chosen
 
 
 def _need_classes(experiment: Experiment, option: str) -> None:
     if not experiment.classes:
-        raise SpecError("the run's network is told no classes", field=option, hint="a run of a spec with model.classes: true is")
+        raise SpecError(
+            "the run's network is told no classes",
+            field=option,
+            hint="a run of a spec with model.classes: true is",
+        )

@@ -37,7 +37,10 @@ DECIDING = ("dataset", "model", "schedule", "prediction", "sampler", "guidance")
 def check(out: Path) -> None:
     """Raises SpecError or RunError for what is in the way, before the images are generated."""
     if out.suffix not in SUFFIXES:
-        raise SpecError(f"the suffix '{shortened(out.suffix)}' is not one of .png, .npz, .gif, or none for a folder", field=OUT)
+        raise SpecError(
+            f"the suffix '{shortened(out.suffix)}' is not one of .png, .npz, .gif, or none for a folder",
+            field=OUT,
+        )
     if out.suffix:
         outputs.check(out, OUT)
     else:

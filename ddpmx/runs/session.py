@@ -64,7 +64,13 @@ class Session:
     def why(self) -> str:
         """What is to be said of the training's stability, at the last row."""
         row = self.state.row
-        return str(row["verdict"]) if "verdict" in row else told_instability(row["unstable"]) if "unstable" in row else ""
+        return (
+            str(row["verdict"])
+            if "verdict" in row
+            else told_instability(row["unstable"])
+            if "unstable" in row
+            else ""
+        )
 
     @property
     def all_that_is_wrong(self) -> str:
@@ -85,7 +91,11 @@ class Session:
         """
         step, before = self.state.row["step"], self.best_before
         self.best_before = self.state.best_step
-        return self.state.best_step == step and before >= 0 and before != max((end for end in self.ends if end < step), default=before)
+        return (
+            self.state.best_step == step
+            and before >= 0
+            and before != max((end for end in self.ends if end < step), default=before)
+        )
 
     def emit(self, event: Event) -> None:
         """Into metrics.jsonl, then to the trackers that mirror it."""
@@ -139,7 +149,11 @@ class Session:
         steps = checkpoint_folder.steps(folder)
         ends = {**self.ends, state.row.get("step", 0): state.row.get("epoch", 0)}
         regular = [step for step in steps if step in ends and ends[step] % train.checkpoint_every == 0]
-        forever = [step for step in steps if step in ends and train.keep_every is not None and ends[step] % train.keep_every == 0]
+        forever = [
+            step
+            for step in steps
+            if step in ends and train.keep_every is not None and ends[step] % train.keep_every == 0
+        ]
         checkpoint_folder.prune(folder, {*steps[-train.keep_last :], *regular[-train.keep_last :], *forever})
 
     def restore(self, converged: bool = False) -> None:
@@ -148,23 +162,31 @@ class Session:
         Raises RunError if all are damaged.
         """
         folder = self.folder.checkpoints
-        choice = self.world.text(self._choose(converged) if self.world.is_main else "", self.experiment.device)
+        choice = self.world.text(
+            self._choose(converged) if self.world.is_main else "", self.experiment.device
+        )
         if not choice:
             return
         step, best_is = choice.split()
         state = checkpoint.load(folder / step, self.trained)
         batches = self.pacing.per_epoch
         if state.batch > batches:  # an epoch that would not end
-            raise RunError(f"the checkpoint {folder / step} is of other data: it has done {state.batch} batches of an epoch of {batches}")
+            raise RunError(
+                f"the checkpoint {folder / step} is of other data: it has done {state.batch} batches of an epoch of {batches}"
+            )
         self.state = state
         self.best_before = state.best_step
         if best_is == "damaged":
             measured = state.row.get("step") == state.step and math.isfinite(state.row["val_loss"])
-            state.best_loss, state.best_step = (state.row["val_loss"], state.step) if measured else (math.inf, -1)
+            state.best_loss, state.best_step = (
+                (state.row["val_loss"], state.step) if measured else (math.inf, -1)
+            )
         if 0 <= state.best_step <= self.data_since:
             state.best_loss, state.best_step, state.best_epoch = math.inf, -1, state.epoch  # of other images
         if self.world.is_main:
-            checkpoint_folder.settle(folder, state.step, state.step if state.best_step < 0 else state.best_step)
+            checkpoint_folder.settle(
+                folder, state.step, state.step if state.best_step < 0 else state.best_step
+            )
 
     def start_data_anew(self) -> None:
         """Keep the weights and forget what is known of the losses, which were those of other images."""
@@ -184,7 +206,11 @@ class Session:
         if step is None:
             return ""
         if converged:
-            whole = [earlier for earlier in checkpoint_folder.steps(folder) if not checkpoint_folder.damage(folder, earlier)]
+            whole = [
+                earlier
+                for earlier in checkpoint_folder.steps(folder)
+                if not checkpoint_folder.damage(folder, earlier)
+            ]
             step = max(filter(self._is_sound, whole), default=step)
         best = checkpoint.counters(folder / str(step)).best_step
         damage = checkpoint_folder.damage(folder, best) if best >= 0 else ""
@@ -204,7 +230,9 @@ class Session:
             self.folder.rows.write()
             self.ends = {row["step"]: row["epoch"] for row in self.folder.events("epoch")}
             kinds = ("samples", "per_t", "evaluate")
-            self.within = {(event["event"], event["step"]) for event in self.folder.events(*kinds) if PASSES in event}
+            self.within = {
+                (event["event"], event["step"]) for event in self.folder.events(*kinds) if PASSES in event
+            }
 
     def rate_jump(self) -> str:
         """What another budget does to the learning rate of a run that goes on, in a line; empty where it does nothing."""
@@ -212,22 +240,38 @@ class Session:
         if is_over(train, state):
             return ""
         before, factor = state.lr, 0.5 ** len(state.rollbacks)
-        if before is None:  # an older version's checkpoint: then the log tells, of the step that it logged last
-            logged = [event["lr"] for event in self.folder.events("step") if event["step"] == state.step and "lr" in event]
+        if (
+            before is None
+        ):  # an older version's checkpoint: then the log tells, of the step that it logged last
+            logged = [
+                event["lr"]
+                for event in self.folder.events("step")
+                if event["step"] == state.step and "lr" in event
+            ]
             before = logged[-1] / factor if logged else None
         return "" if before is None else jump(train, state.step, self.pacing.steps, before, factor)
 
     def roll_back(self, cause: Diverged) -> bool:
         """Go back to the last checkpoint with half the learning rate; False where that was done too often."""
         if len(self.state.rollbacks) == MOST_ROLLBACKS:
-            self.bar.say(f"warning: went back {MOST_ROLLBACKS} times before, each time with half the learning rate")
+            self.bar.say(
+                f"warning: went back {MOST_ROLLBACKS} times before, each time with half the learning rate"
+            )
             return False
         self.restore(converged=True)
         state = self.state
-        event: Event = {"event": "diverged", "action": "rollback", "epoch": state.epoch, "step": state.step, **cause.facts}
+        event: Event = {
+            "event": "diverged",
+            "action": "rollback",
+            "epoch": state.epoch,
+            "step": state.step,
+            **cause.facts,
+        }
         state.rollbacks.append(event)
         self.save()
         self.rewind_log()
         self.emit(event)
-        self.bar.say(f"warning: {cause}; going on from step {state.step} with 1/{2 ** len(state.rollbacks)} of the learning rate")
+        self.bar.say(
+            f"warning: {cause}; going on from step {state.step} with 1/{2 ** len(state.rollbacks)} of the learning rate"
+        )
         return True

@@ -40,8 +40,15 @@ def show(spec: Spec, out: Path) -> Path:
         "show.html.jinja",
         spec=spec,
         facts=_facts(spec, table, data),
-        figures=[page.figure(canvas.to_svg(figures[name]), caption) for name, caption in plots.CAPTIONS.items() if name in figures],
-        strip=page.picture(noising_strip(_examples(data.train), table, levels, spec.seed), "real images, more noise to the right"),
+        figures=[
+            page.figure(canvas.to_svg(figures[name]), caption)
+            for name, caption in plots.CAPTIONS.items()
+            if name in figures
+        ],
+        strip=page.picture(
+            noising_strip(_examples(data.train), table, levels, spec.seed),
+            "real images, more noise to the right",
+        ),
         ticks=[("image", "")] + [(f"t {t}", f"{table.log_snr[t]:.1f}") for t in levels.tolist()],
         spec_yaml=to_yaml(spec.resolved()),
     )
@@ -59,7 +66,9 @@ def noising_strip(pixels: Tensor, table: Table, levels: Tensor, seed: int) -> Im
     ids = torch.arange(n).repeat_interleave(k)
     scale = torch.hypot(table.signal, table.sigma)[levels].clamp(min=1)
     signal, sigma = ((column[levels] / scale).float().repeat(n) for column in (table.signal, table.sigma))
-    x_t = ops.add_noise(x_start[ids], signal, sigma, noise=ops.Noise(seed, ops.stream(ops.Purpose.NOISE, 0), ids))
+    x_t = ops.add_noise(
+        x_start[ids], signal, sigma, noise=ops.Noise(seed, ops.stream(ops.Purpose.NOISE, 0), ids)
+    )
     rows = torch.cat([x_start[:, None], x_t.unflatten(0, (n, k))], dim=1)  # [n, 1 + k, c, h, w]
     return grid(to_pixels(rows.flatten(0, 1)), columns=1 + k)
 
@@ -68,7 +77,9 @@ def _examples(images: Images) -> Tensor:
     """The first image of each class, or just the first images; at most IMAGES."""
     if images.labels is None:
         return images.pixels[:IMAGES]
-    return images.pixels[[int((images.labels == label).nonzero()[0]) for label in images.labels.unique()[:IMAGES]]]
+    return images.pixels[
+        [int((images.labels == label).nonzero()[0]) for label in images.labels.unique()[:IMAGES]]
+    ]
 
 
 def _facts(spec: Spec, table: Table, data: Data) -> list[tuple[str, str]]:
@@ -82,7 +93,9 @@ def _facts(spec: Spec, table: Table, data: Data) -> list[tuple[str, str]]:
         return f"{component.component_name} ({', '.join(said)})" if said else component.component_name
 
     def sampler(component: Sampler) -> str:
-        return f"{block(component)}: {component.plan(table, spec.prediction).evaluations:,} network evaluations"
+        return (
+            f"{block(component)}: {component.plan(table, spec.prediction).evaluations:,} network evaluations"
+        )
 
     first, last = (float(table.log_snr[i]) for i in (0, -1))
     left = f"{100 * float(table.signal[-1] / torch.hypot(table.signal[-1], table.sigma[-1])):.2g} %"
@@ -96,5 +109,12 @@ def _facts(spec: Spec, table: Table, data: Data) -> list[tuple[str, str]]:
         *([("Classes", f"{classes}, guidance weight {spec.guidance.weight:g}")] if classes else []),
         ("Sampler", sampler(spec.sampler)),
         ("In evaluation", sampler(spec.evaluate.sampler)),
-        *(("Note", note) for note in [*of_metrics(spec, data), *of_combination(spec, table), *of_budget(spec, len(data.train), table)]),
+        *(
+            ("Note", note)
+            for note in [
+                *of_metrics(spec, data),
+                *of_combination(spec, table),
+                *of_budget(spec, len(data.train), table),
+            ]
+        ),
     ]

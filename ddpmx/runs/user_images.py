@@ -40,7 +40,11 @@ def read_mask(file: Path, shape: tuple[int, int, int]) -> Tensor:
 
 def _read(file: Path, shape: tuple[int, int, int], option: str) -> Tensor:
     if (what := kind(file)) != "file":
-        problem = f"no such file: {shortened(str(file))}" if what == "missing" else f"{shortened(str(file))} is not a file"
+        problem = (
+            f"no such file: {shortened(str(file))}"
+            if what == "missing"
+            else f"{shortened(str(file))} is not a file"
+        )
         raise SpecError(problem, field=option)
     channels, size, _ = shape
     if channels not in (1, 3):

@@ -15,4 +15,6 @@ def split(here: Point, there: Point, eta: float) -> tuple[Point, float]:
     eta 0 is deterministic, eta 1 has the variance of the posterior (k-diffusion's sigma_up and sigma_down).
     """
     q = (there.sigma_ve / here.sigma_ve) ** 2
-    return replace(there, sigma=there.sigma * math.sqrt(1 - eta**2 + eta**2 * q)), eta * there.sigma * math.sqrt(1 - q)
+    return replace(
+        there, sigma=there.sigma * math.sqrt(1 - eta**2 + eta**2 * q)
+    ), eta * there.sigma * math.sqrt(1 - q)

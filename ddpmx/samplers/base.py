@@ -38,7 +38,9 @@ def straight(here: Point, there: Point) -> Row:
     Euler's step of the probability-flow ODE, in sigma/signal as well as in x; ddim's with eta 0.
     """
     share = there.sigma / here.sigma
-    return Row(here.t, here.x0_from_x, here.x0_from_output, c_x=share, c_x0=there.signal - share * here.signal)
+    return Row(
+        here.t, here.x0_from_x, here.x0_from_output, c_x=share, c_x0=there.signal - share * here.signal
+    )
 
 
 def clean(here: Point) -> Row:
@@ -52,7 +54,11 @@ def _last(indices: tuple[float, ...], strength: float) -> tuple[float, ...]:
         raise SpecError(f"should be above 0 and at most 1, not {strength:g}", field="strength")
     count = int(len(indices) * strength)
     if count == 0:
-        raise SpecError(f"{strength:g} of {len(indices)} steps leaves none", field="strength", hint=f"at least {1 / len(indices):.2g}")
+        raise SpecError(
+            f"{strength:g} of {len(indices)} steps leaves none",
+            field="strength",
+            hint=f"at least {1 / len(indices):.2g}",
+        )
     return indices[-count:]
 
 
@@ -60,11 +66,17 @@ def _row(sampler: Sampler, given: Arguments, row: object) -> str:
     """What is wrong with a row that a plugin plans."""
     if not isinstance(row, Row):
         return f"should give a ddpmx.Row, not {described(row)}"
-    single = {name: (value,) for name, value in vars(row).items() if name not in ("c_history", "noise_range", "keep_anchor", "push")}
+    single = {
+        name: (value,)
+        for name, value in vars(row).items()
+        if name not in ("c_history", "noise_range", "keep_anchor", "push")
+    }
     values = single | {"c_history": row.c_history, "noise_range": row.noise_range or ()}
     for name, numbers in values.items():
         for value in numbers if isinstance(numbers, tuple | list) else (numbers,):
-            number = isinstance(value, int | float) or (isinstance(value, Tensor) and value.ndim == 0 and not value.requires_grad)
+            number = isinstance(value, int | float) or (
+                isinstance(value, Tensor) and value.ndim == 0 and not value.requires_grad
+            )
             if not number or not math.isfinite(value):
                 return f"should give rows of finite numbers, and one has {name} {described(value) if not number else f'{float(value):g}'}"
     return ""
@@ -101,7 +113,11 @@ class Sampler(Component):
 
         That is as many as the default says, or all where there are fewer timesteps or the grid takes all.
         """
-        if "steps" in self.model_fields_set or self.steps is None or (self.steps <= timesteps and self.grid != "all"):
+        if (
+            "steps" in self.model_fields_set
+            or self.steps is None
+            or (self.steps <= timesteps and self.grid != "all")
+        ):
             return self
         return self.model_copy(update={"steps": timesteps})
 
@@ -131,7 +147,9 @@ class Sampler(Component):
             given = self.timesteps if timesteps is None else descending(timesteps)
         except ValueError as error:
             raise SpecError(str(error), field="timesteps") from None
-        indices = _last(spaced(self.grid, table, self.fitted(table.timesteps).steps) if given is None else given, strength)
+        indices = _last(
+            spaced(self.grid, table, self.fitted(table.timesteps).steps) if given is None else given, strength
+        )
         rows = tuple(self.rows(table, prediction, indices))
         signal, sigma = table.at(torch.tensor([row.t for row in rows], dtype=torch.float64))
         levels = tuple(zip(signal.tolist(), sigma.tolist(), strict=True))

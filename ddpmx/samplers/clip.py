@@ -29,18 +29,32 @@ class _ClipField:
             block = _Dynamic.model_validate({"name": value} if isinstance(value, str) else value)
             return DynamicClip(block.percentile)
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
-            raise PydanticCustomError("clip", "should be a number greater than 0, null, dynamic, or {name: dynamic, percentile: 0.995}")
+            raise PydanticCustomError(
+                "clip",
+                "should be a number greater than 0, null, dynamic, or {name: dynamic, percentile: 0.995}",
+            )
         return float(value)
 
     def dump(self, value: float | DynamicClip | None) -> object:
-        return {"name": "dynamic", "percentile": value.percentile} if isinstance(value, DynamicClip) else value
+        return (
+            {"name": "dynamic", "percentile": value.percentile} if isinstance(value, DynamicClip) else value
+        )
 
     def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
         dump = core_schema.plain_serializer_function_ser_schema(self.dump)
         return core_schema.no_info_plain_validator_function(self.parse, serialization=dump)
 
-    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, object]:
-        return {"anyOf": [{"type": "number", "exclusiveMinimum": 0}, {"type": "null"}, {"const": "dynamic"}, _Dynamic.model_json_schema()]}
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, object]:
+        return {
+            "anyOf": [
+                {"type": "number", "exclusiveMinimum": 0},
+                {"type": "null"},
+                {"const": "dynamic"},
+                _Dynamic.model_json_schema(),
+            ]
+        }
 
 
 Clip = Annotated[float | DynamicClip | None, _ClipField()]

@@ -30,9 +30,15 @@ class DDIM(Sampler):
 
     def step(self, here: Point, there: Point) -> Row:
         q = (here.signal * there.sigma / (there.signal * here.sigma)) ** 2
-        kept = 1 - self.eta**2 + self.eta**2 * q  # of x's noise, as a variance; 1 − eta²·(1 − q) without its cancellation
+        kept = (
+            1 - self.eta**2 + self.eta**2 * q
+        )  # of x's noise, as a variance; 1 − eta²·(1 − q) without its cancellation
         if kept < 0:
-            raise SpecError(f"{self.eta:g} adds more noise than x has after index {here.t:g}", field="eta", hint="1 is always possible")
+            raise SpecError(
+                f"{self.eta:g} adds more noise than x has after index {here.t:g}",
+                field="eta",
+                hint="1 is always possible",
+            )
         direction = there.sigma * math.sqrt(kept) / here.sigma
         return Row(
             here.t,

@@ -37,7 +37,10 @@ class DDPM(Sampler):
         q = (here.signal * there.sigma / (there.signal * here.sigma)) ** 2
         posterior, beta = (sigma * math.sqrt(1 - q) for sigma in (there.sigma, here.sigma))
         if self.learns_variance and there.sigma == 0:
-            raise SpecError(f"learned_range has no lower end below index {here.t:g}: index {there.t:g} has no noise", field="variance")
+            raise SpecError(
+                f"learned_range has no lower end below index {here.t:g}: index {there.t:g} has no noise",
+                field="variance",
+            )
         return Row(
             here.t,
             here.x0_from_x,

@@ -33,7 +33,9 @@ def midpoint(path: Path, here: Point, there: Point, noise: float = 0.0) -> Itera
     )
 
 
-@SAMPLERS.register("dpm_2", paper="Lu et al. 2022, arXiv:2206.00927, algorithm 1; Karras et al. 2022, arXiv:2206.00364")
+@SAMPLERS.register(
+    "dpm_2", paper="Lu et al. 2022, arXiv:2206.00927, algorithm 1; Karras et al. 2022, arXiv:2206.00364"
+)
 class DPM2(Solver):
     """Second order, two evaluations a step: the midpoint rule in sigma/signal, the midpoint being that of log-SNR."""
 

@@ -18,7 +18,15 @@ def singlestep(path: Path, here: Point, there: Point, noise: float = 0.0) -> Ite
     """The straight step with x_0 as it is at the log-SNR midpoint; `there` may be off the path, `noise` is added at its end."""
     middle, whole = path.between(here, there), straight(here, there)
     yield replace(straight(here, middle), keep_anchor=True)
-    yield Row(middle.t, middle.x0_from_x, middle.x0_from_output, c_x=0.0, c_x0=whole.c_x0, c_anchor=whole.c_x, c_noise=noise)
+    yield Row(
+        middle.t,
+        middle.x0_from_x,
+        middle.x0_from_output,
+        c_x=0.0,
+        c_x0=whole.c_x0,
+        c_anchor=whole.c_x,
+        c_noise=noise,
+    )
 
 
 @SAMPLERS.register("dpmpp_2s", paper="Lu et al. 2022, arXiv:2211.01095, algorithm 1 with r = 1/2")

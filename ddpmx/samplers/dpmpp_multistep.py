@@ -45,7 +45,10 @@ def third_order(here: Point, there: Point, past: list[Point], eta: float, *, pub
     first = (1 / r0, -1 / r0, 0.0)
     second = tuple((a - b) / (r0 + r1) for a, b in zip(first, (0.0, 1 / r1, -1 / r1), strict=True))
     values = ((1.0, 0.0, 0.0), first, second)
-    return [sum(m * value[j] for m, value in zip((flat, linear, square + r0 * linear), values, strict=True)) for j in range(3)]
+    return [
+        sum(m * value[j] for m, value in zip((flat, linear, square + r0 * linear), values, strict=True))
+        for j in range(3)
+    ]
 
 
 def data_row(here: Point, there: Point, weights: list[float], eta: float = 0.0) -> Row:
@@ -92,7 +95,9 @@ class DPMpp3M(Solver):
 
     def solve(self, path: Path, i: int) -> Iterable[Row]:
         here, there = path[i], path[i + 1]
-        yield data_row(here, there, third_order(here, there, path.before(i, 2), 0.0, published=self.published))
+        yield data_row(
+            here, there, third_order(here, there, path.before(i, 2), 0.0, published=self.published)
+        )
 
 
 @SAMPLERS.register("dpmpp_3m_sde", paper="Lu et al. 2022, arXiv:2211.01095; Crowson, k-diffusion")
@@ -106,4 +111,9 @@ class DPMpp3MSDE(Solver):
 
     def solve(self, path: Path, i: int) -> Iterable[Row]:
         here, there = path[i], path[i + 1]
-        yield data_row(here, there, third_order(here, there, path.before(i, 2), self.eta, published=self.published), self.eta)
+        yield data_row(
+            here,
+            there,
+            third_order(here, there, path.before(i, 2), self.eta, published=self.published),
+            self.eta,
+        )

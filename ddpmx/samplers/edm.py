@@ -51,7 +51,11 @@ class EDM(Solver):
         """The i-th point after its churn; itself where there is none."""
         point = path[i]
         gamma = min(self.s_churn / len(path), math.sqrt(2) - 1)
-        if gamma == 0 or not point.inside or not self.s_tmin <= point.sigma_ve <= (math.inf if self.s_tmax is None else self.s_tmax):
+        if (
+            gamma == 0
+            or not point.inside
+            or not self.s_tmin <= point.sigma_ve <= (math.inf if self.s_tmax is None else self.s_tmax)
+        ):
             return point
         index = index_at(path.table, 2 * (point.half_log_snr - math.log1p(gamma)))
         (raised,) = points(path.table, path.prediction, [index])
@@ -63,4 +67,6 @@ class EDM(Solver):
             return row
         scale = after.signal / before.signal
         noise = after.signal * math.sqrt(after.sigma_ve**2 - before.sigma_ve**2) * self.s_noise
-        return replace(row, c_x=row.c_x * scale, c_x0=row.c_x0 * scale, c_anchor=row.c_anchor * scale, c_noise=noise)
+        return replace(
+            row, c_x=row.c_x * scale, c_x0=row.c_x0 * scale, c_anchor=row.c_anchor * scale, c_noise=noise
+        )

@@ -42,7 +42,9 @@ class DEIS(Solver):
     def solve(self, path: Path, i: int) -> Iterable[Row]:
         here, there = path[i], path[i + 1]
         h = there.half_log_snr - here.half_log_snr
-        nodes = [(point.half_log_snr - here.half_log_snr) / h for point in (here, *path.before(i, self.order - 1))]
+        nodes = [
+            (point.half_log_snr - here.half_log_snr) / h for point in (here, *path.before(i, self.order - 1))
+        ]
         weights = lagrange(nodes, exponential_moments(-h, len(nodes)))
         yield epsilon_row(here, there.signal, [there.sigma_ve * weight for weight in weights])
 
@@ -67,7 +69,11 @@ class Adams(Solver):
     def _to(self, path: Path, i: int, signal: float, sigma_ve: float) -> Row:
         width = sigma_ve - path[i].sigma_ve
         nodes = self.nodes(path, i, width)
-        return epsilon_row(path[i], signal, [width * weight for weight in lagrange(nodes, [1 / (k + 1) for k in range(len(nodes))])])
+        return epsilon_row(
+            path[i],
+            signal,
+            [width * weight for weight in lagrange(nodes, [1 / (k + 1) for k in range(len(nodes))])],
+        )
 
 
 @SAMPLERS.register("lms", paper="Crowson 2022, k-diffusion; Liu et al. 2022, arXiv:2202.09778")
@@ -75,7 +81,10 @@ class LMS(Adams):
     """The linear multistep method: ε as a polynomial in n, through its values where they were found."""
 
     def nodes(self, path: Path, i: int, width: float) -> list[float]:
-        return [(point.sigma_ve - path[i].sigma_ve) / width for point in (path[i], *path.before(i, self.order - 1))]
+        return [
+            (point.sigma_ve - path[i].sigma_ve) / width
+            for point in (path[i], *path.before(i, self.order - 1))
+        ]
 
 
 @SAMPLERS.register("ipndm", paper="Zhang & Chen 2022, arXiv:2204.13902; Liu et al. 2022, arXiv:2202.09778")

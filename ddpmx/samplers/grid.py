@@ -31,7 +31,9 @@ def _known(name: str) -> str:
     return name
 
 
-GridName = Annotated[str, AfterValidator(_known), Field(json_schema_extra=lambda schema: schema.update(enum=list(GRIDS)))]
+GridName = Annotated[
+    str, AfterValidator(_known), Field(json_schema_extra=lambda schema: schema.update(enum=list(GRIDS)))
+]
 
 
 def descending(timesteps: Sequence[float]) -> tuple[float, ...]:
@@ -47,7 +49,9 @@ def descending(timesteps: Sequence[float]) -> tuple[float, ...]:
 def spaced(name: str, table: Table, steps: int | None) -> tuple[float, ...]:
     """The indices of the grid `name`, all T of them when `steps` is None. SpecError when `steps` is more than T."""
     if steps is not None and steps > table.timesteps:
-        raise SpecError(f"should be at most the schedule's {table.timesteps} timesteps, not {steps}", field="steps")
+        raise SpecError(
+            f"should be at most the schedule's {table.timesteps} timesteps, not {steps}", field="steps"
+        )
     return descending(GRIDS[name](table, table.timesteps if steps is None else steps))
 
 
@@ -60,7 +64,9 @@ def every(table: Table, steps: int) -> Sequence[float]:
     """T−1, T−2, … 0."""
     if steps != table.timesteps:
         raise SpecError(
-            f"the grid 'all' takes all {table.timesteps} timesteps, not {steps}", field="steps", hint="leave it out, or choose another grid"
+            f"the grid 'all' takes all {table.timesteps} timesteps, not {steps}",
+            field="steps",
+            hint="leave it out, or choose another grid",
         )
     return range(steps - 1, -1, -1)
 

@@ -27,14 +27,20 @@ def _spread(table: Table, steps: int, sigma_ve: Callable[[float, float, float], 
     shares = [k / (count - 1) for k in range(count)] if count > 1 else [1.0 if top else 0.0] * count
     ends = {0.0: float(len(bottom) + len(finite) - 1), 1.0: float(len(bottom))}  # as they are, not rounded
     lowest, highest = torch.exp(-finite[[0, -1]] / 2).tolist() if count > 0 else (0.0, 0.0)
-    between = (ends[s] if s in ends else index_at(table, -2 * math.log(sigma_ve(highest, lowest, s))) for s in shares)
+    between = (
+        ends[s] if s in ends else index_at(table, -2 * math.log(sigma_ve(highest, lowest, s))) for s in shares
+    )
     return [*top, *between, *bottom]
 
 
 @register_grid("karras")
 def karras(table: Table, steps: int) -> Sequence[float]:
     """Evenly in sigma_ve^(1/7) (Karras et al. 2022, arXiv:2206.00364, eq. 5)."""
-    return _spread(table, steps, lambda high, low, share: (high ** (1 / 7) + share * (low ** (1 / 7) - high ** (1 / 7))) ** 7)
+    return _spread(
+        table,
+        steps,
+        lambda high, low, share: (high ** (1 / 7) + share * (low ** (1 / 7) - high ** (1 / 7))) ** 7,
+    )
 
 
 @register_grid("log_snr")

@@ -46,13 +46,17 @@ def points(table: Table, prediction: Prediction, timesteps: Sequence[float]) -> 
     """
     signal, sigma = table.at(torch.tensor(timesteps, dtype=torch.float64))
     from_x, from_output = prediction.x0_from(signal, sigma)
-    for t, s, a, b in zip(timesteps, signal.tolist(), from_x.float().tolist(), from_output.float().tolist(), strict=True):
+    for t, s, a, b in zip(
+        timesteps, signal.tolist(), from_x.float().tolist(), from_output.float().tolist(), strict=True
+    ):
         if not (math.isfinite(a) and math.isfinite(b)):
             raise SpecError(
                 f"the prediction '{prediction.component_name}' does not tell x_0 at index {t:g}, where the signal is {s:g}",
                 hint="predict v, or velocity for flow; or use a schedule that keeps some signal",
             )
-    columns = zip(timesteps, signal.tolist(), sigma.tolist(), from_x.tolist(), from_output.tolist(), strict=True)
+    columns = zip(
+        timesteps, signal.tolist(), sigma.tolist(), from_x.tolist(), from_output.tolist(), strict=True
+    )
     return [Point(*column) for column in columns]
 
 
@@ -87,4 +91,6 @@ class Path:
 
     def between(self, here: Point, there: Point) -> Point:
         """The point in the middle of these two in log-SNR. `there` may be off the path."""
-        return points(self.table, self.prediction, [index_at(self.table, here.half_log_snr + there.half_log_snr)])[0]
+        return points(
+            self.table, self.prediction, [index_at(self.table, here.half_log_snr + there.half_log_snr)]
+        )[0]

@@ -19,10 +19,14 @@ from .path import Path, Point
 def _weights(start: Point, end: Point, at: Sequence[Point]) -> list[float]:
     """Weights of x_0 at these points: the polynomial through them, integrated from `start` to `end`."""
     h = end.half_log_snr - start.half_log_snr
-    return lagrange([(point.half_log_snr - start.half_log_snr) / h for point in at], exponential_moments(h, len(at)))
+    return lagrange(
+        [(point.half_log_snr - start.half_log_snr) / h for point in at], exponential_moments(h, len(at))
+    )
 
 
-@SAMPLERS.register("unipc", paper="Zhao et al. 2023, arXiv:2302.04867, for data prediction, with B(h) = e^h − 1 (bh2)")
+@SAMPLERS.register(
+    "unipc", paper="Zhao et al. 2023, arXiv:2302.04867, for data prediction, with B(h) = e^h − 1 (bh2)"
+)
 class UniPC(Solver):
     """Predicts from past x_0 (UniP), then corrects that step with the x_0 found at its end (UniC), for nothing more.
 

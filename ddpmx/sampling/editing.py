@@ -82,6 +82,8 @@ def slerp(a: Tensor, b: Tensor, share: Tensor) -> Tensor:
     angle = torch.acos((torch.dot(a.flatten(), b.flatten()) / (a.norm() * b.norm())).double().clamp(-1, 1))
     s = share.to(a.device, torch.float64)
     straight = bool(angle.sin() < 1e-6)
-    weights = (1 - s, s) if straight else (((1 - s) * angle).sin() / angle.sin(), (s * angle).sin() / angle.sin())
+    weights = (
+        (1 - s, s) if straight else (((1 - s) * angle).sin() / angle.sin(), (s * angle).sin() / angle.sin())
+    )
     left, right = (weight.to(a.dtype).view(-1, *[1] * a.ndim) for weight in weights)
     return left * a + right * b

@@ -49,11 +49,15 @@ def guided(
         acts = acts.to(x.device)
         if weight == 0 and rescale == 0:
             return denoise(x, t, torch.where(acts, nothing, labels), *x0)
-        cond, uncond = denoise(*(torch.cat(pair) for pair in ((x, x), (t, t), (labels, nothing), *((e, e) for e in x0)))).chunk(2)
+        cond, uncond = denoise(
+            *(torch.cat(pair) for pair in ((x, x), (t, t), (labels, nothing), *((e, e) for e in x0)))
+        ).chunk(2)
         (cond, *variance), uncond = cond.split(x.shape[1], dim=1), uncond[:, : x.shape[1]]
         output = uncond + weight * (cond - uncond)
         if rescale:
-            output = output * (rescale * _std(cond) / _std(output).clamp(min=torch.finfo(x.dtype).tiny) + 1 - rescale)
+            output = output * (
+                rescale * _std(cond) / _std(output).clamp(min=torch.finfo(x.dtype).tiny) + 1 - rescale
+            )
         return torch.cat((torch.where(acts.view(-1, *[1] * (x.ndim - 1)), output, cond), *variance), dim=1)
 
     return at

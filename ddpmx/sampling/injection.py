@@ -20,7 +20,12 @@ class Injection:
     whose c_noise is not 0.
     """
 
-    def __init__(self, noise: Noise, shape: tuple[int, ...], given: Callable[[int, tuple[int, ...]], Tensor] | None = None) -> None:
+    def __init__(
+        self,
+        noise: Noise,
+        shape: tuple[int, ...],
+        given: Callable[[int, tuple[int, ...]], Tensor] | None = None,
+    ) -> None:
         self._seed, self._ids, self._first = noise.seed, noise.sample_ids, stream(Purpose.SAMPLE, 0)
         self._shape, self._given, self._count = shape, given, 0
 

@@ -73,7 +73,14 @@ def sample(
     return _run(plan, x, network, Injection(start, shape, noise), held, callback)
 
 
-def _run(plan: Plan, x: Tensor, network: Network, injection: Injection, held: Inpainting | None, callback: Callback | None) -> Tensor:
+def _run(
+    plan: Plan,
+    x: Tensor,
+    network: Network,
+    injection: Injection,
+    held: Inpainting | None,
+    callback: Callback | None,
+) -> Tensor:
     """The state after all rows, from the state x at the plan's first index, whose memory is used."""
     bound = None if isinstance(plan.clip, DynamicClip) else plan.clip
     history: deque[Tensor] = deque(maxlen=plan.history)
@@ -123,7 +130,9 @@ def _start(plan: Plan, shape: tuple[int, ...], given: Given, noise: Noise, dtype
     else:
         x = ops.normal(noise=noise, shape=shape[1:]).to(dtype) * plan.init_scale
     if x.shape != shape:
-        raise ValueError(f"x_init, image and sample_ids should be for images of shape {list(shape)}, not {list(x.shape)}")
+        raise ValueError(
+            f"x_init, image and sample_ids should be for images of shape {list(shape)}, not {list(x.shape)}"
+        )
     return x
 
 
@@ -139,7 +148,9 @@ def _check(plan: Plan, given: Given) -> None:
 def _times(plan: Plan, x: Tensor) -> tuple[Tensor, ...]:
     """Each row's t [n], made at once: to fill one for each row would take longer than all else beside the network."""
     dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
-    return torch.tensor([row.t for row in plan], dtype=dtype).to(x.device).view(-1, 1).repeat(1, len(x)).unbind()
+    return (
+        torch.tensor([row.t for row in plan], dtype=dtype).to(x.device).view(-1, 1).repeat(1, len(x)).unbind()
+    )
 
 
 def _share_memory(a: Tensor, b: Tensor) -> bool:

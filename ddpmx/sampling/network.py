@@ -44,7 +44,9 @@ def bounded(x0: Tensor, clip: float | DynamicClip | None) -> Tensor:
         return x0
     if isinstance(clip, DynamicClip):
         size = x0.abs().flatten(1)
-        size = torch.quantile(size if size.dtype == torch.float64 else size.float(), clip.percentile, dim=1).clamp(min=1)
+        size = torch.quantile(
+            size if size.dtype == torch.float64 else size.float(), clip.percentile, dim=1
+        ).clamp(min=1)
         bound = size.to(x0.dtype).view(-1, *[1] * (x0.ndim - 1))
         return x0.clamp(-bound, bound) / bound
     return x0.clamp(-clip, clip)

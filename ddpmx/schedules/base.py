@@ -81,7 +81,9 @@ class Table:
         """β_t = 1 − ᾱ_t/ᾱ_{t−1}, with ᾱ_{−1} = 1. Raises SpecError when the table is not variance preserving."""
         self._require_variance_preserving("beta")
         # log ᾱ by the smaller of signal and sigma, which holds it without cancellation
-        log_alpha_bar = torch.where(self.sigma < self.signal, torch.log1p(-self.sigma.square()), 2 * self.signal.log())
+        log_alpha_bar = torch.where(
+            self.sigma < self.signal, torch.log1p(-self.sigma.square()), 2 * self.signal.log()
+        )
         return -torch.expm1(torch.diff(log_alpha_bar, prepend=log_alpha_bar.new_zeros(1)))
 
     def log_snr_at(self, t: Tensor) -> Tensor:
@@ -90,7 +92,9 @@ class Table:
         Raises SpecError outside that range, and inside an interval that ends in infinite log-SNR: it has no inside.
         """
         if not bool(((t >= 0) & (t <= self.timesteps - 1)).all()):
-            raise SpecError(f"every index should be in 0 … {self.timesteps - 1}, not {t.tolist()}", field="timesteps")
+            raise SpecError(
+                f"every index should be in 0 … {self.timesteps - 1}, not {t.tolist()}", field="timesteps"
+            )
         log_snr, below, above = self.log_snr, t.floor().long(), t.ceil().long()
         between = log_snr[below] + (t - below) * (log_snr[above] - log_snr[below])
         endless = (below != above) & ~between.isfinite()
@@ -144,7 +148,9 @@ class Schedule(Component):
         wrong = ~((beta > 0) & (beta <= 1))
         if bool(wrong.any()):
             index = int(wrong.nonzero()[0])
-            raise SpecError(f"the schedule '{self.component_name}' has β = {beta[index]:g} at index {index}; it should be in (0, 1]")
+            raise SpecError(
+                f"the schedule '{self.component_name}' has β = {beta[index]:g} at index {index}; it should be in (0, 1]"
+            )
         log_alpha_bar = torch.log1p(-beta).cumsum(0)
         return log_alpha_bar - torch.log(-torch.expm1(log_alpha_bar))
 
@@ -170,7 +176,9 @@ class Schedule(Component):
         signal, sigma = self.from_log_snr(log_snr)
         table = Table(signal, sigma, self.from_log_snr)
         log_snr = table.log_snr
-        wrong = torch.cat([log_snr[:1].isnan(), ~(log_snr[1:] < log_snr[:-1])]) | ~(signal.isfinite() & sigma.isfinite())
+        wrong = torch.cat([log_snr[:1].isnan(), ~(log_snr[1:] < log_snr[:-1])]) | ~(
+            signal.isfinite() & sigma.isfinite()
+        )
         if bool(wrong.any()):
             index = int(wrong.nonzero()[0])
             raise SpecError(
@@ -187,12 +195,17 @@ class Schedule(Component):
                 hint="leave it out, or use a variance-preserving schedule",
             )
         if table.timesteps == 1:
-            raise SpecError("should be false with 1 timestep, whose signal cannot be both kept and removed", field="zero_terminal_snr")
+            raise SpecError(
+                "should be false with 1 timestep, whose signal cannot be both kept and removed",
+                field="zero_terminal_snr",
+            )
 
     def _require_below(self, low: str, high: str) -> None:
         """Raises SpecError at the field `low` when it is not less than the field `high`."""
         if not getattr(self, low) < getattr(self, high):
-            raise SpecError(f"should be less than {high}, {getattr(self, high):g}, not {getattr(self, low):g}", field=low)
+            raise SpecError(
+                f"should be less than {high}, {getattr(self, high):g}, not {getattr(self, low):g}", field=low
+            )
 
     def _float64(self, values: Tensor, method: str) -> Tensor:
         """What an overridden method returned, as it should be: float64 [T] on the CPU."""

@@ -29,8 +29,14 @@ class Cosine(Schedule):
 
     def beta(self) -> Tensor:
         if self.beta_min > self.beta_max:
-            raise SpecError(f"should be at most beta_max, {self.beta_max:g}, not {self.beta_min:g}", field="beta_min")
-        angle = (torch.arange(self.timesteps + 1, dtype=torch.float64) / self.timesteps + self.s) / (1 + self.s) * (math.pi / 2)
+            raise SpecError(
+                f"should be at most beta_max, {self.beta_max:g}, not {self.beta_min:g}", field="beta_min"
+            )
+        angle = (
+            (torch.arange(self.timesteps + 1, dtype=torch.float64) / self.timesteps + self.s)
+            / (1 + self.s)
+            * (math.pi / 2)
+        )
         before, after = angle[:-1], angle[1:]
         # 1 − cos²(after)/cos²(before), by cos²a − cos²b = sin(b − a)·sin(b + a): nothing cancels
         beta = torch.sin(after - before) * torch.sin(after + before) / torch.cos(before).square()

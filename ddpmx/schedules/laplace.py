@@ -30,4 +30,6 @@ class Laplace(Schedule):
     def log_snr(self) -> Tensor:
         before = torch.arange(1, 2 * self.timesteps, 2, dtype=torch.float64)  # 2·T·t
         after = 2 * self.timesteps - before
-        return self.mu - self.b * torch.sign(after - before) * torch.log(torch.minimum(before, after) / self.timesteps)
+        return self.mu - self.b * torch.sign(after - before) * torch.log(
+            torch.minimum(before, after) / self.timesteps
+        )

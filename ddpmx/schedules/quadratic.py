@@ -20,7 +20,9 @@ class Quadratic(Schedule):
     """β at the last index."""
 
     def beta(self) -> Tensor:
-        return torch.linspace(self.beta_start**0.5, self.beta_end**0.5, self.timesteps, dtype=torch.float64).square()
+        return torch.linspace(
+            self.beta_start**0.5, self.beta_end**0.5, self.timesteps, dtype=torch.float64
+        ).square()
 
 
 @SCHEDULES.register("scaled_linear", paper="Rombach et al. 2022 (Stable Diffusion), arXiv:2112.10752")

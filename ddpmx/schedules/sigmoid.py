@@ -26,7 +26,9 @@ class Sigmoid(Schedule):
         return self.beta_start + (self.beta_end - self.beta_start) * share
 
 
-@SCHEDULES.register("sigmoid_alpha_bar", paper="Jabri et al. 2022, arXiv:2212.11972; clip_min: Chen 2023, arXiv:2301.10972")
+@SCHEDULES.register(
+    "sigmoid_alpha_bar", paper="Jabri et al. 2022, arXiv:2212.11972; clip_min: Chen 2023, arXiv:2301.10972"
+)
 class SigmoidAlphaBar(Schedule):
     """ᾱ falls from 1 as a sigmoid does between two of its arguments, scaled to reach 0 at the end.
 

@@ -52,10 +52,16 @@ def check_guidance(spec: Spec) -> None:
     if not spec.model.conditional:
         with findings.collect():
             if spec.train.label_dropout is not None:
-                raise spec.error("train.label_dropout", "the network is told no classes, so there is none to hide", hint=hint)
+                raise spec.error(
+                    "train.label_dropout",
+                    "the network is told no classes, so there is none to hide",
+                    hint=hint,
+                )
         with findings.collect():
             if spec.guidance != GuidanceSpec():
-                raise spec.error("guidance", "the network is told no classes, so there is none to be guided to", hint=hint)
+                raise spec.error(
+                    "guidance", "the network is told no classes, so there is none to be guided to", hint=hint
+                )
     elif spec.train.label_dropout == 0 and spec.guidance.weight != 1:
         with findings.collect():
             message = "should be 1, as with train.label_dropout 0 the network never learns what an image of no class is"
@@ -75,6 +81,9 @@ def check_network(spec: Spec, table: Table) -> None:
     if model.learns_variance or model.self_conditioned:
         told = torch.stack(spec.prediction.x0_from(table.signal, table.sigma)).float().isfinite().all(0)
         if not bool(told.all()):
-            index, field = int((~told).nonzero()[0]), "learned_variance" if model.learns_variance else "self_condition"
+            index, field = (
+                int((~told).nonzero()[0]),
+                "learned_variance" if model.learns_variance else "self_condition",
+            )
             message = f"needs x_0, which the prediction does not tell at index {index}"
             raise spec.error(f"model.{field}", message, hint="predict v")

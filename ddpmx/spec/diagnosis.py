@@ -19,12 +19,18 @@ STAND_INS = {"name": "spec", "dataset": "digits"}
 """For required fields that no check here looks at."""
 
 
-def elsewhere(source: Source, data: Mapping[str, object], invalid: Iterable[KeyPath]) -> tuple[SpecError, ...]:
+def elsewhere(
+    source: Source, data: Mapping[str, object], invalid: Iterable[KeyPath]
+) -> tuple[SpecError, ...]:
     """What `check` finds outside of the fields at the paths `invalid`, which are taken for their defaults."""
     left_out = {path[:2] if path[0] in PLAIN else path[:1] for path in invalid if path}
     if any(path[0] in SHARED for path in left_out):
         return ()
-    rest = {key: dict(value) if isinstance(value, Mapping) else value for key, value in data.items() if key in Spec.model_fields}
+    rest = {
+        key: dict(value) if isinstance(value, Mapping) else value
+        for key, value in data.items()
+        if key in Spec.model_fields
+    }
     for block, *fields in left_out:
         if not fields:
             rest.pop(str(block), None)
@@ -32,12 +38,18 @@ def elsewhere(source: Source, data: Mapping[str, object], invalid: Iterable[KeyP
             inner.pop(fields[0], None)
     try:
         spec = Spec.model_validate({**STAND_INS, **rest})
-    except ValidationError:  # as of a field that is required: what is reported already is all that can be said
+    except (
+        ValidationError
+    ):  # as of a field that is required: what is reported already is all that can be said
         return ()
     spec._source = source
     try:
         check(spec)
     except SpecError as error:
         places = tuple(".".join(map(str, path)) for path in left_out)
-        return tuple(found for found in error.findings if not f"{found.field}.".startswith(tuple(f"{place}." for place in places)))
+        return tuple(
+            found
+            for found in error.findings
+            if not f"{found.field}.".startswith(tuple(f"{place}." for place in places))
+        )
     return ()

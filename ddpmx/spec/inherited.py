@@ -30,14 +30,18 @@ def without_inherited(source: Source) -> tuple[dict[str, object], list[str]]:
     return _block(Spec, source.data, (), source, notes), notes
 
 
-def _block(model: type[BaseModel], block: Mapping[str, object], path: KeyPath, source: Source, notes: list[str]) -> dict[str, object]:
+def _block(
+    model: type[BaseModel], block: Mapping[str, object], path: KeyPath, source: Source, notes: list[str]
+) -> dict[str, object]:
     """The block of a model's fields, each of its components without what it inherited in vain."""
     out = dict(block)
     for key, field in model.model_fields.items():
         value = block.get(key)
         slot, listed, inner = _kind(field)
         if slot is not None and listed and isinstance(value, list):
-            out[key] = [_component(slot, item, (*path, key, index), source, notes) for index, item in enumerate(value)]
+            out[key] = [
+                _component(slot, item, (*path, key, index), source, notes) for index, item in enumerate(value)
+            ]
         elif slot is not None and not listed:
             out |= {key: _component(slot, value, (*path, key), source, notes)} if key in block else {}
         elif inner is not None and isinstance(value, Mapping):
@@ -67,7 +71,9 @@ def _component(slot: Slot, block: object, path: KeyPath, source: Source, notes: 
             f"{'.'.join(map(str, path))}: '{component.component_name}' does not have {_listed(dropped)}, set for"
             f" {_listed(repr(owner) for owner in dict.fromkeys(dropped.values()))} at {_listed(places)}: left out"
         )
-    return _block(component, {key: value for key, value in block.items() if key not in dropped}, path, source, notes)
+    return _block(
+        component, {key: value for key, value in block.items() if key not in dropped}, path, source, notes
+    )
 
 
 def _registered(slot: Slot, name: object) -> type[Component] | None:

@@ -37,7 +37,9 @@ def load(path: Path | str, overrides: Iterable[Override] = ()) -> Spec:
     source = merged(path, overrides)
     if "sweep" in source.data:
         hint = "`ddpmx sweep` runs them all, --point NAME picks one"
-        raise SpecError("the file describes several runs", field="sweep", mark=source.mark(("sweep",)), hint=hint)
+        raise SpecError(
+            "the file describes several runs", field="sweep", mark=source.mark(("sweep",)), hint=hint
+        )
     return validated(source, path)
 
 
@@ -78,11 +80,20 @@ def validated(source: Source, path: Path | str, run: Path | None = None) -> Spec
     try:
         spec = Spec.model_validate(data)
     except ValidationError as error:
-        places = [(keys, source.mark(_known(source.data, keys)) or Mark(str(path), 1), message) for keys, message in describe(error)]
-        found = [SpecError(message, field=".".join(map(str, keys)), mark=mark) for keys, mark, message in places]
+        places = [
+            (keys, source.mark(_known(source.data, keys)) or Mark(str(path), 1), message)
+            for keys, message in describe(error)
+        ]
+        found = [
+            SpecError(message, field=".".join(map(str, keys)), mark=mark) for keys, mark, message in places
+        ]
         found += elsewhere(source, data, (keys for keys, _, _ in places))
         files = list(dict.fromkeys(finding.mark.file for finding in found if finding.mark))
-        found.sort(key=lambda finding: (files.index(finding.mark.file), finding.mark.line) if finding.mark else (len(files), 0))
+        found.sort(
+            key=lambda finding: (
+                (files.index(finding.mark.file), finding.mark.line) if finding.mark else (len(files), 0)
+            )
+        )
         raise SpecError.of(found) from None
     spec._source, spec._notes = source, tuple(notes)
     return spec
@@ -95,7 +106,9 @@ def _load_plugins(source: Source, path: Path, run: Path | None) -> None:
     for index, name in enumerate(names):
         at: list[KeyPath] = [("plugins",), ("plugins", index), ("plugins", str(index))]
         marks = [source.marks[key] for key in at if key in source.marks]
-        written = [Path(mark.file) for mark in marks if mark.line] if marks else [path]  # a mark without a line is an override's
+        written = (
+            [Path(mark.file) for mark in marks if mark.line] if marks else [path]
+        )  # a mark without a line is an override's
         with findings.collect(), _at_plugin(source, index):
             found.append(trust.find(name, *written, run=run if written else None))
     findings.report()
@@ -124,15 +137,23 @@ def _at_plugin(source: Source, index: int) -> Iterator[None]:
 
 def _read(path: Path, above: tuple[Path, ...], files: Iterator[int]) -> Source:
     if next(files) > MAX_FILES:
-        raise SpecError(f"extends more than {MAX_FILES} files, those counted that are extended again", field="extends")
+        raise SpecError(
+            f"extends more than {MAX_FILES} files, those counted that are extended again", field="extends"
+        )
     here = resolved(path)
     if here in above:
-        raise SpecError(f"extends itself, through {' -> '.join(p.name for p in (*above, here))}", field="extends", mark=Mark(str(path), 1))
+        raise SpecError(
+            f"extends itself, through {' -> '.join(p.name for p in (*above, here))}",
+            field="extends",
+            mark=Mark(str(path), 1),
+        )
     source = read(path)
     bases = source.data.pop("extends", [])
     bases = [bases] if isinstance(bases, str) else bases
     if not (isinstance(bases, list) and all(isinstance(base, str) for base in bases)):
-        raise SpecError("should be a file or a list of files", field="extends", mark=source.mark(("extends",)))
+        raise SpecError(
+            "should be a file or a list of files", field="extends", mark=source.mark(("extends",))
+        )
     listed = source.data.get("plugins")
     if isinstance(listed, list):
         with _at(("plugins",), source.mark(("plugins",))):
@@ -144,7 +165,9 @@ def _read(path: Path, above: tuple[Path, ...], files: Iterator[int]) -> Source:
                 merged = merged.merge(_read(path.parent / expanded(base), (*above, here), files))
             except SpecError as error:
                 asked = source.mark(("extends", index))
-                raise error.each(lambda found, mark=asked: found if found.mark else found.at("extends", mark)) from None  # type: ignore[misc]
+                raise error.each(
+                    lambda found, mark=asked: found if found.mark else found.at("extends", mark)
+                ) from None  # type: ignore[misc]
     findings.report()
     return merged.merge(source).layer()
 
@@ -158,14 +181,24 @@ def option(name: str, given: object, key: str, value: object) -> Source:
 def override(text: str) -> Source:
     """The change that KEY=VALUE makes, each key marked with it. Raises SpecError."""
     key, equals, value = text.partition("=")
-    if not equals or not key.strip() or not all(key.strip().split(".")) or not value.strip() or key.count(".") >= MAX_DEPTH:
-        raise SpecError(f"'{shortened(text)}' should be KEY=VALUE, such as train.lr=1e-4", mark=Mark(OVERRIDE))
+    if (
+        not equals
+        or not key.strip()
+        or not all(key.strip().split("."))
+        or not value.strip()
+        or key.count(".") >= MAX_DEPTH
+    ):
+        raise SpecError(
+            f"'{shortened(text)}' should be KEY=VALUE, such as train.lr=1e-4", mark=Mark(OVERRIDE)
+        )
     refuse_unprintable(key, Mark(OVERRIDE))
     mark = Mark(f"{OVERRIDE} {shortened(text, MOST_REPEATED)}")
     try:
         value_source = parse(value, mark.file)
     except SpecError as error:
-        raise error.each(lambda found: SpecError(found.message, field=key.strip(), mark=mark, hint=found.hint)) from None
+        raise error.each(
+            lambda found: SpecError(found.message, field=key.strip(), mark=mark, hint=found.hint)
+        ) from None
     keys = tuple(key.strip().split("."))
     if keys[0] == "sweep":  # whose keys are dotted fields themselves
         outer = {"zip": 2, "points": 3}.get(keys[1] if len(keys) > 1 else "", 1)
@@ -179,7 +212,10 @@ def _make_absolute(source: Source) -> None:
     places: list[KeyPath] = [("dataset", "path"), ("train", "init_from")]
     evaluate = source.data.get("evaluate")
     measured = evaluate.get("metrics") if isinstance(evaluate, dict) else None
-    places += [("evaluate", "metrics", i, "weights") for i in range(len(measured) if isinstance(measured, list) else 0)]
+    places += [
+        ("evaluate", "metrics", i, "weights")
+        for i in range(len(measured) if isinstance(measured, list) else 0)
+    ]
     places += [("track", i, "path") for i in range(len(tracked) if isinstance(tracked, list) else 0)]
     for place in places:
         block, leaf = value_at(source.data, place[:-1]), place[-1]

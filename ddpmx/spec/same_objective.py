@@ -16,7 +16,10 @@ def same_objective(a: Spec, b: Spec) -> float | None:
     They are the same where both have the norm l2, learn nothing else, and their effective weights are in one ratio, within
     0.1 %, at all log-SNRs of the same range. Specs whose data or networks differ are not told apart: this is about the loss only.
     """
-    if any(spec.loss.norm != "l2" or spec.loss.weighting.module() is not None or spec.model.learns_variance for spec in (a, b)):
+    if any(
+        spec.loss.norm != "l2" or spec.loss.weighting.module() is not None or spec.model.learns_variance
+        for spec in (a, b)
+    ):
         return None
     if a.model.self_conditioned != b.model.self_conditioned:
         return None
@@ -33,6 +36,8 @@ def same_objective(a: Spec, b: Spec) -> float | None:
 
 def _curve(spec: Spec) -> tuple[Floats, Floats]:
     """Ascending log-SNRs and the effective weight there, without those that are infinite."""
-    x, weight = effective_weight(spec.schedule.table(), spec.loss.weighting, spec.prediction, spec.loss.norm, spec.time)
+    x, weight = effective_weight(
+        spec.schedule.table(), spec.loss.weighting, spec.prediction, spec.loss.norm, spec.time
+    )
     inside = np.isfinite(x) & np.isfinite(weight)
     return x[inside][::-1], weight[inside][::-1]

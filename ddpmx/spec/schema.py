@@ -214,8 +214,18 @@ class Spec(Strict):
     def _placed(self, finding: SpecError, field: str, own: bool) -> SpecError:
         if not own:
             mark = self._source.mark(tuple(field.split(".")))
-            return SpecError(finding.message, field=field, mark=finding.mark or mark, hint=finding.hint, trace=finding.trace)
-        path: KeyPath = tuple(int(key) if key.isdecimal() else key for key in [*field.split("."), *finding.field.split(".")] if key)
+            return SpecError(
+                finding.message,
+                field=field,
+                mark=finding.mark or mark,
+                hint=finding.hint,
+                trace=finding.trace,
+            )
+        path: KeyPath = tuple(
+            int(key) if key.isdecimal() else key
+            for key in [*field.split("."), *finding.field.split(".")]
+            if key
+        )
         return finding.at(field, self._source.mark(path))
 
     def resolved(self) -> dict[str, object]:
@@ -235,14 +245,25 @@ def json_schema() -> dict[str, object]:
     """The JSON Schema of a spec file, with every registered component; editors complete from it."""
     schema = Spec.model_json_schema()
     names = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
-    schema["properties"]["extends"] = {**names, "description": "Spec files that this one changes, relative to it; deep-merged in order."}
+    schema["properties"]["extends"] = {
+        **names,
+        "description": "Spec files that this one changes, relative to it; deep-merged in order.",
+    }
     values = {"type": "array", "minItems": 1}
     schema["properties"]["sweep"] = {
         "type": "object",
         "minProperties": 1,
         "properties": {
-            "zip": {"type": "object", "additionalProperties": values, "description": "Lists of one length, walked together."},
-            "points": {**values, "items": {"type": "object", "required": ["name"]}, "description": "Named overrides."},
+            "zip": {
+                "type": "object",
+                "additionalProperties": values,
+                "description": "Lists of one length, walked together.",
+            },
+            "points": {
+                **values,
+                "items": {"type": "object", "required": ["name"]},
+                "description": "Named overrides.",
+            },
         },
         "additionalProperties": values,
         "description": "Dotted fields and the values that `ddpmx sweep` runs, each with every other.",

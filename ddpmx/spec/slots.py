@@ -19,4 +19,6 @@ if TYPE_CHECKING:
     from ..trackers import Tracker as Tracker
     from ..weightings import Weighting as Weighting
 else:
-    Dataset = Metric = Model = Optimizer = Prediction = Sampler = Schedule = Time = Tracker = Weighting = object
+    Dataset = Metric = Model = Optimizer = Prediction = Sampler = Schedule = Time = Tracker = Weighting = (
+        object
+    )

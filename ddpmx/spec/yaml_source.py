@@ -34,7 +34,9 @@ _NULL = re.compile(r"null|Null|NULL|~|")
 _BOOL = re.compile(r"true|True|TRUE|false|False|FALSE")
 _INT = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
-_UNPRINTABLE = re.compile("[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\ud800-\\udfff]")  # no path holds these, and a terminal obeys some
+_UNPRINTABLE = re.compile(
+    "[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\ud800-\\udfff]"
+)  # no path holds these, and a terminal obeys some
 _NOT_FINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 
 
@@ -69,13 +71,19 @@ class Source:
         """Deep merge: mappings join, lists and scalars of `over` replace; null over a key that is there removes it."""
         replaced: set[KeyPath] = set()
         data = _merge(self.data, over.data, (), replaced)
-        kept = {at: mark for at, mark in self.marks.items() if not any(at[:n] in replaced for n in range(1, len(at) + 1))}
+        kept = {
+            at: mark
+            for at, mark in self.marks.items()
+            if not any(at[:n] in replaced for n in range(1, len(at) + 1))
+        }
         merged = Source(data, kept, {at: owner for at, owner in self.owners.items() if at in kept})
         for path, mark in over.marks.items():
             at = _in_lists(data, path)
             for block in (at[:n] for n in range(1, len(at) + 1)):
                 if isinstance(value_at(self.data, block), str) and isinstance(value_at(data, block), Mapping):
-                    merged.marks.setdefault((*block, "name"), self.marks.get(block, mark))  # which the bare string was
+                    merged.marks.setdefault(
+                        (*block, "name"), self.marks.get(block, mark)
+                    )  # which the bare string was
                 merged.marks.setdefault(block, mark)  # an override has a mark for its last key alone
                 merged.owners.pop(block, None)
             merged.marks[at] = mark
@@ -86,7 +94,9 @@ class Source:
 
     def layer(self) -> Source:
         """The same, with the layer that was being written at its end: what is merged from now on is another one."""
-        return Source(self.data, self.marks, {at: _name(self.data, at[:-1]) for at in self.marks} | self.owners)
+        return Source(
+            self.data, self.marks, {at: _name(self.data, at[:-1]) for at in self.marks} | self.owners
+        )
 
 
 def value_at(data: object, path: KeyPath) -> object:
@@ -124,7 +134,9 @@ def _in_lists(data: object, path: KeyPath) -> KeyPath:
     return out
 
 
-def _merge(base: Mapping[Key, object], over: Mapping[Key, object], path: KeyPath, replaced: set[KeyPath]) -> dict[Key, object]:
+def _merge(
+    base: Mapping[Key, object], over: Mapping[Key, object], path: KeyPath, replaced: set[KeyPath]
+) -> dict[Key, object]:
     """`base` with `over` over it; the paths whose values are not `base`'s any more go into `replaced`."""
     out = dict(base)
     for key, new in over.items():
@@ -137,7 +149,9 @@ def _merge(base: Mapping[Key, object], over: Mapping[Key, object], path: KeyPath
         if isinstance(old, Mapping) and isinstance(new, Mapping):
             out[key] = _merge(old, new, at, replaced)
             continue
-        if isinstance(old, list) and isinstance(new, Mapping):  # an override such as evaluate.metrics.0.reference=train
+        if isinstance(old, list) and isinstance(
+            new, Mapping
+        ):  # an override such as evaluate.metrics.0.reference=train
             items = {str(i): i for i in range(len(old))}
             if new.keys() <= items.keys():
                 numbered = {items[i]: value for i, value in new.items()}
@@ -236,7 +250,9 @@ class _Builder:
             raise SpecError(TOO_MANY, mark=mark)
         with self.findings.collect():
             if node.ctag is not None and node.ctag.handle is not None:
-                raise SpecError(f"a tag ({node.tag}); a spec has plain values only", field=_dotted(path), mark=mark)
+                raise SpecError(
+                    f"a tag ({node.tag}); a spec has plain values only", field=_dotted(path), mark=mark
+                )
             if isinstance(node, ScalarNode):
                 return self.scalar(node, path, mark)
         if isinstance(node, SequenceNode):
@@ -252,7 +268,9 @@ class _Builder:
             key = self.key(key_node, path, mark)
             if key in out:
                 with self.findings.collect():
-                    raise SpecError(f"the key '{shortened(key)}' stands twice", field=_dotted((*path, key)), mark=mark)
+                    raise SpecError(
+                        f"the key '{shortened(key)}' stands twice", field=_dotted((*path, key)), mark=mark
+                    )
             elif key:
                 self.marks[(*path, key)] = mark
                 out[key] = self.value(value_node, (*path, key), depth + 1)
@@ -262,7 +280,9 @@ class _Builder:
         """The key's text; empty where it cannot be one."""
         with self.findings.collect():
             if not isinstance(node, ScalarNode) or not node.value or node.value == "<<":
-                raise SpecError("a key should be a plain string (use `extends` to merge)", field=_dotted(path), mark=mark)
+                raise SpecError(
+                    "a key should be a plain string (use `extends` to merge)", field=_dotted(path), mark=mark
+                )
             text: str = node.value
             refuse_unprintable(text, mark, _dotted(path))
             return text

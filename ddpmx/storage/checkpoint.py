@@ -48,14 +48,18 @@ def save(folder: Path, state: TrainState, trained: Trained) -> Path:
     beside = folder / f".{state.step}.{os.getpid()}"
     try:
         _write(beside, state, trained)
-        if target.exists():  # the same step, stopped at and then finished, or gone back to: same weights, new counters
+        if (
+            target.exists()
+        ):  # the same step, stopped at and then finished, or gone back to: same weights, new counters
             (beside / manifest.STATE).replace(target / manifest.STATE)
             sync(target)
         else:
             beside.rename(target)
     finally:
         shutil.rmtree(beside, ignore_errors=True)  # a half-written one would keep a full disk full
-    point(folder, state.step, state.step if state.best_step == -1 else state.best_step)  # without a best one, the newest stands for it
+    point(
+        folder, state.step, state.step if state.best_step == -1 else state.best_step
+    )  # without a best one, the newest stands for it
     return target
 
 
@@ -64,7 +68,9 @@ def _write(folder: Path, state: TrainState, trained: Trained) -> None:
     folder.parent.mkdir(exist_ok=True)  # but not the run's folder: where that is gone, the run has failed
     folder.mkdir()
     tensors, plain = _flatten(trained.optimizer)
-    parts = {name: _contiguous(part.state_dict()) for name, part in _parts(trained).items()} | {"optimizer": tensors}
+    parts = {name: _contiguous(part.state_dict()) for name, part in _parts(trained).items()} | {
+        "optimizer": tensors
+    }
     for name, part in parts.items():
         try:
             save_file(part, folder / f"{name}.safetensors")
@@ -118,7 +124,12 @@ def _counters(content: dict[str, Any], checkpoint: Path) -> TrainState:
 
 def _parts(trained: Trained) -> dict[str, nn.Module | Ema | TimeState]:
     """What has a file of its own, by its name; of the optimizer a part is no tensor."""
-    parts = {"model": trained.network, "ema": trained.ema, "weighting": trained.weighting, "time": trained.time}
+    parts = {
+        "model": trained.network,
+        "ema": trained.ema,
+        "weighting": trained.weighting,
+        "time": trained.time,
+    }
     return {name: part for name, part in parts.items() if part is not None}
 
 
@@ -153,7 +164,9 @@ def load_weights(network: nn.Module, file: Path) -> None:
             manifest.verify(file.parent, file.name)
         _fill(network, load_file(file))
     except RunError as error:
-        raise SpecError(str(error), hint="--weights names others: last, or a file of an earlier checkpoint") from None
+        raise SpecError(
+            str(error), hint="--weights names others: last, or a file of an earlier checkpoint"
+        ) from None
     except ValueError as error:
         raise SpecError(f"the weights {file} do not fit this network: {error}") from None
     except (SafetensorError, RuntimeError, OSError) as error:
@@ -184,7 +197,9 @@ def _flatten(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], dict[
     return _contiguous(tensors), plain
 
 
-def _unflatten(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor], plain: dict[str, object]) -> None:
+def _unflatten(
+    optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor], plain: dict[str, object]
+) -> None:
     state: dict[int, dict[str, object]] = {}
     for key, value in {**tensors, **plain}.items():
         index, name = key.split(".", 1)

@@ -36,7 +36,12 @@ def find(folder: Path, name: str) -> Path | None:
     if place.is_dir() and (step := _step_of(place)) is not None:
         numbered = folder / str(step)
         return numbered if numbered.is_dir() else place
-    if not place.is_symlink() and place.is_file() and (step := _written_in(place)) is not None and (folder / str(step)).is_dir():
+    if (
+        not place.is_symlink()
+        and place.is_file()
+        and (step := _written_in(place)) is not None
+        and (folder / str(step)).is_dir()
+    ):
         return folder / str(step)
     known = steps(folder)
     for step in reversed(known):
@@ -81,7 +86,9 @@ def newest_whole(folder: Path, say: Callable[[str], None]) -> int | None:
             return step
         damaged.append(problem)
     if damaged:
-        raise RunError(f"no checkpoint can be gone on with: {'; '.join(damaged)}; without --resume the run starts anew")
+        raise RunError(
+            f"no checkpoint can be gone on with: {'; '.join(damaged)}; without --resume the run starts anew"
+        )
     return None
 
 

@@ -121,7 +121,9 @@ class EventLog:
                     end, last = start + len(content), content
                     while not last.endswith(b"\n") and (last := file.readline(MAX_LINE)):
                         end += len(last)
-                    if line := _line(_Line(number, start, end, content, None), kinds, is_last=not last.endswith(b"\n")):
+                    if line := _line(
+                        _Line(number, start, end, content, None), kinds, is_last=not last.endswith(b"\n")
+                    ):
                         yield line
                     start = end
             except OSError as error:
@@ -141,7 +143,10 @@ def to_json(value: object, indent: int | None = None) -> bytes:
     """A JSON document and a line end. Halves of surrogate pairs, which names of files may hold, become question marks."""
     text = json.dumps(value, indent=indent, default=str)
     if "\\ud" in text:
-        return json.dumps(value, indent=indent, default=str, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
+        return (
+            json.dumps(value, indent=indent, default=str, ensure_ascii=False).encode("utf-8", "replace")
+            + b"\n"
+        )
     return text.encode() + b"\n"
 
 

@@ -66,7 +66,10 @@ class RunFolder:
             except FileExistsError:
                 continue
             except OSError as error:
-                raise SpecError(f"the run folder {path} cannot be made: {error.strerror}", hint="--out names another place") from None
+                raise SpecError(
+                    f"the run folder {path} cannot be made: {error.strerror}",
+                    hint="--out names another place",
+                ) from None
         try:
             resolved = spec.resolved()
             resolved["plugins"] = [copy_plugin(plugin, path) for plugin in spec.plugins]
@@ -139,7 +142,11 @@ class RunFolder:
 
         Those are the events after the step, the ends, and what was drawn and measured at the end of a pass that is not whole or has no row.
         """
-        ends = (event["epoch"] for event in self.events("epoch") if event["step"] <= step and event["epoch"] <= epoch)
+        ends = (
+            event["epoch"]
+            for event in self.events("epoch")
+            if event["step"] <= step and event["epoch"] <= epoch
+        )
         done = max(ends, default=0)
 
         def stays(event: Event) -> bool:
@@ -161,7 +168,10 @@ class RunFolder:
 
     def _numbered(self, word: str) -> list[tuple[int, Path]]:
         """The numbers of the pictures `<word>-<number>.png`, and their files."""
-        named = ((re.fullmatch(rf"{word}-([0-9]{{1,18}})\.png", path.name), path) for path in self.samples.glob(f"{word}-*.png"))
+        named = (
+            (re.fullmatch(rf"{word}-([0-9]{{1,18}})\.png", path.name), path)
+            for path in self.samples.glob(f"{word}-*.png")
+        )
         return [(int(found[1]), path) for found, path in named if found]
 
 
@@ -172,7 +182,8 @@ def _refuse_links_out(run: Path) -> None:
         for entry in (Path(folder, name) for name in (*folders, *files)):
             if entry.is_symlink() and not entry.resolve().is_relative_to(root):
                 raise SpecError(
-                    f"{entry} is a link out of the run's folder, through which ddpmx would write", hint="replace it by what it leads to"
+                    f"{entry} is a link out of the run's folder, through which ddpmx would write",
+                    hint="replace it by what it leads to",
                 )
         if Path(folder) == root and "wandb" in folders:
             folders.remove("wandb")  # links to its logs; nothing of ours is written there
@@ -189,7 +200,13 @@ def _refuse_other_kinds(run: Path) -> None:
 
 def status_now(status: str, why: str = "", **reached: Unpack[Reached]) -> Status:
     """What status.json says of a run that this process is working on."""
-    return {"status": status, "why": why, **reached, "pid": os.getpid(), "time": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
+    return {
+        "status": status,
+        "why": why,
+        **reached,
+        "pid": os.getpid(),
+        "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+    }
 
 
 def fingerprinted(resolved: Mapping[str, object], folder: Path) -> dict[str, object]:
@@ -207,7 +224,9 @@ def _with_reference(resolved: Mapping[str, object]) -> Mapping[str, object]:
     if not isinstance(evaluate, dict) or not isinstance(metrics, list | tuple):
         return resolved
     named = [
-        {**metric, "reference": "test"} if isinstance(metric, dict) and metric.get("reference", "") is None else metric
+        {**metric, "reference": "test"}
+        if isinstance(metric, dict) and metric.get("reference", "") is None
+        else metric
         for metric in metrics
     ]
     return {**resolved, "evaluate": {**evaluate, "metrics": named}}

@@ -42,13 +42,19 @@ class Curve:
 
     def add(self, epoch: float, value: float, interval: list[float] | None) -> None:
         low, high = interval or (math.nan, math.nan)
-        for column, number in zip((self.epochs, self.values, self.lows, self.highs), (epoch, value, low, high), strict=True):
+        for column, number in zip(
+            (self.epochs, self.values, self.lows, self.highs), (epoch, value, low, high), strict=True
+        ):
             column.append(number)
 
     def points(self) -> list[tuple[float, float, tuple[float, float] | None]]:
         """(epoch, value, interval) to draw."""
         return [
-            (self.epochs[i], self.values[i], None if math.isnan(self.lows[i]) else (self.lows[i], self.highs[i]))
+            (
+                self.epochs[i],
+                self.values[i],
+                None if math.isnan(self.lows[i]) else (self.lows[i], self.highs[i]),
+            )
             for i in drawn(self.epochs)
         ]
 
@@ -63,7 +69,10 @@ class History:
     norms: array[float] = field(default_factory=_floats)
     """Of single steps: their numbers, their losses, and the gradient's norms of those that have one."""
     columns: dict[str, array[float]] = field(
-        default_factory=lambda: {key: array("d") for key in ("epoch", "step", "train_loss", "val_loss", "seconds", "images_per_second")}
+        default_factory=lambda: {
+            key: array("d")
+            for key in ("epoch", "step", "train_loss", "val_loss", "seconds", "images_per_second")
+        }
     )
     """Of all epochs."""
     rows: deque[Event] = field(default_factory=lambda: deque(maxlen=ROWS))
@@ -121,7 +130,11 @@ class History:
     @property
     def all_per_t(self) -> list[Event]:
         """Those that are kept, the last among them."""
-        return self.per_t if self.last_per_t is None or self.per_t[-1] is self.last_per_t else [*self.per_t, self.last_per_t]
+        return (
+            self.per_t
+            if self.last_per_t is None or self.per_t[-1] is self.last_per_t
+            else [*self.per_t, self.last_per_t]
+        )
 
     def _add_row(self, event: Event) -> None:
         self.rows.append(event)
@@ -130,7 +143,9 @@ class History:
         for name, value in event["metrics"].items():
             if name in self.latest:
                 known = score(event, name)
-                self.curves.setdefault(name, Curve()).add(passes_of(event), value, None if known is None else known["interval"])
+                self.curves.setdefault(name, Curve()).add(
+                    passes_of(event), value, None if known is None else known["interval"]
+                )
 
     def _add_metrics(self, event: Event) -> None:
         for name in event["metrics"]:
@@ -160,4 +175,6 @@ def drawn(epochs: array[float] | Floats) -> list[int]:
     while np.count_nonzero(numbers % stride == 0) > MOST_POINTS:
         stride *= 2
     shown = np.flatnonzero(numbers % stride == 0).tolist() if stride > 1 else list(range(len(numbers)))
-    return shown if not len(numbers) or (shown and shown[-1] == len(numbers) - 1) else [*shown, len(numbers) - 1]
+    return (
+        shown if not len(numbers) or (shown and shown[-1] == len(numbers) - 1) else [*shown, len(numbers) - 1]
+    )

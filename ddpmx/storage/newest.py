@@ -44,11 +44,20 @@ def _newest_run(path: Path) -> Path:
             raise SpecError(text, hint=f"name one of them: {shortened(', '.join(inner))}")
     points = [folder / path for folder in named[1:] if len(path.parts) == 1 and runs_in(folder / path)]
     if len(points) > 1:
-        raise SpecError(f"several sweeps have a point '{shortened(path.name)}'", hint=", ".join(map(str, points)))
+        raise SpecError(
+            f"several sweeps have a point '{shortened(path.name)}'", hint=", ".join(map(str, points))
+        )
     if points:
         return newest(runs_in(points[0]))
-    if not path.exists() and len(path.parts) == 1 and (names := [folder.name for folder in named[1:] if folder.is_dir()]):
-        raise SpecError(f"there is no run '{shortened(str(path))}', nor one of that name below {RUNS}/", hint=nearest(path.name, names))
+    if (
+        not path.exists()
+        and len(path.parts) == 1
+        and (names := [folder.name for folder in named[1:] if folder.is_dir()])
+    ):
+        raise SpecError(
+            f"there is no run '{shortened(str(path))}', nor one of that name below {RUNS}/",
+            hint=nearest(path.name, names),
+        )
     return path
 
 
@@ -64,6 +73,10 @@ def newest(runs: Iterable[Path]) -> Path:
         found = _ID.fullmatch(run.name)
         if found:
             return found[1], int(found[2] or 1), run.name
-        return time.strftime("%Y%m%d-%H%M%S", time.localtime((run / "spec.yaml").stat().st_mtime)), 0, run.name
+        return (
+            time.strftime("%Y%m%d-%H%M%S", time.localtime((run / "spec.yaml").stat().st_mtime)),
+            0,
+            run.name,
+        )
 
     return max(runs, key=started)

@@ -44,7 +44,11 @@ class DataRecord:
         fingerprint, classes = block.get("fingerprint"), block.get("classes")
         if not isinstance(fingerprint, str) or not fingerprint:
             return None
-        names = tuple(classes) if isinstance(classes, list) and all(isinstance(name, str) for name in classes) else None
+        names = (
+            tuple(classes)
+            if isinstance(classes, list) and all(isinstance(name, str) for name in classes)
+            else None
+        )
         counts = {split: block[split] for split in SPLITS if _is_count(block.get(split), 10**12)}
         channels, size = block.get("channels", 0), block.get("size", 0)
         shape = (channels, size) if _is_count(channels, MAX_CHANNELS) and _is_count(size, MAX_SIZE) else None
@@ -53,7 +57,13 @@ class DataRecord:
     def to_json(self) -> dict[str, object]:
         """The block that `parse` reads."""
         shape = {} if self.shape is None else {"channels": self.shape[0], "size": self.shape[1]}
-        return {"name": self.name, "fingerprint": self.fingerprint, "classes": self.classes, **self.counts, **shape}
+        return {
+            "name": self.name,
+            "fingerprint": self.fingerprint,
+            "classes": self.classes,
+            **self.counts,
+            **shape,
+        }
 
     def __str__(self) -> str:
         counts = ", ".join(f"{split} {count:,}" for split, count in self.counts.items())

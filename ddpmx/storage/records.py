@@ -151,4 +151,6 @@ def read_spec(path: Path) -> RunSpec:
         mark = source.mark(keys) or Mark(str(path), 1)
         text = f"{message}; this is not the resolved spec of a run"
         raise SpecError(text, field=".".join(map(str, keys)), mark=mark) from None
-    return cast(RunSpec, source.data)  # has just been checked; what pydantic returns has its keys in another order
+    return cast(
+        RunSpec, source.data
+    )  # has just been checked; what pydantic returns has its keys in another order

@@ -36,7 +36,9 @@ class RowLog:
 
     def write(self) -> None:
         """Write the file from the events that have a row."""
-        names = dict.fromkeys(name for row in self._rows() for name in row["metrics"])  # in the order of their first appearance
+        names = dict.fromkeys(
+            name for row in self._rows() for name in row["metrics"]
+        )  # in the order of their first appearance
         columns = [*COLUMNS, *names, *LAST_COLUMNS]
         with atomically(self.path) as file:
             file.write(_csv(columns))

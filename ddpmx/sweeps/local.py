@@ -48,7 +48,10 @@ def slots(points: int, jobs: int | None, device: str | None) -> list[dict[str, s
     if device is None and torch.cuda.is_available():
         named = os.environ.get("CUDA_VISIBLE_DEVICES")
         visible = named.split(",") if named else [str(index) for index in range(torch.cuda.device_count())]
-        return [{"CUDA_VISIBLE_DEVICES": visible[index % len(visible)]} for index in range(min(points, jobs or len(visible)))]
+        return [
+            {"CUDA_VISIBLE_DEVICES": visible[index % len(visible)]}
+            for index in range(min(points, jobs or len(visible)))
+        ]
     if choose_device(device).type != "cpu":
         return [{} for _ in range(min(points, jobs or 1))]
     threads, at_once = share(cores(), points, jobs)
@@ -102,7 +105,9 @@ class LocalEngine:
             process.terminate()
 
 
-def spawn(command: tuple[str, ...], log: IO[bytes], environment: Mapping[str, str], folder: str | None = None) -> subprocess.Popen[bytes]:
+def spawn(
+    command: tuple[str, ...], log: IO[bytes], environment: Mapping[str, str], folder: str | None = None
+) -> subprocess.Popen[bytes]:
     """A command, noted in its log, in a process group of its own: Ctrl-C in the terminal reaches it only through whoever started it.
 
     It stops when this process is gone, however that ended.
@@ -110,4 +115,12 @@ def spawn(command: tuple[str, ...], log: IO[bytes], environment: Mapping[str, st
     log.write(f"$ {shlex.join(command)}\n".encode())
     log.flush()
     environment = {**os.environ, **environment, PARENT: str(os.getpid())}
-    return subprocess.Popen(command, cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, process_group=0)
+    return subprocess.Popen(
+        command,
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=log,
+        env=environment,
+        process_group=0,
+    )

@@ -66,13 +66,19 @@ def load_sweep(path: Path | str, overrides: Iterable[str] = ()) -> Sweep:
     overrides = tuple(overrides)
     source = merged(path, overrides)
     if "sweep" not in source.data:
-        raise SpecError("there is no `sweep:` block", mark=Mark(str(path)), hint="`ddpmx run` runs a spec of one run")
+        raise SpecError(
+            "there is no `sweep:` block", mark=Mark(str(path)), hint="`ddpmx run` runs a spec of one run"
+        )
     axes = _axes(source)
     _refuse_hidden(axes, overrides)
     count = math.prod(len(choices) for _, choices in axes)
     if count > MAX_POINTS:
-        raise SpecError(f"gives {count:,} points, more than {MAX_POINTS:,}", field="sweep", mark=source.mark(("sweep",)))
-    base = Source({key: value for key, value in source.data.items() if key != "sweep"}, source.marks, source.owners)
+        raise SpecError(
+            f"gives {count:,} points, more than {MAX_POINTS:,}", field="sweep", mark=source.mark(("sweep",))
+        )
+    base = Source(
+        {key: value for key, value in source.data.items() if key != "sweep"}, source.marks, source.owners
+    )
     combined = list(itertools.product(*(choices for _, choices in axes)))
     name = base.data.get("name")
     if isinstance(name, str) and 0 < len(name) <= MAX_NAME:
@@ -80,7 +86,10 @@ def load_sweep(path: Path | str, overrides: Iterable[str] = ()) -> Sweep:
         changed = [base.merge(_renamed(base, called)) for called in names]
     else:  # which Spec refuses
         names, changed = [""] * count, [base] * count
-    started = [start.merge(_join(choice.change for choice in choices)) for start, choices in zip(changed, combined, strict=True)]
+    started = [
+        start.merge(_join(choice.change for choice in choices))
+        for start, choices in zip(changed, combined, strict=True)
+    ]
     points = in_all_points(names, started, lambda point: validated(point, path))
     _refuse_twins(points, source)
     return Sweep(str(name), points)
@@ -104,7 +113,13 @@ def in_all_points(names: Sequence[str], points: Sequence[P], check: Callable[[P]
 def _in_points(finding: SpecError, places: Sequence[str]) -> SpecError:
     more = f" and {len(places) - 1:,} more" if places[1:] else ""
     where = f", in the point {places[0]}{more}" if places[0] else ""
-    return SpecError(finding.message + where, field=finding.field, mark=finding.mark, hint=finding.hint, trace=finding.trace)
+    return SpecError(
+        finding.message + where,
+        field=finding.field,
+        mark=finding.mark,
+        hint=finding.hint,
+        trace=finding.trace,
+    )
 
 
 def load_all(path: Path | str, overrides: Iterable[str] = ()) -> list[Spec]:
@@ -137,7 +152,9 @@ def _axes(source: Source) -> list[Axis]:
             elif key == "zip":
                 axes.append((tuple(zipped), _zip(source, at, fields)))
             else:
-                axes.append(((key,), [_choice(source, at, index, fields) for index in range(_length(source, at))]))
+                axes.append(
+                    ((key,), [_choice(source, at, index, fields) for index in range(_length(source, at))])
+                )
     findings.report()
     return axes
 
@@ -169,8 +186,13 @@ def _zip(source: Source, at: KeyPath, fields: list[str]) -> list[_Choice]:
         if length != lengths[first]:
             text = f"has {length} values, but {first} has {lengths[first]}, and they are walked together"
             raise SpecError(text, field=_dotted((*at, field)), mark=source.mark((*at, field)))
-    rows = [[_choice(source, (*at, field), index, fields) for field in block] for index in range(lengths[first])]
-    return [_Choice("-".join(choice.label for choice in row), _join(choice.change for choice in row)) for row in rows]
+    rows = [
+        [_choice(source, (*at, field), index, fields) for field in block] for index in range(lengths[first])
+    ]
+    return [
+        _Choice("-".join(choice.label for choice in row), _join(choice.change for choice in row))
+        for row in rows
+    ]
 
 
 def _choice(source: Source, at: KeyPath, index: int, fields: list[str]) -> _Choice:
@@ -188,7 +210,9 @@ def _named(source: Source, points: KeyPath, index: int) -> _Choice:
         text = "should be a block of fields with a `name:` of letters, digits, _ - ."
         raise SpecError(text, field=_dotted(at), mark=source.mark((*at, "name")))
     fields = [field for field in block if field != "name"]
-    return _Choice(label, _join(_moved(source, (*at, field), _keys(field, source, (*at, field))) for field in fields))
+    return _Choice(
+        label, _join(_moved(source, (*at, field), _keys(field, source, (*at, field))) for field in fields)
+    )
 
 
 def _keys(field: str, source: Source, at: KeyPath) -> tuple[str, ...]:
@@ -196,13 +220,17 @@ def _keys(field: str, source: Source, at: KeyPath) -> tuple[str, ...]:
     if keys[0] not in Spec.model_fields or keys[0] in _FIXED or not all(keys):
         known = [*Spec.model_fields, *(("zip", "points") if len(at) == 2 else ())]
         hint = "all points share it" if keys[0] in _FIXED else nearest(keys[0], set(known) - set(_FIXED))
-        raise SpecError("not a field that a sweep can change", field=_dotted(at), mark=source.mark(at), hint=hint)
+        raise SpecError(
+            "not a field that a sweep can change", field=_dotted(at), mark=source.mark(at), hint=hint
+        )
     return keys
 
 
 def _moved(source: Source, at: KeyPath, to: tuple[str, ...]) -> Source:
     """The value at one place as an override of another, with the marks of where it was written."""
-    marks: dict[KeyPath, Mark] = {(*to, *path[len(at) :]): mark for path, mark in source.marks.items() if path[: len(at)] == at}
+    marks: dict[KeyPath, Mark] = {
+        (*to, *path[len(at) :]): mark for path, mark in source.marks.items() if path[: len(at)] == at
+    }
     mark = source.mark(at)
     return Source(nested(to, value_at(source.data, at)), {to: mark, **marks} if mark else marks)
 
@@ -221,7 +249,10 @@ def _renamed(base: Source, name: str) -> Source:
 
 def _names(name: str, combined: list[tuple[_Choice, ...]]) -> list[str]:
     """A folder name for each point: its labels after the sweep's name, with a hash where that is too long or not its own."""
-    plain = ["-".join([name, *(_UNSAFE.sub("_", choice.label) for choice in combination)]) for combination in combined]
+    plain = [
+        "-".join([name, *(_UNSAFE.sub("_", choice.label) for choice in combination)])
+        for combination in combined
+    ]
     count = Counter(plain)
     return [
         text if len(text) <= MAX_NAME and count[text] == 1 else f"{text[: MAX_NAME - 9]}-{_hash(combination)}"
@@ -257,7 +288,12 @@ def _refuse_hidden(axes: list[tuple[tuple[str, ...], list[_Choice]]], overrides:
         field = text.partition("=")[0].strip()
         if field in swept:
             hint = f"-s sweep.{field}=[…] changes its values"
-            raise SpecError("the sweep sets this field in every point", field=field, mark=Mark(f"{OVERRIDE} {text}"), hint=hint)
+            raise SpecError(
+                "the sweep sets this field in every point",
+                field=field,
+                mark=Mark(f"{OVERRIDE} {text}"),
+                hint=hint,
+            )
 
 
 def _refuse_twins(points: list[Spec], source: Source) -> None:

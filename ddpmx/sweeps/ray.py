@@ -31,10 +31,14 @@ class RayEngine:
         try:
             self._ray = importlib.import_module("ray")
         except ImportError:
-            raise SpecError("Ray is not installed", field="--engine ray", hint="pip install 'ddpmx[ray]'") from None
+            raise SpecError(
+                "Ray is not installed", field="--engine ray", hint="pip install 'ddpmx[ray]'"
+            ) from None
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         ray = self._ray
-        with chdir(Path(ddpmx.__file__).parents[1]):  # Ray puts the folder that it starts in on the tasks' path
+        with chdir(
+            Path(ddpmx.__file__).parents[1]
+        ):  # Ray puts the folder that it starts in on the tasks' path
             ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         cores = [int(node.get("CPU", 0)) for node in nodes]
@@ -63,7 +67,9 @@ class RayEngine:
 
     def start(self, job: Job) -> None:
         job.log.touch()
-        self._running[self._task.remote(job.command, str(job.log.resolve()), str(Path.cwd()), self._environment)] = job
+        self._running[
+            self._task.remote(job.command, str(job.log.resolve()), str(Path.cwd()), self._environment)
+        ] = job
 
     def ended(self) -> list[tuple[Job, int]]:
         """The jobs that ended since the last call, with their exit codes; -N: killed by signal N."""

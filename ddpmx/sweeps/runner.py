@@ -75,7 +75,9 @@ class Engine(Protocol):
     def stop(self) -> None: ...
 
 
-def run_point(grid: Sweep, spec: Spec, *, out: Path, device: torch.device, allow_changed_data: bool = False) -> Path:
+def run_point(
+    grid: Sweep, spec: Spec, *, out: Path, device: torch.device, allow_changed_data: bool = False
+) -> Path:
     """Run one point as its sweep does: not again if it is finished, going on where it stopped. Returns the run's folder."""
     done = finished_runs([spec], out).get(spec.name)
     if done is not None:
@@ -88,7 +90,9 @@ def run_point(grid: Sweep, spec: Spec, *, out: Path, device: torch.device, allow
         wait_until_free(previous)
         if RunFolder(previous).is_finished:  # by now
             return previous
-    return run(spec, out=folder, device=device, resume=Resume(previous, allow_changed_data) if previous else None)
+    return run(
+        spec, out=folder, device=device, resume=Resume(previous, allow_changed_data) if previous else None
+    )
 
 
 def commands(request: Request) -> list[tuple[str, ...]]:
@@ -106,7 +110,9 @@ def sweep(request: Request, *, engine: str, jobs: int | None, say: Callable[[str
     changed = _changed(grid.points, done, folder, refuse=not request.allow_changed_data)
     before = {name: f"finished before{', with other data' if name in changed else ''}" for name in done}
     result = {spec.name: before.get(spec.name, "not started") for spec in grid.points}
-    waiting = [Job(name, request.command(name), folder / f"{name}.log") for name in result if name not in done]
+    waiting = [
+        Job(name, request.command(name), folder / f"{name}.log") for name in result if name not in done
+    ]
     with ExitStack() as stack:
         if waiting:
             workers = stack.enter_context(_engine(engine, len(waiting), jobs, request.device))
@@ -115,7 +121,9 @@ def sweep(request: Request, *, engine: str, jobs: int | None, say: Callable[[str
             _make(folder)
             for note in notes:
                 bar.say(f"note: {note}")
-            bar.say(f"{grid.name}: {len(waiting)} of {len(result)} points to run, their output in {folder}/*.log")
+            bar.say(
+                f"{grid.name}: {len(waiting)} of {len(result)} points to run, their output in {folder}/*.log"
+            )
             stopped = _run_all(waiting, workers, stop, bar, result)
         else:
             stopped = False
@@ -123,16 +131,22 @@ def sweep(request: Request, *, engine: str, jobs: int | None, say: Callable[[str
     if done:
         _make(folder)  # they may all have been finished by another sweep
         page = folder / "compare.html"
-        comparison = compare([done[name] for name in result if name in done], min(done.values()))  # as of `compare` of the folder
+        comparison = compare(
+            [done[name] for name in result if name in done], min(done.values())
+        )  # as of `compare` of the folder
         write_page(comparison, comparison.groups, page)
     say(_table([[name, status, *_where(name, status, done, folder)] for name, status in result.items()]))
     if done:
         say(f"compared: {page}")
     unfinished = [name for name in result if name not in done]
     if stopped:
-        raise Interrupted(f"stopped; {len(done)} of {len(result)} points are finished. The same command goes on from there.")
+        raise Interrupted(
+            f"stopped; {len(done)} of {len(result)} points are finished. The same command goes on from there."
+        )
     if unfinished:
-        raise RunError(f"{len(unfinished)} of {len(result)} points failed. The same command tries them again.")
+        raise RunError(
+            f"{len(unfinished)} of {len(result)} points failed. The same command tries them again."
+        )
 
 
 def _changed(points: list[Spec], done: dict[str, Path], folder: Path, *, refuse: bool) -> set[str]:
@@ -181,10 +195,15 @@ def _notes(grid: Sweep) -> list[str]:
     """What is worth knowing of the points before they run, each note once. Raises SpecError where points cannot work."""
     found: dict[str, list[str]] = {}
     names = [spec.name for spec in grid.points]
-    for name, notes in zip(names, in_all_points(names, grid.points, lambda spec: of_combination(spec, check(spec))), strict=True):
+    for name, notes in zip(
+        names, in_all_points(names, grid.points, lambda spec: of_combination(spec, check(spec))), strict=True
+    ):
         for note in notes:
             found.setdefault(note, []).append(name)
-    each = [f"{names[0]}{f' and {len(names) - 1} more' if names[1:] else ''}: {note}" for note, names in found.items()]
+    each = [
+        f"{names[0]}{f' and {len(names) - 1} more' if names[1:] else ''}: {note}"
+        for note, names in found.items()
+    ]
     return each + of_sweep(grid.points)
 
 
@@ -233,4 +252,6 @@ def _where(name: str, status: str, done: dict[str, Path], folder: Path) -> tuple
 def _table(rows: list[list[str]]) -> str:
     rows = [["point", "status", "time", "where"], *rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )

@@ -21,10 +21,55 @@ from ..text import lines
 
 DEGRADE = "ddpmx.degrade"
 PLAIN = {
-    **{"≤": "<=", "≥": ">=", "≠": "!=", "±": "+-", "−": "-", "·": "*", "×": "x", "√": "sqrt", "→": "->", "↓": "v", "↑": "^"},
-    **{"…": "...", "–": "-", "—": "-", "‘": "'", "’": "'", "“": '"', "”": '"', "━": "-", "╸": "-", "╺": "-", "─": "-", "│": "|"},
-    **{"α": "alpha", "β": "beta", "γ": "gamma", "δ": "delta", "Δ": "delta", "ε": "eps", "η": "eta", "λ": "lambda", "π": "pi"},
-    **{"ρ": "rho", "σ": "sigma", "Σ": "Sigma", "τ": "tau", "θ": "theta", "ω": "omega", "ᾱ": "alpha_bar", "²": "^2", "³": "^3"},
+    **{
+        "≤": "<=",
+        "≥": ">=",
+        "≠": "!=",
+        "±": "+-",
+        "−": "-",
+        "·": "*",
+        "×": "x",
+        "√": "sqrt",
+        "→": "->",
+        "↓": "v",
+        "↑": "^",
+    },
+    **{
+        "…": "...",
+        "–": "-",
+        "—": "-",
+        "‘": "'",
+        "’": "'",
+        "“": '"',
+        "”": '"',
+        "━": "-",
+        "╸": "-",
+        "╺": "-",
+        "─": "-",
+        "│": "|",
+    },
+    **{
+        "α": "alpha",
+        "β": "beta",
+        "γ": "gamma",
+        "δ": "delta",
+        "Δ": "delta",
+        "ε": "eps",
+        "η": "eta",
+        "λ": "lambda",
+        "π": "pi",
+    },
+    **{
+        "ρ": "rho",
+        "σ": "sigma",
+        "Σ": "Sigma",
+        "τ": "tau",
+        "θ": "theta",
+        "ω": "omega",
+        "ᾱ": "alpha_bar",
+        "²": "^2",
+        "³": "^3",
+    },
     **{"₀": "_0", "₁": "_1", "₂": "_2", "ₜ": "_t", "½": "1/2", "∞": "inf", "∈": "in", "‖": "||"},
 }
 """What stands for a character that a stream cannot encode; of all others their escape does."""
@@ -34,7 +79,9 @@ def _degrade(error: UnicodeError) -> tuple[str, int]:
     if not isinstance(error, UnicodeEncodeError):
         raise error
     text = error.object[error.start : error.end]
-    return "".join(PLAIN.get(char) or char.encode("ascii", "backslashreplace").decode() for char in text), error.end
+    return "".join(
+        PLAIN.get(char) or char.encode("ascii", "backslashreplace").decode() for char in text
+    ), error.end
 
 
 codecs.register_error(DEGRADE, _degrade)

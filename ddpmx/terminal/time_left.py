@@ -63,4 +63,6 @@ class TimeLeft:
         if took < FIRST or parts == 0 or since < min(max(LEAST, took / SHARE), MOST):
             return ""
         self._last = now
-        return f"{what}: {done:,} of {total:,}, about {roughly(took * (total - done) / parts)} left" + (f"  ({note})" if note else "")
+        return f"{what}: {done:,} of {total:,}, about {roughly(took * (total - done) / parts)} left" + (
+            f"  ({note})" if note else ""
+        )

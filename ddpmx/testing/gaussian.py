@@ -10,7 +10,9 @@ from ..predictions import Prediction
 from ..schedules import Table
 
 
-def denoiser(table: Table, prediction: Prediction, mean: float = 0.0, std: float = 0.5) -> Callable[[Tensor, Tensor], Tensor]:
+def denoiser(
+    table: Table, prediction: Prediction, mean: float = 0.0, std: float = 0.5
+) -> Callable[[Tensor, Tensor], Tensor]:
     """What a perfect network outputs: E[x_0 | x_t] as the prediction wants it, in float64."""
 
     def denoise(x: Tensor, t: Tensor) -> Tensor:

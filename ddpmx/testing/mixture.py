@@ -23,7 +23,9 @@ def exploding(highest: float, count: int, even_in: str = "log_snr") -> Table:
         sigma = torch.logspace(math.log10(LOWEST), math.log10(highest), count, dtype=torch.float64)
     else:
         sigma = torch.linspace(LOWEST, highest, count, dtype=torch.float64)
-    return Table(torch.ones_like(sigma), sigma, lambda log_snr: (torch.ones_like(log_snr), torch.exp(-log_snr / 2)))
+    return Table(
+        torch.ones_like(sigma), sigma, lambda log_snr: (torch.ones_like(log_snr), torch.exp(-log_snr / 2))
+    )
 
 
 def denoiser(table: Table) -> Callable[[Tensor, Tensor], Tensor]:
@@ -49,7 +51,9 @@ def quantile(p: Tensor, sigma: float) -> Tensor:
     return (low + high) / 2
 
 
-def order_of_convergence(sampler: Sampler, highest: float = 160.0, steps: tuple[int, int] = (160, 320), even_in: str = "log_snr") -> float:
+def order_of_convergence(
+    sampler: Sampler, highest: float = 160.0, steps: tuple[int, int] = (160, 320), even_in: str = "log_snr"
+) -> float:
     """The slope of log(median error) over log(steps), three steps before the last point: unipc lowers its order in those.
 
     For a sampler that adds no noise.

@@ -48,7 +48,12 @@ def of_schedule(cls: type[Schedule]) -> Iterator[Check]:
         table = cls(timesteps=10).table()
         inside = table.log_snr.isfinite()
         signal, sigma = table.from_log_snr(table.log_snr[inside])
-        _same(2 * (signal.log() - sigma.log()), table.log_snr[inside], 1e-8, "log-SNR and that of from_log_snr(log-SNR)")
+        _same(
+            2 * (signal.log() - sigma.log()),
+            table.log_snr[inside],
+            1e-8,
+            "log-SNR and that of from_log_snr(log-SNR)",
+        )
         _same(signal, table.signal[inside], 1e-10, "signal and from_log_snr's")
 
     def again() -> None:
@@ -70,7 +75,9 @@ def of_weighting(weighting: Weighting) -> Iterator[Check]:
                     continue  # refused, with a reason and the index
                 assert weight.shape == (table.timesteps,), f"the shape is {list(weight.shape)}"
                 assert weight.dtype == torch.float64, f"the dtype is {weight.dtype}"
-                assert bool((weight >= 0).all() & weight.isfinite().all()), f"not finite, or below 0, for {name} on {family}"
+                assert bool((weight >= 0).all() & weight.isfinite().all()), (
+                    f"not finite, or below 0, for {name} on {family}"
+                )
 
     def one_objective() -> str | None:
         if type(weighting).weights is not Weighting.weights:
@@ -84,7 +91,12 @@ def of_weighting(weighting: Weighting) -> Iterator[Check]:
             except SpecError:
                 return "refused on a cosine table with these parameters"
         for other in implied[1:]:
-            _same(other / implied[0].clamp(min=1e-300), torch.ones_like(other), 1e-9, "the x_0 weights of two predictions")
+            _same(
+                other / implied[0].clamp(min=1e-300),
+                torch.ones_like(other),
+                1e-9,
+                "the x_0 weights of two predictions",
+            )
         return None
 
     yield "finite and not negative, or refused", finite
@@ -97,7 +109,9 @@ def of_prediction(prediction: Prediction) -> Iterator[Check]:
         for family, table in tables().items():
             target_x, target_eps = prediction.target(table.signal, table.sigma)
             from_x, from_output = prediction.x0_from(table.signal, table.sigma)
-            back = from_x * (table.signal * x_start + table.sigma * epsilon) + from_output * (target_x * x_start + target_eps * epsilon)
+            back = from_x * (table.signal * x_start + table.sigma * epsilon) + from_output * (
+                target_x * x_start + target_eps * epsilon
+            )
             told = from_output.isfinite() & from_x.isfinite()
             assert int(told.sum()) >= table.timesteps - 1, f"x_0 is not told on {family}"
             _same(back[told], x_start[told], 1e-8, f"x_0 and what comes back on {family}")
@@ -106,7 +120,9 @@ def of_prediction(prediction: Prediction) -> Iterator[Check]:
         for family, table in tables().items():
             scale = prediction.input_scale(table.signal, table.sigma)
             if scale is not None:
-                assert bool((scale > 0).all() & scale.isfinite().all()), f"input_scale is not above 0 and finite on {family}"
+                assert bool((scale > 0).all() & scale.isfinite().all()), (
+                    f"input_scale is not above 0 and finite on {family}"
+                )
 
     yield "x_0 comes back from x_t and the target", round_trip
     yield "input_scale is finite", scale
@@ -123,7 +139,12 @@ def of_time(time: Time) -> Iterator[Check]:
         assert int(drawn.max()) < table.timesteps, "an index beyond T − 1"
         probabilities = time.probabilities(table)
         assert abs(float(probabilities.sum()) - 1) < 1e-9, "the probabilities do not add up to 1"
-        _same(torch.bincount(drawn, minlength=table.timesteps).double() / count, probabilities, 1e-3, "frequencies and probabilities")
+        _same(
+            torch.bincount(drawn, minlength=table.timesteps).double() / count,
+            probabilities,
+            1e-3,
+            "frequencies and probabilities",
+        )
 
     yield "draws indices as often as it says", frequencies
 

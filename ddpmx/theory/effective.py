@@ -14,7 +14,11 @@ Floats = npt.NDArray[np.float64]
 
 
 def effective_weight(
-    table: Table, weighting: Weighting, prediction: str | Prediction, norm: str = "l2", time: Time | None = None
+    table: Table,
+    weighting: Weighting,
+    prediction: str | Prediction,
+    norm: str = "l2",
+    time: Time | None = None,
 ) -> tuple[Floats, Floats]:
     """(log_snr, weight): what the objective is in terms of the x_0 error, ∫ weight·norm(x_0 error) d log_snr, float64 [T] each.
 
@@ -31,7 +35,9 @@ def effective_weight(
     if inside.sum() > 1:
         width[inside] = -np.gradient(log_snr[inside])
     with np.errstate(divide="ignore", invalid="ignore"):
-        on_x_start = weighting.weights(table, prediction).numpy() / np.abs(x0_from_output.numpy()) ** (1 if norm == "l1" else 2)
+        on_x_start = weighting.weights(table, prediction).numpy() / np.abs(x0_from_output.numpy()) ** (
+            1 if norm == "l1" else 2
+        )
         return log_snr, on_x_start * _drawn(table, time) / width
 
 

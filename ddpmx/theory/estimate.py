@@ -137,4 +137,8 @@ def amount(estimate: Estimate, seeds: int = 1, sign: bool = False) -> str:
         return f"{round(value, digits):{plus},.{max(0, digits)}f}" if digits <= 9 else f"{value:{plus}.3g}"
 
     value = rounded(estimate.value, "+" if sign else "")
-    return f"{value} ± {rounded(half)}" if seeds > 1 else f"{value} [{rounded(interval[0])}, {rounded(interval[1])}]"
+    return (
+        f"{value} ± {rounded(half)}"
+        if seeds > 1
+        else f"{value} [{rounded(interval[0])}, {rounded(interval[1])}]"
+    )

@@ -66,7 +66,9 @@ def posterior(table: Table) -> Posterior:
     return Posterior(c_x, before_signal * lost, lower.log(), upper.log())
 
 
-def vlb_terms(x_start: Tensor, x_t: Tensor, x0_pred: Tensor, log_variance: Tensor, t: Tensor, q: Posterior) -> Tensor:
+def vlb_terms(
+    x_start: Tensor, x_t: Tensor, x0_pred: Tensor, log_variance: Tensor, t: Tensor, q: Posterior
+) -> Tensor:
     """The terms of the variational bound at indices t [b], in bits a dimension, [b]; T times their mean over all t is the sum.
 
     At t > 0 KL(q(x_s | x_t, x_0) ‖ N(mean, exp(log_variance))), at t = 0 −log p(x_0 | x_t) of 8-bit pixels in [−1, 1], the mean
@@ -106,7 +108,10 @@ def pixel_log_likelihood(x: Tensor, mean: Tensor, log_variance: Tensor) -> Tenso
     scale = torch.exp(-0.5 * log_variance)
     low, high = (x - HALF_BIN - mean) * scale, (x + HALF_BIN - mean) * scale
     above = low > 0
-    near, far = torch.where(above, -low, high), torch.where(above, -high, low)  # mirrored to the left, where log_ndtr is exact
+    near, far = (
+        torch.where(above, -low, high),
+        torch.where(above, -high, low),
+    )  # mirrored to the left, where log_ndtr is exact
     gap = log_ndtr(near) - log_ndtr(far)
     inside = log_ndtr(near) + torch.log(-torch.expm1(-gap.clamp(min=torch.finfo(x.dtype).tiny)))
     return torch.where(x < -END_BIN, log_ndtr(high), torch.where(x > END_BIN, log_ndtr(-low), inside))

@@ -44,7 +44,9 @@ def _indices(drawn: object, u: Tensor, timesteps: int) -> str:
     if problem or not isinstance(drawn, Tensor):
         return problem
     if len(drawn) and not (int(drawn.min()) >= 0 and int(drawn.max()) < timesteps):
-        problem = f"should return indices in 0 … {timesteps - 1}, not from {int(drawn.min())} to {int(drawn.max())}"
+        problem = (
+            f"should return indices in 0 … {timesteps - 1}, not from {int(drawn.min())} to {int(drawn.max())}"
+        )
     return problem
 
 
@@ -68,7 +70,9 @@ class _Watched:
         return Method(self._method.file, text)
 
     def draw(self, u: Tensor) -> Tensor:
-        return self._named("draw").call(self._state.draw, lambda value: _indices(value, u, self._timesteps), u)
+        return self._named("draw").call(
+            self._state.draw, lambda value: _indices(value, u, self._timesteps), u
+        )
 
     def importance(self) -> Tensor:
         def check(value: Tensor) -> str:
@@ -96,11 +100,23 @@ class Time(Component):
     contract: ClassVar[Contract] = {
         "draw": lambda _, given, drawn: _indices(drawn, given["u"], given["table"].timesteps),
         "probabilities": lambda _, given, values: _probabilities(values, given["table"].timesteps),
-        "importance": lambda _, given, values: numbers(values, [given["table"].timesteps], finite=True, least=0),
+        "importance": lambda _, given, values: numbers(
+            values, [given["table"].timesteps], finite=True, least=0
+        ),
         "cdf": lambda _, given, values: numbers(values, [given["table"].timesteps + 1], finite=True, least=0),
         "start": Replace(
             lambda _, given, state: (
-                "" if state is None else has(state, "None or an object", "draw", "importance", "update", "state_dict", "load_state_dict")
+                ""
+                if state is None
+                else has(
+                    state,
+                    "None or an object",
+                    "draw",
+                    "importance",
+                    "update",
+                    "state_dict",
+                    "load_state_dict",
+                )
             ),
             lambda state, method, given: None if state is None else _Watched(state, method, given),
         ),
@@ -151,7 +167,11 @@ class Uneven(Time):
         never = ~weight.to(torch.float32).isfinite()
         if bool(never.any()):
             index = int(never.nonzero()[0])
-            raise SpecError(f"the time '{self.component_name}' never draws index {index}", field="unbiased", hint="make it broader")
+            raise SpecError(
+                f"the time '{self.component_name}' never draws index {index}",
+                field="unbiased",
+                hint="make it broader",
+            )
         return weight
 
 

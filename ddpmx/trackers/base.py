@@ -30,7 +30,9 @@ class Session(Protocol):
 class Tracker(Component):
     """Base of all trackers: override `open`."""
 
-    contract: ClassVar[Contract] = {"open": lambda _, given, session: has(session, "a session", "log", "close")}
+    contract: ClassVar[Contract] = {
+        "open": lambda _, given, session: has(session, "a session", "log", "close")
+    }
 
     def check(self) -> None:
         """Raises SpecError when this tracker cannot work here, for want of its package; asked before a run begins."""
@@ -47,7 +49,11 @@ PLACES = ("epoch", "step", "images", "samples", "passes")
 def scalars(event: Event) -> dict[str, float]:
     """The numbers of an event by the name that trackers show: `train/loss`, `epoch/val_loss`, `metrics/fd_cnn`."""
     group = {"step": "train"}.get(event["event"], event["event"])
-    numbers = {key: value for key, value in event.items() if isinstance(value, int | float) and not isinstance(value, bool)}
+    numbers = {
+        key: value
+        for key, value in event.items()
+        if isinstance(value, int | float) and not isinstance(value, bool)
+    }
     found = {f"{group}/{key}": float(value) for key, value in numbers.items() if key not in PLACES}
     return found | {f"metrics/{name}": float(value) for name, value in event.get("metrics", {}).items()}
 
@@ -58,7 +64,11 @@ def intervals(event: Event) -> dict[str, float]:
     for name, score in event.get("scores", {}).items():
         low, high = score.get("interval") or (None, None)
         facts = {"low": low, "high": high, "n": score.get("n"), "floor": score.get("floor")}
-        found |= {f"metrics/{name}.{key}": float(value) for key, value in facts.items() if isinstance(value, int | float)}
+        found |= {
+            f"metrics/{name}.{key}": float(value)
+            for key, value in facts.items()
+            if isinstance(value, int | float)
+        }
     return found
 
 
@@ -68,7 +78,9 @@ def flattened(config: Mapping[str, object], prefix: str = "") -> dict[str, objec
     for key, value in config.items():
         if isinstance(value, list | tuple) and any(isinstance(item, Mapping) for item in value):
             value = {str(i): item for i, item in enumerate(value)}
-        flat |= flattened(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+        flat |= (
+            flattened(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+        )
     return flat
 
 
@@ -84,7 +96,9 @@ def picture_file(folder: Path, event: Event) -> Path:
         path = (root / str(event.get("path"))).resolve()
         if path.is_relative_to(root) and path.is_file():
             return path
-    raise SpecError(f"metrics.jsonl names a picture that is not a file of the run's folder: {event.get('path')!r}")
+    raise SpecError(
+        f"metrics.jsonl names a picture that is not a file of the run's folder: {event.get('path')!r}"
+    )
 
 
 def require(package: str, extra: str) -> ModuleType:
@@ -93,4 +107,6 @@ def require(package: str, extra: str) -> ModuleType:
         return importlib.import_module(package)
     except ImportError as error:
         hint = f"pip install 'ddpmx[{extra}]'"
-        raise SpecError(f"the tracker '{extra}' needs a package that is not installed: {error}", field="track", hint=hint) from None
+        raise SpecError(
+            f"the tracker '{extra}' needs a package that is not installed: {error}", field="track", hint=hint
+        ) from None

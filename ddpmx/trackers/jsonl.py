@@ -39,13 +39,17 @@ class JSONLinesSession:
 
     def __init__(self, path: Path, run: dict[str, str], resume: bool) -> None:
         self._run = run
-        self._there = set(path.read_bytes().splitlines(keepends=True)) if resume and kind(path) == "file" else set()
+        self._there = (
+            set(path.read_bytes().splitlines(keepends=True)) if resume and kind(path) == "file" else set()
+        )
         self._file = _append_to(path)
 
     def log(self, event: Event) -> None:
         line = (json.dumps({**self._run, **event}) + "\n").encode()
         if line not in self._there:
-            self._file.write(line)  # one write a line: on a local disk, lines of runs that share the file do not mix
+            self._file.write(
+                line
+            )  # one write a line: on a local disk, lines of runs that share the file do not mix
 
     def close(self, status: str) -> None:
         self._file.close()

@@ -23,11 +23,17 @@ CLOSING = 60.0
 class Trackers:
     """The trackers of a run. What one of them raises, or how long it takes, never stops the run, nor the others."""
 
-    def __init__(self, openers: dict[str, Callable[[], Session]] | None = None, replay: str = "ddpmx track RUN --to NAME") -> None:
+    def __init__(
+        self,
+        openers: dict[str, Callable[[], Session]] | None = None,
+        replay: str = "ddpmx track RUN --to NAME",
+    ) -> None:
         self._mirrors = [_Mirror(name, opener, replay) for name, opener in (openers or {}).items()]
 
     @classmethod
-    def open(cls, trackers: Iterable[Tracker], folder: Path, config: dict[str, object], resume: bool) -> Trackers:
+    def open(
+        cls, trackers: Iterable[Tracker], folder: Path, config: dict[str, object], resume: bool
+    ) -> Trackers:
         """Open them all, without waiting. Raises SpecError, the user's to mend, where one cannot work here."""
         openers: dict[str, Callable[[], Session]] = {}
         for index, tracker in enumerate(trackers):
@@ -62,7 +68,9 @@ class _Mirror:
         self._name, self._opener, self._replay = name, opener, replay
         self._queue: Queue[Event | _End] = Queue(QUEUED)
         self._given_up = self._warned = False
-        self._thread = Thread(target=self._run, name=f"tracker {name}", daemon=True)  # a daemon: one that hangs does not keep the process
+        self._thread = Thread(
+            target=self._run, name=f"tracker {name}", daemon=True
+        )  # a daemon: one that hangs does not keep the process
         self._thread.start()
 
     def put(self, item: Event | _End) -> None:
@@ -82,7 +90,10 @@ class _Mirror:
     def _run(self) -> None:
         try:
             session = self._opener()
-        except (Exception, SystemExit) as error:  # whatever a tracker raises: hours of training are worth more than its copy
+        except (
+            Exception,
+            SystemExit,
+        ) as error:  # whatever a tracker raises: hours of training are worth more than its copy
             self._failed(error)
             self._given_up = True
             return
@@ -100,7 +111,11 @@ class _Mirror:
 
     def _failed(self, error: BaseException) -> None:
         fault = error if isinstance(error, PluginError) else plugin_error(error)
-        self._warn(f"failed ({type(error).__name__}: {shortened(str(error))})" if fault is None else f"failed ({fault})")
+        self._warn(
+            f"failed ({type(error).__name__}: {shortened(str(error))})"
+            if fault is None
+            else f"failed ({fault})"
+        )
 
     def _give_up(self, why: str) -> None:
         self._given_up = True

@@ -45,15 +45,25 @@ class WeightsAndBiases(Tracker):
 class WandbSession:
     """Curves of a step's loss over steps, those of epochs and metrics over images seen; every row has both."""
 
-    def __init__(self, wandb: ModuleType, tracker: WeightsAndBiases, folder: Path, config: dict[str, object]) -> None:
+    def __init__(
+        self, wandb: ModuleType, tracker: WeightsAndBiases, folder: Path, config: dict[str, object]
+    ) -> None:
         self._wandb, self._folder = wandb, folder
         self._step = self._images = 0
         self._summary: dict[str, float] = {}
-        self._places = {name: str(folder.resolve() / "wandb" / place) for name, place in PLACES.items() if name not in os.environ}
+        self._places = {
+            name: str(folder.resolve() / "wandb" / place)
+            for name, place in PLACES.items()
+            if name not in os.environ
+        }
         os.environ.update(self._places)
         run_id = folder.resolve().name
         self._id = f"{str(config['name'])[:40]}-{run_id}"  # wandb allows 64 characters
-        settings: dict[str, object] = {"console": "off", "silent": tracker.mode != "online", "init_timeout": TIMEOUT}
+        settings: dict[str, object] = {
+            "console": "off",
+            "silent": tracker.mode != "online",
+            "init_timeout": TIMEOUT,
+        }
         if "finish_timeout" in wandb.Settings.model_fields:
             settings["finish_timeout"] = TIMEOUT
         self._run = wandb.init(
@@ -78,14 +88,18 @@ class WandbSession:
             return
         numbers = scalars(event) | intervals(event)
         if event["step"] < self._step:  # wandb's steps never go back
-            later = event["event"] == "evaluate" and "passes" not in event  # measured afterwards, of the best weights
+            later = (
+                event["event"] == "evaluate" and "passes" not in event
+            )  # measured afterwards, of the best weights
             self._summary |= numbers if later else {}
             return
         self._summary |= intervals(event)
         self._step, self._images = event["step"], event.get("images", self._images)
         values: dict[str, object] = {**numbers}
         if event["event"] == "samples":
-            picture = self._wandb.Image(str(picture_file(self._folder, event)), caption=Path(event["path"]).stem)
+            picture = self._wandb.Image(
+                str(picture_file(self._folder, event)), caption=Path(event["path"]).stem
+            )
             values[picture_tag(event)] = picture
         if event["event"] == "per_t":
             values |= self._over_log_snr(event)
@@ -102,7 +116,9 @@ class WandbSession:
             having = [row for row in rows if row[columns.index(key)] is not None]
             if having:
                 table = self._wandb.Table(columns=columns, data=having)
-                charts[f"per_t/{key}"] = self._wandb.plot.line(table, "log_snr", key, title=f"{title} by noise level")
+                charts[f"per_t/{key}"] = self._wandb.plot.line(
+                    table, "log_snr", key, title=f"{title} by noise level"
+                )
         return charts
 
     def close(self, status: str) -> None:

@@ -38,11 +38,15 @@ class Coefficients:
 
     def x0(self, x_t: Tensor, output: Tensor, t: Tensor) -> Tensor:
         """The clean images that a network's output [b, c, h, w] for x_t at indices t [b] implies, in the columns' dtype."""
-        from_x, from_output = (column[t].view(-1, 1, 1, 1) for column in (self.x0_from_x, self.x0_from_output))
+        from_x, from_output = (
+            column[t].view(-1, 1, 1, 1) for column in (self.x0_from_x, self.x0_from_output)
+        )
         return from_x * x_t.to(from_x.dtype) + from_output * output.float().to(from_output.dtype)
 
 
-def coefficients(spec: Spec, table: Table, device: torch.device, dtype: torch.dtype = torch.float32) -> Coefficients:
+def coefficients(
+    spec: Spec, table: Table, device: torch.device, dtype: torch.dtype = torch.float32
+) -> Coefficients:
     """The columns of a checked spec, computed in float64 and then rounded to `dtype`."""
     indices = torch.arange(table.timesteps, dtype=torch.float64)
     target_x, target_eps = spec.prediction.target(table.signal, table.sigma)

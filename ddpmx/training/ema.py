@@ -28,7 +28,9 @@ class Ema:
     @torch.no_grad()
     def update(self, model: nn.Module, step: int) -> None:
         """Take in the weights that `model` has after step number `step`; the number is all there is of a state."""
-        torch._foreach_lerp_(list(self.module.parameters()), list(model.parameters()), 1 - self.decay_at(step))
+        torch._foreach_lerp_(
+            list(self.module.parameters()), list(model.parameters()), 1 - self.decay_at(step)
+        )
         for average, buffer in zip(self.module.buffers(), model.buffers(), strict=True):
             average.copy_(buffer)
 

@@ -76,7 +76,9 @@ class Experiment:
             raise ValueError("x0 is for a self-conditioned network")
         return scaled
 
-    def output(self, network: nn.Module, x: Tensor, t: Tensor, labels: Tensor | None = None, x0: Tensor | None = None) -> Tensor:
+    def output(
+        self, network: nn.Module, x: Tensor, t: Tensor, labels: Tensor | None = None, x0: Tensor | None = None
+    ) -> Tensor:
         """The network's output at table indices t [n], which may be fractional; in x's dtype.
 
         `labels` [n] are for a network with classes, x0 is the last estimate of x_0 for a self-conditioned one. A network that
@@ -106,7 +108,9 @@ class Experiment:
 
     def autocast(self) -> torch.autocast:
         """The spec's `train.precision`."""
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.spec.train.precision == "bfloat16")
+        return torch.autocast(
+            self.device.type, torch.bfloat16, enabled=self.spec.train.precision == "bfloat16"
+        )
 
 
 def check_labels(spec: Spec, data: Data) -> None:
@@ -115,7 +119,9 @@ def check_labels(spec: Spec, data: Data) -> None:
         for split, images in (("training", data.train), ("validation", data.validation)):
             if images.labels is None or data.classes is None:
                 message = f"the {split} images of '{data.name}' have no labels"
-                raise spec.error("model.classes", message, hint="model.classes: false, or a labelled data set")
+                raise spec.error(
+                    "model.classes", message, hint="model.classes: false, or a labelled data set"
+                )
 
 
 def load_data(spec: Spec) -> Data:
@@ -143,7 +149,9 @@ def check_data(spec: Spec, data: Data) -> None:
     findings.report()
 
 
-def build(spec: Spec, device: torch.device, shape: Data | None = None, *, training: bool = False) -> Experiment:
+def build(
+    spec: Spec, device: torch.device, shape: Data | None = None, *, training: bool = False
+) -> Experiment:
     """Load the data and build the network, with weights that are a function of `seed`.
 
     `shape` stands for data whose images will not be looked at, which are then not loaded. Raises SpecError, also where the
@@ -161,7 +169,9 @@ def build(spec: Spec, device: torch.device, shape: Data | None = None, *, traini
         check_memory(spec.model, make, copies(spec.train) if training and device.type == "cpu" else 1)
         torch.manual_seed(spec.seed)
         network = make()
-    return Experiment(spec, data, table, spec.prediction, coefficients(spec, table, device), network.to(device), device)
+    return Experiment(
+        spec, data, table, spec.prediction, coefficients(spec, table, device), network.to(device), device
+    )
 
 
 def copies(train: TrainSpec) -> int:
@@ -181,6 +191,8 @@ def choose_device(name: str | None) -> torch.device:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
         raise SpecError(
-            f"the device '{name}' cannot be used: {str(error).splitlines()[0]}", field="--device", hint="cpu, cuda or mps"
+            f"the device '{name}' cannot be used: {str(error).splitlines()[0]}",
+            field="--device",
+            hint="cpu, cuda or mps",
         ) from None
     return device

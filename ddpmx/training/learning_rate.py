@@ -12,7 +12,9 @@ def learning_rate(train: TrainSpec, step: int, total: int) -> float:
     if step < train.warmup_steps:
         return train.lr * (step + 1) / train.warmup_steps
     done = (step - train.warmup_steps) / max(1, total - train.warmup_steps)
-    factor = {"constant": 1.0, "cosine": 0.5 * (1 + math.cos(math.pi * done)), "linear": 1 - done}[train.lr_schedule]
+    factor = {"constant": 1.0, "cosine": 0.5 * (1 + math.cos(math.pi * done)), "linear": 1 - done}[
+        train.lr_schedule
+    ]
     return train.lr * factor
 
 
@@ -22,7 +24,11 @@ def jump(train: TrainSpec, done: int, total: int, before: float, factor: float =
     `before` is what the schedule gave the last of these steps. The schedule is that of the new budget from then on, as no
     step can be taken back, so the rate may jump; empty where it goes on as the schedule has it. `factor` multiplies both rates.
     """
-    if done == 0 or done >= total or math.isclose(before, learning_rate(train, done - 1, total), rel_tol=1e-6):
+    if (
+        done == 0
+        or done >= total
+        or math.isclose(before, learning_rate(train, done - 1, total), rel_tol=1e-6)
+    ):
         return ""
     after = learning_rate(train, done, total)
     return (

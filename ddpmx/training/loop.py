@@ -65,7 +65,9 @@ def train(
         keep_memory()
     pacing, trainer = Pacing.of(spec, images, experiment.table), Trainer(experiment, trained, world)
 
-    while not is_over(spec.train, state) or state.row.get("step", 0) != state.step:  # or stopped before its validation
+    while (
+        not is_over(spec.train, state) or state.row.get("step", 0) != state.step
+    ):  # or stopped before its validation
         # the steps of a pass
         order = epoch_order(images, spec.seed, state.epoch)
         trained.network.train()
@@ -108,8 +110,12 @@ def leave_out(trainer: Trainer, state: TrainState, plan: StepPlan, result: StepR
     Raises Diverged unless the spec skips such steps, and where too many have been skipped in a row.
     """
     experiment = trainer.experiment
-    bad = BadStep(plan.ids, plan.draws.t, trainer.world.sum_(result.losses).cpu(), result.loss, result.grad_norm)
-    facts = bad.facts(plan.step + 1, experiment.table.timesteps, experiment.coefficients.weight.cpu(), trainer.parameters)
+    bad = BadStep(
+        plan.ids, plan.draws.t, trainer.world.sum_(result.losses).cpu(), result.loss, result.grad_norm
+    )
+    facts = bad.facts(
+        plan.step + 1, experiment.table.timesteps, experiment.coefficients.weight.cpu(), trainer.parameters
+    )
     if experiment.spec.train.on_nan != "skip":
         raise Diverged(facts)
     if state.skipped == MOST_SKIPPED:
@@ -133,14 +139,18 @@ def end_epoch(state: TrainState, validated: Validated, pacing: Pacing, *, learne
         "epoch": state.epoch + 1,
         "step": state.step,
         "images": state.images,
-        "train_loss": state.loss_sum / state.loss_count if state.loss_count else math.nan,  # all of its batches were left out
+        "train_loss": state.loss_sum / state.loss_count
+        if state.loss_count
+        else math.nan,  # all of its batches were left out
         "val_loss": validated.loss,
         "seconds": round(state.seconds, 3),
         "images_per_second": round(state.loss_count / state.seconds, 1),
     }
     diverged = verdict(
         stretch=state.stretch_loss,
-        lowest_stretch=math.inf if learned_weighting else state.lowest_stretch,  # with its u a loss may be below 0
+        lowest_stretch=math.inf
+        if learned_weighting
+        else state.lowest_stretch,  # with its u a loss may be below 0
         validation=validated.loss,
         lowest_validation=state.best_loss,
     )

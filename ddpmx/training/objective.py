@@ -39,10 +39,15 @@ def draw_step(experiment: Experiment, ids: Tensor, step: int, learned: TimeState
 
 def runs_twice(seed: int, step: int) -> bool:
     """Whether a training step of a self-conditioned network estimates x_0 first: half of the steps, a function of both."""
-    return float(ops.uniform(torch.zeros(1, dtype=torch.int64), stream(Purpose.SELF_CONDITION, step), seed)) < 0.5
+    return (
+        float(ops.uniform(torch.zeros(1, dtype=torch.int64), stream(Purpose.SELF_CONDITION, step), seed))
+        < 0.5
+    )
 
 
-def step_loss(experiment: Experiment, network: Network, batch: Batch, weighting: nn.Module | None = None) -> tuple[Tensor, Tensor]:
+def step_loss(
+    experiment: Experiment, network: Network, batch: Batch, weighting: nn.Module | None = None
+) -> tuple[Tensor, Tensor]:
     """(objective, loss) of each image, [b] each, without the importance of its timestep.
 
     They are the same, unless the weighting is learned: with its u the loss is loss/exp(u), and the objective loss/exp(u) + u
@@ -94,5 +99,7 @@ def zero_output_loss(experiment: Experiment) -> Tensor:
     if c.posterior is not None:
         return torch.full_like(root, torch.inf)
     if loss.norm == "huber":
-        return c.weight.double().cpu() * F.huber_loss(root, torch.zeros_like(root), reduction="none", delta=loss.delta)
+        return c.weight.double().cpu() * F.huber_loss(
+            root, torch.zeros_like(root), reduction="none", delta=loss.delta
+        )
     return c.weight.double().cpu() * (root if loss.norm == "l1" else root.square())

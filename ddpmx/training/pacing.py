@@ -83,7 +83,9 @@ class Pacing:
             grid = Every(evaluate.grid_every, steps)
         else:
             drawing = evaluate.grid * passes_per_image(spec, table)
-            grid = Every(max(1, math.ceil(PER_GRID * drawing / (passes_per_trained_image(spec) * images))), first=True)
+            grid = Every(
+                max(1, math.ceil(PER_GRID * drawing / (passes_per_trained_image(spec) * images))), first=True
+            )
         return cls(
             total_steps(spec.train, images),
             steps_per_epoch(spec.train, images),
@@ -116,11 +118,16 @@ class Pacing:
     @property
     def checkpoints(self) -> int:
         """How often one is written: at each epoch's end, and before what is due within one."""
-        wanted = [self.save_steps, *(every.count for every in (self.evaluation, self.grid) if every is not None and every.steps)]
+        wanted = [
+            self.save_steps,
+            *(every.count for every in (self.evaluation, self.grid) if every is not None and every.steps),
+        ]
         counts = [count for count in wanted if count is not None]
         stride = math.gcd(*counts)
         within = range(stride, self.steps, stride) if counts else ()
-        return self.epochs + sum(any(step % count == 0 for count in counts) for step in within if step % self.per_epoch)
+        return self.epochs + sum(
+            any(step % count == 0 for count in counts) for step in within if step % self.per_epoch
+        )
 
 
 def passes_per_trained_image(spec: Spec) -> float:
@@ -137,4 +144,6 @@ def passes_per_image(spec: Spec, table: Table) -> int:
     if guidance.interval is None:
         return 2 * plan.evaluations
     log_snr = table.log_snr_at(torch.tensor([row.t for row in plan if row.evaluates], dtype=torch.float64))
-    return plan.evaluations + int(((guidance.interval[0] <= log_snr) & (log_snr < guidance.interval[1])).sum())
+    return plan.evaluations + int(
+        ((guidance.interval[0] <= log_snr) & (log_snr < guidance.interval[1])).sum()
+    )

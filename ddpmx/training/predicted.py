@@ -45,7 +45,9 @@ class Predicted:
         return self.coefficients.x0(self.x_t, self.output, self.batch.t)
 
 
-def predict(experiment: Experiment, network: Network, batch: Batch, exact: Coefficients | None = None) -> Predicted:
+def predict(
+    experiment: Experiment, network: Network, batch: Batch, exact: Coefficients | None = None
+) -> Predicted:
     """x_t = signal·x_0 + sigma·ε, and what the network predicts from it; `exact` replaces the experiment's coefficients.
 
     A self-conditioned network is run twice if the batch says so, first on zeros and without gradient, then on the x_0 that this
@@ -73,7 +75,9 @@ def predict(experiment: Experiment, network: Network, batch: Batch, exact: Coeff
     return Predicted(batch, c, x_t, noise, output, v[0] if v else None)
 
 
-def bound_terms(predicted: Predicted, q: Posterior, variance: Variance | None = None, *, clip: bool = False) -> Tensor:
+def bound_terms(
+    predicted: Predicted, q: Posterior, variance: Variance | None = None, *, clip: bool = False
+) -> Tensor:
     """The terms of the variational bound at the batch's timesteps, in bits a dimension: [b], as precise as `q` and on its device.
 
     `variance` is that of p(x_s | x_t); None: the network's own where it learns one, else the posterior's. `clip` bounds the
@@ -89,4 +93,11 @@ def bound_terms(predicted: Predicted, q: Posterior, variance: Variance | None = 
         log_variance = q.log_variance(like_q(predicted.v), t)
     else:
         log_variance = (q.log_upper if variance == "beta" else q.log_lower)[t].view(-1, 1, 1, 1)
-    return vlb_terms(like_q(predicted.batch.x_start), like_q(predicted.x_t), x0.clamp(-1, 1) if clip else x0, log_variance, t, q)
+    return vlb_terms(
+        like_q(predicted.batch.x_start),
+        like_q(predicted.x_t),
+        x0.clamp(-1, 1) if clip else x0,
+        log_variance,
+        t,
+        q,
+    )

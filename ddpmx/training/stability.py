@@ -53,7 +53,9 @@ class Diverged(RunError):
     """A step's loss or gradient is not finite; the weights are untouched. `facts` go into metrics.jsonl."""
 
     def __init__(self, facts: BadStepFacts, after: str = "") -> None:
-        super().__init__(f"diverged at step {facts['at_step']}: {told(facts)}; the weights are untouched{after}")
+        super().__init__(
+            f"diverged at step {facts['at_step']}: {told(facts)}; the weights are untouched{after}"
+        )
         self.facts = facts
 
 
@@ -82,7 +84,9 @@ class BadStep:
             "grad_norm": _number(self.grad_norm),
             "t_histogram": torch.bincount(self.t * bins // timesteps, minlength=bins).tolist(),
             "largest_loss_weight": _number(float(weight[self.t].abs().max())),
-            "largest_parameter": _number(max(float(parameter.detach().abs().max()) for parameter in parameters)),
+            "largest_parameter": _number(
+                max(float(parameter.detach().abs().max()) for parameter in parameters)
+            ),
             "bad_losses": len(bad),
             "images": self.ids[suspects[:NAMED]].tolist(),
         }
@@ -91,7 +95,11 @@ class BadStep:
 def told(facts: BadStepFacts) -> str:
     """The facts in a line."""
     images = ", ".join(map(str, facts["images"][:5])) + (", …" if len(facts["images"]) > 5 else "")
-    which = f"{facts['bad_losses']} of the losses are not finite, of images" if facts["bad_losses"] else "the largest losses are of images"
+    which = (
+        f"{facts['bad_losses']} of the losses are not finite, of images"
+        if facts["bad_losses"]
+        else "the largest losses are of images"
+    )
     return (
         f"the loss is {facts['loss']}, the gradient's norm {facts['grad_norm']}, the largest weight of a loss"
         f" {facts['largest_loss_weight']}, the largest parameter {facts['largest_parameter']}; {which} {images};"
@@ -154,8 +162,12 @@ class Stability:
         if not self.unstable_step:
             return None
         spike = self.spike / SPIKE > self.rise / GROWN
-        at, factor, of = (self.spike_step, self.spike, ZERO_OUTPUT) if spike else (self.rise_step, self.rise, LOWEST)
-        recovered = step - self.unstable_step >= STRETCH and self.stretch_loss < self.stretch_bound and not diverged
+        at, factor, of = (
+            (self.spike_step, self.spike, ZERO_OUTPUT) if spike else (self.rise_step, self.rise, LOWEST)
+        )
+        recovered = (
+            step - self.unstable_step >= STRETCH and self.stretch_loss < self.stretch_bound and not diverged
+        )
         now = self.stretch_loss / self.stretch_bound if 0 < self.stretch_bound < math.inf else None
         return {"at_step": at, "factor": factor, "of": of, "recovered": recovered, "now": now}
 
@@ -163,7 +175,11 @@ class Stability:
 def told_instability(facts: Unstable) -> str:
     """The facts of `Stability.instability` in a line."""
     since = "recovered" if facts["recovered"] else "has not recovered"
-    now = "" if facts["now"] is None else f": over the last {STRETCH} steps it is {facts['now']:,.3g} times {ZERO_OUTPUT}"
+    now = (
+        ""
+        if facts["now"] is None
+        else f": over the last {STRETCH} steps it is {facts['now']:,.3g} times {ZERO_OUTPUT}"
+    )
     return f"training was unstable: at step {facts['at_step']} the loss was {facts['factor']:,.3g} times {facts['of']}; it {since}{now}"
 
 
@@ -175,7 +191,10 @@ def verdict(*, stretch: float, lowest_stretch: float, validation: float, lowest_
     """
     if not math.isfinite(validation):
         return f"the loss diverged: on the validation images it is {validation}"
-    losses = {f"of the last {STRETCH} steps": (stretch, lowest_stretch), "on the validation images": (validation, lowest_validation)}
+    losses = {
+        f"of the last {STRETCH} steps": (stretch, lowest_stretch),
+        "on the validation images": (validation, lowest_validation),
+    }
     grown = [
         f"{where} it is {now:.4g}, {now / lowest:,.0f} times its lowest"
         for where, (now, lowest) in losses.items()

@@ -95,11 +95,17 @@ def prepare(experiment: Experiment) -> Trained:
     ema = None if spec.train.ema is None else Ema(network, spec.train.ema.decay, spec.train.ema.warmup)
     weighting = spec.loss.weighting.module()
     learned = [] if weighting is None else list(weighting.to(experiment.device).parameters())
-    optimizer = spec.train.optimizer.build([*network.parameters(), *learned], lr=spec.train.lr, weight_decay=spec.train.weight_decay)
+    optimizer = spec.train.optimizer.build(
+        [*network.parameters(), *learned], lr=spec.train.lr, weight_decay=spec.train.weight_decay
+    )
     return Trained(network, ema, optimizer, weighting, spec.time.start(experiment.table))
 
 
 def is_over(train: TrainSpec, state: TrainState) -> bool:
     """Whether the budget is spent or patience is at its end."""
-    patience = train.patience is not None and state.best_step >= 0 and state.epoch - state.best_epoch >= train.patience
+    patience = (
+        train.patience is not None
+        and state.best_step >= 0
+        and state.epoch - state.best_epoch >= train.patience
+    )
     return patience or state.epoch >= max_epochs(train) or state.step >= max_steps(train)

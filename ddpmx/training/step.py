@@ -69,7 +69,10 @@ class Trainer:
         self.pixels = _near(experiment.data.train.pixels, experiment.device)
         self.steps = total_steps(self.spec, len(self.pixels))
         self.network: Network = torch.compile(trained.network) if self.spec.compile else trained.network
-        self.zero_losses, self.importance = zero_output_loss(experiment), experiment.coefficients.importance.cpu()
+        self.zero_losses, self.importance = (
+            zero_output_loss(experiment),
+            experiment.coefficients.importance.cpu(),
+        )
 
     # -- on the host
 
@@ -77,7 +80,9 @@ class Trainer:
         """The step that follows `state`, in a pass over the images in this order."""
         ids = order[state.batch * self.spec.batch_size : (state.batch + 1) * self.spec.batch_size]
         draws = draw_step(self.experiment, ids, state.step, self.trained.time)
-        importance = (self.importance if self.trained.time is None else self.trained.time.importance())[draws.t]
+        importance = (self.importance if self.trained.time is None else self.trained.time.importance())[
+            draws.t
+        ]
         zero_loss = float((self.zero_losses[draws.t] * importance).mean())
         scheduled = learning_rate(self.spec, state.step, self.steps)
         lr = scheduled * 0.5 ** len(state.rollbacks)
@@ -117,7 +122,9 @@ class Trainer:
         What it makes is gone when it returns: kept to the next part, it would keep its memory in pieces.
         """
         experiment = self.experiment
-        images = fetch_images(self.pixels, plan.ids[part], experiment.spec.seed, plan.epoch, experiment.data.flip)
+        images = fetch_images(
+            self.pixels, plan.ids[part], experiment.spec.seed, plan.epoch, experiment.data.flip
+        )
         batch = plan.draws.batch(images.to(experiment.device), part)
         objective, losses = step_loss(experiment, self.network, batch, self.trained.weighting)
         scale = plan.importance[part].to(experiment.device) / len(plan.ids)
@@ -130,7 +137,9 @@ def reduce_and_clip(parameters: Sequence[nn.Parameter], largest: float | None, w
     """Sum the gradients over the processes, bound their norm; returns the norm before that."""
     if world.size > 1:
         flat = torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in parameters])
-        for parameter, grad in zip(parameters, world.sum_(flat).split([p.numel() for p in parameters]), strict=True):
+        for parameter, grad in zip(
+            parameters, world.sum_(flat).split([p.numel() for p in parameters]), strict=True
+        ):
             parameter.grad = grad.view_as(parameter)
     return float(nn.utils.clip_grad_norm_(parameters, math.inf if largest is None else largest))
 

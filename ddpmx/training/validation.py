@@ -61,7 +61,9 @@ class Validated:
             curves["loss"].append(float(self.losses[inside].mean()))
             curves["share"].append(float(trained[inside].sum() / trained.sum()))
             later = inside & (self.t > 0)
-            curves["bits"].append(None if self.bits is None or not bool(later.any()) else float(self.bits[later].mean()))
+            curves["bits"].append(
+                None if self.bits is None or not bool(later.any()) else float(self.bits[later].mean())
+            )
         return curves
 
 
@@ -81,7 +83,9 @@ def validate(experiment: Experiment, network: nn.Module, world: World, bits: boo
     q = _posterior(experiment.table) if bits else None
     was_training = network.training
     network.eval()
-    found = torch.zeros(2, len(ids), dtype=torch.float32 if device.type == "mps" else torch.float64, device=device)
+    found = torch.zeros(
+        2, len(ids), dtype=torch.float32 if device.type == "mps" else torch.float64, device=device
+    )
     for part in world.part(ids).split(experiment.spec.train.batch_size):
         if len(part) == 0:
             continue
@@ -112,4 +116,8 @@ def _posterior(table: Table) -> Posterior | None:
 def _log_snr(table: Table, t: float) -> float | None:
     """log-SNR at index t; None where it is infinite, or t lies beside an index where it is: JSON has no infinity."""
     beside = table.log_snr[[math.floor(t), math.ceil(t)]]
-    return float(table.log_snr_at(torch.tensor([t], dtype=torch.float64))) if bool(beside.isfinite().all()) else None
+    return (
+        float(table.log_snr_at(torch.tensor([t], dtype=torch.float64)))
+        if bool(beside.isfinite().all())
+        else None
+    )

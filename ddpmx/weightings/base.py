@@ -70,8 +70,15 @@ class Weighting(Component):
             index = int(wrong.nonzero()[0])
             remedies = [field for field in ("clip", "first") if field in type(self).model_fields]
             hint = f"set its {' or '.join(remedies)}" if remedies else ""
-            where = "" if type(self).__module__.startswith("ddpmx.") else f" ({type(self).__name__}.x_start_weight)"
-            raise SpecError(f"the weighting '{self.component_name}' is {weight[index]:g} at index {index}{where}", hint=hint)
+            where = (
+                ""
+                if type(self).__module__.startswith("ddpmx.")
+                else f" ({type(self).__name__}.x_start_weight)"
+            )
+            raise SpecError(
+                f"the weighting '{self.component_name}' is {weight[index]:g} at index {index}{where}",
+                hint=hint,
+            )
         return weight
 
 
@@ -82,12 +89,18 @@ def checked_weights(weighting: Weighting, table: Table, prediction: str | Predic
     plugin = f"the plugin {faults.file_of(cls.__module__)}: " if is_plugin(cls) else ""
     what = f"{plugin}{cls.__name__}.{method}() of the weighting '{weighting.component_name}'"
     if not isinstance(weight, Tensor) or weight.shape != (table.timesteps,) or not weight.is_floating_point():
-        found = f"{weight.dtype} {list(weight.shape)}" if isinstance(weight, Tensor) else type(weight).__name__
-        raise SpecError(f"{what} should give float64 [{table.timesteps}], a weight for each index, not {found}")
+        found = (
+            f"{weight.dtype} {list(weight.shape)}" if isinstance(weight, Tensor) else type(weight).__name__
+        )
+        raise SpecError(
+            f"{what} should give float64 [{table.timesteps}], a weight for each index, not {found}"
+        )
     wrong = ~(weight.to(torch.float32).isfinite() & (weight >= 0))
     if bool(wrong.any()):
         index = int(wrong.nonzero()[0])
-        raise SpecError(f"{what} gives {weight[index]:g} at index {index}, where a finite weight, 0 or above, is expected")
+        raise SpecError(
+            f"{what} gives {weight[index]:g} at index {index}, where a finite weight, 0 or above, is expected"
+        )
     return weight
 
 

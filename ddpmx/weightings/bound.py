@@ -33,7 +33,9 @@ class VLB(Weighting):
         weight = 0.5 * torch.expm1(log_snr[:-1] - log_snr[1:])  # of the ε error, from index 1 on
         if self.first == "repeat" and not len(weight):
             raise SpecError("there is no index 1 to repeat: the schedule has 1 timestep", field="first")
-        first = {"clip": weight.new_full((1,), math.inf), "skip": weight.new_zeros(1), "repeat": weight[:1]}[self.first]
+        first = {"clip": weight.new_full((1,), math.inf), "skip": weight.new_zeros(1), "repeat": weight[:1]}[
+            self.first
+        ]
         weight = torch.cat([first, weight])
         if self.clip is not None:
             weight = weight.clamp(max=self.clip)

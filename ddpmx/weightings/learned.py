@@ -18,7 +18,9 @@ from .base import Weighting, checked_weights
 FREQUENCIES = 64
 
 
-@WEIGHTINGS.register("learned", paper="Karras et al. 2024, arXiv:2312.02696; Kendall et al. 2018, arXiv:1705.07115")
+@WEIGHTINGS.register(
+    "learned", paper="Karras et al. 2024, arXiv:2312.02696; Kendall et al. 2018, arXiv:1705.07115"
+)
 class Learned(Weighting):
     """base weight/exp(u)·error + u, u a small network of log-SNR that learns log(base weight·error): all noise levels count alike.
 
@@ -26,7 +28,9 @@ class Learned(Weighting):
     weights alone, so that losses of different u can be compared. `plots/learned_weight.svg` shows the u of a run.
     """
 
-    base: Annotated[Weighting, Slot(WEIGHTINGS, {"name": "constant"})] = default_component({"name": "constant"})
+    base: Annotated[Weighting, Slot(WEIGHTINGS, {"name": "constant"})] = default_component(
+        {"name": "constant"}
+    )
     """The weighting that it starts from."""
 
     @model_validator(mode="after")
@@ -54,7 +58,9 @@ class LogLoss(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         place = (torch.arange(FREQUENCIES, dtype=torch.float64) + 0.5) / FREQUENCIES
-        self.register_buffer("frequency", (2 * math.pi * torch.special.ndtri(0.5 + place / 2)).float(), persistent=False)
+        self.register_buffer(
+            "frequency", (2 * math.pi * torch.special.ndtri(0.5 + place / 2)).float(), persistent=False
+        )
         self.linear = nn.Linear(2 * FREQUENCIES, 1)
         nn.init.zeros_(self.linear.weight)
         nn.init.zeros_(self.linear.bias)

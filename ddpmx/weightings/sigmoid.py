@@ -10,7 +10,9 @@ from ..schedules import Table
 from .base import Weighting, log_snr_slope
 
 
-@WEIGHTINGS.register("sigmoid", paper="Kingma & Gao 2023, arXiv:2303.00848; Hoogeboom et al. 2024, arXiv:2410.19324")
+@WEIGHTINGS.register(
+    "sigmoid", paper="Kingma & Gao 2023, arXiv:2303.00848; Hoogeboom et al. 2024, arXiv:2410.19324"
+)
 class Sigmoid(Weighting):
     """sigmoid(bias − λ) on the ε error, λ being log-SNR."""
 

@@ -20,7 +20,9 @@ class SNR(Weighting):
         return table.log_snr.exp()
 
 
-@WEIGHTINGS.register("truncated_snr", aliases=("max_snr",), paper="Salimans & Ho 2022, arXiv:2202.00512, sec. 4")
+@WEIGHTINGS.register(
+    "truncated_snr", aliases=("max_snr",), paper="Salimans & Ho 2022, arXiv:2202.00512, sec. 4"
+)
 class TruncatedSNR(Weighting):
     """max(SNR, floor) on the x_0 error, so that it counts where hardly any signal is left.
 

@@ -16,7 +16,12 @@ def watch_log_loss(module: nn.Module | None, method: Method, given: Arguments) -
 
 def _problem(inputs: tuple[Tensor, ...], u: object) -> str:
     log_snr = inputs[0]
-    if isinstance(u, Tensor) and u.is_floating_point() and u.shape == log_snr.shape and u.device == log_snr.device:
+    if (
+        isinstance(u, Tensor)
+        and u.is_floating_point()
+        and u.shape == log_snr.shape
+        and u.device == log_snr.device
+    ):
         return ""
     place = "" if log_snr.device == CPU else f" on {log_snr.device}"
     return f"should return floating-point numbers {list(log_snr.shape)}{place}, not {described(u)}"

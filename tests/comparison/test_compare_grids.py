@@ -17,7 +17,9 @@ from ddpmx.images import class_grid, grid
 
 
 def noise(n: int, size: int, channels: int = 1, seed: int = 0) -> torch.Tensor:
-    return torch.randint(0, 256, (n, channels, size, size), generator=torch.Generator().manual_seed(seed), dtype=torch.uint8)
+    return torch.randint(
+        0, 256, (n, channels, size, size), generator=torch.Generator().manual_seed(seed), dtype=torch.uint8
+    )
 
 
 def cell(sheet: Sheet, row: int, column: int) -> np.ndarray:
@@ -25,7 +27,9 @@ def cell(sheet: Sheet, row: int, column: int) -> np.ndarray:
     return sheet.pixels[row * size : (row + 1) * size, column * size : (column + 1) * size]
 
 
-@pytest.mark.parametrize(("n", "size", "channels"), [(36, 8, 1), (64, 28, 1), (64, 32, 3), (7, 8, 3), (1, 16, 1), (2, 96, 3)])
+@pytest.mark.parametrize(
+    ("n", "size", "channels"), [(36, 8, 1), (64, 28, 1), (64, 32, 3), (7, 8, 3), (1, 16, 1), (2, 96, 3)]
+)
 def test_the_tiles_come_back_pixel_for_pixel(n: int, size: int, channels: int, tmp_path: Path):
     images = noise(n, size, channels)
     grid(images).save(tmp_path / "grid.png")
@@ -66,7 +70,13 @@ def test_half_a_file_is_none(tmp_path: Path):
 
 def sheets(epochs: int, size: int, channels: int = 3) -> dict[int | None, Sheet]:
     found: dict[int | None, Sheet] = {None: Sheet(noise(1, size, channels)[0].permute(1, 2, 0).numpy(), size)}
-    return {**{epoch: Sheet(noise(1, size, channels, epoch)[0].permute(1, 2, 0).numpy(), size) for epoch in range(1, epochs + 1)}, **found}
+    return {
+        **{
+            epoch: Sheet(noise(1, size, channels, epoch)[0].permute(1, 2, 0).numpy(), size)
+            for epoch in range(1, epochs + 1)
+        },
+        **found,
+    }
 
 
 def test_grids_that_fit_lose_nothing():

@@ -39,7 +39,10 @@ def ranks(comparison: Comparison, measure: str = "fd_cnn") -> dict[str, int | No
 
 def test_seeds_of_one_spec_are_one_group(tmp_path: Path):
     values = [4.0, 4.5, 4.2]
-    runs = [make_run(tmp_path, f"seed={seed}", f"name=s{seed}", scores={"fd_cnn": score(value)}) for seed, value in enumerate(values)]
+    runs = [
+        make_run(tmp_path, f"seed={seed}", f"name=s{seed}", scores={"fd_cnn": score(value)})
+        for seed, value in enumerate(values)
+    ]
     runs.append(make_run(tmp_path, "loss.norm=l1", scores={"fd_cnn": score(9.0)}))
     comparison = compare(runs)
     first, second = comparison.groups
@@ -54,7 +57,9 @@ def test_seeds_of_one_spec_are_one_group(tmp_path: Path):
 
 def test_the_seeds_of_a_sweeps_point_are_called_as_the_point(tmp_path: Path):
     made = [
-        make_run(tmp_path, f"name=s-{norm}-seed_{seed}", f"seed={seed}", f"loss.norm={norm}") for norm in ("l1", "l2") for seed in (0, 1)
+        make_run(tmp_path, f"name=s-{norm}-seed_{seed}", f"seed={seed}", f"loss.norm={norm}")
+        for norm in ("l1", "l2")
+        for seed in (0, 1)
     ]
     assert [group.label for group in compare(made).groups] == ["l1", "l2"]
     assert [group.label for group in compare(made[:2]).groups] == ["s-l1"]
@@ -65,19 +70,34 @@ def test_runs_of_one_seed_are_repeats_and_not_draws(tmp_path: Path):
     runs = [make_run(tmp_path, scores={"fd_cnn": score(4.0, 0.3)}) for _ in range(2)]
     (group,) = compare(runs).groups
     standing = group.standings["fd_cnn"]
-    assert (standing.estimate.value, standing.estimate.interval, standing.seeds) == (4.0, pytest.approx((3.7, 4.3)), 1)
+    assert (standing.estimate.value, standing.estimate.interval, standing.seeds) == (
+        4.0,
+        pytest.approx((3.7, 4.3)),
+        1,
+    )
 
 
 def test_ranks_stop_where_the_noise_begins(tmp_path: Path):
     """a and b overlap, b and c overlap, a and c do not: nobody beats b, only a beats c."""
-    assert ranks(of(tmp_path, a=(4.0, 0.5), b=(4.6, 0.5), c=(5.2, 0.5), d=(9.0, 0.5))) == {"a": 1, "b": 1, "c": 2, "d": 4}
+    assert ranks(of(tmp_path, a=(4.0, 0.5), b=(4.6, 0.5), c=(5.2, 0.5), d=(9.0, 0.5))) == {
+        "a": 1,
+        "b": 1,
+        "c": 2,
+        "d": 4,
+    }
 
 
 @pytest.mark.parametrize(("half", "apart"), [(2.0, False), (0.1, True)])
 def test_seeds_that_agree_are_known_no_better_than_their_scores(tmp_path: Path, half: float, apart: bool):
     """4.00 and 4.02 are a mean ± 0.13 to Student, though each score is known to ± half only, and all share the starting noise."""
     made = [
-        make_run(tmp_path, f"name={name}", f"loss.norm={norm}", f"seed={seed}", scores={"fd_cnn": score(value + seed / 50, half)})
+        make_run(
+            tmp_path,
+            f"name={name}",
+            f"loss.norm={norm}",
+            f"seed={seed}",
+            scores={"fd_cnn": score(value + seed / 50, half)},
+        )
         for name, norm, value in (("a", "l1", 4.0), ("b", "l2", 6.5))
         for seed in (0, 1)
     ]
@@ -88,7 +108,9 @@ def test_seeds_that_agree_are_known_no_better_than_their_scores(tmp_path: Path, 
 
 def test_higher_can_be_better(tmp_path: Path):
     runs = [
-        make_run(tmp_path, f"name={name}", f"loss.norm={norm}", scores={"is_cnn": score(value, better="higher")})
+        make_run(
+            tmp_path, f"name={name}", f"loss.norm={norm}", scores={"is_cnn": score(value, better="higher")}
+        )
         for name, norm, value in (("a", "l1", 5.0), ("b", "l2", 8.0))
     ]
     comparison = compare(runs)
@@ -125,8 +147,13 @@ def test_beyond_noise_there_is_one(tmp_path: Path):
         ({"preprocessing": "resized"}, "another preprocessing"),
     ],
 )
-def test_scores_that_are_measured_otherwise_are_not_ranked(tmp_path: Path, change: dict[str, object], why: str):
-    runs = [make_run(tmp_path, f"name={name}", f"train.lr={lr}", scores={"fd_cnn": score(5.0)}) for name, lr in (("a", 1e-4), ("b", 2e-4))]
+def test_scores_that_are_measured_otherwise_are_not_ranked(
+    tmp_path: Path, change: dict[str, object], why: str
+):
+    runs = [
+        make_run(tmp_path, f"name={name}", f"train.lr={lr}", scores={"fd_cnn": score(5.0)})
+        for name, lr in (("a", 1e-4), ("b", 2e-4))
+    ]
     runs.append(make_run(tmp_path, "name=odd", scores={"fd_cnn": score(1.0, **change)}))
     comparison = compare(runs)
     assert ranks(comparison) == {"a": 1, "b": 1, "odd": None}
@@ -137,7 +164,9 @@ def test_scores_that_are_measured_otherwise_are_not_ranked(tmp_path: Path, chang
 
 def test_losses_of_another_objective_are_not_compared(tmp_path: Path):
     runs = [
-        make_run(tmp_path, f"name={norm}-{seed}", f"loss.norm={norm}", f"seed={seed}", val_loss=value + seed / 100)
+        make_run(
+            tmp_path, f"name={norm}-{seed}", f"loss.norm={norm}", f"seed={seed}", val_loss=value + seed / 100
+        )
         for norm, value in (("l1", 0.3), ("l2", 0.1))
         for seed in (0, 1)
     ]
@@ -152,17 +181,22 @@ def test_a_run_without_scores_has_no_interval_and_no_rank(tmp_path: Path):
     comparison = of(tmp_path, a=(4.0, 0.1), b=(5.0, 0.1))
     old = make_run(tmp_path, "name=old", scores={"fd_cnn": score(1.0)})
     lines = [json.loads(line) for line in (old / "metrics.jsonl").read_text().splitlines()]
-    (old / "metrics.jsonl").write_text("".join(json.dumps({k: v for k, v in line.items() if k != "scores"}) + "\n" for line in lines))
+    (old / "metrics.jsonl").write_text(
+        "".join(json.dumps({k: v for k, v in line.items() if k != "scores"}) + "\n" for line in lines)
+    )
     standing = compare([old]).groups[0].standings["fd_cnn"]
     assert standing.estimate == Estimate(1.0)
     assert standing.condition["n"] == 8
     both = compare([*(run.path for group in comparison.groups for run in group.runs), old])
     assert (
-        both.groups[2].standings["fd_cnn"].mark == "n 8, not 1,000; split not recorded; extractor not recorded; preprocessing not recorded"
+        both.groups[2].standings["fd_cnn"].mark
+        == "n 8, not 1,000; split not recorded; extractor not recorded; preprocessing not recorded"
     )
 
 
-def test_an_unfinished_run_is_shown_with_its_status_and_not_ranked(tmp_path: Path, ddpmx: Callable[..., Result]):
+def test_an_unfinished_run_is_shown_with_its_status_and_not_ranked(
+    tmp_path: Path, ddpmx: Callable[..., Result]
+):
     comparison = of(tmp_path, a=(4.0, 0.1), b=(5.0, 0.1))
     late = make_run(tmp_path, "name=late", scores={"fd_cnn": score(1.0)}, status="running")
     runs = [*(run.path for group in comparison.groups for run in group.runs), late]
@@ -214,14 +248,21 @@ def test_another_component_counts_as_one_difference():
             "schedule": {"name": "linear", "timesteps": 100, "beta_end": 0.02},
             "loss": {"norm": "l2", "weighting": {"name": "vlb", "clip": 1.0}},
         },
-        {"schedule": {"name": "cosine", "timesteps": 500, "s": 0.008}, "loss": {"norm": "l2", "weighting": {"name": "vlb", "clip": 10.0}}},
+        {
+            "schedule": {"name": "cosine", "timesteps": 500, "s": 0.008},
+            "loss": {"norm": "l2", "weighting": {"name": "vlb", "clip": 10.0}},
+        },
         {
             "schedule": {"name": "linear", "timesteps": 500, "beta_end": 0.02},
             "loss": {"norm": "l1", "weighting": {"name": "vlb", "clip": 1.0}},
         },
     ]
     assert differing(specs) == ("schedule", "loss.weighting.clip", "loss.norm")
-    assert texts([spec["schedule"] for spec in specs]) == ["linear (timesteps 100)", "cosine", "linear (timesteps 500)"]
+    assert texts([spec["schedule"] for spec in specs]) == [
+        "linear (timesteps 100)",
+        "cosine",
+        "linear (timesteps 500)",
+    ]
 
 
 def test_a_block_that_one_lacks_counts_as_one_difference():
@@ -266,9 +307,15 @@ def test_sorting(tmp_path: Path):
 
 
 def test_a_folder_of_runs_stands_for_all_inside(tmp_path: Path):
-    made = [make_run(tmp_path / "runs", f"name={name}", f"train.lr={lr}") for name, lr in (("a", 1e-4), ("b", 2e-4))]
+    made = [
+        make_run(tmp_path / "runs", f"name={name}", f"train.lr={lr}")
+        for name, lr in (("a", 1e-4), ("b", 2e-4))
+    ]
     again = make_run(tmp_path / "runs", "name=b", "train.lr=2e-4", "seed=1")
-    assert [[run.path for run in group.runs] for group in compare([tmp_path / "runs"]).groups] == [[made[0]], [made[1], again]]
+    assert [[run.path for run in group.runs] for group in compare([tmp_path / "runs"]).groups] == [
+        [made[0]],
+        [made[1], again],
+    ]
     assert [len(group.runs) for group in compare([tmp_path / "runs" / "b", made[1]]).groups] == [2]
 
 
@@ -284,7 +331,21 @@ def test_the_command_line_table_is_whole_where_it_is_no_terminal(
     result = ddpmx("compare", *runs)
     assert result.code == 0
     row = next(line for line in result.out.splitlines() if line.startswith(long))
-    assert row.split()[1:] == ["finished", "1", "l2", "4.00", "[3.90,", "4.10]", "1", "baseline", "0.25", "–", "no", "interval", "baseline"]
+    assert row.split()[1:] == [
+        "finished",
+        "1",
+        "l2",
+        "4.00",
+        "[3.90,",
+        "4.10]",
+        "1",
+        "baseline",
+        "0.25",
+        "–",
+        "no",
+        "interval",
+        "baseline",
+    ]
     assert "\x1b" not in result.out
 
 
@@ -300,11 +361,15 @@ def test_csv_and_json_have_the_numbers_in_full(tmp_path: Path, ddpmx: Callable[.
     assert data["groups"][0]["measures"]["fd_cnn"]["delta"] == 1 / 3 - 4.0
     assert data["groups"][0]["runs"][0]["results"]["fd_cnn"]["score"]["floor"] == 0.5
     rows = list(csv.DictReader(io.StringIO((tmp_path / "new" / "all.csv").read_text())))
-    assert [(row["run"], float(row["fd_cnn"]), row["train.lr"]) for row in rows] == [("b", 1 / 3, "0.0002"), ("a", 4.0, "0.0001")]
+    assert [(row["run"], float(row["fd_cnn"]), row["train.lr"]) for row in rows] == [
+        ("b", 1 / 3, "0.0002"),
+        ("a", 4.0, "0.0001"),
+    ]
 
 
 @pytest.mark.parametrize(
-    "arguments", [("{run}", "--sort", "loss"), ("{run}", "nowhere"), ("{out}/empty",), ("{run}", "--baseline", "nowhere")]
+    "arguments",
+    [("{run}", "--sort", "loss"), ("{run}", "nowhere"), ("{out}/empty",), ("{run}", "--baseline", "nowhere")],
 )
 def test_wrong_input_is_exit_2(tmp_path: Path, ddpmx: Callable[..., Result], arguments: tuple[str, ...]):
     run = make_run(tmp_path)
@@ -315,12 +380,19 @@ def test_wrong_input_is_exit_2(tmp_path: Path, ddpmx: Callable[..., Result], arg
 
 
 def test_json_of_the_components_has_their_parameters(ddpmx: Callable[..., Result]):
-    everything, kind, one = (json.loads(ddpmx("list", *names, "--json").out) for names in ((), ("schedules",), ("schedule", "linear")))
+    everything, kind, one = (
+        json.loads(ddpmx("list", *names, "--json").out)
+        for names in ((), ("schedules",), ("schedule", "linear"))
+    )
     assert {"schedule", "sampler", "metric"} <= {component["kind"] for component in everything}
     assert kind == [component for component in everything if component["kind"] == "schedule"]
     assert one == [component for component in kind if component["name"] == "linear"]
     fields = {parameter["name"]: parameter for parameter in one[0]["parameters"]}
-    assert (fields["timesteps"]["required"], fields["rescale"]["required"], fields["rescale"]["default"]) == (True, False, False)
+    assert (fields["timesteps"]["required"], fields["rescale"]["required"], fields["rescale"]["default"]) == (
+        True,
+        False,
+        False,
+    )
 
 
 def test_json_of_doctor(ddpmx: Callable[..., Result]):
@@ -330,7 +402,9 @@ def test_json_of_doctor(ddpmx: Callable[..., Result]):
 
 
 def test_json_has_no_word_for_nan():
-    assert json.loads(to_json({"a": [math.nan, math.inf, 1.5], "b": Path("x")}), parse_constant=pytest.fail) == {
+    assert json.loads(
+        to_json({"a": [math.nan, math.inf, 1.5], "b": Path("x")}), parse_constant=pytest.fail
+    ) == {
         "a": [None, None, 1.5],
         "b": "x",
     }

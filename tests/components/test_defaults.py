@@ -14,7 +14,12 @@ from ddpmx.spec.checks import check
 from ddpmx.spec.loading import load
 from ddpmx.spec.schema import Spec
 
-PLACES = {"weighting": ["loss.weighting"], "metric": ["evaluate.metrics"], "tracker": ["track"], "optimizer": ["train.optimizer"]}
+PLACES = {
+    "weighting": ["loss.weighting"],
+    "metric": ["evaluate.metrics"],
+    "tracker": ["track"],
+    "optimizer": ["train.optimizer"],
+}
 PLACES |= {"sampler": ["sampler", "evaluate.sampler"]}
 BUILT_IN = [
     (kind, name, field)
@@ -63,8 +68,12 @@ def block_of(kind: str, name: str, timesteps: int) -> dict[str, Any]:
     return {**block, "values": [0.01] * timesteps} if name == "betas" else block
 
 
-@pytest.mark.parametrize(("kind", "name", "field"), BUILT_IN, ids=[f"{field}-{name}" for _, name, field in BUILT_IN])
-def test_a_component_with_all_else_default(kind: str, name: str, field: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("kind", "name", "field"), BUILT_IN, ids=[f"{field}-{name}" for _, name, field in BUILT_IN]
+)
+def test_a_component_with_all_else_default(
+    kind: str, name: str, field: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("ddpmx.trackers.base.require", lambda *_: None)  # its package may not be here
     for timesteps in (1, 2, 40):
         spec = Spec.model_validate(minimal(timesteps, field, block_of(kind, name, timesteps)))
@@ -103,7 +112,10 @@ def test_the_grid_of_all_timesteps_takes_all_by_default() -> None:
 
 def test_steps_that_are_written_are_not_changed(tiny: Path) -> None:
     tiny.write_text(TINY.replace("steps: 3", "steps: 50"))
-    with pytest.raises(SpecError, match=r"tiny\.yaml:7: evaluate\.sampler\.steps: should be at most the schedule's 20 timesteps, not 50"):
+    with pytest.raises(
+        SpecError,
+        match=r"tiny\.yaml:7: evaluate\.sampler\.steps: should be at most the schedule's 20 timesteps, not 50",
+    ):
         check(load(tiny))
 
 
@@ -116,7 +128,9 @@ def test_steps_that_are_written_are_not_changed(tiny: Path) -> None:
         ("schedule: {name: flow, timesteps: 9}\nloss: {weighting: constant}", "4: schedule"),
     ],
 )
-def test_what_a_default_cannot_follow_is_blamed_on_a_line_that_the_user_wrote(tmp_path: Path, text: str, where: str) -> None:
+def test_what_a_default_cannot_follow_is_blamed_on_a_line_that_the_user_wrote(
+    tmp_path: Path, text: str, where: str
+) -> None:
     path = tmp_path / "spec.yaml"
     path.write_text(f"name: a\ndataset: digits\nmodel: {{name: convnext_unet, dim: 8}}\n{text}\n")
     with pytest.raises(SpecError) as error:

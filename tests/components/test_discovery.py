@@ -28,7 +28,12 @@ print(json.dumps({"found": [kind for kind, registry in REGISTRIES.items() if reg
 def report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
     """What a copy of ddpmx finds that has one more file for each kind, and the modules that it loads to do so."""
     copy = tmp_path_factory.mktemp("copy") / "ddpmx"
-    shutil.copytree(Path(ddpmx.__file__).parent, copy, copy_function=os.symlink, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(
+        Path(ddpmx.__file__).parent,
+        copy,
+        copy_function=os.symlink,
+        ignore=shutil.ignore_patterns("__pycache__"),
+    )
     for name, registry in REGISTRIES.items():
         base = registry.base.__name__
         (copy / KINDS[name] / "dropped_in.py").write_text(
@@ -39,7 +44,14 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
             "    '''One more.'''\n"
         )
     environment = {**os.environ, "PYTHONPATH": str(copy.parent)}
-    done = subprocess.run([sys.executable, "-c", REPORT], env=environment, cwd=copy.parent, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", REPORT],
+        env=environment,
+        cwd=copy.parent,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     found: dict[str, list[str]] = json.loads(done.stdout)
     return found
 

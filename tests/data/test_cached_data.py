@@ -25,7 +25,9 @@ def truth(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Data:
     for k in range(24):
         folder = tmp_path / "set" / ("cat", "dog")[k % 2]
         folder.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(np.random.default_rng(k).integers(0, 256, (8, 8), dtype=np.uint8)).save(folder / f"{k}.png")
+        Image.fromarray(np.random.default_rng(k).integers(0, 256, (8, 8), dtype=np.uint8)).save(
+            folder / f"{k}.png"
+        )
     return load()
 
 
@@ -59,7 +61,11 @@ def replace_by_link(file: Path) -> None:
     file.symlink_to("nowhere")
 
 
-PIXELS, LABELS, FACTS = torch.zeros(24, 1, 8, 8, dtype=torch.uint8), torch.zeros(24, dtype=torch.int64), {"classes": ["cat", "dog"]}
+PIXELS, LABELS, FACTS = (
+    torch.zeros(24, 1, 8, 8, dtype=torch.uint8),
+    torch.zeros(24, dtype=torch.int64),
+    {"classes": ["cat", "dog"]},
+)
 
 
 def holding(tensors: dict[str, torch.Tensor], facts: object = FACTS) -> Callable[[Path], None]:
@@ -82,12 +88,16 @@ DAMAGES: dict[str, Callable[[Path], None]] = {
     "float pixels": holding({"train.pixels": PIXELS.float(), "train.labels": LABELS}),
     "no pixels": holding({"train.pixels": PIXELS[:0], "train.labels": LABELS[:0]}),
     "not square": holding({"train.pixels": PIXELS[..., :7], "train.labels": LABELS}),
-    "four channels": holding({"train.pixels": PIXELS.expand(-1, 4, -1, -1).contiguous(), "train.labels": LABELS}),
+    "four channels": holding(
+        {"train.pixels": PIXELS.expand(-1, 4, -1, -1).contiguous(), "train.labels": LABELS}
+    ),
     "splits of two sizes": holding({"train.pixels": PIXELS, "test.pixels": PIXELS[..., :4, :4].contiguous()}),
     "too few labels": holding({"train.pixels": PIXELS, "train.labels": LABELS[:3]}),
     "a label without a class": holding({"train.pixels": PIXELS, "train.labels": LABELS + 5}),
     "labels without classes": holding({"train.pixels": PIXELS, "train.labels": LABELS}, {"classes": None}),
-    "classes that are no names": holding({"train.pixels": PIXELS, "train.labels": LABELS}, {"classes": [1, 2]}),
+    "classes that are no names": holding(
+        {"train.pixels": PIXELS, "train.labels": LABELS}, {"classes": [1, 2]}
+    ),
     "no facts": holding({"train.pixels": PIXELS, "train.labels": LABELS}, {}),
 }
 

@@ -30,9 +30,16 @@ def damaged_entries(content: bytes) -> dict[str, bytes]:
         "half": content[: len(content) // 2],
         "a lost bit": content[:-5] + bytes([content[-5] ^ 64]) + content[-4:],
         "no facts": packed({key: value for key, value in header.items() if key != "__metadata__"}, data),
-        "facts that are a list": packed({**header, "__metadata__": {**header["__metadata__"], "facts": "[1]"}}, data),
-        "deep facts": packed({**header, "__metadata__": {**header["__metadata__"], "facts": "[" * 100_000}}, data),
-        "other tensors": packed({"__metadata__": {"facts": "{}"}, "x": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}, bytes(4)),
+        "facts that are a list": packed(
+            {**header, "__metadata__": {**header["__metadata__"], "facts": "[1]"}}, data
+        ),
+        "deep facts": packed(
+            {**header, "__metadata__": {**header["__metadata__"], "facts": "[" * 100_000}}, data
+        ),
+        "other tensors": packed(
+            {"__metadata__": {"facts": "{}"}, "x": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}},
+            bytes(4),
+        ),
     }
 
 
@@ -41,7 +48,9 @@ def test_a_damaged_cache_entry_is_made_again(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr("ddpmx.metrics.classifier.EPOCHS", 1)
     monkeypatch.setattr("ddpmx.metrics.classifier.MIN_STEPS", 1)
     monkeypatch.setenv("DDPMX_CACHE", str(tmp_path))
-    noise = torch.randint(0, 256, (20, 1, 8, 8), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    noise = torch.randint(
+        0, 256, (20, 1, 8, 8), generator=torch.Generator().manual_seed(0), dtype=torch.uint8
+    )
     images = Images(noise, torch.arange(20) % 2)
     data = Data("noise", images, images, None, ("a", "b"))
 

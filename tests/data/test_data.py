@@ -165,7 +165,10 @@ def test_what_was_decoded_once_is_not_decoded_again(tmp_path: Path, decodes: lis
         assert torch.equal(one[1].pixels, other[1].pixels)
         assert torch.equal(one[1].labels, other[1].labels)
     assert (first.classes, first.fingerprint) == (second.classes, second.fingerprint)
-    assert load("parquet", tmp_path, path="train.parquet", limit=10, validation=0.2).counts == {"train": 8, "validation": 2}
+    assert load("parquet", tmp_path, path="train.parquet", limit=10, validation=0.2).counts == {
+        "train": 8,
+        "validation": 2,
+    }
     assert len(decodes) == 20
 
 
@@ -177,7 +180,9 @@ def test_other_content_is_decoded_anew(tmp_path: Path, decodes: list[str]) -> No
     assert len(decodes) == 40
 
 
-def test_a_damaged_cache_is_made_anew_and_nothing_else_is_left_in_it(tmp_path: Path, decodes: list[str]) -> None:
+def test_a_damaged_cache_is_made_anew_and_nothing_else_is_left_in_it(
+    tmp_path: Path, decodes: list[str]
+) -> None:
     write_parquet(tmp_path / "train.parquet", [encoded(picture(k)) for k in range(20)])
     first = load("parquet", tmp_path, path="train.parquet")
     (cached,) = (file for file in cache_root().rglob("*") if file.is_file())
@@ -207,15 +212,22 @@ def test_a_validation_split_of_its_own_is_used(tmp_path: Path) -> None:
 
 def test_columns_without_types_are_found_by_name_and_text_labels_sorted(tmp_path: Path) -> None:
     images, animals = [encoded(picture(k)) for k in range(20)], [("owl", "cat")[k % 2] for k in range(20)]
-    pq.write_table(pa.table({"img": images, "animal": animals, "label": [0] * 20}), tmp_path / "train.parquet")
+    pq.write_table(
+        pa.table({"img": images, "animal": animals, "label": [0] * 20}), tmp_path / "train.parquet"
+    )
     data = load("parquet", tmp_path, path="train.parquet", label_column="animal")
     assert data.classes == ("cat", "owl")
     even = rows(torch.from_numpy(np.stack([picture(k) for k in range(0, 20, 2)])))
-    assert all((image.numpy().tobytes() in even) == (label == 1) for image, label in zip(data.train.pixels, data.train.labels, strict=True))
+    assert all(
+        (image.numpy().tobytes() in even) == (label == 1)
+        for image, label in zip(data.train.pixels, data.train.labels, strict=True)
+    )
 
 
 def test_hidden_test_labels_are_none(tmp_path: Path) -> None:
-    write_parquet(tmp_path / "set/train.parquet", [encoded(picture(k)) for k in range(20)], [k % 3 for k in range(20)])
+    write_parquet(
+        tmp_path / "set/train.parquet", [encoded(picture(k)) for k in range(20)], [k % 3 for k in range(20)]
+    )
     write_parquet(tmp_path / "set/test.parquet", [encoded(picture(k)) for k in range(5)], [-1] * 5)
     data = load("parquet", tmp_path, path="set")
     assert data.test.labels is None
@@ -279,10 +291,14 @@ def test_grey_and_coloured_images_become_coloured_unless_told(tmp_path: Path) ->
     Image.fromarray(picture(99, 8, 8, 3)).save(tmp_path / "set" / "z.png")
     data = load("image_folder", tmp_path, path="set")
     everything = rows(torch.cat([data.train.pixels, data.validation.pixels]))
-    assert {np.stack([picture(k)] * 3).tobytes() for k in range(20)} | {picture(99, 8, 8, 3).transpose(2, 0, 1).tobytes()} == everything
+    assert {np.stack([picture(k)] * 3).tobytes() for k in range(20)} | {
+        picture(99, 8, 8, 3).transpose(2, 0, 1).tobytes()
+    } == everything
     grey = load("image_folder", tmp_path, path="set", channels=1)
     luma = np.asarray(Image.fromarray(picture(99, 8, 8, 3)).convert("L")).tobytes()
-    assert rows(torch.cat([grey.train.pixels, grey.validation.pixels])) == {picture(k).tobytes() for k in range(20)} | {luma}
+    assert rows(torch.cat([grey.train.pixels, grey.validation.pixels])) == {
+        picture(k).tobytes() for k in range(20)
+    } | {luma}
 
 
 def test_size_crops_the_centre_and_scales_the_shorter_side(tmp_path: Path) -> None:
@@ -314,7 +330,9 @@ def test_orientation_transparency_palettes_and_16_bits_are_understood() -> None:
     see_through[:4] = (10, 20, 30, 255)
     assert decoded(Image.fromarray(see_through))[[0, 7], 0].tolist() == [[10, 20, 30], [255, 255, 255]]
     colours = np.repeat(np.array([[[255, 0, 0]], [[0, 0, 255]]], np.uint8), 4, 0).repeat(8, 1)
-    np.testing.assert_array_equal(decoded(Image.fromarray(colours).convert("P", palette=Image.Palette.ADAPTIVE)), colours)
+    np.testing.assert_array_equal(
+        decoded(Image.fromarray(colours).convert("P", palette=Image.Palette.ADAPTIVE)), colours
+    )
     np.testing.assert_array_equal(decoded(Image.fromarray(two.astype(np.uint16) * 257)), two)
 
 
@@ -369,7 +387,10 @@ def test_a_folder_without_images(tmp_path: Path, empty: str) -> None:
 
 def test_at_least_one_image_validates_and_one_trains(tmp_path: Path) -> None:
     write_pngs(tmp_path / "set", 20)
-    assert load("image_folder", tmp_path, path="set", validation=0.001).counts == {"train": 19, "validation": 1}
+    assert load("image_folder", tmp_path, path="set", validation=0.001).counts == {
+        "train": 19,
+        "validation": 1,
+    }
     with pytest.raises(SpecError, match="20 training images") as caught:
         load("image_folder", tmp_path, path="set", validation=0.99)
     assert caught.value.field == "validation"
@@ -380,7 +401,10 @@ def test_splits_that_do_not_fit_together_are_refused() -> None:
     good = Data("good", images, images, classes=("a", "b", "c", "d"))
     for change, message in (
         ({"validation": Images(images.pixels[:0])}, "validation split of 'good' has no images"),
-        ({"test": Images(torch.zeros(4, 1, 9, 9, dtype=torch.uint8))}, r"test images of 'good' are \[1, 9, 9\]"),
+        (
+            {"test": Images(torch.zeros(4, 1, 9, 9, dtype=torch.uint8))},
+            r"test images of 'good' are \[1, 9, 9\]",
+        ),
         ({"train": Images(images.pixels.float())}, "should be uint8"),
         ({"train": Images(images.pixels[..., :7])}, r"size, size\], not .* \[4, 1, 8, 7\]"),
         ({"classes": ("a", "b")}, "labels of the train split"),
@@ -406,7 +430,9 @@ def test_a_file_that_others_write_at_the_same_time_is_always_whole(tmp_path: Pat
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_a_cache_that_cannot_be_written_is_a_failed_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cache_that_cannot_be_written_is_a_failed_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("DDPMX_CACHE", str(tmp_path / "file"))
     write_pngs(tmp_path / "set", 20)
@@ -419,20 +445,34 @@ def test_a_cache_that_cannot_be_written_is_a_failed_run(tmp_path: Path, monkeypa
 
 def test_path_goes_before_the_data_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for seed, folder in enumerate(("here", "root/fashion_mnist/fashion_mnist")):
-        write_parquet(tmp_path / folder / "train-00000-of-00001.parquet", [encoded(picture(100 * seed + k)) for k in range(20)])
+        write_parquet(
+            tmp_path / folder / "train-00000-of-00001.parquet",
+            [encoded(picture(100 * seed + k)) for k in range(20)],
+        )
     monkeypatch.setenv("DDPMX_DATA", str(tmp_path / "root"))
-    assert rows(load("fashion_mnist", tmp_path, path="here").train.pixels) < {picture(k).tobytes() for k in range(20)}
-    assert rows(load("fashion_mnist", tmp_path).train.pixels) < {picture(100 + k).tobytes() for k in range(20)}
+    assert rows(load("fashion_mnist", tmp_path, path="here").train.pixels) < {
+        picture(k).tobytes() for k in range(20)
+    }
+    assert rows(load("fashion_mnist", tmp_path).train.pixels) < {
+        picture(100 + k).tobytes() for k in range(20)
+    }
 
 
 def test_a_repository_copied_under_the_data_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for seed, config in enumerate(("large", "small")):
-        write_parquet(tmp_path / f"hub/me/owls/{config}/train.parquet", [encoded(picture(100 * seed + k)) for k in range(20)])
+        write_parquet(
+            tmp_path / f"hub/me/owls/{config}/train.parquet",
+            [encoded(picture(100 * seed + k)) for k in range(20)],
+        )
     monkeypatch.setenv("DDPMX_DATA", str(tmp_path))
-    assert rows(load("hub", repo="me/owls", config="small").train.pixels) < {picture(100 + k).tobytes() for k in range(20)}
+    assert rows(load("hub", repo="me/owls", config="small").train.pixels) < {
+        picture(100 + k).tobytes() for k in range(20)
+    }
 
 
-def test_a_path_that_does_not_exist_is_an_error_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_path_that_does_not_exist_is_an_error_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("DDPMX_DATA", str(tmp_path))
     (tmp_path / "mnist").mkdir()
     with pytest.raises(SpecError, match="no such file or folder.*nowhere") as caught:
@@ -441,7 +481,9 @@ def test_a_path_that_does_not_exist_is_an_error_at_once(tmp_path: Path, monkeypa
 
 
 @pytest.mark.parametrize(("name", "parameters"), [("mnist", {}), ("hub", {"repo": "nobody/nothing"})])
-def test_data_that_are_nowhere_name_the_three_ways(monkeypatch: pytest.MonkeyPatch, name: str, parameters: dict[str, str]) -> None:
+def test_data_that_are_nowhere_name_the_three_ways(
+    monkeypatch: pytest.MonkeyPatch, name: str, parameters: dict[str, str]
+) -> None:
     from huggingface_hub import HfApi
 
     def unreachable(*_: object, **__: object) -> None:
@@ -459,7 +501,11 @@ def test_the_hub_is_asked_through_datasets_and_what_it_gives_is_cached(
     import datasets
     from huggingface_hub import HfApi
 
-    write_parquet(tmp_path / "remote/train.parquet", [encoded(picture(k)) for k in range(20)], [k % 3 for k in range(20)])
+    write_parquet(
+        tmp_path / "remote/train.parquet",
+        [encoded(picture(k)) for k in range(20)],
+        [k % 3 for k in range(20)],
+    )
     real, asked = datasets.load_dataset, []
 
     def load_dataset(name: str, config: str | None, *, revision: str, **options: object) -> object:
@@ -478,4 +524,9 @@ def test_the_hub_is_asked_through_datasets_and_what_it_gives_is_cached(
 def test_importing_the_data_sets_imports_no_heavy_library() -> None:
     code = "import ddpmx.data, sys; print([m for m in ('datasets', 'sklearn', 'pyarrow', 'scipy') if m in sys.modules])"
     env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env, check=True).stdout.strip() == "[]"
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, env=env, check=True
+        ).stdout.strip()
+        == "[]"
+    )

@@ -33,10 +33,25 @@ def file_of(pixels: np.ndarray | Image.Image, kind: str, **options: Any) -> byte
 
 def tiff_of(values: np.ndarray, **tags: int) -> bytes:
     """A TIFF of one strip, written by hand: values as they are in memory, little-endian."""
-    fields = {256: values.shape[1], 257: values.shape[0], 258: 8 * values.itemsize, 259: 1, 262: 1, 273: 8, 277: 1, 279: values.nbytes}
-    fields |= {{"bits": 258, "photometric": 262, "format": 339, "width": 256}[name]: value for name, value in tags.items()}
+    fields = {
+        256: values.shape[1],
+        257: values.shape[0],
+        258: 8 * values.itemsize,
+        259: 1,
+        262: 1,
+        273: 8,
+        277: 1,
+        279: values.nbytes,
+    }
+    fields |= {
+        {"bits": 258, "photometric": 262, "format": 339, "width": 256}[name]: value
+        for name, value in tags.items()
+    }
     entries = b"".join(
-        tag.to_bytes(2, "little") + (4).to_bytes(2, "little") + (1).to_bytes(4, "little") + value.to_bytes(4, "little")
+        tag.to_bytes(2, "little")
+        + (4).to_bytes(2, "little")
+        + (1).to_bytes(4, "little")
+        + value.to_bytes(4, "little")
         for tag, value in sorted(fields.items())
     )
     directory = len(fields).to_bytes(2, "little") + entries + bytes(4)
@@ -59,7 +74,9 @@ def test_a_tiff_says_how_many_bits_and_which_end_is_white() -> None:
     np.testing.assert_array_equal(decode(tiff_of(WIDE, format=1), "a file"), BYTES)
     np.testing.assert_array_equal(decode(tiff_of(WIDE, photometric=0), "a file"), 255 - BYTES)
     twelve = (WIDE >> 4).reshape(-1, 2)  # two values lie in three bytes
-    packed = np.stack([twelve[:, 0] >> 4, (twelve[:, 0] & 15) << 4 | twelve[:, 1] >> 8, twelve[:, 1] & 255], 1).astype(np.uint8)
+    packed = np.stack(
+        [twelve[:, 0] >> 4, (twelve[:, 0] & 15) << 4 | twelve[:, 1] >> 8, twelve[:, 1] & 255], 1
+    ).astype(np.uint8)
     np.testing.assert_array_equal(decode(tiff_of(packed.reshape(16, 24), bits=12, width=16), "a file"), BYTES)
 
 
@@ -82,7 +99,9 @@ def test_numbers_without_a_range_are_refused_by_name(name: str) -> None:
             decode(encoded, "the file", None, channels)
 
 
-def test_folders_tables_and_pictures_name_the_file_or_row(ddpmx: Callable[..., Result], tmp_path: Path) -> None:
+def test_folders_tables_and_pictures_name_the_file_or_row(
+    ddpmx: Callable[..., Result], tmp_path: Path
+) -> None:
     (tmp_path / "set").mkdir()
     for index in range(3):
         (tmp_path / "set" / f"{index}.png").write_bytes(file_of(BYTES, "PNG"))
@@ -92,7 +111,9 @@ def test_folders_tables_and_pictures_name_the_file_or_row(ddpmx: Callable[..., R
         DATASETS.build("image_folder", path="set").load(tmp_path)
     rows = [{"bytes": file.read_bytes(), "path": None} for file in sorted((tmp_path / "set").iterdir())]
     pq.write_table(pa.table({"image": rows}), tmp_path / "train.parquet")
-    with pytest.raises(SpecError, match=r"row 3 of the train split of .* cannot be taken: its pixels are floating-point"):
+    with pytest.raises(
+        SpecError, match=r"row 3 of the train split of .* cannot be taken: its pixels are floating-point"
+    ):
         DATASETS.build("parquet", path="train.parquet").load(tmp_path)
     for read in (lambda: read_pictures(wide, 1, (1, 16, 16)), lambda: read_mask(wide, (1, 16, 16))):
         with pytest.raises(SpecError, match=r"wide\.tif cannot be taken") as error:
@@ -106,7 +127,10 @@ def test_what_is_odd_about_a_set_is_noted_once(tmp_path: Path, capsys: pytest.Ca
         (tmp_path / "dark" / f"{index}.png").write_bytes(file_of(WIDE >> 4, "PNG"))
     data = DATASETS.build("image_folder", path="dark").load(tmp_path)
     assert int(data.train.pixels.max()) == 15
-    assert "the 3 images of 16 bits are nearly black: their largest value is 4,095 of 65,535" in capsys.readouterr().err
+    assert (
+        "the 3 images of 16 bits are nearly black: their largest value is 4,095 of 65,535"
+        in capsys.readouterr().err
+    )
     moving = Image.fromarray(BYTES)
     for kind, suffix in (("PNG", "png"), ("GIF", "gif"), ("TIFF", "tif"), ("WEBP", "webp")):
         (tmp_path / suffix).mkdir()
@@ -115,7 +139,9 @@ def test_what_is_odd_about_a_set_is_noted_once(tmp_path: Path, capsys: pytest.Ca
             lossless = {"lossless": True} if kind == "WEBP" else {}
             (tmp_path / suffix / f"{index}.{suffix}").write_bytes(file_of(moving, kind, **more, **lossless))
         data = DATASETS.build("image_folder", path=suffix, channels=1).load(tmp_path)
-        assert all(int((image.int() - torch.from_numpy(BYTES)).abs().max()) <= 1 for image in data.train.pixels)
+        assert all(
+            int((image.int() - torch.from_numpy(BYTES)).abs().max()) <= 1 for image in data.train.pixels
+        )
         said = " ".join(capsys.readouterr().err.split())
         assert "images of several frames: 1; of each the first frame is taken" in said
         assert f"1.{suffix})" in said

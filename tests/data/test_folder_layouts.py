@@ -91,7 +91,9 @@ def test_a_test_split_may_be_a_link_to_the_training_images(tmp_path: Path) -> No
         (("test",), "test"),
     ],
 )
-def test_what_can_be_read_in_two_ways_names_both(folders: tuple[str, ...], named: str, tmp_path: Path) -> None:
+def test_what_can_be_read_in_two_ways_names_both(
+    folders: tuple[str, ...], named: str, tmp_path: Path
+) -> None:
     for name in folders:
         draw(tmp_path / "set" / name)
     with pytest.raises(SpecError, match="can be read in two ways: as splits .* or as classes") as caught:
@@ -145,10 +147,14 @@ def test_why_there_are_no_classes_is_said(tmp_path: Path) -> None:
         draw(tmp_path / "set" / "test" / name)
     draw(tmp_path / "loose", 1)
     assert load(tmp_path / "set").left_out == ("all labels, as the training images have no folder owl",)
-    assert load(tmp_path / "loose").left_out == ("all labels, as 1 train images lie in none of the folders cat and dog",)
+    assert load(tmp_path / "loose").left_out == (
+        "all labels, as 1 train images lie in none of the folders cat and dog",
+    )
 
 
-@pytest.mark.parametrize("suffix", [".PNG", ".jpeg", ".JPG", ".webp", ".bmp", ".tif", ".gif", ".ppm", ".pgm", ".jfif", ".tga"])
+@pytest.mark.parametrize(
+    "suffix", [".PNG", ".jpeg", ".JPG", ".webp", ".bmp", ".tif", ".gif", ".ppm", ".pgm", ".jfif", ".tga"]
+)
 def test_all_that_pillow_decodes_is_taken(suffix: str, tmp_path: Path) -> None:
     draw(tmp_path / "set", 3, suffix)
     draw(tmp_path / "set", 3)
@@ -161,7 +167,10 @@ def test_files_that_are_left_out_are_said(tmp_path: Path) -> None:
         (tmp_path / "set" / name).write_text("no image")
     data = load(tmp_path / "set")
     assert total(data) == 4
-    assert data.left_out == ("6 files without an image's suffix (.mpg, .eps, .csv, none, .txt)",) or len(data.left_out) == 1
+    assert (
+        data.left_out == ("6 files without an image's suffix (.mpg, .eps, .csv, none, .txt)",)
+        or len(data.left_out) == 1
+    )
     assert all(suffix in data.left_out[0] for suffix in (".txt", ".csv", ".eps", ".mpg", "none"))
     assert not {".eps", ".pdf", ".h5"} & suffixes()
     assert "EPS" in UNREADABLE
@@ -180,11 +189,25 @@ def test_what_is_no_regular_file_is_left_out_and_nothing_hangs(tmp_path: Path) -
         os.close(here)
     data = load(tmp_path / "set")
     assert total(data) == 6
-    assert sorted(data.left_out) == ["2 links to nothing (circle.png, nothing.png)", "3 special files (null.png, pipe.png, socket.png)"]
+    assert sorted(data.left_out) == [
+        "2 links to nothing (circle.png, nothing.png)",
+        "3 special files (null.png, pipe.png, socket.png)",
+    ]
 
 
 @pytest.mark.parametrize(
-    "name", ["my [v1] set", "a*b?c", "50% #1 & more", "two\nlines", "ünï çødé", "{a,b}", "::x", "~", os.fsdecode(b"\xff\xfe")]
+    "name",
+    [
+        "my [v1] set",
+        "a*b?c",
+        "50% #1 & more",
+        "two\nlines",
+        "ünï çødé",
+        "{a,b}",
+        "::x",
+        "~",
+        os.fsdecode(b"\xff\xfe"),
+    ],
 )
 def test_a_folder_of_any_name(name: str, tmp_path: Path) -> None:
     for label in ("cat", name):
@@ -193,7 +216,10 @@ def test_a_folder_of_any_name(name: str, tmp_path: Path) -> None:
     assert total(data) == 8
     assert set(data.classes or ()) == {"cat", name}
     assert data.describe().isprintable()
-    assert DATASETS.build("image_folder", path=f"./{name}", validation=0.1).load(tmp_path).classes == data.classes
+    assert (
+        DATASETS.build("image_folder", path=f"./{name}", validation=0.1).load(tmp_path).classes
+        == data.classes
+    )
 
 
 @pytest.mark.parametrize("kind", ["file", "pipe", "missing", "circle", "too long", "empty"])
@@ -281,7 +307,9 @@ def test_validate_looks_at_the_data(old: str, new: str, wanted: str, spec: Path,
 
 
 def test_validate_finds_labels_that_are_not_there(spec: Path, ddpmx: Run) -> None:
-    spec.write_text(spec.read_text().replace("dim: 8,", "dim: 8, classes: true,").replace("path: set", "path: set/cat"))
+    spec.write_text(
+        spec.read_text().replace("dim: 8,", "dim: 8, classes: true,").replace("path: set", "path: set/cat")
+    )
     result = ddpmx("validate", spec)
     assert (result.code, "have no labels" in result.err) == (2, True)
 
@@ -296,17 +324,24 @@ def test_validate_decodes_few_images_of_a_large_set(spec: Path, monkeypatch: pyt
     monkeypatch.setattr("ddpmx.data.folder.SAMPLED", 2)
     decoded = []
     inner = ddpmx.data.decode.decode
-    monkeypatch.setattr("ddpmx.data.decode.decode", lambda encoded, where, *more: (decoded.append(where), inner(encoded, where, *more))[1])
+    monkeypatch.setattr(
+        "ddpmx.data.decode.decode",
+        lambda encoded, where, *more: (decoded.append(where), inner(encoded, where, *more))[1],
+    )
     assert examine(load_spec(spec), {})[0] == truth
     assert len(decoded) == 2
 
 
-def test_validate_looks_once_at_the_data_of_a_sweep(spec: Path, ddpmx: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_validate_looks_once_at_the_data_of_a_sweep(
+    spec: Path, ddpmx: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from ddpmx.data.folder import ImageFolder
 
     looked = []
     inner = ImageFolder.look
-    monkeypatch.setattr(ImageFolder, "look", lambda self, root: (looked.append(self.path), inner(self, root))[1])
+    monkeypatch.setattr(
+        ImageFolder, "look", lambda self, root: (looked.append(self.path), inner(self, root))[1]
+    )
     spec.write_text(spec.read_text() + "sweep: {seed: [0, 1, 2]}\n")
     result = ddpmx("validate", spec)
     assert (result.code, len(looked)) == (0, 1)

@@ -168,7 +168,11 @@ CASES = {
         (),
         False,
     ),
-    "log_snr": (spec(model="{name: convnext_unet, dim: 8, dim_mults: [1, 2], time: log_snr}", prediction="x_start"), (), True),
+    "log_snr": (
+        spec(model="{name: convnext_unet, dim: 8, dim_mults: [1, 2], time: log_snr}", prediction="x_start"),
+        (),
+        True,
+    ),
     "groups": (
         spec(model="{name: ddpm_unet, dim: 8, dim_mults: [1, 2], blocks: 1}"),
         ("sampler.variance=beta", "sampler.clip=null", "sampler.steps=7", "sampler.grid=leading"),
@@ -197,14 +201,28 @@ def test_exported_folders_draw_our_samples_without_ddpmx(ddpmx: Callable[..., Re
         assert (folder / "out" / "unet" / "network.py").exists() == custom
         experiment = open_run(runs[name], (), torch.device("cpu"), "best").experiment
         shape = (SIZE, *experiment.image_shape)
-        np.savez(folder / "numbers.npz", x=randn(*shape, seed=0).numpy(), noise=np.stack([noise(k, shape).numpy() for k in range(20)]))
-        cases.append({"folder": str(folder / "out"), "numbers": str(folder / "numbers.npz"), "out": str(folder / "theirs.npz")})
+        np.savez(
+            folder / "numbers.npz",
+            x=randn(*shape, seed=0).numpy(),
+            noise=np.stack([noise(k, shape).numpy() for k in range(20)]),
+        )
+        cases.append(
+            {
+                "folder": str(folder / "out"),
+                "numbers": str(folder / "numbers.npz"),
+                "out": str(folder / "theirs.npz"),
+            }
+        )
     variables = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"} | {
         "HF_HOME": str(workplace / "hf"),
         "HF_HUB_OFFLINE": "1",
     }
     done = subprocess.run(
-        [sys.executable, "-I", "-c", ELSEWHERE, json.dumps(cases)], env=variables, cwd=workplace, capture_output=True, text=True
+        [sys.executable, "-I", "-c", ELSEWHERE, json.dumps(cases)],
+        env=variables,
+        cwd=workplace,
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stderr
     for name, (_, overrides, _) in CASES.items():
@@ -224,10 +242,16 @@ def test_exported_folders_draw_our_samples_without_ddpmx(ddpmx: Callable[..., Re
         ({"sampler": "{name: ddpm, steps: 5, grid: log_snr}"}, "sampler.grid", "log_snr"),
         ({"sampler": "{name: ddpm, timesteps: [19, 3.5]}"}, "sampler.timesteps", "list"),
         ({"sampler": "{name: ddpm, steps: 5, variance: beta}"}, "sampler.variance", "without noise"),
-        ({"model": "{name: convnext_unet, dim: 8, dim_mults: [1, 2], classes: true}"}, "model.classes", "classes"),
+        (
+            {"model": "{name: convnext_unet, dim: 8, dim_mults: [1, 2], classes: true}"},
+            "model.classes",
+            "classes",
+        ),
     ],
 )
-def test_what_diffusers_has_no_twin_of_is_named(ddpmx: Callable[..., Result], tmp_path: Path, blocks: dict[str, str], field: str, why: str):
+def test_what_diffusers_has_no_twin_of_is_named(
+    ddpmx: Callable[..., Result], tmp_path: Path, blocks: dict[str, str], field: str, why: str
+):
     result = ddpmx("export", make_run(tmp_path, spec(**blocks)), "--to", "diffusers", tmp_path / "out")
     assert result.code == 2
     assert f"{field}: diffusers has no twin" in result.err
@@ -243,7 +267,9 @@ def test_export_writes_into_no_folder_that_holds_something(ddpmx: Callable[..., 
 
 
 @pytest.mark.parametrize("use", ["ddpmx.SAMPLERS.names()", "undefined_name", "open('/nonexistent')"])
-def test_a_network_whose_code_does_not_run_alone_is_refused(ddpmx: Callable[..., Result], tmp_path: Path, use: str):
+def test_a_network_whose_code_does_not_run_alone_is_refused(
+    ddpmx: Callable[..., Result], tmp_path: Path, use: str
+):
     name = f"alone_{abs(hash(use))}"
     body = PLUGIN.replace("exported_plugin", name).replace("import math", "import ddpmx\nimport math")
     body = body.replace("return Small(", f"if __name__ == 'network': {use}\n        return Small(")
@@ -257,10 +283,14 @@ def test_a_network_whose_code_does_not_run_alone_is_refused(ddpmx: Callable[...,
 
 def test_shipped_code_names_ddpmx_nowhere_as_it_runs():
     for name in ("convnext_unet", "ddpm_unet"):
-        assert not [line for line in standalone(MODELS.get(name)).splitlines() if "import" in line and "ddpmx" in line]
+        assert not [
+            line for line in standalone(MODELS.get(name)).splitlines() if "import" in line and "ddpmx" in line
+        ]
 
 
-def test_the_card_says_which_packages_a_network_of_its_own_imports(ddpmx: Callable[..., Result], tmp_path: Path):
+def test_the_card_says_which_packages_a_network_of_its_own_imports(
+    ddpmx: Callable[..., Result], tmp_path: Path
+):
     for name, (text, imported) in {
         "own": (spec(model="{name: convnext_unet, dim: 8, dim_mults: [1, 2]}"), "diffusers, einops, torch."),
         "plugin": (spec(model="{name: exported_plugin}", plugins="[plugin.py]"), "diffusers, torch."),
@@ -271,7 +301,9 @@ def test_the_card_says_which_packages_a_network_of_its_own_imports(ddpmx: Callab
         run = make_run(tmp_path / name, text)
         assert ddpmx("export", run, "--to", "diffusers", tmp_path / name / "out").code == 0
         card = (tmp_path / name / "out" / "README.md").read_text()
-        assert re.findall(r"imports these packages: (.*)$", card, re.MULTILINE) == ([imported] if imported else [])
+        assert re.findall(r"imports these packages: (.*)$", card, re.MULTILINE) == (
+            [imported] if imported else []
+        )
 
 
 @pytest.mark.parametrize(
@@ -301,7 +333,14 @@ GOOGLE = {
     "in_channels": 1,
     "out_channels": 1,
 }
-TUTORIAL = {**GOOGLE, "attention_head_dim": 8, "flip_sin_to_cos": True, "freq_shift": 0, "norm_num_groups": 8, "downsample_padding": 1}
+TUTORIAL = {
+    **GOOGLE,
+    "attention_head_dim": 8,
+    "flip_sin_to_cos": True,
+    "freq_shift": 0,
+    "norm_num_groups": 8,
+    "downsample_padding": 1,
+}
 BETAS = np.linspace(0.01, 0.3, 20).tolist()
 
 
@@ -311,7 +350,9 @@ def save(folder: Path, config: dict[str, Any], scheduler: Any) -> Any:
     unet = diffusers.UNet2DModel(**config)
     for parameter in unet.parameters():
         parameter.data += 0.05 * torch.randn_like(parameter)
-    kind = diffusers.DDIMPipeline if isinstance(scheduler, diffusers.DDIMScheduler) else diffusers.DDPMPipeline
+    kind = (
+        diffusers.DDIMPipeline if isinstance(scheduler, diffusers.DDIMScheduler) else diffusers.DDPMPipeline
+    )
     pipeline = kind(unet=unet.eval(), scheduler=scheduler)
     pipeline.save_pretrained(folder)
     pipeline.set_progress_bar_config(disable=True)
@@ -323,7 +364,9 @@ def theirs(pipeline: Any, monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype, *
     shape = (SIZE, 1, 8, 8)
     numbers = iter([randn(*shape, seed=0), *(noise(k, shape) for k in range(20))])
     for module in (type(pipeline).__module__, type(pipeline.scheduler).__module__):
-        monkeypatch.setattr(sys.modules[module], "randn_tensor", lambda *args, **kwargs: next(numbers).to(dtype))
+        monkeypatch.setattr(
+            sys.modules[module], "randn_tensor", lambda *args, **kwargs: next(numbers).to(dtype)
+        )
     pipeline.to(dtype)
     return pipeline(batch_size=SIZE, output_type="pt", **arguments).images.numpy()
 
@@ -335,9 +378,18 @@ class TestImport:
 
     @pytest.mark.parametrize(("config", "model"), [(GOOGLE, "ddpm_unet"), (TUTORIAL, "diffusers_unet")])
     def test_the_same_samples_and_back_again(
-        self, ddpmx: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, config: dict[str, Any], model: str
+        self,
+        ddpmx: Callable[..., Result],
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        config: dict[str, Any],
+        model: str,
     ):
-        pipeline = save(tmp_path / "in", config, diffusers.DDPMScheduler(20, trained_betas=BETAS, variance_type="fixed_large"))
+        pipeline = save(
+            tmp_path / "in",
+            config,
+            diffusers.DDPMScheduler(20, trained_betas=BETAS, variance_type="fixed_large"),
+        )
         result = ddpmx("import", tmp_path / "in", "--name", "there", "--out", tmp_path / "runs")
         assert result.code == 0, result.err
         run = Path(result.out.splitlines()[0])
@@ -354,15 +406,23 @@ class TestImport:
         assert ddpmx("export", run, "--to", "diffusers", tmp_path / "out").code == 0
         again = diffusers.DDPMPipeline.from_pretrained(tmp_path / "out")
         weights = again.unet.state_dict()
-        assert all(torch.equal(weights[name], value.float()) for name, value in pipeline.unet.state_dict().items())
-        assert all(again.unet.config[key] == (list(value) if isinstance(value, tuple) else value) for key, value in config.items())
+        assert all(
+            torch.equal(weights[name], value.float()) for name, value in pipeline.unet.state_dict().items()
+        )
+        assert all(
+            again.unet.config[key] == (list(value) if isinstance(value, tuple) else value)
+            for key, value in config.items()
+        )
         assert again.scheduler.config.trained_betas == pytest.approx(BETAS, rel=1e-12)
 
     def test_ddim_and_a_torch_file_with_the_old_names_of_attention(
         self, ddpmx: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ):
         scheduler = diffusers.DDIMScheduler(
-            num_train_timesteps=20, beta_schedule="squaredcos_cap_v2", clip_sample_range=0.8, prediction_type="v_prediction"
+            num_train_timesteps=20,
+            beta_schedule="squaredcos_cap_v2",
+            clip_sample_range=0.8,
+            prediction_type="v_prediction",
         )
         pipeline = save(tmp_path / "in", GOOGLE, scheduler)
         old = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
@@ -373,19 +433,29 @@ class TestImport:
         torch.save(weights, tmp_path / "in" / "unet" / "diffusion_pytorch_model.bin")
         result = ddpmx("import", tmp_path / "in", "--out", tmp_path / "runs")
         assert result.code == 0, result.err
-        reference = theirs(pipeline, monkeypatch, torch.float32, num_inference_steps=5, use_clipped_model_output=True)
-        assert relative(ours(Path(result.out.splitlines()[0]), torch.float32, ("sampler.steps=5",)), reference) <= 1e-5
+        reference = theirs(
+            pipeline, monkeypatch, torch.float32, num_inference_steps=5, use_clipped_model_output=True
+        )
+        assert (
+            relative(ours(Path(result.out.splitlines()[0]), torch.float32, ("sampler.steps=5",)), reference)
+            <= 1e-5
+        )
 
     def test_an_imported_run_says_when_it_needs_images(self, ddpmx: Callable[..., Result], tmp_path: Path):
         save(tmp_path / "in", GOOGLE, diffusers.DDPMScheduler(20))
         run = ddpmx("import", tmp_path / "in", "--out", tmp_path / "runs").out.splitlines()[0]
-        for command in (("evaluate", run, "--metrics", "fd_cnn"), ("run", f"{run}/spec.yaml", "--out", tmp_path / "more")):
+        for command in (
+            ("evaluate", run, "--metrics", "fd_cnn"),
+            ("run", f"{run}/spec.yaml", "--out", tmp_path / "more"),
+        ):
             result = ddpmx(*command)
             assert result.code == 2
             assert "no images" in result.err
             assert "-s dataset=" in result.err
         assert not (tmp_path / "more").exists()
-        result = ddpmx("evaluate", run, "--metrics", "fd_cnn", "-n", "4", "-s", "dataset=null", "-s", "dataset=digits")
+        result = ddpmx(
+            "evaluate", run, "--metrics", "fd_cnn", "-n", "4", "-s", "dataset=null", "-s", "dataset=digits"
+        )
         assert (result.code, result.out.split()[0]) == (0, "fd_cnn")
 
     @pytest.mark.parametrize(
@@ -430,7 +500,9 @@ class TestImport:
         weights = tmp_path / "in" / "unet" / "diffusion_pytorch_model.safetensors"
         weights.unlink()
         assert "has no weights" in ddpmx("import", tmp_path / "in").err
-        torch.save({"conv_in.weight": print}, weights.with_suffix(".bin"))  # a function: what unpickling could call
+        torch.save(
+            {"conv_in.weight": print}, weights.with_suffix(".bin")
+        )  # a function: what unpickling could call
         assert "hold more than tensors" in ddpmx("import", tmp_path / "in").err
         weights.write_bytes(b"not safetensors")
         assert "cannot be read" in ddpmx("import", tmp_path / "in").err

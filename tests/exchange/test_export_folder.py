@@ -36,7 +36,9 @@ def names(folder: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("place", ["file", "full", "file/inside", "dangling/../file", "x" * 300, "file/"])
-def test_a_place_that_cannot_be_is_named(ddpmx: Ddpmx, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
+def test_a_place_that_cannot_be_is_named(
+    ddpmx: Ddpmx, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
     monkeypatch.setattr("ddpmx.exchange.export.open_run", None)  # no work is done
     (tmp_path / "file").write_text("mine")
     (tmp_path / "full").mkdir()
@@ -49,8 +51,13 @@ def test_a_place_that_cannot_be_is_named(ddpmx: Ddpmx, run: Path, tmp_path: Path
     assert (tmp_path / "file").read_text() == "mine"
 
 
-@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), SafetensorError("I/O error: No space left on device")])
-def test_a_full_disk_leaves_nothing(ddpmx: Ddpmx, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+@pytest.mark.parametrize(
+    "error",
+    [OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), SafetensorError("I/O error: No space left on device")],
+)
+def test_a_full_disk_leaves_nothing(
+    ddpmx: Ddpmx, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
     def full(tensors: object, file: Path, metadata: object) -> None:
         file.write_text("half")
         raise error
@@ -66,7 +73,9 @@ def test_a_full_disk_leaves_nothing(ddpmx: Ddpmx, run: Path, tmp_path: Path, mon
     assert names(tmp_path / "new" / "out") == CONTENT
 
 
-def test_an_empty_folder_behind_a_link_or_to_work_in(ddpmx: Ddpmx, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_empty_folder_behind_a_link_or_to_work_in(
+    ddpmx: Ddpmx, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "link").symlink_to("empty")
     assert ddpmx("export", run, "--to", "diffusers", tmp_path / "link").code == 0
@@ -82,7 +91,9 @@ def test_weights_that_are_not_finite_are_not_exported(ddpmx: Ddpmx, run: Path, t
     weights = load_file(run / "checkpoints" / "best" / "model.safetensors")
     broken = next(iter(weights))
     save_file({**weights, broken: weights[broken] * torch.nan}, tmp_path / "nan.safetensors")
-    result = ddpmx("export", run, "--to", "diffusers", tmp_path / "out", "--weights", tmp_path / "nan.safetensors")
+    result = ddpmx(
+        "export", run, "--to", "diffusers", tmp_path / "out", "--weights", tmp_path / "nan.safetensors"
+    )
     assert result.code == 2
     assert "not finite" in result.err
     assert not (tmp_path / "out").exists()

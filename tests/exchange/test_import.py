@@ -25,7 +25,9 @@ pytest.importorskip("diffusers")
 from diffusers_folders import INDEX, SCHEDULER, SMALL, UNET, WEIGHTS, sound
 
 Ddpmx = Callable[..., Result]
-CONFIG = {key: value for key, value in SMALL.items() if key not in ("sample_size", "in_channels", "out_channels")}
+CONFIG = {
+    key: value for key, value in SMALL.items() if key not in ("sample_size", "in_channels", "out_channels")
+}
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +65,9 @@ def test_parts_without_folders_of_their_own(ddpmx: Ddpmx, folder: Path) -> None:
     for name in (UNET, SCHEDULER):
         (folder / name).parent.rmdir()
     flat = ddpmx("import", folder, "--name", "flat", "--out", folder.with_name("runs")).out.splitlines()[0]
-    first, second = (load_file(Path(run) / "checkpoints" / "best" / "model.safetensors") for run in (run, flat))
+    first, second = (
+        load_file(Path(run) / "checkpoints" / "best" / "model.safetensors") for run in (run, flat)
+    )
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
@@ -74,11 +78,17 @@ def change(folder: Path, file: str, **changes: Any) -> None:
 @pytest.mark.parametrize(
     ("file", "key", "value"),
     [
-        *((UNET, "block_out_channels", value) for value in ([], [0, 8], [-8, 8], [8.5, 8], ["8", 8], 8, "8", None, [8] * 13, [10**30, 8])),
+        *(
+            (UNET, "block_out_channels", value)
+            for value in ([], [0, 8], [-8, 8], [8.5, 8], ["8", 8], 8, "8", None, [8] * 13, [10**30, 8])
+        ),
         *((UNET, "block_out_channels", value) for value in ([[8], 8], [8, 60_000], [8])),
         *((UNET, "layers_per_block", value) for value in (-1, 10**9, 2.5, "1", True, None, [1])),
         *((UNET, "norm_num_groups", value) for value in (0, -4, 3, "4", 10**12)),
-        *((UNET, "down_block_types", value) for value in ("DownBlock2D", [], ["DownBlock2D"], [1, 2], ["CrossAttnDownBlock2D"] * 2)),
+        *(
+            (UNET, "down_block_types", value)
+            for value in ("DownBlock2D", [], ["DownBlock2D"], [1, 2], ["CrossAttnDownBlock2D"] * 2)
+        ),
         *((UNET, "sample_size", value) for value in (0, -8, 7, 10**9, True, "8", [8, 8], None)),
         *((UNET, "in_channels", value) for value in (0, 10**9, "1", None)),
         *((UNET, "_class_name", value) for value in (None, ["UNet2DModel"], "x" * 10**6, "\x1b[2J")),
@@ -88,30 +98,55 @@ def change(folder: Path, file: str, **changes: Any) -> None:
         *((UNET, "time_embedding_type", value) for value in ("fourier", "learned", 3)),
         *((UNET, "act_fn", value) for value in ("swish2", 3)),
         *((SCHEDULER, "num_train_timesteps", value) for value in (0, -1, 10**9, 20.5, "20", None)),
-        *((SCHEDULER, "trained_betas", value) for value in ([0.1], [0.1] * 21, [float("nan")] * 20, [0.0] * 20, [1.0] * 20, ["x"] * 20)),
+        *(
+            (SCHEDULER, "trained_betas", value)
+            for value in ([0.1], [0.1] * 21, [float("nan")] * 20, [0.0] * 20, [1.0] * 20, ["x"] * 20)
+        ),
         *((SCHEDULER, "trained_betas", value) for value in ([2.0] * 20, 0.1, {"a": 1}, [[0.1]] * 20)),
         *((SCHEDULER, "beta_start", value) for value in (0, -1, 2, float("nan"), "0.1", None)),
         *((SCHEDULER, "clip_sample_range", value) for value in (0, -1, None, float("inf"), "1")),
         *((SCHEDULER, "prediction_type", value) for value in ("flow", None, 3, ["epsilon"])),
         *((SCHEDULER, "timestep_spacing", value) for value in ("random", 3)),
         *((SCHEDULER, "_class_name", value) for value in ("PNDMScheduler", None, 3)),
-        *((INDEX, "unet", value) for value in (["network", "UNet2DModel"], ["diffusers", "UNet2DConditionModel"])),
+        *(
+            (INDEX, "unet", value)
+            for value in (["network", "UNet2DModel"], ["diffusers", "UNet2DConditionModel"])
+        ),
         (INDEX, "vqvae", ["diffusers", "VQModel"]),
         (INDEX, "scheduler", ["diffusers", "DDIMScheduler"]),
     ],
 )
-def test_a_value_that_cannot_be_is_named(folder: Path, refused: Callable[[], str], file: str, key: str, value: Any) -> None:
+def test_a_value_that_cannot_be_is_named(
+    folder: Path, refused: Callable[[], str], file: str, key: str, value: Any
+) -> None:
     change(folder, file, **{key: value})
     error = refused()
     assert str(folder / file) in error or (str(folder / WEIGHTS) in error and "config.json" in error)
-    assert key in error or "config: UNet2DModel does not work so" in error or ".weight" in error or "schedule" in error
+    assert (
+        key in error
+        or "config: UNet2DModel does not work so" in error
+        or ".weight" in error
+        or "schedule" in error
+    )
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"[]", b"3", b"\xff", b"[" * 10**6, b'{"a": ' * 10**6, b"{" + b" " * 51_000_000, b'{"sample_size": NaN}']
+    "content",
+    [
+        b"",
+        b"[]",
+        b"3",
+        b"\xff",
+        b"[" * 10**6,
+        b'{"a": ' * 10**6,
+        b"{" + b" " * 51_000_000,
+        b'{"sample_size": NaN}',
+    ],
 )
 @pytest.mark.parametrize("file", [UNET, SCHEDULER, INDEX])
-def test_json_that_is_none_of_a_pipeline(folder: Path, refused: Callable[[], str], file: str, content: bytes) -> None:
+def test_json_that_is_none_of_a_pipeline(
+    folder: Path, refused: Callable[[], str], file: str, content: bytes
+) -> None:
     if file == INDEX and content == b'{"sample_size": NaN}':
         pytest.skip("an index may hold options of its pipeline")
     (folder / file).write_bytes(content)
@@ -161,7 +196,11 @@ FIRST = "conv_in.bias"
     ],
 )
 def test_weights_of_another_network(
-    folder: Path, refused: Callable[[], str], changed: Callable[[dict[str, torch.Tensor]], Any], named: str, pickled: bool
+    folder: Path,
+    refused: Callable[[], str],
+    changed: Callable[[dict[str, torch.Tensor]], Any],
+    named: str,
+    pickled: bool,
 ) -> None:
     file = weights(folder, changed, pickled)
     error = refused()
@@ -181,7 +220,9 @@ def test_weights_of_another_network(
         lambda weights: print,
     ],
 )
-def test_a_pickle_that_is_no_dictionary_of_plain_tensors(folder: Path, refused: Callable[[], str], changed: Callable[[Any], Any]) -> None:
+def test_a_pickle_that_is_no_dictionary_of_plain_tensors(
+    folder: Path, refused: Callable[[], str], changed: Callable[[Any], Any]
+) -> None:
     assert str(weights(folder, changed, pickled=True)) in refused()
 
 
@@ -192,7 +233,9 @@ def test_both_names_of_an_attention_weight(folder: Path, refused: Callable[[], s
     assert f"{WEIGHTS} has " in refused()
 
 
-def test_a_network_larger_than_the_memory(folder: Path, refused: Callable[[], str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_network_larger_than_the_memory(
+    folder: Path, refused: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(memory, "limit", lambda: 1000)
     monkeypatch.setattr(torch, "load", None)
     error = refused()
@@ -200,7 +243,9 @@ def test_a_network_larger_than_the_memory(folder: Path, refused: Callable[[], st
     assert "1 kB of memory" in error
 
 
-def test_a_run_that_cannot_be_written_is_not_left(ddpmx: Ddpmx, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_that_cannot_be_written_is_not_left(
+    ddpmx: Ddpmx, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def full(path: Path) -> None:
         assert (path / "checkpoints").is_dir()
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -213,9 +258,19 @@ def test_a_run_that_cannot_be_written_is_not_left(ddpmx: Ddpmx, folder: Path, mo
 
 
 @pytest.mark.parametrize(
-    "place", ["nowhere", "x" * 300, "in/model_index.json", "in/unet/config.json/a", "~nobody-of-this-name/a", "in/unet"]
+    "place",
+    [
+        "nowhere",
+        "x" * 300,
+        "in/model_index.json",
+        "in/unet/config.json/a",
+        "~nobody-of-this-name/a",
+        "in/unet",
+    ],
 )
-def test_a_place_where_no_pipeline_is(ddpmx: Ddpmx, folder: Path, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
+def test_a_place_where_no_pipeline_is(
+    ddpmx: Ddpmx, folder: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
     monkeypatch.chdir(folder.parent)
     result = ddpmx("import", place)
     assert result.code == 2
@@ -230,12 +285,21 @@ def test_a_name_that_no_run_can_have(ddpmx: Ddpmx, folder: Path, name: str) -> N
     assert not folder.with_name("runs").exists()
 
 
-@pytest.mark.parametrize(("kind", "fields"), [("ddpm_unet", {}), ("convnext_unet", {}), ("diffusers_unet", {"config": CONFIG})])
-def test_memory_is_checked_without_taking_it(monkeypatch: pytest.MonkeyPatch, kind: str, fields: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    ("kind", "fields"), [("ddpm_unet", {}), ("convnext_unet", {}), ("diffusers_unet", {"config": CONFIG})]
+)
+def test_memory_is_checked_without_taking_it(
+    monkeypatch: pytest.MonkeyPatch, kind: str, fields: dict[str, Any]
+) -> None:
     model = MODELS.build(kind, **fields)
     size = sum(parameter.nbytes for parameter in model.build(1, 8 if fields else 16).parameters())
     state = torch.get_rng_state()
-    for most, copies, fits in ((size, 1, True), (size - 1, 1, False), (5 * size, 5, True), (5 * size - 1, 5, False)):
+    for most, copies, fits in (
+        (size, 1, True),
+        (size - 1, 1, False),
+        (5 * size, 5, True),
+        (5 * size - 1, 5, False),
+    ):
         monkeypatch.setattr(memory, "limit", lambda most=most: most)
         try:
             check_memory(model, lambda: model.build(1, 8 if fields else 16), copies)
@@ -247,7 +311,11 @@ def test_memory_is_checked_without_taking_it(monkeypatch: pytest.MonkeyPatch, ki
 
 
 @pytest.mark.parametrize(
-    "model", ["{name: ddpm_unet, dim: 4096, dim_mults: [64, 64]}", "{name: convnext_unet, dim: 4096, dim_mults: [64, 64]}"]
+    "model",
+    [
+        "{name: ddpm_unet, dim: 4096, dim_mults: [64, 64]}",
+        "{name: convnext_unet, dim: 4096, dim_mults: [64, 64]}",
+    ],
 )
 def test_a_run_larger_than_the_memory(ddpmx: Ddpmx, tiny: Path, model: str) -> None:
     result = ddpmx("run", tiny, "-s", f"model={model}", "--out", tiny.parent / "runs")

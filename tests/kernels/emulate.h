@@ -1,5 +1,6 @@
-// A GPU on the CPU, to run the bodies of csrc/cuda.cu in tests. The threads of a block are fibers in one thread: each runs to
-// its next barrier, then the others do. Blocks run one after the other, so races between them do not show.
+// A GPU on the CPU, to run the bodies of csrc/cuda.cu in tests. The threads of a block are fibers in one
+// thread: each runs to its next barrier, then the others do. Blocks run one after the other, so races between
+// them do not show.
 #pragma once
 
 #include <ucontext.h>

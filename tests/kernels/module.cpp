@@ -1,4 +1,5 @@
-// Only for tests, never shipped: the CPU's levels and the CUDA bodies, emulated, for numpy arrays. bfloat16 is uint16 here.
+// Only for tests, never shipped: the CPU's levels and the CUDA bodies, emulated, for numpy arrays. bfloat16
+// is uint16 here.
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
@@ -45,16 +46,20 @@ View view(const Maybe& array) {
   if (!array) return v;
   std::vector<int64_t> sizes(array->shape(), array->shape() + array->ndim()), strides;
   for (int d = 0; d < array->ndim(); ++d) strides.push_back(array->strides(d) / array->itemsize());
-  if (!make_view(v, const_cast<void*>(array->data()), array->itemsize() == 2, array->ndim(), sizes.data(), strides.data()))
+  if (!make_view(v, const_cast<void*>(array->data()), array->itemsize() == 2, array->ndim(), sizes.data(),
+                 strides.data()))
     throw std::runtime_error("too many dimensions");
   return v;
 }
 
-PerSample per_sample(const py::array_t<float>& a) { return {a.data(), static_cast<int64_t>(a.strides(0) / sizeof(float)), 0}; }
+PerSample per_sample(const py::array_t<float>& a) {
+  return {a.data(), static_cast<int64_t>(a.strides(0) / sizeof(float)), 0};
+}
 
 Batch batch(const py::array& a) { return {a.shape(0), a.shape(0) ? a.size() / a.shape(0) : 0}; }
 
-Noise noise(const py::array_t<int64_t>& ids, uint32_t stream, uint64_t seed, const Maybe& given = std::nullopt) {
+Noise noise(const py::array_t<int64_t>& ids, uint32_t stream, uint64_t seed,
+            const Maybe& given = std::nullopt) {
   Noise n;
   n.given = view(given);
   n.ids = ids.data();
@@ -66,7 +71,8 @@ Noise noise(const py::array_t<int64_t>& ids, uint32_t stream, uint64_t seed, con
 
 // Runs an operation on "cuda", or on a level in two halves.
 template <class Op>
-void run(const std::string& where, const Op& op, int (*kernel)(const Op&, void*), void (*Loops::*loop)(const Op&, int64_t, int64_t)) {
+void run(const std::string& where, const Op& op, int (*kernel)(const Op&, void*),
+         void (*Loops::*loop)(const Op&, int64_t, int64_t)) {
   if (where == "cuda") {
     if (kernel(op, nullptr) != 0) throw std::runtime_error("launch failed");
     return;
@@ -85,36 +91,45 @@ void run(const std::string& where, const Op& op, int (*kernel)(const Op&, void*)
 }  // namespace
 
 PYBIND11_MODULE(ddpmx_kernels, m) {
-  m.def("normal", [](const std::string& where, py::array_t<int64_t> ids, uint32_t stream, uint64_t seed, py::array_t<float> out) {
-    run(where, Normal{batch(out), out.mutable_data(), noise(ids, stream, seed)}, cuda::normal, &Loops::normal);
+  m.def("normal", [](const std::string& where, py::array_t<int64_t> ids, uint32_t stream, uint64_t seed,
+                     py::array_t<float> out) {
+    run(where, Normal{batch(out), out.mutable_data(), noise(ids, stream, seed)}, cuda::normal,
+        &Loops::normal);
   });
-  m.def("bits", [](const std::string& where, py::array_t<int64_t> ids, uint32_t stream, uint64_t seed, py::array_t<int64_t> out) {
+  m.def("bits", [](const std::string& where, py::array_t<int64_t> ids, uint32_t stream, uint64_t seed,
+                   py::array_t<int64_t> out) {
     const Bits op{{out.shape(0), 1}, out.mutable_data(), noise(ids, stream, seed)};
     if (!ids_fit(op.noise, op.batch.samples)) return false;
     run(where, op, cuda::bits, &Loops::bits);
     return true;
   });
-  m.def("add_noise", [](const std::string& where, py::array x, py::array_t<float> signal, py::array_t<float> sigma,
-                        py::array_t<int64_t> ids, uint32_t stream, uint64_t seed, Maybe given, py::array out) {
-    const AddNoise op{batch(x), view(x), view(out), per_sample(signal), per_sample(sigma), noise(ids, stream, seed, given)};
-    run(where, op, cuda::add_noise, &Loops::add_noise);
-  });
-  m.def("weighted_loss", [](const std::string& where, py::array output, py::array x_start, py::array_t<float> target_x,
-                            py::array_t<float> target_eps, py::array_t<float> weight, py::array_t<int64_t> ids, uint32_t stream,
-                            uint64_t seed, Maybe given, int norm, float delta, py::array_t<float> loss, Maybe gradient) {
-    std::vector<double> partial(batch(output).samples * parts(batch(output).elements));
-    WeightedLoss op{batch(output),           view(output),
-                    view(x_start),           view(gradient),
-                    per_sample(target_x),    per_sample(target_eps),
-                    per_sample(weight),      noise(ids, stream, seed, given),
-                    static_cast<Norm>(norm), delta,
-                    loss.mutable_data(),     partial.data()};
-    run(where, op, cuda::weighted_loss, &Loops::weighted_loss);
-    if (where == "cuda") return;
-    for (int64_t sample = 0; sample < op.batch.samples; ++sample) op.loss[sample] = loss_of_sample(op, sample);
-  });
-  m.def("reverse_step", [](const std::string& where, py::array x, py::array output, std::vector<double> row, std::vector<py::array> history,
-                           py::array anchor, py::array_t<float> clip, py::array_t<int64_t> ids, uint32_t stream, uint64_t seed, Maybe given,
+  m.def("add_noise",
+        [](const std::string& where, py::array x, py::array_t<float> signal, py::array_t<float> sigma,
+           py::array_t<int64_t> ids, uint32_t stream, uint64_t seed, Maybe given, py::array out) {
+          const AddNoise op{batch(x),           view(x),           view(out),
+                            per_sample(signal), per_sample(sigma), noise(ids, stream, seed, given)};
+          run(where, op, cuda::add_noise, &Loops::add_noise);
+        });
+  m.def(
+      "weighted_loss",
+      [](const std::string& where, py::array output, py::array x_start, py::array_t<float> target_x,
+         py::array_t<float> target_eps, py::array_t<float> weight, py::array_t<int64_t> ids, uint32_t stream,
+         uint64_t seed, Maybe given, int norm, float delta, py::array_t<float> loss, Maybe gradient) {
+        std::vector<double> partial(batch(output).samples * parts(batch(output).elements));
+        WeightedLoss op{batch(output),           view(output),
+                        view(x_start),           view(gradient),
+                        per_sample(target_x),    per_sample(target_eps),
+                        per_sample(weight),      noise(ids, stream, seed, given),
+                        static_cast<Norm>(norm), delta,
+                        loss.mutable_data(),     partial.data()};
+        run(where, op, cuda::weighted_loss, &Loops::weighted_loss);
+        if (where == "cuda") return;
+        for (int64_t sample = 0; sample < op.batch.samples; ++sample)
+          op.loss[sample] = loss_of_sample(op, sample);
+      });
+  m.def("reverse_step", [](const std::string& where, py::array x, py::array output, std::vector<double> row,
+                           std::vector<py::array> history, py::array anchor, py::array_t<float> clip,
+                           py::array_t<int64_t> ids, uint32_t stream, uint64_t seed, Maybe given,
                            py::array out, Maybe m_out) {
     ReverseStep op;
     op.batch = batch(x);

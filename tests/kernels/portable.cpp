@@ -30,7 +30,8 @@ int main() {
   level.add_noise(op, 0, items(batch));
   for (const auto& values : {noise, x}) {
     int64_t sum = 0;
-    for (int64_t i = 0; i < samples * elements; ++i) sum += static_cast<int64_t>(bits_of(values[i])) * (i % 9973 + 1);
+    for (int64_t i = 0; i < samples * elements; ++i)
+      sum += static_cast<int64_t>(bits_of(values[i])) * (i % 9973 + 1);
     std::printf("%lld\n", static_cast<long long>(sum));
   }
   std::printf("%s\n", level.name);

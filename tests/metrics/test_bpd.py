@@ -27,7 +27,9 @@ from ddpmx.training.state import TrainState, prepare
 from ddpmx.world import World
 
 
-def measure(experiment: Experiment, data: Data, gain: Tensor, second: float | None = None, **options: object) -> dict[str, Score]:
+def measure(
+    experiment: Experiment, data: Data, gain: Tensor, second: float | None = None, **options: object
+) -> dict[str, Score]:
     subject = Subject(data, torch.empty(0), 0, experiment=experiment, network=Linear(gain, second))
     return Bpd(images=None, clip=False, **options).compute(subject)
 
@@ -59,15 +61,23 @@ def closed_form(data: Data, table: Table, gain: Tensor, log_variance: Tensor) ->
     return (prior + kl[1:].sum() + decoder) / math.log(2), prior / math.log(2), decoder / math.log(2)
 
 
-@pytest.mark.parametrize(("variance", "schedule"), [("posterior", "linear"), ("beta", "cosine"), ("learned", "linear")])
+@pytest.mark.parametrize(
+    ("variance", "schedule"), [("posterior", "linear"), ("beta", "cosine"), ("learned", "linear")]
+)
 def test_bpd_is_the_closed_form_on_gaussian_data(tmp_path: Path, variance: str, schedule: str) -> None:
     model = ", learned_variance: true" if variance == "learned" else ""
     experiment, data = experiment_of(tmp_path, 30, schedule, model), gaussian_data(400)
     q, gain = posterior(experiment.table), best_gain(experiment.table)
-    log_variance = {"posterior": q.log_lower, "beta": q.log_upper, "learned": 0.3 * q.log_lower + 0.7 * q.log_upper}[variance]
+    log_variance = {
+        "posterior": q.log_lower,
+        "beta": q.log_upper,
+        "learned": 0.3 * q.log_lower + 0.7 * q.log_upper,
+    }[variance]
     options = {"timesteps": None} if variance == "learned" else {"timesteps": None, "variance": variance}
     scores = measure(experiment, data, gain, 0.4 if variance == "learned" else None, **options)
-    for score, expected in zip(scores.values(), closed_form(data, experiment.table, gain, log_variance), strict=True):
+    for score, expected in zip(
+        scores.values(), closed_form(data, experiment.table, gain, log_variance), strict=True
+    ):
         low, high = score.interval
         assert abs(score.value - expected) < 2 * (high - low) / 2 + 1e-6  # four standard deviations
         assert high - low < 0.1
@@ -103,17 +113,25 @@ def test_bpd_falls_with_more_timesteps(tmp_path: Path) -> None:
     found = []
     for timesteps in (5, 10, 30):
         experiment = experiment_of(tmp_path, timesteps, "cosine")
-        found.append(measure(experiment, data, best_gain(experiment.table), timesteps=None, variance="beta")["bpd"].value)
+        found.append(
+            measure(experiment, data, best_gain(experiment.table), timesteps=None, variance="beta")[
+                "bpd"
+            ].value
+        )
     assert found == sorted(found, reverse=True)
 
 
 def test_bpd_falls_with_training(tmp_path: Path) -> None:
     path = tmp_path / "tiny.yaml"
-    path.write_text(TINY.replace("steps: 12", "steps: 40").replace("cosine, timesteps: 20", "cosine, timesteps: 50"))
+    path.write_text(
+        TINY.replace("steps: 12", "steps: 40").replace("cosine, timesteps: 20", "cosine, timesteps: 50")
+    )
     experiment = build(load(path), torch.device("cpu"))
 
     def bits() -> float:
-        subject = Subject(experiment.data, torch.empty(0), 0, experiment=experiment, network=experiment.network)
+        subject = Subject(
+            experiment.data, torch.empty(0), 0, experiment=experiment, network=experiment.network
+        )
         return Bpd(images=50, timesteps=10, variance="beta").compute(subject)["bpd"].value
 
     before = bits()
@@ -124,7 +142,9 @@ def test_bpd_falls_with_training(tmp_path: Path) -> None:
 
 def test_self_conditioned_and_conditional_networks_are_measured(tmp_path: Path) -> None:
     path = tmp_path / "tiny.yaml"
-    path.write_text(TINY.replace("dim_mults: [1, 2]", "dim_mults: [1, 2], classes: true, self_condition: true"))
+    path.write_text(
+        TINY.replace("dim_mults: [1, 2]", "dim_mults: [1, 2], classes: true, self_condition: true")
+    )
     experiment = build(load(path), torch.device("cpu"))
     calls: list[Tensor] = []
 
@@ -141,7 +161,9 @@ def test_self_conditioned_and_conditional_networks_are_measured(tmp_path: Path) 
 
 def test_evaluate_writes_it(ddpmx: Callable[..., Result], tmp_path: Path) -> None:
     path = tmp_path / "tiny.yaml"
-    path.write_text(TINY.replace("samples: 8", "samples: 8, metrics: [{name: bpd, images: 20, timesteps: 3}]"))
+    path.write_text(
+        TINY.replace("samples: 8", "samples: 8, metrics: [{name: bpd, images: 20, timesteps: 3}]")
+    )
     result = ddpmx("run", path, "--out", tmp_path / "runs")
     assert result.code == 0, result.err
     (run,) = (tmp_path / "runs" / "tiny").iterdir()

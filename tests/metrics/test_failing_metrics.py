@@ -29,8 +29,14 @@ FAULTS = {
     "exits": ("sys.exit(0)", "failed: SystemExit: 0"),
     "nothing": ("pass", "should return a dict of names and ddpmx.Score, not NoneType"),
     "float": ("return {'x': 1.0}", "should return a dict of names and ddpmx.Score, not dict of float 1.0"),
-    "nan": ("return {'x': " + SCORE.format(value="float('nan')") + "}", "should give 'x' a finite number, not nan"),
-    "tensor": ("import torch; return {'x': " + SCORE.format(value="torch.ones(1)") + "}", "a finite number, not float32 [1] on cpu"),
+    "nan": (
+        "return {'x': " + SCORE.format(value="float('nan')") + "}",
+        "should give 'x' a finite number, not nan",
+    ),
+    "tensor": (
+        "import torch; return {'x': " + SCORE.format(value="torch.ones(1)") + "}",
+        "a finite number, not float32 [1] on cpu",
+    ),
     "refuses": ("raise ddpmx.SpecError('too few images')", "too few images"),
 }
 
@@ -86,16 +92,22 @@ class Mine(ddpmx.Schedule):
 
 
 @pytest.mark.parametrize("named", [False, True])
-def test_edited_plugins_are_resumed_with_leave_only(ddpmx: Run, tmp_path: Path, named: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_edited_plugins_are_resumed_with_leave_only(
+    ddpmx: Run, tmp_path: Path, named: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from ddpmx.components.registry import SCHEDULES
 
     plugin, spec, out = tmp_path / "mine.py", tmp_path / "tiny.yaml", tmp_path / "runs"
 
     def write(top: float) -> None:
-        monkeypatch.setattr(SCHEDULES, "_classes", {k: v for k, v in SCHEDULES._classes.items() if k != "edited"})
+        monkeypatch.setattr(
+            SCHEDULES, "_classes", {k: v for k, v in SCHEDULES._classes.items() if k != "edited"}
+        )
         plugin.write_text(SCHEDULE.format(name="edited", top=top))
 
-    spec.write_text(TINY.replace("name: cosine", "name: edited").replace("steps: 12", "steps: 3") + "plugins: [mine.py]\n")
+    spec.write_text(
+        TINY.replace("name: cosine", "name: edited").replace("steps: 12", "steps: 3") + "plugins: [mine.py]\n"
+    )
     write(0.02 + named / 1000)
     assert ddpmx("run", spec, "--out", out).code == 0
     run = only_run(out)
@@ -104,7 +116,15 @@ def test_edited_plugins_are_resumed_with_leave_only(ddpmx: Run, tmp_path: Path, 
     command = ("run", spec, "--out", out, "--resume", *(("--run", run) if named else ()))
     refused = ddpmx(*command, "-s", "train.steps=4")
     assert refused.code == 2
-    for part in ("plugins", "mine.py", was[:12], file_hash(plugin)[:12], "--allow-changed-plugins", "without --resume", str(run)):
+    for part in (
+        "plugins",
+        "mine.py",
+        was[:12],
+        file_hash(plugin)[:12],
+        "--allow-changed-plugins",
+        "without --resume",
+        str(run),
+    ):
         assert part in refused.err
     assert only_run(out) == run
     assert file_hash(run / "plugins" / "mine.py") == was
@@ -122,7 +142,9 @@ def test_edited_plugins_are_resumed_with_leave_only(ddpmx: Run, tmp_path: Path, 
     assert json.loads((run / "environment.json").read_text())["plugins_before"] == record
 
 
-def test_a_run_with_the_same_content_comes_before_one_with_other(ddpmx: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_with_the_same_content_comes_before_one_with_other(
+    ddpmx: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     plugin, spec, out = tmp_path / "mine.py", tmp_path / "tiny.yaml", tmp_path / "runs"
     spec.write_text(TINY.replace("steps: 12", "steps: 1") + "plugins: [mine.py]\n")
     runs = []

@@ -23,7 +23,9 @@ Run = Callable[..., Result]
 @pytest.fixture(scope="module")
 def data() -> Data:
     blank = Data("noise", *(Images(torch.zeros(2, 3, 12, 12, dtype=torch.uint8)) for _ in range(3)))
-    return Data("noise", *(Images(noise(blank, n, 0, high, seed=n)) for n, high in ((4, 99), (4, 99), (12, 160))))
+    return Data(
+        "noise", *(Images(noise(blank, n, 0, high, seed=n)) for n, high in ((4, 99), (4, 99), (12, 160)))
+    )
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +69,9 @@ class Listed(torch.utils.data.Dataset):
         return self.images[index]
 
 
-def truth(data: Data, state: dict[str, torch.Tensor], drawn: torch.Tensor, tmp_path: Path, **asked: object) -> dict[str, float]:
+def truth(
+    data: Data, state: dict[str, torch.Tensor], drawn: torch.Tensor, tmp_path: Path, **asked: object
+) -> dict[str, float]:
     torch.save(state, tmp_path / "weights.pth")
     options = {"cuda": False, "cache": False, "verbose": False, "save_cpu_ram": True}
     file = str(tmp_path / "weights.pth")
@@ -75,13 +79,22 @@ def truth(data: Data, state: dict[str, torch.Tensor], drawn: torch.Tensor, tmp_p
     return torch_fidelity.calculate_metrics(**inputs, **options, **asked, feature_extractor_weights_path=file)
 
 
-def test_torch_fidelity_finds_the_same_is_and_kid(data: Data, state: dict[str, torch.Tensor], weights: Path, tmp_path: Path) -> None:
+def test_torch_fidelity_finds_the_same_is_and_kid(
+    data: Data, state: dict[str, torch.Tensor], weights: Path, tmp_path: Path
+) -> None:
     drawn = noise(data, 12)
-    found = truth(data, state, drawn, tmp_path, isc=True, kid=True, isc_splits=3, kid_subsets=10, kid_subset_size=10)
+    found = truth(
+        data, state, drawn, tmp_path, isc=True, kid=True, isc_splits=3, kid_subsets=10, kid_subset_size=10
+    )
     subject = Subject(data, drawn)
     options = {"is": {"splits": 3}, "kid": {"subsets": 10, "subset_size": 10}}
-    scores = {name: METRICS.build(name, weights=str(weights), **more).compute(subject)[name] for name, more in options.items()}
-    divergence = math.log(scores["is"].value)  # so that the 1 which every score has does not hide a difference
+    scores = {
+        name: METRICS.build(name, weights=str(weights), **more).compute(subject)[name]
+        for name, more in options.items()
+    }
+    divergence = math.log(
+        scores["is"].value
+    )  # so that the 1 which every score has does not hide a difference
     assert divergence == pytest.approx(math.log(found["inception_score_mean"]), rel=1e-4)
     assert divergence > 1e-3
     assert scores["kid"].value == pytest.approx(found["kernel_inception_distance_mean"], rel=1e-4)
@@ -89,10 +102,14 @@ def test_torch_fidelity_finds_the_same_is_and_kid(data: Data, state: dict[str, t
 
 
 @pytest.mark.slow  # torch-fidelity takes the eigenvalues of a 2048×2048 matrix that is not symmetric
-def test_torch_fidelity_finds_the_same_fid(data: Data, state: dict[str, torch.Tensor], weights: Path, tmp_path: Path) -> None:
+def test_torch_fidelity_finds_the_same_fid(
+    data: Data, state: dict[str, torch.Tensor], weights: Path, tmp_path: Path
+) -> None:
     drawn = noise(data, 12)
     found = truth(data, state, drawn, tmp_path, fid=True)["frechet_inception_distance"]
-    assert METRICS.build("fid", weights=str(weights)).compute(Subject(data, drawn))["fid"].value == pytest.approx(found, rel=1e-4)
+    assert METRICS.build("fid", weights=str(weights)).compute(Subject(data, drawn))[
+        "fid"
+    ].value == pytest.approx(found, rel=1e-4)
 
 
 def test_grey_images_are_seen_as_three_equal_channels(weights: Path) -> None:
@@ -102,7 +119,9 @@ def test_grey_images_are_seen_as_three_equal_channels(weights: Path) -> None:
         assert torch.equal(inception.features(grey), inception.features(grey.repeat(1, 3, 1, 1)))
 
 
-def test_both_kinds_of_file_give_one_extractor(state: dict[str, torch.Tensor], weights: Path, tmp_path: Path) -> None:
+def test_both_kinds_of_file_give_one_extractor(
+    state: dict[str, torch.Tensor], weights: Path, tmp_path: Path
+) -> None:
     torch.save(state, tmp_path / "weights.pth")
     before = torch.get_rng_state()
     assert Inception(str(tmp_path / "weights.pth"), CPU).hash == Inception(str(weights), CPU).hash
@@ -116,7 +135,9 @@ def test_files_that_are_not_the_weights_are_refused(data: Data, tmp_path: Path) 
         def __reduce__(self) -> tuple[object, ...]:
             return (Path.touch, (tmp_path / "ran",))
 
-    attack, noise_, other, part = (tmp_path / name for name in ("attack.pth", "noise.pth", "other.safetensors", "tensor.pth"))
+    attack, noise_, other, part = (
+        tmp_path / name for name in ("attack.pth", "noise.pth", "other.safetensors", "tensor.pth")
+    )
     attack.write_bytes(pickle.dumps({"a": Attack()}, protocol=2))
     torch.save({"a": Attack()}, tmp_path / "archive.pth")
     noise_.write_bytes(b"no weights")
@@ -129,20 +150,28 @@ def test_files_that_are_not_the_weights_are_refused(data: Data, tmp_path: Path) 
     assert not (tmp_path / "ran").exists()
 
 
-def test_where_the_weights_are_looked_for(data: Data, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_the_weights_are_looked_for(
+    data: Data, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("DDPMX_DATA", str(tmp_path))
     fid = METRICS.build("fid")
     assert f"{tmp_path}/inception/inception.safetensors" in fid.missing()
     fid.check(data)
     assert METRICS.build("precision_recall", features="inception").missing() == fid.missing()
-    assert METRICS.build("precision_recall").missing() == METRICS.build("fid", weights=str(weights)).missing() == ""
+    assert (
+        METRICS.build("precision_recall").missing()
+        == METRICS.build("fid", weights=str(weights)).missing()
+        == ""
+    )
     assert "nowhere.pth" in METRICS.build("kid", weights="nowhere.pth").missing()
     (tmp_path / "inception").mkdir()
     (tmp_path / "inception" / "inception.safetensors").symlink_to(weights)
     assert fid.missing() == ""
 
 
-def test_without_weights_a_run_goes_on_and_evaluate_says_why(ddpmx: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_weights_a_run_goes_on_and_evaluate_says_why(
+    ddpmx: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("DDPMX_DATA", str(tmp_path))
     spec = tmp_path / "tiny.yaml"
     spec.write_text(TINY.replace("samples: 8", "samples: 8, metrics: [pixel_fd, fid]"))

@@ -26,9 +26,14 @@ def brute_force(drawn: np.ndarray, real: np.ndarray, k: int) -> tuple[float, flo
 
     def share(points: np.ndarray, centres: np.ndarray) -> float:
         inside = 0
-        reach = [sorted(np.linalg.norm(centres - centre, axis=1))[k] for centre in centres]  # [0] is the centre itself
+        reach = [
+            sorted(np.linalg.norm(centres - centre, axis=1))[k] for centre in centres
+        ]  # [0] is the centre itself
         for point in points:
-            inside += any(np.linalg.norm(point - centre) <= radius for centre, radius in zip(centres, reach, strict=True))
+            inside += any(
+                np.linalg.norm(point - centre) <= radius
+                for centre, radius in zip(centres, reach, strict=True)
+            )
         return inside / len(points)
 
     return share(drawn, real), share(real, drawn)
@@ -44,12 +49,16 @@ def test_precision_and_recall_are_the_brute_force_count(digits: Data, k: int) ->
     for images in (digits.validation.pixels[:60], ones, torch.cat([ones[:20], noise(digits, 20)])):
         scores = METRICS.build("precision_recall", k=k).compute(Subject(digits, images))
         found = [scores[f"precision_recall.{name}"].value for name in ("precision", "recall")]
-        assert found == pytest.approx(brute_force(features(digits, images), features(digits, digits.test.pixels), k), abs=1e-12)
+        assert found == pytest.approx(
+            brute_force(features(digits, images), features(digits, digits.test.pixels), k), abs=1e-12
+        )
 
 
 def test_precision_and_recall_tell_apart_what_they_should(digits: Data) -> None:
     """One class only: real, but not all there is. Noise: nothing real."""
-    ones = METRICS.build("precision_recall").compute(Subject(digits, digits.train.pixels[digits.train.labels == 1]))
+    ones = METRICS.build("precision_recall").compute(
+        Subject(digits, digits.train.pixels[digits.train.labels == 1])
+    )
     assert ones["precision_recall.precision"].value > 0.8
     assert ones["precision_recall.recall"].value < 0.2
     low, high = ones["precision_recall.precision"].interval
@@ -116,10 +125,15 @@ def test_the_kernel_distance_is_unbiased_and_its_interval_covers(shift: int, wid
     real = images(400, 0)
     data = Data("small", Images(real), Images(real), Images(real))
     draws = [kernel_score(Subject(data, images(60, shift)), Pixels(), "test", 20, 50) for _ in range(50)]
-    values = np.array([mmd(images(60, shift).flatten(1).double(), real.flatten(1).double()) for _ in range(200)])
+    values = np.array(
+        [mmd(images(60, shift).flatten(1).double(), real.flatten(1).double()) for _ in range(200)]
+    )
     error = values.std() / 200**0.5
     exact = mmd(images(3000, shift).flatten(1).double(), real.flatten(1).double())
     assert abs(values.mean() - exact) < 5 * error
     covered = np.mean([low <= values.mean() <= high for low, high in (score.interval for score in draws)])
     assert covered >= 0.88
-    assert np.mean([high - low for low, high in (score.interval for score in draws)]) / (2 * 1.96 * values.std()) <= widest
+    assert (
+        np.mean([high - low for low, high in (score.interval for score in draws)]) / (2 * 1.96 * values.std())
+        <= widest
+    )

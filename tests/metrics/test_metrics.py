@@ -58,7 +58,9 @@ def test_is_cnn_is_the_formula(digits: Data) -> None:
     logits = batched(classifier(digits).network, images).numpy()
     p = np.exp(logits - np.logaddexp.reduce(logits, axis=1, keepdims=True))
     divergence = (p * (np.log(p) - np.log(p.mean(0)))).sum(1)
-    assert score(images, digits) == pytest.approx(np.exp(divergence.mean()), rel=1e-6)  # of float32 logits, batch by batch
+    assert score(images, digits) == pytest.approx(
+        np.exp(divergence.mean()), rel=1e-6
+    )  # of float32 logits, batch by batch
     assert score(images.flip(0), digits) == pytest.approx(score(images, digits), rel=1e-6)
 
 
@@ -99,7 +101,9 @@ def test_the_classifier_knows_digits(digits: Data) -> None:
     assert trained.accuracy >= 0.95
 
 
-def test_the_classifier_is_the_same_each_time_and_disturbs_nothing(digits: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_classifier_is_the_same_each_time_and_disturbs_nothing(
+    digits: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     first = classifier(digits).network.state_dict()
     monkeypatch.setenv("DDPMX_CACHE", str(tmp_path))
     torch.manual_seed(12345)
@@ -126,12 +130,16 @@ def test_the_cached_classifier_is_used(digits: Data, monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize(("channels", "size"), [(1, 8), (3, 9), (1, 28), (3, 33), (3, 100)])
-def test_the_classifier_learns_at_any_size(channels: int, size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_classifier_learns_at_any_size(
+    channels: int, size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Which half is brighter: two classes that noise does not hide."""
     monkeypatch.setenv("DDPMX_CACHE", str(tmp_path))
     monkeypatch.setattr(module, "MIN_STEPS", 30)
     labels = torch.arange(80) % 2
-    pixels = torch.from_numpy(np.random.default_rng(0).integers(0, 200, (80, channels, size, size), dtype=np.uint8))
+    pixels = torch.from_numpy(
+        np.random.default_rng(0).integers(0, 200, (80, channels, size, size), dtype=np.uint8)
+    )
     half = (torch.arange(size) < size // 2) == (labels[:, None] == 0)  # [80, size]: the brighter columns
     pixels += 55 * half[:, None, None, :].to(torch.uint8)
     parts = (slice(0, 40), slice(40, 60), slice(60, 80))
@@ -153,18 +161,26 @@ def test_a_set_without_a_test_split_is_compared_with_its_training_images(digits:
     (same,) = METRICS.build("pixel_fd", reference="train").compute(Subject(data, digits.test.pixels)).values()
     assert (score.split, score.value) == ("train", same.value)
     assert "compares with the training images" in reference_note(metric, data)
-    assert reference_note(metric, digits) == reference_note(METRICS.build("pixel_fd", reference="train"), data) == ""
+    assert (
+        reference_note(metric, digits)
+        == reference_note(METRICS.build("pixel_fd", reference="train"), data)
+        == ""
+    )
     with pytest.raises(SpecError, match="`reference: train`"):  # what was asked for is not replaced
         METRICS.build("pixel_fd", reference="test").check(data)
 
 
 def test_the_test_split_is_the_default_reference(digits: Data) -> None:
     (default,) = METRICS.build("pixel_fd").compute(Subject(digits, digits.test.pixels)).values()
-    (named,) = METRICS.build("pixel_fd", reference="test").compute(Subject(digits, digits.test.pixels)).values()
+    (named,) = (
+        METRICS.build("pixel_fd", reference="test").compute(Subject(digits, digits.test.pixels)).values()
+    )
     assert default == named
 
 
-@pytest.mark.parametrize("name", [name for name in METRICS.names() if "reference" in METRICS.get(name).model_fields])
+@pytest.mark.parametrize(
+    "name", [name for name in METRICS.names() if "reference" in METRICS.get(name).model_fields]
+)
 def test_no_metric_has_another_default_reference(name: str) -> None:
     assert METRICS.build(name).reference is None
 
@@ -175,7 +191,9 @@ def test_images_of_another_shape_are_refused(digits: Data) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif("DDPMX_DATA" not in os.environ, reason="DDPMX_DATA names no folder with MNIST and Fashion-MNIST")
+@pytest.mark.skipif(
+    "DDPMX_DATA" not in os.environ, reason="DDPMX_DATA names no folder with MNIST and Fashion-MNIST"
+)
 @pytest.mark.parametrize(("name", "least"), [("mnist", 0.985), ("fashion_mnist", 0.91)])
 def test_the_classifier_is_good_at_full_size(name: str, least: float) -> None:
     assert classifier(DATASETS.build(name).load(Path())).accuracy >= least

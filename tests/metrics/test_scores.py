@@ -60,7 +60,9 @@ def test_the_interval_of_a_mean_is_the_textbooks(n: int) -> None:
     [(138.0, 24.0, 1.2), (128.0, 20.0, 2.5)],
     ids=["a worse model", "a perfect model"],
 )
-def test_the_interval_covers_where_the_distance_lies_on_average(normal_data: Data, mean: float, spread: float, widest: float) -> None:
+def test_the_interval_covers_where_the_distance_lies_on_average(
+    normal_data: Data, mean: float, spread: float, widest: float
+) -> None:
     """By simulation: n new images from the same Gaussian, again and again. 300 images of 16 pixels bias the distance upwards."""
     reference = Reference(normal_data.test.pixels.flatten(1).float())
     draws = [gaussian(300, seed, mean, spread) for seed in range(100, 400)]
@@ -78,7 +80,9 @@ def test_pixel_fd_is_the_frechet_distance_of_the_pixels(digits: Data) -> None:
         truth = frechet(drawn.flatten(1).numpy(), real.pixels.flatten(1).numpy())
         assert pixel_fd(drawn, digits, reference=reference).value == pytest.approx(truth, rel=1e-6)
     few = drawn[:20]  # fewer than pixels
-    assert pixel_fd(few, digits).value == pytest.approx(frechet(few.flatten(1).numpy(), digits.test.pixels.flatten(1).numpy()), rel=1e-5)
+    assert pixel_fd(few, digits).value == pytest.approx(
+        frechet(few.flatten(1).numpy(), digits.test.pixels.flatten(1).numpy()), rel=1e-5
+    )
 
 
 def test_pixel_fd_of_shifted_images_is_the_shift() -> None:
@@ -109,7 +113,11 @@ def test_a_score_says_where_it_comes_from(digits: Data) -> None:
 def test_the_hash_sees_every_weight() -> None:
     tensors = {"a": torch.zeros(3), "b": torch.ones(2, 2)}
     assert weights_hash(dict(reversed(tensors.items()))) == weights_hash(tensors)
-    for changed in ({"b": torch.ones(4)}, {"a": torch.tensor([0.0, 0.0, -0.0])}, {"a": torch.zeros(3, dtype=torch.float64)}):
+    for changed in (
+        {"b": torch.ones(4)},
+        {"a": torch.tensor([0.0, 0.0, -0.0])},
+        {"a": torch.zeros(3, dtype=torch.float64)},
+    ):
         assert weights_hash({**tensors, **changed}) != weights_hash(tensors)
 
 
@@ -152,12 +160,21 @@ def test_features_are_made_once(digits: Data, tmp_path: Path, monkeypatch: pytes
     assert sorted(made) == [77, 77, len(digits.test)]
     changed = digits.test.pixels.clone()
     changed[0, 0, 0, 0] ^= 1
-    METRICS.build("fd_cnn").compute(Subject(replace(digits, test=Images(changed, digits.test.labels)), digits.train.pixels[:77]))
+    METRICS.build("fd_cnn").compute(
+        Subject(replace(digits, test=Images(changed, digits.test.labels)), digits.train.pixels[:77])
+    )
     assert sorted(made) == [77, 77, 77, len(digits.test), len(digits.test)]
 
 
 def test_slow_work_reports_its_progress(normal_data: Data) -> None:
     seen: dict[str, list[tuple[int, int]]] = {}
-    subject = Subject(normal_data, gaussian(40, 1), progress=lambda what, done, total: seen.setdefault(what, []).append((done, total)))
+    subject = Subject(
+        normal_data,
+        gaussian(40, 1),
+        progress=lambda what, done, total: seen.setdefault(what, []).append((done, total)),
+    )
     METRICS.build("pixel_fd").compute(subject)
-    assert {what: calls[-1] for what, calls in seen.items()} == {"features": (40, 40), "interval of the distance": (200, 200)}
+    assert {what: calls[-1] for what, calls in seen.items()} == {
+        "features": (40, 40),
+        "interval of the distance": (200, 200),
+    }

@@ -47,7 +47,10 @@ def near(found: Tensor, wanted: Tensor) -> bool:
 
 def test_the_studys_network_has_its_2_996_315_parameters() -> None:
     with torch.device("meta"):
-        assert parameters(MODELS.build("convnext_unet", dim=28, dim_mults=(1, 2, 4)).build(channels=1, size=28)) == 2_996_315
+        assert (
+            parameters(MODELS.build("convnext_unet", dim=28, dim_mults=(1, 2, 4)).build(channels=1, size=28))
+            == 2_996_315
+        )
 
 
 def test_the_papers_cifar10_network_has_its_35_7_million_parameters() -> None:
@@ -111,14 +114,21 @@ def plain_unet(net: ConvNextUnetModule, x: Tensor, t: Tensor) -> Tensor:
     return net.output(plain_block(net.last, x, None))
 
 
-@pytest.mark.parametrize(("images", "channels", "size", "mults"), [(CPU_CHUNK + 3, 1, 8, (1, 2)), (2, 3, 28, (1, 2, 3)), (2, 2, 6, (2,))])
+@pytest.mark.parametrize(
+    ("images", "channels", "size", "mults"),
+    [(CPU_CHUNK + 3, 1, 8, (1, 2)), (2, 3, 28, (1, 2, 3)), (2, 2, 6, (2,))],
+)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_convnext_unet_and_its_gradients_are_its_plain_forms(
     images: int, channels: int, size: int, mults: tuple[int, ...], dtype: torch.dtype
 ) -> None:
     torch.manual_seed(0)
     net = started(MODELS.build("convnext_unet", dim=8, dim_mults=mults).build(channels, size))
-    x, t, g = torch.randn(images, channels, size, size), torch.rand(images) * 500, torch.randn(images, channels, size, size)
+    x, t, g = (
+        torch.randn(images, channels, size, size),
+        torch.rand(images) * 500,
+        torch.randn(images, channels, size, size),
+    )
     y = net(x, t)
     gradients = torch.autograd.grad((y * g).sum(), list(net.parameters()))
     net, x, t, g = net.to(dtype), x.to(dtype), t.to(dtype), g.to(dtype)
@@ -126,7 +136,10 @@ def test_convnext_unet_and_its_gradients_are_its_plain_forms(
     assert near(y, plain)
     assert y.is_contiguous()
     for (name, _), ours, theirs in zip(
-        net.named_parameters(), gradients, torch.autograd.grad((plain * g).sum(), list(net.parameters())), strict=True
+        net.named_parameters(),
+        gradients,
+        torch.autograd.grad((plain * g).sum(), list(net.parameters())),
+        strict=True,
     ):
         error = (ours - theirs).norm() / theirs.norm().clamp(min=1e-3)
         assert error < 1e-3, (name, error)  # some are sums in which nearly all cancels
@@ -137,7 +150,9 @@ def test_linear_attention_is_not_shaken_by_large_inputs() -> None:
     torch.manual_seed(0)
     attention = LinearAttention(6)
     x = 300 * torch.randn(2, 6, 4, 4)
-    torch.testing.assert_close(attention(x), plain_linear_attention(attention.double(), x.double()).float(), rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(
+        attention(x), plain_linear_attention(attention.double(), x.double()).float(), rtol=1e-3, atol=1e-3
+    )
 
 
 # -- ddpm_unet against diffusers
@@ -160,14 +175,22 @@ def test_ddpm_unet_is_diffusers_network_on_the_same_weights() -> None:
         flip_sin_to_cos=False,
         downsample_padding=0,
     ).eval()
-    ours = MODELS.build("ddpm_unet", dim=64, dim_mults=(1, 2), attention=(8,)).build(channels=3, size=16).eval()
+    ours = (
+        MODELS.build("ddpm_unet", dim=64, dim_mults=(1, 2), attention=(8,)).build(channels=3, size=16).eval()
+    )
     started(theirs)
 
     def copy(target: nn.Module, source: nn.Module) -> None:
         target.load_state_dict(source.state_dict())
 
     def copy_block(target: ResidualBlock, source: nn.Module) -> None:
-        names = {"norm_1": "norm1", "conv_1": "conv1", "time": "time_emb_proj", "norm_2": "norm2", "conv_2": "conv2"}
+        names = {
+            "norm_1": "norm1",
+            "conv_1": "conv1",
+            "time": "time_emb_proj",
+            "norm_2": "norm2",
+            "conv_2": "conv2",
+        }
         if isinstance(target.residual, nn.Conv2d):
             names["residual"] = "conv_shortcut"
         for a, b in names.items():
@@ -175,7 +198,13 @@ def test_ddpm_unet_is_diffusers_network_on_the_same_weights() -> None:
 
     def copy_attention(target: nn.Module, source: nn.Module) -> None:
         assert isinstance(target, AttentionBlock)
-        pairs = {"norm": source.group_norm, "q": source.to_q, "k": source.to_k, "v": source.to_v, "out": source.to_out[0]}
+        pairs = {
+            "norm": source.group_norm,
+            "q": source.to_q,
+            "k": source.to_k,
+            "v": source.to_v,
+            "out": source.to_out[0],
+        }
         for name, module in pairs.items():
             copy(getattr(target, name), module)
 
@@ -358,7 +387,9 @@ def test_bfloat16_autocast_is_near_float32(name: str) -> None:
     [(30, 3, "28 and 32"), (28, 4, "24 and 32"), (2, 4, "work: 8"), (33, 2, "32 and 34")],
 )
 @pytest.mark.parametrize("name", sorted(SMALL))
-def test_a_size_that_the_depth_does_not_divide_is_refused_with_those_that_work(name: str, size: int, levels: int, said: str) -> None:
+def test_a_size_that_the_depth_does_not_divide_is_refused_with_those_that_work(
+    name: str, size: int, levels: int, said: str
+) -> None:
     model = MODELS.build(name, dim=8, dim_mults=(1,) * levels)
     with pytest.raises(SpecError, match=said) as error:
         model.build(1, size)
@@ -381,7 +412,9 @@ def test_a_size_that_the_depth_does_not_divide_is_refused_with_those_that_work(n
         ({"widths": (1,)}, "widths"),
     ],
 )
-def test_widths_that_make_no_network_are_refused_at_their_field(name: str, parameters: dict[str, object], field: str) -> None:
+def test_widths_that_make_no_network_are_refused_at_their_field(
+    name: str, parameters: dict[str, object], field: str
+) -> None:
     with pytest.raises(SpecError) as error:
         MODELS.build(name, **parameters)
     assert error.value.field == field
@@ -394,7 +427,9 @@ def test_the_embedding_is_its_formula() -> None:
     t = torch.tensor([0.0, 1.0, 37.5, 999.0, -12.25])
     frequency = 10_000 ** (-torch.arange(6, dtype=torch.float64) / 5)
     angle = t.double()[:, None] * frequency
-    torch.testing.assert_close(sinusoidal(t, 12), torch.cat((angle.sin(), angle.cos()), dim=1).float(), rtol=0, atol=1e-4)
+    torch.testing.assert_close(
+        sinusoidal(t, 12), torch.cat((angle.sin(), angle.cos()), dim=1).float(), rtol=0, atol=1e-4
+    )
 
 
 def test_the_three_ways_to_say_the_time() -> None:
@@ -407,7 +442,9 @@ def test_the_three_ways_to_say_the_time() -> None:
     snr = (alpha_bar / (1 - alpha_bar)).log()
     expected = torch.stack((snr[0], (snr[3] + snr[4]) / 2, snr[199])).float()
     torch.testing.assert_close(embed_time(t, table, "log_snr"), expected, rtol=1e-5, atol=1e-5)
-    assert all(embed_time(t, table, kind).dtype == torch.float32 for kind in ("index", "scaled_1000", "log_snr"))
+    assert all(
+        embed_time(t, table, kind).dtype == torch.float32 for kind in ("index", "scaled_1000", "log_snr")
+    )
 
 
 def test_an_index_of_pure_noise_has_a_finite_log_snr() -> None:
@@ -418,7 +455,10 @@ def test_an_index_of_pure_noise_has_a_finite_log_snr() -> None:
 
 
 @pytest.mark.parametrize("name", ["ddpm_unet", "convnext_unet"])
-@pytest.mark.parametrize(("dim", "mults"), [(8, (1,)), (8, (1,) * 6), (16, (1, 2)), (28, (1, 2, 4)), (64, (4, 2, 1)), (32, (1, 16))])
+@pytest.mark.parametrize(
+    ("dim", "mults"),
+    [(8, (1,)), (8, (1,) * 6), (16, (1, 2)), (28, (1, 2, 4)), (64, (4, 2, 1)), (32, (1, 16))],
+)
 def test_a_network_that_is_said_to_be_small_is(name: str, dim: int, mults: tuple[int, ...]) -> None:
     model = MODELS.build(name, dim=dim, dim_mults=mults)
     with torch.device("meta"):

@@ -27,7 +27,9 @@ def test_values_and_gradients_are_those_of_the_function_and_only_inputs_are_kept
         kept.clear()
         with (
             torch.autocast("cpu", torch.bfloat16, enabled=autocast),
-            torch.autograd.graph.saved_tensors_hooks(lambda value: kept.append(value.numel()) or value, lambda value: value),
+            torch.autograd.graph.saved_tensors_hooks(
+                lambda value: kept.append(value.numel()) or value, lambda value: value
+            ),
         ):
             y = function(x)
         (of_x,) = torch.autograd.grad(y.sum(), x, retain_graph=True)

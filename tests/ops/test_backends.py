@@ -42,16 +42,27 @@ def test_the_reference_runs_here() -> None:
 
 
 def test_an_unknown_or_missing_backend_is_a_spec_error() -> None:
-    with pytest.raises(SpecError, match="unknown backend 'referense'.*did you mean 'reference'"), ops.use_backend("referense"):
+    with (
+        pytest.raises(SpecError, match="unknown backend 'referense'.*did you mean 'reference'"),
+        ops.use_backend("referense"),
+    ):
         pass
     for name, there in ops.backends().items():
         if not there:
-            with pytest.raises(SpecError, match=f"'{name}' is not available here: .*available: auto, reference"), ops.use_backend(name):
+            with (
+                pytest.raises(
+                    SpecError, match=f"'{name}' is not available here: .*available: auto, reference"
+                ),
+                ops.use_backend(name),
+            ):
                 pass
 
 
 def test_a_forced_backend_stays_on_its_device(two_backends: str) -> None:
-    with ops.use_backend(two_backends), pytest.raises(SpecError, match="the backend 'cpp' runs on cpu, not on meta"):
+    with (
+        ops.use_backend(two_backends),
+        pytest.raises(SpecError, match="the backend 'cpp' runs on cpu, not on meta"),
+    ):
         ops.normal(ids_of(2).to("meta"), 1, 1, (5,))
 
 
@@ -134,20 +145,38 @@ def everything(dtype: torch.dtype, layout: str | None = None) -> list[Tensor]:
     """What the ops make of one batch of three samples with a ragged end, every optional argument given once and missing once."""
     x, output, noise, anchor, *history = (random((3, 3, 9, 11), dtype, seed) for seed in range(7))
     if layout:
-        x, output, noise, anchor, *history = (layouts(t)[layout] for t in (x, output, noise, anchor, *history))
+        x, output, noise, anchor, *history = (
+            layouts(t)[layout] for t in (x, output, noise, anchor, *history)
+        )
     ids, v, w = ids_of(3), random((3,), seed=8), random((3,), seed=9)
-    results = [ops.normal(ids, KEY["stream"], KEY["seed"], (3, 9, 11)), ops.bits(ids, 3, -1), ops.uniform(ids, 3, 2**64 - 1)]
+    results = [
+        ops.normal(ids, KEY["stream"], KEY["seed"], (3, 9, 11)),
+        ops.bits(ids, 3, -1),
+        ops.uniform(ids, 3, 2**64 - 1),
+    ]
     for given in (None, noise):
         results.append(ops.add_noise(x, v, w, noise=given, sample_ids=ids, **KEY))
         for clip in (None, 0.7, torch.full((3,), 0.7)):
             for row in ROWS.values():
-                results += ops.reverse_step(x, output, row, history=history, anchor=anchor, clip=clip, noise=given, sample_ids=ids, **KEY)  # type: ignore[arg-type]
+                results += ops.reverse_step(
+                    x,
+                    output,
+                    row,
+                    history=history,
+                    anchor=anchor,
+                    clip=clip,
+                    noise=given,
+                    sample_ids=ids,
+                    **KEY,
+                )  # type: ignore[arg-type]
     return results
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=NAMES)
 @pytest.mark.parametrize("layout", [None, *LAYOUTS])
-def test_a_native_backend_is_the_reference_bit_for_bit(native: str, dtype: torch.dtype, layout: str | None) -> None:
+def test_a_native_backend_is_the_reference_bit_for_bit(
+    native: str, dtype: torch.dtype, layout: str | None
+) -> None:
     results = everything(dtype, layout)
     with ops.use_backend("reference"):
         expected = everything(dtype, layout)
@@ -170,12 +199,24 @@ def test_ten_million_numbers_are_equal() -> None:
     with ops.use_backend("cpp"):
         values = ops.normal(ids, 5, 77, (100_000,))
     with ops.use_backend("reference"):
-        assert all(torch.equal(ops.normal(ids[i : i + 10], 5, 77, (100_000,)), values[i : i + 10]) for i in range(0, 100, 10))
+        assert all(
+            torch.equal(ops.normal(ids[i : i + 10], 5, 77, (100_000,)), values[i : i + 10])
+            for i in range(0, 100, 10)
+        )
 
 
 def loss_and_gradient(output: Tensor, norm: str) -> tuple[Tensor, Tensor]:
     leaf, v = output.detach().requires_grad_(), random((output.shape[0],), seed=8)
-    loss = ops.weighted_loss(leaf, random(tuple(output.shape), seed=1), v, v + 1, v - 1, norm=norm, sample_ids=ids_of(len(v)), **KEY)
+    loss = ops.weighted_loss(
+        leaf,
+        random(tuple(output.shape), seed=1),
+        v,
+        v + 1,
+        v - 1,
+        norm=norm,
+        sample_ids=ids_of(len(v)),
+        **KEY,
+    )
     (gradient,) = torch.autograd.grad(loss.square().sum(), leaf)
     return loss.detach(), gradient
 
@@ -232,7 +273,9 @@ for _ in range(3):
 def test_a_forked_child_computes_the_same_and_ends() -> None:
     """As workers of a DataLoader do, after the parent's threads have run."""
     environment = {key: value for key, value in os.environ.items() if key != "OMP_NUM_THREADS"}
-    done = subprocess.run([sys.executable, "-c", FORK], capture_output=True, text=True, env=environment, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", FORK], capture_output=True, text=True, env=environment, check=False
+    )
     assert done.returncode == 0, done.stderr
 
 
@@ -241,7 +284,9 @@ def test_a_forked_child_computes_the_same_and_ends() -> None:
 
 def test_a_second_derivative_is_refused(native: str) -> None:
     output, ones = random((2, 5)).requires_grad_(), torch.ones(2)
-    loss = ops.weighted_loss(output, random((2, 5), seed=1), ones, ones, ones, sample_ids=ids_of(2), **KEY).sum()
+    loss = ops.weighted_loss(
+        output, random((2, 5), seed=1), ones, ones, ones, sample_ids=ids_of(2), **KEY
+    ).sum()
     (gradient,) = torch.autograd.grad(loss, output, create_graph=True)
     torch.testing.assert_close(gradient.detach(), torch.autograd.grad(loss, output)[0])
     with pytest.raises(RuntimeError, match="weighted_loss can be differentiated once"):
@@ -275,18 +320,30 @@ def test_what_the_kernels_do_not_take_goes_to_the_reference(native: str) -> None
     """14 dimensions that cannot be merged; nine history terms."""
     x = random((2, *[2] * 13)).permute(0, *range(13, 0, -1))
     ones, ids = torch.ones(2), ids_of(2)
-    row = Row(t=0, x0_from_x=1, x0_from_output=0.5, c_x=0.1, c_x0=0.2, c_history=tuple(0.1 * k for k in range(1, 10)))
+    row = Row(
+        t=0,
+        x0_from_x=1,
+        x0_from_output=0.5,
+        c_x=0.1,
+        c_x0=0.2,
+        c_history=tuple(0.1 * k for k in range(1, 10)),
+    )
     history = [random((2, 7), seed=seed) for seed in range(9)]
 
     def run() -> list[Tensor | None]:
         y = random((2, 7), seed=11)
-        results = [ops.add_noise(x, ones, ones, sample_ids=ids, **KEY), ops.weighted_loss(x, x, ones, ones, ones, sample_ids=ids, **KEY)]
+        results = [
+            ops.add_noise(x, ones, ones, sample_ids=ids, **KEY),
+            ops.weighted_loss(x, x, ones, ones, ones, sample_ids=ids, **KEY),
+        ]
         return [*results, *ops.reverse_step(y, y, row, history=history, sample_ids=ids, **KEY)]
 
     results = run()
     with ops.use_backend("reference"):
         expected = run()
-    assert all(a is not None and b is not None and torch.equal(a, b) for a, b in zip(results, expected, strict=True))
+    assert all(
+        a is not None and b is not None and torch.equal(a, b) for a, b in zip(results, expected, strict=True)
+    )
 
 
 def test_reverse_step_leaves_m_out_where_it_is_not_wanted(native: str) -> None:
@@ -306,13 +363,30 @@ def samples(device: torch.device) -> dict[str, list[tuple[object, ...]]]:
     return {
         "normal": [(ids, 3, -5, torch.empty_like(x))],
         "bits": [(ids, 3, -5, torch.empty_like(ids))],
-        "add_noise": [(x, v, v, ids, 3, -5, None, torch.empty_like(x)), (low, v, v, ids, 3, -5, x, torch.empty_like(low))],
+        "add_noise": [
+            (x, v, v, ids, 3, -5, None, torch.empty_like(x)),
+            (low, v, v, ids, 3, -5, x, torch.empty_like(low)),
+        ],
         "weighted_loss": [
             (x, x.clone(), v, v, v, ids, 3, -5, None, 1, 1.0, torch.empty_like(v), torch.empty_like(x)),
             (low, x, v, v, v, ids, 3, -5, x.clone(), 2, 0.5, torch.empty_like(v), torch.empty_like(x)),
         ],
         "reverse_step": [
-            (x, low, row, [grad.detach()], x.clone(), v, 1.0, ids, 3, -5, None, torch.empty_like(x), torch.empty_like(x)),
+            (
+                x,
+                low,
+                row,
+                [grad.detach()],
+                x.clone(),
+                v,
+                1.0,
+                ids,
+                3,
+                -5,
+                None,
+                torch.empty_like(x),
+                torch.empty_like(x),
+            ),
             (x, low, row[:8], [], x.clone(), None, 1.0, ids, 3, -5, x.clone(), torch.empty_like(x), None),
         ],
     }

@@ -27,7 +27,9 @@ from ddpmx.rows import Row
 
 ROOT = Path(__file__).parents[2]
 COMPILER = shutil.which("g++")
-FLAGS = "-std=c++17 -O1 -fPIC -shared -fvisibility=hidden -ffp-contract=off -fno-math-errno -fno-trapping-math"
+FLAGS = (
+    "-std=c++17 -O1 -fPIC -shared -fvisibility=hidden -ffp-contract=off -fno-math-errno -fno-trapping-math"
+)
 WARNINGS = "-Wall -Wextra -Werror -Wno-unknown-pragmas -Wno-psabi -Wno-uninitialized"
 PLACES = [*(library.cpu_levels() if ops.backends()["cpp"] else ()), "eight", "cuda"]
 
@@ -63,11 +65,20 @@ def kernels(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not library.exists():
             include = [
-                f"-I{path}" for path in (ROOT / "csrc", ROOT / "tests/kernels", pybind11.get_include(), sysconfig.get_paths()["include"])
+                f"-I{path}"
+                for path in (
+                    ROOT / "csrc",
+                    ROOT / "tests/kernels",
+                    pybind11.get_include(),
+                    sysconfig.get_paths()["include"],
+                )
             ]
             sources = ["-x", "c++", ROOT / "tests/kernels/module.cpp", ROOT / "csrc/cpu.cpp"]
             sanitize = os.environ.get("DDPMX_SANITIZE", "").split()  # tools/sanitize.sh
-            subprocess.run([COMPILER, *FLAGS.split(), *WARNINGS.split(), *sanitize, *include, *sources, "-o", library], check=True)
+            subprocess.run(
+                [COMPILER, *FLAGS.split(), *WARNINGS.split(), *sanitize, *include, *sources, "-o", library],
+                check=True,
+            )
     spec = importlib.util.spec_from_file_location("ddpmx_kernels", library)
     assert spec is not None
     assert spec.loader is not None
@@ -134,7 +145,9 @@ def test_bits_finds_negative_ids(kernels: ModuleType) -> None:
 @pytest.mark.parametrize("noise", ["made", "float32", "x's dtype"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
 @pytest.mark.parametrize("shape", SHAPES)
-def test_add_noise_is_the_reference(kernels: ModuleType, place: str, shape: tuple[int, ...], dtype: torch.dtype, noise: str) -> None:
+def test_add_noise_is_the_reference(
+    kernels: ModuleType, place: str, shape: tuple[int, ...], dtype: torch.dtype, noise: str
+) -> None:
     x, signal, sigma = random(shape, dtype), random(shape[:1], seed=1), random(shape[:1], seed=2)
     given = None if noise == "made" else random(shape, torch.float32 if noise == "float32" else dtype, seed=3)
     out = empty(x)
@@ -148,7 +161,10 @@ def test_layouts_are_walked(kernels: ModuleType, place: str, layout: str, dtype:
     """More than a block and more than a part of 2,048 elements; every tensor in that layout, then one alone."""
     x, noise = (layouts(random((3, 5, 21, 22), dtype, seed))[layout] for seed in (0, 1))
     signal, sigma = random((3, 2))[:, 0], random((3, 3))[:, 1]
-    for out in (layouts(torch.zeros(3, 5, 21, 22, dtype=dtype))[layout] if layout != "expanded" else x.contiguous(), x.contiguous()):
+    for out in (
+        layouts(torch.zeros(3, 5, 21, 22, dtype=dtype))[layout] if layout != "expanded" else x.contiguous(),
+        x.contiguous(),
+    ):
         kernels.add_noise(place, raw(x), raw(signal), raw(sigma), *key(3), raw(noise), raw(out))
         assert torch.equal(out, ops.add_noise(x, signal, sigma, noise=noise, **keyed(3)))
     m, x_next, row = empty(x.contiguous()), empty(x.contiguous()), ROWS["all"]
@@ -173,7 +189,17 @@ def test_layouts_are_walked(kernels: ModuleType, place: str, layout: str, dtype:
 
 
 def coefficients(row: Row) -> list[float]:
-    return [row.x0_from_x, row.x0_from_output, row.c_x, row.c_x0, row.c_anchor, row.c_noise, row.m_x, row.m_x0, *row.c_history]
+    return [
+        row.x0_from_x,
+        row.x0_from_output,
+        row.c_x,
+        row.c_x0,
+        row.c_anchor,
+        row.c_noise,
+        row.m_x,
+        row.m_x0,
+        *row.c_history,
+    ]
 
 
 @pytest.mark.parametrize("row", ROWS.values(), ids=ROWS)
@@ -193,10 +219,24 @@ def test_reverse_step_is_the_reference(
     """Bit for bit, in float32 and in bfloat16; also into x itself, and without m."""
     x, anchor, *history = (random(shape, dtype, seed) for seed in range(5))
     output = random(shape, output_dtype, seed=9)
-    limit = torch.linspace(0.2, 1.5, shape[0]) if isinstance(clip, str) else torch.full(shape[:1], torch.inf if clip is None else clip)
+    limit = (
+        torch.linspace(0.2, 1.5, shape[0])
+        if isinstance(clip, str)
+        else torch.full(shape[:1], torch.inf if clip is None else clip)
+    )
     bound = limit if isinstance(clip, str) else clip
-    expected, m_expected = ops.reverse_step(x, output, row, history=history, anchor=anchor, clip=bound, **keyed(shape[0]))
-    inputs = (raw(output), coefficients(row), [raw(past) for past in history], raw(anchor), raw(limit), *key(shape[0]), None)
+    expected, m_expected = ops.reverse_step(
+        x, output, row, history=history, anchor=anchor, clip=bound, **keyed(shape[0])
+    )
+    inputs = (
+        raw(output),
+        coefficients(row),
+        [raw(past) for past in history],
+        raw(anchor),
+        raw(limit),
+        *key(shape[0]),
+        None,
+    )
     x_next, m = empty(x), empty(x)
     kernels.reverse_step(place, raw(x), *inputs, raw(x_next), raw(m))
     assert torch.equal(x_next, expected)
@@ -212,7 +252,17 @@ def test_reverse_step_takes_noise_and_keeps_nan(kernels: ModuleType, place: str)
     output[0, 5] = torch.nan
     x_next, row = empty(x), ROWS["ddpm"]
     kernels.reverse_step(
-        place, raw(x), raw(output), coefficients(row), [], raw(x), raw(torch.ones(2)), *key(2), raw(noise), raw(x_next), None
+        place,
+        raw(x),
+        raw(output),
+        coefficients(row),
+        [],
+        raw(x),
+        raw(torch.ones(2)),
+        *key(2),
+        raw(noise),
+        raw(x_next),
+        None,
     )
     expected, _ = ops.reverse_step(x, output, row, clip=1.0, noise=noise, **keyed(2))
     assert x_next[0, 5].isnan()
@@ -234,7 +284,9 @@ def test_loss_and_gradient_are_the_references(
     def run(where: str, gradient: Tensor | None) -> Tensor:
         loss = torch.full(shape[:1], 77.0)
         inputs = [raw(t) for t in (output, x_start, *vectors)]
-        kernels.weighted_loss(where, *inputs, *key(shape[0]), raw(given), ops.NORMS.index(norm), 0.3, raw(loss), raw(gradient))
+        kernels.weighted_loss(
+            where, *inputs, *key(shape[0]), raw(given), ops.NORMS.index(norm), 0.3, raw(loss), raw(gradient)
+        )
         return loss
 
     gradient, scalar = torch.full(shape, 77.0), torch.full(shape, 77.0)
@@ -244,11 +296,15 @@ def test_loss_and_gradient_are_the_references(
     if place != "cuda":
         assert torch.equal(loss, scalar_loss)
     leaf = output.clone().requires_grad_()
-    expected = ops.weighted_loss(leaf, x_start, *vectors, norm=norm, delta=0.3, noise=given, **keyed(shape[0]))
+    expected = ops.weighted_loss(
+        leaf, x_start, *vectors, norm=norm, delta=0.3, noise=given, **keyed(shape[0])
+    )
     expected.sum().backward()
     torch.testing.assert_close(loss, expected.detach(), rtol=2e-6, atol=1e-7)
     assert leaf.grad is not None
-    torch.testing.assert_close(gradient, leaf.grad.float(), rtol=2**-8 if dtype == torch.bfloat16 else 1e-6, atol=1e-7)
+    torch.testing.assert_close(
+        gradient, leaf.grad.float(), rtol=2**-8 if dtype == torch.bfloat16 else 1e-6, atol=1e-7
+    )
 
 
 def test_more_dimensions_than_the_kernels_take_are_refused(kernels: ModuleType) -> None:

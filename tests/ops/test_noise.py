@@ -60,7 +60,9 @@ def float64_normal(element: int, sample_id: int, stream: int, seed: int) -> floa
     return math.sqrt(-2 * math.log(u)) * (math.sin(angle) if partner else math.cos(angle))
 
 
-def draws(batch: int, elements: int, *, stream: int = 5, seed: int = 1, first: int = 0) -> NDArray[np.float64]:
+def draws(
+    batch: int, elements: int, *, stream: int = 5, seed: int = 1, first: int = 0
+) -> NDArray[np.float64]:
     return ops.normal(torch.arange(first, first + batch), stream, seed, (elements,)).double().cpu().numpy()
 
 
@@ -69,10 +71,16 @@ def draws(batch: int, elements: int, *, stream: int = 5, seed: int = 1, first: i
     [
         ((0, 0, 0, 0), (0, 0), "6627e8d5 e169c58d bc57ac4c 9b00dbd8"),
         ((0xFFFFFFFF,) * 4, (0xFFFFFFFF,) * 2, "408f276d 41c83b0e a20bc7c6 6d5451fd"),
-        ((0x243F6A88, 0x85A308D3, 0x13198A2E, 0x03707344), (0xA4093822, 0x299F31D0), "d16cfe09 94fdcceb 5001e420 24126ea1"),
+        (
+            (0x243F6A88, 0x85A308D3, 0x13198A2E, 0x03707344),
+            (0xA4093822, 0x299F31D0),
+            "d16cfe09 94fdcceb 5001e420 24126ea1",
+        ),
     ],
 )
-def test_philox_gives_the_published_answers(counter: tuple[int, int, int, int], key: tuple[int, int], expected: str) -> None:
+def test_philox_gives_the_published_answers(
+    counter: tuple[int, int, int, int], key: tuple[int, int], expected: str
+) -> None:
     """Random123's known-answer file, philox4x32-10."""
     joined = key[0] | key[1] << 32
     words = philox(*(torch.tensor([c]) for c in counter), joined)
@@ -105,7 +113,9 @@ def test_normals_are_within_5_ulp_and_1e_6_of_float64() -> None:
     values = ops.normal(ids, 3, 9, (blocks * 128,)).view(1000, blocks, 2, 2, 32)
     counters = torch.arange(blocks * 32)
     words = philox(counters, torch.tensor(3), ids[:, None], torch.zeros(1, 1, dtype=torch.int64), 9)
-    w = torch.stack(words, dim=2).view(1000, blocks, 32, 2, 2).permute(0, 1, 3, 4, 2)  # [B, block, pair, 2, lane]
+    w = (
+        torch.stack(words, dim=2).view(1000, blocks, 32, 2, 2).permute(0, 1, 3, 4, 2)
+    )  # [B, block, pair, 2, lane]
     u = ((w[..., 0, :] >> 1).double() + 0.5) / 2**31
     angle = math.pi / 2 * ((w[..., 1, :] >> 30) + ((w[..., 1, :] % 2**30) - 2**29 + 0.5).double() / 2**30)
     radius = (-2 * u.log()).sqrt()
@@ -155,8 +165,16 @@ def radii(w: list[int]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
 
 def test_radius_at_the_ends_and_where_its_formula_changes() -> None:
     """u next to 0 and 1, around √½ (complement or not) and around powers of 2 (exponent changes)."""
-    around = [0, 2**32, math.isqrt(2**63), *(2**k for k in range(1, 32)), *(int(math.sqrt(0.5) * 2**k) for k in range(4, 32))]
-    words = sorted({word for centre in around for word in range(centre - 300, centre + 300) if 0 <= word < 2**32})
+    around = [
+        0,
+        2**32,
+        math.isqrt(2**63),
+        *(2**k for k in range(1, 32)),
+        *(int(math.sqrt(0.5) * 2**k) for k in range(4, 32)),
+    ]
+    words = sorted(
+        {word for centre in around for word in range(centre - 300, centre + 300) if 0 <= word < 2**32}
+    )
     values, exact = radii(words)
     np.testing.assert_allclose(values, exact, rtol=2.5e-7, atol=0)
     assert values[0] == values.max() == np.float32(math.sqrt(64 * math.log(2)))
@@ -186,7 +204,9 @@ def test_constants_are_the_fit() -> None:
     tool = fit_tool()
     fits = tool.fits()
     assert Path(constants.__file__).read_text(encoding="utf-8") == tool.module(fits)
-    assert (Path(__file__).parents[2] / "csrc" / "constants.h").read_text(encoding="utf-8") == tool.header(fits)
+    assert (Path(__file__).parents[2] / "csrc" / "constants.h").read_text(encoding="utf-8") == tool.header(
+        fits
+    )
     for name, fit in fits.items():
         assert getattr(constants, name) == fit.coefficients
     assert fits["LOG"].error < 3.01e-8
@@ -255,7 +275,9 @@ def test_any_shape(shape: tuple[int, ...], batch: int) -> None:
     assert values.dtype == torch.float32
     assert values.is_contiguous()
     elements = math.prod(shape)
-    expected = np.array([[float64_normal(e, i, 1, 2) for e in range(elements)] for i in range(batch)]).reshape(batch, *shape)
+    expected = np.array(
+        [[float64_normal(e, i, 1, 2) for e in range(elements)] for i in range(batch)]
+    ).reshape(batch, *shape)
     np.testing.assert_allclose(values.cpu().numpy(), expected, atol=1.3e-6)
 
 

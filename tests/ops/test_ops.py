@@ -15,10 +15,24 @@ from ddpmx import ops
 from ddpmx.rows import Row
 
 KEY: dict[str, Any] = {"seed": 11, "stream": ops.stream(ops.Purpose.NOISE, 3)}
-SHAPES = [(4,), (1, 1), (0, 3, 8, 8), (1, 3, 8, 8), (3, 5), (2, 1, 28, 28), (5, 3, 7, 11), (2, 2, 3, 4, 5), (3, 129)]
+SHAPES = [
+    (4,),
+    (1, 1),
+    (0, 3, 8, 8),
+    (1, 3, 8, 8),
+    (3, 5),
+    (2, 1, 28, 28),
+    (5, 3, 7, 11),
+    (2, 2, 3, 4, 5),
+    (3, 129),
+]
 DTYPES = [torch.float32, torch.bfloat16, torch.float64]
 NAMES = [str(dtype).removeprefix("torch.") for dtype in DTYPES]
-TOLERANCE = {torch.float32: 4e-7, torch.bfloat16: 2**-8, torch.float64: 1e-14}  # relative to the sum of the terms' sizes
+TOLERANCE = {
+    torch.float32: 4e-7,
+    torch.bfloat16: 2**-8,
+    torch.float64: 1e-14,
+}  # relative to the sum of the terms' sizes
 
 
 @pytest.fixture(params=BACKENDS, autouse=True)
@@ -90,7 +104,10 @@ def test_one_sample_is_the_same_in_any_batch() -> None:
     assert torch.equal(m_alone, m[one])
     loss = ops.weighted_loss(output, x, signal, sigma, sigma, sample_ids=ids, **KEY)
     assert torch.allclose(
-        ops.weighted_loss(output[one], x[one], signal[one], sigma[one], sigma[one], sample_ids=ids[one], **KEY), loss[one]
+        ops.weighted_loss(
+            output[one], x[one], signal[one], sigma[one], sigma[one], sample_ids=ids[one], **KEY
+        ),
+        loss[one],
     )
 
 
@@ -100,13 +117,30 @@ def test_one_sample_is_the_same_in_any_batch() -> None:
 @pytest.mark.parametrize("layout", ["channels last", "transposed", "batch last", "strided", "expanded"])
 def test_layout_changes_no_value(layout: str) -> None:
     """Every input in a layout of its own beside contiguous ones; the element's index is the logical one."""
-    x, output, past, ids = random((3, 4, 5, 6)), random((3, 4, 5, 6), seed=1), random((3, 4, 5, 6), seed=2), ids_of(3)
+    x, output, past, ids = (
+        random((3, 4, 5, 6)),
+        random((3, 4, 5, 6), seed=1),
+        random((3, 4, 5, 6), seed=2),
+        ids_of(3),
+    )
     x_, output_, past_ = (layouts(t)[layout] for t in (x, output, past))
     if layout == "expanded":
         x, output, past = (t.contiguous() for t in (x_, output_, past_))
     v = torch.rand(3, 2)[:, 0]
-    row = Row(t=0, x0_from_x=1.1, x0_from_output=-0.7, c_x=0.3, c_x0=0.6, c_anchor=0.1, c_history=(0.3,), c_noise=0.2, m_x=0.5)
-    assert torch.equal(ops.add_noise(x_, v, v, sample_ids=ids, **KEY), ops.add_noise(x, v, v, sample_ids=ids, **KEY))
+    row = Row(
+        t=0,
+        x0_from_x=1.1,
+        x0_from_output=-0.7,
+        c_x=0.3,
+        c_x0=0.6,
+        c_anchor=0.1,
+        c_history=(0.3,),
+        c_noise=0.2,
+        m_x=0.5,
+    )
+    assert torch.equal(
+        ops.add_noise(x_, v, v, sample_ids=ids, **KEY), ops.add_noise(x, v, v, sample_ids=ids, **KEY)
+    )
     given = ops.add_noise(x, v, v, noise=output_, sample_ids=ids, **KEY)
     assert torch.equal(given, ops.add_noise(x, v, v, noise=output, sample_ids=ids, **KEY))
     plain = ops.reverse_step(x, output, row, history=[past], anchor=past, clip=1.0, sample_ids=ids, **KEY)
@@ -132,7 +166,12 @@ def test_results_keep_channels_last() -> None:
 @pytest.mark.parametrize("dtype", DTYPES, ids=NAMES)
 @pytest.mark.parametrize("layout", ["channels last", "strided"])
 def test_out_receives_the_result_and_may_be_x(dtype: torch.dtype, layout: str) -> None:
-    x, output, ids, v = random((3, 4, 5, 6), dtype), random((3, 4, 5, 6), dtype, seed=1), ids_of(3), torch.rand(3)
+    x, output, ids, v = (
+        random((3, 4, 5, 6), dtype),
+        random((3, 4, 5, 6), dtype, seed=1),
+        ids_of(3),
+        torch.rand(3),
+    )
     row = Row(t=0, x0_from_x=1.1, x0_from_output=-0.7, c_x=0.3, c_x0=0.6, c_noise=0.2, m_x=0.5)
     x_t = ops.add_noise(x, v, v, sample_ids=ids, **KEY)
     x_next, m = ops.reverse_step(x, output, row, sample_ids=ids, **KEY)
@@ -161,11 +200,23 @@ def test_inputs_are_not_changed_nor_returned(dtype: torch.dtype) -> None:
     for row in (
         Row(t=0, x0_from_x=1, x0_from_output=0, c_x=1, c_x0=0, m_x=1, m_x0=0),
         Row(t=0, x0_from_x=0, x0_from_output=1, c_x=0, c_x0=1),
-        Row(t=0, x0_from_x=0.5, x0_from_output=1, c_x=0.2, c_x0=1, c_anchor=0.4, c_history=(2.0,), c_noise=0.3, m_x=0.2),
+        Row(
+            t=0,
+            x0_from_x=0.5,
+            x0_from_output=1,
+            c_x=0.2,
+            c_x0=1,
+            c_anchor=0.4,
+            c_history=(2.0,),
+            c_noise=0.3,
+            m_x=0.2,
+        ),
         Row(t=0, x0_from_x=0, x0_from_output=0, c_x=0, c_x0=0, c_anchor=1, m_x0=0),
     ):
         for bound in (None, clip):
-            results += ops.reverse_step(x, output, row, history=[past], anchor=anchor, clip=bound, noise=noise, sample_ids=ids, **KEY)
+            results += ops.reverse_step(
+                x, output, row, history=[past], anchor=anchor, clip=bound, noise=noise, sample_ids=ids, **KEY
+            )
     ops.weighted_loss(output, x, v, v, v, sample_ids=ids, noise=noise, **KEY)
     for result in results:
         result.fill_(7)
@@ -183,7 +234,9 @@ def plain_norm(r: Tensor, norm: str, delta: float) -> Tensor:
     return torch.where(r.abs() <= delta, r**2 / 2, delta * (r.abs() - delta / 2))
 
 
-def plain_loss(output: Tensor, x: Tensor, v: tuple[Tensor, Tensor, Tensor], noise: Tensor, norm: str, delta: float) -> Tensor:
+def plain_loss(
+    output: Tensor, x: Tensor, v: tuple[Tensor, Tensor, Tensor], noise: Tensor, norm: str, delta: float
+) -> Tensor:
     """Contract §5 in float64."""
     r = output.double() - (wide(v[0], x) * x.double() + wide(v[1], x) * noise.double())
     return v[2].double() * plain_norm(r, norm, delta).reshape(len(x), -1).mean(1)
@@ -192,7 +245,9 @@ def plain_loss(output: Tensor, x: Tensor, v: tuple[Tensor, Tensor, Tensor], nois
 @pytest.mark.parametrize("shape", [shape for shape in SHAPES if shape[0]])
 @pytest.mark.parametrize("dtype", DTYPES, ids=NAMES)
 @pytest.mark.parametrize(("norm", "delta"), [("l1", 1.0), ("l2", 1.0), ("huber", 1.0), ("huber", 0.1)])
-def test_loss_and_gradient_are_those_of_the_formula(shape: tuple[int, ...], dtype: torch.dtype, norm: str, delta: float) -> None:
+def test_loss_and_gradient_are_those_of_the_formula(
+    shape: tuple[int, ...], dtype: torch.dtype, norm: str, delta: float
+) -> None:
     """Against autograd of the plain float64 formula, with a different upstream gradient for each sample."""
     x, output = random(shape), random(shape, dtype, seed=1).requires_grad_()
     v = (torch.randn(shape[0]), torch.randn(shape[0]), torch.rand(shape[0]) * 3)
@@ -216,12 +271,16 @@ def test_loss_and_gradient_are_those_of_the_formula(shape: tuple[int, ...], dtyp
 def test_huber_is_torch_smooth_l1_at_delta_1() -> None:
     output, x, ones = random((4, 3, 8)) * 3, random((4, 3, 8), seed=1), torch.ones(4)
     loss = ops.weighted_loss(output, x, ones, 0 * ones, ones, norm="huber", sample_ids=ids_of(4), **KEY)
-    torch.testing.assert_close(loss, torch.nn.functional.smooth_l1_loss(output, x, reduction="none").mean((1, 2)))
+    torch.testing.assert_close(
+        loss, torch.nn.functional.smooth_l1_loss(output, x, reduction="none").mean((1, 2))
+    )
 
 
 @pytest.mark.parametrize("output_dtype", DTYPES, ids=NAMES)
 @pytest.mark.parametrize("x_dtype", DTYPES, ids=NAMES)
-def test_loss_takes_output_and_x_start_of_any_two_dtypes(output_dtype: torch.dtype, x_dtype: torch.dtype) -> None:
+def test_loss_takes_output_and_x_start_of_any_two_dtypes(
+    output_dtype: torch.dtype, x_dtype: torch.dtype
+) -> None:
     """The residual is made in float32 or better: it has no bfloat16 rounding beyond that of its inputs."""
     output, x = random((3, 200), output_dtype), random((3, 200), x_dtype, seed=1)
     noise = random((3, 200), x_dtype, seed=2)
@@ -242,17 +301,26 @@ def test_loss_of_float64_output_is_made_in_float64() -> None:
 
 
 def test_only_the_output_gets_a_gradient() -> None:
-    tensors = {name: random((2, 5), seed=i).requires_grad_() for i, name in enumerate(("output", "x_start", "noise"))}
-    vectors = {name: random((2,), seed=i).requires_grad_() for i, name in enumerate(("target_x", "target_eps", "weight"))}
+    tensors = {
+        name: random((2, 5), seed=i).requires_grad_() for i, name in enumerate(("output", "x_start", "noise"))
+    }
+    vectors = {
+        name: random((2,), seed=i).requires_grad_()
+        for i, name in enumerate(("target_x", "target_eps", "weight"))
+    }
     ops.weighted_loss(**tensors, **vectors, sample_ids=ids_of(2), **KEY).sum().backward()
     assert [name for name, t in {**tensors, **vectors}.items() if t.grad is not None] == ["output"]
-    without = ops.weighted_loss(**{**tensors, **vectors, "output": random((2, 5))}, sample_ids=ids_of(2), **KEY)
+    without = ops.weighted_loss(
+        **{**tensors, **vectors, "output": random((2, 5))}, sample_ids=ids_of(2), **KEY
+    )
     assert not without.requires_grad
 
 
 def test_backward_runs_again_on_a_kept_graph() -> None:
     output, ones = random((2, 5)).requires_grad_(), torch.ones(2)
-    loss = ops.weighted_loss(output, random((2, 5), seed=1), ones, ones, ones, sample_ids=ids_of(2), **KEY).sum()
+    loss = ops.weighted_loss(
+        output, random((2, 5), seed=1), ones, ones, ones, sample_ids=ids_of(2), **KEY
+    ).sum()
     (first,) = torch.autograd.grad(loss, output, retain_graph=True)
     first = first.clone()
     (second,) = torch.autograd.grad(3 * loss, output)
@@ -264,8 +332,15 @@ def test_autocast_changes_nothing() -> None:
     row = Row(t=0, x0_from_x=1.1, x0_from_output=-0.7, c_x=0.3, c_x0=0.6, c_noise=0.2)
 
     def everything() -> list[Tensor]:
-        losses = [ops.weighted_loss(output, x, ones, ones, ones, norm=norm, sample_ids=ids, **KEY) for norm in ops.NORMS]
-        return [*losses, ops.add_noise(x, ones, ones, sample_ids=ids, **KEY), *ops.reverse_step(x, output, row, sample_ids=ids, **KEY)]
+        losses = [
+            ops.weighted_loss(output, x, ones, ones, ones, norm=norm, sample_ids=ids, **KEY)
+            for norm in ops.NORMS
+        ]
+        return [
+            *losses,
+            ops.add_noise(x, ones, ones, sample_ids=ids, **KEY),
+            *ops.reverse_step(x, output, row, sample_ids=ids, **KEY),
+        ]
 
     plain = everything()
     with torch.autocast("cpu", torch.bfloat16):
@@ -280,10 +355,14 @@ def test_autocast_changes_nothing() -> None:
 @pytest.mark.parametrize("dtype", DTYPES, ids=NAMES)
 @pytest.mark.parametrize("clip", [None, 0.6, "each"])
 @pytest.mark.parametrize("shape", [(3, 5, 7), (2, 3, 6, 6), (0, 4), (3,)])
-def test_reverse_step_is_its_formula(row: Row, dtype: torch.dtype, clip: float | str | None, shape: tuple[int, ...]) -> None:
+def test_reverse_step_is_its_formula(
+    row: Row, dtype: torch.dtype, clip: float | str | None, shape: tuple[int, ...]
+) -> None:
     x, output, anchor, *history = (random(shape, dtype, seed) for seed in range(6))
     bound: float | Tensor | None = torch.linspace(0.2, 1.5, shape[0]) if isinstance(clip, str) else clip
-    x_next, m = ops.reverse_step(x, output, row, history=history, anchor=anchor, clip=bound, sample_ids=ids_of(shape[0]), **KEY)
+    x_next, m = ops.reverse_step(
+        x, output, row, history=history, anchor=anchor, clip=bound, sample_ids=ids_of(shape[0]), **KEY
+    )
     x0 = row.x0_from_x * x.double() + row.x0_from_output * output.double()
     # where x0 is clipped, a rounding error of it is gone; where not, it carries over
     size = abs(row.x0_from_x) * x.double().abs() + abs(row.x0_from_output) * output.double().abs()
@@ -295,9 +374,19 @@ def test_reverse_step_is_its_formula(row: Row, dtype: torch.dtype, clip: float |
     slack = 0 if dtype == torch.float64 else 3e-7  # x0 and the sums are float32 in bfloat16's case too
     expected, m_expected = sum(terms, torch.zeros_like(x0)), row.m_x * x.double() + row.m_x0 * x0
     total = sum((term.abs() for term in terms), torch.zeros_like(x0))
-    close(x_next, expected, (expected.abs() if dtype == torch.bfloat16 else total) + (total + size) * slack / TOLERANCE[dtype], dtype)
+    close(
+        x_next,
+        expected,
+        (expected.abs() if dtype == torch.bfloat16 else total) + (total + size) * slack / TOLERANCE[dtype],
+        dtype,
+    )
     m_total = abs(row.m_x) * x.double().abs() + abs(row.m_x0) * (x0.abs() + size)
-    close(m, m_expected, (m_expected.abs() if dtype == torch.bfloat16 else m_total) + m_total * slack / TOLERANCE[dtype], dtype)
+    close(
+        m,
+        m_expected,
+        (m_expected.abs() if dtype == torch.bfloat16 else m_total) + m_total * slack / TOLERANCE[dtype],
+        dtype,
+    )
 
 
 def test_reverse_step_sums_from_the_left_in_float32() -> None:
@@ -321,7 +410,9 @@ def test_reverse_step_sums_from_the_left_in_float32() -> None:
     x0 = torch.maximum(torch.minimum(x0, limit), -limit)
     pasts = zip(row.c_history, history, strict=True)
     expected = total((row.c_x, x), (row.c_x0, x0), (row.c_anchor, anchor), *pasts, (row.c_noise, epsilon(x)))
-    x_next, m = ops.reverse_step(x, output, row, history=history, anchor=anchor, clip=0.9, sample_ids=ids_of(9), **KEY)
+    x_next, m = ops.reverse_step(
+        x, output, row, history=history, anchor=anchor, clip=0.9, sample_ids=ids_of(9), **KEY
+    )
     assert torch.equal(x_next.double(), expected)
     assert torch.equal(m.double(), total((row.m_x, x), (row.m_x0, x0)))
 
@@ -371,8 +462,26 @@ def good(op: str) -> dict[str, Any]:
     if op == "add_noise":
         return {"x_start": x, "signal": v, "sigma": v, "out": x.clone(), **common}
     if op == "weighted_loss":
-        return {"output": x, "x_start": x.clone(), "target_x": v, "target_eps": v, "weight": v, "norm": "huber", "delta": 1.0, **common}
-    return {"x": x, "output": x.clone(), "row": ROWS["all"], "history": [x, x, x], "anchor": x, "clip": v, "out": x.clone(), **common}
+        return {
+            "output": x,
+            "x_start": x.clone(),
+            "target_x": v,
+            "target_eps": v,
+            "weight": v,
+            "norm": "huber",
+            "delta": 1.0,
+            **common,
+        }
+    return {
+        "x": x,
+        "output": x.clone(),
+        "row": ROWS["all"],
+        "history": [x, x, x],
+        "anchor": x,
+        "clip": v,
+        "out": x.clone(),
+        **common,
+    }
 
 
 def call(op: str, **changes: Any) -> object:
@@ -385,7 +494,11 @@ BATCHED = {
     "weighted_loss": ["output", "x_start", "noise"],
     "reverse_step": ["x", "output", "anchor", "noise", "out"],
 }
-VECTORS = {"add_noise": ["signal", "sigma"], "weighted_loss": ["target_x", "target_eps", "weight"], "reverse_step": ["clip"]}
+VECTORS = {
+    "add_noise": ["signal", "sigma"],
+    "weighted_loss": ["target_x", "target_eps", "weight"],
+    "reverse_step": ["clip"],
+}
 EACH_BATCHED = [(op, name) for op, names in BATCHED.items() for name in names]
 EACH_VECTOR = [(op, name) for op, names in VECTORS.items() for name in names]
 
@@ -487,15 +600,27 @@ def test_out_is_like_x_and_has_an_element_for_each_place() -> None:
         ("reverse_step", {"clip": True}, TypeError, r"^clip should be"),
         ("reverse_step", {"anchor": None}, ValueError, r"^anchor is missing"),
         ("reverse_step", {"history": ()}, ValueError, r"^history has 0 tensors, and row.c_history 3"),
-        ("reverse_step", {"history": [torch.zeros(3, 2, 4), torch.zeros(3, 2, 5)]}, ValueError, r"^history\[1\] should have shape"),
-        ("reverse_step", {"history": [torch.zeros(3, 2, 4).double()]}, TypeError, r"^history\[0\] should be float32"),
+        (
+            "reverse_step",
+            {"history": [torch.zeros(3, 2, 4), torch.zeros(3, 2, 5)]},
+            ValueError,
+            r"^history\[1\] should have shape",
+        ),
+        (
+            "reverse_step",
+            {"history": [torch.zeros(3, 2, 4).double()]},
+            TypeError,
+            r"^history\[0\] should be float32",
+        ),
         ("stream", {"purpose": 256, "step": 0}, ValueError, r"^purpose should be from 0 to 255"),
         ("stream", {"purpose": 0, "step": 2**24}, ValueError, r"^step should be from 0 to 16777215"),
         ("stream", {"purpose": 0, "step": -1}, ValueError, r"^step should be"),
         ("stream", {"purpose": 0, "step": 1.0}, TypeError, r"^step should be an int"),
     ],
 )
-def test_other_wrong_arguments_are_named(op: str, changes: dict[str, Any], error: type[Exception], message: str) -> None:
+def test_other_wrong_arguments_are_named(
+    op: str, changes: dict[str, Any], error: type[Exception], message: str
+) -> None:
     function = ops.stream if op == "stream" else partial(call, op)
     with pytest.raises(error, match=message):
         function(**changes)
@@ -518,14 +643,19 @@ def test_float64_takes_float64_vectors() -> None:
 
 
 @pytest.mark.parametrize(
-    ("op", "name"), [pair for pair in EACH_BATCHED + EACH_VECTOR if pair[0] != "weighted_loss"] + [("reverse_step", "history")]
+    ("op", "name"),
+    [pair for pair in EACH_BATCHED + EACH_VECTOR if pair[0] != "weighted_loss"]
+    + [("reverse_step", "history")],
 )
 def test_ops_without_a_gradient_say_so(op: str, name: str) -> None:
     value = good(op)[name]
     first = value[0].clone().requires_grad_() if name == "history" else value.clone().requires_grad_()
     changes = {name: [first, *value[1:]] if name == "history" else first}
     named = "history\\[0\\]" if name == "history" else name
-    with pytest.raises(RuntimeError, match=rf"{op} passes no gradient on, and {named} requires one: call it under torch.no_grad"):
+    with pytest.raises(
+        RuntimeError,
+        match=rf"{op} passes no gradient on, and {named} requires one: call it under torch.no_grad",
+    ):
         call(op, **changes)
     for context in (torch.no_grad, torch.inference_mode):
         with context():

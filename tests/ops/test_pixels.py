@@ -22,7 +22,9 @@ def way(request):
 
 @pytest.mark.parametrize("shape", [(1, 28, 28), (3, 5, 7), (2, 1, 1), (1, 3, 300)], ids=str)
 @pytest.mark.parametrize("seed", [0, -5, 2**64 - 1])
-def test_pixels_are_scaled_and_those_whose_bits_begin_with_0_mirrored(way: str, shape: tuple[int, ...], seed: int) -> None:
+def test_pixels_are_scaled_and_those_whose_bits_begin_with_0_mirrored(
+    way: str, shape: tuple[int, ...], seed: int
+) -> None:
     pixels = torch.randint(256, (90, *shape), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
     ids = torch.arange(89, -1, -3)
     plain = pixels[ids].float() / 127.5 - 1

@@ -52,7 +52,9 @@ def test_memory_that_runs_out_is_reported_after_one_run(
 
 @pytest.mark.parametrize("op", ["add_noise", "weighted_loss", "reverse_step"])
 @pytest.mark.parametrize("backend", NATIVE)
-def test_a_refusal_of_wrong_arguments_is_the_check_s_error_alone(backend: str, op: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_refusal_of_wrong_arguments_is_the_check_s_error_alone(
+    backend: str, op: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     runs, operator = [], library.OPERATORS[op]
 
     def counted(*arguments: Any) -> None:
@@ -63,7 +65,11 @@ def test_a_refusal_of_wrong_arguments_is_the_check_s_error_alone(backend: str, o
     device = DEVICES[backend]
     wrong: list[tuple[Noise, type[Exception], str]] = [
         (Noise(1, 2, ids_of(4).to(device)), ValueError, "^sample_ids should have shape"),
-        (Noise(1, 2, ids_of(3).to(device), torch.zeros(3, 2, 40, device=device).half()), TypeError, "^noise should be float32"),
+        (
+            Noise(1, 2, ids_of(3).to(device), torch.zeros(3, 2, 40, device=device).half()),
+            TypeError,
+            "^noise should be float32",
+        ),
         (Noise(1, 2**32, ids_of(3).to(device)), ValueError, "^stream should be from 0"),
     ]
     for noise, error, message in wrong:

@@ -65,7 +65,9 @@ def test_sgd_is_its_rule(nesterov: bool) -> None:
         ("adam", {"momentum": 0.9}, "momentum"),
     ],
 )
-def test_parameters_out_of_range_are_refused_at_their_field(name: str, parameters: dict[str, object], field: str) -> None:
+def test_parameters_out_of_range_are_refused_at_their_field(
+    name: str, parameters: dict[str, object], field: str
+) -> None:
     with pytest.raises(SpecError) as error:
         OPTIMIZERS.build(name, **parameters)
     assert error.value.field.startswith(field)

@@ -22,7 +22,9 @@ from ddpmx.storage.folder import RunFolder
 
 NASTY = "<script>document.title='taken'</script>"
 WINDOWS = [(1440, False), (1440, True), (390, False), (390, True)]
-needs_browser = pytest.mark.skipif(PROGRAM is None, reason="no chromium, chromium-browser or google-chrome on this machine")
+needs_browser = pytest.mark.skipif(
+    PROGRAM is None, reason="no chromium, chromium-browser or google-chrome on this machine"
+)
 VISIBLE = "[...document.querySelectorAll('.sheet')].map(s => [...s.querySelectorAll('img')].filter(i => i.offsetWidth).map(i => i.alt))"
 ROWS = "[...document.querySelectorAll('section:nth-of-type(5) tbody tr')].map(r => r.cells[{}].innerText.split('\\n')[0].trim())"
 
@@ -32,15 +34,28 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Two specs, three runs; the second spec's has another noise and holds what a browser must not believe."""
     out = tmp_path_factory.mktemp("runs")
     made = [
-        make_run(out, "name=good", f"seed={seed}", "evaluate.grid=16", scores={"fd_cnn": score(4.0 + seed / 10)}, epochs=3)
+        make_run(
+            out,
+            "name=good",
+            f"seed={seed}",
+            "evaluate.grid=16",
+            scores={"fd_cnn": score(4.0 + seed / 10)},
+            epochs=3,
+        )
         for seed in (0, 1)
     ]
     settings = ("name=odd", "evaluate.grid=16", "evaluate.seed=5", f"train.init_from={NASTY}")
-    made.append(make_run(out, *settings, scores={"fd_cnn": score(30.0), "is_cnn": score(5.0, better="higher")}, epochs=3))
+    made.append(
+        make_run(
+            out, *settings, scores={"fd_cnn": score(30.0), "is_cnn": score(5.0, better="higher")}, epochs=3
+        )
+    )
     for seed, run in enumerate(made):
         add_pictures(run, 3, seed)
         RunFolder(run).add_event(per_t(3))
-    RunFolder(made[2]).write_json("environment.json", {**ENVIRONMENT, "device": NASTY, "command": f"x {NASTY}"})
+    RunFolder(made[2]).write_json(
+        "environment.json", {**ENVIRONMENT, "device": NASTY, "command": f"x {NASTY}"}
+    )
     RunFolder(made[2]).set_status("finished", NASTY)
     return made
 
@@ -84,7 +99,9 @@ def test_it_opens_alone_and_fits_every_window(name: str, browser: Browser, reque
     assert papers[True] != papers[False]
     assert browser.complaints == []
     assert browser.requests
-    assert [url for url in browser.requests if not url.startswith(("data:image/", file.resolve().as_uri()))] == []
+    assert [
+        url for url in browser.requests if not url.startswith(("data:image/", file.resolve().as_uri()))
+    ] == []
 
 
 @needs_browser
@@ -117,11 +134,15 @@ def test_the_slider_moves_the_grids_of_all_runs(page: Path, browser: Browser):
 
 
 @needs_browser
-def test_a_click_enlarges_that_cell_of_all_runs_with_that_noise(page: Path, runs: list[Path], browser: Browser):
+def test_a_click_enlarges_that_cell_of_all_runs_with_that_noise(
+    page: Path, runs: list[Path], browser: Browser
+):
     """Row 2, column 1 of 4 × 4 tiles, compared pixel by pixel with the runs' own PNGs; the third run's noise is another."""
     browser.open(page)
     browser.click(".sheet", x=(1 + 0.5) / 4, y=(2 + 0.5) / 4)
-    uris = browser.ask("[...document.querySelectorAll('.zoomed canvas')].filter(c => c.offsetWidth).map(c => c.toDataURL())")
+    uris = browser.ask(
+        "[...document.querySelectorAll('.zoomed canvas')].filter(c => c.offsetWidth).map(c => c.toDataURL())"
+    )
     assert len(uris) == 2
     for uri, run in zip(uris, runs, strict=False):
         enlarged = tile(base64.b64decode(uri.split(",")[1]), 0, 0, 96)[6::12, 6::12]
@@ -129,7 +150,9 @@ def test_a_click_enlarges_that_cell_of_all_runs_with_that_noise(page: Path, runs
         assert np.array_equal(enlarged, drawn)
     browser.ask("document.querySelector('.sheet').focus()")
     browser.press("ArrowRight", 39)
-    (first, _) = browser.ask("[...document.querySelectorAll('.zoomed canvas')].filter(c => c.offsetWidth).map(c => c.toDataURL())")
+    (first, _) = browser.ask(
+        "[...document.querySelectorAll('.zoomed canvas')].filter(c => c.offsetWidth).map(c => c.toDataURL())"
+    )
     drawn = tile(runs[0] / "samples" / "final.png", 2 + 2 * 50, 2 + 2 * 50, 48)[::6, ::6]
     assert np.array_equal(tile(base64.b64decode(first.split(",")[1]), 0, 0, 96)[6::12, 6::12], drawn)
 
@@ -181,7 +204,13 @@ def test_twelve_runs_with_grids_stay_below_3_megabytes(tmp_path: Path):
     """Colour noise of 32×32, the worst there is: 12 runs of 36 images in 3 epochs."""
     made = []
     for seed in range(12):
-        run = make_run(tmp_path, f"loss.norm={('l1', 'l2', 'huber')[seed % 3]}", f"seed={seed}", "evaluate.grid=36", epochs=3)
+        run = make_run(
+            tmp_path,
+            f"loss.norm={('l1', 'l2', 'huber')[seed % 3]}",
+            f"seed={seed}",
+            "evaluate.grid=36",
+            epochs=3,
+        )
         made.append(run)
     add_pictures(made[0], 3, 0, images=36, size=32, channels=3)
     for run in made[1:]:
@@ -192,7 +221,10 @@ def test_twelve_runs_with_grids_stay_below_3_megabytes(tmp_path: Path):
 
 
 def test_a_page_of_runs_without_pictures_or_epochs(tmp_path: Path):
-    made = [make_run(tmp_path, f"name={name}", f"train.lr={lr}", epochs=0, status="running") for name, lr in (("a", 1e-3), ("b", 2e-3))]
+    made = [
+        make_run(tmp_path, f"name={name}", f"train.lr={lr}", epochs=0, status="running")
+        for name, lr in (("a", 1e-3), ("b", 2e-3))
+    ]
     comparison = compare(made)
     html = write_page(comparison, comparison.groups, tmp_path / "page.html").read_text()
     assert "2 runs of 2 specs" in html

@@ -53,12 +53,17 @@ def test_constant_weights_have_their_closed_forms():
         log_snr, found = effective_weight(table, constant, prediction)
         np.testing.assert_allclose(log_snr, np.linspace(8, -8, 81), atol=1e-9)
         np.testing.assert_allclose(found, weight * density, rtol=1e-9)
-        np.testing.assert_allclose(effective_weight(table, constant, prediction, "l1")[1], np.sqrt(weight) * density, rtol=1e-9)
+        np.testing.assert_allclose(
+            effective_weight(table, constant, prediction, "l1")[1], np.sqrt(weight) * density, rtol=1e-9
+        )
 
 
 def test_the_effective_weight_does_not_depend_on_how_finely_the_schedule_is_cut():
     constant = ddpmx.WEIGHTINGS.build("constant")
-    coarse, fine = (effective_weight(ddpmx.SCHEDULES.build("cosine", timesteps=t).table(), constant, "epsilon") for t in (200, 2000))
+    coarse, fine = (
+        effective_weight(ddpmx.SCHEDULES.build("cosine", timesteps=t).table(), constant, "epsilon")
+        for t in (200, 2000)
+    )
     inside = np.abs(coarse[0]) < 6
     there = np.exp(np.interp(-coarse[0], -fine[0], np.log(fine[1])))
     np.testing.assert_allclose(coarse[1][inside], there[inside], rtol=0.02)
@@ -129,8 +134,12 @@ def test_signal_and_sigma_have_the_axis_that_shows_both(name: str, scale: str):
 def test_schedules_that_are_not_variance_preserving_can_be_drawn(name: str, timesteps: int):
     table = ddpmx.SCHEDULES.build(name, timesteps=timesteps).table()
     figures = plots.schedule_figures(table)
-    figures |= plots.weight_figures(table, ddpmx.WEIGHTINGS.build("constant"), ddpmx.PREDICTIONS.build("velocity"))
-    figures["sampler"] = plots.sampler_figure(table, {"ddim": ddpmx.SAMPLERS.build("ddim", steps=None).plan(table, "velocity")})
+    figures |= plots.weight_figures(
+        table, ddpmx.WEIGHTINGS.build("constant"), ddpmx.PREDICTIONS.build("velocity")
+    )
+    figures["sampler"] = plots.sampler_figure(
+        table, {"ddim": ddpmx.SAMPLERS.build("ddim", steps=None).plan(table, "velocity")}
+    )
     for figure in figures.values():
         assert "nan" not in canvas.to_svg(figure).lower()
 
@@ -164,7 +173,9 @@ def test_sampler_figure_shows_the_log_snr_of_each_row():
 
 def test_learning_figure_marks_the_lowest_finite_validation_loss():
     nan = math.nan
-    figure = plots.learning_figure([1, 2, 3, 4], [1.0, 0.5, nan, 0.3], [nan, 0.6, 0.4, 0.7], [0.5, 1.0, 1.5], [2.0, math.inf, 1.0])
+    figure = plots.learning_figure(
+        [1, 2, 3, 4], [1.0, 0.5, nan, 0.3], [nan, 0.6, 0.4, 0.7], [0.5, 1.0, 1.5], [2.0, math.inf, 1.0]
+    )
     drawn = lines(figure)
     assert [float(v[0]) for v in drawn["lowest, 0.4"]] == [3.0, 0.4]
     np.testing.assert_array_equal(drawn["training"][1], [1.0, 0.5, nan, 0.3])
@@ -178,7 +189,9 @@ def test_many_steps_are_averaged_and_none_is_lost():
     x, y = lines(plots.learning_figure([100], [0.5], [0.5], steps, losses))["steps, averaged"]
     assert len(x) == canvas.THIN
     counts = [len(part) for part in np.array_split(steps, canvas.THIN)]
-    np.testing.assert_allclose([np.average(x, weights=counts), np.average(y, weights=counts)], [steps.mean(), losses.mean()])
+    np.testing.assert_allclose(
+        [np.average(x, weights=counts), np.average(y, weights=counts)], [steps.mean(), losses.mean()]
+    )
 
 
 def test_svg_is_deterministic_text_that_follows_the_page():

@@ -67,7 +67,9 @@ def run(tiny: Path, tmp_path: Path, drawn: Path) -> RunFolder:
     return folder
 
 
-def trained(folder: RunFolder, epochs: int = 3, size: int = 8, channels: int = 1, images: int = 16) -> RunFolder:
+def trained(
+    folder: RunFolder, epochs: int = 3, size: int = 8, channels: int = 1, images: int = 16
+) -> RunFolder:
     """Give the run a history in which the second epoch is the best, with blurred noise for samples."""
     generator = torch.Generator().manual_seed(0)
 
@@ -76,12 +78,22 @@ def trained(folder: RunFolder, epochs: int = 3, size: int = 8, channels: int = 1
 
     def blurred(n: int) -> torch.Tensor:
         coarse = torch.rand(n, channels, 6, 6, generator=generator)
-        return (255 * torch.nn.functional.interpolate(coarse, (size, size), mode="bilinear")).to(torch.uint8) + noise(n) // 32
+        return (255 * torch.nn.functional.interpolate(coarse, (size, size), mode="bilinear")).to(
+            torch.uint8
+        ) + noise(n) // 32
 
     for at in range(1, epochs + 1):
         for step in range(10 * at - 9, 10 * at + 1):
             folder.add_event(
-                {"event": "step", "epoch": at, "step": step, "images": 64 * step, "loss": 1 / step, "lr": 1e-3, "grad_norm": 1.0}
+                {
+                    "event": "step",
+                    "epoch": at,
+                    "step": step,
+                    "images": 64 * step,
+                    "loss": 1 / step,
+                    "lr": 1e-3,
+                    "grad_norm": 1.0,
+                }
             )
         folder.add_event(epoch(at, 0.25 if at == 2 else 0.5, {"fd_cnn": score(1234.5 + at)}))
         grid(blurred(images)).save(folder.samples / f"epoch-{at:04d}.png")
@@ -124,7 +136,9 @@ def test_it_says_what_the_folder_says(run: RunFolder):
 
 
 def test_a_later_evaluation_counts_before_the_training_s(run: RunFolder):
-    trained(run).add_event({"event": "evaluate", "epoch": 2, "step": 20, "samples": 10_000, "metrics": {"fd_cnn": 7.25}})
+    trained(run).add_event(
+        {"event": "evaluate", "epoch": 2, "step": 20, "samples": 10_000, "metrics": {"fd_cnn": 7.25}}
+    )
     text = write(run).text
     assert "7.25" in text
     assert "epoch 2, 10,000 samples" in text
@@ -132,7 +146,12 @@ def test_a_later_evaluation_counts_before_the_training_s(run: RunFolder):
 
 def test_curves_are_kept_beside_the_run_s_other_plots(run: RunFolder):
     write(trained(run))
-    assert {path.stem for path in run.plots.iterdir()} == {*plots.CAPTIONS, "learning", "metric_fd_cnn", "gradient"} - {
+    assert {path.stem for path in run.plots.iterdir()} == {
+        *plots.CAPTIONS,
+        "learning",
+        "metric_fd_cnn",
+        "gradient",
+    } - {
         "signal_sigma",
         "learned_weight",
     }
@@ -144,16 +163,29 @@ def test_no_request_leaves_it(run: RunFolder):
     assert all(address.startswith(("data:image/", "#")) for address in parsed.addresses())
     assert not re.findall(r"@import|url\((?!#)", html)
     assert not parsed.named("link")
-    policy = next(meta["content"] for meta in parsed.named("meta") if meta.get("http-equiv") == "Content-Security-Policy")
+    policy = next(
+        meta["content"]
+        for meta in parsed.named("meta")
+        if meta.get("http-equiv") == "Content-Security-Policy"
+    )
     script = re.findall(r"<script>(.*?)</script>", html, re.DOTALL)
     digest = base64.b64encode(hashlib.sha256(script[0].encode()).digest()).decode()
     assert len(script) == 1
-    assert policy == f"default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src 'sha256-{digest}'"
+    assert (
+        policy
+        == f"default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src 'sha256-{digest}'"
+    )
 
 
 def test_pictures_are_the_run_s_own(run: RunFolder):
     pictures = {str(img["alt"]): str(img["src"]) for img in write(trained(run)).named("img")}
-    assert list(pictures) == ["images drawn from the best weights", "epoch 1", "epoch 2", "epoch 3", "images on their way from noise"]
+    assert list(pictures) == [
+        "images drawn from the best weights",
+        "epoch 1",
+        "epoch 2",
+        "epoch 3",
+        "images on their way from noise",
+    ]
     for label, name in (("epoch 2", "epoch-0002"), ("images drawn from the best weights", "final")):
         (run.path / "taken.png").write_bytes(base64.b64decode(pictures[label].split(",")[1]))
         with Image.open(run.path / "taken.png") as taken, Image.open(run.samples / f"{name}.png") as saved:
@@ -201,14 +233,26 @@ def test_a_run_that_has_only_begun(run: RunFolder):
 def test_steps_of_an_unfinished_first_epoch_are_shown(run: RunFolder):
     run.write_json("environment.json", {"data": {"train": 6400}})
     for step in (10, 20, 50):
-        run.add_event({"event": "step", "epoch": 1, "step": step, "images": 64 * step, "loss": 1 / step, "lr": 1e-3, "grad_norm": 1.0})
+        run.add_event(
+            {
+                "event": "step",
+                "epoch": 1,
+                "step": step,
+                "images": 64 * step,
+                "loss": 1 / step,
+                "lr": 1e-3,
+                "grad_norm": 1.0,
+            }
+        )
     write(run)
     svg = (run.plots / "learning.svg").read_text()
     assert "single steps" in svg
     assert "0.5" in svg  # 50 steps of 64 images are half of 6400
 
 
-@pytest.mark.parametrize("missing", ["environment.json", "status.json", "metrics.jsonl", "samples", "plots", "log.csv"])
+@pytest.mark.parametrize(
+    "missing", ["environment.json", "status.json", "metrics.jsonl", "samples", "plots", "log.csv"]
+)
 def test_it_is_made_of_what_is_there(run: RunFolder, missing: str):
     path = trained(run).path / missing
     if path.is_dir():
@@ -262,7 +306,14 @@ def test_numbers(value: object, text: str):
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(0.25, "0.25 s"), (59.4, "59.4 s"), (59.6, "1 min 00 s"), (780.0, "13 min"), (3599.7, "1 h 00 min"), (12_065, "3 h 21 min")],
+    [
+        (0.25, "0.25 s"),
+        (59.4, "59.4 s"),
+        (59.6, "1 min 00 s"),
+        (780.0, "13 min"),
+        (3599.7, "1 h 00 min"),
+        (12_065, "3 h 21 min"),
+    ],
 )
 def test_durations(seconds: float, text: str):
     assert page.duration(seconds) == text

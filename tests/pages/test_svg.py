@@ -46,7 +46,10 @@ NASTY = {
 
 
 def test_a_figure_stays_as_it_is() -> None:
-    for content in ("", '<path id="m1" d="M0 0" style="fill: none; stroke-width: 1.6"/><use xlink:href="#m1" x="3" y="4"/>'):
+    for content in (
+        "",
+        '<path id="m1" d="M0 0" style="fill: none; stroke-width: 1.6"/><use xlink:href="#m1" x="3" y="4"/>',
+    ):
         assert inline_svg(FIGURE.format(content)) == FIGURE.format(content)
 
 
@@ -74,7 +77,17 @@ def test_every_curve_of_a_report_passes(tmp_path: Path) -> None:
     """Also those of many steps, with names that need escapes."""
     run = RunFolder(make_run(tmp_path, "train.grad_clip=1.0", scores={"a<b>&'\"": score(2.0)}, epochs=3))
     for step in range(1, 700):
-        run.add_event({"event": "step", "epoch": 1, "step": step, "images": step, "loss": 1 / step, "lr": 1e-3, "grad_norm": 1e3 / step})
+        run.add_event(
+            {
+                "event": "step",
+                "epoch": 1,
+                "step": step,
+                "images": step,
+                "loss": 1 / step,
+                "lr": 1e-3,
+                "grad_norm": 1e3 / step,
+            }
+        )
     run.add_event(per_t(3))
     report = write_report(run.path).read_text()
     assert report.count('"ddpmx-figure" role') == len(list(run.plots.glob("*.svg"))) == 5
@@ -107,7 +120,12 @@ print(len(found), sum(svg is not None for svg in found), peak() - before)
 
 
 def test_bombs_are_refused_in_bounded_memory(tmp_path: Path) -> None:
-    entities = '<!ENTITY a0 "' + "x" * 1000 + '">' + "".join(f'<!ENTITY a{i + 1} "{f"&a{i};" * 10}">' for i in range(9))
+    entities = (
+        '<!ENTITY a0 "'
+        + "x" * 1000
+        + '">'
+        + "".join(f'<!ENTITY a{i + 1} "{f"&a{i};" * 10}">' for i in range(9))
+    )
     document, start = f"<!DOCTYPE svg [{entities}]>", '<svg xmlns="http://www.w3.org/2000/svg">'
     contents = {
         "entities": f"{document}{start}<text>&a9;</text></svg>",

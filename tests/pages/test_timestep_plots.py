@@ -30,7 +30,11 @@ def test_evaluations_go_from_pale_to_full():
     alphas = [curve.get_alpha() for curve in axes.lines]
     assert alphas == sorted(set(alphas))
     assert alphas[-1] == 1
-    assert {text.get_text() for text in axes.get_legend().get_texts()} >= {"epoch 1", "epoch 29", "share of training, at most 40%"}
+    assert {text.get_text() for text in axes.get_legend().get_texts()} >= {
+        "epoch 1",
+        "epoch 29",
+        "share of training, at most 40%",
+    }
     low, high = axes.get_xlim()
     assert low > high  # noise grows to the right
 
@@ -95,10 +99,16 @@ def test_a_comparison_draws_the_mean_over_seeds_with_the_effective_weight_behind
     np.testing.assert_allclose(curves.lines[0].get_ydata(), 1.5 * np.array([4.0, 3.0, 2.0, 1.0]))
     np.testing.assert_allclose(curves.lines[1].get_ydata(), 7.0 * np.array([4.0, 3.0, 2.0, 1.0]))
     spec = load(next(file for file in tmp_path.glob("tiny/*/spec.yaml") if "norm: l1" in file.read_text()))
-    log_snr, weight = effective_weight(spec.schedule.table(), spec.loss.weighting, spec.prediction, spec.loss.norm, spec.time)
+    log_snr, weight = effective_weight(
+        spec.schedule.table(), spec.loss.weighting, spec.prediction, spec.loss.norm, spec.time
+    )
     np.testing.assert_allclose(under.lines[0].get_xdata(), log_snr)
     np.testing.assert_allclose(under.lines[0].get_ydata(), weight)
-    assert to_rgba(under.lines[0].get_color()) == to_rgba(curves.lines[0].get_color()) == to_rgba(canvas.style(0)[0])
+    assert (
+        to_rgba(under.lines[0].get_color())
+        == to_rgba(curves.lines[0].get_color())
+        == to_rgba(canvas.style(0)[0])
+    )
     assert under.get_zorder() < curves.get_zorder()
     assert "only the shapes compare" in drawn.caption
 

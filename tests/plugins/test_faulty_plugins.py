@@ -64,22 +64,66 @@ WRONG = {
         r"Mine.beta\(\) of the schedule .* failed: ZeroDivisionError: division",
     ),
     "schedule exits": ("schedule", "def beta(self): sys.exit(0)", r"Mine.beta\(\) .* failed: SystemExit: 0"),
-    "schedule None": ("schedule", "def beta(self): pass", r"Mine.beta\(\) .* should return float64 \[20\] on cpu, not None"),
-    "schedule dtype": ("schedule", "def beta(self): return ramp(20).float()", r"Mine.beta\(\) .* not float32 \[20\] on cpu"),
-    "schedule shape": ("schedule", "def log_snr(self): return ramp(3)", r"Mine.log_snr\(\) .* float64 \[20\] on cpu, not float64 \[3\]"),
-    "schedule NaN": ("schedule", "def beta(self): return ramp(20) * float('nan')", r"Mine.beta\(\) .* numbers, not nan at index 0"),
-    "schedule gradient": ("schedule", "def beta(self): return ramp(20).requires_grad_()", r"Mine.beta\(\) .* which needs a gradient"),
-    "schedule list": ("schedule", "def beta(self): return [0.1] * 20", r"Mine.beta\(\) .* not list of 20 \(float 0.1"),
+    "schedule None": (
+        "schedule",
+        "def beta(self): pass",
+        r"Mine.beta\(\) .* should return float64 \[20\] on cpu, not None",
+    ),
+    "schedule dtype": (
+        "schedule",
+        "def beta(self): return ramp(20).float()",
+        r"Mine.beta\(\) .* not float32 \[20\] on cpu",
+    ),
+    "schedule shape": (
+        "schedule",
+        "def log_snr(self): return ramp(3)",
+        r"Mine.log_snr\(\) .* float64 \[20\] on cpu, not float64 \[3\]",
+    ),
+    "schedule NaN": (
+        "schedule",
+        "def beta(self): return ramp(20) * float('nan')",
+        r"Mine.beta\(\) .* numbers, not nan at index 0",
+    ),
+    "schedule gradient": (
+        "schedule",
+        "def beta(self): return ramp(20).requires_grad_()",
+        r"Mine.beta\(\) .* which needs a gradient",
+    ),
+    "schedule list": (
+        "schedule",
+        "def beta(self): return [0.1] * 20",
+        r"Mine.beta\(\) .* not list of 20 \(float 0.1",
+    ),
     "schedule inverse": (
         "schedule",
         "def beta(self): return ramp(20)\ndef from_log_snr(self, log_snr): return log_snr",
         r"Mine.from_log_snr\(\) .* tuple of two tensors, not float64 \[20\]",
     ),
-    "schedule table": ("schedule", "def table(self): return 3", r"Mine.table\(\) .* should return a Table, not int 3"),
-    "weighting raises": ("weighting", "def x_start_weight(self, table): raise KeyError('k')", r"Mine.x_start_weight\(\) .* KeyError: 'k'"),
-    "weighting None": ("weighting", "def x_start_weight(self, table): pass", r"Mine.x_start_weight\(\) .* not None"),
-    "weighting shape": ("weighting", "def weights(self, table, prediction): return ramp(3)", r"Mine.weights\(\) .* not float64 \[3\]"),
-    "weighting dtype": ("weighting", "def weights(self, t, p): return ramp(20).long()", r"Mine.weights\(\) .* not int64 \[20\] on cpu"),
+    "schedule table": (
+        "schedule",
+        "def table(self): return 3",
+        r"Mine.table\(\) .* should return a Table, not int 3",
+    ),
+    "weighting raises": (
+        "weighting",
+        "def x_start_weight(self, table): raise KeyError('k')",
+        r"Mine.x_start_weight\(\) .* KeyError: 'k'",
+    ),
+    "weighting None": (
+        "weighting",
+        "def x_start_weight(self, table): pass",
+        r"Mine.x_start_weight\(\) .* not None",
+    ),
+    "weighting shape": (
+        "weighting",
+        "def weights(self, table, prediction): return ramp(3)",
+        r"Mine.weights\(\) .* not float64 \[3\]",
+    ),
+    "weighting dtype": (
+        "weighting",
+        "def weights(self, t, p): return ramp(20).long()",
+        r"Mine.weights\(\) .* not int64 \[20\] on cpu",
+    ),
     "weighting negative": (
         "weighting",
         "def weights(self, t, p): return -ramp(20)",
@@ -90,7 +134,11 @@ WRONG = {
         "def weights(self, t, p): return ramp(20) / 0 * 0",
         r"Mine.weights\(\) .* gives nan at index 0",
     ),
-    "weighting nothing": ("weighting", "", r"Mine.x_start_weight\(\) of the weighting .* is needed, and the class does not define it"),
+    "weighting nothing": (
+        "weighting",
+        "",
+        r"Mine.x_start_weight\(\) of the weighting .* is needed, and the class does not define it",
+    ),
     "weighting module": (
         "weighting",
         "def x_start_weight(self, table): return ramp(20)\ndef module(self): return 3",
@@ -101,7 +149,11 @@ WRONG = {
         "def x_start_weight(self, table): return ramp(20)\ndef module(self): return nn.Unflatten(0, (1, -1))",
         r"Unflatten.forward\(\), which Mine.module\(\) .* \[64\], not float32 \[1, 64\]",
     ),
-    "time raises": ("time", "def draw(self, u, table): return u.missing", r"Mine.draw\(\) .* AttributeError: 'Tensor' object has no"),
+    "time raises": (
+        "time",
+        "def draw(self, u, table): return u.missing",
+        r"Mine.draw\(\) .* AttributeError: 'Tensor' object has no",
+    ),
     "time dtype": (
         "time",
         "def draw(self, u, table): return u * 20",
@@ -138,16 +190,32 @@ WRONG = {
         """,
         r"State.update\(\), which Mine.start\(\) .* failed: ValueError: not again",
     ),
-    "prediction None": ("prediction", "def target(self, signal, sigma): pass", r"Mine.target\(\) .* tuple of two tensors, not None"),
-    "prediction one": ("prediction", "def target(self, signal, sigma): return signal,", r"Mine.target\(\) .* not tuple of 1"),
+    "prediction None": (
+        "prediction",
+        "def target(self, signal, sigma): pass",
+        r"Mine.target\(\) .* tuple of two tensors, not None",
+    ),
+    "prediction one": (
+        "prediction",
+        "def target(self, signal, sigma): return signal,",
+        r"Mine.target\(\) .* not tuple of 1",
+    ),
     "prediction NaN": (
         "prediction",
         "def target(self, signal, sigma): return signal, sigma * float('nan')",
         r"Mine.target\(\) .* should return finite numbers, not nan at index",
     ),
     "prediction nothing": ("prediction", "", r"Mine.target\(\) .* is needed"),
-    "sampler None": ("sampler", "def step(self, here, there): pass", r"Mine.step\(\) .* should give a ddpmx.Row, not None"),
-    "sampler no rows": ("sampler", "def rows(self, table, prediction, t): pass", r"Mine.rows\(\) .* should give a ddpmx.Row, not None"),
+    "sampler None": (
+        "sampler",
+        "def step(self, here, there): pass",
+        r"Mine.step\(\) .* should give a ddpmx.Row, not None",
+    ),
+    "sampler no rows": (
+        "sampler",
+        "def rows(self, table, prediction, t): pass",
+        r"Mine.rows\(\) .* should give a ddpmx.Row, not None",
+    ),
     "sampler late": (
         "sampler",
         "def rows(self, table, prediction, t):\n    yield ddpmx.Row(19.0, 1.0, 0.0, 1.0, 0.0)\n    raise OSError('gone')",
@@ -158,13 +226,33 @@ WRONG = {
         "def step(self, here, there): return ddpmx.Row(here.t, 1.0, 0.0, float('nan'), 0.0)",
         r"Mine.step\(\) .* finite numbers, and one has c_x nan",
     ),
-    "sampler plan": ("sampler", "def plan(self, *a, **k): return []", r"Mine.plan\(\) .* should return a Plan, not list of 0"),
+    "sampler plan": (
+        "sampler",
+        "def plan(self, *a, **k): return []",
+        r"Mine.plan\(\) .* should return a Plan, not list of 0",
+    ),
     "sampler nothing": ("sampler", "", r"Mine.step\(\) .* is needed"),
-    "model None": ("model", "def build(self, channels, size): pass", r"Mine.build\(\) .* should return a Module, not None"),
-    "model exits": ("model", "def build(self, channels, size): raise SystemExit", r"Mine.build\(\) .* failed: SystemExit"),
+    "model None": (
+        "model",
+        "def build(self, channels, size): pass",
+        r"Mine.build\(\) .* should return a Module, not None",
+    ),
+    "model exits": (
+        "model",
+        "def build(self, channels, size): raise SystemExit",
+        r"Mine.build\(\) .* failed: SystemExit",
+    ),
     "model nothing": ("model", "", r"Mine.build\(\) .* is needed"),
-    "dataset None": ("dataset", "def load(self, root): pass", r"Mine.load\(\) .* should return a Data, not None"),
-    "dataset raises": ("dataset", "def load(self, root): return open('/nowhere')", r"Mine.load\(\) .* FileNotFoundError"),
+    "dataset None": (
+        "dataset",
+        "def load(self, root): pass",
+        r"Mine.load\(\) .* should return a Data, not None",
+    ),
+    "dataset raises": (
+        "dataset",
+        "def load(self, root): return open('/nowhere')",
+        r"Mine.load\(\) .* FileNotFoundError",
+    ),
     "dataset abstract": ("dataset", "", "Mine, which is .* abstract class Mine with abstract method load"),
     "optimizer None": (
         "optimizer",
@@ -197,20 +285,34 @@ WRONG = {
         "from pydantic import Field\nx: int = Field(default_factory=lambda: 1 // 0)",
         "Mine, which is .* ZeroDivisionError",
     ),
-    "annotation": ("time", "x: 'Nowhere' = 3", "Mine, which is .* failed: PydanticUserError: .*not fully defined"),
+    "annotation": (
+        "time",
+        "x: 'Nowhere' = 3",
+        "Mine, which is .* failed: PydanticUserError: .*not fully defined",
+    ),
     "serializer": (
         "time",
         "x: float = 1.0\nfrom pydantic import field_serializer\n@field_serializer('x')\ndef out(self, x): return x.nothing",
         "Mine, which is .* failed: PydanticSerializationError",
     ),
-    "property": ("model", "@property\ndef conditional(self): return 1 / 0", r"Mine.conditional\(\) .* ZeroDivisionError"),
+    "property": (
+        "model",
+        "@property\ndef conditional(self): return 1 / 0",
+        r"Mine.conditional\(\) .* ZeroDivisionError",
+    ),
 }
 FORWARD = {
-    "None": ("pass", r"Own.forward\(\), which Mine.build\(\) .* should return floating-point numbers \[64, 1, 8, 8\] on cpu, not None"),
+    "None": (
+        "pass",
+        r"Own.forward\(\), which Mine.build\(\) .* should return floating-point numbers \[64, 1, 8, 8\] on cpu, not None",
+    ),
     "shape": ("return self.w(x)[:, :, :4]", r"Own.forward\(\), .* not float32 \[64, 1, 4, 8\] on cpu"),
     "dtype": ("return self.w(x).long()", r"Own.forward\(\), .* not int64 \[64, 1, 8, 8\] on cpu"),
     "detached": ("return self.w(x).detach()", r"Own.forward\(\), .* not a tensor without a gradient"),
-    "gradients off": ("torch.set_grad_enabled(False)\nreturn self.w(x)", "not a tensor without a gradient: it turns gradients off"),
+    "gradients off": (
+        "torch.set_grad_enabled(False)\nreturn self.w(x)",
+        "not a tensor without a gradient: it turns gradients off",
+    ),
     "raises late": (
         "if self.calls == 4: raise ValueError('late')\nreturn self.w(x)",
         r"bad.py:\d+: Mine.build.Own.wrong failed: ValueError: l",
@@ -224,7 +326,9 @@ def write(folder: Path, kind: str, name: str, body: str, head: str = "") -> Path
     """A spec whose plugin registers the class `Mine`, with this body."""
     base, registry, field = KINDS[kind]
     body = textwrap.indent(textwrap.dedent(body).strip() or "pass", "    ")
-    (folder / "bad.py").write_text(f"{HEAD}{head}\n@ddpmx.{registry}.register('{name}')\nclass Mine(ddpmx.{base}):\n{body}\n")
+    (folder / "bad.py").write_text(
+        f"{HEAD}{head}\n@ddpmx.{registry}.register('{name}')\nclass Mine(ddpmx.{base}):\n{body}\n"
+    )
     key = field.split(":")[0]
     lines = [line for line in TINY.splitlines() if not line.startswith(f"{key}:")]
     (folder / "tiny.yaml").write_text("\n".join([*lines, field.format(name=name), "plugins: [bad.py]"]))
@@ -292,20 +396,39 @@ CHANGES = {
 
 @pytest.mark.parametrize("when", ["import", "method"])
 @pytest.mark.parametrize("what", CHANGES)
-def test_what_it_changes_for_others_is_reported_and_put_back(ddpmx: Run, tmp_path: Path, what: str, when: str) -> None:
+def test_what_it_changes_for_others_is_reported_and_put_back(
+    ddpmx: Run, tmp_path: Path, what: str, when: str
+) -> None:
     before = (torch.get_default_dtype(), torch.is_grad_enabled(), torch.get_default_device(), Path.cwd())
-    head, body = (f"{CHANGES[what]}\n", "") if when == "import" else ("", f"x = ramp(self.timesteps); {CHANGES[what]}; ")
+    head, body = (
+        (f"{CHANGES[what]}\n", "")
+        if when == "import"
+        else ("", f"x = ramp(self.timesteps); {CHANGES[what]}; ")
+    )
     name = f"changes_{when}_{'_'.join(what.split()[-2:])}"
-    spec = write(tmp_path, "schedule", name, f"def beta(self): {body}return {'x' if body else 'ramp(self.timesteps)'}", head)
+    spec = write(
+        tmp_path,
+        "schedule",
+        name,
+        f"def beta(self): {body}return {'x' if body else 'ramp(self.timesteps)'}",
+        head,
+    )
     result = ddpmx("validate", spec)
     assert result.code == 0, result.err
     assert f"changed {what} from " in result.err
     assert f"warning: the plugin {tmp_path / 'bad.py'}" in result.err
-    assert before == (torch.get_default_dtype(), torch.is_grad_enabled(), torch.get_default_device(), Path.cwd())
+    assert before == (
+        torch.get_default_dtype(),
+        torch.is_grad_enabled(),
+        torch.get_default_device(),
+        Path.cwd(),
+    )
     assert not torch.are_deterministic_algorithms_enabled()
 
 
-@pytest.mark.parametrize("name", ["", "my schedule", "a/b", "../x", ".hidden", "ünal", "x" * 101, "a\nb", "a\x1b[2J", 5, None])
+@pytest.mark.parametrize(
+    "name", ["", "my schedule", "a/b", "../x", ".hidden", "ünal", "x" * 101, "a\nb", "a\x1b[2J", 5, None]
+)
 def test_a_registered_name_is_a_name(name: object) -> None:
     for arguments in ({"name": name}, {"name": "fine", "aliases": (name,)}):
         with pytest.raises(SpecError, match="letters, digits, _ - . only") as error:
@@ -330,11 +453,19 @@ def test_ddpmxs_own_classes_are_not_wrapped() -> None:
     ours = [registry.get(name) for registry in REGISTRIES.values() for name in registry.names()]
     ours = [cls for cls in ours if cls.__module__.startswith("ddpmx.")]
     assert len(ours) > 60
-    assert not [cls for cls in ours for base in cls.__mro__ for value in vars(base).values() if hasattr(value, "of_plugin")]
+    assert not [
+        cls
+        for cls in ours
+        for base in cls.__mro__
+        for value in vars(base).values()
+        if hasattr(value, "of_plugin")
+    ]
 
 
 @pytest.mark.parametrize("where", ["open", "log", "close"])
-def test_a_tracker_that_exits_does_not_end_the_run(tmp_path: Path, capsys: pytest.CaptureFixture[str], where: str) -> None:
+def test_a_tracker_that_exits_does_not_end_the_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], where: str
+) -> None:
     class Session:
         def log(self, event: object) -> None:
             if where == "log":

@@ -31,7 +31,15 @@ CODE = "import pathlib, ddpmx\npathlib.Path({marker!r}).touch()\n"
 COMMANDS = {
     "sample": ("sample", "{run}", "-n", "1", "--steps", "2", "--out", "{out}/a.png"),
     "evaluate": ("evaluate", "{run}", "-n", "4", "--metrics", "pixel_fd"),
-    "export": ("export", "{run}", "{out}/exported", "--to", "diffusers", "-s", "sampler={{name: ddpm, variance: posterior}}"),
+    "export": (
+        "export",
+        "{run}",
+        "{out}/exported",
+        "--to",
+        "diffusers",
+        "-s",
+        "sampler={{name: ddpm, variance: posterior}}",
+    ),
     "track": ("track", "{run}", "--to", "jsonl", "-s", "path={out}/events.jsonl"),
     "run": ("run", "{run}/spec.yaml", "--out", "{out}/new"),
     "dry run": ("run", "{run}/spec.yaml", "--dry-run"),
@@ -78,7 +86,9 @@ def command(name: str, run: Path, tmp_path: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_a_strangers_plugin_does_not_run(ddpmx: Run, run: Path, tmp_path: Path, marker: Path, name: str) -> None:
+def test_a_strangers_plugin_does_not_run(
+    ddpmx: Run, run: Path, tmp_path: Path, marker: Path, name: str
+) -> None:
     result = ddpmx(*command(name, run, tmp_path))
     assert result.code == 2
     assert "Traceback" not in result.err
@@ -94,7 +104,9 @@ def extending(run: Path, place: Path) -> Path:
 
 
 def extending_twice(run: Path, place: Path) -> Path:
-    (place / "middle.yaml").write_text(f"extends: {run.name}/spec.yaml\n" if run.parent == place else f"extends: {run}/spec.yaml\n")
+    (place / "middle.yaml").write_text(
+        f"extends: {run.name}/spec.yaml\n" if run.parent == place else f"extends: {run}/spec.yaml\n"
+    )
     (place / "own.yaml").write_text("extends: middle.yaml\nname: own\n")
     return place / "own.yaml"
 
@@ -106,7 +118,11 @@ def copied(run: Path, place: Path) -> Path:
 
 
 def through_dots(run: Path, place: Path) -> Path:
-    text = (run / "spec.yaml").read_text().replace("plugins/mine.py", f"{run}/samples/../plugins/../plugins/mine.py")
+    text = (
+        (run / "spec.yaml")
+        .read_text()
+        .replace("plugins/mine.py", f"{run}/samples/../plugins/../plugins/mine.py")
+    )
     (place / "copy.yaml").write_text(text)
     return place / "copy.yaml"
 
@@ -157,12 +173,24 @@ def without_facts(run: Path, place: Path) -> Path:
     return run / "spec.yaml"
 
 
-DISGUISES = [extending, extending_twice, copied, through_dots, renamed, linked, linked_folder, linked_plugin, outside]
+DISGUISES = [
+    extending,
+    extending_twice,
+    copied,
+    through_dots,
+    renamed,
+    linked,
+    linked_folder,
+    linked_plugin,
+    outside,
+]
 DISGUISES += [into_the_users_list, without_facts]
 
 
 @pytest.mark.parametrize("disguise", DISGUISES)
-def test_nor_by_any_detour(ddpmx: Run, run: Path, tmp_path: Path, marker: Path, disguise: Callable[[Path, Path], Path]) -> None:
+def test_nor_by_any_detour(
+    ddpmx: Run, run: Path, tmp_path: Path, marker: Path, disguise: Callable[[Path, Path], Path]
+) -> None:
     place = tmp_path / "own"
     place.mkdir()
     spec = disguise(run, place)
@@ -174,7 +202,9 @@ def test_nor_by_any_detour(ddpmx: Run, run: Path, tmp_path: Path, marker: Path, 
     assert marker.exists()
 
 
-def test_a_users_own_spec_is_free_even_where_it_extends_a_run(ddpmx: Run, run: Path, tmp_path: Path, marker: Path) -> None:
+def test_a_users_own_spec_is_free_even_where_it_extends_a_run(
+    ddpmx: Run, run: Path, tmp_path: Path, marker: Path
+) -> None:
     (tmp_path / "again.yaml").write_text(f"extends: {run}/spec.yaml\nplugins: [mine.py]\n")
     assert ddpmx("validate", tmp_path / "again.yaml").code == 0
     assert marker.exists()
@@ -192,7 +222,9 @@ def test_it_runs_when_the_user_says_so_and_is_known_from_then_on(
     assert marker.exists()
 
 
-def test_other_content_under_the_same_name_is_asked_for_again(ddpmx: Run, run: Path, tmp_path: Path, marker: Path) -> None:
+def test_other_content_under_the_same_name_is_asked_for_again(
+    ddpmx: Run, run: Path, tmp_path: Path, marker: Path
+) -> None:
     assert ddpmx(*command("sample", run, tmp_path), "--allow-plugins").code == 0
     marker.unlink()
     plugin = run / "plugins" / "mine.py"
@@ -201,13 +233,17 @@ def test_other_content_under_the_same_name_is_asked_for_again(ddpmx: Run, run: P
     assert not marker.exists()
 
 
-def test_a_spec_file_makes_its_plugins_known(ddpmx: Run, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_spec_file_makes_its_plugins_known(
+    ddpmx: Run, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert ddpmx("validate", tmp_path / "tiny.yaml").code == 0
     forget(monkeypatch)
     assert ddpmx(*command("sample", run, tmp_path)).code == 0
 
 
-def test_a_module_is_a_plugin_too(ddpmx: Run, run: Path, tmp_path: Path, marker: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_module_is_a_plugin_too(
+    ddpmx: Run, run: Path, tmp_path: Path, marker: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shutil.copyfile(tmp_path / "mine.py", tmp_path / "strange_module.py")
     monkeypatch.syspath_prepend(tmp_path)
     spec = run / "spec.yaml"
@@ -223,7 +259,9 @@ def test_a_module_in_the_working_folder_too(
     ddpmx: Run, run: Path, tmp_path: Path, marker: Path, monkeypatch: pytest.MonkeyPatch, command: str
 ) -> None:
     (run / "plugins" / "mine.py").rename(run / "strange_module.py")
-    (run / "spec.yaml").write_text((run / "spec.yaml").read_text().replace("plugins/mine.py", "strange_module"))
+    (run / "spec.yaml").write_text(
+        (run / "spec.yaml").read_text().replace("plugins/mine.py", "strange_module")
+    )
     monkeypatch.chdir(run)
     result = ddpmx(command, "spec.yaml")
     assert result.code == 2
@@ -270,7 +308,9 @@ def test_a_run_of_ones_own_finds_its_module_in_the_working_folder(
         assert marker.exists() == (code == 0)
 
 
-def test_an_installed_plugin_that_fails_stops_nothing_else(ddpmx: Run, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_installed_plugin_that_fails_stops_nothing_else(
+    ddpmx: Run, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "broken_package.py").write_text("raise SystemExit(0)")
     monkeypatch.syspath_prepend(tmp_path)
     entry = importlib.metadata.EntryPoint("broken", "broken_package:thing", plugins.GROUP)
@@ -284,26 +324,48 @@ def test_an_installed_plugin_that_fails_stops_nothing_else(ddpmx: Run, tiny: Pat
     plugins.load_installed.cache_clear()
 
 
-SHADOWS = ["click", "torch", "pydantic", "ruamel", "numpy", "json", "typing", "__future__", "importlib", "safetensors", "rich", "csv"]
+SHADOWS = [
+    "click",
+    "torch",
+    "pydantic",
+    "ruamel",
+    "numpy",
+    "json",
+    "typing",
+    "__future__",
+    "importlib",
+    "safetensors",
+    "rich",
+    "csv",
+]
 
 
 @pytest.mark.parametrize("pythonpath", ["", f"{os.pathsep}.", os.pathsep])
 def test_nothing_is_imported_from_the_working_folder(tiny: Path, pythonpath: str) -> None:
     """Every second name as a package. `--version` loads click, `validate` the rest."""
     place = tiny.parent
-    for index, name in enumerate(SHADOWS if not pythonpath else ["click"]):  # Python's own start looks at PYTHONPATH before us
+    for index, name in enumerate(
+        SHADOWS if not pythonpath else ["click"]
+    ):  # Python's own start looks at PYTHONPATH before us
         file = place / f"{name}.py" if index % 2 else place / name / "__init__.py"
         file.parent.mkdir(exist_ok=True)
         file.write_text(f"raise SystemExit('{name} of the working folder')")
     environment = {**os.environ, "PYTHONPATH": f"{ROOT}{pythonpath}"}
     command = ["--version"] if pythonpath else ["validate", tiny.name]
     done = subprocess.run(
-        [sys.executable, "-m", "ddpmx", *command], cwd=place, env=environment, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "ddpmx", *command],
+        cwd=place,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
 
 
-def test_points_of_a_sweep_take_nothing_from_it_either(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_points_of_a_sweep_take_nothing_from_it_either(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     command = Request(run / "spec.yaml", (), tmp_path).command("a")
     assert command[1:4] == ("-P", "-m", "ddpmx")
@@ -324,6 +386,8 @@ def test_what_runs_is_what_was_hashed(run: Path, tmp_path: Path, marker: Path, d
     shutil.copyfile(plugin, evil)
     plugin.write_text("# nothing\n")
     compiled = importlib.util.cache_from_source(str(plugin))
-    py_compile.compile(str(evil), cfile=compiled, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
+    py_compile.compile(
+        str(evil), cfile=compiled, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH
+    )
     assert ddpmx(*command("sample", run, tmp_path), "--allow-plugins").code == 0
     assert not marker.exists()

@@ -25,7 +25,9 @@ def test_components_in_the_folder_of_ddpmx_are_no_plugins(kind: str):
     components = [registry.base, *map(registry.get, registry.names())]
     ours = [component for component in components if Path(inspect.getfile(component)).is_relative_to(PACKAGE)]
     assert len(ours) > 1
-    assert [component.__name__ for component in components if is_plugin(component) == (component in ours)] == []
+    assert [
+        component.__name__ for component in components if is_plugin(component) == (component in ours)
+    ] == []
 
 
 class Linear(ddpmx.Model):
@@ -35,7 +37,13 @@ class Linear(ddpmx.Model):
 
 @pytest.mark.parametrize(
     ("module", "checked"),
-    [("ddpmx.models.a", True), ("ddpmx.models.a.b", True), ("ddpmx.elsewhere", True), ("ddpmx_more.models.a", False), ("a", False)],
+    [
+        ("ddpmx.models.a", True),
+        ("ddpmx.models.a.b", True),
+        ("ddpmx.elsewhere", True),
+        ("ddpmx_more.models.a", False),
+        ("a", False),
+    ],
 )
 def test_memory_is_checked_for_networks_of_ddpmx(monkeypatch: pytest.MonkeyPatch, module: str, checked: bool):
     monkeypatch.setattr(memory, "limit", lambda: 1000)

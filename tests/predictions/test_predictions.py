@@ -73,7 +73,10 @@ def test_velocity_is_the_derivative_by_time() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_ends(name: str) -> None:
     """At sigma 0, x_0 is x_t; at signal 0 every output but ε still tells x_0."""
-    signal, sigma = torch.tensor([1.0, 0.0], dtype=torch.float64), torch.tensor([0.0, 1.0], dtype=torch.float64)
+    signal, sigma = (
+        torch.tensor([1.0, 0.0], dtype=torch.float64),
+        torch.tensor([0.0, 1.0], dtype=torch.float64),
+    )
     prediction = PREDICTIONS.build(name)
     target_x, _ = prediction.target(signal, sigma)
     from_x, from_output = prediction.x0_from(signal, sigma)
@@ -85,7 +88,10 @@ def test_ends(name: str) -> None:
         assert from_output[1] * target_x[1] == 1
 
 
-@pytest.mark.parametrize(("alias", "name"), [("noise", "epsilon"), ("sample", "x_start"), ("v_prediction", "v"), ("flow", "velocity")])
+@pytest.mark.parametrize(
+    ("alias", "name"),
+    [("noise", "epsilon"), ("sample", "x_start"), ("v_prediction", "v"), ("flow", "velocity")],
+)
 def test_aliases(alias: str, name: str) -> None:
     assert as_prediction(alias).component_name == name
     assert PREDICTIONS.names() == sorted(NAMES)
@@ -121,7 +127,9 @@ def test_edm_is_the_papers_preconditioning(path: str, sigma_data: float) -> None
     prediction = PREDICTIONS.build("edm", sigma_data=sigma_data)
     x_t, output = draws(len(ANGLE))
     from_x, from_output = prediction.x0_from(signal, sigma)
-    torch.testing.assert_close(from_x * x_t + from_output * output, c_skip * (x_t / signal) + c_out * output, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(
+        from_x * x_t + from_output * output, c_skip * (x_t / signal) + c_out * output, rtol=1e-12, atol=1e-12
+    )
     scale = prediction.input_scale(signal, sigma)
     assert scale is not None
     torch.testing.assert_close(scale * x_t, c_in * (x_t / signal), rtol=1e-12, atol=1e-12)
@@ -144,6 +152,8 @@ def test_edm_keeps_input_and_target_at_unit_variance() -> None:
 
 def test_edm_tells_x_0_from_pure_noise() -> None:
     """Unlike ε, at signal 0."""
-    from_x, from_output = PREDICTIONS.build("edm").x0_from(torch.zeros(1, dtype=torch.float64), torch.ones(1, dtype=torch.float64))
+    from_x, from_output = PREDICTIONS.build("edm").x0_from(
+        torch.zeros(1, dtype=torch.float64), torch.ones(1, dtype=torch.float64)
+    )
     assert from_x.item() == 0
     assert from_output.item() == 0.5

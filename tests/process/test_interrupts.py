@@ -35,7 +35,12 @@ main()
 
 def program(source: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-c", source], capture_output=True, text=True, env={**os.environ, **environment}, check=False, timeout=300
+        [sys.executable, "-c", source],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **environment},
+        check=False,
+        timeout=300,
     )
 
 
@@ -70,8 +75,14 @@ main()
         ("os.kill(os.getpid(), signal.SIGTERM)", "\ninterrupted\n"),
         ("os.kill(os.getpid(), signal.SIGHUP)", "\ninterrupted\n"),
         # cleaning up after the first signal is cut short by a second one, but not by a terminal that hangs up twice
-        ("try: os.kill(os.getpid(), signal.SIGINT)\nfinally: os.kill(os.getpid(), signal.SIGINT); print('cleaned')", "interrupted\n"),
-        ("try: os.kill(os.getpid(), signal.SIGHUP)\nfinally: os.kill(os.getpid(), signal.SIGHUP); print('cleaned')", "\ninterrupted\n"),
+        (
+            "try: os.kill(os.getpid(), signal.SIGINT)\nfinally: os.kill(os.getpid(), signal.SIGINT); print('cleaned')",
+            "interrupted\n",
+        ),
+        (
+            "try: os.kill(os.getpid(), signal.SIGHUP)\nfinally: os.kill(os.getpid(), signal.SIGHUP); print('cleaned')",
+            "\ninterrupted\n",
+        ),
         # lost in a destructor, sent again
         (
             "import time\nclass Lost:\n  def __del__(self): os.kill(os.getpid(), signal.SIGINT); sum(range(1000))\n"
@@ -106,7 +117,9 @@ def test_a_process_ends_with_the_one_that_started_it() -> None:
 import os, subprocess, sys
 subprocess.Popen([sys.executable, "-c", {work!r}], env={{**os.environ, {PARENT!r}: str(os.getpid())}}).wait()
 """
-    with subprocess.Popen([sys.executable, "-c", starter], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        [sys.executable, "-c", starter], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
         assert process.stdout is not None
         assert int(process.stdout.readline()) != process.pid
         process.kill()
@@ -115,7 +128,9 @@ subprocess.Popen([sys.executable, "-c", {work!r}], env={{**os.environ, {PARENT!r
 
 
 def test_what_it_may_not_outlive_is_not_handed_on() -> None:
-    done = program(WORK.format(work=f" return repr(os.environ.get({PARENT!r}))"), **{PARENT: str(os.getpid())})
+    done = program(
+        WORK.format(work=f" return repr(os.environ.get({PARENT!r}))"), **{PARENT: str(os.getpid())}
+    )
     assert (done.returncode, done.stdout) == (0, "None\n")
 
 

@@ -28,7 +28,9 @@ def test_torch_says_it_in_words_that_are_known() -> None:
     assert out_of_memory.is_it(caught.value)
 
 
-def test_a_run_fails_says_so_and_can_be_resumed(ddpmx: Run, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_fails_says_so_and_can_be_resumed(
+    ddpmx: Run, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with monkeypatch.context() as patch:
         patch.setattr("ddpmx.runs.run.validate", allocate)
         patch.setattr("ddpmx.runs.run._end_epoch", allocate)

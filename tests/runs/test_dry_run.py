@@ -52,7 +52,13 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
 @pytest.mark.parametrize(
     "overrides",
     [
-        ("model.classes=true", "guidance.weight=2", "evaluate.samples=70", "evaluate.batch_size=16", "evaluate.metrics=[pixel_fd]"),
+        (
+            "model.classes=true",
+            "guidance.weight=2",
+            "evaluate.samples=70",
+            "evaluate.batch_size=16",
+            "evaluate.metrics=[pixel_fd]",
+        ),
         (
             "train={epochs: 3, batch_size: 479}",
             "evaluate={every_epochs: 2, samples: 10, metrics: [pixel_fd, {name: bpd, images: 10, timesteps: 4}], grid: 5}",
@@ -65,7 +71,9 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
         ("train={epochs: 2, batch_size: 479}", "evaluate.grid=0"),
     ],
 )
-def test_the_estimate_is_the_runs_time(tiny: Path, tmp_path: Path, clock: Clock, overrides: tuple[str, ...]) -> None:
+def test_the_estimate_is_the_runs_time(
+    tiny: Path, tmp_path: Path, clock: Clock, overrides: tuple[str, ...]
+) -> None:
     spec = spec_file.load(tiny, overrides)
     expected = sum(seconds for _, seconds in dry_run.estimate(build(spec, CPU)))
     clock.now = 0.0

@@ -30,7 +30,9 @@ def test_a_component_is_found_by_its_name_whatever_its_kind(ddpmx: Run, name: st
     assert result.code == 0
     blocks = [block.split(" ", 1) for block in result.out.split("\n\n")]
     assert {kind for kind, _ in blocks} == kinds_of(name)
-    assert {component["kind"] for component in json.loads(ddpmx("list", name, "--json").out)} == kinds_of(name)
+    assert {component["kind"] for component in json.loads(ddpmx("list", name, "--json").out)} == kinds_of(
+        name
+    )
 
 
 @pytest.mark.parametrize("kind", ["sampler", "samplers", "SAMPLERS", "Sampler"])
@@ -39,7 +41,9 @@ def test_a_kind_may_be_written_as_in_python(ddpmx: Run, kind: str) -> None:
     assert ddpmx("list", kind).out.startswith("sampler\n  ddim ")
 
 
-@pytest.mark.parametrize(("arguments", "hint"), [(("huen",), "heun"), (("smaplers",), "sampler"), (("samplers", "huen"), "heun")])
+@pytest.mark.parametrize(
+    ("arguments", "hint"), [(("huen",), "heun"), (("smaplers",), "sampler"), (("samplers", "huen"), "heun")]
+)
 def test_a_wrong_name_is_exit_2_with_the_nearest(ddpmx: Run, arguments: tuple[str, ...], hint: str) -> None:
     result = ddpmx("list", *arguments)
     assert (result.code, result.out) == (2, "")
@@ -100,7 +104,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_every_command_that_takes_a_run_takes_its_name(ddpmx: Run, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_command_that_takes_a_run_takes_its_name(
+    ddpmx: Run, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(place)
     run = only_run(Path("runs"))
     for arguments in (
@@ -112,7 +118,9 @@ def test_every_command_that_takes_a_run_takes_its_name(ddpmx: Run, place: Path, 
         ("compare", run, "--baseline", "tiny"),
     ):
         result = ddpmx(*arguments)
-        assert result.code == 0 or "exported" in arguments, result.err  # not every network has a counterpart in diffusers
+        assert result.code == 0 or "exported" in arguments, (
+            result.err
+        )  # not every network has a counterpart in diffusers
         if arguments[0] != "compare":
             assert f"run: {run}\n" in result.err
     assert json.loads(ddpmx("evaluate", run, "-n", 8, "--json").out)["event"] == "evaluate"
@@ -175,11 +183,25 @@ def test_a_baseline_may_be_a_label(tmp_path: Path, ddpmx: Run, baseline: str) ->
 def test_every_output_has_the_same_baseline(tmp_path: Path, ddpmx: Run) -> None:
     """Also where the first run is not the best, or the groups are sorted."""
     paths = two(tmp_path)
-    result = ddpmx("compare", *paths, "--sort", "name", "--baseline", "l2", "--csv", tmp_path / "a.csv", "--html", tmp_path / "a.html")
+    result = ddpmx(
+        "compare",
+        *paths,
+        "--sort",
+        "name",
+        "--baseline",
+        "l2",
+        "--csv",
+        tmp_path / "a.csv",
+        "--html",
+        tmp_path / "a.html",
+    )
     rows = [line for line in result.out.splitlines() if line.startswith(("l1", "l2"))]
     assert ["baseline" in row for row in rows] == [False, True]
     with (tmp_path / "a.csv").open() as file:
-        assert [(row["run"], row["baseline"]) for row in csv.DictReader(file)] == [("l1", "no"), ("l2", "yes")]
+        assert [(row["run"], row["baseline"]) for row in csv.DictReader(file)] == [
+            ("l1", "no"),
+            ("l2", "yes"),
+        ]
     assert "differs from the baseline, l2" in (tmp_path / "a.html").read_text()
 
 

@@ -30,7 +30,12 @@ CASES = [*((moment, "deleted") for moment in MOMENTS), ("before a checkpoint", "
 
 @pytest.mark.parametrize(("moment", "way"), CASES)
 def test_a_folder_that_is_gone(
-    ddpmx: Callable[..., Result], tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str, way: str
+    ddpmx: Callable[..., Result],
+    tiny: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    moment: str,
+    way: str,
 ) -> None:
     owner, name, count = MOMENTS[moment]
     real, calls = getattr(owner, name), []

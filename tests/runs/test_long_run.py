@@ -16,7 +16,9 @@ WARM = 60
 
 @pytest.mark.slow
 def test_memory_and_file_handles_stay_flat(tmp_path: Path) -> None:
-    text = TINY.replace("dataset: digits", "dataset: {name: digits, limit: 64}").replace("steps: 12", f"epochs: {EPOCHS}")
+    text = TINY.replace("dataset: digits", "dataset: {name: digits, limit: 64}").replace(
+        "steps: 12", f"epochs: {EPOCHS}"
+    )
     (tmp_path / "tiny.yaml").write_text(text.replace("grid: 4", "grid: 1"))
     process = start(tmp_path, "run", "tiny.yaml")
     seen: list[tuple[int, float, int]] = []  # epoch, MB, open files

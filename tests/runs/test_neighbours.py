@@ -66,7 +66,9 @@ def test_a_bad_neighbour_is_left_out_by_name(
     }
     wanted = {"resume": {open_, done}, "a point": {open_}, "a sweep": {done}}
     for what, find in found.items():
-        (bad / "status.json").write_text(json.dumps({"status": "finished" if what == "a sweep" else "interrupted"}))
+        (bad / "status.json").write_text(
+            json.dumps({"status": "finished" if what == "a sweep" else "interrupted"})
+        )
         warn.cache_clear()
         capsys.readouterr()
         assert find() in wanted[what], what
@@ -76,7 +78,10 @@ def test_a_bad_neighbour_is_left_out_by_name(
     result = ddpmx("compare", tmp_path, "--json")
     assert result.code == 0, result.err
     assert f"the run {bad} is left out: " in result.err
-    assert {run["path"] for group in json.loads(result.out)["groups"] for run in group["runs"]} == {str(done), str(open_)}
+    assert {run["path"] for group in json.loads(result.out)["groups"] for run in group["runs"]} == {
+        str(done),
+        str(open_),
+    }
     named = ddpmx("compare", done, bad)
     assert named.code == 2
     assert str(bad) in named.err

@@ -83,7 +83,9 @@ def experiment_of(folder: Path) -> Experiment:
 
 
 @pytest.mark.parametrize("out", ["x.png", "x.npz", "x.gif", "folder"])
-def test_sample_counts_images_that_are_not_finite(ddpmx: Run, finished: Path, broken: tuple[Path, str], tmp_path: Path, out: str) -> None:
+def test_sample_counts_images_that_are_not_finite(
+    ddpmx: Run, finished: Path, broken: tuple[Path, str], tmp_path: Path, out: str
+) -> None:
     weights, name = broken
     result = ddpmx("sample", finished, "-n", 4, "--weights", weights, "--out", tmp_path / out)
     assert result.code == 1
@@ -111,7 +113,10 @@ def test_the_finite_images_of_a_batch_stay_as_they_are(tmp_path: Path, batch_siz
     broken = 20 - int(drawn.finite.sum())
     assert 0 < broken < 20
     first = int((~drawn.finite).nonzero()[0])
-    assert drawn.problem == f"{broken} of 20 images are not finite (NaN or infinity), the first is number {first} (counted from 0)"
+    assert (
+        drawn.problem
+        == f"{broken} of 20 images are not finite (NaN or infinity), the first is number {first} (counted from 0)"
+    )
     assert not drawn.pixels[~drawn.finite].any()
     assert all(bool(image.any()) for image in drawn.pixels[drawn.finite])
     frames = denoising(experiment, Half(), plan, Samples(20, seed=1), frames=5)
@@ -119,16 +124,28 @@ def test_the_finite_images_of_a_batch_stay_as_they_are(tmp_path: Path, batch_siz
     assert torch.equal(frames.pixels[-1], drawn.pixels)
 
 
-def test_a_run_whose_images_are_not_finite_warns_and_leaves_their_scores_out(ddpmx: Run, tmp_path: Path) -> None:
+def test_a_run_whose_images_are_not_finite_warns_and_leaves_their_scores_out(
+    ddpmx: Run, tmp_path: Path
+) -> None:
     (tmp_path / "breaks.py").write_text(PLUGIN)
-    spec = TINY.replace("{name: convnext_unet, dim: 8, dim_mults: [1, 2]}", "breaks").replace("steps: 12", "steps: 3")
+    spec = TINY.replace("{name: convnext_unet, dim: 8, dim_mults: [1, 2]}", "breaks").replace(
+        "steps: 12", "steps: 3"
+    )
     spec = spec.replace("samples: 8", "samples: 8, metrics: [pixel_fd, hollow]")
     (tmp_path / "tiny.yaml").write_text(spec + "plugins: [breaks.py]\n")
     result = ddpmx("run", tmp_path / "tiny.yaml", "--out", tmp_path)
     assert result.code == 0, result.err
     run = only_run(tmp_path)
-    for line in ("in samples/epoch-0001.png ", "in samples/final.png ", "in samples/denoising.png ", "no metric of images is taken"):
-        assert any(line in said and "are not finite" in said for said in result.err.splitlines()), (line, result.err)
+    for line in (
+        "in samples/epoch-0001.png ",
+        "in samples/final.png ",
+        "in samples/denoising.png ",
+        "no metric of images is taken",
+    ):
+        assert any(line in said and "are not finite" in said for said in result.err.splitlines()), (
+            line,
+            result.err,
+        )
     assert "hollow.bad is nan" in result.err
     (row,) = epochs(run)
     assert row["metrics"] == {"hollow.good": 2.0}
@@ -169,7 +186,9 @@ def test_a_score_that_is_a_number_is_kept_as_it_is() -> None:
     assert warnings == []
 
 
-def test_every_frame_of_a_broken_gif_is_written(ddpmx: Run, finished: Path, broken: tuple[Path, str], tmp_path: Path) -> None:
+def test_every_frame_of_a_broken_gif_is_written(
+    ddpmx: Run, finished: Path, broken: tuple[Path, str], tmp_path: Path
+) -> None:
     assert ddpmx("sample", finished, "-n", 2, "--weights", broken[0], "--out", tmp_path / "x.gif").code == 1
     with Image.open(tmp_path / "x.gif") as gif:
         assert sum(1 for _ in ImageSequence.Iterator(gif)) >= 1

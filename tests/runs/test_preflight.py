@@ -44,14 +44,19 @@ def test_signal_left_at_the_end_is_a_note_with_its_share_and_a_remedy(variant: C
     assert notes(variant("schedule={name: linear, timesteps: 100, rescale: true}")) == []
     (note,) = notes(variant("schedule={name: quadratic, timesteps: 100}"))
     assert "zero_terminal_snr: true" in note
-    assert notes(variant("schedule={name: quadratic, timesteps: 100, zero_terminal_snr: true}", "prediction=v")) == []
+    assert (
+        notes(variant("schedule={name: quadratic, timesteps: 100, zero_terminal_snr: true}", "prediction=v"))
+        == []
+    )
 
 
 def test_the_priors_bits_are_the_divergence_of_two_gaussians(variant: Callable[..., Spec]) -> None:
     """KL(N(signal·x_0, sigma²) ‖ N(0, 1)), averaged over x_0 = ±1, by torch.distributions; scaled for exploding variance."""
     table = variant("schedule={name: linear, timesteps: 100}").schedule.table()
     signal, sigma = table.signal[-1], table.sigma[-1]
-    exact = torch.distributions.kl_divergence(torch.distributions.Normal(signal, sigma), torch.distributions.Normal(0.0, 1.0))
+    exact = torch.distributions.kl_divergence(
+        torch.distributions.Normal(signal, sigma), torch.distributions.Normal(0.0, 1.0)
+    )
     assert preflight.prior_bits(table) == pytest.approx(float(exact) / math.log(2), rel=1e-9)
     exploding = variant("schedule={name: edm, timesteps: 100}").schedule.table()
     assert preflight.prior_bits(exploding) == pytest.approx(0.5 * math.log2(1 + 80.0**-2), rel=1e-9)
@@ -70,29 +75,48 @@ def test_a_time_embedding_beyond_its_range_is_a_note(variant: Callable[..., Spec
     long = "schedule={name: cosine, timesteps: 100000}"
     (note,) = [note for note in notes(variant(long)) if note.startswith("model.time")]
     assert "99,999" in note
-    assert not [note for note in notes(variant(long, "model.time=scaled_1000")) if note.startswith("model.time")]
+    assert not [
+        note for note in notes(variant(long, "model.time=scaled_1000")) if note.startswith("model.time")
+    ]
 
 
 def test_an_average_longer_than_the_run_is_a_note(variant: Callable[..., Spec]) -> None:
-    (note,) = preflight.of_budget(variant("train.ema={decay: 0.999, warmup: false}", "evaluate.grid=1"), 1438, variant().schedule.table())
+    (note,) = preflight.of_budget(
+        variant("train.ema={decay: 0.999, warmup: false}", "evaluate.grid=1"),
+        1438,
+        variant().schedule.table(),
+    )
     assert "remembers 1,000 steps, the run has 12" in note
 
 
-def test_evaluation_that_costs_more_than_training_is_a_note_with_both_costs(variant: Callable[..., Spec]) -> None:
+def test_evaluation_that_costs_more_than_training_is_a_note_with_both_costs(
+    variant: Callable[..., Spec],
+) -> None:
     """12 steps of 64 images, an epoch's grid of 4 and one evaluation of 8,000 images in 3 network passes each."""
-    spec, table = variant("evaluate.metrics=[{name: fd_cnn}]", "evaluate.samples=8000"), variant().schedule.table()
+    spec, table = (
+        variant("evaluate.metrics=[{name: fd_cnn}]", "evaluate.samples=8000"),
+        variant().schedule.table(),
+    )
     (note,) = preflight.of_budget(spec, 1438, table)
     assert f"its {8000 + 4:,} images take {3 * 8004:,} passes" in note
     assert f"about {3 * 12 * 64:,}" in note
     (note,) = preflight.of_budget(
-        variant("evaluate.metrics=[{name: fd_cnn}]", "evaluate.samples=8000", "model.self_condition=true"), 1438, table
+        variant("evaluate.metrics=[{name: fd_cnn}]", "evaluate.samples=8000", "model.self_condition=true"),
+        1438,
+        table,
     )
     assert f"about {int(3.5 * 12 * 64):,}" in note  # half of the steps run the network once more
     assert preflight.of_budget(variant("evaluate.samples=8000"), 1438, table) == []
 
 
-def test_bfloat16_on_a_processor_without_it_is_a_note(variant: Callable[..., Spec], monkeypatch: pytest.MonkeyPatch) -> None:
-    cpu, half, full = torch.device("cpu"), variant("train.precision=bfloat16"), variant("train.precision=float32")
+def test_bfloat16_on_a_processor_without_it_is_a_note(
+    variant: Callable[..., Spec], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cpu, half, full = (
+        torch.device("cpu"),
+        variant("train.precision=bfloat16"),
+        variant("train.precision=float32"),
+    )
     for has in (True, False):
         monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda has=has: has)
         monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: True)
@@ -100,8 +124,12 @@ def test_bfloat16_on_a_processor_without_it_is_a_note(variant: Callable[..., Spe
         assert preflight.of_device(full, cpu) == preflight.of_device(half, torch.device("cuda")) == []
 
 
-def test_validate_and_show_say_what_the_preflight_finds(ddpmx: Callable[..., Result], tiny: Path, tmp_path: Path) -> None:
-    tiny.write_text(tiny.read_text().replace("{name: cosine, timesteps: 20}", "{name: linear, timesteps: 20}"))
+def test_validate_and_show_say_what_the_preflight_finds(
+    ddpmx: Callable[..., Result], tiny: Path, tmp_path: Path
+) -> None:
+    tiny.write_text(
+        tiny.read_text().replace("{name: cosine, timesteps: 20}", "{name: linear, timesteps: 20}")
+    )
     result = ddpmx("validate", tiny)
     assert result.code == 0
     left = math.sqrt(math.prod(1 - (1e-4 + (0.02 - 1e-4) * i / 19) for i in range(20)))
@@ -119,7 +147,11 @@ def test_validate_and_show_say_what_the_preflight_finds(ddpmx: Callable[..., Res
         (("loss.weighting={name: p2, k: 2.0}",), ("loss.weighting={name: soft_min_snr, gamma: 2.0}",), 2.0),
         (("loss.weighting=min_snr",), ("loss.weighting=min_snr", "prediction=v"), 1.0),
         ((), ("loss.weighting=snr", "prediction=velocity"), 1.0),
-        (("loss.weighting={name: sigmoid, bias: 2.0}",), ("loss.weighting={name: soft_min_snr, gamma: 7.38905609893065}",), 1.0),
+        (
+            ("loss.weighting={name: sigmoid, bias: 2.0}",),
+            ("loss.weighting={name: soft_min_snr, gamma: 7.38905609893065}",),
+            1.0,
+        ),
         ((), ("time={name: mode, unbiased: true}",), 1.0),
         ((), ("time={name: mode}",), None),
         ((), ("prediction=v",), None),
@@ -147,14 +179,23 @@ def test_two_ways_to_write_one_objective_are_told_with_their_factor(
 
 def test_one_objective_on_a_finer_grid_of_the_same_range_is_the_same(variant: Callable[..., Spec]) -> None:
     """A log-SNR that falls evenly has the same ends at every T; the mean over t does not change its scale."""
-    coarse, fine = (variant(f"schedule={{name: linear_log_snr, timesteps: {t}}}", "prediction=v") for t in (400, 3991))
-    assert coarse.schedule.table().log_snr[[0, -1]].tolist() == pytest.approx(fine.schedule.table().log_snr[[0, -1]].tolist())
+    coarse, fine = (
+        variant(f"schedule={{name: linear_log_snr, timesteps: {t}}}", "prediction=v") for t in (400, 3991)
+    )
+    assert coarse.schedule.table().log_snr[[0, -1]].tolist() == pytest.approx(
+        fine.schedule.table().log_snr[[0, -1]].tolist()
+    )
     # of p(log-SNR) = (T − 1)/(T·width) on a table the first factor is left
     assert same_objective(coarse, fine) == pytest.approx((3990 / 3991) / (399 / 400), rel=1e-3)
 
 
 def test_a_sweep_of_other_fields_or_of_seeds_has_no_such_pair(variant: Callable[..., Spec]) -> None:
-    specs = [variant("name=a"), variant("name=b", "train.lr=1e-4"), variant("name=c", "loss.weighting=snr", "seed=1"), variant("name=d")]
+    specs = [
+        variant("name=a"),
+        variant("name=b", "train.lr=1e-4"),
+        variant("name=c", "loss.weighting=snr", "seed=1"),
+        variant("name=d"),
+    ]
     assert preflight.of_sweep(specs) == []
     (note,) = preflight.of_sweep([*specs, variant("name=e", "loss.weighting=snr", "train.lr=1e-4")])
     assert note == "'b' and 'e' are the same objective: they differ in loss.weighting.name only"

@@ -39,12 +39,19 @@ def place(tmp_path: Path) -> Path:
 
 def kinds(run: Path, epoch: int) -> list[str]:
     """The kinds of an epoch's events so far."""
-    return [event["event"] for event in RunFolder(run).events() if event.get("epoch") == epoch and event["event"] != "step"]
+    return [
+        event["event"]
+        for event in RunFolder(run).events()
+        if event.get("epoch") == epoch and event["event"] != "step"
+    ]
 
 
 # A moment is told by the file operation that it comes before, and checked by what it leaves.
 MOMENTS: dict[str, tuple[Death, Callable[[Path], bool]]] = {
-    "before any checkpoint": (Death("checkpoints/.2.", operation="os.mkdir"), lambda run: not list((run / "checkpoints").iterdir())),
+    "before any checkpoint": (
+        Death("checkpoints/.2.", operation="os.mkdir"),
+        lambda run: not list((run / "checkpoints").iterdir()),
+    ),
     "a checkpoint's last file missing": (
         Death("state.json", 3, "open"),
         lambda run: last(run) == "2" and len(list((run / "checkpoints").glob(".4.*/*"))) == 3,
@@ -57,20 +64,32 @@ MOMENTS: dict[str, tuple[Death, Callable[[Path], bool]]] = {
         Death("checkpoints/.last.", 2, "os.rename"),
         lambda run: last(run) == "2" and (run / "checkpoints" / "4").exists(),
     ),
-    "between rename and grid": (Death("epoch-0002.png", operation="open"), lambda run: last(run) == "4" and not kinds(run, 2)),
-    "between grid and row": (Death("metrics.jsonl", 9, "open"), lambda run: kinds(run, 2) == ["samples", "per_t"]),
+    "between rename and grid": (
+        Death("epoch-0002.png", operation="open"),
+        lambda run: last(run) == "4" and not kinds(run, 2),
+    ),
+    "between grid and row": (
+        Death("metrics.jsonl", 9, "open"),
+        lambda run: kinds(run, 2) == ["samples", "per_t"],
+    ),
     "between row and log": (
         Death("/log.csv", 2, "open"),
         lambda run: kinds(run, 2)[-1] == "epoch" and len((run / "log.csv").read_text().splitlines()) == 2,
     ),
-    "after training": (Death("final.png", operation="open"), lambda run: last(run) == "7" and kinds(run, 4)[-1] == "epoch"),
+    "after training": (
+        Death("final.png", operation="open"),
+        lambda run: last(run) == "7" and kinds(run, 4)[-1] == "epoch",
+    ),
 }
 
 
 FAST = ("checkpoint written, not named", "named, not linked", "between grid and row", "between row and log")
 
 
-@pytest.mark.parametrize("moment", [moment if moment in FAST else pytest.param(moment, marks=pytest.mark.slow) for moment in MOMENTS])
+@pytest.mark.parametrize(
+    "moment",
+    [moment if moment in FAST else pytest.param(moment, marks=pytest.mark.slow) for moment in MOMENTS],
+)
 def test_killed_at_an_exact_moment_and_resumed(moment: str, place: Path, undisturbed: Path) -> None:
     death, left = MOMENTS[moment]
     code, said = command(place, "run", "tiny.yaml", death=death)
@@ -84,7 +103,10 @@ def test_killed_at_an_exact_moment_and_resumed(moment: str, place: Path, undistu
     assert not [path for path in run.rglob(".*") if path.name != ".lock"]
 
 
-@pytest.mark.parametrize("death", [Death("report.html"), pytest.param(Death("status.json", 2, "os.rename"), marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "death",
+    [Death("report.html"), pytest.param(Death("status.json", 2, "os.rename"), marks=pytest.mark.slow)],
+)
 def test_killed_while_it_ends_a_run_is_completed(death: Death, place: Path, undisturbed: Path) -> None:
     """Before its report, and between that and `finished`."""
     assert command(place, "run", "tiny.yaml", death=death)[0] == -signal.SIGKILL
@@ -138,7 +160,10 @@ def test_a_signal_finishes_the_step_and_saves(number: signal.Signals, tmp_path: 
     run = only_run(tmp_path / "runs")
     assert json.loads((run / "status.json").read_text())["status"] == "interrupted"
     assert int(last(run)) >= 10
-    assert f"saved: {run.relative_to(tmp_path)}/checkpoints/last (step {last(run)})" in (tmp_path / "said").read_text()
+    assert (
+        f"saved: {run.relative_to(tmp_path)}/checkpoints/last (step {last(run)})"
+        in (tmp_path / "said").read_text()
+    )
 
 
 def test_a_stop_at_the_last_step_still_validates(place: Path, undisturbed: Path) -> None:
@@ -180,7 +205,14 @@ def test_the_lock_is_held_by_a_living_process_only(place: Path) -> None:
 
 @pytest.mark.slow
 def test_killed_on_two_processes_and_resumed_on_one(place: Path, undisturbed: Path) -> None:
-    launcher = ("-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", str(20000 + os.getpid() % 20000))
+    launcher = (
+        "-m",
+        "torch.distributed.run",
+        "--nproc-per-node",
+        "2",
+        "--master-port",
+        str(20000 + os.getpid() % 20000),
+    )
     group = subprocess.Popen(
         [sys.executable, *launcher, "-m", "ddpmx", "run", "tiny.yaml", "--device", "cpu"],
         cwd=place,
@@ -190,7 +222,9 @@ def test_killed_on_two_processes_and_resumed_on_one(place: Path, undisturbed: Pa
     while not list(place.glob("runs/*/*/checkpoints/4")):
         assert group.poll() is None
         time.sleep(0.01)
-    children = subprocess.run(["pgrep", "-P", str(group.pid)], capture_output=True, text=True, check=True).stdout.split()
+    children = subprocess.run(
+        ["pgrep", "-P", str(group.pid)], capture_output=True, text=True, check=True
+    ).stdout.split()
     for pid in [*map(int, children), group.pid]:
         os.kill(pid, signal.SIGKILL)
     group.wait()
@@ -199,9 +233,19 @@ def test_killed_on_two_processes_and_resumed_on_one(place: Path, undisturbed: Pa
     resumed, whole = outcome(only_run(place / "runs")), outcome(only_run(undisturbed / "runs"))
     for a, b in zip(resumed["events"], whole["events"], strict=True):
         assert (a["event"], a["step"], a.get("images")) == (b["event"], b["step"], b.get("images"))
-        for key in {"loss", "train_loss", "val_loss", "grad_norm"} & a.keys():  # other data, timesteps or noise would change them far more
+        for key in {
+            "loss",
+            "train_loss",
+            "val_loss",
+            "grad_norm",
+        } & a.keys():  # other data, timesteps or noise would change them far more
             assert a[key] == pytest.approx(b[key], rel=1e-4), (a["event"], a["step"], key)
     for file in ("model", "ema"):
-        one, two = (load_file(only_run(folder / "runs") / f"checkpoints/last/{file}.safetensors") for folder in (place, undisturbed))
+        one, two = (
+            load_file(only_run(folder / "runs") / f"checkpoints/last/{file}.safetensors")
+            for folder in (place, undisturbed)
+        )
         for name in one:
-            torch.testing.assert_close(one[name], two[name], rtol=0, atol=2e-4, msg=f"{file} {name}")  # 7 steps of 1e-3
+            torch.testing.assert_close(
+                one[name], two[name], rtol=0, atol=2e-4, msg=f"{file} {name}"
+            )  # 7 steps of 1e-3

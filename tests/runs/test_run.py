@@ -27,7 +27,11 @@ Run = Callable[..., Result]
 
 def weights(run: Path) -> dict[str, torch.Tensor]:
     last = run / "checkpoints" / "last"
-    return {f"{file.stem}.{name}": tensor for file in last.glob("*.safetensors") for name, tensor in load_file(file).items()}
+    return {
+        f"{file.stem}.{name}": tensor
+        for file in last.glob("*.safetensors")
+        for name, tensor in load_file(file).items()
+    }
 
 
 def assert_same_weights(a: Path, b: Path) -> None:
@@ -40,7 +44,10 @@ def assert_same_weights(a: Path, b: Path) -> None:
 def rows(run: Path) -> list[dict[str, Any]]:
     """log.csv without its times."""
     with (run / "log.csv").open() as file:
-        return [{key: value for key, value in row.items() if key not in ("seconds", "images_per_second")} for row in csv.DictReader(file)]
+        return [
+            {key: value for key, value in row.items() if key not in ("seconds", "images_per_second")}
+            for row in csv.DictReader(file)
+        ]
 
 
 @pytest.fixture(scope="module")
@@ -48,14 +55,24 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run of two and a bit epochs, with metrics."""
     folder = tmp_path_factory.mktemp("finished")
     (folder / "tiny.yaml").write_text(
-        TINY.replace("steps: 12,", "steps: 50,").replace("samples: 8", "samples: 8, metrics: [fd_cnn, is_cnn]")
+        TINY.replace("steps: 12,", "steps: 50,").replace(
+            "samples: 8", "samples: 8, metrics: [fd_cnn, is_cnn]"
+        )
     )
     command(folder, "run", "tiny.yaml")
     return only_run(folder / "runs")
 
 
 def test_the_folder_is_the_contracts(finished: Path) -> None:
-    for name in ("spec.yaml", "environment.json", "metrics.jsonl", "log.csv", "report.html", "status.json", "samples/final.png"):
+    for name in (
+        "spec.yaml",
+        "environment.json",
+        "metrics.jsonl",
+        "log.csv",
+        "report.html",
+        "status.json",
+        "samples/final.png",
+    ):
         assert (finished / name).stat().st_size > 0, name
     assert json.loads((finished / "status.json").read_text())["status"] == "finished"
     table = rows(finished)
@@ -63,7 +80,9 @@ def test_the_folder_is_the_contracts(finished: Path) -> None:
     assert [int(row["epoch"]) for row in table] == [1, 2, 3]
     assert [int(row["step"]) for row in table] == [23, 46, 50]  # 1437 images in batches of 64
     assert float(table[-1]["fd_cnn"]) > 0
-    assert [path.name for path in sorted((finished / "samples").glob("epoch-*.png"))] == [f"epoch-{n:04d}.png" for n in (1, 2, 3)]
+    assert [path.name for path in sorted((finished / "samples").glob("epoch-*.png"))] == [
+        f"epoch-{n:04d}.png" for n in (1, 2, 3)
+    ]
     assert (finished / "checkpoints" / "last").resolve().name == "50"
     assert (finished / "checkpoints" / "best").resolve().is_dir()
     assert list((finished / "plots").iterdir())
@@ -75,7 +94,9 @@ def test_the_folder_is_the_contracts(finished: Path) -> None:
 def test_events_are_whole_and_in_order(finished: Path) -> None:
     events = [*RunFolder(finished).events()]
     assert [event["step"] for event in events if event["event"] == "step"] == [10, 20, 30, 40, 50]
-    assert [event["event"] for event in events if event["event"] in ("epoch", "end")] == ["epoch"] * 3 + ["end"]
+    assert [event["event"] for event in events if event["event"] in ("epoch", "end")] == ["epoch"] * 3 + [
+        "end"
+    ]
     first, last = (next(e for e in order if e["event"] == "step") for order in (events, events[::-1]))
     assert last["loss"] < first["loss"]
 
@@ -98,7 +119,9 @@ def test_the_same_run_twice_gives_identical_weights(tmp_path: Path, finished: Pa
 
 def test_interrupted_and_resumed_is_the_same_run(tmp_path: Path, finished: Path) -> None:
     (tmp_path / "tiny.yaml").write_text((finished / "spec.yaml").read_text())
-    process = subprocess.Popen([sys.executable, "-m", "ddpmx", "run", "tiny.yaml"], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ddpmx", "run", "tiny.yaml"], cwd=tmp_path, stderr=subprocess.PIPE, text=True
+    )
     wait_for(lambda: '"step": 10' in "".join(path.read_text() for path in logs(tmp_path / "runs")), process)
     process.send_signal(signal.SIGINT)
     _, message = process.communicate(timeout=120)
@@ -116,7 +139,9 @@ def test_interrupted_and_resumed_is_the_same_run(tmp_path: Path, finished: Path)
 
 def test_killed_and_resumed_is_the_same_run(tmp_path: Path, finished: Path) -> None:
     (tmp_path / "tiny.yaml").write_text((finished / "spec.yaml").read_text())
-    process = subprocess.Popen([sys.executable, "-m", "ddpmx", "run", "tiny.yaml"], cwd=tmp_path, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ddpmx", "run", "tiny.yaml"], cwd=tmp_path, stderr=subprocess.DEVNULL
+    )
     wait_for(lambda: bool(list(tmp_path.glob("runs/*/*/checkpoints/23"))), process)
     process.kill()
     process.wait()
@@ -133,7 +158,12 @@ def test_killed_and_resumed_is_the_same_run(tmp_path: Path, finished: Path) -> N
 def test_a_run_starts_without_what_only_its_plots_need() -> None:
     """Each takes a good part of the time to the first step."""
     code = "import ddpmx.runs.run, sys; print([m for m in ('matplotlib', 'scipy', 'jinja2', 'datasets', 'diffusers') if m in sys.modules])"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        == "[]"
+    )
 
 
 def logs(folder: Path) -> list[Path]:
@@ -214,14 +244,24 @@ def test_divergence_fails_with_exit_1_and_keeps_the_weights(ddpmx: Run, tiny: Pa
 def test_accumulation_is_the_same_batch(ddpmx: Run, tiny: Path, tmp_path: Path) -> None:
     assert ddpmx("run", tiny, "--out", tmp_path / "a").code == 0
     assert ddpmx("run", tiny, "--out", tmp_path / "b", "-s", "train.accumulate=3").code == 0
-    losses = [[event["loss"] for event in RunFolder(only_run(tmp_path / out)).events() if event["event"] == "step"] for out in "ab"]
+    losses = [
+        [event["loss"] for event in RunFolder(only_run(tmp_path / out)).events() if event["event"] == "step"]
+        for out in "ab"
+    ]
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
 
 
 def test_two_processes_train_like_one(tmp_path: Path) -> None:
     (tmp_path / "tiny.yaml").write_text(TINY)
     command(tmp_path, "run", "tiny.yaml", "--out", "one")
-    launcher = ("-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", str(20000 + os.getpid() % 20000))
+    launcher = (
+        "-m",
+        "torch.distributed.run",
+        "--nproc-per-node",
+        "2",
+        "--master-port",
+        str(20000 + os.getpid() % 20000),
+    )
     command(tmp_path, "run", "tiny.yaml", "--out", "two", "--device", "cpu", launcher=launcher)
     one, two = only_run(tmp_path / "one"), only_run(tmp_path / "two")
     for a, b in zip(rows(one), rows(two), strict=True):
@@ -234,7 +274,20 @@ def test_two_processes_train_like_one(tmp_path: Path) -> None:
 
 def test_sample_writes_what_the_suffix_says(ddpmx: Run, finished: Path, tmp_path: Path) -> None:
     for out in ("a.png", "a.npz", "a.gif", "folder"):
-        result = ddpmx("sample", finished, "-n", "3", "--sampler", "ddim", "--steps", "4", "--seed", "5", "--out", tmp_path / out)
+        result = ddpmx(
+            "sample",
+            finished,
+            "-n",
+            "3",
+            "--sampler",
+            "ddim",
+            "--steps",
+            "4",
+            "--seed",
+            "5",
+            "--out",
+            tmp_path / out,
+        )
         assert result.code == 0, result.err
         assert str(tmp_path / out) in result.out
     array = np.load(tmp_path / "a.npz")["images"]
@@ -246,12 +299,20 @@ def test_sample_writes_what_the_suffix_says(ddpmx: Run, finished: Path, tmp_path
         assert getattr(gif, "n_frames", 1) >= 4
 
 
-def test_an_image_depends_on_its_seed_and_not_on_its_batch(ddpmx: Run, finished: Path, tmp_path: Path) -> None:
+def test_an_image_depends_on_its_seed_and_not_on_its_batch(
+    ddpmx: Run, finished: Path, tmp_path: Path
+) -> None:
     few, many, other = tmp_path / "few.npz", tmp_path / "many.npz", tmp_path / "other.npz"
-    for out, extra in ((few, ("-n", "2")), (many, ("-n", "6", "-s", "evaluate.batch_size=4")), (other, ("-n", "2", "--seed", "9"))):
+    for out, extra in (
+        (few, ("-n", "2")),
+        (many, ("-n", "6", "-s", "evaluate.batch_size=4")),
+        (other, ("-n", "2", "--seed", "9")),
+    ):
         assert ddpmx("sample", finished, "--out", out, *extra).code == 0
     a, b, c = (np.load(path)["images"].astype(int) for path in (few, many, other))
-    assert np.abs(a - b[:2]).max() <= 1  # the network's own rounding may differ with the batch, the noise does not
+    assert (
+        np.abs(a - b[:2]).max() <= 1
+    )  # the network's own rounding may differ with the batch, the noise does not
     assert np.abs(a - c).max() > 50
 
 
@@ -282,14 +343,32 @@ def test_dry_run_tries_everything_and_writes_nothing(ddpmx: Run, tiny: Path, tmp
 
 def test_a_run_starts_from_anothers_weights(ddpmx: Run, tiny: Path, tmp_path: Path, finished: Path) -> None:
     assert (
-        ddpmx("run", tiny, "--out", tmp_path, "-s", f"train.init_from={finished}", "-s", "train.lr=1e-20", "-s", "train.steps=1").code == 0
+        ddpmx(
+            "run",
+            tiny,
+            "--out",
+            tmp_path,
+            "-s",
+            f"train.init_from={finished}",
+            "-s",
+            "train.lr=1e-20",
+            "-s",
+            "train.steps=1",
+        ).code
+        == 0
     )
-    started, source = weights(only_run(tmp_path)), load_file(finished / "checkpoints" / "best" / "ema.safetensors")
+    started, source = (
+        weights(only_run(tmp_path)),
+        load_file(finished / "checkpoints" / "best" / "ema.safetensors"),
+    )
     for name, tensor in source.items():
         assert torch.allclose(started[f"model.{name}"], tensor, atol=1e-6)
 
 
-@pytest.mark.parametrize("command_line", [("list",), ("list", "samplers"), ("list", "schedule", "linear"), ("doctor",), ("--version",)])
+@pytest.mark.parametrize(
+    "command_line",
+    [("list",), ("list", "samplers"), ("list", "schedule", "linear"), ("doctor",), ("--version",)],
+)
 def test_commands_that_only_tell(ddpmx: Run, command_line: tuple[str, ...]) -> None:
     result = ddpmx(*command_line)
     assert result.code == 0, result.err
@@ -297,7 +376,9 @@ def test_commands_that_only_tell(ddpmx: Run, command_line: tuple[str, ...]) -> N
     assert (wanted if "linear" not in command_line else "beta_start: number") in result.out
 
 
-def test_threads_wait_without_spinning_unless_the_user_says_otherwise(ddpmx: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_threads_wait_without_spinning_unless_the_user_says_otherwise(
+    ddpmx: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
     ddpmx("--version")
     assert os.environ["OMP_WAIT_POLICY"] == "PASSIVE"

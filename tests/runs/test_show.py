@@ -29,7 +29,11 @@ def test_the_strip_is_the_noising_that_training_sees():
         for column, t in enumerate([None, *levels.tolist()]):
             top, left = 2 + 50 * row, 2 + 50 * column
             tile = strip[top : top + 48, left : left + 48].astype(float)
-            x = x_start[row, 0] if t is None else float(table.signal[t]) * x_start[row, 0] + float(table.sigma[t]) * noise[row, 0]
+            x = (
+                x_start[row, 0]
+                if t is None
+                else float(table.signal[t]) * x_start[row, 0] + float(table.sigma[t]) * noise[row, 0]
+            )
             np.testing.assert_allclose(tile, (x.clip(-1, 1) + 1) * 127.5, atol=0.51)
 
 
@@ -38,7 +42,9 @@ def test_the_strip_of_an_exploding_schedule_fits_its_picture():
     table = ddpmx.SCHEDULES.build("edm", timesteps=50).table()
     pixels = torch.full((1, 1, 64, 64), 200, dtype=torch.uint8)
     strip = np.asarray(noising_strip(pixels, table, torch.tensor([25, 49]), seed=7))
-    noise = ops.normal(torch.arange(1), ops.stream(ops.Purpose.NOISE, 0), 7, (1, 64, 64)).double().numpy()[0, 0]
+    noise = (
+        ops.normal(torch.arange(1), ops.stream(ops.Purpose.NOISE, 0), 7, (1, 64, 64)).double().numpy()[0, 0]
+    )
     for column, t in enumerate([25, 49], start=1):
         sigma = float(table.sigma[t])
         x = (200 / 127.5 - 1 + sigma * noise) / np.sqrt(1 + sigma**2)
@@ -46,7 +52,10 @@ def test_the_strip_of_an_exploding_schedule_fits_its_picture():
         np.testing.assert_allclose(tile, (x.clip(-1, 1) + 1) * 127.5, atol=0.51)
 
 
-@pytest.mark.parametrize(("schedule", "left"), [("edm", "1.2 %"), ("flow", "0 %"), ("{name: linear, zero_terminal_snr: true}", "0 %")])
+@pytest.mark.parametrize(
+    ("schedule", "left"),
+    [("edm", "1.2 %"), ("flow", "0 %"), ("{name: linear, zero_terminal_snr: true}", "0 %")],
+)
 def test_the_page_says_how_much_of_the_image_is_left(schedule: str, left: str, tiny: Path, tmp_path: Path):
     """1/√(1 + 80²) is 1.25 %."""
     block = schedule if schedule.startswith("{") else f"{{name: {schedule}}}"
@@ -55,7 +64,9 @@ def test_the_page_says_how_much_of_the_image_is_left(schedule: str, left: str, t
     assert f"the last step keeps {left} of the image" in show(load(tiny), tmp_path / "page.html").read_text()
 
 
-def test_the_page_has_everything_and_no_network_is_built(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_the_page_has_everything_and_no_network_is_built(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     spec = load(tiny)
 
     def build(self: Model, channels: int, size: int) -> None:
@@ -64,7 +75,13 @@ def test_the_page_has_everything_and_no_network_is_built(tiny: Path, tmp_path: P
     monkeypatch.setattr(type(spec.model), "build", build)
     page = show(spec, tmp_path / "new" / "page.html")
     html = page.read_text()
-    for said in ("tiny", "cosine (timesteps 20", "20 network evaluations", "3 network evaluations", "1,437 training images of 8×8, grey"):
+    for said in (
+        "tiny",
+        "cosine (timesteps 20",
+        "20 network evaluations",
+        "3 network evaluations",
+        "1,437 training images of 8×8, grey",
+    ):
         assert said in html
     assert html.count("<svg ") == len(CAPTIONS) - 2  # of another family of schedules, and of a finished run
     assert html.count("<img ") == 1
@@ -73,12 +90,16 @@ def test_the_page_has_everything_and_no_network_is_built(tiny: Path, tmp_path: P
 
 
 def test_the_page_says_no_defaults(tiny: Path, tmp_path: Path):
-    tiny.write_text(tiny.read_text() + "loss: {weighting: {name: learned, base: {name: min_snr, gamma: 3.0}}}\n")
+    tiny.write_text(
+        tiny.read_text() + "loss: {weighting: {name: learned, base: {name: min_snr, gamma: 3.0}}}\n"
+    )
     html = show(load(tiny), tmp_path / "a.html").read_text()
     assert "cosine (timesteps 20)" in html
     assert "weighting learned (base min_snr (gamma 3))" in html
     tiny.write_text(
-        tiny.read_text().replace("{name: min_snr, gamma: 3.0}", "constant").replace("timesteps: 20", "timesteps: 20, snr_shift: 0.5")
+        tiny.read_text()
+        .replace("{name: min_snr, gamma: 3.0}", "constant")
+        .replace("timesteps: 20", "timesteps: 20, snr_shift: 0.5")
     )
     html = show(load(tiny), tmp_path / "b.html").read_text()
     assert "cosine (timesteps 20, snr_shift 0.5)" in html

@@ -29,7 +29,8 @@ def levels(table: Table, indices: tuple[float, ...]) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    ("grid", "options"), [("karras", "use_karras_sigmas"), ("exponential", "use_exponential_sigmas"), ("beta", "use_beta_sigmas")]
+    ("grid", "options"),
+    [("karras", "use_karras_sigmas"), ("exponential", "use_exponential_sigmas"), ("beta", "use_beta_sigmas")],
 )
 @pytest.mark.filterwarnings("ignore:__array:DeprecationWarning")
 def test_noise_grids_are_diffusers(grid: str, options: str) -> None:
@@ -40,7 +41,9 @@ def test_noise_grids_are_diffusers(grid: str, options: str) -> None:
     scheduler.alphas_cumprod = LINEAR.alpha_bar.numpy()
     for steps in (2, 3, 20, 57):
         scheduler.set_timesteps(steps)
-        np.testing.assert_allclose(levels(LINEAR, spaced(grid, LINEAR, steps)), scheduler.sigmas[:-1].numpy(), rtol=1e-6)
+        np.testing.assert_allclose(
+            levels(LINEAR, spaced(grid, LINEAR, steps)), scheduler.sigmas[:-1].numpy(), rtol=1e-6
+        )
 
 
 def test_log_snr_is_even() -> None:
@@ -60,7 +63,12 @@ def test_beta_quantile_is_scipys() -> None:
 
 
 def test_index_at_inverts_log_snr() -> None:
-    indices = torch.cat([torch.rand(200, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) * 999, torch.arange(1000)])
+    indices = torch.cat(
+        [
+            torch.rand(200, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) * 999,
+            torch.arange(1000),
+        ]
+    )
     found = [index_at(LINEAR, value) for value in LINEAR.log_snr_at(indices).tolist()]
     np.testing.assert_allclose(found, indices.numpy(), atol=1e-8)
     assert (index_at(LINEAR, 1e9), index_at(LINEAR, -1e9)) == (0, 999)
@@ -68,7 +76,11 @@ def test_index_at_inverts_log_snr() -> None:
 
 def endless(top: bool, bottom: bool, timesteps: int = 20) -> Table:
     """A table whose ends are pure noise, or clean."""
-    signal, sigma = SCHEDULES.build("linear", timesteps=timesteps, beta_end=0.6).table().at(torch.arange(timesteps).double())
+    signal, sigma = (
+        SCHEDULES.build("linear", timesteps=timesteps, beta_end=0.6)
+        .table()
+        .at(torch.arange(timesteps).double())
+    )
     signal, sigma = signal.clone(), sigma.clone()
     if top:
         signal[-1], sigma[-1] = 0, 1
@@ -126,7 +138,16 @@ def test_every_sampler_ends_clean(name: str, parameters: dict[str, object]) -> N
         table = endless(top, bottom)
         run = SAMPLERS.build(name, grid=grid, steps=steps, **parameters).plan(table, "x_start")
         for row in run:
-            numbers = (row.x0_from_x, row.x0_from_output, row.c_x, row.c_x0, row.c_anchor, row.c_noise, row.m_x, row.m_x0)
+            numbers = (
+                row.x0_from_x,
+                row.x0_from_output,
+                row.c_x,
+                row.c_x0,
+                row.c_anchor,
+                row.c_noise,
+                row.m_x,
+                row.m_x0,
+            )
             assert all(map(math.isfinite, (*numbers, *row.c_history)))
         asked = spaced(grid, table, steps)
         if "s_churn" not in parameters:
@@ -135,7 +156,9 @@ def test_every_sampler_ends_clean(name: str, parameters: dict[str, object]) -> N
         torch.testing.assert_close(images, x0, rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize(("name", "parameters"), [each for each in EVERY if each != ("ddpm", {"variance": "beta"})])
+@pytest.mark.parametrize(
+    ("name", "parameters"), [each for each in EVERY if each != ("ddpm", {"variance": "beta"})]
+)
 def test_every_sampler_is_the_same_in_every_family(name: str, parameters: dict[str, object]) -> None:
     """x/signal follows one process whatever signal is: images from one start and one noise agree.
 
@@ -143,7 +166,10 @@ def test_every_sampler_is_the_same_in_every_family(name: str, parameters: dict[s
     """
     indices = [999, 800, 500.5, 300, 120.25, 50, 0]
     x, ends = random(*SHAPE), []
-    families: list[Callable[[Tensor], Tensor]] = [lambda log_snr: torch.sigmoid(log_snr).sqrt(), torch.ones_like]
+    families: list[Callable[[Tensor], Tensor]] = [
+        lambda log_snr: torch.sigmoid(log_snr).sqrt(),
+        torch.ones_like,
+    ]
     families += [] if name == "heun" else [lambda log_snr: torch.sigmoid(log_snr / 2)]
     for signal_of in families:
 
@@ -157,7 +183,9 @@ def test_every_sampler_is_the_same_in_every_family(name: str, parameters: dict[s
         assert difference(end, ends[0]) < 1e-9
 
 
-@pytest.mark.parametrize("name", [name for name in SAMPLERS.names() if name not in ("ddpm", "ddim", "euler_ancestral")])
+@pytest.mark.parametrize(
+    "name", [name for name in SAMPLERS.names() if name not in ("ddpm", "ddim", "euler_ancestral")]
+)
 def test_infinite_ends_are_left_in_a_straight_line(name: str) -> None:
     """From pure noise: x' = signal'·x_0 + sigma'·ε, with ε = x."""
     table = endless(top=True, bottom=False)

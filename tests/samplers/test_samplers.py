@@ -35,12 +35,25 @@ def close(a: Row, b: Row, rel: float = 1e-11) -> bool:
 def test_grids_are_diffusers(grid: str) -> None:
     from diffusers import DDPMScheduler
 
-    for total, steps in [(1000, 50), (1000, 48), (1000, 7), (1000, 1), (7, 6), (15, 13), (10, 10), (300, 299), (400, 128), (1, 1)]:
+    for total, steps in [
+        (1000, 50),
+        (1000, 48),
+        (1000, 7),
+        (1000, 1),
+        (7, 6),
+        (15, 13),
+        (10, 10),
+        (300, 299),
+        (400, 128),
+        (1, 1),
+    ]:
         scheduler = DDPMScheduler(total, timestep_spacing=grid)
         scheduler.set_timesteps(steps)
         table = SCHEDULES.build("linear", timesteps=total).table()
         plan = SAMPLERS.build("ddpm", steps=steps, grid=grid).plan(table)
-        assert timesteps(plan) == scheduler.timesteps[:steps].tolist()  # (15, 13): theirs has a 14th index, −1
+        assert (
+            timesteps(plan) == scheduler.timesteps[:steps].tolist()
+        )  # (15, 13): theirs has a 14th index, −1
 
 
 @pytest.mark.parametrize("grid", ["leading", "trailing", "linspace"])
@@ -139,8 +152,12 @@ def test_ddpm_rows_are_the_papers() -> None:
     for row, other in zip(posterior[:-1], upper[:-1], strict=True):
         t = int(row.t)
         assert row.c_x0 == pytest.approx(math.sqrt(alpha_bar[t - 1]) * beta[t] / (1 - alpha_bar[t]), rel=1e-9)
-        assert row.c_x == pytest.approx(math.sqrt(1 - beta[t]) * (1 - alpha_bar[t - 1]) / (1 - alpha_bar[t]), rel=1e-9)
-        assert row.c_noise**2 == pytest.approx((1 - alpha_bar[t - 1]) / (1 - alpha_bar[t]) * beta[t], rel=1e-9)
+        assert row.c_x == pytest.approx(
+            math.sqrt(1 - beta[t]) * (1 - alpha_bar[t - 1]) / (1 - alpha_bar[t]), rel=1e-9
+        )
+        assert row.c_noise**2 == pytest.approx(
+            (1 - alpha_bar[t - 1]) / (1 - alpha_bar[t]) * beta[t], rel=1e-9
+        )
         assert other.c_noise**2 == pytest.approx(beta[t], rel=1e-9)
         assert (other.c_x, other.c_x0) == (row.c_x, row.c_x0)
 
@@ -171,7 +188,12 @@ def test_too_much_eta_is_refused() -> None:
     assert error.value.field == "eta"
 
 
-SAMPLED = [("ddpm", {"variance": "posterior"}), ("ddpm", {"variance": "beta"}), ("ddim", {}), ("ddim", {"eta": 0.7})]
+SAMPLED = [
+    ("ddpm", {"variance": "posterior"}),
+    ("ddpm", {"variance": "beta"}),
+    ("ddim", {}),
+    ("ddim", {"eta": 0.7}),
+]
 
 
 @pytest.mark.parametrize("prediction", ["epsilon", "x_start", "v", "velocity"])
@@ -179,7 +201,9 @@ SAMPLED = [("ddpm", {"variance": "posterior"}), ("ddpm", {"variance": "beta"}), 
 def test_last_row_takes_x0_as_it_is(name: str, parameters: dict[str, object], prediction: str) -> None:
     for grid in ("leading", "trailing", "linspace"):
         for steps in (1, 2, 10):
-            last = SAMPLERS.build(name, **parameters, grid=grid, steps=steps).plan(LINEAR, prediction).rows[-1]
+            last = (
+                SAMPLERS.build(name, **parameters, grid=grid, steps=steps).plan(LINEAR, prediction).rows[-1]
+            )
             assert (last.c_x, last.c_x0, last.c_noise, last.c_anchor, last.c_history) == (0, 1, 0, 0, ())
 
 
@@ -196,7 +220,9 @@ def test_rows_carry_the_prediction(prediction: str) -> None:
 
 @pytest.mark.parametrize("family", ["exploding", "flow"])
 @pytest.mark.parametrize(("name", "parameters"), [("ddpm", {}), ("ddim", {}), ("ddim", {"eta": 0.7})])
-def test_rows_are_the_same_process_in_every_family(name: str, parameters: dict[str, object], family: str) -> None:
+def test_rows_are_the_same_process_in_every_family(
+    name: str, parameters: dict[str, object], family: str
+) -> None:
     """x/signal follows one process whatever signal is, if log-SNR is the same: its rows follow from the VP ones."""
     ratio = LINEAR.sigma_ve
     signal = torch.ones_like(ratio) if family == "exploding" else 1 / (1 + ratio)
@@ -262,7 +288,9 @@ def stds(plan: Plan, table: Table, prediction: str, std: float) -> Iterator[floa
         ("ddim", {"eta": 0.0}, {1000: 0.4985, 50: 0.4719, 10: 0.3616}),
     ],
 )
-def test_moments_of_gaussian_data(name: str, parameters: dict[str, object], expected: dict[int, float], prediction: str) -> None:
+def test_moments_of_gaussian_data(
+    name: str, parameters: dict[str, object], expected: dict[int, float], prediction: str
+) -> None:
     """Known values for data of standard deviation 0.5 on the linspace grid."""
     for steps, std in expected.items():
         plan = SAMPLERS.build(name, **parameters, steps=steps, grid="linspace").plan(LINEAR, prediction)
@@ -289,7 +317,10 @@ def test_the_base_carries_methods_that_look_further() -> None:
 
     class TwoRows(Sampler):
         def rows(self, table: Table, prediction: object, timesteps: object) -> list[Row]:
-            return [Row(5.0, 0, 1, 0, 1, keep_anchor=True), Row(2.5, 0, 1, 0, 0, c_anchor=1.0, c_history=(0.5,))]
+            return [
+                Row(5.0, 0, 1, 0, 1, keep_anchor=True),
+                Row(2.5, 0, 1, 0, 0, c_anchor=1.0, c_history=(0.5,)),
+            ]
 
     plan = TwoRows(timesteps=(5.0,), clip=None).plan(LINEAR)
     assert (len(plan), plan.history, plan.clip) == (2, 1, None)

@@ -8,7 +8,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from scheduler_runs import LINEAR, SHAPE, THEIR_NAMES, difference, ours, plan, prepared, random, states, theirs
+from scheduler_runs import (
+    LINEAR,
+    SHAPE,
+    THEIR_NAMES,
+    difference,
+    ours,
+    plan,
+    prepared,
+    random,
+    states,
+    theirs,
+)
 
 from ddpmx.components.registry import PREDICTIONS, SAMPLERS
 from ddpmx.schedules import Table
@@ -49,11 +60,16 @@ def test_is_diffusers(
 
     if (scheduler, prediction) == ("KDPM2DiscreteScheduler", "x_start"):
         pytest.skip("diffusers does not implement it")
-    theirs_to_run = getattr(diffusers, scheduler)(1000, prediction_type=THEIR_NAMES[prediction], timestep_spacing="trailing", **options)
+    theirs_to_run = getattr(diffusers, scheduler)(
+        1000, prediction_type=THEIR_NAMES[prediction], timestep_spacing="trailing", **options
+    )
     theirs_to_run = prepared(theirs_to_run, STEPS)
     denoise = denoiser(LINEAR, PREDICTIONS.build(prediction), mean=0.6)
     x = random(*SHAPE)
-    indices = [float(t) for t in sorted({float(t) for t in theirs_to_run.timesteps} & set(range(49, 1000, 50)), reverse=True)]
+    indices = [
+        float(t)
+        for t in sorted({float(t) for t in theirs_to_run.timesteps} & set(range(49, 1000, 50)), reverse=True)
+    ]
     assert len(indices) == STEPS
     if theirs_to_run.sigmas[-1] == 0:
         mine = ours(plan(name, LINEAR, indices, prediction, **parameters), denoise, x)
@@ -75,7 +91,9 @@ def test_dpmpp_2s_is_diffusers_at_midpoints(monkeypatch: pytest.MonkeyPatch) -> 
     scheduler.alphas_cumprod = LINEAR.alpha_bar.numpy()
     scheduler.set_timesteps(21)
     scheduler.timesteps = torch.tensor(fine, dtype=torch.float64)
-    scheduler.sigmas = torch.cat([torch.exp(-LINEAR.log_snr_at(scheduler.timesteps) / 2), torch.zeros(1, dtype=torch.float64)])
+    scheduler.sigmas = torch.cat(
+        [torch.exp(-LINEAR.log_snr_at(scheduler.timesteps) / 2), torch.zeros(1, dtype=torch.float64)]
+    )
     mine = ours(plan("dpmpp_2s", LINEAR, fine[::2], "v"), denoise, x)
     assert difference(mine, theirs(scheduler, denoise, x, monkeypatch, scaled=False)) < 1e-9
 
@@ -99,7 +117,10 @@ def test_ipndm_is_diffusers(monkeypatch: pytest.MonkeyPatch) -> None:
     assert difference(ours(plan("ipndm", table, indices, "v"), denoise, x), y) < 1e-9
 
 
-@pytest.mark.parametrize(("name", "scheduler"), [("euler", "FlowMatchEulerDiscreteScheduler"), ("heun", "FlowMatchHeunDiscreteScheduler")])
+@pytest.mark.parametrize(
+    ("name", "scheduler"),
+    [("euler", "FlowMatchEulerDiscreteScheduler"), ("heun", "FlowMatchHeunDiscreteScheduler")],
+)
 def test_rectified_flow_is_diffusers(name: str, scheduler: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """From pure noise, signal 0, on signal 1 − t, sigma t. Both schedulers round the state to float32."""
     import diffusers
@@ -178,6 +199,10 @@ def test_ipndm_is_lms_on_an_even_grid() -> None:
     """Where sigma/signal is even, and of order 4 there."""
     table = exploding(4.0, 81, "sigma_ve")
     indices = [float(t) for t in range(80, -1, -1)]
-    for a, b in zip(plan("ipndm", table, indices[:-1], "v"), plan("lms", table, indices[:-1], "v").rows[:-1], strict=False):
+    for a, b in zip(
+        plan("ipndm", table, indices[:-1], "v"), plan("lms", table, indices[:-1], "v").rows[:-1], strict=False
+    ):
         np.testing.assert_allclose([a.c_x, a.c_x0, *a.c_history], [b.c_x, b.c_x0, *b.c_history], rtol=1e-8)
-    assert order_of_convergence(SAMPLERS.build("ipndm", order=4), 4.0, (80, 160), "sigma_ve") == pytest.approx(4, abs=0.25)
+    assert order_of_convergence(
+        SAMPLERS.build("ipndm", order=4), 4.0, (80, 160), "sigma_ve"
+    ) == pytest.approx(4, abs=0.25)

@@ -8,7 +8,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from scheduler_runs import LINEAR, SHAPE, THEIR_NAMES, difference, injected, ours, plan, prepared, random, theirs
+from scheduler_runs import (
+    LINEAR,
+    SHAPE,
+    THEIR_NAMES,
+    difference,
+    injected,
+    ours,
+    plan,
+    prepared,
+    random,
+    theirs,
+)
 from torch import Tensor
 
 from ddpmx.components.registry import PREDICTIONS, SAMPLERS
@@ -33,18 +44,30 @@ INDICES = [float(t) for t in range(999, -1, -50)]
     [
         ("euler_ancestral", "EulerAncestralDiscreteScheduler", {}, True),
         ("dpm_2_ancestral", "KDPM2AncestralDiscreteScheduler", {}, True),
-        ("dpmpp_2m_sde", "DPMSolverMultistepScheduler", {"solver_order": 2, "algorithm_type": "sde-dpmsolver++"}, False),
+        (
+            "dpmpp_2m_sde",
+            "DPMSolverMultistepScheduler",
+            {"solver_order": 2, "algorithm_type": "sde-dpmsolver++"},
+            False,
+        ),
     ],
 )
 def test_is_diffusers(
-    name: str, scheduler: str, options: dict[str, Any], scaled: bool, prediction: str, monkeypatch: pytest.MonkeyPatch
+    name: str,
+    scheduler: str,
+    options: dict[str, Any],
+    scaled: bool,
+    prediction: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The same final sample with the same noise. KDPM2 draws noise for the step to the clean image too, times 0."""
     import diffusers
 
     if (name, prediction) in (("dpm_2_ancestral", "x_start"), ("euler_ancestral", "x_start")):
         pytest.skip("diffusers does not implement it")
-    reference = getattr(diffusers, scheduler)(1000, prediction_type=THEIR_NAMES[prediction], timestep_spacing="trailing", **options)
+    reference = getattr(diffusers, scheduler)(
+        1000, prediction_type=THEIR_NAMES[prediction], timestep_spacing="trailing", **options
+    )
     reference = prepared(reference, STEPS)
     denoise = denoiser(LINEAR, PREDICTIONS.build(prediction), mean=0.6)
     x = random(*SHAPE)
@@ -127,7 +150,11 @@ def test_ancestral_is_k_diffusions(name: str, eta: float) -> None:
         x0 = x0_at(y, here)
         inner = x0 + middle / here * (y - x0)
         x0 = x0_at(inner, middle)
-        moved = y + (inner - x0) / middle * (down - here) if name == "dpm_2_ancestral" else x0 + down / here * (y - x0)
+        moved = (
+            y + (inner - x0) / middle * (down - here)
+            if name == "dpm_2_ancestral"
+            else x0 + down / here * (y - x0)
+        )
         y = moved + up * injected(i, SHAPE)
     assert difference(ours(plan(name, LINEAR, INDICES, "x_start", eta=eta), denoise, x), y) < 1e-9
 
@@ -144,7 +171,9 @@ def test_ancestral_is_k_diffusions(name: str, eta: float) -> None:
 def test_edm_is_algorithm_2(churn: dict[str, float], start: float) -> None:
     """Karras et al. 2022, algorithm 2, on signal 1: the noise comes before each step there, and out of the row before it here."""
     sigma = LINEAR.sigma_ve
-    table = Table(torch.ones_like(sigma), sigma, lambda log_snr: (torch.ones_like(log_snr), torch.exp(-log_snr / 2)))
+    table = Table(
+        torch.ones_like(sigma), sigma, lambda log_snr: (torch.ones_like(log_snr), torch.exp(-log_snr / 2))
+    )
     denoise = denoiser(table, PREDICTIONS.build("x_start"), mean=0.6)
     indices = [start, *[float(t) for t in range(650, 0, -50)]]
     n = table.at(torch.tensor(indices, dtype=torch.float64))[1].tolist()
@@ -157,7 +186,11 @@ def test_edm_is_algorithm_2(churn: dict[str, float], start: float) -> None:
     y, k = x, 0
     s_churn, s_noise = churn["s_churn"], churn.get("s_noise", 1.0)
     for here, there in zip(n, [*n[1:], 0.0], strict=True):
-        gamma = min(s_churn / len(n), math.sqrt(2) - 1) if churn.get("s_tmin", 0.0) <= here <= churn.get("s_tmax", math.inf) else 0.0
+        gamma = (
+            min(s_churn / len(n), math.sqrt(2) - 1)
+            if churn.get("s_tmin", 0.0) <= here <= churn.get("s_tmax", math.inf)
+            else 0.0
+        )
         raised = here * (1 + gamma)
         if gamma:
             y = y + math.sqrt(raised**2 - here**2) * s_noise * injected(k, SHAPE)
@@ -238,7 +271,10 @@ def test_moments_of_sampling_agree_with_the_rows() -> None:
 )
 def test_std_approaches_the_datas(name: str, parameters: dict[str, float], steps: tuple[int, ...]) -> None:
     """On data of standard deviation 0.5, ever closer, on the log-SNR grid."""
-    found = [final_std(SAMPLERS.build(name, steps=count, grid="log_snr", **parameters).plan(LINEAR, "v"), LINEAR) for count in steps]
+    found = [
+        final_std(SAMPLERS.build(name, steps=count, grid="log_snr", **parameters).plan(LINEAR, "v"), LINEAR)
+        for count in steps
+    ]
     print(f"{name:20} std at {steps}: {[round(std, 4) for std in found]}")
     errors = [abs(std - 0.5) for std in found]
     assert errors[0] > errors[1] > errors[2]
@@ -248,6 +284,11 @@ def test_std_approaches_the_datas(name: str, parameters: dict[str, float], steps
 @pytest.mark.parametrize("steps", [10, 100])
 def test_euler_ancestral_is_ddpm(steps: int) -> None:
     """With eta 1 it draws from the posterior."""
-    a, b = (SAMPLERS.build(name, steps=steps, grid="trailing").plan(LINEAR) for name in ("euler_ancestral", "ddpm"))
+    a, b = (
+        SAMPLERS.build(name, steps=steps, grid="trailing").plan(LINEAR)
+        for name in ("euler_ancestral", "ddpm")
+    )
     for row, other in zip(a, b, strict=True):
-        np.testing.assert_allclose([row.c_x, row.c_x0, row.c_noise], [other.c_x, other.c_x0, other.c_noise], rtol=1e-10, atol=1e-13)
+        np.testing.assert_allclose(
+            [row.c_x, row.c_x0, row.c_noise], [other.c_x, other.c_x0, other.c_noise], rtol=1e-10, atol=1e-13
+        )

@@ -74,7 +74,9 @@ def test_image_starts_from_its_noised_self() -> None:
     x, t = seen[0]
     signal, sigma = TABLE.signal[int(t)], TABLE.sigma[int(t)]
     epsilon = ops.normal(IDS, stream(Purpose.INIT, 0), 5, SHAPE[1:]).double()
-    torch.testing.assert_close(x, signal * image + sigma * epsilon, rtol=1e-6, atol=1e-6)  # the op's coefficients are float32
+    torch.testing.assert_close(
+        x, signal * image + sigma * epsilon, rtol=1e-6, atol=1e-6
+    )  # the op's coefficients are float32
 
 
 def test_weaker_changes_stay_nearer() -> None:
@@ -83,7 +85,12 @@ def test_weaker_changes_stay_nearer() -> None:
     distances = []
     for strength in (0.2, 0.5, 1.0):
         plan = ddpmx.SAMPLERS.build("ddim", steps=100, clip=None).plan(TABLE, strength=strength)
-        distances.append((ddpmx.sample(denoiser(TABLE, EPSILON), plan, image.shape, image=image) - image).square().mean().item())
+        distances.append(
+            (ddpmx.sample(denoiser(TABLE, EPSILON), plan, image.shape, image=image) - image)
+            .square()
+            .mean()
+            .item()
+        )
     assert distances == sorted(distances)
     assert distances[0] < distances[-1] / 2
 
@@ -105,7 +112,10 @@ def test_inpainting_is_diffusers_repaint(monkeypatch: pytest.MonkeyPatch) -> Non
 
     steps, seed = 20, 7
     scheduler = RePaintScheduler(1000, eta=1.0, clip_sample=False)  # its clip does not change ε, ours does
-    scheduler.alphas_cumprod, scheduler.final_alpha_cumprod = TABLE.alpha_bar, torch.tensor(1.0, dtype=torch.float64)
+    scheduler.alphas_cumprod, scheduler.final_alpha_cumprod = (
+        TABLE.alpha_bar,
+        torch.tensor(1.0, dtype=torch.float64),
+    )
     scheduler.num_inference_steps = steps
     plan = ddpmx.SAMPLERS.build("ddpm", steps=steps, grid="leading", clip=None).plan(TABLE)
     known, mask = random(*SHAPE).clamp(-1, 1), (random(1, 1, 4, 4, seed=1) > 0).double()
@@ -125,7 +135,16 @@ def test_inpainting_is_diffusers_repaint(monkeypatch: pytest.MonkeyPatch) -> Non
         monkeypatch.setattr(scheduling_repaint, "randn_tensor", lambda shape, theirs=theirs, **unused: theirs)
         t = torch.full((3,), row.t, dtype=torch.float64)
         x = scheduler.step(denoise(x, t), int(row.t), x, known, mask).prev_sample
-    ours = ddpmx.sample(denoise, plan, SHAPE, seed=seed, x_init=random(*SHAPE, seed=2), known=known, mask=mask, dtype=torch.float64)
+    ours = ddpmx.sample(
+        denoise,
+        plan,
+        SHAPE,
+        seed=seed,
+        x_init=random(*SHAPE, seed=2),
+        known=known,
+        mask=mask,
+        dtype=torch.float64,
+    )
     assert ((ours - x).norm() / x.norm()).item() < 1e-6
 
 
@@ -159,7 +178,11 @@ def test_resampling_brings_the_conditional_distribution() -> None:
 
     def denoise(x: Tensor, t: Tensor) -> Tensor:
         (signal,), (sigma,) = TABLE.at(t[:1].double())
-        gain = signal * covariance @ torch.linalg.inv(signal**2 * covariance + sigma**2 * torch.eye(2, dtype=torch.float64))
+        gain = (
+            signal
+            * covariance
+            @ torch.linalg.inv(signal**2 * covariance + sigma**2 * torch.eye(2, dtype=torch.float64))
+        )
         x0 = (x.double().flatten(1) @ gain.T).view_as(x)
         return ((x - signal * x0) / sigma).to(x.dtype)
 
@@ -232,7 +255,10 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = run_spec(load(folder / "tiny.yaml"), out=folder / "runs", device=torch.device("cpu"))
     digit = ddpmx.DATASETS.build("digits").load(folder).test.pixels[3]
     save_png(digit, folder / "digit.png")
-    save_png(torch.cat((torch.full((1, 4, 8), 255), torch.zeros(1, 4, 8)), dim=1).to(torch.uint8), folder / "mask.png")
+    save_png(
+        torch.cat((torch.full((1, 4, 8), 255), torch.zeros(1, 4, 8)), dim=1).to(torch.uint8),
+        folder / "mask.png",
+    )
     run.rename(folder / "run")
     return folder
 
@@ -255,7 +281,14 @@ def test_sample_completes_a_picture(ddpmx: Callable[..., Result], made: Path) ->
 def test_sample_changes_a_picture_by_its_strength(ddpmx: Callable[..., Result], made: Path) -> None:
     digit = torch.tensor(np.array(Image.open(made / "digit.png"))).float()
     near, far = (
-        (drawn(ddpmx, made, "--image", made / "digit.png", "--strength", s, "-s", "sampler.clip=null").float() - digit).abs().mean()
+        (
+            drawn(
+                ddpmx, made, "--image", made / "digit.png", "--strength", s, "-s", "sampler.clip=null"
+            ).float()
+            - digit
+        )
+        .abs()
+        .mean()
         for s in (0.1, 1.0)
     )
     assert near < far / 2
@@ -275,7 +308,10 @@ def test_sample_between_two_seeds(ddpmx: Callable[..., Result], made: Path) -> N
     """The ends are the first image of each seed, where the sampler injects no noise."""
     options = ("--sampler", "ddim", "--steps", 4)
     between = drawn(ddpmx, made, "--seed", 3, "--to-seed", 9, *options)
-    for end, seed in ((between[0], 3), (between[-1], 9)):  # of other batches, in which a network may round otherwise
+    for end, seed in (
+        (between[0], 3),
+        (between[-1], 9),
+    ):  # of other batches, in which a network may round otherwise
         assert (end.int() - drawn(ddpmx, made, "--seed", seed, *options)[0].int()).abs().max() <= 1
     assert not torch.equal(between[1], between[2])
 
@@ -295,7 +331,9 @@ def test_sample_between_two_seeds(ddpmx: Callable[..., Result], made: Path) -> N
         (("--steps", 21), "--steps 21: sampler.steps"),
     ],
 )
-def test_wrong_options_are_named(ddpmx: Callable[..., Result], made: Path, options: tuple[object, ...], field: str) -> None:
+def test_wrong_options_are_named(
+    ddpmx: Callable[..., Result], made: Path, options: tuple[object, ...], field: str
+) -> None:
     files = [made / option if isinstance(option, str) and "." in option else option for option in options]
     result = ddpmx("sample", made / "run", *files)
     assert result.code == 2

@@ -43,7 +43,10 @@ MEANS, STD = (-0.6, 0.7), 0.1
 def outputs() -> tuple[Tensor, Tensor, Conditional, list[int]]:
     """Arbitrary conditional and unconditional outputs, a denoiser that gives them by label, and its calls' sizes."""
     generator = torch.Generator().manual_seed(0)
-    cond, uncond = (scale * torch.randn(3, 2, 4, 4, generator=generator, dtype=torch.float64) + 0.3 for scale in (1.0, 2.0))
+    cond, uncond = (
+        scale * torch.randn(3, 2, 4, 4, generator=generator, dtype=torch.float64) + 0.3
+        for scale in (1.0, 2.0)
+    )
     calls: list[int] = []
 
     def denoise(x: Tensor, t: Tensor, labels: Tensor) -> Tensor:
@@ -66,7 +69,9 @@ def test_only_the_prediction_is_guided_not_the_variance_beside_it() -> None:
 
     def denoise(x: Tensor, t: Tensor, labels: Tensor, x0: Tensor) -> Tensor:
         seen.append(x0)
-        return torch.cat((plain(x, t, labels), labels.double().view(-1, 1, 1, 1).expand(len(x), 2, 4, 4)), dim=1)
+        return torch.cat(
+            (plain(x, t, labels), labels.double().view(-1, 1, 1, 1).expand(len(x), 2, 4, 4)), dim=1
+        )
 
     estimate = torch.rand_like(X)
     output = guided(denoise, LABELS, 7, TABLE, weight=2.5)(X, T, estimate)
@@ -107,11 +112,15 @@ def test_guidance_acts_inside_its_interval_only(weight: float) -> None:
     cond, uncond, denoise, calls = outputs()
     low, high = (float(TABLE.log_snr[i]) for i in (60, 50))  # index 50 is the open end
     for t in range(100):
-        output = guided(denoise, LABELS, 7, TABLE, weight=weight, interval=(low, high))(X, torch.full((3,), float(t)))
+        output = guided(denoise, LABELS, 7, TABLE, weight=weight, interval=(low, high))(
+            X, torch.full((3,), float(t))
+        )
         acts = 50 < t <= 60
         torch.testing.assert_close(output, (1 - weight) * uncond + weight * cond if acts else cond)
         assert calls.pop() == (6 if acts and weight == 3 else 3)
-    mixed = guided(denoise, LABELS, 7, TABLE, weight=weight, interval=(low, high))(X, torch.tensor([10.0, 55.5, 90.0]))
+    mixed = guided(denoise, LABELS, 7, TABLE, weight=weight, interval=(low, high))(
+        X, torch.tensor([10.0, 55.5, 90.0])
+    )
     torch.testing.assert_close(mixed[1], (1 - weight) * uncond[1] + weight * cond[1])
     torch.testing.assert_close(mixed[[0, 2]], cond[[0, 2]])
 
@@ -126,7 +135,9 @@ def exact(prediction: Any) -> Conditional:
     def denoise(x: Tensor, t: Tensor, labels: Tensor) -> Tensor:
         signal, sigma = (c.view(-1, 1, 1, 1) for c in TABLE.at(t.double()))
         variance = (signal * STD) ** 2 + sigma**2
-        chance = torch.stack([-((x - signal * mean) ** 2) / (2 * variance) for mean in MEANS]).softmax(0)  # of each class, given x
+        chance = torch.stack([-((x - signal * mean) ** 2) / (2 * variance) for mean in MEANS]).softmax(
+            0
+        )  # of each class, given x
         each = torch.stack([part(x, t) for part in ideal])
         told = labels.view(-1, 1, 1, 1)
         return torch.where(told == 2, (chance * each).sum(0), torch.where(told == 0, each[0], each[1]))
@@ -170,11 +181,18 @@ def test_a_larger_weight_moves_away_from_the_other_class_unless_the_interval_is_
 def test_guiding_the_output_is_guiding_x_0(name: str) -> None:
     prediction = PREDICTIONS.build(name)
     denoise, labels = exact(prediction), torch.tensor([0, 1, 1])
-    x, t = torch.tensor([-0.5, 0.2, 1.0], dtype=torch.float64).view(3, 1, 1, 1), torch.tensor([20.0, 50.0, 80.0], dtype=torch.float64)
+    x, t = (
+        torch.tensor([-0.5, 0.2, 1.0], dtype=torch.float64).view(3, 1, 1, 1),
+        torch.tensor([20.0, 50.0, 80.0], dtype=torch.float64),
+    )
     from_x, from_output = (c.view(3, 1, 1, 1) for c in prediction.x0_from(*TABLE.at(t)))
     cond, uncond, output = (
         from_x * x + from_output * y
-        for y in (denoise(x, t, labels), denoise(x, t, torch.full((3,), 2)), guided(denoise, labels, 2, TABLE, weight=3.0)(x, t))
+        for y in (
+            denoise(x, t, labels),
+            denoise(x, t, torch.full((3,), 2)),
+            guided(denoise, labels, 2, TABLE, weight=3.0)(x, t),
+        )
     )
     torch.testing.assert_close(output, uncond + 3 * (cond - uncond))
 
@@ -258,7 +276,9 @@ def test_an_image_depends_on_its_id_and_label_and_not_on_its_batch(experiment: E
     labels = torch.tensor([3, 3, 8, 10, 0])
 
     def drawn(labels: torch.Tensor, size: int) -> torch.Tensor:
-        return generate(experiment, experiment.network, plan, Samples(5, seed=1, labels=labels), batch_size=size).pixels.int()
+        return generate(
+            experiment, experiment.network, plan, Samples(5, seed=1, labels=labels), batch_size=size
+        ).pixels.int()
 
     together, apart = (drawn(labels, size) for size in (5, 2))
     assert (together - apart).abs().max() <= 1
@@ -317,23 +337,37 @@ def test_sample_draws_the_classes_that_it_is_asked_for(ddpmx: Run, conditional: 
     assert np.abs(arrays["1"] - arrays["2"]).max() > 1
     assert np.abs(arrays["1"] - arrays["0"]).max() > 1
     for out in ("a.png", "a.gif"):
-        assert ddpmx("sample", conditional, "--classes", "3,4", "-n", "7", "--steps", "2", "--out", tmp_path / out).code == 0
+        assert (
+            ddpmx(
+                "sample", conditional, "--classes", "3,4", "-n", "7", "--steps", "2", "--out", tmp_path / out
+            ).code
+            == 0
+        )
         with Image.open(tmp_path / out) as picture:
             assert picture.size == (2 + 4 * 50, 2 + 2 * 50)
     unnamed = ddpmx("sample", conditional, "--classes", "3,4", "--guidance", "2.5", "-n", "4")
     assert unnamed.out.strip().endswith("-classes3_4-guidance2.5.png")
 
 
-def test_a_run_draws_as_its_spec_says_with_its_classes_in_order(ddpmx: Run, conditional: Path, tmp_path: Path) -> None:
+def test_a_run_draws_as_its_spec_says_with_its_classes_in_order(
+    ddpmx: Run, conditional: Path, tmp_path: Path
+) -> None:
     for name in ("epoch-0001.png", "final.png"):
         with Image.open(conditional / "samples" / name) as picture:
             assert picture.size == (2 + 3 * 50, 2 + 10 * 50)  # ten rows of three
-    for out, extra in (("as_specified", ()), ("again", ("-s", "guidance.weight=1", "--guidance", "2")), ("plain", ("--guidance", "1"))):
+    for out, extra in (
+        ("as_specified", ()),
+        ("again", ("-s", "guidance.weight=1", "--guidance", "2")),
+        ("plain", ("--guidance", "1")),
+    ):
         done = ddpmx("sample", conditional, "-n", "30", "--out", tmp_path / f"{out}.png", *extra)
         assert done.code == 0, done.err
     final, specified, again, plain = (
         np.array(Image.open(path))
-        for path in (conditional / "samples" / "final.png", *(tmp_path / f"{out}.png" for out in ("as_specified", "again", "plain")))
+        for path in (
+            conditional / "samples" / "final.png",
+            *(tmp_path / f"{out}.png" for out in ("as_specified", "again", "plain")),
+        )
     )
     assert np.array_equal(specified, final)
     assert np.array_equal(again, final)
@@ -341,19 +375,36 @@ def test_a_run_draws_as_its_spec_says_with_its_classes_in_order(ddpmx: Run, cond
 
 
 def test_a_measured_guidance_is_written_down(ddpmx: Run, conditional: Path) -> None:
-    evaluated = ddpmx("evaluate", conditional, "-n", "20", "--metrics", "fd_cnn", "-s", "guidance={weight: 3, rescale: 0, interval: null}")
+    evaluated = ddpmx(
+        "evaluate",
+        conditional,
+        "-n",
+        "20",
+        "--metrics",
+        "fd_cnn",
+        "-s",
+        "guidance={weight: 3, rescale: 0, interval: null}",
+    )
     assert evaluated.code == 0, evaluated.err
-    assert [*RunFolder(conditional).events()][-1]["guidance"] == {"weight": 3.0, "rescale": 0.0, "interval": None}
+    assert [*RunFolder(conditional).events()][-1]["guidance"] == {
+        "weight": 3.0,
+        "rescale": 0.0,
+        "interval": None,
+    }
 
 
 def test_a_resumed_conditional_run_is_the_same_run(conditional: Path, tmp_path: Path) -> None:
     parts = finished(tmp_path, TOLD, "train.steps=6")  # in the second epoch
     assert finished(tmp_path, TOLD) == parts
     for name in ("model", "ema", "optimizer"):
-        one, two = (load_file(run / "checkpoints" / "last" / f"{name}.safetensors") for run in (conditional, parts))
+        one, two = (
+            load_file(run / "checkpoints" / "last" / f"{name}.safetensors") for run in (conditional, parts)
+        )
         assert one.keys() == two.keys()
         assert [key for key in one if not torch.equal(one[key], two[key])] == []
-    assert (conditional / "samples" / "final.png").read_bytes() == (parts / "samples" / "final.png").read_bytes()
+    assert (conditional / "samples" / "final.png").read_bytes() == (
+        parts / "samples" / "final.png"
+    ).read_bytes()
 
 
 def test_a_dry_run_and_the_page_of_a_conditional_spec(ddpmx: Run, tmp_path: Path) -> None:
@@ -372,7 +423,9 @@ def test_a_dry_run_and_the_page_of_a_conditional_spec(ddpmx: Run, tmp_path: Path
         (("--guidance", "-1"), ["--guidance", "x>=0"]),
     ],
 )
-def test_options_that_an_unconditional_run_refuses(ddpmx: Run, unconditional: Path, arguments: tuple[str, ...], wanted: list[str]) -> None:
+def test_options_that_an_unconditional_run_refuses(
+    ddpmx: Run, unconditional: Path, arguments: tuple[str, ...], wanted: list[str]
+) -> None:
     refused(ddpmx("sample", unconditional, *arguments), wanted)
 
 
@@ -384,10 +437,15 @@ def test_options_that_an_unconditional_run_refuses(ddpmx: Run, unconditional: Pa
         (("--guidance", "nan"), ["--guidance", "nan is not a finite number"]),
         (("--guidance", "inf"), ["--guidance", "inf is not a finite number"]),
         (("--guidance", "1e7"), ["--guidance", "0 to 1e+06"]),
-        (("--guidance", "2", "-s", "train.label_dropout=0", "-s", "guidance.weight=1"), ["--guidance", "label_dropout"]),
+        (
+            ("--guidance", "2", "-s", "train.label_dropout=0", "-s", "guidance.weight=1"),
+            ["--guidance", "label_dropout"],
+        ),
     ],
 )
-def test_options_that_a_conditional_run_refuses(ddpmx: Run, conditional: Path, arguments: tuple[str, ...], wanted: list[str]) -> None:
+def test_options_that_a_conditional_run_refuses(
+    ddpmx: Run, conditional: Path, arguments: tuple[str, ...], wanted: list[str]
+) -> None:
     refused(ddpmx("sample", conditional, *arguments), wanted)
 
 
@@ -402,7 +460,9 @@ def test_options_that_a_conditional_run_refuses(ddpmx: Run, conditional: Path, a
         ("lr: 1e-3", "lr: 1e-3, label_dropout: 1", ["tiny.yaml:6", "train.label_dropout"]),
     ],
 )
-def test_specs_that_mean_nothing_are_refused(ddpmx: Run, tmp_path: Path, old: str, new: str, wanted: list[str]) -> None:
+def test_specs_that_mean_nothing_are_refused(
+    ddpmx: Run, tmp_path: Path, old: str, new: str, wanted: list[str]
+) -> None:
     (tmp_path / "tiny.yaml").write_text(TINY.replace(old, new))
     refused(ddpmx("validate", tmp_path / "tiny.yaml"), wanted)
 

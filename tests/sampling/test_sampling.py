@@ -34,7 +34,13 @@ def run(plan: Plan, denoise: Callable[[Tensor, Tensor], Tensor], x: Tensor) -> l
     """x after each row, in float64, with the injected noise."""
     states: list[Tensor] = []
     sample(
-        denoise, plan, x.shape, x_init=x, noise=injected, dtype=torch.float64, callback=lambda index, row, x_next, m: states.append(x_next)
+        denoise,
+        plan,
+        x.shape,
+        x_init=x,
+        noise=injected,
+        dtype=torch.float64,
+        callback=lambda index, row, x_next, m: states.append(x_next),
     )
     return states
 
@@ -51,12 +57,16 @@ def assert_same(ours: list[Tensor], theirs: list[Tensor]) -> None:
 @pytest.mark.parametrize("prediction", THEIR_NAMES)
 @pytest.mark.parametrize("grid", ["leading", "trailing", "linspace"])
 @pytest.mark.parametrize(("variance", "theirs"), [("posterior", "fixed_small"), ("beta", "fixed_large")])
-def test_ddpm_is_diffusers(variance: str, theirs: str, grid: str, prediction: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ddpm_is_diffusers(
+    variance: str, theirs: str, grid: str, prediction: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from diffusers import DDPMScheduler
     from diffusers.schedulers import scheduling_ddpm
 
     steps = 30
-    scheduler = DDPMScheduler(1000, variance_type=theirs, prediction_type=THEIR_NAMES[prediction], timestep_spacing=grid)
+    scheduler = DDPMScheduler(
+        1000, variance_type=theirs, prediction_type=THEIR_NAMES[prediction], timestep_spacing=grid
+    )
     scheduler.alphas_cumprod, scheduler.one = TABLE.alpha_bar, torch.tensor(1.0, dtype=torch.float64)
     scheduler.set_timesteps(steps)
     denoise = denoiser(TABLE, PREDICTIONS.build(prediction), mean=0.6)
@@ -84,7 +94,10 @@ def test_ddim_is_diffusers(eta: float, grid: str, prediction: str) -> None:
 
     steps = 30
     scheduler = DDIMScheduler(1000, prediction_type=THEIR_NAMES[prediction], timestep_spacing=grid)
-    scheduler.alphas_cumprod, scheduler.final_alpha_cumprod = TABLE.alpha_bar, torch.tensor(1.0, dtype=torch.float64)
+    scheduler.alphas_cumprod, scheduler.final_alpha_cumprod = (
+        TABLE.alpha_bar,
+        torch.tensor(1.0, dtype=torch.float64),
+    )
     scheduler.set_timesteps(steps)
     denoise = denoiser(TABLE, PREDICTIONS.build(prediction), mean=0.6)
     x = random(*SHAPE)
@@ -95,7 +108,9 @@ def test_ddim_is_diffusers(eta: float, grid: str, prediction: str) -> None:
         scheduler.num_inference_steps = Fraction(1000, t - following)
         output = denoise(states[-1], torch.full((len(x),), t))
         noise = injected(k, SHAPE)
-        step = scheduler.step(output, t, states[-1], eta=eta, use_clipped_model_output=True, variance_noise=noise)
+        step = scheduler.step(
+            output, t, states[-1], eta=eta, use_clipped_model_output=True, variance_noise=noise
+        )
         states.append(step.prev_sample)
     plan = SAMPLERS.build("ddim", steps=steps, grid=grid, eta=eta).plan(TABLE, prediction)
     assert_same(run(plan, denoise, x), states[1:])
@@ -108,7 +123,11 @@ def test_learned_range_is_diffusers(prediction: str, monkeypatch: pytest.MonkeyP
 
     steps = 30
     scheduler = DDPMScheduler(
-        1000, variance_type="learned_range", prediction_type=THEIR_NAMES[prediction], timestep_spacing="leading", clip_sample=False
+        1000,
+        variance_type="learned_range",
+        prediction_type=THEIR_NAMES[prediction],
+        timestep_spacing="leading",
+        clip_sample=False,
     )
     scheduler.alphas_cumprod, scheduler.one = TABLE.alpha_bar, torch.tensor(1.0, dtype=torch.float64)
     scheduler.set_timesteps(steps)
@@ -119,9 +138,13 @@ def test_learned_range_is_diffusers(prediction: str, monkeypatch: pytest.MonkeyP
 
     states = [random(*SHAPE)]
     for k, t in enumerate(scheduler.timesteps):
-        monkeypatch.setattr(scheduling_ddpm, "randn_tensor", lambda shape, k=k, **unused: injected(k, tuple(shape)))
+        monkeypatch.setattr(
+            scheduling_ddpm, "randn_tensor", lambda shape, k=k, **unused: injected(k, tuple(shape))
+        )
         states.append(scheduler.step(denoise(states[-1], t.expand(3)), t, states[-1]).prev_sample)
-    plan = SAMPLERS.build("ddpm", steps=steps, grid="leading", variance="learned_range", clip=None).plan(TABLE, prediction)
+    plan = SAMPLERS.build("ddpm", steps=steps, grid="leading", variance="learned_range", clip=None).plan(
+        TABLE, prediction
+    )
     assert_same(run(plan, denoise, states[0]), states[1:])
 
 
@@ -132,15 +155,21 @@ def test_dynamic_clip_is_diffusers(percentile: float, monkeypatch: pytest.Monkey
 
     steps = 30
     options = {"dynamic_thresholding_ratio": percentile, "sample_max_value": 1e9}
-    scheduler = DDPMScheduler(1000, thresholding=True, clip_sample=False, timestep_spacing="leading", **options)
+    scheduler = DDPMScheduler(
+        1000, thresholding=True, clip_sample=False, timestep_spacing="leading", **options
+    )
     scheduler.alphas_cumprod, scheduler.one = TABLE.alpha_bar, torch.tensor(1.0, dtype=torch.float64)
     scheduler.set_timesteps(steps)
     denoise = denoiser(TABLE, PREDICTIONS.build("epsilon"), mean=0.8, std=1.0)  # goes beyond 1
     states = [random(*SHAPE)]
     for k, t in enumerate(scheduler.timesteps):
-        monkeypatch.setattr(scheduling_ddpm, "randn_tensor", lambda shape, k=k, **unused: injected(k, tuple(shape)))
+        monkeypatch.setattr(
+            scheduling_ddpm, "randn_tensor", lambda shape, k=k, **unused: injected(k, tuple(shape))
+        )
         states.append(scheduler.step(denoise(states[-1], t.expand(3)), t, states[-1]).prev_sample)
-    plan = SAMPLERS.build("ddpm", steps=steps, grid="leading", clip={"name": "dynamic", "percentile": percentile}).plan(TABLE)
+    plan = SAMPLERS.build(
+        "ddpm", steps=steps, grid="leading", clip={"name": "dynamic", "percentile": percentile}
+    ).plan(TABLE)
     unbounded = SAMPLERS.build("ddpm", steps=steps, grid="leading", clip=None).plan(TABLE)
     assert_same(run(plan, denoise, states[0]), states[1:])
     assert not torch.allclose(run(unbounded, denoise, states[0])[-1], states[-1])
@@ -181,7 +210,10 @@ def test_what_the_rows_need_is_asked_for() -> None:
 def test_predictions_sample_alike() -> None:
     """The same ideal denoiser, said in four ways."""
     plans = {name: SAMPLERS.build("ddpm", steps=20).plan(TABLE, name) for name in PREDICTIONS.names()}
-    results = {name: run(plan, denoiser(TABLE, PREDICTIONS.build(name)), random(*SHAPE)) for name, plan in plans.items()}
+    results = {
+        name: run(plan, denoiser(TABLE, PREDICTIONS.build(name)), random(*SHAPE))
+        for name, plan in plans.items()
+    }
     for states in results.values():
         torch.testing.assert_close(states, results["x_start"], rtol=1e-9, atol=1e-9)
 
@@ -212,9 +244,24 @@ def ode_error(method: str, steps: int) -> float:
         else:  # dpmpp_2m: extrapolates x_0 by the one before, equal steps in log n
             extra = 0.5 if method == "dpmpp_2m" and i < steps else 0.0
             gain = 1 - there / here
-            rows.append(Row(i, 0, 1, c_x=there / here, c_x0=gain * (1 + extra), c_history=(-gain * extra,) if extra else ()))
+            rows.append(
+                Row(
+                    i,
+                    0,
+                    1,
+                    c_x=there / here,
+                    c_x0=gain * (1 + extra),
+                    c_history=(-gain * extra,) if extra else (),
+                )
+            )
     x = random(4, 2)
-    result = sample(denoiser(table, PREDICTIONS.build("x_start")), Plan(tuple(rows)), x.shape, x_init=x, dtype=torch.float64)
+    result = sample(
+        denoiser(table, PREDICTIONS.build("x_start")),
+        Plan(tuple(rows)),
+        x.shape,
+        x_init=x,
+        dtype=torch.float64,
+    )
     exact = x * math.sqrt((0.25 + 0.1**2) / (0.25 + 10**2))
     return ((result - exact).norm() / exact.norm()).item()
 
@@ -244,7 +291,9 @@ def test_history_is_newest_first_and_holds_what_is_pushed() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
 @pytest.mark.parametrize(("name", "parameters"), [("ddpm", {"steps": 8}), ("ddim", {"steps": 8, "eta": 0.5})])
-def test_an_image_does_not_depend_on_its_batch(name: str, parameters: dict[str, object], dtype: torch.dtype) -> None:
+def test_an_image_does_not_depend_on_its_batch(
+    name: str, parameters: dict[str, object], dtype: torch.dtype
+) -> None:
     plan = SAMPLERS.build(name, **parameters).plan(TABLE)
     denoise = denoiser(TABLE, PREDICTIONS.build("epsilon"))
     together = sample(denoise, plan, (7, 3, 5, 5), seed=2**63 + 5, dtype=dtype)
@@ -273,9 +322,16 @@ def test_noise_is_drawn_for_the_row() -> None:
 
 
 def test_injected_noise_counts_the_rows_that_have_noise() -> None:
-    rows = (Row(3, 0, 1, 1, 0), Row(2, 0, 1, 1, 0, c_noise=2.0), Row(1, 0, 1, 1, 0), Row(0, 0, 1, 1, 0, c_noise=3.0))
+    rows = (
+        Row(3, 0, 1, 1, 0),
+        Row(2, 0, 1, 1, 0, c_noise=2.0),
+        Row(1, 0, 1, 1, 0),
+        Row(0, 0, 1, 1, 0, c_noise=3.0),
+    )
     x = torch.zeros(2, 4)
-    result = sample(lambda x, t: x, Plan(rows), (2, 4), x_init=x, noise=lambda k, shape: torch.full(shape, 10.0**k))
+    result = sample(
+        lambda x, t: x, Plan(rows), (2, 4), x_init=x, noise=lambda k, shape: torch.full(shape, 10.0**k)
+    )
     assert torch.equal(result, torch.full((2, 4), 2.0 + 30.0))
 
 
@@ -283,7 +339,8 @@ def test_injected_noise_counts_the_rows_that_have_noise() -> None:
 
 
 @pytest.mark.parametrize(
-    ("dtype", "expected"), [(torch.float64, torch.float64), (torch.float32, torch.float32), (torch.bfloat16, torch.float32)]
+    ("dtype", "expected"),
+    [(torch.float64, torch.float64), (torch.float32, torch.float32), (torch.bfloat16, torch.float32)],
 )
 def test_denoise_sees_the_plans_indices(dtype: torch.dtype, expected: torch.dtype) -> None:
     seen: list[Tensor] = []

@@ -14,7 +14,11 @@ from ddpmx.errors import SpecError
 from ddpmx.schedules import Schedule, Table
 
 GIVEN = "betas"  # whose numbers the spec holds
-BUILT_IN = [name for name in SCHEDULES.names() if SCHEDULES.get(name).__module__.startswith("ddpmx.") and name != GIVEN]
+BUILT_IN = [
+    name
+    for name in SCHEDULES.names()
+    if SCHEDULES.get(name).__module__.startswith("ddpmx.") and name != GIVEN
+]
 NOT_VARIANCE_PRESERVING = ["edm", "flow"]
 VARIANCE_PRESERVING = [name for name in BUILT_IN if name not in NOT_VARIANCE_PRESERVING]
 OF_BETA = [name for name in BUILT_IN if SCHEDULES.get(name).beta is not Schedule.beta]
@@ -105,9 +109,15 @@ def diffusers_betas(**config: Any) -> tuple[Tensor, Tensor]:
     ("schedule", "config"),
     [
         ({"name": "linear"}, {"beta_schedule": "linear"}),
-        ({"name": "linear", "beta_start": 1e-3, "beta_end": 0.1}, {"beta_schedule": "linear", "beta_start": 1e-3, "beta_end": 0.1}),
+        (
+            {"name": "linear", "beta_start": 1e-3, "beta_end": 0.1},
+            {"beta_schedule": "linear", "beta_start": 1e-3, "beta_end": 0.1},
+        ),
         ({"name": "quadratic"}, {"beta_schedule": "scaled_linear"}),
-        ({"name": "scaled_linear"}, {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012}),
+        (
+            {"name": "scaled_linear"},
+            {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012},
+        ),
         ({"name": "cosine"}, {"beta_schedule": "squaredcos_cap_v2"}),
         ({"name": "sigmoid"}, {"beta_schedule": "sigmoid"}),
     ],
@@ -117,7 +127,9 @@ def test_tables_are_diffusers(schedule: dict[str, Any], config: dict[str, Any]) 
     beta, alpha_bar = diffusers_betas(num_train_timesteps=1000, **config)
     table = SCHEDULES.build(timesteps=1000, **schedule).table()
     torch.testing.assert_close(table.beta.float(), beta, rtol=1e-5, atol=0)
-    torch.testing.assert_close(table.alpha_bar.float(), alpha_bar, rtol=2e-4, atol=0)  # theirs is a float32 product
+    torch.testing.assert_close(
+        table.alpha_bar.float(), alpha_bar, rtol=2e-4, atol=0
+    )  # theirs is a float32 product
 
 
 def test_exponential_is_diffusers() -> None:
@@ -125,7 +137,9 @@ def test_exponential_is_diffusers() -> None:
     from diffusers.schedulers.scheduling_heun_discrete import betas_for_alpha_bar
 
     beta = betas_for_alpha_bar(1000, alpha_transform_type="exp")
-    torch.testing.assert_close(SCHEDULES.build("exponential", timesteps=1000).table().beta.float(), beta, rtol=1e-5, atol=0)
+    torch.testing.assert_close(
+        SCHEDULES.build("exponential", timesteps=1000).table().beta.float(), beta, rtol=1e-5, atol=0
+    )
 
 
 def test_laplace_is_diffusers_once_the_root_is_undone() -> None:
@@ -155,7 +169,9 @@ def test_sigmoid_alpha_bar_is_the_papers(start: float, end: float, tau: float) -
     table = SCHEDULES.build("sigmoid_alpha_bar", timesteps=300, start=start, end=end, tau=tau).table()
     np.testing.assert_allclose(table.alpha_bar.numpy(), gamma, rtol=1e-11)
     assert table.alpha_bar[-1].item() == pytest.approx(1e-9, rel=1e-12)
-    pure = SCHEDULES.build("sigmoid_alpha_bar", timesteps=300, start=start, end=end, tau=tau, clip_min=0.0).table()
+    pure = SCHEDULES.build(
+        "sigmoid_alpha_bar", timesteps=300, start=start, end=end, tau=tau, clip_min=0.0
+    ).table()
     assert (pure.signal[-1], pure.sigma[-1]) == (0, 1)
     torch.testing.assert_close(pure.log_snr[:-1], table.log_snr[:-1], rtol=0, atol=0)
 
@@ -179,7 +195,9 @@ def test_sigmoid_alpha_bar_does_not_overflow_or_cancel() -> None:
 def test_linear_log_snr_is_linear() -> None:
     table = SCHEDULES.build("linear_log_snr", timesteps=101, log_snr_max=10.0, log_snr_min=-15.0).table()
     np.testing.assert_allclose(table.log_snr.numpy(), 10 - 0.25 * np.arange(101), rtol=1e-13, atol=1e-13)
-    np.testing.assert_allclose(table.alpha_bar.numpy(), 1 / (1 + np.exp(-10 + 0.25 * np.arange(101))), rtol=1e-13)
+    np.testing.assert_allclose(
+        table.alpha_bar.numpy(), 1 / (1 + np.exp(-10 + 0.25 * np.arange(101))), rtol=1e-13
+    )
 
 
 @pytest.mark.parametrize("given", [{}, {"sigma_min": 0.01, "sigma_max": 14.0, "rho": 3.0}])
@@ -257,7 +275,12 @@ def test_built_ins_make_a_table_at_any_length(name: str, timesteps: int) -> None
     assert table.timesteps == timesteps
     assert bool((table.log_snr.diff() < 0).all())
     assert bool(table.log_snr[:-1].isfinite().all())
-    torch.testing.assert_close(family(name, table.signal, table.sigma), torch.ones(timesteps, dtype=torch.float64), rtol=1e-14, atol=0)
+    torch.testing.assert_close(
+        family(name, table.signal, table.sigma),
+        torch.ones(timesteps, dtype=torch.float64),
+        rtol=1e-14,
+        atol=0,
+    )
     if name in OF_BETA and timesteps <= 1000:  # log ᾱ = −1000, at more, has no room for more digits of β
         torch.testing.assert_close(table.beta, schedule.beta(), rtol=1e-12, atol=0)
 
@@ -290,7 +313,9 @@ def test_zero_terminal_snr_is_diffusers(name: str) -> None:
 
 def test_zero_terminal_snr_is_diffusers_scheduler() -> None:
     for name, theirs in (("linear", "linear"), ("cosine", "squaredcos_cap_v2")):
-        _, alpha_bar = diffusers_betas(num_train_timesteps=1000, beta_schedule=theirs, rescale_betas_zero_snr=True)
+        _, alpha_bar = diffusers_betas(
+            num_train_timesteps=1000, beta_schedule=theirs, rescale_betas_zero_snr=True
+        )
         table = SCHEDULES.build(name, timesteps=1000, zero_terminal_snr=True).table()
         torch.testing.assert_close(table.alpha_bar.float(), alpha_bar, rtol=1e-3, atol=1e-7)
 
@@ -309,7 +334,10 @@ def test_snr_shift_shifts_log_snr_within_the_family(name: str, shift: float) -> 
 
 
 def test_the_shift_of_flow_is_an_snr_shift() -> None:
-    shifted, other = (SCHEDULES.build("flow", timesteps=50, **given).table() for given in ({"shift": 4.0}, {"snr_shift": 0.25}))
+    shifted, other = (
+        SCHEDULES.build("flow", timesteps=50, **given).table()
+        for given in ({"shift": 4.0}, {"snr_shift": 0.25})
+    )
     torch.testing.assert_close(shifted.sigma, other.sigma, rtol=1e-14, atol=0)
 
 
@@ -329,7 +357,10 @@ def test_a_plugin_has_the_options() -> None:
 
 
 def test_what_is_zero_already_stays_as_it_is() -> None:
-    plain, rescaled = (GivenBeta(timesteps=3, values=(0.1, 0.2, 1.0), zero_terminal_snr=zero).table() for zero in (False, True))
+    plain, rescaled = (
+        GivenBeta(timesteps=3, values=(0.1, 0.2, 1.0), zero_terminal_snr=zero).table()
+        for zero in (False, True)
+    )
     torch.testing.assert_close(rescaled.alpha_bar, plain.alpha_bar, rtol=1e-14, atol=0)
 
 
@@ -339,14 +370,28 @@ def test_what_is_zero_already_stays_as_it_is() -> None:
         (SCHEDULES.build("edm", timesteps=9, zero_terminal_snr=True), "zero_terminal_snr", "'edm'"),
         (SCHEDULES.build("flow", timesteps=9, zero_terminal_snr=True), "zero_terminal_snr", "'flow'"),
         (SCHEDULES.build("linear", timesteps=1, zero_terminal_snr=True), "zero_terminal_snr", "1 timestep"),
-        (SCHEDULES.build("edm", timesteps=9, sigma_min=3.0, sigma_max=2.0), "sigma_min", "less than sigma_max, 2, not 3"),
-        (SCHEDULES.build("edm", timesteps=1, sigma_min=2.0, sigma_max=2.0), "sigma_min", "less than sigma_max"),
-        (SCHEDULES.build("linear_log_snr", timesteps=1, log_snr_min=2.0, log_snr_max=1.0), "log_snr_min", "less than log_snr_max"),
+        (
+            SCHEDULES.build("edm", timesteps=9, sigma_min=3.0, sigma_max=2.0),
+            "sigma_min",
+            "less than sigma_max, 2, not 3",
+        ),
+        (
+            SCHEDULES.build("edm", timesteps=1, sigma_min=2.0, sigma_max=2.0),
+            "sigma_min",
+            "less than sigma_max",
+        ),
+        (
+            SCHEDULES.build("linear_log_snr", timesteps=1, log_snr_min=2.0, log_snr_max=1.0),
+            "log_snr_min",
+            "less than log_snr_max",
+        ),
         (SCHEDULES.build("sigmoid_alpha_bar", timesteps=9, start=3.0, end=-3.0), "start", "less than end"),
         (SCHEDULES.build("cosine", timesteps=9, beta_min=0.5, beta_max=0.4), "beta_min", "at most beta_max"),
     ],
 )
-def test_combinations_that_cannot_be_are_refused_by_field(schedule: Schedule, field: str, message: str) -> None:
+def test_combinations_that_cannot_be_are_refused_by_field(
+    schedule: Schedule, field: str, message: str
+) -> None:
     with pytest.raises(SpecError, match=message) as error:
         schedule.table()
     assert error.value.field == field
@@ -404,7 +449,10 @@ def test_rescale_ends_as_noisy_as_a_thousand_steps() -> None:
     ("schedule", "message"),
     [
         (SCHEDULES.build("linear", timesteps=10, rescale=True), "'linear' has β = 1.11556 at index 5"),
-        (SCHEDULES.build("linear", timesteps=100_000, beta_end=0.9), "'linear' should lose signal.* at index"),
+        (
+            SCHEDULES.build("linear", timesteps=100_000, beta_end=0.9),
+            "'linear' should lose signal.* at index",
+        ),
         (Given(timesteps=3, values=(1.0, 1.0, 0.0)), "'given' should lose signal.* from 1 to 1 at index 1"),
         (GivenBeta(timesteps=3, values=(0.1, 1.0, 0.1)), "from -inf to -inf at index 2"),
         (GivenBeta(timesteps=3, values=(0.1, 0.0, 0.1)), "'given_beta' has β = 0 at index 1"),
@@ -414,7 +462,10 @@ def test_rescale_ends_as_noisy_as_a_thousand_steps() -> None:
             r"log_snr\(\) of the schedule 'given' should return float64 \[2\] on cpu, not float64 \[3\]",
         ),
         (SCHEDULES.base(timesteps=2), "neither beta"),
-        (SCHEDULES.build("sigmoid_alpha_bar", timesteps=1000, tau=0.1), "'sigmoid_alpha_bar' should lose signal"),
+        (
+            SCHEDULES.build("sigmoid_alpha_bar", timesteps=1000, tau=0.1),
+            "'sigmoid_alpha_bar' should lose signal",
+        ),
         (SCHEDULES.build("exponential", timesteps=2, rate=1e3), "from -inf to -inf at index 1"),
     ],
 )
@@ -423,7 +474,9 @@ def test_a_schedule_that_cannot_be_is_refused(schedule: Schedule, message: str) 
         schedule.table()
 
 
-@pytest.mark.parametrize("value", [torch.zeros(2), [1.0, 0.0], torch.tensor([math.nan, 0.0], dtype=torch.float64)])
+@pytest.mark.parametrize(
+    "value", [torch.zeros(2), [1.0, 0.0], torch.tensor([math.nan, 0.0], dtype=torch.float64)]
+)
 def test_what_a_plugin_returns_is_checked(value: object) -> None:
     class Plugin(Schedule):
         def log_snr(self) -> Tensor:
@@ -466,7 +519,9 @@ def test_between_indices_a_table_stays_in_its_family() -> None:
 @pytest.mark.parametrize("cls", [Given, VarianceExploding, Flow])
 def test_log_snr_is_what_the_schedule_says(cls: type[Given]) -> None:
     values = (9.0, 2.5, 0.0, -4.0, -30.0)
-    np.testing.assert_allclose(cls(timesteps=5, values=values).table().log_snr.numpy(), values, rtol=1e-14, atol=1e-15)
+    np.testing.assert_allclose(
+        cls(timesteps=5, values=values).table().log_snr.numpy(), values, rtol=1e-14, atol=1e-15
+    )
 
 
 def test_infinite_ends_have_no_inside() -> None:

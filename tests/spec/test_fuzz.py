@@ -21,10 +21,23 @@ from ddpmx.spec.yaml_source import parse
 from ddpmx.storage.folder import to_yaml
 from ddpmx.sweeps.points import load_all
 
-COMPONENTS = [(kind, registry.get(name)) for kind, registry in REGISTRIES.items() for name in registry.names()]
-NAMES = sorted({field for _, component in COMPONENTS for field in (*component.model_fields, component.component_name)})
-BASE = parse(TINY + "loss: {weighting: {name: vlb, clip: 1.0}}\ntrack: [{name: jsonl, path: x}]\nsweep: {seed: [0, 1]}\n", "").data
-quick = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], derandomize=True)
+COMPONENTS = [
+    (kind, registry.get(name)) for kind, registry in REGISTRIES.items() for name in registry.names()
+]
+NAMES = sorted(
+    {field for _, component in COMPONENTS for field in (*component.model_fields, component.component_name)}
+)
+BASE = parse(
+    TINY
+    + "loss: {weighting: {name: vlb, clip: 1.0}}\ntrack: [{name: jsonl, path: x}]\nsweep: {seed: [0, 1]}\n",
+    "",
+).data
+quick = settings(
+    max_examples=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    derandomize=True,
+)
 
 scalars = st.one_of(
     st.none(),
@@ -37,7 +50,10 @@ scalars = st.one_of(
 )
 values = st.recursive(
     scalars,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["name", *NAMES]) | st.text(max_size=5), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["name", *NAMES]) | st.text(max_size=5), inner, max_size=3)
+    ),
 )
 
 
@@ -81,7 +97,9 @@ def test_changed_values_keys_and_structure(file: Path, data: st.DataObject) -> N
         elif change == "remove":
             del container[key]
         elif isinstance(container, dict):
-            container[data.draw(st.sampled_from(["plugins", "extends", *NAMES]) | st.text(max_size=8))] = container.pop(key)
+            container[data.draw(st.sampled_from(["plugins", "extends", *NAMES]) | st.text(max_size=8))] = (
+                container.pop(key)
+            )
     spec.pop("plugins", None)  # a module of that name would be imported
     try:
         text = to_yaml(spec)
@@ -98,7 +116,27 @@ def test_cut_and_spliced_text(file: Path, data: st.DataObject) -> None:
     for _ in range(data.draw(st.integers(1, 4))):
         at = data.draw(st.integers(0, len(text)))
         piece = data.draw(
-            st.sampled_from(["\n", ": ", "{", "}", "[", "]", "&a ", "*a", "!!x ", "<<: ", "'", '"', "|", "? ", "- ", "#", "\t"])
+            st.sampled_from(
+                [
+                    "\n",
+                    ": ",
+                    "{",
+                    "}",
+                    "[",
+                    "]",
+                    "&a ",
+                    "*a",
+                    "!!x ",
+                    "<<: ",
+                    "'",
+                    '"',
+                    "|",
+                    "? ",
+                    "- ",
+                    "#",
+                    "\t",
+                ]
+            )
             | st.text(max_size=4)
         )
         text = text[:at] + piece + text[at + data.draw(st.integers(0, 8)) :]
@@ -116,13 +154,18 @@ def test_bytes(file: Path, content: bytes) -> None:
 @quick
 @given(
     st.lists(
-        st.tuples(st.lists(st.sampled_from([*BASE, "0", *NAMES]), min_size=1, max_size=3), st.text(max_size=10) | scalars.map(str)),
+        st.tuples(
+            st.lists(st.sampled_from([*BASE, "0", *NAMES]), min_size=1, max_size=3),
+            st.text(max_size=10) | scalars.map(str),
+        ),
         max_size=3,
     )
 )
 def test_overrides(file: Path, overrides: list[tuple[list[str], str]]) -> None:
     file.write_text(TINY)
-    only_spec_errors(file, [f"{'.'.join(keys)}={value}" for keys, value in overrides if "plugins" not in keys])
+    only_spec_errors(
+        file, [f"{'.'.join(keys)}={value}" for keys, value in overrides if "plugins" not in keys]
+    )
 
 
 @settings(max_examples=150, deadline=None, derandomize=True)

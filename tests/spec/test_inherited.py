@@ -94,8 +94,15 @@ def same(spec: Spec, block: str, name: str, kept: dict[str, Any], gone: list[str
 def test_every_way_to_give_another_name_drops_the_same_keys(
     base: Path, block: str, name: str, kept: dict[str, Any], gone: list[str]
 ) -> None:
-    changes = [(base, (f"{block}={name}",)), (base, (f"{block}.name={name}",)), (base, (f"{block}={{name: {name}}}",))]
-    changes += [(child(base, written(nested(block, how)), f"{i}.yaml"), ()) for i, how in enumerate((name, {"name": name}))]
+    changes = [
+        (base, (f"{block}={name}",)),
+        (base, (f"{block}.name={name}",)),
+        (base, (f"{block}={{name: {name}}}",)),
+    ]
+    changes += [
+        (child(base, written(nested(block, how)), f"{i}.yaml"), ())
+        for i, how in enumerate((name, {"name": name}))
+    ]
     for path, overrides in changes:
         same(load(path, overrides), block, name, kept, gone)
     fields = (f"{block}: [{name}]", f"{block}.name: [{name}]")
@@ -120,7 +127,12 @@ def test_a_key_beside_the_new_name_that_it_lacks_is_refused(
 
 
 def test_the_order_of_overrides_does_not_matter(base: Path) -> None:
-    overrides = ("evaluate.sampler.name=ddpm", "evaluate.sampler.steps=7", "evaluate.sampler.variance=beta", "train.lr=1e-3")
+    overrides = (
+        "evaluate.sampler.name=ddpm",
+        "evaluate.sampler.steps=7",
+        "evaluate.sampler.variance=beta",
+        "train.lr=1e-3",
+    )
     specs = [load(base, order) for order in itertools.permutations(overrides)]
     assert all(spec.resolved() == specs[0].resolved() and spec.notes == specs[0].notes for spec in specs)
     assert at(specs[0], "evaluate.sampler.steps") == 7
@@ -159,10 +171,22 @@ def test_a_fragment_without_a_name_belongs_to_the_base_that_it_changes(base: Pat
 
 
 def test_an_item_of_a_list(base: Path) -> None:
-    spec = load(base, ["evaluate.metrics.0.name=is_cnn", "evaluate.metrics.1.name=fd_cnn", "evaluate.metrics.1.reference=train"])
+    spec = load(
+        base,
+        [
+            "evaluate.metrics.0.name=is_cnn",
+            "evaluate.metrics.1.name=fd_cnn",
+            "evaluate.metrics.1.reference=train",
+        ],
+    )
     assert [metric["name"] for metric in at(spec, "evaluate.metrics")] == ["is_cnn", "fd_cnn"]
-    assert spec.notes == (f"evaluate.metrics.0: 'is_cnn' does not have reference, set for 'fd_cnn' at {base}:10: left out",)
-    with pytest.raises(SpecError, match=r"^-s evaluate\.metrics\.1\.reference=train: evaluate\.metrics\.1\.reference: unknown key"):
+    assert spec.notes == (
+        f"evaluate.metrics.0: 'is_cnn' does not have reference, set for 'fd_cnn' at {base}:10: left out",
+    )
+    with pytest.raises(
+        SpecError,
+        match=r"^-s evaluate\.metrics\.1\.reference=train: evaluate\.metrics\.1\.reference: unknown key",
+    ):
         load(base, ["evaluate.metrics.1.reference=train"])
     assert load(child(base, "evaluate: {metrics: [is_cnn]}")).notes == ()  # a list is replaced whole
 
@@ -196,7 +220,11 @@ def test_points_do_not_see_each_others_blocks(base: Path) -> None:
 def test_commands_say_it_once(ddpmx: Run, base: Path, tmp_path: Path) -> None:
     told = "note: model: 'convnext_unet' does not have attention and dropout"
     path = child(base, "model: convnext_unet\nevaluate: {metrics: []}")
-    for arguments in (("validate", path), ("show", path, "--out", tmp_path / "page.html"), ("run", path, "--out", tmp_path / "runs")):
+    for arguments in (
+        ("validate", path),
+        ("show", path, "--out", tmp_path / "page.html"),
+        ("run", path, "--out", tmp_path / "runs"),
+    ):
         result = ddpmx(*arguments)
         assert result.code == 0, result.err
         assert (result.out + result.err).count(told) == 1
@@ -211,6 +239,12 @@ def test_commands_say_it_once(ddpmx: Run, base: Path, tmp_path: Path) -> None:
         overrides=("evaluate.sampler.steps=3", "evaluate.sampler.name=heun"),
         device=choose_device("cpu"),
     )
-    assert (event["sampler"]["name"], event["sampler"]["steps"], event["sampler"]["grid"]) == ("heun", 3, before["grid"])
-    swept = ddpmx("sweep", child(base, "sweep: {model.name: [convnext_unet, ddpm_unet]}", "s.yaml"), "--print")
+    assert (event["sampler"]["name"], event["sampler"]["steps"], event["sampler"]["grid"]) == (
+        "heun",
+        3,
+        before["grid"],
+    )
+    swept = ddpmx(
+        "sweep", child(base, "sweep: {model.name: [convnext_unet, ddpm_unet]}", "s.yaml"), "--print"
+    )
     assert swept.code == 0, swept.err

@@ -28,9 +28,12 @@ def refused(result: Result, *wanted: str) -> list[str]:
 
 
 def test_every_finding_has_its_line_field_and_hint(ddpmx: Run, tiny: Path) -> None:
-    text = TINY.replace("timesteps: 20", "timestep: 20, s: -1").replace("lr: 1e-3", "lr: 0, foo: 1, optimizer: adm")
+    text = TINY.replace("timesteps: 20", "timestep: 20, s: -1").replace(
+        "lr: 1e-3", "lr: 0, foo: 1, optimizer: adm"
+    )
     tiny.write_text(
-        text.replace("samples: 8", "samples: 8, metrics: [fd_cn, {name: is_cnn, split: 2}]") + "sampler: {name: ddim, gird: all}\n"
+        text.replace("samples: 8", "samples: 8, metrics: [fd_cn, {name: is_cnn, split: 2}]")
+        + "sampler: {name: ddim, gird: all}\n"
     )
     lines = refused(
         ddpmx("validate", tiny),
@@ -56,30 +59,52 @@ def test_what_only_the_checks_of_the_whole_find_comes_at_once_too(tiny: Path) ->
     with pytest.raises(SpecError) as error:
         check(load(tiny))
     places = [(finding.mark.line if finding.mark else 0, finding.field) for finding in error.value.findings]
-    expected = {(7, "evaluate.sampler.steps"), (8, "loss.weighting"), (9, "guidance"), (10, "sampler.steps"), (11, "track.0.path")}
+    expected = {
+        (7, "evaluate.sampler.steps"),
+        (8, "loss.weighting"),
+        (9, "guidance"),
+        (10, "sampler.steps"),
+        (11, "track.0.path"),
+    }
     assert set(places) - {(12, "backend")} == expected
 
 
 def test_invalid_fields_and_what_the_checks_find_come_together(tiny: Path) -> None:
     tiny.write_text(
-        TINY.replace("lr: 1e-3", "lr: 0").replace("steps: 3", "steps: 300").replace("grid: 4", "grid: x") + "guidance: {weight: 2.0}\n"
+        TINY.replace("lr: 1e-3", "lr: 0").replace("steps: 3", "steps: 300").replace("grid: 4", "grid: x")
+        + "guidance: {weight: 2.0}\n"
     )
     with pytest.raises(SpecError) as error:
         load(tiny, ["name=a/b", "foo=1", "loss.weighting=vlb"])
     fields = {finding.field for finding in error.value.findings}
-    assert fields == {"train.lr", "evaluate.sampler.steps", "evaluate.grid", "guidance", "name", "foo", "loss.weighting"}
-    tiny.write_text(TINY.replace("timesteps: 20", "timesteps: x"))  # the default samplers cannot be judged without it
+    assert fields == {
+        "train.lr",
+        "evaluate.sampler.steps",
+        "evaluate.grid",
+        "guidance",
+        "name",
+        "foo",
+        "loss.weighting",
+    }
+    tiny.write_text(
+        TINY.replace("timesteps: 20", "timesteps: x")
+    )  # the default samplers cannot be judged without it
     with pytest.raises(SpecError) as error:
         load(tiny, ["sampler=dpmpp_2m", "train.lr=0"])
     assert {finding.field for finding in error.value.findings} == {"schedule.timesteps", "train.lr"}
-    tiny.write_text(TINY + "sampler: {name: ddim, stepz: 3}\nloss: {weighting: vlbb}\n")  # nothing follows from their absence
+    tiny.write_text(
+        TINY + "sampler: {name: ddim, stepz: 3}\nloss: {weighting: vlbb}\n"
+    )  # nothing follows from their absence
     with pytest.raises(SpecError) as error:
         load(tiny)
     assert {finding.field for finding in error.value.findings} == {"sampler.stepz", "loss.weighting.name"}
 
 
 def test_what_is_wrong_in_the_text_itself_comes_at_once_and_names_the_field(tiny: Path) -> None:
-    tiny.write_text(TINY.replace("lr: 1e-3", "lr: .nan, lr: 2").replace("grid: 4", "grid: .inf") + 'sampler: !!x ddim\nseed: "\\e"\n')
+    tiny.write_text(
+        TINY.replace("lr: 1e-3", "lr: .nan, lr: 2").replace("grid: 4", "grid: .inf")
+        + 'sampler: !!x ddim\nseed: "\\e"\n'
+    )
     with pytest.raises(SpecError) as error:
         load(tiny)
     assert error.value.lines() == [
@@ -109,20 +134,45 @@ OVERRIDES = [
     ("model.name=null", "-s model.name=null: model.name: should have a `name:`, a string; valid: "),
     ("time={name: uniform, std: 2}", "-s time={name: uniform, std: 2}: time.std: unknown key; "),
     ("trian.lr=1", "-s trian.lr=1: trian: unknown key; did you mean 'train'?"),
-    ("model.dim_mults=1,2", "-s model.dim_mults=1,2: model.dim_mults: should be a list, not '1,2'; did you mean [1,2]?"),
-    ("evaluate.metrics=fd_cnn", "-s evaluate.metrics=fd_cnn: evaluate.metrics: should be a list, not 'fd_cnn'; did you mean [fd_cnn]?"),
-    ("evaluate.metrics.0=fd_cnn", "-s evaluate.metrics.0=fd_cnn: evaluate.metrics: should be a list: there is no item 0 to change"),
-    ("guidance.interval=[1,2,3]", "-s guidance.interval=[1,2,3]: guidance.interval: should be a list of at most 2 items, not 3"),
-    ("model={name: convnext_unet, dim: 8, dimm: 3}", "-s model={name: convnext_unet, dim: 8, dimm: 3}: model.dimm: unknown key"),
+    (
+        "model.dim_mults=1,2",
+        "-s model.dim_mults=1,2: model.dim_mults: should be a list, not '1,2'; did you mean [1,2]?",
+    ),
+    (
+        "evaluate.metrics=fd_cnn",
+        "-s evaluate.metrics=fd_cnn: evaluate.metrics: should be a list, not 'fd_cnn'; did you mean [fd_cnn]?",
+    ),
+    (
+        "evaluate.metrics.0=fd_cnn",
+        "-s evaluate.metrics.0=fd_cnn: evaluate.metrics: should be a list: there is no item 0 to change",
+    ),
+    (
+        "guidance.interval=[1,2,3]",
+        "-s guidance.interval=[1,2,3]: guidance.interval: should be a list of at most 2 items, not 3",
+    ),
+    (
+        "model={name: convnext_unet, dim: 8, dimm: 3}",
+        "-s model={name: convnext_unet, dim: 8, dimm: 3}: model.dimm: unknown key",
+    ),
     ("schedule.s=.nan", "-s schedule.s=.nan: schedule.s: .nan is not a finite number"),
-    ("evaluate.sampler.steps=21", "-s evaluate.sampler.steps=21: evaluate.sampler.steps: should be at most the schedule's 20"),
-    ("sampler.clip.name=dynmic", "-s sampler.clip.name=dynmic: sampler.clip.name: should be 'dynamic', not 'dynmic'"),
+    (
+        "evaluate.sampler.steps=21",
+        "-s evaluate.sampler.steps=21: evaluate.sampler.steps: should be at most the schedule's 20",
+    ),
+    (
+        "sampler.clip.name=dynmic",
+        "-s sampler.clip.name=dynmic: sampler.clip.name: should be 'dynamic', not 'dynmic'",
+    ),
 ]
 
 
 @pytest.mark.parametrize(("override", "wanted"), OVERRIDES, ids=[override for override, _ in OVERRIDES])
 def test_an_overrides_error_names_the_override(ddpmx: Run, tiny: Path, override: str, wanted: str) -> None:
-    for command in (("validate", tiny), ("show", tiny, "--out", tiny.with_name("x.html")), ("run", tiny, "--dry-run")):
+    for command in (
+        ("validate", tiny),
+        ("show", tiny, "--out", tiny.with_name("x.html")),
+        ("run", tiny, "--dry-run"),
+    ):
         (line,) = refused(ddpmx(*command, "-s", override))
         assert line.startswith(f"error: {wanted}")
         assert "tuple" not in line
@@ -134,9 +184,16 @@ def test_an_overrides_error_names_the_override(ddpmx: Run, tiny: Path, override:
 
 def test_all_overrides_are_looked_at(ddpmx: Run, tiny: Path) -> None:
     refused(
-        ddpmx("validate", tiny, "-s", "a", "-s", "seed=.inf", "-s", "x..y=1"), "'a' should be KEY=VALUE", "seed: .inf", "'x..y=1' should"
+        ddpmx("validate", tiny, "-s", "a", "-s", "seed=.inf", "-s", "x..y=1"),
+        "'a' should be KEY=VALUE",
+        "seed: .inf",
+        "'x..y=1' should",
     )
-    refused(ddpmx("validate", tiny, "-s", "seed=x", "-s", "train.lr=0"), "-s seed=x: seed: ", "-s train.lr=0: train.lr: ")
+    refused(
+        ddpmx("validate", tiny, "-s", "seed=x", "-s", "train.lr=0"),
+        "-s seed=x: seed: ",
+        "-s train.lr=0: train.lr: ",
+    )
 
 
 def test_options_that_change_a_runs_spec_are_named(ddpmx: Run, tmp_path: Path) -> None:
@@ -146,11 +203,23 @@ def test_options_that_change_a_runs_spec_are_named(ddpmx: Run, tmp_path: Path) -
         "--metrics fd_cn,is_cnn,x: evaluate.metrics.0.name: unknown",
         "metrics.2.name",
     )
-    refused(ddpmx("evaluate", run, "-s", "evaluate.grid=0.5", "-s", "train.lr=x"), "-s evaluate.grid=0.5: ", "-s train.lr=x: train.lr")
-    refused(ddpmx("sample", run, "--sampler", "dimm"), "--sampler dimm: sampler.name: unknown sampler 'dimm'; did you mean 'ddim'?")
-    refused(ddpmx("export", run, tmp_path / "x", "--to", "diffusers", "-s", "model.dim=0"), "-s model.dim=0: model.dim: ")
+    refused(
+        ddpmx("evaluate", run, "-s", "evaluate.grid=0.5", "-s", "train.lr=x"),
+        "-s evaluate.grid=0.5: ",
+        "-s train.lr=x: train.lr",
+    )
+    refused(
+        ddpmx("sample", run, "--sampler", "dimm"),
+        "--sampler dimm: sampler.name: unknown sampler 'dimm'; did you mean 'ddim'?",
+    )
+    refused(
+        ddpmx("export", run, tmp_path / "x", "--to", "diffusers", "-s", "model.dim=0"),
+        "-s model.dim=0: model.dim: ",
+    )
     told = refused(
-        ddpmx("track", run, "--to", "jsonl", "-s", "path=3", "-s", "pth=x", "-s", "name=y"), "-s path=3: path: ", "-s pth=x: pth: "
+        ddpmx("track", run, "--to", "jsonl", "-s", "path=3", "-s", "pth=x", "-s", "name=y"),
+        "-s path=3: path: ",
+        "-s pth=x: pth: ",
     )
     assert any("-s name=y: name: unknown key" in line for line in told)
 
@@ -167,7 +236,9 @@ def test_points_report_together(ddpmx: Run, tiny: Path) -> None:
 
 
 def test_a_sweeps_block_reports_together(ddpmx: Run, tiny: Path) -> None:
-    tiny.write_text(TINY + "sweep:\n  sed: [0]\n  train.lr: 3\n  points:\n    - {name: a, foo: 1}\n    - {seed: 1}\n")
+    tiny.write_text(
+        TINY + "sweep:\n  sed: [0]\n  train.lr: 3\n  points:\n    - {name: a, foo: 1}\n    - {seed: 1}\n"
+    )
     lines = refused(
         ddpmx("validate", tiny),
         f"{tiny}:9: sweep.sed: not a field that a sweep can change (did you mean 'seed'?)",
@@ -248,14 +319,26 @@ def test_classes_whose_names_hold_commas_or_look_like_numbers() -> None:
         ('say "hi",a', [7, 1]),
     ):
         assert parse_classes(text, names) == found, text
-    for text, word in (("c", "c"), ("a,", ""), ("8", "8"), ("-1", "-1"), ("a b", "a b"), ("9" * 5000, "99999"), ('"a', '"a')):
+    for text, word in (
+        ("c", "c"),
+        ("a,", ""),
+        ("8", "8"),
+        ("-1", "-1"),
+        ("a b", "a b"),
+        ("9" * 5000, "99999"),
+        ('"a', '"a'),
+    ):
         with pytest.raises(SpecError, match=f"there is no class '{word}"):
             parse_classes(text, names)
 
 
-@pytest.mark.parametrize("plugin", ["/dev/null", "no_such_module_here", "no_such_module_here.part", ".relative"])
+@pytest.mark.parametrize(
+    "plugin", ["/dev/null", "no_such_module_here", "no_such_module_here.part", ".relative"]
+)
 def test_what_is_no_plugin_is_told_what_one_is(ddpmx: Run, plugin: str) -> None:
-    refused(ddpmx("check", plugin), "a plugin is a Python file, whose name ends in .py, or an installed module")
+    refused(
+        ddpmx("check", plugin), "a plugin is a Python file, whose name ends in .py, or an installed module"
+    )
 
 
 def test_a_trackers_missing_parameter_names_the_option(ddpmx: Run, tmp_path: Path) -> None:

@@ -10,7 +10,20 @@ import torch
 from pydantic import BaseModel
 from torch import Tensor, nn
 
-from ddpmx import Dataset, Metric, Model, Optimizer, Plan, Prediction, Sampler, Schedule, Table, Time, Tracker, Weighting
+from ddpmx import (
+    Dataset,
+    Metric,
+    Model,
+    Optimizer,
+    Plan,
+    Prediction,
+    Sampler,
+    Schedule,
+    Table,
+    Time,
+    Tracker,
+    Weighting,
+)
 from ddpmx.data import Data
 from ddpmx.spec.schema import EvaluateSpec, LossSpec, Spec, TrainSpec
 from ddpmx.weightings.learned import Learned

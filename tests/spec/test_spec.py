@@ -52,7 +52,10 @@ def test_an_error_is_placed_where_its_field_or_the_block_around_it_is_written(tm
     path = tmp_path / "s.yaml"
     path.write_text(TINY)
     spec = load(path, ["train.lr=2"])
-    lines = {field: spec.error(field, "wrong", hint="better").lines() for field in ("schedule.timesteps", "schedule.mine", "train.lr")}
+    lines = {
+        field: spec.error(field, "wrong", hint="better").lines()
+        for field in ("schedule.timesteps", "schedule.mine", "train.lr")
+    }
     assert lines == {
         "schedule.timesteps": [f"{path}:5: schedule.timesteps: wrong (better)"],
         "schedule.mine": [f"{path}:5: schedule.mine: wrong (better)"],
@@ -76,7 +79,9 @@ def test_defaults_are_the_contracts(tmp_path: Path) -> None:
     assert resolved["sampler"]["variance"] == "posterior"
     assert resolved["evaluate"]["every_epochs"] == 5
     assert resolved["evaluate"]["samples"] == 1000
-    assert resolved["evaluate"]["sampler"]["name"] == "ddim"  # a block without a name changes the default's parameters
+    assert (
+        resolved["evaluate"]["sampler"]["name"] == "ddim"
+    )  # a block without a name changes the default's parameters
     assert resolved["evaluate"]["sampler"]["steps"] == 5
     assert resolved["track"] == []
     assert resolved["backend"] == "auto"
@@ -87,10 +92,17 @@ def test_extends_merges_deep_in_order_and_replaces_lists(tmp_path: Path) -> None
     (tmp_path / "base" / "a.yaml").write_text(TINY)
     (tmp_path / "base" / "b.yaml").write_text("train: {lr: 5e-4, patience: 3}\nschedule: {timesteps: 30}\n")
     path = tmp_path / "child.yaml"
-    path.write_text("extends: [base/a.yaml, base/b.yaml]\nname: child\ntrain: {patience: null, batch_size: 32}\nmodel: {dim_mults: [1]}\n")
+    path.write_text(
+        "extends: [base/a.yaml, base/b.yaml]\nname: child\ntrain: {patience: null, batch_size: 32}\nmodel: {dim_mults: [1]}\n"
+    )
     spec = load(path, ["train.batch_size=16"])
     assert spec.name == "child"
-    assert (spec.train.lr, spec.train.patience, spec.train.batch_size, spec.train.steps) == (5e-4, None, 16, 12)
+    assert (spec.train.lr, spec.train.patience, spec.train.batch_size, spec.train.steps) == (
+        5e-4,
+        None,
+        16,
+        12,
+    )
     assert spec.schedule.timesteps == 30
     assert spec.schedule.component_name == "cosine"
     assert spec.model.dim_mults == (1,)
@@ -99,7 +111,9 @@ def test_extends_merges_deep_in_order_and_replaces_lists(tmp_path: Path) -> None
 def test_null_removes_an_inherited_key_and_is_a_value_where_allowed(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text(TINY.replace("lr: 1e-3", "lr: 1e-3, grad_clip: 2.0"))
     path = tmp_path / "b.yaml"
-    path.write_text("extends: a.yaml\ntrain: {lr: null, grad_clip: null}\nmodel: {dim_mults: null}\nschedule: {no_such_key: null}\n")
+    path.write_text(
+        "extends: a.yaml\ntrain: {lr: null, grad_clip: null}\nmodel: {dim_mults: null}\nschedule: {no_such_key: null}\n"
+    )
     with pytest.raises(ddpmx.SpecError, match="no_such_key: unknown key"):
         load(path)
     path.write_text("extends: a.yaml\ntrain: {lr: null, grad_clip: null}\n")
@@ -146,8 +160,14 @@ def test_errors_name_the_file_that_wrote_the_value(tmp_path: Path) -> None:
         ("-1", r"sampler\.clip: should be a number greater than 0"),
         ("true", r"sampler\.clip: should be a number greater than 0"),
         ("dynmic", r"sampler\.clip\.name: should be 'dynamic', not 'dynmic'"),
-        ("{name: dynamic, percentile: 1.5}", r"sampler\.clip\.percentile: should be less than or equal to 1, not 1\.5"),
-        ("{name: dynamic, percentil: 0.9}", r"sampler\.clip\.percentil: unknown key; did you mean 'percentile'\?"),
+        (
+            "{name: dynamic, percentile: 1.5}",
+            r"sampler\.clip\.percentile: should be less than or equal to 1, not 1\.5",
+        ),
+        (
+            "{name: dynamic, percentil: 0.9}",
+            r"sampler\.clip\.percentil: unknown key; did you mean 'percentile'\?",
+        ),
     ],
 )
 def test_a_clip_is_a_number_or_dynamic(tmp_path: Path, clip: str, match: str) -> None:
@@ -158,7 +178,12 @@ def test_a_clip_is_a_number_or_dynamic(tmp_path: Path, clip: str, match: str) ->
 
 
 @pytest.mark.parametrize(
-    "extra", ["", "sampler: {name: ddpm, clip: {name: dynamic, percentile: 0.9}}\n", "sampler: {name: ddpm, clip: dynamic}\n"]
+    "extra",
+    [
+        "",
+        "sampler: {name: ddpm, clip: {name: dynamic, percentile: 0.9}}\n",
+        "sampler: {name: ddpm, clip: dynamic}\n",
+    ],
 )
 def test_a_resolved_spec_is_a_spec_of_the_same_run(tmp_path: Path, extra: str) -> None:
     path = tmp_path / "s.yaml"
@@ -227,7 +252,12 @@ def test_registries_build_and_suggest() -> None:
 
 
 def test_aliases_mean_the_same_component() -> None:
-    for alias, name in {"noise": "epsilon", "sample": "x_start", "v_prediction": "v", "flow": "velocity"}.items():
+    for alias, name in {
+        "noise": "epsilon",
+        "sample": "x_start",
+        "v_prediction": "v",
+        "flow": "velocity",
+    }.items():
         assert ddpmx.PREDICTIONS.build(alias).component_name == name
 
 

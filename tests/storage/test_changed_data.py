@@ -67,7 +67,12 @@ def place(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
 def both_are_named(result: Result, run: Path) -> bool:
     said = " ".join(result.err.split())
     had = environment(run)["data"]["fingerprint"]
-    return result.code == 2 and had in said and "(train 23, validation 1)" in said and "(train 53, validation 3)" in said
+    return (
+        result.code == 2
+        and had in said
+        and "(train 23, validation 1)" in said
+        and "(train 53, validation 3)" in said
+    )
 
 
 def test_a_resumed_run_needs_its_data(ddpmx: Run, place: Path) -> None:
@@ -135,8 +140,16 @@ def test_evaluate_needs_the_runs_data(ddpmx: Run, place: Path) -> None:
     assert (other["data"]["train"], other["data"]["validation"]) == (28, 2)
     allowed = json.loads(ddpmx("evaluate", run, "--allow-changed-data", "--json").out)
     assert allowed["data"]["train"] == 53
-    fingerprints = {provenance.fingerprint_of(event, environment(run)) for event in RunFolder(run).events() if "metrics" in event}
-    assert fingerprints == {environment(run)["data"]["fingerprint"], other["data"]["fingerprint"], allowed["data"]["fingerprint"]}
+    fingerprints = {
+        provenance.fingerprint_of(event, environment(run))
+        for event in RunFolder(run).events()
+        if "metrics" in event
+    }
+    assert fingerprints == {
+        environment(run)["data"]["fingerprint"],
+        other["data"]["fingerprint"],
+        allowed["data"]["fingerprint"],
+    }
 
 
 def test_sampling_and_exporting_look_at_no_images(ddpmx: Run, place: Path, tmp_path: Path) -> None:
@@ -149,7 +162,9 @@ def test_sampling_and_exporting_look_at_no_images(ddpmx: Run, place: Path, tmp_p
     assert ddpmx("evaluate", run).code == 2
 
 
-def test_a_folder_of_before_its_shape_was_recorded_still_samples_and_resumes(ddpmx: Run, place: Path, tmp_path: Path) -> None:
+def test_a_folder_of_before_its_shape_was_recorded_still_samples_and_resumes(
+    ddpmx: Run, place: Path, tmp_path: Path
+) -> None:
     run = only_run(place / "runs")
     old = environment(run)
     for key in ("channels", "size"):
@@ -195,7 +210,9 @@ def test_a_sweep_knows_its_points_by_their_data(ddpmx: Run, place: Path) -> None
 def test_an_unfinished_point_is_not_resumed_with_other_data(ddpmx: Run, place: Path) -> None:
     (place / "b.yaml").write_text("extends: a.yaml\nname: swept\nsweep: {seed: [7]}\n")
     had = environment(only_run(place / "runs"))
-    folder = RunFolder.create(place / "runs" / "swept", load(place / "a.yaml", ["seed=7", "name=swept-seed_7"]))
+    folder = RunFolder.create(
+        place / "runs" / "swept", load(place / "a.yaml", ["seed=7", "name=swept-seed_7"])
+    )
     folder.write_json("environment.json", had)
     folder.set_status("interrupted")
     draw(place / "set", 24, 56)
@@ -206,7 +223,9 @@ def test_an_unfinished_point_is_not_resumed_with_other_data(ddpmx: Run, place: P
     assert json.loads((folder.path / "status.json").read_text())["status"] == "interrupted"
 
 
-def test_each_data_set_is_loaded_once_and_none_to_find_runs(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_data_set_is_loaded_once_and_none_to_find_runs(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     loaded: list[str] = []
     inner = ImageFolder.load
 

@@ -37,14 +37,19 @@ def parts(seed: int, steps: int = 0) -> Trained:
 def flat(trained: Trained) -> dict[str, torch.Tensor]:
     assert trained.ema is not None
     state = {
-        f"{index}.{name}": value for index, values in trained.optimizer.state_dict()["state"].items() for name, value in values.items()
+        f"{index}.{name}": value
+        for index, values in trained.optimizer.state_dict()["state"].items()
+        for name, value in values.items()
     }
     ema = {f"ema.{name}": value for name, value in trained.ema.state_dict().items()}
     return {**trained.network.state_dict(prefix="network."), **ema, **state}
 
 
 def test_what_is_loaded_is_what_was_saved(tmp_path: Path) -> None:
-    saved, state = parts(0, steps=3), TrainState(step=3, epoch=1, loss_sum=0.1 + 0.2, best_loss=1 / 3, best_step=3, row=ROW)
+    saved, state = (
+        parts(0, steps=3),
+        TrainState(step=3, epoch=1, loss_sum=0.1 + 0.2, best_loss=1 / 3, best_step=3, row=ROW),
+    )
     checkpoint.save(tmp_path, state, saved)
     loaded = parts(1)
     assert checkpoint.load(tmp_path / "last", loaded) == state
@@ -91,7 +96,9 @@ def flipped(content: bytes, place: int) -> bytes:
 
 @pytest.mark.parametrize("damage", DAMAGES)
 @pytest.mark.parametrize("name", FILES)
-def test_a_damaged_file_is_found_and_named_and_the_checkpoint_before_it_taken(tmp_path: Path, name: str, damage: str) -> None:
+def test_a_damaged_file_is_found_and_named_and_the_checkpoint_before_it_taken(
+    tmp_path: Path, name: str, damage: str
+) -> None:
     for step in (1, 2):
         checkpoint.save(tmp_path, TrainState(step=step), parts(0, steps=step))
     file, how = tmp_path / "2" / name, DAMAGES[damage]
@@ -155,13 +162,18 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     assert said.endswith("5 not in the network: other.0 [0], other.1 [1], other.2 [2], …")
 
 
-def test_weights_to_start_from_that_do_not_fit_name_tensors_and_shapes(ddpmx: Any, tiny: Path, tmp_path: Path) -> None:
+def test_weights_to_start_from_that_do_not_fit_name_tensors_and_shapes(
+    ddpmx: Any, tiny: Path, tmp_path: Path
+) -> None:
     network = nn.Linear(2, 3)
     file = tmp_path / "weights.safetensors"
     save_file(network.state_dict(), file)
     with pytest.raises(SpecError) as error:
         checkpoint.load_weights(nn.Linear(4, 3), file)
-    assert str(error.value) == f"the weights {file} do not fit this network: 1 of another shape: weight is [3, 2] and should be [3, 4]"
+    assert (
+        str(error.value)
+        == f"the weights {file} do not fit this network: 1 of another shape: weight is [3, 2] and should be [3, 4]"
+    )
     result = ddpmx("run", tiny, "-s", f"train.init_from={file}", "--out", tmp_path / "runs")
     assert result.code == 2
     assert f"train.init_from: the weights {file} do not fit this network: " in result.err
@@ -172,7 +184,9 @@ def test_weights_to_start_from_that_do_not_fit_name_tensors_and_shapes(ddpmx: An
         checkpoint.weights_file(tmp_path, "nowhere")
 
 
-def test_a_checkpoint_that_cannot_be_written_leaves_the_last_one_and_no_litter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_checkpoint_that_cannot_be_written_leaves_the_last_one_and_no_litter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     checkpoint.save(tmp_path, TrainState(step=1), parts(0))
 
     def full(path: Path) -> None:

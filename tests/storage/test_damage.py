@@ -48,7 +48,10 @@ def test_a_damaged_last_checkpoint_gives_way_to_the_one_before(damaged: Path, fi
     flip(run / "checkpoints" / "7" / "optimizer.safetensors")
     code, said = command(damaged, "run", "tiny.yaml", "--resume", "--run", run)
     assert code == 0, said
-    assert "7/optimizer.safetensors is damaged: its checksum is another; going on from the checkpoint of step 6" in said
+    assert (
+        "7/optimizer.safetensors is damaged: its checksum is another; going on from the checkpoint of step 6"
+        in said
+    )
     assert differing(run, only_run(finished / "runs")) == []
 
 
@@ -89,7 +92,10 @@ def test_a_damaged_best_is_told_and_looked_for_again(damaged: Path) -> None:
     assert (run / "checkpoints" / "best").resolve().name in ("7", "8")
 
 
-@pytest.mark.parametrize("arguments", [("sample", "RUN", "-n", "2"), ("evaluate", "RUN"), ("export", "RUN", "out", "--to", "diffusers")])
+@pytest.mark.parametrize(
+    "arguments",
+    [("sample", "RUN", "-n", "2"), ("evaluate", "RUN"), ("export", "RUN", "out", "--to", "diffusers")],
+)
 @pytest.mark.parametrize("name", ["ema.safetensors", "state.json"])
 def test_commands_on_a_damaged_best_say_so(damaged: Path, name: str, arguments: tuple[str, ...]) -> None:
     run = only_run(damaged / "runs")
@@ -136,7 +142,12 @@ def disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
 
     def mount(options: str) -> Path:
         again = "remount," if place.is_mount() else ""
-        done = subprocess.run(["mount", "-t", "tmpfs", "-o", again + options, "tmpfs", place], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", again + options, "tmpfs", place],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         if done.returncode:
             pytest.skip(f"no disk can be mounted here: {done.stderr.strip()}")
         return place
@@ -147,7 +158,9 @@ def disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="mounts a tmpfs")
-def test_a_full_disk_fails_and_goes_on_after_space_is_made(disk: Callable[[str], Path], finished: Path) -> None:
+def test_a_full_disk_fails_and_goes_on_after_space_is_made(
+    disk: Callable[[str], Path], finished: Path
+) -> None:
     one = sum(file.stat().st_size for file in (only_run(finished / "runs") / "checkpoints" / "7").iterdir())
     folder = disk(f"size={int(2.5 * one) // 1024 + 300}k")
     (folder / "tiny.yaml").write_text(SHORT)
@@ -167,11 +180,27 @@ def test_a_full_disk_fails_and_goes_on_after_space_is_made(disk: Callable[[str],
 def test_a_read_only_folder_is_exit_2(disk: Callable[[str], Path], tmp_path: Path) -> None:
     out = disk("size=20m")
     (tmp_path / "tiny.yaml").write_text(TINY)
-    assert command(tmp_path, "run", "tiny.yaml", "--out", out, "-s", "dataset.limit=64", "-s", "train.steps=1")[0] == 0
+    assert (
+        command(tmp_path, "run", "tiny.yaml", "--out", out, "-s", "dataset.limit=64", "-s", "train.steps=1")[
+            0
+        ]
+        == 0
+    )
     disk("ro")
     code, said = command(tmp_path, "run", "tiny.yaml", "--out", out)
     assert (code, len(said.strip().splitlines())) == (2, 1), said
     assert "cannot be written: Read-only file system" in said
-    code, said = command(tmp_path, "run", "tiny.yaml", "--out", out, "-s", "dataset.limit=64", "-s", "train.steps=2", "--resume")
+    code, said = command(
+        tmp_path,
+        "run",
+        "tiny.yaml",
+        "--out",
+        out,
+        "-s",
+        "dataset.limit=64",
+        "-s",
+        "train.steps=2",
+        "--resume",
+    )
     assert code == 2
     assert "cannot be written: Read-only file system" in said

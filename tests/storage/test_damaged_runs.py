@@ -48,13 +48,17 @@ LINES: dict[str, bytes] = {
     "not UTF-8": b'{"event": "end", "step": 3, "status": "\xff"}',
     "UTF-16": '{"event": "step"}'.encode("utf-16"),
     "epoch 0": json.dumps({**EPOCH, "epoch": 0}).encode(),
-    "an epoch without a loss": json.dumps({key: value for key, value in EPOCH.items() if key != "val_loss"}).encode(),
+    "an epoch without a loss": json.dumps(
+        {key: value for key, value in EPOCH.items() if key != "val_loss"}
+    ).encode(),
     "endless seconds": json.dumps({**EPOCH, "seconds": float("inf")}).encode(),
     "metrics that are a list": json.dumps({**EPOCH, "metrics": [1]}).encode(),
     "a metric that is a text": json.dumps({**EPOCH, "metrics": {"fid": "1"}}).encode(),
     "a metric that rings a bell": json.dumps({**EPOCH, "metrics": {"\a": 1.0}}).encode(),
     "too many metrics": json.dumps({**EPOCH, "metrics": {f"m{i}": 1.0 for i in range(101)}}).encode(),
-    "half a score": json.dumps({**EPOCH, "metrics": {"fid": 1.0}, "scores": {"fid": {"value": 1.0}}}).encode(),
+    "half a score": json.dumps(
+        {**EPOCH, "metrics": {"fid": 1.0}, "scores": {"fid": {"value": 1.0}}}
+    ).encode(),
     "lists of two lengths": json.dumps({**per_t(1), "n": []}).encode(),
     "longer than a line may be": b'{"event": "new", "x": "' + b"x" * MAX_LINE + b'"}',
 }
@@ -69,7 +73,9 @@ def lines_of(run: Path) -> list[bytes]:
 
 
 @pytest.mark.parametrize("line", LINES.values(), ids=LINES.keys())
-def test_a_damaged_line_is_left_out_and_reported_with_its_place(copied: Path, capsys: pytest.CaptureFixture[str], line: bytes) -> None:
+def test_a_damaged_line_is_left_out_and_reported_with_its_place(
+    copied: Path, capsys: pytest.CaptureFixture[str], line: bytes
+) -> None:
     whole = lines_of(copied)
     before = [*RunFolder(copied).events()]
     assert [parse(line) for line in whole] == before
@@ -108,7 +114,9 @@ def test_commands_work_on_a_damaged_log_and_count_its_lines(ddpmx: Run, copied: 
     assert result.code == 0, result.err
     assert f"{len(LINES)} damaged lines are moved to metrics.jsonl.damaged" in result.err
     assert lines_of(copied)[: len(before)] == before
-    assert (copied / "metrics.jsonl.damaged").read_bytes() == b"".join(line + b"\n" for line in LINES.values())
+    assert (copied / "metrics.jsonl.damaged").read_bytes() == b"".join(
+        line + b"\n" for line in LINES.values()
+    )
     assert "damaged" not in ddpmx("compare", copied).err
 
 
@@ -122,10 +130,14 @@ def test_what_is_unknown_is_tolerated_and_kept(ddpmx: Run, copied: Path, tmp_pat
     ]
     text = b"\xef\xbb\xbf" + b"\r\n".join([*whole, b"", *newer])  # and no line end at the end
     (copied / "metrics.jsonl").write_bytes(text)
-    assert [event["event"] for event in RunFolder(copied).events()] == [json.loads(line)["event"] for line in [*whole, *newer]]
+    assert [event["event"] for event in RunFolder(copied).events()] == [
+        json.loads(line)["event"] for line in [*whole, *newer]
+    ]
     result = ddpmx("track", copied, "--to", "jsonl", "-s", f"path={tmp_path / 'all.jsonl'}")
     assert (result.code, result.err) == (0, "")
-    assert len((tmp_path / "all.jsonl").read_text().splitlines()) == len(whole) + 2  # a tracker places events by their step
+    assert (
+        len((tmp_path / "all.jsonl").read_text().splitlines()) == len(whole) + 2
+    )  # a tracker places events by their step
     RunFolder(copied).add_event({"event": "newer", "last": 1})
     assert json.loads(lines_of(copied)[-2]) == json.loads(newer[-1])
     RunFolder(copied).cut_after(6, 9)
@@ -135,7 +147,9 @@ def test_what_is_unknown_is_tolerated_and_kept(ddpmx: Run, copied: Path, tmp_pat
 def test_our_own_events_are_never_damaged(tmp_path: Path) -> None:
     """Numbers that are not finite, and names of files that are not UTF-8, which Python holds as halves of surrogate pairs."""
     log = EventLog(tmp_path / "metrics.jsonl")
-    log.add({"event": "step", "step": 1, "loss": float("nan"), "lr": float("inf"), "grad_norm": float("-inf")})
+    log.add(
+        {"event": "step", "step": 1, "loss": float("nan"), "lr": float("inf"), "grad_norm": float("-inf")}
+    )
     log.add({"event": "end", "step": 1, "status": "failed", "why": "no file a\udcff.png; 😀"})
     step, end = log.read()
     assert str(step["loss"]) == "nan"
@@ -164,7 +178,9 @@ KINDS += [(name, what) for name in FOLDERS for what in ("file", "pipe", "link to
 
 
 @pytest.mark.parametrize(("name", "what"), KINDS)
-def test_something_else_in_the_place_of_a_file_is_named(ddpmx: Run, copied: Path, name: str, what: str) -> None:
+def test_something_else_in_the_place_of_a_file_is_named(
+    ddpmx: Run, copied: Path, name: str, what: str
+) -> None:
     put(what, copied / name)
     for command, *options in (("compare",), ("evaluate",), ("track", "--to", "jsonl"), ("sample",)):
         result = ddpmx(command, copied, *options)
@@ -192,7 +208,9 @@ def test_a_damaged_record_is_named_and_stops_nothing(ddpmx: Run, copied: Path, c
         (copied / name).write_bytes(content)
     result = ddpmx("compare", copied, "--json")
     assert result.code == 0, result.err
-    assert [line.split()[1] for line in result.err.splitlines()] == [str(copied / name) for name in ("status.json", "environment.json")]
+    assert [line.split()[1] for line in result.err.splitlines()] == [
+        str(copied / name) for name in ("status.json", "environment.json")
+    ]
     (group,) = json.loads(result.out)["groups"]
     assert group["status"] == "unknown"
     assert group["measures"]["val_loss"]["not_ranked"] == "unknown"
@@ -212,7 +230,9 @@ def test_a_resumed_run_writes_damaged_records_anew(ddpmx: Run, copied: Path) -> 
     assert len((copied / "log.csv").read_text().splitlines()) == 3
 
 
-@pytest.mark.parametrize("header", [b"", b"\0", b"\xff\xfe", b'"epoch\n' * 50, b"x" * 1_000_000, b"epoch,step\n"])
+@pytest.mark.parametrize(
+    "header", [b"", b"\0", b"\xff\xfe", b'"epoch\n' * 50, b"x" * 1_000_000, b"epoch,step\n"]
+)
 def test_a_damaged_table_is_written_anew(copied: Path, header: bytes) -> None:
     whole = (copied / "log.csv").read_text()
     (copied / "log.csv").write_bytes(header)
@@ -242,7 +262,9 @@ def test_hostile_counters_are_named(ddpmx: Run, copied: Path, change: dict[str, 
     for step in ("3", "6"):
         if (state := copied / "checkpoints" / step / "state.json").exists():
             content = json.loads(state.read_text())
-            state.write_text(json.dumps({"train": {**content["train"], "step": int(step), **change}, "optimizer": {}}))
+            state.write_text(
+                json.dumps({"train": {**content["train"], "step": int(step), **change}, "optimizer": {}})
+            )
     result = ddpmx("run", copied / "spec.yaml", "--run", copied, "-s", "train.epochs=3")
     assert result.code == 1, result.err
     assert ("is of other data" if "batch" in change else "state.json is damaged") in result.err
@@ -252,7 +274,11 @@ def test_hostile_counters_are_named(ddpmx: Run, copied: Path, change: dict[str, 
 @pytest.mark.parametrize("name", ["../../spec.yaml", "/dev/zero", "a/b", ".."])
 def test_a_manifest_names_no_file_outside_of_its_folder(ddpmx: Run, copied: Path, name: str) -> None:
     for state in copied.glob("checkpoints/*/state.json"):
-        state.write_text(json.dumps({"train": json.loads(state.read_text())["train"], "optimizer": {}, "files": {name: "0"}}))
+        state.write_text(
+            json.dumps(
+                {"train": json.loads(state.read_text())["train"], "optimizer": {}, "files": {name: "0"}}
+            )
+        )
     result = ddpmx("sample", copied, "-n", "1")
     assert result.code == 2
     assert "state.json is damaged" in result.err

@@ -21,7 +21,15 @@ FEW, MANY = 2_000, 22_000
 
 def line(number: int) -> dict[str, Any]:
     if number % 10:
-        return {"event": "step", "epoch": 1, "step": number, "images": number, "loss": 1.0 / number, "lr": 0.1, "grad_norm": 1.0}
+        return {
+            "event": "step",
+            "epoch": 1,
+            "step": number,
+            "images": number,
+            "loss": 1.0 / number,
+            "lr": 0.1,
+            "grad_norm": 1.0,
+        }
     if number % 20:
         return {**per_t(number), "step": number}
     return {**epoch(number, 1.0, {"fid": score(2.0)}), "step": number}

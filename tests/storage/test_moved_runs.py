@@ -25,7 +25,9 @@ def linked(copied: Path) -> Path:
     for state in copied.glob("checkpoints/*/state.json"):
         content = json.loads(state.read_text())["train"]
         row = {**content["row"], "val_loss": 9.0} if content["step"] == 6 else content["row"]
-        state.write_text(json.dumps({"train": {**content, "best_step": 3, "best_epoch": 1, "row": row}, "optimizer": {}}))
+        state.write_text(
+            json.dumps({"train": {**content, "best_step": 3, "best_epoch": 1, "row": row}, "optimizer": {}})
+        )
     checkpoint_folder.point(copied / "checkpoints", 6, 3)
     return copied
 
@@ -78,7 +80,9 @@ WAYS = (followed, followed_alone, as_text, lost, dangling, absolute, garbage)
 
 
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
-def test_commands_find_the_same_checkpoints(ddpmx: Run, linked: Path, tmp_path: Path, way: Callable[[Path], None]) -> None:
+def test_commands_find_the_same_checkpoints(
+    ddpmx: Run, linked: Path, tmp_path: Path, way: Callable[[Path], None]
+) -> None:
     wanted = ddpmx("sample", linked, "-n", "2", "--out", tmp_path / "wanted.png")
     assert wanted.code == 0, wanted.err
     way(linked / "checkpoints")
@@ -101,7 +105,9 @@ def test_commands_find_the_same_checkpoints(ddpmx: Run, linked: Path, tmp_path: 
 
 
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
-def test_a_resume_puts_the_links_back_and_keeps_every_checkpoint(linked: Path, way: Callable[[Path], None]) -> None:
+def test_a_resume_puts_the_links_back_and_keeps_every_checkpoint(
+    linked: Path, way: Callable[[Path], None]
+) -> None:
     """What `Session.restore` and `Session.save` do to the folder."""
     checkpoints = linked / "checkpoints"
     content = {step: (checkpoints / step / "model.safetensors").read_bytes() for step in STEPS.values()}
@@ -112,7 +118,9 @@ def test_a_resume_puts_the_links_back_and_keeps_every_checkpoint(linked: Path, w
     checkpoint_folder.prune(checkpoints, ())
     assert {name: (checkpoints / name).readlink().name for name in STEPS} == STEPS
     assert sorted(path.name for path in checkpoints.iterdir()) == ["3", "6", "best", "last"]
-    assert {step: (checkpoints / step / "model.safetensors").read_bytes() for step in STEPS.values()} == content
+    assert {
+        step: (checkpoints / step / "model.safetensors").read_bytes() for step in STEPS.values()
+    } == content
 
 
 def test_a_copied_run_trains_on_as_the_original(ddpmx: Run, copied: Path, tmp_path: Path) -> None:
@@ -143,7 +151,9 @@ def test_a_damaged_twin_gives_way_to_the_whole_one(linked: Path) -> None:
     checkpoint_folder.prune(checkpoints, ())
     assert (checkpoints / "6" / "model.safetensors").read_bytes() == whole
     assert not checkpoint_folder.damage(checkpoints, 3)
-    assert [path.name for path in checkpoints.iterdir() if "damaged" in path.name] == [f"best-damaged-{os.getpid()}"]
+    assert [path.name for path in checkpoints.iterdir() if "damaged" in path.name] == [
+        f"best-damaged-{os.getpid()}"
+    ]
 
 
 def test_what_is_not_ours_stays(linked: Path) -> None:
@@ -158,7 +168,20 @@ def test_what_is_not_ours_stays(linked: Path) -> None:
     assert checkpoint_folder.steps(checkpoints) == [3, 6]
     checkpoint_folder.prune(checkpoints, ())
     left = {path.name for path in checkpoints.iterdir()}
-    assert left == {"mine", ".git", "²", "6.bak", "007x", "notes.txt", ".DS_Store", "9", "3", "6", "best", "last"}
+    assert left == {
+        "mine",
+        ".git",
+        "²",
+        "6.bak",
+        "007x",
+        "notes.txt",
+        ".DS_Store",
+        "9",
+        "3",
+        "6",
+        "best",
+        "last",
+    }
 
 
 def test_a_file_system_without_links(linked: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -173,7 +196,10 @@ def test_a_file_system_without_links(linked: Path, monkeypatch: pytest.MonkeyPat
     for name, step in STEPS.items():
         assert checkpoint_folder.find(checkpoints, name) == checkpoints / step
     checkpoint_folder.point(checkpoints, 3, 6)
-    assert [checkpoint_folder.find(checkpoints, name) for name in STEPS] == [checkpoints / "3", checkpoints / "6"]
+    assert [checkpoint_folder.find(checkpoints, name) for name in STEPS] == [
+        checkpoints / "3",
+        checkpoints / "6",
+    ]
 
 
 def test_what_a_moved_spec_names_is_named(ddpmx: Run, copied: Path, tmp_path: Path) -> None:
@@ -184,7 +210,9 @@ def test_what_a_moved_spec_names_is_named(ddpmx: Run, copied: Path, tmp_path: Pa
     assert result.code == 2
     assert str(copied / "plugins" / "gone.py") in result.err
     gone = tmp_path / "no such data"
-    (copied / "spec.yaml").write_text(text.replace("{name: digits, limit: 192}", f'{{name: image_folder, path: "{gone}"}}'))
+    (copied / "spec.yaml").write_text(
+        text.replace("{name: digits, limit: 192}", f'{{name: image_folder, path: "{gone}"}}')
+    )
     result = ddpmx("evaluate", copied, "--metrics", "pixel_fd", "-n", "2")
     assert result.code == 2
     assert str(gone) in result.err

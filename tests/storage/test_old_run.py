@@ -39,7 +39,10 @@ def weights(file: Path) -> torch.Tensor:
 def test_it_resumes_to_the_weights_that_the_old_code_gave(old: Path, ddpmx: Run):
     before = weights(old / "checkpoints" / "last" / "model.safetensors")
     assert ddpmx("run", old / "spec.yaml", "--resume", "--out", old.parents[1]).code == 0
-    after, expected = weights(old / "checkpoints" / "last" / "model.safetensors"), weights(OLD / "resumed.safetensors")
+    after, expected = (
+        weights(old / "checkpoints" / "last" / "model.safetensors"),
+        weights(OLD / "resumed.safetensors"),
+    )
     assert (after - expected).norm() <= FURTHER_ROUNDING * (expected - before).norm()
     events = [json.loads(line) for line in (old / "metrics.jsonl").read_text().splitlines()]
     row = [event for event in events if event["event"] == "epoch"][-1]
@@ -68,6 +71,9 @@ def test_it_compares(old: Path, ddpmx: Run):
 
 def test_it_exports_the_same_network(old: Path, ddpmx: Run, tmp_path: Path):
     assert ddpmx("export", old, tmp_path / "exported", "--to", "diffusers").code == 0
-    made, expected = load_file(tmp_path / "exported/unet/diffusion_pytorch_model.safetensors"), load_file(OLD / "exported.safetensors")
+    made, expected = (
+        load_file(tmp_path / "exported/unet/diffusion_pytorch_model.safetensors"),
+        load_file(OLD / "exported.safetensors"),
+    )
     assert made.keys() == expected.keys()
     assert all(torch.equal(made[name], expected[name]) for name in expected)

@@ -41,7 +41,9 @@ def wait_for(condition: Callable[[], bool], seconds: float = 600) -> None:
 @pytest.mark.parametrize("points", [1, 3, 12])
 @pytest.mark.parametrize("jobs", [None, 1, 5])
 @pytest.mark.parametrize("given", ["", "1", "4"])
-def test_points_share_the_cores(cores: int, points: int, jobs: int | None, given: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_points_share_the_cores(
+    cores: int, points: int, jobs: int | None, given: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", given)
     threads, at_once = share(cores, points, jobs)
     assert 1 <= at_once <= points
@@ -65,11 +67,20 @@ def test_one_process_a_visible_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     assert all("OMP_NUM_THREADS" in slot for slot in slots(9, None, "cpu"))
 
 
-def run_all(folder: Path, scripts: list[str], room: int, before: Callable[[], None] | None = None) -> dict[str, str]:
+def run_all(
+    folder: Path, scripts: list[str], room: int, before: Callable[[], None] | None = None
+) -> dict[str, str]:
     """The statuses of shell scripts run as jobs."""
-    jobs = [Job(f"job{index}", ("sh", "-c", script), folder / f"job{index}.log") for index, script in enumerate(scripts)]
+    jobs = [
+        Job(f"job{index}", ("sh", "-c", script), folder / f"job{index}.log")
+        for index, script in enumerate(scripts)
+    ]
     result = {job.name: "not started" for job in jobs}
-    with LocalEngine([{"SLOT": str(index)} for index in range(room)]) as engine, StopSignal() as stop, Bar() as bar:
+    with (
+        LocalEngine([{"SLOT": str(index)} for index in range(room)]) as engine,
+        StopSignal() as stop,
+        Bar() as bar,
+    ):
         if before:
             threading.Thread(target=before, daemon=True).start()
         _run_all(jobs, engine, stop, bar, result)
@@ -78,7 +89,11 @@ def run_all(folder: Path, scripts: list[str], room: int, before: Callable[[], No
 
 def test_a_failure_does_not_stop_the_others(tmp_path: Path) -> None:
     failing = "echo noise; echo 'failed: diverged at step 3' >&2; echo 'failed at step 3; no checkpoint' >&2; exit 1"
-    result = run_all(tmp_path, ["exit 0", failing, "echo 'error: f.yaml:3: bad'; exit 2", "kill -9 $$", "exit 7", "exit 0"], room=2)
+    result = run_all(
+        tmp_path,
+        ["exit 0", failing, "echo 'error: f.yaml:3: bad'; exit 2", "kill -9 $$", "exit 7", "exit 0"],
+        room=2,
+    )
     assert list(result.values()) == [
         "finished",
         "failed: diverged at step 3",
@@ -143,7 +158,9 @@ def test_an_unfinished_run_is_gone_on_with_only_for_the_very_same_spec(tiny: Pat
     spec = load(tiny)
     assert unfinished_run(spec, tmp_path) is None
     run = stored(tmp_path, spec, "interrupted")
-    stored(tmp_path, load(tiny, ["train.steps=13"]), "interrupted")  # another point, though `run --resume` may go on with it
+    stored(
+        tmp_path, load(tiny, ["train.steps=13"]), "interrupted"
+    )  # another point, though `run --resume` may go on with it
     stored(tmp_path, spec, "finished")
     assert unfinished_run(spec, tmp_path) == run
 
@@ -165,18 +182,37 @@ def seeds(tiny: Path) -> Path:
 
 
 def test_print_gives_a_command_a_point_and_nothing_else(ddpmx: Run, seeds: Path, tmp_path: Path) -> None:
-    result = ddpmx("sweep", seeds, "--print", "-s", "loss.weighting={name: constant}", "--out", tmp_path / "a b", "--device", "cpu")
+    result = ddpmx(
+        "sweep",
+        seeds,
+        "--print",
+        "-s",
+        "loss.weighting={name: constant}",
+        "--out",
+        tmp_path / "a b",
+        "--device",
+        "cpu",
+    )
     assert result.code == 0
     assert result.err == ""
     commands = [shlex.split(line) for line in result.out.splitlines()]
     assert [command[command.index("--point") + 1] for command in commands] == ["tiny-seed_0", "tiny-seed_1"]
     for command in commands:
         assert command[:5] == [sys.executable, "-m", "ddpmx", "run", str(seeds)]
-        assert command[7:] == ["-s", "loss.weighting={name: constant}", "--out", str(tmp_path / "a b"), "--device", "cpu"]
+        assert command[7:] == [
+            "-s",
+            "loss.weighting={name: constant}",
+            "--out",
+            str(tmp_path / "a b"),
+            "--device",
+            "cpu",
+        ]
     assert not (tmp_path / "a b").exists()
 
 
-def test_a_sweep_runs_what_is_missing_by_the_commands_that_it_prints(ddpmx: Run, seeds: Path, tmp_path: Path) -> None:
+def test_a_sweep_runs_what_is_missing_by_the_commands_that_it_prints(
+    ddpmx: Run, seeds: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "runs"
     printed = ddpmx("sweep", seeds, "--print", "--out", out).out.splitlines()
     first = ddpmx(*shlex.split(printed[0])[3:])
@@ -190,7 +226,9 @@ def test_a_sweep_runs_what_is_missing_by_the_commands_that_it_prints(ddpmx: Run,
     page = out / "tiny" / "compare.html"
     *table, compared = result.out.splitlines()
     assert [line.split()[0] for line in table] == ["point", "tiny-seed_0", "tiny-seed_1"]
-    assert [line.split()[-1] for line in table[1:]] == [str(next(out.glob(f"tiny/tiny-seed_{k}/*/"))) for k in (0, 1)]
+    assert [line.split()[-1] for line in table[1:]] == [
+        str(next(out.glob(f"tiny/tiny-seed_{k}/*/"))) for k in (0, 1)
+    ]
     assert compared == f"compared: {page}"
     assert all(f"tiny-seed_{k}" in page.read_text() for k in (0, 1))
     assert before == {file: file.stat().st_mtime_ns for file in run.rglob("*")}
@@ -214,11 +252,18 @@ def test_a_sweep_runs_what_is_missing_by_the_commands_that_it_prints(ddpmx: Run,
     ],
 )
 def test_a_sweep_that_cannot_start_is_refused(
-    ddpmx: Run, seeds: Path, tmp_path: Path, arguments: tuple[str, ...], wanted: list[str], monkeypatch: pytest.MonkeyPatch
+    ddpmx: Run,
+    seeds: Path,
+    tmp_path: Path,
+    arguments: tuple[str, ...],
+    wanted: list[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     out = ("--out", str(tmp_path / "runs")) if "--out" not in arguments else ()
-    result = ddpmx("sweep", seeds, *out, *(text.format(tmp=tmp_path) if "{tmp}" in text else text for text in arguments))
+    result = ddpmx(
+        "sweep", seeds, *out, *(text.format(tmp=tmp_path) if "{tmp}" in text else text for text in arguments)
+    )
     assert result.code == 2, result.err
     for text in wanted:
         assert text in result.err
@@ -251,7 +296,9 @@ def command(*arguments: str) -> list[str]:
 
 def statuses(folder: Path) -> dict[str, list[str]]:
     return {
-        point.name: [json.loads((run / "status.json").read_text())["status"] for run in sorted(point.glob("*/"))]
+        point.name: [
+            json.loads((run / "status.json").read_text())["status"] for run in sorted(point.glob("*/"))
+        ]
         for point in sorted(folder.glob("runs/tiny/*/"))
     }
 
@@ -261,14 +308,21 @@ def losses(run: Path) -> list[Any]:
 
 
 @pytest.mark.slow
-def test_interrupted_and_killed_points_are_gone_on_with_and_others_left_alone(ddpmx: Run, tiny: Path, tmp_path: Path) -> None:
+def test_interrupted_and_killed_points_are_gone_on_with_and_others_left_alone(
+    ddpmx: Run, tiny: Path, tmp_path: Path
+) -> None:
     """Seed 0 is killed with SIGKILL while the sweep runs; the sweep is stopped with SIGINT while seed 1 runs; then all again."""
     tiny.write_text(TINY.replace("steps: 12", "steps: 120") + "sweep: {seed: [0, 1]}\n")
 
     def step(seed: int) -> bool:
-        return any('"step": 20' in file.read_text() for file in tmp_path.glob(f"runs/tiny/tiny-seed_{seed}/*/metrics.jsonl"))
+        return any(
+            '"step": 20' in file.read_text()
+            for file in tmp_path.glob(f"runs/tiny/tiny-seed_{seed}/*/metrics.jsonl")
+        )
 
-    process = subprocess.Popen(command("--jobs", "1"), cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command("--jobs", "1"), cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
     wait_for(lambda: step(0))
     (killed,) = tmp_path.glob("runs/tiny/tiny-seed_0/*/")
     os.kill(json.loads((killed / "status.json").read_text())["pid"], signal.SIGKILL)
@@ -294,9 +348,14 @@ def test_interrupted_and_killed_points_are_gone_on_with_and_others_left_alone(dd
 
 @pytest.mark.slow
 def test_a_point_that_fails_is_tried_again_and_the_rest_goes_on(tiny: Path, tmp_path: Path) -> None:
-    tiny.write_text(TINY + "sweep: {points: [{name: wild, train: {lr: 1e6, grad_clip: null}, loss.norm: l2}, {name: tame}]}\n")
+    tiny.write_text(
+        TINY
+        + "sweep: {points: [{name: wild, train: {lr: 1e6, grad_clip: null}, loss.norm: l2}, {name: tame}]}\n"
+    )
     for others in ("finished", "finished before"):
-        done = subprocess.run(command("--jobs", "1"), cwd=tmp_path, capture_output=True, text=True, timeout=600, check=False)
+        done = subprocess.run(
+            command("--jobs", "1"), cwd=tmp_path, capture_output=True, text=True, timeout=600, check=False
+        )
         assert done.returncode == 1, done.stderr
         assert "1 of 2 points failed" in done.stderr
         assert "tiny-wild: failed: diverged at step" in done.stderr
@@ -309,8 +368,12 @@ def test_ray_runs_stops_and_goes_on(tiny: Path, tmp_path: Path) -> None:
     """On a cluster that ray.init() starts on this machine."""
     tiny.write_text(TINY.replace("steps: 12", "steps: 120") + "sweep: {seed: [0, 1]}\n")
     arguments = command("--engine", "ray")
-    process = subprocess.Popen(arguments, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    wait_for(lambda: any('"step": 20' in file.read_text() for file in tmp_path.glob("runs/tiny/*/*/metrics.jsonl")))
+    process = subprocess.Popen(
+        arguments, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    wait_for(
+        lambda: any('"step": 20' in file.read_text() for file in tmp_path.glob("runs/tiny/*/*/metrics.jsonl"))
+    )
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=600)
     assert process.returncode == 130, err
@@ -318,7 +381,9 @@ def test_ray_runs_stops_and_goes_on(tiny: Path, tmp_path: Path) -> None:
     done = subprocess.run(arguments, cwd=tmp_path, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stderr
     assert statuses(tmp_path) == {"tiny-seed_0": ["finished"], "tiny-seed_1": ["finished"]}
-    assert {spec["seed"] for spec in (RunFolder(path).resolved() for path in tmp_path.glob("runs/tiny/*/*/"))} == {0, 1}
+    assert {
+        spec["seed"] for spec in (RunFolder(path).resolved() for path in tmp_path.glob("runs/tiny/*/*/"))
+    } == {0, 1}
 
 
 def test_a_job_is_told_which_process_it_must_not_outlive(tmp_path: Path) -> None:
@@ -350,14 +415,25 @@ def test_a_run_that_another_process_is_saving_is_waited_for(tiny: Path, tmp_path
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGHUP, signal.SIGTERM])
-def test_a_sweep_that_dies_takes_its_points_along_and_they_are_resumed(tiny: Path, tmp_path: Path, number: signal.Signals) -> None:
+def test_a_sweep_that_dies_takes_its_points_along_and_they_are_resumed(
+    tiny: Path, tmp_path: Path, number: signal.Signals
+) -> None:
     tiny.write_text(TINY.replace("steps: 12", "steps: 120") + "sweep: {seed: [0, 1]}\n")
-    process = subprocess.Popen(command("--jobs", "2"), cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    wait_for(lambda: sum('"step": 20' in file.read_text() for file in tmp_path.glob("runs/tiny/*/*/metrics.jsonl")) == 2)
+    process = subprocess.Popen(
+        command("--jobs", "2"), cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    wait_for(
+        lambda: (
+            sum('"step": 20' in file.read_text() for file in tmp_path.glob("runs/tiny/*/*/metrics.jsonl"))
+            == 2
+        )
+    )
     process.send_signal(number)
     process.communicate(timeout=600)
     assert process.returncode == (-signal.SIGKILL if number == signal.SIGKILL else 130)
-    again = subprocess.run(command("--jobs", "2"), cwd=tmp_path, capture_output=True, text=True, timeout=600, check=False)  # at once
+    again = subprocess.run(
+        command("--jobs", "2"), cwd=tmp_path, capture_output=True, text=True, timeout=600, check=False
+    )  # at once
     assert again.returncode == 0, again.stderr
     assert statuses(tmp_path) == {"tiny-seed_0": ["finished"], "tiny-seed_1": ["finished"]}
     for run in tmp_path.glob("runs/tiny/*/*/"):

@@ -44,23 +44,37 @@ def values(grid: Sweep, *fields: str) -> list[tuple[Any, ...]]:
 
 def test_fields_multiply_in_their_order(sweep: Callable[..., Sweep]) -> None:
     grid = sweep("loss.norm: [l1, l2]\nseed: [0, 1, 2]\ntrain.lr: [1e-3, 2e-3]")
-    assert values(grid, "loss.norm", "seed", "train.lr") == list(itertools.product(["l1", "l2"], [0, 1, 2], [1e-3, 2e-3]))
-    assert [spec.name for spec in grid.points[:2]] == ["tiny-norm_l1-seed_0-lr_0.001", "tiny-norm_l1-seed_0-lr_0.002"]
+    assert values(grid, "loss.norm", "seed", "train.lr") == list(
+        itertools.product(["l1", "l2"], [0, 1, 2], [1e-3, 2e-3])
+    )
+    assert [spec.name for spec in grid.points[:2]] == [
+        "tiny-norm_l1-seed_0-lr_0.001",
+        "tiny-norm_l1-seed_0-lr_0.002",
+    ]
 
 
 def test_zip_walks_together_and_multiplies_with_the_rest(sweep: Callable[..., Sweep]) -> None:
     grid = sweep("zip: {train.lr: [1e-3, 2e-3], train.batch_size: [32, 64]}\nseed: [0, 1]")
     pairs = [(1e-3, 32), (2e-3, 64)]
-    assert values(grid, "train.lr", "train.batch_size", "seed") == [(*pair, seed) for pair in pairs for seed in (0, 1)]
+    assert values(grid, "train.lr", "train.batch_size", "seed") == [
+        (*pair, seed) for pair in pairs for seed in (0, 1)
+    ]
 
 
 def test_points_take_dotted_fields_and_blocks(sweep: Callable[..., Sweep]) -> None:
-    grid = sweep("points:\n  - {name: plain}\n  - name: other\n    loss: {norm: huber}\n    loss.delta: 0.5\n    schedule.timesteps: 30")
+    grid = sweep(
+        "points:\n  - {name: plain}\n  - name: other\n    loss: {norm: huber}\n    loss.delta: 0.5\n    schedule.timesteps: 30"
+    )
     assert [spec.name for spec in grid.points] == ["tiny-plain", "tiny-other"]
-    assert values(grid, "loss.norm", "loss.delta", "schedule.timesteps") == [("l2", 1.0, 20), ("huber", 0.5, 30)]
+    assert values(grid, "loss.norm", "loss.delta", "schedule.timesteps") == [
+        ("l2", 1.0, 20),
+        ("huber", 0.5, 30),
+    ]
 
 
-def test_a_point_differs_from_its_base_in_what_it_sets_and_its_name(sweep: Callable[..., Sweep], tmp_path: Path) -> None:
+def test_a_point_differs_from_its_base_in_what_it_sets_and_its_name(
+    sweep: Callable[..., Sweep], tmp_path: Path
+) -> None:
     grid = sweep("model: [{name: ddpm_unet, dim: 8}]\nschedule: [linear]\ntrain.grad_clip: [null]")
     (tmp_path / "base.yaml").write_text(TINY)
     changed = difference(load(tmp_path / "base.yaml").resolved(), grid.points[0].resolved())
@@ -82,20 +96,34 @@ def test_names_are_folders_unique_and_of_bounded_length(sweep: Callable[..., Swe
 def test_values_that_read_alike_get_names_of_their_own(sweep: Callable[..., Sweep], tmp_path: Path) -> None:
     (tmp_path / "a b").mkdir()
     (tmp_path / "a+b").mkdir()
-    names = [spec.name for spec in sweep("dataset: [{name: image_folder, path: a b}, {name: image_folder, path: a+b}]").points]
+    names = [
+        spec.name
+        for spec in sweep(
+            "dataset: [{name: image_folder, path: a b}, {name: image_folder, path: a+b}]"
+        ).points
+    ]
     assert len(set(names)) == 2
     assert all(name.startswith("tiny-dataset_image_folder_path_a_b-") for name in names)
 
 
 def test_fields_that_end_alike_are_told_apart(sweep: Callable[..., Sweep]) -> None:
-    grid = sweep("sampler: [{name: ddim, steps: 4}]\nevaluate.sampler.steps: [3]\ntrain.steps: [5]\nevaluate.seed: [1]\nseed: [2]")
+    grid = sweep(
+        "sampler: [{name: ddim, steps: 4}]\nevaluate.sampler.steps: [3]\ntrain.steps: [5]\nevaluate.seed: [1]\nseed: [2]"
+    )
     (point,) = grid.points
-    assert point.name == "tiny-sampler_ddim_steps_4-evaluate.sampler.steps_3-train.steps_5-evaluate.seed_1-seed_2"
+    assert (
+        point.name
+        == "tiny-sampler_ddim_steps_4-evaluate.sampler.steps_3-train.steps_5-evaluate.seed_1-seed_2"
+    )
 
 
 def test_overrides_apply_below_the_points(sweep: Callable[..., Sweep]) -> None:
     grid = sweep(
-        "seed: [0, 1]\nzip: {train.lr: [1e-3]}", "train.steps=7", "sweep.seed=[5]", "sweep.zip.train.lr=[2e-3, 3e-3]", "name=again"
+        "seed: [0, 1]\nzip: {train.lr: [1e-3]}",
+        "train.steps=7",
+        "sweep.seed=[5]",
+        "sweep.zip.train.lr=[2e-3, 3e-3]",
+        "name=again",
     )
     assert values(grid, "name", "seed", "train.steps", "train.lr") == [
         ("again-seed_5-lr_0.002", 5, 7, 2e-3),
@@ -105,8 +133,13 @@ def test_overrides_apply_below_the_points(sweep: Callable[..., Sweep]) -> None:
 
 def test_an_inherited_sweep_grows_and_shrinks(tmp_path: Path) -> None:
     (tmp_path / "base.yaml").write_text(TINY + "sweep: {seed: [0, 1], loss.norm: [l1, l2]}\n")
-    (tmp_path / "more.yaml").write_text("extends: base.yaml\nname: more\nsweep: {seed: null, train.lr: [1e-3]}\n")
-    assert [spec.name for spec in load_sweep(tmp_path / "more.yaml").points] == ["more-norm_l1-lr_0.001", "more-norm_l2-lr_0.001"]
+    (tmp_path / "more.yaml").write_text(
+        "extends: base.yaml\nname: more\nsweep: {seed: null, train.lr: [1e-3]}\n"
+    )
+    assert [spec.name for spec in load_sweep(tmp_path / "more.yaml").points] == [
+        "more-norm_l1-lr_0.001",
+        "more-norm_l2-lr_0.001",
+    ]
     (tmp_path / "single.yaml").write_text("extends: base.yaml\nname: single\nsweep: null\n")
     assert load(tmp_path / "single.yaml").name == "single"
 
@@ -132,23 +165,52 @@ REFUSED = [
     ("no list", "seed: 3", 1, ["sweep.seed", "list"]),
     ("an empty list", "seed: []", 1, ["sweep.seed", "at least one"]),
     ("an empty block", "{}", 0, ["sweep", "seed: [0, 1]"]),
-    ("zip of two lengths", "zip:\n  seed: [0, 1]\n  train.lr: [1e-3]", 3, ["sweep.zip.train.lr", "1 values", "seed has 2"]),
+    (
+        "zip of two lengths",
+        "zip:\n  seed: [0, 1]\n  train.lr: [1e-3]",
+        3,
+        ["sweep.zip.train.lr", "1 values", "seed has 2"],
+    ),
     ("zip of a list", "zip: [1]", 1, ["sweep.zip", "lists of one length"]),
     ("a point without a name", "points:\n  - {name: a}\n  - {seed: 1}", 3, ["sweep.points.1", "name:"]),
     ("a point with a path for a name", "points:\n  - {name: ../a}", 2, ["sweep.points.0", "letters"]),
-    ("a point with an unknown field", "points:\n  - name: a\n    losss.norm: l1", 3, ["sweep.points.0.losss.norm", "did you mean 'loss'"]),
-    ("a point's wrong value", "points:\n  - name: a\n    loss:\n      norm: l3", 4, ["loss.norm", "'l3'", "point tiny-a"]),
+    (
+        "a point with an unknown field",
+        "points:\n  - name: a\n    losss.norm: l1",
+        3,
+        ["sweep.points.0.losss.norm", "did you mean 'loss'"],
+    ),
+    (
+        "a point's wrong value",
+        "points:\n  - name: a\n    loss:\n      norm: l3",
+        4,
+        ["loss.norm", "'l3'", "point tiny-a"],
+    ),
     ("the name", "name: [a, b]", 1, ["sweep.name", "all points share it"]),
     ("plugins", "plugins: [[a.py]]", 1, ["sweep.plugins", "all points share it"]),
     ("an empty part", "train..lr: [1]", 1, ["sweep.train..lr"]),
     ("the same twice", "seed: [0, 0]", 0, ["tiny-seed_0", "the same experiment"]),
-    ("the same by two ways", "points: [{name: a}, {name: b, seed: 0}]", 0, ["tiny-a and tiny-b are the same experiment"]),
-    ("too many", "seed: &a [" + ",".join(map(str, range(101))) + "]\nevaluate.seed: *a", 0, ["10,201 points"]),
+    (
+        "the same by two ways",
+        "points: [{name: a}, {name: b, seed: 0}]",
+        0,
+        ["tiny-a and tiny-b are the same experiment"],
+    ),
+    (
+        "too many",
+        "seed: &a [" + ",".join(map(str, range(101))) + "]\nevaluate.seed: *a",
+        0,
+        ["10,201 points"],
+    ),
 ]
 
 
-@pytest.mark.parametrize(("block", "line", "wanted"), [case[1:] for case in REFUSED], ids=[case[0] for case in REFUSED])
-def test_a_wrong_block_is_named(sweep: Callable[..., Sweep], block: str, line: int, wanted: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("block", "line", "wanted"), [case[1:] for case in REFUSED], ids=[case[0] for case in REFUSED]
+)
+def test_a_wrong_block_is_named(
+    sweep: Callable[..., Sweep], block: str, line: int, wanted: list[str]
+) -> None:
     with pytest.raises(SpecError) as error:
         sweep(block)
     for text in (f"tiny.yaml:{LINES + 1 + line}: ", *wanted):
@@ -190,7 +252,25 @@ def test_validate_checks_every_point(ddpmx: Run, tiny: Path) -> None:
 
 def test_the_schema_knows_the_block(ddpmx: Run, sweep: Callable[..., Sweep]) -> None:
     validator = jsonschema.Draft202012Validator(json.loads(ddpmx("schema").out))
-    spec = {"name": "a", "dataset": "digits", "model": {"name": "convnext_unet", "dim": 8}, "schedule": {"name": "linear", "timesteps": 9}}
-    good: list[Any] = [{"seed": [0]}, {"zip": {"seed": [0], "train.lr": [1]}, "points": [{"name": "a", "seed": 1}]}]
-    bad: list[Any] = [{}, [], {"seed": 0}, {"seed": []}, {"points": [{"seed": 1}]}, {"zip": {"seed": 1}}, {"points": {"name": "a"}}]
-    assert [validator.is_valid({**spec, "sweep": block}) for block in (*good, *bad)] == [True] * len(good) + [False] * len(bad)
+    spec = {
+        "name": "a",
+        "dataset": "digits",
+        "model": {"name": "convnext_unet", "dim": 8},
+        "schedule": {"name": "linear", "timesteps": 9},
+    }
+    good: list[Any] = [
+        {"seed": [0]},
+        {"zip": {"seed": [0], "train.lr": [1]}, "points": [{"name": "a", "seed": 1}]},
+    ]
+    bad: list[Any] = [
+        {},
+        [],
+        {"seed": 0},
+        {"seed": []},
+        {"points": [{"seed": 1}]},
+        {"zip": {"seed": 1}},
+        {"points": {"name": "a"}},
+    ]
+    assert [validator.is_valid({**spec, "sweep": block}) for block in (*good, *bad)] == [True] * len(good) + [
+        False
+    ] * len(bad)

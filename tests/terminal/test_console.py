@@ -36,9 +36,18 @@ with Bar() as bar:
 
 def terminal(**environment: str) -> str:
     """What the script writes to a terminal of its own."""
-    clean = {key: value for key, value in os.environ.items() if key not in ("CI", "NO_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE")}
+    clean = {
+        key: value
+        for key, value in os.environ.items()
+        if key not in ("CI", "NO_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE")
+    }
     ours, theirs = pty.openpty()
-    done = subprocess.run([sys.executable, "-c", SCRIPT], stderr=theirs, env={**clean, "TERM": "xterm", **environment}, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT],
+        stderr=theirs,
+        env={**clean, "TERM": "xterm", **environment},
+        check=False,
+    )
     os.close(theirs)
     text = b""
     while True:
@@ -73,7 +82,9 @@ def test_a_run_shows_loss_speed_time_left_and_its_newest_grid(
     ddpmx: Callable[..., Result], tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     screen = io.StringIO()
-    monkeypatch.setattr(console, "console", Console(file=screen, force_terminal=True, width=80, color_system=None))
+    monkeypatch.setattr(
+        console, "console", Console(file=screen, force_terminal=True, width=80, color_system=None)
+    )
     monkeypatch.setattr(console, "is_live", lambda: True)
     assert ddpmx("run", tiny, "--out", tmp_path / "runs").code == 0
     last = screen.getvalue().split("\n")[-3:]  # as it stood when the run ended
@@ -162,7 +173,9 @@ def test_a_resumed_runs_time_left_does_not_count_what_was_done_before(clock: Clo
     assert lines.line("train", 910, 1000) == "train: 910 of 1,000, about 6 min 00 s left"
 
 
-def test_without_a_terminal_bars_and_loops_say_lines(clock: Clock, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
+def test_without_a_terminal_bars_and_loops_say_lines(
+    clock: Clock, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setattr(console, "console", Console(stderr=True, highlight=False, soft_wrap=True))
     monkeypatch.setattr(progress, "console", console.console)
     with console.Bar() as bar, console.Bar(quiet=True) as silent:
@@ -179,7 +192,9 @@ def test_without_a_terminal_bars_and_loops_say_lines(clock: Clock, capsys: pytes
 @pytest.mark.parametrize(("first", "share"), [(0, 1.0), (6, 0.5)])
 def test_the_estimate_at_the_start_is_that_of_the_network_passes(tiny: Path, first: int, share: float):
     """Where a step of 64 images takes 192 s, a pass of an image takes one."""
-    spec = spec_file.load(tiny, ["evaluate={samples: 100, metrics: [pixel_fd]}", "sampler={name: ddim, steps: 7}"])
+    spec = spec_file.load(
+        tiny, ["evaluate={samples: 100, metrics: [pixel_fd]}", "sampler={name: ddim, steps: 7}"]
+    )
     experiment = build(spec, torch.device("cpu"))
     pacing = Pacing.of(spec, 1437, experiment.table)
     parts = Forecast(experiment, pacing, first).parts(192.0)

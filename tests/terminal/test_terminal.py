@@ -55,13 +55,19 @@ def shell(command: str, **environment: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
 def test_a_full_standard_output_is_one_message() -> None:
     done = shell("ddpmx --help > /dev/full")
-    assert (done.returncode, done.stderr) == (1, "failed: standard output cannot be written: No space left on device\n")
+    assert (done.returncode, done.stderr) == (
+        1,
+        "failed: standard output cannot be written: No space left on device\n",
+    )
     assert shell("ddpmx --help > /dev/full 2>&-").returncode == 1
 
 
 def test_a_closed_standard_output_is_one_message() -> None:
     done = shell("ddpmx --version >&-")
-    assert (done.returncode, done.stderr) == (1, "failed: standard output cannot be written: Bad file descriptor\n")
+    assert (done.returncode, done.stderr) == (
+        1,
+        "failed: standard output cannot be written: Bad file descriptor\n",
+    )
 
 
 def test_a_pipe_that_nobody_reads_ends_in_silence() -> None:
@@ -77,7 +83,9 @@ def test_a_failing_standard_error_changes_nothing(closed: str) -> None:
 
 
 @pytest.mark.parametrize(("number", "raised"), [(28, RunError), (32, ReaderGone)])
-def test_echo_says_that_standard_output_failed(number: int, raised: type[Exception], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_echo_says_that_standard_output_failed(
+    number: int, raised: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(sys, "stdout", Broken(number))
     with terminal.guarded(), pytest.raises(raised):
         terminal.echo("text")
@@ -137,7 +145,8 @@ def test_no_control_character_is_shown(capsys: pytest.CaptureFixture[str]) -> No
 
 
 @pytest.mark.parametrize(
-    "arguments", [["run", HOSTILE], ["sample", "-n", HOSTILE, "x"], ["list", HOSTILE], [HOSTILE], ["validate", HOSTILE]]
+    "arguments",
+    [["run", HOSTILE], ["sample", "-n", HOSTILE, "x"], ["list", HOSTILE], [HOSTILE], ["validate", HOSTILE]],
 )
 def test_no_message_repeats_them(ddpmx: Run, arguments: list[str]) -> None:
     said = ddpmx(*arguments)
@@ -147,7 +156,15 @@ def test_no_message_repeats_them(ddpmx: Run, arguments: list[str]) -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["run", "{}"], ["sample", "-n", "{}", "x"], ["list", "{}"], ["{}"], ["list", "schedule", "{}"], ["sample", "{}"], ["--{}"]],
+    [
+        ["run", "{}"],
+        ["sample", "-n", "{}", "x"],
+        ["list", "{}"],
+        ["{}"],
+        ["list", "schedule", "{}"],
+        ["sample", "{}"],
+        ["--{}"],
+    ],
 )
 @pytest.mark.parametrize("text", ["x" * 200_000, "x\n" * 100_000])
 def test_no_message_repeats_more_than_a_line(ddpmx: Run, arguments: list[str], text: str) -> None:
@@ -161,7 +178,12 @@ def test_a_printed_command_is_one_line_that_bash_reads_back() -> None:
     line = shell_line(words)
     assert all(char.isprintable() for char in line)
     program = "import os, sys; print(list(map(os.fsencode, sys.argv[1:])))"
-    done = subprocess.run(["bash", "-c", f"'{sys.executable}' -c '{program}' {line}"], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        ["bash", "-c", f"'{sys.executable}' -c '{program}' {line}"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert ast.literal_eval(done.stdout) == list(map(os.fsencode, words))
 
 
@@ -186,13 +208,19 @@ def test_a_page_holds_no_control_character(tmp_path: Path) -> None:
     [
         MemoryError(),
         MemoryError("Unable to allocate 149. GiB for an array"),
-        RuntimeError("[enforce fail at alloc_cpu.cpp:124] . DefaultCPUAllocator: not enough memory: you tried to allocate 9 bytes."),
-        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 160 bytes. Error code 12"),
+        RuntimeError(
+            "[enforce fail at alloc_cpu.cpp:124] . DefaultCPUAllocator: not enough memory: you tried to allocate 9 bytes."
+        ),
+        RuntimeError(
+            "DefaultCPUAllocator: can't allocate memory: you tried to allocate 160 bytes. Error code 12"
+        ),
         RuntimeError("std::bad_alloc"),
         OSError(12, "Cannot allocate memory"),
     ],
 )
-def test_every_command_says_that_memory_ran_out(ddpmx: Run, error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_command_says_that_memory_ran_out(
+    ddpmx: Run, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def describe(*_: object) -> str:
         raise error
 

@@ -17,7 +17,9 @@ from ddpmx.samplers.base import Point
 from ddpmx.testing import conformance
 from ddpmx.testing.suites import SUITES
 
-BUILT_IN = [(kind, name) for kind in SUITES for name in REGISTRIES[kind].names() if name != "betas"]  # which has no default
+BUILT_IN = [
+    (kind, name) for kind in SUITES for name in REGISTRIES[kind].names() if name != "betas"
+]  # which has no default
 
 
 @pytest.mark.parametrize(("kind", "name"), BUILT_IN, ids=str)
@@ -138,11 +140,17 @@ def test_the_command_fails_for_what_does_not_conform(ddpmx: Callable[..., Result
     assert "FAILED: the schedule 'checked_bad_power' has β = -0.01 at index 0" in result.out
 
 
-def test_the_command_names_what_is_wrong_with_a_plugin_file(ddpmx: Callable[..., Result], tmp_path: Path) -> None:
+def test_the_command_names_what_is_wrong_with_a_plugin_file(
+    ddpmx: Callable[..., Result], tmp_path: Path
+) -> None:
     empty, broken = tmp_path / "empty.py", tmp_path / "broken.py"
     empty.write_text("x = 1\n")
     broken.write_text("import nothing_of_that_name\n")
-    for plugin, message in ((empty, "registers nothing"), (broken, "nothing_of_that_name"), (tmp_path / "none.py", "none.py")):
+    for plugin, message in (
+        (empty, "registers nothing"),
+        (broken, "nothing_of_that_name"),
+        (tmp_path / "none.py", "none.py"),
+    ):
         result = ddpmx("check", plugin)
         assert result.code == 2
         assert message in result.err

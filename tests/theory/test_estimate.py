@@ -17,7 +17,9 @@ Z = stats.norm.ppf(0.975)
 
 def seeds(values: Sequence[float], half: float | None = None) -> Estimate:
     """The mean of scores that are known to ± half each."""
-    return of_seeds([Estimate(value, None if half is None else (value - half, value + half)) for value in values])
+    return of_seeds(
+        [Estimate(value, None if half is None else (value - half, value + half)) for value in values]
+    )
 
 
 def test_seeds_are_students_interval_of_the_mean():
@@ -85,7 +87,9 @@ def test_the_interval_covers_training_and_measurement(k: int, own: float):
     """Scores with a noise of their seed, of standard deviation 1, and one of the starting noise that all of them share: 95 %."""
     generator, times, covered = np.random.default_rng(k), 1500, 0
     for _ in range(times):
-        low, high = seeds((generator.normal(size=k) + own * generator.normal()).tolist(), Z * own).interval or (0, 0)
+        low, high = seeds(
+            (generator.normal(size=k) + own * generator.normal()).tolist(), Z * own
+        ).interval or (0, 0)
         covered += low <= 0 <= high
     assert covered / times > 0.943 - 3 * math.sqrt(0.05 * 0.95 / times)
 
@@ -95,7 +99,9 @@ def test_of_twelve_equal_specs_the_luckiest_is_no_better_than_a_given_one():
     generator, times, own = np.random.default_rng(0), 300, 0.5
     wrong = {2: 0, 12: 0}
     for _ in range(times):
-        first, *others = (seeds((generator.normal(size=3) + own * generator.normal()).tolist(), Z * own) for _ in range(12))
+        first, *others = (
+            seeds((generator.normal(size=3) + own * generator.normal()).tolist(), Z * own) for _ in range(12)
+        )
         for among in wrong:
             wrong[among] += any(not within_noise(other, first, among) for other in others)
     assert wrong[12] / times < 0.05 + 3 * math.sqrt(0.05 * 0.95 / times)

@@ -54,7 +54,9 @@ def test_the_bounds_are_betas_and_the_interpolation_is_diffusers() -> None:
     v = torch.linspace(-1.2, 1.2, 7, dtype=torch.float64)
     for t in range(1, 50):
         ours = q.log_variance(v.view(1, 1, 7), torch.tensor([t]))
-        np.testing.assert_allclose(ours[0, 0], theirs._get_variance(t, predicted_variance=v), rtol=1e-4)  # theirs is float32
+        np.testing.assert_allclose(
+            ours[0, 0], theirs._get_variance(t, predicted_variance=v), rtol=1e-4
+        )  # theirs is float32
 
 
 @FAMILIES
@@ -73,7 +75,9 @@ def test_terms_are_the_divergence_of_the_two_gaussians(schedule: str) -> None:
     np.testing.assert_allclose(perfect, 0, atol=1e-12)
 
 
-@pytest.mark.parametrize("schedule", ["cosine", "linear", "edm"])  # not flow, whose last index is of infinite ε weight
+@pytest.mark.parametrize(
+    "schedule", ["cosine", "linear", "edm"]
+)  # not flow, whose last index is of infinite ε weight
 def test_with_the_posteriors_variance_a_term_is_the_vlb_weighting(schedule: str) -> None:
     """½(SNR_s/SNR_t − 1)·ε error² (Ho et al. 2020, eq. 12), for an ε that is off by 0.3."""
     table = table_of(schedule)
@@ -97,14 +101,20 @@ def test_the_best_variance_is_that_of_the_step() -> None:
         (slope,) = torch.autograd.grad(mean, best)
         assert abs(float(slope)) < 1e-12
         for off in (-0.1, 0.1):
-            assert vlb_terms(x_start, x_t, torch.zeros_like(x_t), (best + off).expand(2, 1), t, q).mean() > mean
+            assert (
+                vlb_terms(x_start, x_t, torch.zeros_like(x_t), (best + off).expand(2, 1), t, q).mean() > mean
+            )
 
 
 def test_the_decoder_is_scipys_normal_integrated_over_each_pixels_bin() -> None:
     pixels = torch.arange(256, dtype=torch.float64) / 127.5 - 1
     edges = np.concatenate([[-np.inf], (pixels[:-1] + pixels[1:]).numpy() / 2, [np.inf]])
     for mean, std in ((0.1, 0.01), (-0.7, 0.2), (0.999, 0.003)):
-        ours = pixel_log_likelihood(pixels, torch.tensor(mean, dtype=torch.float64), torch.tensor(2 * math.log(std), dtype=torch.float64))
+        ours = pixel_log_likelihood(
+            pixels,
+            torch.tensor(mean, dtype=torch.float64),
+            torch.tensor(2 * math.log(std), dtype=torch.float64),
+        )
         assert ours.exp().sum().item() == pytest.approx(1, rel=1e-12)  # a distribution over the 256 values
         low, high = (edges[:-1] - mean) / std, (edges[1:] - mean) / std
         left, right = stats.norm.cdf(high) - stats.norm.cdf(low), stats.norm.sf(low) - stats.norm.sf(high)
@@ -145,9 +155,13 @@ def test_the_prior_is_the_divergence_from_where_sampling_starts() -> None:
         table = table_of(schedule)
         signal, sigma = table.signal[-1], table.sigma[-1]
         start = torch.distributions.Normal(0.0, torch.hypot(signal, sigma))
-        exact = torch.distributions.kl_divergence(torch.distributions.Normal(signal * x_start, sigma), start).mean((1, 2)) / math.log(2)
+        exact = torch.distributions.kl_divergence(
+            torch.distributions.Normal(signal * x_start, sigma), start
+        ).mean((1, 2)) / math.log(2)
         np.testing.assert_allclose(prior_terms(x_start, table), exact, rtol=1e-6, atol=1e-15)
-    assert prior_terms(x_start, SCHEDULES.build("linear", timesteps=40, zero_terminal_snr=True).table()).tolist() == [0, 0, 0]
+    assert prior_terms(
+        x_start, SCHEDULES.build("linear", timesteps=40, zero_terminal_snr=True).table()
+    ).tolist() == [0, 0, 0]
 
 
 def test_kl_of_unequal_gaussians_is_torchs() -> None:
@@ -159,6 +173,8 @@ def test_kl_of_unequal_gaussians_is_torchs() -> None:
 def test_tables_that_have_no_such_variance_are_refused() -> None:
     with pytest.raises(SpecError, match="at least 2 timesteps"):
         posterior(table_of("cosine", 1))
-    clean = Table(torch.tensor([1.0, 0.5], dtype=torch.float64), torch.tensor([0.0, 0.8], dtype=torch.float64))
+    clean = Table(
+        torch.tensor([1.0, 0.5], dtype=torch.float64), torch.tensor([0.0, 0.8], dtype=torch.float64)
+    )
     with pytest.raises(SpecError, match="index 0 has none"):
         posterior(clean)

@@ -60,7 +60,9 @@ def test_frequencies_are_the_probabilities(name: str, fields: dict[str, Any]) ->
     t = torch.cat([time.draw(batch, table) for batch in u.split(100 if name == "stratified" else len(u))])
     assert t.dtype == torch.int64
     assert int(t.min()) >= 0
-    drawn, expected = (x.numpy() for x in (torch.bincount(t, minlength=200), time.probabilities(table) * len(u)))
+    drawn, expected = (
+        x.numpy() for x in (torch.bincount(t, minlength=200), time.probabilities(table) * len(u))
+    )
     common = expected >= 10
     rest = [drawn[~common].sum()], [expected[~common].sum()]
     if rest[1][0] < 10:
@@ -72,7 +74,9 @@ def test_frequencies_are_the_probabilities(name: str, fields: dict[str, Any]) ->
 
 @EVERY
 @pytest.mark.parametrize("timesteps", [1, 2, 3, 1000])
-def test_probabilities_sum_to_one_and_draws_stay_inside(name: str, fields: dict[str, Any], timesteps: int) -> None:
+def test_probabilities_sum_to_one_and_draws_stay_inside(
+    name: str, fields: dict[str, Any], timesteps: int
+) -> None:
     table, time = table_of(timesteps), TIMES.build(name, **fields)
     p = time.probabilities(table)
     assert p.shape == (timesteps,)
@@ -89,7 +93,9 @@ def test_draws_change_exactly_at_the_edges_of_the_cdf(name: str, fields: dict[st
     assert isinstance(time, Uneven)
     edges = time.cdf(table)
     for k in range(1, 50):
-        if edges[k] < 1 - 1e-9 and not (name == "mode" and time.model_dump()["scale"] > 1.7 and k == 25):  # there the quantile is flat
+        if edges[k] < 1 - 1e-9 and not (
+            name == "mode" and time.model_dump()["scale"] > 1.7 and k == 25
+        ):  # there the quantile is flat
             around = torch.stack([edges[k] * (1 - 1e-12), edges[k] * (1 + 1e-12)])
             assert time.draw(around, table).tolist() == [k - 1, k]
 
@@ -124,7 +130,9 @@ def test_log_normal_draws_the_index_nearest_to_edms_sigma() -> None:
         np.testing.assert_array_equal(TIMES.build("log_normal").draw(u, table).numpy(), nearest)
         edges = (np.log(table.sigma_ve.numpy())[1:] + np.log(table.sigma_ve.numpy())[:-1]) / 2
         p = np.diff(stats.norm.cdf(np.concatenate([[-np.inf], edges, [np.inf]]), -1.2, 1.2))
-        np.testing.assert_allclose(TIMES.build("log_normal").probabilities(table).numpy(), p, rtol=1e-9, atol=1e-15)
+        np.testing.assert_allclose(
+            TIMES.build("log_normal").probabilities(table).numpy(), p, rtol=1e-9, atol=1e-15
+        )
 
 
 def test_log_normal_never_draws_an_index_without_noise_or_without_signal() -> None:
@@ -158,7 +166,9 @@ def test_mode_is_the_papers_map(scale: float) -> None:
 
 def test_mode_favours_the_middle_or_the_ends() -> None:
     table = table_of(64)
-    middle, even, ends = (TIMES.build("mode", scale=scale).probabilities(table) for scale in (1.29, 0.0, -0.5))
+    middle, even, ends = (
+        TIMES.build("mode", scale=scale).probabilities(table) for scale in (1.29, 0.0, -0.5)
+    )
     torch.testing.assert_close(even, torch.full_like(even, 1 / 64), rtol=1e-12, atol=0)
     assert bool((middle[:32].diff() > 0).all())
     assert bool((ends[:32].diff() < 0).all())
@@ -169,7 +179,9 @@ def test_cosmap_has_the_papers_density() -> None:
     """Esser et al., eq. 21, integrated; and its map t = 1 − 1/(tan(πu/2) + 1)."""
     p = TIMES.build("cosmap").probabilities(table_of(20))
     for k in range(20):
-        area = integrate.quad(lambda t: 2 / (math.pi - 2 * math.pi * t + 2 * math.pi * t**2), k / 20, (k + 1) / 20)[0]
+        area = integrate.quad(
+            lambda t: 2 / (math.pi - 2 * math.pi * t + 2 * math.pi * t**2), k / 20, (k + 1) / 20
+        )[0]
         assert p[k].item() == pytest.approx(area, rel=1e-12)
     u = spread(5000)
     t = 1 - 1 / (np.tan(np.pi * u.numpy() / 2) + 1)
@@ -196,7 +208,9 @@ def test_importance_makes_the_mean_over_draws_the_uniform_mean(name: str) -> Non
     table = SCHEDULES.build("linear", timesteps=100).table()
     loss = torch.rand(100, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     fair = TIMES.build(name, unbiased=True)
-    assert (fair.probabilities(table) * fair.importance(table) * loss).sum().item() == pytest.approx(loss.mean().item(), rel=1e-12)
+    assert (fair.probabilities(table) * fair.importance(table) * loss).sum().item() == pytest.approx(
+        loss.mean().item(), rel=1e-12
+    )
     biased = TIMES.build(name)
     assert torch.equal(biased.importance(table), torch.ones_like(loss))
     assert torch.equal(biased.probabilities(table), fair.probabilities(table))
@@ -275,11 +289,20 @@ def test_training_is_multiplied_by_the_importance_and_validation_is_not(tiny: Pa
     assert validation_fair == validation
 
 
-def test_a_batchs_stratified_times_do_not_depend_on_how_it_is_split(ddpmx: Run, tiny: Path, tmp_path: Path) -> None:
+def test_a_batchs_stratified_times_do_not_depend_on_how_it_is_split(
+    ddpmx: Run, tiny: Path, tmp_path: Path
+) -> None:
     tiny.write_text(TINY + "time: stratified\n")
     for accumulate in (1, 3):
-        assert ddpmx("run", tiny, "--out", tmp_path / str(accumulate), "-s", f"train.accumulate={accumulate}").code == 0
-    whole, parts = ([row["train_loss"] for row in epochs(only_run(tmp_path / str(accumulate)))] for accumulate in (1, 3))
+        assert (
+            ddpmx(
+                "run", tiny, "--out", tmp_path / str(accumulate), "-s", f"train.accumulate={accumulate}"
+            ).code
+            == 0
+        )
+    whole, parts = (
+        [row["train_loss"] for row in epochs(only_run(tmp_path / str(accumulate)))] for accumulate in (1, 3)
+    )
     assert parts == pytest.approx(whole, rel=1e-4)
 
 
@@ -291,4 +314,7 @@ def test_every_timestep_of_a_step_is_in_its_stratum(tiny: Path) -> None:
     first = float(ops.uniform(ids[:1], stream(Purpose.TIME, 7), experiment.spec.seed))
     wanted = [int((first + i / 4) % 1 * experiment.table.timesteps) for i in range(4)]
     assert timesteps(experiment, ids, 7).tolist() == wanted
-    assert timesteps(replace(experiment, spec=experiment.spec.model_copy(update={"seed": 1})), ids, 7).tolist() != wanted
+    assert (
+        timesteps(replace(experiment, spec=experiment.spec.model_copy(update={"seed": 1})), ids, 7).tolist()
+        != wanted
+    )

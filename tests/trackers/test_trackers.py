@@ -20,16 +20,33 @@ from ddpmx.errors import SpecError
 from ddpmx.images import grid
 from ddpmx.trackers import Session, Tracker, Trackers, flattened, mirror, picture_file, scalars
 
-CONFIG = {"name": "study", "seed": 3, "train": {"lr": 1e-3, "epochs": 2}, "schedule": {"name": "linear", "timesteps": 500}}
+CONFIG = {
+    "name": "study",
+    "seed": 3,
+    "train": {"lr": 1e-3, "epochs": 2},
+    "schedule": {"name": "linear", "timesteps": 500},
+}
 
 
 def events(first_step: int = 1, steps: int = 2) -> list[dict[str, Any]]:
     """An epoch's events, one image a step."""
     numbers = range(first_step, first_step + steps)
-    taken = [{"event": "step", "epoch": 1, "step": k, "images": k, "loss": 1 / k, "lr": 0.5, "grad_norm": 2.0} for k in numbers]
+    taken = [
+        {"event": "step", "epoch": 1, "step": k, "images": k, "loss": 1 / k, "lr": 0.5, "grad_norm": 2.0}
+        for k in numbers
+    ]
     last = {"epoch": 1, "step": numbers[-1], "images": numbers[-1]}
-    measured = {"train_loss": 0.75, "val_loss": 0.5, "seconds": 3.0, "images_per_second": 9.0, "metrics": {"fd_cnn": 12.5}}
-    grids = [{"event": "samples", "epoch": 1, "step": numbers[-1], "path": f"samples/{name}.png"} for name in ("epoch-0001", "final")]
+    measured = {
+        "train_loss": 0.75,
+        "val_loss": 0.5,
+        "seconds": 3.0,
+        "images_per_second": 9.0,
+        "metrics": {"fd_cnn": 12.5},
+    }
+    grids = [
+        {"event": "samples", "epoch": 1, "step": numbers[-1], "path": f"samples/{name}.png"}
+        for name in ("epoch-0001", "final")
+    ]
     return [*taken, {"event": "epoch", **last, **measured}, *grids]
 
 
@@ -44,7 +61,14 @@ PER_T = {
     "share": [0.6, 0.3, 0.1],
     "bits": [None, 0.5, 0.25],
 }
-FLAT = {"name": "study", "seed": 3, "train.lr": 1e-3, "train.epochs": 2, "schedule.name": "linear", "schedule.timesteps": 500}
+FLAT = {
+    "name": "study",
+    "seed": 3,
+    "train.lr": 1e-3,
+    "train.epochs": 2,
+    "schedule.name": "linear",
+    "schedule.timesteps": 500,
+}
 ROLLBACK = {"event": "diverged", "action": "rollback", "epoch": 1, "step": 2, "at_step": 5, "loss": "nan"}
 END = {"event": "end", "status": "finished", "why": "", "step": 4, "seconds": 9.0}
 
@@ -65,7 +89,14 @@ def folder(tmp_path: Path) -> Path:
     return path
 
 
-def follow(tracker: Tracker, folder: Path, taken: list[dict[str, Any]], *, resume: bool = False, status: str = "finished") -> None:
+def follow(
+    tracker: Tracker,
+    folder: Path,
+    taken: list[dict[str, Any]],
+    *,
+    resume: bool = False,
+    status: str = "finished",
+) -> None:
     session = tracker.open(folder, CONFIG, resume)
     for event in taken:
         session.log(event)
@@ -94,13 +125,19 @@ class TestJSONLines:
         follow(tracker, folder, [*events(), END])
         follow(tracker, folder, [END, {**END, "step": 5}], resume=True)  # the first is there
         lines = [json.loads(line) for line in path.read_text().splitlines()]
-        assert lines == [{"run": "study", "id": "20250101-120000", **event} for event in [*events(), END, {**END, "step": 5}]]
+        assert lines == [
+            {"run": "study", "id": "20250101-120000", **event}
+            for event in [*events(), END, {**END, "step": 5}]
+        ]
 
     def test_runs_share_a_file_line_by_line(self, folder: Path, tmp_path: Path):
         path = tmp_path / "events.jsonl"
         tracker = ddpmx.TRACKERS.build("jsonl", path=str(path))
         long = {"event": "step", "text": "x" * 10_000}
-        runs = [threading.Thread(target=follow, args=(tracker, folder.parent / f"run-{i}", [long] * 50)) for i in range(4)]
+        runs = [
+            threading.Thread(target=follow, args=(tracker, folder.parent / f"run-{i}", [long] * 50))
+            for i in range(4)
+        ]
         for run in runs:
             run.start()
         for run in runs:
@@ -121,7 +158,9 @@ class TestTensorBoard:
         accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
 
         def read(folder: Path) -> Any:
-            found = accumulator.EventAccumulator(str(folder / "tensorboard"), size_guidance={"images": 0, "scalars": 0, "histograms": 0})
+            found = accumulator.EventAccumulator(
+                str(folder / "tensorboard"), size_guidance={"images": 0, "scalars": 0, "histograms": 0}
+            )
             return found.Reload()
 
         return read
@@ -131,14 +170,20 @@ class TestTensorBoard:
         found = read(folder)
         assert [(e.step, e.value) for e in found.Scalars("train/loss")] == [(1, 1.0), (2, 0.5)]
         assert [(e.step, e.value) for e in found.Scalars("metrics/fd_cnn")] == [(2, 12.5)]
-        assert [(e.step, e.width) for e in found.Images("samples/epochs")] == [(2, 102)]  # two tiles of 48 and three gaps of 2
+        assert [(e.step, e.width) for e in found.Images("samples/epochs")] == [
+            (2, 102)
+        ]  # two tiles of 48 and three gaps of 2
         assert len(found.Images("samples/final")) == 1
 
     def test_curves_over_t_are_the_bars_of_a_histogram(self, folder: Path, read: Any):
         follow(
             ddpmx.TRACKERS.build("tensorboard"),
             folder,
-            [*events(), PER_T, {**PER_T, "step": 4, "t": [3.0], **{key: [2.0] for key in ("loss", "share", "bits")}}],
+            [
+                *events(),
+                PER_T,
+                {**PER_T, "step": 4, "t": [3.0], **{key: [2.0] for key in ("loss", "share", "bits")}},
+            ],
         )
         found = read(folder)
         first, second = found.Histograms("per_t/loss")
@@ -146,7 +191,11 @@ class TestTensorBoard:
         assert list(first.histogram_value.bucket_limit) == [3.5, 7.5, 11.5]
         assert list(first.histogram_value.bucket) == PER_T["loss"]
         assert list(found.Histograms("per_t/bits")[0].histogram_value.bucket) == [0, 0.5, 0.25]
-        assert (second.step, list(second.histogram_value.bucket_limit), list(second.histogram_value.bucket)) == (4, [3.5], [2.0])
+        assert (
+            second.step,
+            list(second.histogram_value.bucket_limit),
+            list(second.histogram_value.bucket),
+        ) == (4, [3.5], [2.0])
 
     def test_what_a_resumed_run_does_again_is_not_doubled(self, folder: Path, read: Any):
         tracker = ddpmx.TRACKERS.build("tensorboard")
@@ -156,11 +205,19 @@ class TestTensorBoard:
 
     def test_what_a_run_went_back_over_is_replaced(self, folder: Path, read: Any):
         """Steps 3 and 4 are made again: the run went back to 2, whose values stay."""
-        again = [{**event, **({"loss": 7.0} if "loss" in event else {"val_loss": 0.25})} for event in events(3, 2)[:-2]]
+        again = [
+            {**event, **({"loss": 7.0} if "loss" in event else {"val_loss": 0.25})}
+            for event in events(3, 2)[:-2]
+        ]
         taken = [*events(1, 2), *events(3, 2), ROLLBACK, *again, END]
         follow(ddpmx.TRACKERS.build("tensorboard"), folder, taken)
         found = read(folder)
-        assert [(e.step, e.value) for e in found.Scalars("train/loss")] == [(1, 1.0), (2, 0.5), (3, 7.0), (4, 7.0)]
+        assert [(e.step, e.value) for e in found.Scalars("train/loss")] == [
+            (1, 1.0),
+            (2, 0.5),
+            (3, 7.0),
+            (4, 7.0),
+        ]
         assert [(e.step, e.value) for e in found.Scalars("epoch/val_loss")] == [(2, 0.5), (4, 0.25)]
 
 
@@ -206,27 +263,47 @@ class TestWandb:
         [started] = [record.run for record in records if record.HasField("run")]
         assert (started.run_id, started.project, started.run_group) == ("study-20250101-120000", "p", "g")
         assert list(started.tags) == ["a", "b"]
-        config = {item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in started.config.update}
+        config = {
+            item.key or "/".join(item.nested_key): json.loads(item.value_json)
+            for item in started.config.update
+        }
         assert {key: config[key] for key in FLAT} == FLAT
 
         rows = []
         for record in records:
             if record.HasField("history"):
-                rows.append({item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in record.history.item})
+                rows.append(
+                    {
+                        item.key or "/".join(item.nested_key): json.loads(item.value_json)
+                        for item in record.history.item
+                    }
+                )
         assert [row["_step"] for row in rows] == [1, 2, 3]
         assert [row["train/loss"] for row in rows] == [1.0, 0.5, 1 / 3]
         assert [row["images"] for row in rows] == [1, 2, 3]
         assert (rows[-1]["epoch/val_loss"], rows[-1]["metrics/fd_cnn"]) == (0.5, 12.5)
         for key in ("samples/epochs", "samples/final"):
             assert (run / "files" / rows[-1][f"{key}/path"]).is_file()
-        reports = [record.request.log_artifact.artifact for record in records if record.request.HasField("log_artifact")]
+        reports = [
+            record.request.log_artifact.artifact
+            for record in records
+            if record.request.HasField("log_artifact")
+        ]
         reports += [record.artifact for record in records if record.HasField("artifact")]
         paths = [(artifact.type, artifact.manifest.contents[0].path) for artifact in reports]
-        assert paths == [*(("run_table", f"per_t/{key}_table.table.json") for key in ("loss", "bits")), ("report", "report.html")]
+        assert paths == [
+            *(("run_table", f"per_t/{key}_table.table.json") for key in ("loss", "bits")),
+            ("report", "report.html"),
+        ]
         staged = Path(reports[-1].manifest.contents[0].local_path)
-        tables = [json.loads((run / "files" / rows[-1][f"per_t/{key}_table/path"]).read_text()) for key in ("loss", "bits")]
+        tables = [
+            json.loads((run / "files" / rows[-1][f"per_t/{key}_table/path"]).read_text())
+            for key in ("loss", "bits")
+        ]
         assert [table["columns"] for table in tables] == 2 * [["log_snr", "t", "n", "loss", "share", "bits"]]
-        assert [table["data"] for table in tables] == [  # what has no place on the axis, or no bits, is left out
+        assert [
+            table["data"] for table in tables
+        ] == [  # what has no place on the axis, or no bits, is left out
             [[4.0, 1.5, 3, 0.5, 0.6, None], [-1.0, 5.5, 4, 0.25, 0.3, 0.5]],
             [[-1.0, 5.5, 4, 0.25, 0.3, 0.5]],
         ]
@@ -235,19 +312,33 @@ class TestWandb:
         assert [record.exit.exit_code for record in records if record.HasField("exit")] == [0]
         assert [file for file in (folder.parents[1] / "home").rglob("*") if file.is_file()] == []
         axes = {
-            (record.metric.name or record.metric.glob_name): record.metric.step_metric for record in records if record.HasField("metric")
+            (record.metric.name or record.metric.glob_name): record.metric.step_metric
+            for record in records
+            if record.HasField("metric")
         }
         assert (axes["epoch/*"], axes["metrics/*"], axes["images"]) == ("images", "images", "")
 
-    def test_scores_are_summarised_with_their_intervals_and_later_ones_do_not_go_back_in_time(self, folder: Path):
+    def test_scores_are_summarised_with_their_intervals_and_later_ones_do_not_go_back_in_time(
+        self, folder: Path
+    ):
         score = {"value": 8.0, "interval": [7.5, 8.5], "n": 100, "floor": 0.5}
-        later = {"event": "evaluate", "epoch": 1, "step": 1, "samples": 100, "metrics": {"fd_cnn": 8.0}, "scores": {"fd_cnn": score}}
+        later = {
+            "event": "evaluate",
+            "epoch": 1,
+            "step": 1,
+            "samples": 100,
+            "metrics": {"fd_cnn": 8.0},
+            "scores": {"fd_cnn": score},
+        }
         follow(ddpmx.TRACKERS.build("wandb", mode="offline"), folder, [*events(1, 3), later, END])
         [run] = (folder / "wandb").glob("offline-run-*")
         summary: dict[str, Any] = {}
         for record in self.records(run):
             if record.HasField("summary"):
-                summary |= {item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in record.summary.update}
+                summary |= {
+                    item.key or "/".join(item.nested_key): json.loads(item.value_json)
+                    for item in record.summary.update
+                }
         found = {key: summary.get(f"metrics/fd_cnn{key}") for key in ("", ".low", ".high", ".n", ".floor")}
         assert found == {"": 8.0, ".low": 7.5, ".high": 8.5, ".n": 100, ".floor": 0.5}
         assert summary["status"] == "finished"
@@ -255,29 +346,49 @@ class TestWandb:
     def test_what_a_run_goes_back_over_is_not_taken_for_its_result(self, folder: Path):
         """wandb keeps step 4 of the first time; the summary is that of the last step, not of one that was made again."""
         again = [{**event, "val_loss": 9.0} for event in events(3, 1)]
-        follow(ddpmx.TRACKERS.build("wandb", mode="offline"), folder, [*events(1, 4), ROLLBACK, *again, *events(4, 2), END])
+        follow(
+            ddpmx.TRACKERS.build("wandb", mode="offline"),
+            folder,
+            [*events(1, 4), ROLLBACK, *again, *events(4, 2), END],
+        )
         [run] = (folder / "wandb").glob("offline-run-*")
         records = self.records(run)
         rows = [
-            {item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in record.history.item}
+            {
+                item.key or "/".join(item.nested_key): json.loads(item.value_json)
+                for item in record.history.item
+            }
             for record in records
             if record.HasField("history")
         ]
         assert [row["_step"] for row in rows] == [1, 2, 3, 4, 5]
         updates = [item for record in records if record.HasField("summary") for item in record.summary.update]
-        assert 9.0 not in [json.loads(item.value_json) for item in updates if (item.key or item.nested_key[0]) == "epoch/val_loss"]
+        assert 9.0 not in [
+            json.loads(item.value_json)
+            for item in updates
+            if (item.key or item.nested_key[0]) == "epoch/val_loss"
+        ]
 
     def test_a_resumed_run_keeps_its_id(self, folder: Path):
         tracker = ddpmx.TRACKERS.build("wandb", mode="offline")
         follow(tracker, folder, events(1, 2), status="interrupted")
         follow(tracker, folder, events(2, 2), resume=True, status="failed")
         runs = [self.records(run) for run in sorted((folder / "wandb").glob("offline-run-*"))]
-        assert [[record.run.run_id for record in run if record.HasField("run")] for run in runs] == 2 * [["study-20250101-120000"]]
-        assert [record.exit.exit_code for run in runs for record in run if record.HasField("exit")] == [130, 1]
+        assert [[record.run.run_id for record in run if record.HasField("run")] for run in runs] == 2 * [
+            ["study-20250101-120000"]
+        ]
+        assert [record.exit.exit_code for run in runs for record in run if record.HasField("exit")] == [
+            130,
+            1,
+        ]
 
 
-@pytest.mark.parametrize(("name", "package"), [("wandb", "wandb"), ("tensorboard", "torch.utils.tensorboard")])
-def test_a_missing_package_is_named_with_what_to_install(name: str, package: str, folder: Path, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize(
+    ("name", "package"), [("wandb", "wandb"), ("tensorboard", "torch.utils.tensorboard")]
+)
+def test_a_missing_package_is_named_with_what_to_install(
+    name: str, package: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setitem(sys.modules, package, None)
     tracker = ddpmx.TRACKERS.build(name)
     with pytest.raises(SpecError) as caught:
@@ -290,7 +401,9 @@ def test_a_missing_package_is_named_with_what_to_install(name: str, package: str
 class Fake:
     """Does what it is told at each call; keeps what it hears."""
 
-    def __init__(self, log: Callable[[], None] = lambda: None, close: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self, log: Callable[[], None] = lambda: None, close: Callable[[], None] = lambda: None
+    ) -> None:
         self.heard: list[Any] = []
         self._log, self._close = log, close
 
@@ -323,7 +436,9 @@ def test_a_tracker_that_raises_stops_nothing_and_warns_once(capsys: pytest.Captu
     assert len(said.splitlines()) == 1
 
 
-def test_a_tracker_that_cannot_open_stops_nothing(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_a_tracker_that_cannot_open_stops_nothing(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
     class CannotOpen(Tracker):
         """Fails at once."""
 
@@ -331,7 +446,9 @@ def test_a_tracker_that_cannot_open_stops_nothing(folder: Path, tmp_path: Path, 
             raise TimeoutError("nobody there")
 
     path = tmp_path / "events.jsonl"
-    trackers = Trackers.open([CannotOpen(), ddpmx.TRACKERS.build("jsonl", path=str(path))], folder, CONFIG, False)
+    trackers = Trackers.open(
+        [CannotOpen(), ddpmx.TRACKERS.build("jsonl", path=str(path))], folder, CONFIG, False
+    )
     trackers.log(END)
     trackers.close("finished")
     assert len(path.read_text().splitlines()) == 1
@@ -417,11 +534,16 @@ def test_replaying_into_tensorboard_doubles_nothing(run_ddpmx: Callable[..., Res
     (folder / "metrics.jsonl").write_text("".join(json.dumps(event) + "\n" for event in [*events(), END]))
     for _ in range(2):
         assert run_ddpmx("track", folder, "--to", "tensorboard").code == 0
-    found = accumulator.EventAccumulator(str(folder / "tensorboard"), size_guidance={"images": 0, "scalars": 0}).Reload()
+    found = accumulator.EventAccumulator(
+        str(folder / "tensorboard"), size_guidance={"images": 0, "scalars": 0}
+    ).Reload()
     assert [(e.step, e.value) for e in found.Scalars("train/loss")] == [(1, 1.0), (2, 0.5)]
 
 
-@pytest.mark.parametrize("name", ["../../secret.png", "{}/secret.png", "samples/link.png", "samples", "samples/pipe", "a\0b", "x" * 5000])
+@pytest.mark.parametrize(
+    "name",
+    ["../../secret.png", "{}/secret.png", "samples/link.png", "samples", "samples/pipe", "a\0b", "x" * 5000],
+)
 @pytest.mark.parametrize("tracker", ["tensorboard", "wandb", "seeing"])
 def test_a_strangers_run_names_no_picture_outside_of_it(
     run_ddpmx: Callable[..., Result], folder: Path, name: Any, tracker: str, monkeypatch: pytest.MonkeyPatch
@@ -436,7 +558,9 @@ def test_a_strangers_run_names_no_picture_outside_of_it(
     (folder / "spec.yaml").write_text(f"{TINY}plugins: [seeing.py]\n")
     named = name.format(secret.parent) if isinstance(name, str) else name
     samples = {"event": "samples", "epoch": 1, "step": 1, "path": named}
-    (folder / "metrics.jsonl").write_text("".join(json.dumps(event) + "\n" for event in [*events()[:1], samples, END]))
+    (folder / "metrics.jsonl").write_text(
+        "".join(json.dumps(event) + "\n" for event in [*events()[:1], samples, END])
+    )
     options = ["-s", "mode=offline"] if tracker == "wandb" else []
     result = run_ddpmx("track", folder, "--to", tracker, "--allow-plugins", *options)
     assert result.code == 2

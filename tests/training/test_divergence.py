@@ -74,7 +74,9 @@ def test_skip_leaves_batches_out_and_gives_up_after_ten_in_a_row(tmp_path: Path)
     code, said = command(broken(tmp_path / "few", "skip", "{1, 2, 3, 5}"), "run", "tiny.yaml")
     assert code == 0, said
     run = only_run(tmp_path / "few" / "runs")
-    assert [(event["action"], event["step"]) for event in diverged(run)] == [("skip", step) for step in (2, 3, 4, 6)]
+    assert [(event["action"], event["step"]) for event in diverged(run)] == [
+        ("skip", step) for step in (2, 3, 4, 6)
+    ]
     losses, validation = ([row[key] for row in epochs(run)] for key in ("train_loss", "val_loss"))
     assert math.isnan(losses[1])  # both of its batches were left out
     assert all(map(math.isfinite, (losses[0], losses[2], losses[3])))
@@ -95,7 +97,9 @@ def rolled_back(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_rollback_goes_on_from_the_last_checkpoint_with_half_the_learning_rate(rolled_back: Path) -> None:
-    assert [(event["action"], event["step"], event["at_step"]) for event in diverged(rolled_back)] == [("rollback", 4, 6)] * 2
+    assert [(event["action"], event["step"], event["at_step"]) for event in diverged(rolled_back)] == [
+        ("rollback", 4, 6)
+    ] * 2
     steps = [event for event in RunFolder(rolled_back).events() if event["event"] == "step"]
     assert [(event["step"], event["lr"]) for event in steps] == [(7, 1e-3 / 4)]
     assert [row["step"] for row in epochs(rolled_back)] == [2, 4, 6, 7]
@@ -104,7 +108,9 @@ def test_rollback_goes_on_from_the_last_checkpoint_with_half_the_learning_rate(r
 @pytest.mark.parametrize(
     "death",
     [
-        pytest.param(Death("checkpoints/.4.", 2, "os.rename"), marks=pytest.mark.slow),  # before its new counters
+        pytest.param(
+            Death("checkpoints/.4.", 2, "os.rename"), marks=pytest.mark.slow
+        ),  # before its new counters
         Death(".metrics.jsonl", 1, "os.rename"),  # after them, before the log is cut
         pytest.param(Death(".metrics.jsonl", 2, "os.rename"), marks=pytest.mark.slow),  # the second time
     ],
@@ -117,12 +123,16 @@ def test_a_kill_while_going_back_changes_nothing(death: Death, tmp_path: Path, r
     assert differing(only_run(tmp_path / "runs"), rolled_back) == []
 
 
-def test_rollback_starts_from_the_beginning_before_there_is_a_checkpoint_and_gives_up_after_three(tmp_path: Path) -> None:
+def test_rollback_starts_from_the_beginning_before_there_is_a_checkpoint_and_gives_up_after_three(
+    tmp_path: Path,
+) -> None:
     code, said = command(broken(tmp_path, "rollback", "{1}"), "run", "tiny.yaml")
     assert code == 1
     assert "went back 3 times before" in said
     run = only_run(tmp_path / "runs")
-    assert [(event["action"], event["at_step"]) for event in diverged(run)] == [("rollback", 2)] * 3 + [("stop", 2)]
+    assert [(event["action"], event["at_step"]) for event in diverged(run)] == [("rollback", 2)] * 3 + [
+        ("stop", 2)
+    ]
     assert checkpoint_folder.steps(run / "checkpoints") == [0]
     assert len(checkpoint.counters(run / "checkpoints" / "0").rollbacks) == 3
 
@@ -142,7 +152,9 @@ def test_the_facts_of_a_bad_step() -> None:
         "bad_losses": 2,
         "images": [8, 10],
     }
-    finite = BadStep(ids, t, torch.tensor([1.0, 4.0, 2.0, 3.0]), 2.5, math.inf).facts(12, 20, weight, [torch.ones(1)])
+    finite = BadStep(ids, t, torch.tensor([1.0, 4.0, 2.0, 3.0]), 2.5, math.inf).facts(
+        12, 20, weight, [torch.ones(1)]
+    )
     assert (finite["grad_norm"], finite["bad_losses"], finite["images"]) == ("inf", 0, [8, 10, 9, 7])
 
 
@@ -182,13 +194,23 @@ def test_a_spike_is_told_and_whether_it_recovered() -> None:
     stability = steady(150)
     for step, loss in ((151, 7.5), (152, 12.5), (153, 6.0)):
         stability.add_step(step, loss, 1.0)
-    facts = {"at_step": 152, "factor": 12.5, "of": "that of a network that puts out 0", "recovered": False, "now": pytest.approx(0.1)}
+    facts = {
+        "at_step": 152,
+        "factor": 12.5,
+        "of": "that of a network that puts out 0",
+        "recovered": False,
+        "now": pytest.approx(0.1),
+    }
     assert stability.instability(153, False) == facts
     for step in range(154, 253):
         stability.add_step(step, 0.1, 1.0)
     assert not stability.instability(252, False)["recovered"]
     stability.add_step(253, 0.1, 1.0)
-    assert stability.instability(253, False) == {**facts, "recovered": True, "now": pytest.approx((97 * 0.1 + 26) / 100)}
+    assert stability.instability(253, False) == {
+        **facts,
+        "recovered": True,
+        "now": pytest.approx((97 * 0.1 + 26) / 100),
+    }
     assert not stability.instability(253, True)["recovered"]
     assert told_instability({**facts, "recovered": True, "now": 0.1}) == (
         "training was unstable: at step 152 the loss was 12.5 times that of a network that puts out 0; it recovered:"
@@ -211,7 +233,11 @@ def test_a_rise_without_a_spike_is_told() -> None:
     for step in range(201, 301):
         stability.add_step(step, 0.01, 1.0)
     facts = stability.instability(300, False)
-    assert (facts["at_step"], facts["of"], facts["recovered"]) == (200, "the lowest mean of 100 steps before", True)
+    assert (facts["at_step"], facts["of"], facts["recovered"]) == (
+        200,
+        "the lowest mean of 100 steps before",
+        True,
+    )
     assert facts["factor"] == pytest.approx(50)
 
 
@@ -222,7 +248,11 @@ def test_sound_training_is_no_alarm(loss: str, tmp_path: Path) -> None:
     (tmp_path / "tiny.yaml").write_text(f"{text}loss: {loss}\n")
     experiment = build(load(tmp_path / "tiny.yaml"), torch.device("cpu"))
     state = TrainState()
-    losses = [event.loss for event in train(experiment, state, prepare(experiment), World(), lambda: False) if isinstance(event, StepDone)]
+    losses = [
+        event.loss
+        for event in train(experiment, state, prepare(experiment), World(), lambda: False)
+        if isinstance(event, StepDone)
+    ]
     assert len(losses) == 40
     assert state.instability(40, False) is None
     assert 0 < state.spike < 2
@@ -233,7 +263,8 @@ def test_sound_training_is_no_alarm(loss: str, tmp_path: Path) -> None:
 # One step at 40 times the learning rate throws the network off; it finds back.
 SHAKEN = (
     TINY.replace("dataset: digits", "dataset: {name: digits, limit: 700}").replace(
-        "steps: 12, batch_size: 64, lr: 1e-3", "epochs: 5, batch_size: 16, lr: 3e-3, grad_clip: null, ema: null"
+        "steps: 12, batch_size: 64, lr: 1e-3",
+        "epochs: 5, batch_size: 16, lr: 3e-3, grad_clip: null, ema: null",
     )
     + "plugins: [shaken.py]\n"
 )
@@ -254,7 +285,9 @@ def shaken(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     return only_run(folder / "runs"), said
 
 
-def test_a_run_that_was_unstable_and_recovered_says_so_everywhere(shaken: tuple[Path, str], ddpmx: Callable[..., Result]) -> None:
+def test_a_run_that_was_unstable_and_recovered_says_so_everywhere(
+    shaken: tuple[Path, str], ddpmx: Callable[..., Result]
+) -> None:
     run, said = shaken
     facts = [row["unstable"] for row in epochs(run)]
     assert [fact["recovered"] for fact in facts] == [False, False, False, False, True]
@@ -297,9 +330,9 @@ def test_a_run_whose_loss_grows_says_so_everywhere(tmp_path: Path) -> None:
 
 def test_rollback_goes_back_to_before_the_loss_grew(tmp_path: Path) -> None:
     """Real growth: without a bound on the gradient it ends in NaN two steps after a checkpoint whose loss had grown already."""
-    text = SHORT.replace("steps: 7", "epochs: 8, grad_clip: null, optimizer: sgd, ema: null, on_nan: rollback").replace(
-        "lr: 1e-3", "lr: 0.3"
-    )
+    text = SHORT.replace(
+        "steps: 7", "epochs: 8, grad_clip: null, optimizer: sgd, ema: null, on_nan: rollback"
+    ).replace("lr: 1e-3", "lr: 0.3")
     (tmp_path / "tiny.yaml").write_text(text)
     command(tmp_path, "run", "tiny.yaml")
     first = diverged(only_run(tmp_path / "runs"))[0]

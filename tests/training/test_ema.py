@@ -95,4 +95,6 @@ def test_a_run_resumed_from_a_checkpoint_is_the_uninterrupted_one_bit_for_bit() 
 
 def test_a_checkpoint_of_another_network_is_refused() -> None:
     with pytest.raises(RuntimeError, match="matrix"):
-        Ema(Network(), decay=0.9, warmup=False).load_state_dict({"vector": torch.zeros(4), "count": torch.tensor(0)})
+        Ema(Network(), decay=0.9, warmup=False).load_state_dict(
+            {"vector": torch.zeros(4), "count": torch.tensor(0)}
+        )

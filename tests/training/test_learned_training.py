@@ -117,11 +117,15 @@ def test_training_moves_u_and_validation_does_not_see_it(tiny: Path) -> None:
     u = trained.weighting(experiment.coefficients.log_snr).detach()
     assert float(u.abs().max()) > 1e-4
     fixed.network.load_state_dict(experiment.network.state_dict())
-    assert validate(experiment, experiment.network, World()).loss == validate(fixed, fixed.network, World()).loss
+    assert (
+        validate(experiment, experiment.network, World()).loss == validate(fixed, fixed.network, World()).loss
+    )
 
 
 def test_infinite_log_snrs_are_seen_as_the_bound(tiny: Path) -> None:
-    log_snr = experiment_of(tiny, LEARNED, "schedule={name: flow, timesteps: 20}", "prediction=velocity").coefficients.log_snr
+    log_snr = experiment_of(
+        tiny, LEARNED, "schedule={name: flow, timesteps: 20}", "prediction=velocity"
+    ).coefficients.log_snr
     assert float(log_snr.min()) == -LOG_SNR_BOUND
 
 
@@ -137,7 +141,10 @@ def test_a_base_that_does_not_suit_is_refused_at_its_field(tiny: Path) -> None:
 
 def test_the_schema_of_a_weighting_in_a_weighting_ends() -> None:
     for _ in range(2):
-        blocks = {block.get("title"): block for block in json_schema()["$defs"]["LossSpec"]["properties"]["weighting"]["anyOf"]}
+        blocks = {
+            block.get("title"): block
+            for block in json_schema()["$defs"]["LossSpec"]["properties"]["weighting"]["anyOf"]
+        }
         names, inner = blocks["learned"]["properties"]["base"]["anyOf"]
         assert names["enum"] == WEIGHTINGS.names()
         assert inner["required"] == ["name"]
@@ -160,7 +167,9 @@ def full(timesteps: int, seed: int = 0) -> tuple[LossHistory, Tensor]:
 def test_probabilities_are_the_papers_formula_of_the_last_ten_losses() -> None:
     history, losses = full(30)
     size = np.sqrt((losses[:, -HISTORY:].numpy() ** 2).mean(axis=1))
-    np.testing.assert_allclose(history.probabilities(), (1 - UNIFORM) * size / size.sum() + UNIFORM / 30, rtol=1e-12)
+    np.testing.assert_allclose(
+        history.probabilities(), (1 - UNIFORM) * size / size.sum() + UNIFORM / 30, rtol=1e-12
+    )
 
 
 def test_it_is_uniform_until_each_timestep_has_ten_losses() -> None:
@@ -168,7 +177,9 @@ def test_it_is_uniform_until_each_timestep_has_ten_losses() -> None:
     for k in range(HISTORY):
         assert history.probabilities().tolist() == [0.2] * 5
         assert history.importance().tolist() == pytest.approx([1.0] * 5)
-        history.update(torch.arange(5 if k < HISTORY - 1 else 4), torch.arange(1.0, 6.0)[: 5 if k < HISTORY - 1 else 4])
+        history.update(
+            torch.arange(5 if k < HISTORY - 1 else 4), torch.arange(1.0, 6.0)[: 5 if k < HISTORY - 1 else 4]
+        )
     history.update(torch.tensor([4]), torch.tensor([5.0]))
     np.testing.assert_allclose(history.probabilities(), 0.999 * np.arange(1, 6) / 15 + 0.0002, rtol=1e-12)
     nothing = LossHistory(5)
@@ -213,7 +224,9 @@ def test_the_loop_records_the_losses_of_the_timesteps_drawn(tiny: Path) -> None:
     assert isinstance(history, LossHistory)
     (loss,) = steps(experiment, TrainState(), trained, 1)
     assert int(history.counts.sum()) == 64
-    assert float(history.losses.sum()) / 64 == pytest.approx(loss, rel=1e-5)  # uniform still: the importance is 1
+    assert float(history.losses.sum()) / 64 == pytest.approx(
+        loss, rel=1e-5
+    )  # uniform still: the importance is 1
     plain = experiment_of(tiny)
     assert steps(plain, TrainState(), prepare(plain), 1) == pytest.approx([loss], rel=1e-5)
 
@@ -242,14 +255,21 @@ def straight(tiny: Path, *overrides: str) -> Trained:
     trained = prepare(experiment)
     steps(experiment, TrainState(), trained, TOTAL)
     assert isinstance(trained.time, LossHistory)
-    assert trained.time.probabilities().unique().numel() == 4  # the draws depend on the losses of the steps before
+    assert (
+        trained.time.probabilities().unique().numel() == 4
+    )  # the draws depend on the losses of the steps before
     return trained
 
 
 def different(wanted: Trained, checkpoint_: Path) -> list[str]:
     """The names of the tensors of a checkpoint that are not those of `wanted`, bit for bit."""
     names = []
-    for file, part in {"model": wanted.network, "ema": wanted.ema, "weighting": wanted.weighting, "time": wanted.time}.items():
+    for file, part in {
+        "model": wanted.network,
+        "ema": wanted.ema,
+        "weighting": wanted.weighting,
+        "time": wanted.time,
+    }.items():
         assert part is not None
         found, state = load_file(checkpoint_ / f"{file}.safetensors"), part.state_dict()
         assert found.keys() == state.keys()
@@ -271,10 +291,23 @@ def test_what_is_learned_goes_on_from_a_checkpoint_bit_for_bit(tiny: Path, tmp_p
     assert different(wanted, tmp_path / "last") == []
 
 
-def test_a_stopped_and_resumed_run_is_that_without_a_stop_and_shows_its_u(ddpmx: Run, tiny: Path, tmp_path: Path) -> None:
+def test_a_stopped_and_resumed_run_is_that_without_a_stop_and_shows_its_u(
+    ddpmx: Run, tiny: Path, tmp_path: Path
+) -> None:
     arguments = [argument for override in SMALL for argument in ("-s", override)]
     for budget in (STOP, TOTAL):
-        done = ddpmx("run", tiny, "--out", tmp_path, "--resume", "--device", "cpu", *arguments, "-s", f"train.steps={budget}")
+        done = ddpmx(
+            "run",
+            tiny,
+            "--out",
+            tmp_path,
+            "--resume",
+            "--device",
+            "cpu",
+            *arguments,
+            "-s",
+            f"train.steps={budget}",
+        )
         assert done.code == 0, done.err
     run = only_run(tmp_path)
     assert different(straight(tiny, *SMALL), run / "checkpoints" / "last") == []
@@ -285,8 +318,25 @@ def test_a_stopped_and_resumed_run_is_that_without_a_stop_and_shows_its_u(ddpmx:
 @pytest.mark.slow
 def test_two_processes_learn_what_one_does(tiny: Path, tmp_path: Path) -> None:
     arguments = [argument for override in SMALL for argument in ("-s", override)]
-    launcher = ("-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", str(20000 + (os.getpid() + 7) % 20000))
-    command(tmp_path, "run", "tiny.yaml", "--device", "cpu", *arguments, "-s", f"train.steps={TOTAL}", launcher=launcher)
+    launcher = (
+        "-m",
+        "torch.distributed.run",
+        "--nproc-per-node",
+        "2",
+        "--master-port",
+        str(20000 + (os.getpid() + 7) % 20000),
+    )
+    command(
+        tmp_path,
+        "run",
+        "tiny.yaml",
+        "--device",
+        "cpu",
+        *arguments,
+        "-s",
+        f"train.steps={TOTAL}",
+        launcher=launcher,
+    )
     wanted, last = straight(tiny, *SMALL), only_run(tmp_path / "runs") / "checkpoints" / "last"
     for file, part in {"weighting": wanted.weighting, "time": wanted.time, "model": wanted.network}.items():
         assert part is not None

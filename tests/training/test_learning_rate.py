@@ -27,7 +27,10 @@ def test_a_jump_is_told_with_both_rates(schedule: str) -> None:
     halved = jump(train, 20, 40, before, 0.5)
     assert f"from {before / 2:.3g} in step 20 to 0.00025 in step 21" in halved
     shorter = jump(train, 10, 20, learning_rate(train, 9, 40))
-    assert f"ends at step 20, so the learning rate goes from {learning_rate(train, 9, 40):.3g} in step 10 to 0.0005 in step 11" in shorter
+    assert (
+        f"ends at step 20, so the learning rate goes from {learning_rate(train, 9, 40):.3g} in step 10 to 0.0005 in step 11"
+        in shorter
+    )
 
 
 def test_nothing_is_said_where_the_rate_goes_on_as_it_was() -> None:
@@ -41,7 +44,11 @@ def test_nothing_is_said_where_the_rate_goes_on_as_it_was() -> None:
 
 
 def test_a_longer_budget_of_a_finished_run(ddpmx: Run, tiny: Path, tmp_path: Path) -> None:
-    tiny.write_text(TINY.replace("steps: 12, batch_size: 64, lr: 1e-3", "steps: 10, batch_size: 16, lr: 1e-3, lr_schedule: cosine"))
+    tiny.write_text(
+        TINY.replace(
+            "steps: 12, batch_size: 64, lr: 1e-3", "steps: 10, batch_size: 16, lr: 1e-3, lr_schedule: cosine"
+        )
+    )
     tiny.write_text(tiny.read_text().replace("dataset: digits", "dataset: {name: digits, limit: 32}"))
     assert ddpmx("run", tiny, "--out", tmp_path / "runs").code == 0
     run = only_run(tmp_path / "runs")
@@ -61,4 +68,7 @@ def test_a_longer_budget_of_a_finished_run(ddpmx: Run, tiny: Path, tmp_path: Pat
     assert rates == {10: pytest.approx(low), 20: pytest.approx(5e-4 * (1 + math.cos(0.95 * math.pi)))}
     again = ddpmx("run", tiny, "--run", run, "-s", "train.steps=30")
     assert again.code == 0, again.err
-    assert f"goes from {rates[20]:.3g} in step 20 to {5e-4 * (1 + math.cos(2 / 3 * math.pi)):.3g} in step 21" in again.err
+    assert (
+        f"goes from {rates[20]:.3g} in step 20 to {5e-4 * (1 + math.cos(2 / 3 * math.pi)):.3g} in step 21"
+        in again.err
+    )

@@ -25,7 +25,12 @@ CPU = torch.device("cpu")
 T, IDS = torch.tensor([0, 1, 10, 19]), torch.arange(4)
 LEARNS = "model.learned_variance=true"
 CONDITIONED = "model.self_condition=true"
-COMBINATIONS = [(s, p) for s in ("cosine", "edm", "flow") for p in ("epsilon", "v", "velocity", "edm") if (s, p) != ("flow", "epsilon")]
+COMBINATIONS = [
+    (s, p)
+    for s in ("cosine", "edm", "flow")
+    for p in ("epsilon", "v", "velocity", "edm")
+    if (s, p) != ("flow", "epsilon")
+]
 
 
 def images() -> Tensor:
@@ -50,14 +55,20 @@ def fixed(output: Tensor) -> nn.Module:
     return Fixed()
 
 
-@pytest.mark.parametrize("loss", ["norm: l2", "norm: l1", "norm: huber, delta: 0.5", "norm: l2, weighting: {name: vlb, clip: 1.0}"])
+@pytest.mark.parametrize(
+    "loss", ["norm: l2", "norm: l1", "norm: huber, delta: 0.5", "norm: l2, weighting: {name: vlb, clip: 1.0}"]
+)
 @pytest.mark.parametrize("prediction", ["epsilon", "x_start", "v"])
 def test_an_output_of_0_has_at_most_the_zero_output_loss(tiny: Path, loss: str, prediction: str) -> None:
     """Images of ±1, whose every pixel is at the bound: equal for l2, where the squares alone count; else at most."""
     experiment = experiment_of(tiny, f"loss={{{loss}}}", f"prediction={prediction}")
     x_start, ids = images()[:1].sign().expand(256, -1, -1, -1).contiguous(), torch.arange(256)
     for t in (0, 10, 19):
-        losses = batch_loss(experiment, fixed(torch.zeros(256, 1, 8, 8)), Batch(x_start, torch.full((256,), t), Noise(3, 7, ids)))
+        losses = batch_loss(
+            experiment,
+            fixed(torch.zeros(256, 1, 8, 8)),
+            Batch(x_start, torch.full((256,), t), Noise(3, 7, ids)),
+        )
         most = float(zero_output_loss(experiment)[t])
         assert float(losses.mean()) <= 1.02 * most
         assert float(losses.mean()) >= (0.98 if "l2" in loss else 0.6) * most
@@ -91,7 +102,9 @@ def test_the_bound_teaches_the_variance_only(tiny: Path) -> None:
     output = torch.zeros(4, 2, 8, 8, requires_grad=True)
     gradients = {}
     for weight in ("0.001", "0.1"):
-        losses = batch_loss(experiment_of(tiny, LEARNS, f"loss.variance_weight={weight}"), fixed(output), batch())
+        losses = batch_loss(
+            experiment_of(tiny, LEARNS, f"loss.variance_weight={weight}"), fixed(output), batch()
+        )
         (gradients[weight],) = torch.autograd.grad(losses.sum(), output)
     plain = torch.zeros(4, 1, 8, 8, requires_grad=True)
     (simple,) = torch.autograd.grad(batch_loss(experiment_of(tiny), fixed(plain), batch()).sum(), plain)
@@ -208,7 +221,10 @@ def test_a_plain_plugin_network_is_built_as_ever(tmp_path: Path) -> None:
         "            def forward(self, x, t): return super().forward(x)\n        return Net(channels, channels, 1)\n"
     )
     path = tmp_path / "spec.yaml"
-    path.write_text(TINY.replace("{name: convnext_unet, dim: 8, dim_mults: [1, 2]}", "plain_one") + "plugins: [plain.py]\n")
+    path.write_text(
+        TINY.replace("{name: convnext_unet, dim: 8, dim_mults: [1, 2]}", "plain_one")
+        + "plugins: [plain.py]\n"
+    )
     experiment = build(spec_file.load(path), CPU)
     assert batch_loss(experiment, experiment.network, batch()).shape == (4,)
     with pytest.raises(SpecError, match="unknown key"):

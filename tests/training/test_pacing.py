@@ -61,14 +61,22 @@ def test_the_counts_are_those_of_a_walk_through_the_run(
             grids += grid is not None and grid.within(step)
             draws = grid is not None and grid.within(step)
             checkpoints += evaluation.within(step) or draws or (save is not None and step % save == 0)
-    counted = (pacing.epochs, pacing.evaluations, pacing.evaluations_at_ends, pacing.grids, pacing.checkpoints)
+    counted = (
+        pacing.epochs,
+        pacing.evaluations,
+        pacing.evaluations_at_ends,
+        pacing.grids,
+        pacing.checkpoints,
+    )
     assert counted == (ends, evaluations + at_ends, at_ends, grids, checkpoints)
 
 
 @pytest.mark.parametrize("images", [24, 243, 1437, 55_000])
 def test_tiny_epochs_do_not_spend_the_run_on_grids(tiny: Path, images: int) -> None:
     """The default: grids of 64 images in 50 steps, whatever the number of images."""
-    tiny.write_text(TINY.replace("steps: 12, batch_size: 64", "epochs: 34").replace("steps: 3}, grid: 4", "steps: 20}"))
+    tiny.write_text(
+        TINY.replace("steps: 12, batch_size: 64", "epochs: 34").replace("steps: 3}, grid: 4", "steps: 20}")
+    )
     spec = spec_file.load(tiny)
     table = spec.schedule.table()
     pacing = Pacing.of(spec, images, table)
@@ -102,30 +110,49 @@ def test_evaluations_and_grids_come_at_their_steps(undisturbed: Path) -> None:
     events = list(RunFolder(undisturbed).events())
     drawn = [(event["path"], event["step"]) for event in events if event["event"] == "samples"]
     within = [(f"samples/step-{step:07d}.png", step) for step in (2, 4, 8, 10, 14)]
-    ends = [("samples/epoch-0001.png", 6), ("samples/epoch-0002.png", 12), ("samples/epoch-0003.png", 15), ("samples/final.png", 15)]
+    ends = [
+        ("samples/epoch-0001.png", 6),
+        ("samples/epoch-0002.png", 12),
+        ("samples/epoch-0003.png", 15),
+        ("samples/final.png", 15),
+    ]
     assert sorted(drawn, key=lambda pair: pair[1]) == sorted([*within, *ends], key=lambda pair: pair[1])
     assert all((undisturbed / path).is_file() for path, _ in drawn)
     assert [event["step"] for event in events if event["event"] == "per_t"] == [4, 8, 12, 15]
-    assert [event[PASSES] for event in events if event["event"] == "evaluate"] == pytest.approx([4 / 6, 8 / 6])
+    assert [event[PASSES] for event in events if event["event"] == "evaluate"] == pytest.approx(
+        [4 / 6, 8 / 6]
+    )
     assert [event["step"] for event in epochs(undisturbed)] == [6, 12, 15]
 
 
 def test_an_evaluation_within_an_epoch_is_seen_everywhere(undisturbed: Path) -> None:
     with (undisturbed / "log.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert [(row["epoch"], row["step"]) for row in rows] == [("1", "4"), ("1", "6"), ("2", "8"), ("2", "12"), ("3", "15")]
+    assert [(row["epoch"], row["step"]) for row in rows] == [
+        ("1", "4"),
+        ("1", "6"),
+        ("2", "8"),
+        ("2", "12"),
+        ("3", "15"),
+    ]
     assert [bool(row["pixel_fd"]) for row in rows] == [True, False, True, True, True]
     assert all(row["val_loss"] and row["train_loss"] for row in rows)
     page = write_report(undisturbed).read_text()
     for step in (4, 8):
         value = next(
-            event["metrics"]["pixel_fd"] for event in RunFolder(undisturbed).events() if event["step"] == step and event.get("metrics")
+            event["metrics"]["pixel_fd"]
+            for event in RunFolder(undisturbed).events()
+            if event["step"] == step and event.get("metrics")
         )
         assert f"{value:,.0f}" in page or f"{value:.4g}" in page
     assert "epoch 0.3333333" in page
-    assert [passes for passes, *_ in read_run(undisturbed).history.curves["pixel_fd"].points()] == pytest.approx([4 / 6, 8 / 6, 2, 3])
+    assert [
+        passes for passes, *_ in read_run(undisturbed).history.curves["pixel_fd"].points()
+    ] == pytest.approx([4 / 6, 8 / 6, 2, 3])
     comparison = compare([undisturbed])
-    (curve,) = [drawn for drawn in figures(comparison) if drawn.caption.startswith("As measured while training")]
+    (curve,) = [
+        drawn for drawn in figures(comparison) if drawn.caption.startswith("As measured while training")
+    ]
     (axes, *_) = curve.figure.axes
     assert list(axes.lines[0].get_xdata()) == pytest.approx([4 / 6, 8 / 6, 2, 3])
 
@@ -138,12 +165,18 @@ MOMENTS: dict[str, tuple[Death, list[str]]] = {
     "between two checkpoints": (Death("step-0000004.png", operation="open"), ["samples"]),
     "between curves and scores": (Death("metrics.jsonl", 5, "open"), ["samples", "samples", "per_t"]),
     "before the row": (Death("/log.csv", 1, "os.rename"), ["samples", "samples", "per_t", "evaluate"]),
-    "after a checkpoint alone": (Death("checkpoints/.6.", 1, "os.mkdir"), ["samples", "samples", "per_t", "evaluate"]),
+    "after a checkpoint alone": (
+        Death("checkpoints/.6.", 1, "os.mkdir"),
+        ["samples", "samples", "per_t", "evaluate"],
+    ),
 }
 FAST = ("before the grid", "between curves and scores", "before the row")
 
 
-@pytest.mark.parametrize("moment", [moment if moment in FAST else pytest.param(moment, marks=pytest.mark.slow) for moment in MOMENTS])
+@pytest.mark.parametrize(
+    "moment",
+    [moment if moment in FAST else pytest.param(moment, marks=pytest.mark.slow) for moment in MOMENTS],
+)
 def test_killed_within_an_epoch_and_resumed(moment: str, tmp_path: Path, undisturbed: Path) -> None:
     death, left = MOMENTS[moment]
     (tmp_path / "tiny.yaml").write_text(STEPS)
@@ -159,7 +192,14 @@ def test_killed_within_an_epoch_and_resumed(moment: str, tmp_path: Path, undistu
 @pytest.mark.slow
 def test_two_processes_evaluate_within_an_epoch_like_one(tmp_path: Path, undisturbed: Path) -> None:
     (tmp_path / "tiny.yaml").write_text(STEPS)
-    launcher = ("-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", str(20000 + os.getpid() % 20000))
+    launcher = (
+        "-m",
+        "torch.distributed.run",
+        "--nproc-per-node",
+        "2",
+        "--master-port",
+        str(20000 + os.getpid() % 20000),
+    )
     program = [sys.executable, *launcher, "-m", "ddpmx", "run", "tiny.yaml", "--device", "cpu"]
     done = subprocess.run(program, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -172,10 +212,18 @@ def test_two_processes_evaluate_within_an_epoch_like_one(tmp_path: Path, undistu
             assert a["val_loss"] == pytest.approx(b["val_loss"], rel=1e-4)
 
 
-def test_a_checkpoint_within_an_epoch_bounds_what_a_kill_costs(ddpmx: Run, tiny: Path, tmp_path: Path) -> None:
-    tiny.write_text(TINY.replace("steps: 12, batch_size: 64", "steps: 20, batch_size: 15, checkpoint_every_steps: 4, keep_last: 3"))
+def test_a_checkpoint_within_an_epoch_bounds_what_a_kill_costs(
+    ddpmx: Run, tiny: Path, tmp_path: Path
+) -> None:
+    tiny.write_text(
+        TINY.replace(
+            "steps: 12, batch_size: 64", "steps: 20, batch_size: 15, checkpoint_every_steps: 4, keep_last: 3"
+        )
+    )
     assert ddpmx("run", tiny, "--out", tmp_path).code == 0
-    steps = {int(path.name) for path in (only_run(tmp_path) / "checkpoints").iterdir() if not path.is_symlink()}
+    steps = {
+        int(path.name) for path in (only_run(tmp_path) / "checkpoints").iterdir() if not path.is_symlink()
+    }
     assert steps == {12, 16, 20}
 
 
@@ -193,7 +241,9 @@ def test_no_grids_at_all(ddpmx: Run, tiny: Path, tmp_path: Path) -> None:
     assert ddpmx("run", tiny, "--dry-run", "-s", "evaluate.grid=0").code == 0
 
 
-def test_best_is_said_where_it_is_news(ddpmx: Run, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_best_is_said_where_it_is_news(
+    ddpmx: Run, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     losses = iter([5.0, 4.0, 3.0, 3.5, 2.0, 1.0, 1.5])
     real = __import__("ddpmx.training.loop", fromlist=["validate"]).validate
 

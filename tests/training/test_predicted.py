@@ -29,7 +29,10 @@ def test_x_0_has_the_precision_of_the_coefficients(tmp_path: Path) -> None:
     assert torch.equal(single.output, double.output)
     assert (single.x0.dtype, double.x0.dtype) == (torch.float32, torch.float64)
     epsilon = ddpmx.ops.normal(IDS, 7, 3, (1, 8, 8))
-    x_t = table.signal[T].float().view(4, 1, 1, 1) * BATCH.x_start + table.sigma[T].float().view(4, 1, 1, 1) * epsilon
+    x_t = (
+        table.signal[T].float().view(4, 1, 1, 1) * BATCH.x_start
+        + table.sigma[T].float().view(4, 1, 1, 1) * epsilon
+    )
     assert torch.equal(single.x_t, x_t)
     assert torch.equal(double.x0, double.output.double())  # the network predicts x_start itself
     torch.testing.assert_close(single.x0.double(), double.x0, rtol=1e-6, atol=1e-6)
@@ -39,7 +42,10 @@ def test_x_0_has_the_precision_of_the_coefficients(tmp_path: Path) -> None:
 def test_the_bound_takes_the_variance_that_is_asked_for(tmp_path: Path, variance: str | None) -> None:
     """By default the network's own, here at 70 % of the way from the posterior's to beta in log space."""
     experiment = experiment_of(tmp_path, 30, "cosine", ", learned_variance: true")
-    predicted, q = predict(experiment, Linear(4 * best_gain(experiment.table), 0.4), BATCH), posterior(experiment.table)
+    predicted, q = (
+        predict(experiment, Linear(4 * best_gain(experiment.table), 0.4), BATCH),
+        posterior(experiment.table),
+    )
     upper = {"posterior": 0.0, "beta": 1.0}.get(variance or "", 0.7)
     log_variance = ((1 - upper) * q.log_lower + upper * q.log_upper)[T].view(4, 1, 1, 1)
     assert float(predicted.x0.abs().max()) > 1

@@ -79,8 +79,12 @@ def test_processes_without_images_train_validate_and_sample_like_one(
     ddpmx: Callable[..., Result], tmp_path: Path, count: int, overrides: list[str]
 ) -> None:
     few(tmp_path, count)
-    options = [part for override in ["train.steps=null", "evaluate.grid=1", *overrides] for part in ("-s", override)]
-    assert together(tmp_path, 2, "run", "tiny.yaml", "--out", "two", *options) == [0, 0], (tmp_path / "said").read_text()
+    options = [
+        part for override in ["train.steps=null", "evaluate.grid=1", *overrides] for part in ("-s", override)
+    ]
+    assert together(tmp_path, 2, "run", "tiny.yaml", "--out", "two", *options) == [0, 0], (
+        tmp_path / "said"
+    ).read_text()
     alone = ddpmx("run", tmp_path / "tiny.yaml", "--out", tmp_path / "one", "--device", "cpu", *options)
     assert alone.code == 0, alone.err
     one, two = (epochs(only_run(tmp_path / out)) for out in ("one", "two"))
@@ -88,7 +92,9 @@ def test_processes_without_images_train_validate_and_sample_like_one(
     for a, b in zip(one, two, strict=True):
         for key in ("train_loss", "val_loss"):
             assert a[key] == pytest.approx(b[key], rel=1e-4)
-        assert a["metrics"] == pytest.approx(b["metrics"], rel=0.02)  # of pixels that rounding may move by 1 of 255
+        assert a["metrics"] == pytest.approx(
+            b["metrics"], rel=0.02
+        )  # of pixels that rounding may move by 1 of 255
 
 
 @pytest.mark.parametrize("name", sorted(BUILT_IN))

@@ -72,7 +72,9 @@ def test_flips_mirror_half_of_the_images_whatever_the_batch() -> None:
     assert torch.equal(whole[order], fetch_images(pixels, order, 3, 1, True))
     assert not torch.equal(whole, fetch_images(pixels, ids, 3, 2, True))
     assert torch.equal(fetch_images(pixels, order, 3, 1, False), plain[order])
-    assert torch.equal(pixels, torch.arange(400 * 6).remainder(256).to(torch.uint8).view(400, 1, 2, 3))  # the set is as it was
+    assert torch.equal(
+        pixels, torch.arange(400 * 6).remainder(256).to(torch.uint8).view(400, 1, 2, 3)
+    )  # the set is as it was
 
 
 def test_timesteps_and_noise_of_training_share_no_stream() -> None:
@@ -84,16 +86,26 @@ def test_timesteps_and_noise_of_training_share_no_stream() -> None:
 
 
 def test_checkpoints_that_stay(ddpmx: Run, tiny: Path, tmp_path: Path) -> None:
-    tiny.write_text(TINY.replace("steps: 12", "epochs: 7, checkpoint_every: 2, keep_last: 1, keep_every: 3, lr_schedule: linear"))
+    tiny.write_text(
+        TINY.replace(
+            "steps: 12", "epochs: 7, checkpoint_every: 2, keep_last: 1, keep_every: 3, lr_schedule: linear"
+        )
+    )
     assert ddpmx("run", tiny, "--out", tmp_path, "-s", "dataset.limit=100").code == 0
     checkpoints = only_run(tmp_path) / "checkpoints"
-    steps = {int(path.name) // 2 for path in checkpoints.iterdir() if path.is_dir() and not path.is_symlink()}  # two steps an epoch
+    steps = {
+        int(path.name) // 2 for path in checkpoints.iterdir() if path.is_dir() and not path.is_symlink()
+    }  # two steps an epoch
     best = int((checkpoints / "best").resolve().name) // 2
     assert steps == {3, 6, 7, best}  # 6 is also the newest multiple of checkpoint_every, 7 the last
 
 
 def test_early_stopping_ends_the_run(ddpmx: Run, tiny: Path, tmp_path: Path) -> None:
-    tiny.write_text(TINY.replace("steps: 12, batch_size: 64, lr: 1e-3", "epochs: 30, patience: 2, batch_size: 64, lr: 1e-30"))
+    tiny.write_text(
+        TINY.replace(
+            "steps: 12, batch_size: 64, lr: 1e-3", "epochs: 30, patience: 2, batch_size: 64, lr: 1e-30"
+        )
+    )
     assert ddpmx("run", tiny, "--out", tmp_path, "-s", "dataset.limit=64", "-s", "train.ema=null").code == 0
     rows = epochs(only_run(tmp_path))
     assert [row["epoch"] for row in rows] == [1, 2, 3]  # the first is the best, two more are not
@@ -102,8 +114,13 @@ def test_early_stopping_ends_the_run(ddpmx: Run, tiny: Path, tmp_path: Path) -> 
 
 def test_bfloat16_trains_close_to_float32(ddpmx: Run, tiny: Path, tmp_path: Path) -> None:
     for precision in ("float32", "bfloat16"):
-        assert ddpmx("run", tiny, "--out", tmp_path / precision, "-s", f"train.precision={precision}").code == 0
-    losses = [[row["val_loss"] for row in epochs(only_run(tmp_path / precision))] for precision in ("float32", "bfloat16")]
+        assert (
+            ddpmx("run", tiny, "--out", tmp_path / precision, "-s", f"train.precision={precision}").code == 0
+        )
+    losses = [
+        [row["val_loss"] for row in epochs(only_run(tmp_path / precision))]
+        for precision in ("float32", "bfloat16")
+    ]
     assert losses[0] != losses[1]
     assert losses[0] == pytest.approx(losses[1], rel=0.03)
 
@@ -145,7 +162,9 @@ def test_a_prediction_scales_what_the_network_sees(tiny: Path) -> None:
     x_start = torch.linspace(-1, 1, 4 * 64).view(4, 1, 8, 8)
     batch_loss(experiment, network, Batch(x_start, t, Noise(0, 1, ids)))
     table = experiment.table
-    x_t = ops.add_noise(x_start, table.signal[t].float(), table.sigma[t].float(), seed=0, sample_ids=ids, stream=1)
+    x_t = ops.add_noise(
+        x_start, table.signal[t].float(), table.sigma[t].float(), seed=0, sample_ids=ids, stream=1
+    )
     c_in = 1 / (table.sigma[t] ** 2 + 0.25 * table.signal[t] ** 2).sqrt().view(4, 1, 1, 1)
     torch.testing.assert_close(seen[0], (c_in * x_t).float())
     experiment.denoiser(network)(x_t, t.float())  # type: ignore[arg-type]

@@ -55,7 +55,9 @@ def test_the_stretches_add_up(tmp_path: Path) -> None:
     assert sum(lists["n"]) == 333
     assert sum(lists["share"]) == pytest.approx(1)
     assert np.average(lists["loss"], weights=lists["n"]) == pytest.approx(found.loss)
-    assert np.allclose(lists["share"], np.array(lists["loss"]) * lists["n"] / found.losses.sum().item())  # uniform times
+    assert np.allclose(
+        lists["share"], np.array(lists["loss"]) * lists["n"] / found.losses.sum().item()
+    )  # uniform times
     assert all(low > high for low, high in zip(lists["log_snr"], lists["log_snr"][1:], strict=False))
 
 
@@ -65,7 +67,9 @@ def test_the_share_counts_how_t_is_drawn(tmp_path: Path) -> None:
     normal = TIMES.build("logit_normal", mean=-1.0)
     skewed = replace(experiment, spec=experiment.spec.model_copy(update={"time": normal}))
     drawn = normal.probabilities(experiment.table).numpy()
-    expected = [(found.losses.numpy() * drawn[found.t])[(found.t * 25 // 100 == i).numpy()].sum() for i in range(25)]
+    expected = [
+        (found.losses.numpy() * drawn[found.t])[(found.t * 25 // 100 == i).numpy()].sum() for i in range(25)
+    ]
     assert np.allclose(found.by_timestep(skewed)["share"], np.array(expected) / np.sum(expected))
     unbiased = normal.model_copy(update={"unbiased": True})
     fair = replace(experiment, spec=experiment.spec.model_copy(update={"time": unbiased}))
@@ -80,33 +84,49 @@ def test_a_schedule_without_posterior_has_no_bits(tmp_path: Path) -> None:
 
 def test_each_evaluation_writes_its_curves(ddpmx: Callable[..., Result], tmp_path: Path) -> None:
     path = tmp_path / "tiny.yaml"
-    path.write_text(TINY.replace("steps: 12", "epochs: 3, steps: 60").replace("samples: 8", "samples: 8, every_epochs: 2"))
+    path.write_text(
+        TINY.replace("steps: 12", "epochs: 3, steps: 60").replace("samples: 8", "samples: 8, every_epochs: 2")
+    )
     assert ddpmx("run", path, "--out", tmp_path / "runs").code == 0
-    events = [json.loads(line) for line in (only_run(tmp_path / "runs") / "metrics.jsonl").read_text().splitlines()]
+    events = [
+        json.loads(line) for line in (only_run(tmp_path / "runs") / "metrics.jsonl").read_text().splitlines()
+    ]
     curves = [event for event in events if event["event"] == "per_t"]
     assert [event["epoch"] for event in curves] == [2, 3]
     rows = {event["epoch"]: event for event in events if event["event"] == "epoch"}
     for event in curves:
         assert all(value is not None for value in event["bits"][1:])
-        assert np.average(event["loss"], weights=event["n"]) == pytest.approx(rows[event["epoch"]]["val_loss"])
+        assert np.average(event["loss"], weights=event["n"]) == pytest.approx(
+            rows[event["epoch"]]["val_loss"]
+        )
 
 
 @pytest.mark.parametrize(
     ("budget", "evaluated"),
     [
-        ("train={epochs: 5, batch_size: 64}", [False, True, False, True, True]),  # every second one and the last
-        ("train={epochs: 9, batch_size: 64, patience: 1, lr: 1e-20, ema: null}", [False, True]),  # ends, as no loss is below the first
+        (
+            "train={epochs: 5, batch_size: 64}",
+            [False, True, False, True, True],
+        ),  # every second one and the last
+        (
+            "train={epochs: 9, batch_size: 64, patience: 1, lr: 1e-20, ema: null}",
+            [False, True],
+        ),  # ends, as no loss is below the first
         ("train={steps: 3, batch_size: 64, epochs: null}", [False, True, True]),
     ],
 )
-def test_the_bound_is_computed_where_an_evaluation_is_due(tiny: Path, budget: str, evaluated: list[bool]) -> None:
+def test_the_bound_is_computed_where_an_evaluation_is_due(
+    tiny: Path, budget: str, evaluated: list[bool]
+) -> None:
     overrides = ["dataset={name: digits, limit: 64}", "evaluate.every_epochs=2", "train=null", budget]
     experiment = build(spec_file.load(tiny, overrides), torch.device("cpu"))
     events = train(experiment, TrainState(), prepare(experiment), World(), lambda: False)
     assert [event.validated.bits is not None for event in events if isinstance(event, EpochDone)] == evaluated
 
 
-@pytest.mark.parametrize("schedule", ["{name: flow, timesteps: 30}", "{name: cosine, timesteps: 40, zero_terminal_snr: true}"])
+@pytest.mark.parametrize(
+    "schedule", ["{name: flow, timesteps: 30}", "{name: cosine, timesteps: 40, zero_terminal_snr: true}"]
+)
 def test_a_stretch_beside_pure_noise_has_no_log_snr(tiny: Path, schedule: str) -> None:
     """The middle of the last stretch lies between two indices, at one of which the log-SNR is infinite."""
     tiny.write_text(TINY.replace("{name: cosine, timesteps: 20}", schedule) + "prediction: v\n")

@@ -32,7 +32,9 @@ def table_of(log_snr: Tensor) -> Table:
 def exploding() -> Table:
     """signal 1, σ from 0.002 to 80, as in EDM."""
     sigma = torch.logspace(math.log10(0.002), math.log10(80), 200, dtype=torch.float64)
-    return Table(torch.ones_like(sigma), sigma, lambda log_snr: (torch.ones_like(log_snr), (-0.5 * log_snr).exp()))
+    return Table(
+        torch.ones_like(sigma), sigma, lambda log_snr: (torch.ones_like(log_snr), (-0.5 * log_snr).exp())
+    )
 
 
 class Bound(Weighting):
@@ -76,26 +78,36 @@ def test_clip_bounds_the_epsilon_weight_then_converts(clip: float) -> None:
     table = SCHEDULES.build("linear", timesteps=500).table()
     full = WEIGHTINGS.build("vlb", clip=1e9)
     clipped = WEIGHTINGS.build("vlb", clip=clip)
-    torch.testing.assert_close(clipped.weights(table, "epsilon"), full.weights(table, "epsilon").clamp(max=clip))
+    torch.testing.assert_close(
+        clipped.weights(table, "epsilon"), full.weights(table, "epsilon").clamp(max=clip)
+    )
     snr = (table.signal / table.sigma).square()
     torch.testing.assert_close(clipped.weights(table, "x_start"), clipped.weights(table, "epsilon") * snr)
     assert clipped.weights(table, "epsilon")[0].item() == pytest.approx(clip, rel=1e-12)
 
 
 @pytest.mark.parametrize("weighting", sorted(set(WEIGHTINGS.names()) - {"constant"}))
-@pytest.mark.parametrize("make", [lambda: vp("cosine"), lambda: vp("linear"), exploding], ids=["cosine", "linear", "exploding"])
+@pytest.mark.parametrize(
+    "make", [lambda: vp("cosine"), lambda: vp("linear"), exploding], ids=["cosine", "linear", "exploding"]
+)
 def test_two_predictions_are_one_objective(weighting: str, make: Callable[[], Table]) -> None:
     """weight·error² is the same number for every prediction whose output implies the same x_0."""
     table = make()
-    component = WEIGHTINGS.build(weighting, **{"vlb": {"clip": 5.0}, "learned": {"base": "p2"}}.get(weighting, {}))
-    x_start, guess = torch.randn(2, table.timesteps, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    component = WEIGHTINGS.build(
+        weighting, **{"vlb": {"clip": 5.0}, "learned": {"base": "p2"}}.get(weighting, {})
+    )
+    x_start, guess = torch.randn(
+        2, table.timesteps, dtype=torch.float64, generator=torch.Generator().manual_seed(0)
+    )
     error_x = guess - x_start
     error_eps = -table.signal / table.sigma * error_x  # from x_t = signal·x_0 + sigma·ε, x_t being given
     on_x_start = component.weights(table, "x_start") * error_x.square()
     for name in NAMES:
         target_x, target_eps = PREDICTIONS.build(name).target(table.signal, table.sigma)
         error = target_x * error_x + target_eps * error_eps
-        torch.testing.assert_close(component.weights(table, name) * error.square(), on_x_start, rtol=1e-12, atol=0)
+        torch.testing.assert_close(
+            component.weights(table, name) * error.square(), on_x_start, rtol=1e-12, atol=0
+        )
 
 
 @pytest.mark.parametrize("name", [*NAMES, "noise", "flow"])
@@ -162,7 +174,9 @@ def test_infinite_log_snr_has_the_weights_limit(case: tuple[str, ...]) -> None:
                 weight = weighting.weights(table, prediction)
                 assert weight[index].item() == pytest.approx(limit, rel=1e-12, abs=0)
                 others = [i for i in range(9) if i not in (index, neighbour)]
-                torch.testing.assert_close(weight[others], weighting.weights(inside, prediction)[others], rtol=1e-12, atol=0)
+                torch.testing.assert_close(
+                    weight[others], weighting.weights(inside, prediction)[others], rtol=1e-12, atol=0
+                )
 
 
 def test_limits_hold_on_tables_that_do_not_preserve_variance() -> None:
@@ -180,7 +194,9 @@ def test_the_unclipped_bound_is_infinite_where_a_neighbour_is() -> None:
     log_snr = torch.tensor([4.0, 1.0, -2.0, -math.inf], dtype=torch.float64)
     bound = WEIGHTINGS.build("vlb", first="skip")
     for prediction in ("x_start", "v", "velocity"):  # at signal 0 their errors are the x_0 error, up to sign
-        assert bound.weights(table_of(log_snr), prediction)[-1].item() == pytest.approx(0.5 * math.exp(-2), rel=1e-12)
+        assert bound.weights(table_of(log_snr), prediction)[-1].item() == pytest.approx(
+            0.5 * math.exp(-2), rel=1e-12
+        )
     with pytest.raises(SpecError, match="'vlb' is inf at index 3"):
         bound.weights(table_of(log_snr), "epsilon")
     with pytest.raises(SpecError, match="'elbo' is inf at index 2"):  # its slope looks ahead
@@ -230,8 +246,16 @@ FORMULAS: dict[str, dict[str, Callable[[np.ndarray], np.ndarray]]] = {
         "epsilon": lambda s: 4 / (s + 4),
         "v": lambda s: 4 * s / ((s + 4) * (s + 1)),
     },
-    "p2": {"x_start": lambda s: s / (1 + s), "epsilon": lambda s: 1 / (1 + s), "v": lambda s: s / (1 + s) ** 2},
-    "debiased": {"x_start": np.sqrt, "epsilon": lambda s: 1 / np.sqrt(s), "v": lambda s: np.sqrt(s) / (s + 1)},
+    "p2": {
+        "x_start": lambda s: s / (1 + s),
+        "epsilon": lambda s: 1 / (1 + s),
+        "v": lambda s: s / (1 + s) ** 2,
+    },
+    "debiased": {
+        "x_start": np.sqrt,
+        "epsilon": lambda s: 1 / np.sqrt(s),
+        "v": lambda s: np.sqrt(s) / (s + 1),
+    },
     "edm": {"x_start": lambda s: s + 4, "epsilon": lambda s: 1 + 4 / s, "v": lambda s: (s + 4) / (s + 1)},
     "sigmoid": {
         "x_start": lambda s: s / (1 + s * np.exp(-2)),
@@ -255,7 +279,13 @@ def test_weights_are_the_papers_for_each_prediction(name: str, schedule: str) ->
 
 def test_every_weighting_has_a_formula_above_or_a_test_of_its_own() -> None:
     built_in = {name for name in WEIGHTINGS.names() if WEIGHTINGS.get(name).__module__.startswith("ddpmx.")}
-    assert built_in == {*FORMULAS, "constant", "vlb", "elbo", "learned"}  # the last in test_learned_training.py
+    assert built_in == {
+        *FORMULAS,
+        "constant",
+        "vlb",
+        "elbo",
+        "learned",
+    }  # the last in test_learned_training.py
 
 
 @pytest.mark.parametrize("sigma_data", [0.5, 1.0, 2.0])
@@ -277,7 +307,10 @@ def test_edm_for_unit_variance_is_the_plain_v_loss() -> None:
 def test_p2_without_gamma_is_the_plain_epsilon_loss() -> None:
     table = vp("linear")
     for name in NAMES:
-        p2, snr = (component.weights(table, name) for component in (WEIGHTINGS.build("p2", gamma=0.0), WEIGHTINGS.build("snr")))
+        p2, snr = (
+            component.weights(table, name)
+            for component in (WEIGHTINGS.build("p2", gamma=0.0), WEIGHTINGS.build("snr"))
+        )
         torch.testing.assert_close(p2, snr, rtol=1e-12, atol=0)
 
 
@@ -290,7 +323,9 @@ def test_p2_has_the_papers_parameters() -> None:
 
 def test_soft_min_snr_is_below_min_snr_and_half_of_it_at_the_corner() -> None:
     table = table_of(torch.tensor([9.0, 3.0, math.log(6.0), 1.0, -9.0], dtype=torch.float64))
-    soft, hard = (WEIGHTINGS.build(name, gamma=6.0).weights(table, "x_start") for name in ("soft_min_snr", "min_snr"))
+    soft, hard = (
+        WEIGHTINGS.build(name, gamma=6.0).weights(table, "x_start") for name in ("soft_min_snr", "min_snr")
+    )
     assert bool((soft < hard).all())
     assert (soft / hard)[2].item() == pytest.approx(0.5, rel=1e-12)
     assert (soft / hard)[[0, -1]].tolist() == pytest.approx([1, 1], abs=1e-3)
@@ -315,7 +350,10 @@ def test_elbo_is_what_vlb_tends_to() -> None:
     gaps = []
     for timesteps in (500, 5000):
         table = table_of(torch.linspace(10, -10, timesteps, dtype=torch.float64))
-        vlb, elbo = (component.weights(table, "v")[1:] for component in (WEIGHTINGS.build("vlb", first="skip"), WEIGHTINGS.build("elbo")))
+        vlb, elbo = (
+            component.weights(table, "v")[1:]
+            for component in (WEIGHTINGS.build("vlb", first="skip"), WEIGHTINGS.build("elbo"))
+        )
         gaps.append((vlb / elbo - 1).abs().max().item())
     assert gaps[1] == pytest.approx(gaps[0] / 10, rel=0.05)
 
@@ -353,7 +391,10 @@ def test_a_slope_needs_two_timesteps() -> None:
 def test_vlb_has_three_ways_at_the_first_index(clip: float | None) -> None:
     table = vp("linear")
     full = WEIGHTINGS.build("vlb", clip=1e9).weights(table, "epsilon").clamp(max=clip or math.inf)
-    skip, repeat = (WEIGHTINGS.build("vlb", first=first, clip=clip).weights(table, "epsilon") for first in ("skip", "repeat"))
+    skip, repeat = (
+        WEIGHTINGS.build("vlb", first=first, clip=clip).weights(table, "epsilon")
+        for first in ("skip", "repeat")
+    )
     assert skip[0] == 0
     assert repeat[0].item() == pytest.approx(full[1].item(), rel=1e-12)
     for weight in (skip, repeat):
@@ -409,11 +450,21 @@ class BadDefinition(BadWeights):
 
 
 @pytest.mark.parametrize("name", ["bad_weights", "bad_definition"])
-@pytest.mark.parametrize("block", ["{name: NAME, value: VALUE}", "{name: learned, base: {name: NAME, value: VALUE}}"])
-def test_validate_refuses_weights_that_are_no_weights(ddpmx: Callable[..., Result], tiny: Path, name: str, block: str) -> None:
+@pytest.mark.parametrize(
+    "block", ["{name: NAME, value: VALUE}", "{name: learned, base: {name: NAME, value: VALUE}}"]
+)
+def test_validate_refuses_weights_that_are_no_weights(
+    ddpmx: Callable[..., Result], tiny: Path, name: str, block: str
+) -> None:
     (tiny.parent / "bad.py").write_text(BAD_WEIGHTING)
     method = {"bad_weights": "BadWeights.weights", "bad_definition": "BadDefinition.x_start_weight"}[name]
-    for value, told in (("nan", "nan"), ("inf", "inf"), ("'-inf'", "-inf"), (-0.5, "-0.5"), ("1e39", "1e+39")):
+    for value, told in (
+        ("nan", "nan"),
+        ("inf", "inf"),
+        ("'-inf'", "-inf"),
+        (-0.5, "-0.5"),
+        ("1e39", "1e+39"),
+    ):
         weighting = block.replace("NAME", name).replace("VALUE", f"'{value}'".replace("''", "'"))
         tiny.write_text(f"{TINY}plugins: [bad.py]\nprediction: x_start\nloss: {{weighting: {weighting}}}\n")
         result = ddpmx("validate", tiny)
@@ -422,6 +473,9 @@ def test_validate_refuses_weights_that_are_no_weights(ddpmx: Callable[..., Resul
         assert all(part in result.err for part in (method, told, "at index 3")), result.err
     if name == "bad_weights":
         tiny.write_text(tiny.read_text().replace("1e39", "flat"))
-        assert "BadWeights.weights() of the weighting 'bad_weights' should return float64 [20]" in ddpmx("validate", tiny).err
+        assert (
+            "BadWeights.weights() of the weighting 'bad_weights' should return float64 [20]"
+            in ddpmx("validate", tiny).err
+        )
     tiny.write_text(tiny.read_text().replace("flat", "0").replace("1e39", "0"))
     assert ddpmx("validate", tiny).code == 0

@@ -31,7 +31,11 @@ def has_kernel(x: Tensor, weight: Tensor, bias: Tensor) -> bool:
     """Whether `conv3x3` runs the kernel."""
     if not has_cpu_kernels(x) or torch.is_autocast_enabled("cpu"):
         return False
-    if x.ndim != 4 or weight.shape[1:] != (x.shape[1], 3, 3) or not x.dtype == weight.dtype == bias.dtype == torch.float32:
+    if (
+        x.ndim != 4
+        or weight.shape[1:] != (x.shape[1], 3, 3)
+        or not x.dtype == weight.dtype == bias.dtype == torch.float32
+    ):
         return False
     tiles = x.shape[0] * -(-x.shape[2] // 4) * -(-x.shape[3] // 4)
     return min(weight.shape[:2]) >= LEAST_CHANNELS and tiles >= LEAST_TILES

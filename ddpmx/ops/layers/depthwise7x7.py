@@ -48,6 +48,15 @@ class _Depthwise(torch.autograd.Function):
         of_x = None
         if ctx.needs_input_grad[0]:
             x_like, w = x.to(gradient.dtype), weight.to(gradient.dtype)
-            where = (None, (1, 1), (PADDING, PADDING), (1, 1), False, (0, 0), x.shape[1], (True, False, False))
+            where = (
+                None,
+                (1, 1),
+                (PADDING, PADDING),
+                (1, 1),
+                False,
+                (0, 0),
+                x.shape[1],
+                (True, False, False),
+            )
             of_x = torch.ops.aten.convolution_backward(gradient, x_like, w, *where)[0].to(x.dtype)
         return of_x, *kernels.depthwise_gradient(x, gradient)

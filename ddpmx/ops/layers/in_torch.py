@@ -18,5 +18,14 @@ def norm(x: Tensor, gamma: Tensor, beta: Tensor, epsilon: float) -> Tensor:
     return F.group_norm(x, 1, gamma, beta, epsilon)
 
 
-def norm_conv3x3(x: Tensor, gamma: Tensor, beta: Tensor, epsilon: float, weight: Tensor, bias: Tensor, *, gelu: bool = False) -> Tensor:
+def norm_conv3x3(
+    x: Tensor,
+    gamma: Tensor,
+    beta: Tensor,
+    epsilon: float,
+    weight: Tensor,
+    bias: Tensor,
+    *,
+    gelu: bool = False,
+) -> Tensor:
     return conv3x3(norm(F.gelu(x) if gelu else x, gamma, beta, epsilon), weight, bias)

@@ -13,7 +13,9 @@ from ..library import OPERATORS
 
 def depthwise_gradient(x: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor]:
     """Of `ops.depthwise`: the gradients of weight [c, 1, 7, 7] and bias [c], float32, from that of the result."""
-    of_weight, of_bias = (x.new_empty(shape, dtype=torch.float32) for shape in ((x.shape[1], 1, 7, 7), (x.shape[1],)))
+    of_weight, of_bias = (
+        x.new_empty(shape, dtype=torch.float32) for shape in ((x.shape[1], 1, 7, 7), (x.shape[1],))
+    )
     OPERATORS["depthwise_gradient"](x, gradient, of_weight, of_bias)
     return of_weight, of_bias
 

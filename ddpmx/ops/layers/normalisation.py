@@ -29,7 +29,16 @@ def norm(x: Tensor, gamma: Tensor, beta: Tensor, epsilon: float) -> Tensor:
     return cast(Tensor, _Norm.apply(_channels_last(x), gamma, beta, epsilon))
 
 
-def norm_conv3x3(x: Tensor, gamma: Tensor, beta: Tensor, epsilon: float, weight: Tensor, bias: Tensor, *, gelu: bool = False) -> Tensor:
+def norm_conv3x3(
+    x: Tensor,
+    gamma: Tensor,
+    beta: Tensor,
+    epsilon: float,
+    weight: Tensor,
+    bias: Tensor,
+    *,
+    gelu: bool = False,
+) -> Tensor:
     """`conv3x3` of the `norm` of x, or of x's GELU (Hendrycks & Gimpel 2016, arXiv:1606.08415)."""
     if not (_has_kernel(x, gamma, beta) and convolution.has_kernel(x, weight, bias)):
         return convolution.conv3x3(norm(F.gelu(x) if gelu else x, gamma, beta, epsilon), weight, bias)
@@ -67,7 +76,13 @@ class _NormConv3x3Context(Context, Protocol):
 class _NormConv3x3(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: _NormConv3x3Context, x: Tensor, gamma: Tensor, beta: Tensor, weight: Tensor, bias: Tensor, norm: tuple[float, bool]
+        ctx: _NormConv3x3Context,
+        x: Tensor,
+        gamma: Tensor,
+        beta: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        norm: tuple[float, bool],
     ) -> Tensor:
         ctx.save_for_backward(x, gamma, beta, weight)
         ctx.norm = norm
@@ -84,5 +99,7 @@ class _NormConv3x3(torch.autograd.Function):
         of_weight, of_bias = kernels.convolution_gradient(normal, gradient)
         del normal  # a step's memory is at its peak here
         of_normal = kernels.convolve(gradient, weight, None, turned=True)
-        of_x, of_gamma, of_beta = kernels.normalise_gradient(x, of_normal, gamma, gelu, statistics, overwrite=True)
+        of_x, of_gamma, of_beta = kernels.normalise_gradient(
+            x, of_normal, gamma, gelu, statistics, overwrite=True
+        )
         return of_x, of_gamma, of_beta, of_weight, of_bias, None

@@ -13,14 +13,27 @@ from torch.nn import functional as F
 from ddpmx import ops
 from ddpmx.ops.layers import convolution
 
-SHAPES = [(3, 28, 28, 28, 56), (3, 18, 13, 18, 30), (19, 33, 7, 7, 16), (50, 16, 1, 3, 17), (9, 64, 12, 9, 48)]
+SHAPES = [
+    (3, 28, 28, 28, 56),
+    (3, 18, 13, 18, 30),
+    (19, 33, 7, 7, 16),
+    (50, 16, 1, 3, 17),
+    (9, 64, 12, 9, 48),
+]
 """images, inputs, height, width, outputs: with channels that fill no vector, tiles over the edges, and parts of one and several chunks."""
 
 
-def made(shape: tuple[int, ...], layout: torch.memory_format = torch.channels_last) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def made(
+    shape: tuple[int, ...], layout: torch.memory_format = torch.channels_last
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     images, inputs, height, width, outputs = shape
     generator = torch.Generator().manual_seed(sum(shape))
-    shapes = (images, inputs, height, width), (outputs, inputs, 3, 3), (outputs,), (images, outputs, height, width)
+    shapes = (
+        (images, inputs, height, width),
+        (outputs, inputs, 3, 3),
+        (outputs,),
+        (images, outputs, height, width),
+    )
     x, weight, bias, g = (torch.randn(s, generator=generator) for s in shapes)
     return x.contiguous(memory_format=layout), weight.contiguous(memory_format=layout), bias, g
 
@@ -76,7 +89,9 @@ def test_the_bound_on_roundings_tells_a_wrong_point_and_a_lost_digit(shape: tupl
 
     def result(at_points: Tensor, weights: Tensor) -> Tensor:
         products = torch.einsum("nctuij,ocij->notuij", at_points, weights)
-        return rounding.untiled(Rounded.exact(products).transformed(from_points).value, x.shape) + bias.view(-1, 1, 1)
+        return rounding.untiled(Rounded.exact(products).transformed(from_points).value, x.shape) + bias.view(
+            -1, 1, 1
+        )
 
     assert is_rounded_only(result(at_points, weights), rounded)
     assert not is_rounded_only(result(without_a_digit(at_points), weights), rounded)

@@ -27,7 +27,9 @@ def exact(x: Tensor, weight: Tensor, bias: Tensor, g: Tensor) -> list[Tensor]:
     return [y.detach(), *torch.autograd.grad(y, (x, weight, bias), g.double())]
 
 
-def made(shape: tuple[int, ...], layout: torch.memory_format = torch.channels_last) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def made(
+    shape: tuple[int, ...], layout: torch.memory_format = torch.channels_last
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     generator = torch.Generator().manual_seed(sum(shape))
     shapes = (shape, (shape[1], 1, 7, 7), (shape[1],), shape)
     x, weight, bias, g = (torch.randn(s, generator=generator) for s in shapes)
@@ -36,10 +38,14 @@ def made(shape: tuple[int, ...], layout: torch.memory_format = torch.channels_la
 
 @pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_it_and_its_gradients_are_torchs_in_float64(level: str, shape: tuple[int, ...], layout: torch.memory_format) -> None:
+def test_it_and_its_gradients_are_torchs_in_float64(
+    level: str, shape: tuple[int, ...], layout: torch.memory_format
+) -> None:
     given = made(shape, layout)
     for ours, theirs in zip(run(*given), exact(*given), strict=True):
-        torch.testing.assert_close(ours.double(), theirs, rtol=1e-5, atol=2e-5 * float(theirs.abs().max().clamp(min=1)))
+        torch.testing.assert_close(
+            ours.double(), theirs, rtol=1e-5, atol=2e-5 * float(theirs.abs().max().clamp(min=1))
+        )
 
 
 @pytest.mark.skipif(not LEVELS, reason="the library is not built")
@@ -59,7 +65,9 @@ def test_all_levels_and_numbers_of_threads_give_the_same_bits() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_under_autocast_the_sums_of_the_weights_gradient_are_not_in_bfloat16(level: str, dtype: torch.dtype) -> None:
+def test_under_autocast_the_sums_of_the_weights_gradient_are_not_in_bfloat16(
+    level: str, dtype: torch.dtype
+) -> None:
     x, weight, bias, g = made((4, 6, 8, 8))
     x = x.to(dtype)
     y, of_x, of_weight, of_bias = exact(x, weight, bias, g.bfloat16())
@@ -83,7 +91,9 @@ def test_what_the_kernel_does_not_take_torch_does() -> None:
 
 def test_a_second_derivative_is_an_error(level: str) -> None:
     x, weight, bias, _ = (value.requires_grad_() for value in made((1, 2, 4, 4)))
-    (gradient,) = torch.autograd.grad(ops.depthwise(x, weight, bias).square().sum(), weight, create_graph=True)
+    (gradient,) = torch.autograd.grad(
+        ops.depthwise(x, weight, bias).square().sum(), weight, create_graph=True
+    )
     with pytest.raises(RuntimeError, match="once_differentiable"):
         gradient.sum().backward()
 

@@ -24,7 +24,10 @@ EPSILON = 1e-5
 def made(shape: tuple[int, ...], seed: int = 0) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """x, gamma, beta, and a gradient of the result."""
     generator = torch.Generator().manual_seed(seed)
-    x, g = (torch.randn(shape, generator=generator).contiguous(memory_format=torch.channels_last) for _ in range(2))
+    x, g = (
+        torch.randn(shape, generator=generator).contiguous(memory_format=torch.channels_last)
+        for _ in range(2)
+    )
     gamma, beta = (torch.randn(shape[1], generator=generator) for _ in range(2))
     return 2 * x + 0.3, gamma, beta, g
 
@@ -49,7 +52,9 @@ def test_norm_and_its_gradients_are_torchs_in_float64(level: str, shape: tuple[i
     x, gamma, beta, g = made(shape)
     exact = run(torchs, g.double(), x.double(), gamma.double(), beta.double())
     for mine, truth in zip(run(ours, g, x, gamma, beta), exact, strict=True):
-        torch.testing.assert_close(mine.double(), truth, rtol=2e-6, atol=2e-6 * float(truth.abs().max()) + 1e-6)
+        torch.testing.assert_close(
+            mine.double(), truth, rtol=2e-6, atol=2e-6 * float(truth.abs().max()) + 1e-6
+        )
 
 
 def test_a_mean_far_from_zero_costs_no_digits(level: str) -> None:
@@ -63,7 +68,9 @@ def test_a_mean_far_from_zero_costs_no_digits(level: str) -> None:
 
 def test_gelu_is_exact_to_float32(level: str) -> None:
     """Also far out, where 1 + erf has no digits left. The norm's own work is undone in float64."""
-    x = torch.cat((torch.linspace(-9, 9, 4000), torch.tensor([0.0, -0.0, 1e-30, 40.0, -40.0]))).view(1, 1, 1, -1)
+    x = torch.cat((torch.linspace(-9, 9, 4000), torch.tensor([0.0, -0.0, 1e-30, 40.0, -40.0]))).view(
+        1, 1, 1, -1
+    )
     one, zero, exact = torch.ones(1), torch.zeros(1), F.gelu(x.double())
     y, statistics = kernels.normalise(x, one, zero, 0.0, gelu=True)
     value = y.double() / statistics[1].double() + statistics[0].double()
@@ -73,7 +80,9 @@ def test_gelu_is_exact_to_float32(level: str) -> None:
     of_x, _, _ = kernels.normalise_gradient(x, g, one, True, statistics)
     double = x.double().requires_grad_()
     (truth,) = torch.autograd.grad(F.gelu(double).sum(), double)
-    inner = (g.double() - g.double().mean() - y.double() * (g.double() * y.double()).mean()) * statistics[1].double()
+    inner = (g.double() - g.double().mean() - y.double() * (g.double() * y.double()).mean()) * statistics[
+        1
+    ].double()
     torch.testing.assert_close(of_x.double(), truth * inner, rtol=1e-5, atol=2e-6)
 
 
@@ -81,7 +90,9 @@ def test_gelu_is_exact_to_float32(level: str) -> None:
 def test_before_a_convolution_it_is_the_composition(level: str, gelu: bool) -> None:
     x, gamma, beta, _ = made((9, 28, 10, 9))
     generator = torch.Generator().manual_seed(1)
-    weight, bias, g = (torch.randn(shape, generator=generator) for shape in ((19, 28, 3, 3), (19,), (9, 19, 10, 9)))
+    weight, bias, g = (
+        torch.randn(shape, generator=generator) for shape in ((19, 28, 3, 3), (19,), (9, 19, 10, 9))
+    )
 
     def composed(x: Tensor, gamma: Tensor, beta: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         return F.conv2d(torchs(F.gelu(x) if gelu else x, gamma, beta), weight, bias, padding=1)
@@ -90,7 +101,9 @@ def test_before_a_convolution_it_is_the_composition(level: str, gelu: bool) -> N
         return ops.norm_conv3x3(x, gamma, beta, EPSILON, weight, bias, gelu=gelu)
 
     given = (x, gamma, beta, weight, bias)
-    assert type(fused(*(value.requires_grad_() for value in given)).grad_fn).__name__ == "_NormConv3x3Backward"
+    assert (
+        type(fused(*(value.requires_grad_() for value in given)).grad_fn).__name__ == "_NormConv3x3Backward"
+    )
     exact = run(composed, g.double(), *(value.double() for value in given))
     for mine, truth in zip(run(fused, g, *given), exact, strict=True):
         torch.testing.assert_close(mine.double(), truth, rtol=1e-5, atol=1e-5 * float(truth.abs().max()))
@@ -133,7 +146,9 @@ def test_what_the_kernel_does_not_take_torch_does() -> None:
         assert torch.equal(ours(x, gamma, beta), torchs(x, gamma, beta))
     weight, bias = torch.randn(5, 28, 3, 3), torch.randn(5)
     composed = F.conv2d(torchs(F.gelu(x), gamma, beta), weight, bias, padding=1)
-    torch.testing.assert_close(ops.norm_conv3x3(x, gamma, beta, EPSILON, weight, bias, gelu=True), composed, rtol=0, atol=1e-4)
+    torch.testing.assert_close(
+        ops.norm_conv3x3(x, gamma, beta, EPSILON, weight, bias, gelu=True), composed, rtol=0, atol=1e-4
+    )
 
 
 @needs_library
