@@ -15,7 +15,7 @@ from .errors import DdpmxError, RunError, SpecError
 from .files import why
 from .text import shortened
 
-OF_THE_DISK = {
+DISK_ERRORS = {
     errno.ENOSPC,
     errno.EDQUOT,
     errno.EIO,
@@ -36,7 +36,7 @@ def cannot_write(path: Path, error: OSError | ValueError, field: str = "") -> Dd
     A ValueError is a name that no file can have, or none under this locale.
     """
     message = f"{shortened(str(path))} cannot be written: {why(error)}"
-    if isinstance(error, OSError) and error.errno in OF_THE_DISK:
+    if isinstance(error, OSError) and error.errno in DISK_ERRORS:
         return RunError(message)
     return SpecError(message, field=field)
 

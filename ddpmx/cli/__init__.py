@@ -54,16 +54,16 @@ def _run() -> int:
     except (Exception, SystemExit) as error:
         from ..plugins.faults import plugin_error
 
-        if out_of_memory.is_it(error):
+        if out_of_memory.caused(error):
             return _say(f"failed: {out_of_memory.message(error)}", 1)
         fault = plugin_error(error)
         if fault is not None:
             return say_error(fault)
         if isinstance(error, OSError):
-            from ..outputs import OF_THE_DISK
+            from ..outputs import DISK_ERRORS
 
             place = f"{text.shortened(str(error.filename))}: " if error.filename else ""
-            disk = error.errno in OF_THE_DISK
+            disk = error.errno in DISK_ERRORS
             return _say(f"{'failed' if disk else 'error'}: {place}{why(error)}", 1 if disk else 2)
         raise
 

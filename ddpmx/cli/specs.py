@@ -23,12 +23,12 @@ from .options import ALLOW, JSON, PATH, POINT, SET, SPEC, load, print_json, say_
 @JSON
 def list_(kind: str | None, name: str | None, as_json: bool) -> None:
     """Registered components: all, of a KIND, or NAME's parameters."""
-    from ..components.catalogue import data, describe
+    from ..components.catalogue import data, listing
 
     if as_json:
         print_json(data(kind, name))
     else:
-        echo(describe(kind, name))
+        echo(listing(kind, name))
 
 
 @click.command()

@@ -14,7 +14,7 @@ from ..text import shortened
 from .registry import REGISTRIES, Component, Registry
 
 
-def describe(kind: str | None = None, name: str | None = None) -> str:
+def listing(kind: str | None = None, name: str | None = None) -> str:
     """All components, those of a kind, or one with its parameters; `kind` may be a component's name, of whatever kind.
 
     Raises SpecError for an unknown kind or name.

@@ -16,11 +16,11 @@ MISSING = "required, and not given"
 
 
 def finding(path: tuple[str | int, ...], message: str) -> InitErrorDetails:
-    """A part of a pydantic error whose text `describe` returns as it is."""
+    """A part of a pydantic error whose text `findings_of` returns as it is."""
     return InitErrorDetails(type=PydanticCustomError(SAID, "{said}", {"said": message}), loc=path, input=None)
 
 
-def describe(error: ValidationError) -> list[tuple[tuple[str | int, ...], str]]:
+def findings_of(error: ValidationError) -> list[tuple[tuple[str | int, ...], str]]:
     """Path and text of each finding of a pydantic error, in our words."""
     return [(found["loc"], _in_words(found)) for found in error.errors(include_url=False)]
 
@@ -28,7 +28,7 @@ def describe(error: ValidationError) -> list[tuple[tuple[str | int, ...], str]]:
 def spec_error(error: ValidationError) -> SpecError:
     """The findings of a pydantic error, each placed at its field."""
     return SpecError.of(
-        SpecError(message, field=".".join(map(str, path))) for path, message in describe(error)
+        SpecError(message, field=".".join(map(str, path))) for path, message in findings_of(error)
     )
 
 

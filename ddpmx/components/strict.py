@@ -8,17 +8,17 @@ from typing import Self, get_args, get_origin
 from pydantic import BaseModel, ConfigDict, ModelWrapValidatorHandler, ValidationError, model_validator
 
 from ..errors import closest, nearest
-from .in_words import MISSING, describe, finding
+from .in_words import MISSING, finding, findings_of
 
 
-class _Removed:
+class _Unset:
     """What `null` over an inherited key leaves behind: None where the field allows it, else no key at all."""
 
     def __repr__(self) -> str:
         return "null"
 
 
-REMOVED = _Removed()
+UNSET = _Unset()
 
 
 class Strict(BaseModel):
@@ -39,13 +39,13 @@ class Strict(BaseModel):
     def _from_yaml(cls, data: object, handler: ModelWrapValidatorHandler[Self]) -> Self:
         if not isinstance(data, Mapping):
             return handler(data)
-        unknown = [key for key, value in data.items() if key not in cls.model_fields and value is not REMOVED]
+        unknown = [key for key, value in data.items() if key not in cls.model_fields and value is not UNSET]
         out: dict[str, object] = {}
         for key, value in data.items():
             if key not in cls.model_fields:
                 continue
             kinds = _kinds(cls.model_fields[key].annotation)
-            if value is REMOVED:
+            if value is UNSET:
                 if type(None) in kinds:
                     out[key] = None
             else:  # YAML has one kind of sequence; pydantic's strict mode tells lists from tuples
@@ -60,7 +60,7 @@ class Strict(BaseModel):
             handler(out)
         except ValidationError as error:
             misspelt = [((closest(str(key), cls.model_fields),), MISSING) for key in unknown]
-            findings += [finding(*found) for found in describe(error) if found not in misspelt]
+            findings += [finding(*found) for found in findings_of(error) if found not in misspelt]
         raise ValidationError.from_exception_data(cls.__name__, findings)
 
 

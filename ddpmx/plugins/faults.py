@@ -43,7 +43,7 @@ def passes(error: BaseException) -> bool:
     ddpmx's own, Ctrl-C, memory that ran out, and the end of a generator.
     """
     ours = isinstance(error, DdpmxError) or type(error).__module__.startswith("ddpmx.")
-    return ours or isinstance(error, KeyboardInterrupt | GeneratorExit) or out_of_memory.is_it(error)
+    return ours or isinstance(error, KeyboardInterrupt | GeneratorExit) or out_of_memory.caused(error)
 
 
 def plugin_error(error: BaseException) -> PluginError | None:
@@ -56,12 +56,12 @@ def plugin_error(error: BaseException) -> PluginError | None:
         if frames:
             frame, line = frames[-1]
             place = f"{frame.f_code.co_filename}:{line}: {frame.f_code.co_qualname.replace('<locals>.', '')}"
-            return PluginError(f"the plugin {place} failed: {told(link)}", trace=trace_of(error))
+            return PluginError(f"the plugin {place} failed: {error_text(link)}", trace=trace_of(error))
         link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
     return None
 
 
-def told(error: BaseException) -> str:
+def error_text(error: BaseException) -> str:
     """Its type and, on one line, its text."""
     text = shortened(str(error).strip().split("\n")[0])
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

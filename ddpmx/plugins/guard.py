@@ -54,7 +54,8 @@ class Method:
         line = faults.line_in(error, self.file)
         place = f"{self.file}:{line}" if line else self.file
         return PluginError(
-            f"the plugin {place}: {self.text} failed: {faults.told(error)}", trace=faults.trace_of(error)
+            f"the plugin {place}: {self.text} failed: {faults.error_text(error)}",
+            trace=faults.trace_of(error),
         )
 
     def refuse(self, problem: str) -> NoReturn:

@@ -99,7 +99,7 @@ def _placed(error: BaseException, plugin: str) -> BaseException:
         else _line(error, plugin)
     )
     return PluginError(
-        f"the plugin {plugin} failed on import: {faults.told(error)}",
+        f"the plugin {plugin} failed on import: {faults.error_text(error)}",
         mark=where,
         trace=faults.trace_of(error),
     )

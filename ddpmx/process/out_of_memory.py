@@ -19,7 +19,7 @@ _SAID = (
 )
 
 
-def is_it(error: BaseException) -> bool:
+def caused(error: BaseException) -> bool:
     """Whether the error means that the machine, or its GPU, has too little memory."""
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
@@ -41,6 +41,6 @@ def reported() -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError, OSError) as error:
-        if is_it(error):
+        if caused(error):
             raise RunError(message(error)) from error
         raise

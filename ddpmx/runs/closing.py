@@ -5,8 +5,7 @@ from __future__ import annotations
 import time
 
 from ..errors import RunError, SpecError
-from ..plugins.faults import keep_trace
-from ..plugins.faults import told as told_error
+from ..plugins.faults import error_text, keep_trace
 from ..storage import checkpoint_folder
 from ..storage.records import Status
 from .session import Session
@@ -23,7 +22,7 @@ def end(session: Session, status: str, why: str) -> str:
     except OSError as error:  # the disk is full, say
         what += f" Its status could not be written: {error}"
     except Exception as error:  # what failed fails again where it is drawn
-        what += f" Its report could not be written: {told_error(error)}"
+        what += f" Its report could not be written: {error_text(error)}"
     return what
 
 

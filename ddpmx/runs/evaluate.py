@@ -13,7 +13,7 @@ from ..errors import Interrupted, PluginError, RunError, SpecError
 from ..metrics import Metric, Score, Subject
 from ..metrics.score import finite
 from ..metrics.subject import Progress, quiet
-from ..plugins.faults import keep_trace, plugin_error, told
+from ..plugins.faults import error_text, keep_trace, plugin_error
 from ..spec.loading import Override, option
 from ..storage import checkpoint
 from ..storage.provenance import DataRecord
@@ -93,7 +93,9 @@ def _is_here(metric: Metric, warn: Warn, folder: Path | None) -> bool:
 def _left_out(metric: Metric, error: BaseException, folder: Path | None) -> str:
     """That a metric failed, and why."""
     fault = error if isinstance(error, SpecError) else plugin_error(error)
-    why = str(fault) if fault is not None else str(error) if isinstance(error, RunError) else told(error)
+    why = (
+        str(fault) if fault is not None else str(error) if isinstance(error, RunError) else error_text(error)
+    )
     text = f"the metric '{metric.component_name}' is left out: {why}"
     kept = keep_trace(fault.trace, folder) if fault is not None and fault.trace and folder is not None else ""
     return f"{text}. {kept}" if kept else text

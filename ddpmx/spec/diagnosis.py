@@ -19,7 +19,7 @@ STAND_INS = {"name": "spec", "dataset": "digits"}
 """For required fields that no check here looks at."""
 
 
-def elsewhere(
+def other_errors(
     source: Source, data: Mapping[str, object], invalid: Iterable[KeyPath]
 ) -> tuple[SpecError, ...]:
     """What `check` finds outside of the fields at the paths `invalid`, which are taken for their defaults."""

@@ -14,7 +14,7 @@ from pydantic.fields import FieldInfo
 
 from ..components.registry import Component
 from ..components.slot import Slot
-from ..components.strict import REMOVED
+from ..components.strict import UNSET
 from ..errors import SpecError
 from .schema import Spec
 from .yaml_source import KeyPath, Source
@@ -59,7 +59,7 @@ def _component(slot: Slot, block: object, path: KeyPath, source: Source, notes: 
         return block
     dropped = {}
     for key, value in block.items():
-        if key == "name" or key in component.model_fields or value is REMOVED:
+        if key == "name" or key in component.model_fields or value is UNSET:
             continue
         owner = source.owners.get((*path, key)) or default
         had = _registered(slot, owner)

@@ -9,14 +9,14 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from ..components.in_words import describe
-from ..components.strict import REMOVED
+from ..components.in_words import findings_of
+from ..components.strict import UNSET
 from ..errors import Findings, Mark, SpecError
 from ..files import expanded, resolved
 from ..plugins import loading as plugins
 from ..plugins import trust
 from ..text import shortened
-from .diagnosis import elsewhere
+from .diagnosis import other_errors
 from .inherited import without_inherited
 from .schema import Spec
 from .yaml_source import MAX_DEPTH, KeyPath, Source, nested, parse, read, refuse_unprintable, value_at
@@ -62,13 +62,13 @@ def merged(path: Path | str, overrides: Iterable[Override] = ()) -> Source:
         with findings.collect():
             source = source.merge(override(change) if isinstance(change, str) else change)
     findings.report()
-    if source.data.get("sweep", REMOVED) in (None, REMOVED):
+    if source.data.get("sweep", UNSET) in (None, UNSET):
         source.data.pop("sweep", None)
     return source
 
 
 def validated(source: Source, path: Path | str, run: Path | None = None) -> Spec:
-    """The Spec that merged data describe, with their plugins loaded; `path` is blamed for what stands nowhere.
+    """The Spec that merged data findings_of, with their plugins loaded; `path` is blamed for what stands nowhere.
 
     `run` is the run's folder whose spec this is. Raises SpecError with all that is wrong, also for plugins of a run that may be a
     stranger's.
@@ -82,12 +82,12 @@ def validated(source: Source, path: Path | str, run: Path | None = None) -> Spec
     except ValidationError as error:
         places = [
             (keys, source.mark(_known(source.data, keys)) or Mark(str(path), 1), message)
-            for keys, message in describe(error)
+            for keys, message in findings_of(error)
         ]
         found = [
             SpecError(message, field=".".join(map(str, keys)), mark=mark) for keys, mark, message in places
         ]
-        found += elsewhere(source, data, (keys for keys, _, _ in places))
+        found += other_errors(source, data, (keys for keys, _, _ in places))
         files = list(dict.fromkeys(finding.mark.file for finding in found if finding.mark))
         found.sort(
             key=lambda finding: (

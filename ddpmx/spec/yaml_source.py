@@ -19,7 +19,7 @@ from ruamel.yaml.composer import Composer
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
-from ..components.strict import REMOVED
+from ..components.strict import UNSET
 from ..errors import Findings, Mark, SpecError
 from ..files import read_text
 from ..text import shortened
@@ -158,7 +158,7 @@ def _merge(
                 out[key] = list(_merge(dict(enumerate(old)), numbered, at, replaced).values())
                 continue
         replaced.add(at)
-        out[key] = REMOVED if new is None and key in base else new
+        out[key] = UNSET if new is None and key in base else new
     return out
 
 

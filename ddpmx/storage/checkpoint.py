@@ -170,7 +170,7 @@ def load_weights(network: nn.Module, file: Path) -> None:
     except ValueError as error:
         raise SpecError(f"the weights {file} do not fit this network: {error}") from None
     except (SafetensorError, RuntimeError, OSError) as error:
-        if out_of_memory.is_it(error):
+        if out_of_memory.caused(error):
             raise
         raise SpecError(f"the weights {file} cannot be read: {str(error).splitlines()[0]}") from None
 

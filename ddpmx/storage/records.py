@@ -12,7 +12,7 @@ from typing import Annotated, NotRequired, TypeVar, cast
 from pydantic import Field, TypeAdapter, ValidationError, with_config
 from typing_extensions import TypedDict
 
-from ..components.in_words import describe
+from ..components.in_words import findings_of
 from ..errors import Mark, SpecError
 from ..files import read_text
 from ..spec.yaml_source import read
@@ -147,7 +147,7 @@ def read_spec(path: Path) -> RunSpec:
     try:
         _spec().validate_python(source.data)
     except ValidationError as error:
-        keys, message = describe(error)[0]
+        keys, message = findings_of(error)[0]
         mark = source.mark(keys) or Mark(str(path), 1)
         text = f"{message}; this is not the resolved spec of a run"
         raise SpecError(text, field=".".join(map(str, keys)), mark=mark) from None

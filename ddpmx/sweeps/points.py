@@ -23,7 +23,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from ..components.strict import REMOVED
+from ..components.strict import UNSET
 from ..errors import Findings, Mark, SpecError, nearest
 from ..spec.loading import OVERRIDE, merged, validated
 from ..spec.schema import Spec
@@ -135,7 +135,7 @@ Axis = tuple[tuple[str, ...], list[_Choice]]
 def _axes(source: Source) -> list[Axis]:
     """The fields that an axis sets in every point, and its choices."""
     block = source.data["sweep"]
-    if not isinstance(block, dict) or all(value is REMOVED for value in block.values()):
+    if not isinstance(block, dict) or all(value is UNSET for value in block.values()):
         text = "should map fields to lists, such as `seed: [0, 1]`, or hold `zip:` or `points:`"
         raise SpecError(text, field="sweep", mark=source.mark(("sweep",)))
     lists = {key: value for key, value in block.items() if key not in ("zip", "points")}
@@ -145,7 +145,7 @@ def _axes(source: Source) -> list[Axis]:
     for key, value in block.items():
         at: KeyPath = ("sweep", key)
         with findings.collect():
-            if value is REMOVED:
+            if value is UNSET:
                 continue
             if key == "points":
                 axes.append(((), _each(range(_length(source, at)), partial(_named, source, at))))

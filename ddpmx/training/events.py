@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, NotRequired
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError, with_config
 from typing_extensions import TypedDict
 
-from ..components.in_words import describe
+from ..components.in_words import findings_of
 
 Event = dict[str, Any]
 PASSES = "passes"
@@ -210,5 +210,5 @@ def parse(line: bytes) -> Event:
 
 def told(error: ValidationError) -> str:
     """The first finding of a pydantic error, with its field."""
-    path, message = describe(error)[0]
+    path, message = findings_of(error)[0]
     return f"{'.'.join(map(str, path))}: {message}" if path else message

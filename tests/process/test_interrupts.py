@@ -61,9 +61,9 @@ import os, signal, sys
 from ddpmx.components import catalogue
 from ddpmx.__main__ import main
 sys.argv = ["ddpmx", "list"]
-def describe(*_):
+def listing(*_):
 {work}
-catalogue.describe = describe
+catalogue.listing = listing
 main()
 """
 

@@ -25,7 +25,7 @@ def allocate(*_: object, **__: object) -> None:
 def test_torch_says_it_in_words_that_are_known() -> None:
     with pytest.raises(RuntimeError) as caught:
         torch.empty(2**62, dtype=torch.uint8)
-    assert out_of_memory.is_it(caught.value)
+    assert out_of_memory.caused(caught.value)
 
 
 def test_a_run_fails_says_so_and_can_be_resumed(
@@ -51,4 +51,4 @@ def test_an_op_that_finds_no_memory_is_no_wrong_argument(monkeypatch: pytest.Mon
     monkeypatch.setitem(library.OPERATORS, "add_noise", allocate)
     with pytest.raises(RuntimeError, match="not enough memory") as caught:
         ops.add_noise(x, ones, ones, seed=0, sample_ids=ids, stream=ops.stream(ops.Purpose.NOISE, 0))
-    assert out_of_memory.is_it(caught.value)
+    assert out_of_memory.caused(caught.value)

@@ -234,7 +234,7 @@ def test_an_installed_package_registers_through_its_entry_point(tmp_path: Path) 
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: my-package\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text("[ddpmx.plugins]\nmine = my_package\n")
-    script = "import ddpmx.components.catalogue; print(ddpmx.components.catalogue.describe('weighting'))"
+    script = "import ddpmx.components.catalogue; print(ddpmx.components.catalogue.listing('weighting'))"
     code = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); {script}"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert re.search(r"two\s+Twice\.", done.stdout)

@@ -221,10 +221,10 @@ def test_a_page_holds_no_control_character(tmp_path: Path) -> None:
 def test_every_command_says_that_memory_ran_out(
     ddpmx: Run, error: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def describe(*_: object) -> str:
+    def listing(*_: object) -> str:
         raise error
 
-    monkeypatch.setattr("ddpmx.components.catalogue.describe", describe)
+    monkeypatch.setattr("ddpmx.components.catalogue.listing", listing)
     said = ddpmx("list")
     assert said.code == 1
     assert said.err.startswith("failed: out of memory")
@@ -232,6 +232,6 @@ def test_every_command_says_that_memory_ran_out(
 
 
 def test_a_fault_is_not_taken_for_it() -> None:
-    assert not out_of_memory.is_it(RuntimeError("shapes differ"))
-    assert not out_of_memory.is_it(ValueError("out of memory"))
-    assert not out_of_memory.is_it(OSError(28, "No space left on device"))
+    assert not out_of_memory.caused(RuntimeError("shapes differ"))
+    assert not out_of_memory.caused(ValueError("out of memory"))
+    assert not out_of_memory.caused(OSError(28, "No space left on device"))
