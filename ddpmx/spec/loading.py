@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from itertools import count
 from pathlib import Path
 
@@ -165,11 +166,14 @@ def _read(path: Path, above: tuple[Path, ...], files: Iterator[int]) -> Source:
                 merged = merged.merge(_read(path.parent / expanded(base), (*above, here), files))
             except SpecError as error:
                 asked = source.mark(("extends", index))
-                raise error.each(
-                    lambda found, mark=asked: found if found.mark else found.at("extends", mark)
-                ) from None  # type: ignore[misc]
+                raise error.each(partial(_at_extends, asked)) from None
     findings.report()
     return merged.merge(source).layer()
+
+
+def _at_extends(mark: Mark | None, error: SpecError) -> SpecError:
+    """An error of a base file, placed at the line that extends it unless it has a place of its own."""
+    return error if error.mark else error.at("extends", mark)
 
 
 def option(name: str, given: object, key: str, value: object) -> Source:
