@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..errors import SpecError
 from ..rows import Plan
-from ..sampling.editing import Given, between
+from ..sampling.editing import SamplingInputs, interpolation
 from ..training.experiment import Experiment
 from .user_images import read_mask, read_pictures
 
@@ -74,17 +74,19 @@ class Editing:
         except ValueError as error:
             raise SpecError(str(error), field="--resample", hint="--sampler ddpm, or --resample 1") from None
 
-    def given(self, count: int, seed: int, shape: tuple[int, int, int], scale: float) -> Given | None:
+    def given(
+        self, count: int, seed: int, shape: tuple[int, int, int], scale: float
+    ) -> SamplingInputs | None:
         """What `count` images of `shape` [c, h, w] start from; None: noise alone. `scale` is the plan's `init_scale`."""
         if self.to_seed is not None:
-            return between(seed, self.to_seed, count, shape, scale)
+            return interpolation(seed, self.to_seed, count, shape, scale)
         if self.image is None:
             return None
         pictures = read_pictures(self.image, count, shape)
         if self.mask is None:
-            return Given(image=pictures)
+            return SamplingInputs(image=pictures)
         mask = read_mask(self.mask, shape).expand(count, -1, -1, -1)
-        return Given(image=pictures if self.share < 1 else None, known=pictures, mask=mask)
+        return SamplingInputs(image=pictures if self.share < 1 else None, known=pictures, mask=mask)
 
 
 FROM_NOISE = Editing()

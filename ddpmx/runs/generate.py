@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ..images import to_pixels
 from ..rows import Plan, Row
-from ..sampling.editing import Given
+from ..sampling.editing import SamplingInputs
 from ..sampling.loop import sample
 from ..training.experiment import Experiment
 from ..world import World
@@ -29,7 +29,7 @@ class Samples:
     """64 bits; all noise is drawn for it."""
     labels: Tensor | None = None
     """int64 [count], for a network with classes; None: each class has its even share, in order."""
-    given: Given | None = None
+    given: SamplingInputs | None = None
     """What the images start from besides noise of their own."""
 
     def labels_for(self, experiment: Experiment) -> Tensor | None:
@@ -122,7 +122,7 @@ def _sample(
         device=experiment.device,
         callback=callback,
         self_condition=experiment.spec.model.self_conditioned,
-        **{"sample_ids": ids, **(samples.given.of(ids) if samples.given else {})},
+        **{"sample_ids": ids, **(samples.given.select(ids) if samples.given else {})},
     )
 
 

@@ -21,7 +21,7 @@ from torch import Tensor
 from .. import outputs
 from ..errors import SpecError
 from ..images import class_grid, gif, is_sample, png, save_png
-from ..sampling.editing import Given
+from ..sampling.editing import SamplingInputs
 from ..spec.schema import Spec
 from ..text import shortened
 from .generate import Generated
@@ -72,7 +72,7 @@ def _arrays(generated: Generated, labels: Tensor | None) -> bytes:
     return file.getvalue()
 
 
-def digest(spec: Spec, weights: Path, given: Given | None, options: Mapping[str, object]) -> str:
+def digest(spec: Spec, weights: Path, given: SamplingInputs | None, options: Mapping[str, object]) -> str:
     """Equal where all settings are that decide the images: those of the spec, the weights' file, pictures, and `options`."""
     stat, resolved = weights.stat(), spec.resolved()
     settings = {

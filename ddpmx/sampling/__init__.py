@@ -1,3 +1,3 @@
-"""The sampling loop, classifier-free guidance, and editing of given images.
+"""The sampling loop, classifier-free guidance, and editing of images.
 May be imported by training, testing, runs.
 """

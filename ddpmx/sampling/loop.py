@@ -1,4 +1,4 @@
-"""The only sampling loop: runs the rows of a plan."""
+"""The sampling loop, the only one: it runs the rows of a plan."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 from .. import ops
 from ..ops import Noise, Purpose, stream
 from ..rows import DynamicClip, Plan, Row
-from .editing import Given, Inpainting, noised
+from .editing import Inpainting, SamplingInputs, add_noise_at_level
 from .injection import Injection
 from .network import Denoiser, Network
 
@@ -36,41 +36,43 @@ def sample(
     mask: Tensor | None = None,
     self_condition: bool = False,
 ) -> Tensor:
-    """Images of `shape` [n, c, h, w], drawn by running the plan's rows.
+    """Images of `shape` [n, c, h, w], sampled by running the plan's rows.
 
-    - `denoise(x, t)` is the network, called for every row that has an x_0, but not for an n of 0: x of `shape` and `dtype`, t [n] in table
-      indices (float64 when `dtype` is, else float32). x is overwritten afterwards: copy it to keep it. Where its output has
-      2c channels, the second half is a learned variance, for the rows that have a `noise_range`.
-    - `sample_ids` [n] are the ids that the noise of each image is drawn for, 0 … n−1 by default: an image depends on its
-      id and the seed (64 bit), not on the batch that it is drawn in.
-    - `x_init` is the state at the plan's first index, used as it is; by default noise of standard deviation
-      `plan.init_scale`.
-    - `noise(k, shape)` gives the k-th injected noise, k counting the rows whose c_noise is not 0; by default it is drawn
-      for the row.
-    - `callback(index, row, x, m)` sees the state after each row and what the row may push on the history (x_0 for most
-      samplers), which it must not change.
-    - `image` (of `shape`, in [−1, 1]) takes the place of `x_init`: this image with the noise of the plan's first index. With a
-      plan of `strength` below 1 it is changed, not replaced. Meng et al. 2021, arXiv:2108.01073.
-    - `known` (of `shape`, in [−1, 1]) and `mask` (1: known, 0: to be drawn; broadcasts to `shape`): inpainting, see `Inpainting`.
-      `plan.resampled` adds the repetitions that make the two parts fit.
-    - `self_condition`: call `denoise(x, t, x0)` with the x_0 of the evaluation before, bounded by the plan's clip; zeros at
-      first. Chen et al. 2022, arXiv:2208.04202, algorithm 2.
+    - `denoise(x, t)` is the network. It is called for each row that has an x_0, and never when n is 0. x has
+      `shape` and `dtype`; t [n] is in table indices, float64 if `dtype` is, else float32. x is overwritten
+      afterwards: copy it to keep it. If the output has 2c channels, the second half is a learned variance,
+      for the rows that have a `noise_range`.
+    - `sample_ids` [n] are the ids that the noise of each image is drawn for, by default 0 … n−1. An image
+      depends on its id and the seed (64 bits), not on its batch.
+    - `x_init` is the state at the plan's first index, used unscaled. The default is noise of standard
+      deviation `plan.init_scale`.
+    - `noise(k, shape)` returns the k-th injected noise, where k counts the rows whose c_noise is not 0. By
+      default it is drawn for the row.
+    - `callback(index, row, x, m)` receives the state after each row, and the m that the row may push on the
+      history (x_0 for most samplers). It must not change them.
+    - `image` (of `shape`, in [−1, 1]) replaces `x_init`: sampling starts from this image at the noise level
+      of the plan's first index. A plan with a `strength` below 1 changes the image instead of replacing it.
+      Meng et al. 2021, arXiv:2108.01073.
+    - `known` (of `shape`, in [−1, 1]) and `mask` (1: known, 0: to sample; broadcasts to `shape`) are for
+      inpainting, see `Inpainting`. `plan.resampled` adds the repetitions that make the two parts fit.
+    - `self_condition`: call `denoise(x, t, x0)` with the x_0 of the previous evaluation, bounded by the
+      plan's clip, and zeros at first. Chen et al. 2022, arXiv:2208.04202, algorithm 2.
 
-    Raises ValueError when a given tensor does not fit `shape`, when only one of `known` and `mask` or both `image` and `x_init` are
-    given, and when the plan does not have the levels, or the output not the variance, that is needed.
+    Raises ValueError when a tensor does not have `shape`; for only one of `known` and `mask`; for both
+    `image` and `x_init`; and when the plan lacks the levels, or the output the variance, that the call needs.
     """
     shape = tuple(shape)
     ids = torch.arange(shape[0], device=device) if sample_ids is None else sample_ids
     start = Noise(seed, stream(Purpose.INIT, 0), torch.as_tensor(ids, dtype=torch.int64, device=device))
-    given = Given(x_init, image, known, mask)
-    x = _start(plan, shape, given, start, dtype)
-    held = None
+    inputs = SamplingInputs(x_init, image, known, mask)
+    x = _start(plan, shape, inputs, start, dtype)
+    inpainting = None
     if known is not None and mask is not None:
-        held = Inpainting(known.to(device=device, dtype=dtype), mask, plan, shape, start)
+        inpainting = Inpainting(known.to(device=device, dtype=dtype), mask, plan, shape, start)
     if len(x) == 0:
         return x
     network = Network(denoise, plan.clip, torch.zeros_like(x) if self_condition else None)
-    return _run(plan, x, network, Injection(start, shape, noise), held, callback)
+    return _run(plan, x, network, Injection(start, shape, noise), inpainting, callback)
 
 
 def _run(
@@ -78,21 +80,21 @@ def _run(
     x: Tensor,
     network: Network,
     injection: Injection,
-    held: Inpainting | None,
+    inpainting: Inpainting | None,
     callback: Callback | None,
 ) -> Tensor:
-    """The state after all rows, from the state x at the plan's first index, whose memory is used."""
+    """The state after all rows. Starts from x, the state at the plan's first index, and may overwrite it."""
     bound = None if isinstance(plan.clip, DynamicClip) else plan.clip
     history: deque[Tensor] = deque(maxlen=plan.history)
     anchor: Tensor | None = None
     for index, (row, t) in enumerate(zip(plan, _times(plan, x), strict=True)):
-        if row.evaluates and held is not None:
-            x = held.at(index, x)
+        if row.evaluates and inpainting is not None:
+            x = inpainting.before_row(index, x)
         output, variance = network.output(x, t) if row.evaluates else (x, None)
-        noise = injection.at(index, row, variance)
+        noise = injection.for_row(index, row, variance)
         scalars, clip = row, bound
         if row.evaluates and network.gives_x0:
-            output = network.x0(row, x, output)  # to the kernel, x_0 is the output
+            output = network.x0(row, x, output)  # the kernel takes this x_0 as the output
             scalars, clip = replace(row, x0_from_x=0.0, x0_from_output=1.0), None
 
         # x0 = clip(x0_from_x·x + x0_from_output·output)
@@ -116,37 +118,43 @@ def _run(
         if callback is not None and m is not None:
             callback(index, row, x_next, m)
         x = x_next
-    return x if held is None else held.end(x)
+    return x if inpainting is None else inpainting.finish(x)
 
 
-def _start(plan: Plan, shape: tuple[int, ...], given: Given, noise: Noise, dtype: torch.dtype) -> Tensor:
-    """The state at the plan's first index, which the loop may write into."""
-    _check(plan, given)
+def _start(
+    plan: Plan, shape: tuple[int, ...], inputs: SamplingInputs, noise: Noise, dtype: torch.dtype
+) -> Tensor:
+    """The state at the plan's first index, in memory that the loop may overwrite."""
+    _check(plan, inputs)
     device = noise.sample_ids.device
-    if given.x_init is not None:
-        x = given.x_init.to(device=device, dtype=dtype, copy=True)
-    elif given.image is not None:
-        x = noised(given.image.to(device=device, dtype=dtype), plan.levels[0], noise)
+    if inputs.x_init is not None:
+        x = inputs.x_init.to(device=device, dtype=dtype, copy=True)
+    elif inputs.image is not None:
+        x = add_noise_at_level(inputs.image.to(device=device, dtype=dtype), plan.levels[0], noise)
     else:
         x = ops.normal(noise=noise, shape=shape[1:]).to(dtype) * plan.init_scale
     if x.shape != shape:
         raise ValueError(
-            f"x_init, image and sample_ids should be for images of shape {list(shape)}, not {list(x.shape)}"
+            f"x_init, image and sample_ids should fit images of shape {list(shape)}, not {list(x.shape)}"
         )
     return x
 
 
-def _check(plan: Plan, given: Given) -> None:
-    if (given.known is None) != (given.mask is None):
-        raise ValueError("known and mask are given together")
-    if given.image is not None and given.x_init is not None:
-        raise ValueError("image and x_init both say where to start")
-    if (given.image is not None or given.known is not None) and len(plan.levels) != len(plan):
-        raise ValueError("image and known need the plan's levels, and it has none")
+def _check(plan: Plan, inputs: SamplingInputs) -> None:
+    if (inputs.known is None) != (inputs.mask is None):
+        raise ValueError("inpainting needs both known and mask: pass both or neither")
+    if inputs.image is not None and inputs.x_init is not None:
+        raise ValueError("image and x_init are two different starts: pass only one")
+    if (inputs.image is not None or inputs.known is not None) and len(plan.levels) != len(plan):
+        raise ValueError("image and known need a plan with levels, and this one has none")
 
 
 def _times(plan: Plan, x: Tensor) -> tuple[Tensor, ...]:
-    """Each row's t [n], made at once: to fill one for each row would take longer than all else beside the network."""
+    """The t [n] of each row.
+
+    They are made together, because making one for each row costs more than everything else outside the
+    network.
+    """
     dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
     return (
         torch.tensor([row.t for row in plan], dtype=dtype).to(x.device).view(-1, 1).repeat(1, len(x)).unbind()

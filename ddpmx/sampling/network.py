@@ -1,4 +1,4 @@
-"""The network as the sampling loop calls it, and the bound on the x_0 that its output gives."""
+"""The network as the sampling loop calls it, and the bound on x_0."""
 
 from __future__ import annotations
 
@@ -10,20 +10,25 @@ from torch import Tensor
 from ..rows import DynamicClip, Row
 
 Denoiser = Callable[..., Tensor]
-"""denoise(x, t), or denoise(x, t, x0) with self-conditioning: the output for the state x [n, c, …] at table indices t [n]."""
+"""denoise(x, t), or denoise(x, t, x0) with self-conditioning.
+
+Returns the output for the state x [n, c, …] at the table indices t [n]."""
 
 
 class Network:
-    """A denoiser for one sampling run, which may be shown its own x_0 and may predict a variance beside its output."""
+    """The denoiser of one sampling run, with self-conditioning and a learned variance if it has them."""
 
     def __init__(self, denoise: Denoiser, clip: float | DynamicClip | None, x0: Tensor | None) -> None:
-        """`x0` is what a self-conditioned network is shown first; without self-conditioning it is None."""
+        """`x0` is the first estimate that a self-conditioned network receives; None: no self-conditioning."""
         self._denoise, self._clip, self._x0 = denoise, clip, x0
         self.gives_x0 = x0 is not None or isinstance(clip, DynamicClip)
-        """Whether x_0 itself is made here: it is shown to the network, or its bound is not a number."""
+        """Whether x_0 is computed here, not by the kernel: for self-conditioning or a dynamic bound."""
 
     def output(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor | None]:
-        """The output [n, c, …], and of one with twice the channels of x the second half: the variance (else None)."""
+        """The output and the variance, both [n, c, …].
+
+        The variance is the second half of an output with 2c channels; without one it is None.
+        """
         output = self._denoise(x, t) if self._x0 is None else self._denoise(x, t, self._x0)
         if output.shape[1] != 2 * x.shape[1]:
             return output, None
@@ -31,7 +36,7 @@ class Network:
         return output, variance
 
     def x0(self, row: Row, x: Tensor, output: Tensor) -> Tensor:
-        """x0 = clip(x0_from_x·x + x0_from_output·output), which the network is shown next."""
+        """x0 = clip(x0_from_x·x + x0_from_output·output), which the next evaluation receives."""
         x0 = bounded(row.x0_from_x * x + row.x0_from_output * output, self._clip)
         if self._x0 is not None:
             self._x0 = x0
@@ -39,11 +44,11 @@ class Network:
 
 
 def bounded(x0: Tensor, clip: float | DynamicClip | None) -> Tensor:
-    """x_0 within what `Plan.clip` says."""
+    """x_0 within the bound of `Plan.clip`."""
     if clip is None:
         return x0
     if isinstance(clip, DynamicClip):
-        size = x0.abs().flatten(1)
+        size = x0.abs().flatten(1)  # [n, elements]
         size = torch.quantile(
             size if size.dtype == torch.float64 else size.float(), clip.percentile, dim=1
         ).clamp(min=1)
