@@ -15,7 +15,7 @@ from ..files import expanded
 from ..storage.newest import newest_run
 from ..text import number, shortened
 from ..theory.estimate import Estimate, of_repeats, of_seeds, within_noise
-from .fields import at, differing, labels, texts
+from .fields import differing, labels, texts, value_at
 from .results import UNKNOWN, Result, Run, find_runs, read_runs
 
 NO_OBJECTIVE = ("name", "seed", "track")
@@ -136,13 +136,13 @@ def _groups(runs: Sequence[Run]) -> tuple[list[Group], tuple[str, ...]]:
         by_spec.setdefault(_key(run), []).append(run)
     specs = [_comparable_part(members[0]) for members in by_spec.values()]
     fields = differing(specs)
-    columns = {path: texts([at(spec, path) for spec in specs]) for path in fields}
+    columns = {path: texts([value_at(spec, path) for spec in specs]) for path in fields}
     names = labels(_short_names(list(by_spec.values())), columns)
     groups = [
         Group(
             name,
             tuple(members),
-            {path: at(spec, path) for path in fields},
+            {path: value_at(spec, path) for path in fields},
             {path: column[index] for path, column in columns.items()},
             _standings(members),
         )

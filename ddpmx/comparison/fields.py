@@ -22,7 +22,7 @@ def differing(specs: Sequence[Mapping[str, object]]) -> tuple[str, ...]:
     return tuple(sorted(kept, key=lambda path: top.index(path.split(".")[0])))
 
 
-def at(spec: Mapping[str, object], path: str) -> object:
+def value_at(spec: Mapping[str, object], path: str) -> object:
     """The value at a dotted path; None where there is none."""
     value: object = spec
     for key in path.split("."):

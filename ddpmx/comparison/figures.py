@@ -11,9 +11,9 @@ from matplotlib.figure import Figure
 
 from ..errors import SpecError
 from ..pages.canvas import Floats, band, behind, line, log_if_wide, panel, style, whole_numbers
-from ..pages.timestep_plots import floats, place
+from ..pages.timestep_plots import floats, x_key
 from ..spec.loading import load_run
-from ..storage.history import drawn
+from ..storage.history import plotted_indices
 from ..theory.effective import effective_weight
 from ..theory.estimate import Estimate, of_seeds
 from .comparison import Comparison, Group
@@ -24,14 +24,14 @@ Curve = tuple[Floats, Floats]
 
 
 @dataclass(frozen=True)
-class Drawn:
+class CaptionedFigure:
     """A figure and what to know of it. The curve of group i has `canvas.style(i)`."""
 
     figure: Figure
     caption: str
 
 
-def figures(comparison: Comparison) -> Iterator[Drawn]:
+def figures(comparison: Comparison) -> Iterator[CaptionedFigure]:
     """Those that the runs have something for, in the order of a page."""
     objectives = {str(standing.condition) for _, standing in comparison.standings("val_loss")}
     units = (
@@ -48,20 +48,20 @@ def figures(comparison: Comparison) -> Iterator[Drawn]:
         yield _effective(weights, failed)
 
 
-def _losses(comparison: Comparison, key: str, title: str, caption: str) -> Iterator[Drawn]:
+def _losses(comparison: Comparison, key: str, title: str, caption: str) -> Iterator[CaptionedFigure]:
     figure, axes = panel(title, "epoch", "")
     values: list[Floats] = []
     for index, group in enumerate(comparison.groups):
         for run in group.runs:
             epochs = run.history.column("epoch")
-            shown = drawn(epochs)
+            shown = plotted_indices(epochs)
             values.append(run.history.column(key)[shown])
             line(axes, (epochs[shown], values[-1]), index, markers=len(epochs) == 1)
     if any(map(len, values)):
-        yield Drawn(_finished(figure, axes, np.concatenate(values), 4), caption)
+        yield CaptionedFigure(_finished(figure, axes, np.concatenate(values), 4), caption)
 
 
-def _metric(comparison: Comparison, measure: str) -> Iterator[Drawn]:
+def _metric(comparison: Comparison, measure: str) -> Iterator[CaptionedFigure]:
     figure, axes = panel(measure, "epoch", "")
     found = [np.zeros(0)]
     for index, group in enumerate(comparison.groups):
@@ -74,7 +74,7 @@ def _metric(comparison: Comparison, measure: str) -> Iterator[Drawn]:
         line(axes, (x, values), index, markers=len(x) <= 60)
         found.append(values)
     if any(map(len, found)):
-        yield Drawn(
+        yield CaptionedFigure(
             _finished(figure, axes, np.concatenate(found), 10),
             "As measured while training; shaded: 95 %, over the seeds where there are several.",
         )
@@ -92,7 +92,9 @@ def _over_epochs(group: Group, measure: str) -> dict[float, Estimate]:
     return {epoch: of_seeds([own[epoch] for own in having]) for epoch in shared}
 
 
-def _by_timestep(comparison: Comparison, weights: Mapping[int, Curve], units: str) -> Iterator[Drawn]:
+def _by_timestep(
+    comparison: Comparison, weights: Mapping[int, Curve], units: str
+) -> Iterator[CaptionedFigure]:
     """The last evaluation of each group over the noise levels, as the mean over its runs."""
     loss = [_last_by_timestep(group, "loss") for group in comparison.groups]
     if any(len(x) for x, _ in loss):
@@ -104,21 +106,21 @@ def _by_timestep(comparison: Comparison, weights: Mapping[int, Curve], units: st
                     log_snr, weight, color=style(index)[0], alpha=0.2, linewidth=5, solid_capstyle="butt"
                 )
             log_if_wide(under, np.concatenate([weight for _, weight in weights.values()]))
-        yield Drawn(
+        yield CaptionedFigure(
             figure,
             f"At the last evaluation, more noise to the right. Broad and pale: the effective weight.{units}",
         )
     bits = [_last_by_timestep(group, "bits") for group in comparison.groups]
     if any(np.isfinite(y).any() for _, y in bits):
         figure, axes = _over_log_snr("Bits by noise level", bits)
-        yield Drawn(
+        yield CaptionedFigure(
             figure,
             "The variational bound's term of one step, in bits a dimension: of one schedule comparable whatever the loss.",
         )
         yield from _relative(bits, comparison)
 
 
-def _relative(bits: Sequence[Curve], comparison: Comparison) -> Iterator[Drawn]:
+def _relative(bits: Sequence[Curve], comparison: Comparison) -> Iterator[CaptionedFigure]:
     """What is hard to see in curves that fall by orders of magnitude: their ratios."""
     levels, home = bits[comparison.groups.index(comparison.baseline)]
     ratios = [
@@ -128,7 +130,7 @@ def _relative(bits: Sequence[Curve], comparison: Comparison) -> Iterator[Drawn]:
     if len(levels) and sum(bool(np.isfinite(y).any()) for _, y in ratios) > 1:
         figure, _ = _over_log_snr("Bits, relative to the baseline's", ratios)
         worth = f"Below 1: a better bound at that noise level than that of {comparison.baseline.label}."
-        yield Drawn(figure, f"{worth} Specs with another schedule are left out.")
+        yield CaptionedFigure(figure, f"{worth} Specs with another schedule are left out.")
 
 
 def _over_log_snr(title: str, curves: Sequence[Curve]) -> tuple[Figure, Axes]:
@@ -142,7 +144,7 @@ def _over_log_snr(title: str, curves: Sequence[Curve]) -> tuple[Figure, Axes]:
 def _last_by_timestep(group: Group, key: str) -> Curve:
     """Over the log-SNR; of the runs that were evaluated at the same levels as the first, and no curve where there is no level."""
     last = [run.history.last_per_t for run in group.runs]
-    having = [event for event in last if event is not None and place(event) == "log_snr"]
+    having = [event for event in last if event is not None and x_key(event) == "log_snr"]
     alike = [event for event in having if event["t"] == having[0]["t"]]
     if not alike:
         return np.zeros(0), np.zeros(0)
@@ -163,14 +165,14 @@ def _weights(comparison: Comparison) -> tuple[dict[int, Curve], list[str]]:
     return found, failed
 
 
-def _effective(weights: Mapping[int, Curve], failed: Sequence[str]) -> Drawn:
+def _effective(weights: Mapping[int, Curve], failed: Sequence[str]) -> CaptionedFigure:
     figure, axes = panel("Effective weight of the x₀ error", "log-SNR", "")
     for index, curve in weights.items():
         line(axes, curve, index)
     axes.invert_xaxis()
     caption = "What each objective weighs, per unit of log-SNR, more noise to the right: specs with one curve train for the same thing."
     values = np.concatenate([weight for _, weight in weights.values()])
-    return Drawn(
+    return CaptionedFigure(
         _finished(figure, axes, values, 30, integers=False), f"{caption} {'; '.join(failed)}".strip()
     )
 

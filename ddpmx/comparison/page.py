@@ -38,7 +38,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Shown:
+class RunSamples:
     """A run's pictures. Runs of one `key` draw the same noise in the same cell."""
 
     group: str
@@ -152,13 +152,13 @@ def _how(standing: Standing) -> str:
     return ", ".join(parts)
 
 
-def _pictures(runs: Sequence[tuple[Group, Run]]) -> Iterator[Shown]:
+def _pictures(runs: Sequence[tuple[Group, Run]]) -> Iterator[RunSamples]:
     """Of the runs that have some."""
     having = [(group, run, sheets) for group, run in runs if (sheets := _sheets(run))]
     for (group, run, sheets), grids in zip(having, fitted([sheets for _, _, sheets in having]), strict=True):
         shape = next(iter(sheets.values())).shape
         key = f"{run.spec['evaluate']['seed']} {shape} {run.spec['dataset']['name']}"
-        yield Shown(group.label, group.name_of(run), key, shape, grids, _strip(run))
+        yield RunSamples(group.label, group.name_of(run), key, shape, grids, _strip(run))
 
 
 def _sheets(run: Run) -> dict[float | None, Sheet]:
@@ -189,7 +189,7 @@ def _strip(run: Run) -> page.Picture | None:
     )
 
 
-def _remark(shown: Sequence[Shown]) -> str:
+def _remark(shown: Sequence[RunSamples]) -> str:
     """Whether cell (i, j) of one grid may be compared with cell (i, j) of another."""
     keys = Counter(one.key for one in shown)
     if len(keys) < 2:

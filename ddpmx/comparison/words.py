@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..storage.provenance import told
+from ..storage.provenance import data_changes
 from ..text import listed
 from ..theory.estimate import amount, within_noise
 from .comparison import Comparison, Group, Standing
@@ -43,7 +43,9 @@ def summary(comparison: Comparison) -> list[str]:
         if run.is_finished and run.why
     ]
     runs = [(group, run) for group in comparison.groups for run in group.runs]
-    lines += [f"{group.name_of(run)}: {change}." for group, run in runs for change in told(run.environment)]
+    lines += [
+        f"{group.name_of(run)}: {change}." for group, run in runs for change in data_changes(run.environment)
+    ]
     ranked = [
         standing
         for measure in comparison.measures

@@ -16,8 +16,8 @@ from ..files import read_text
 from ..spec.yaml_source import MAX_BYTES
 from ..storage.atomic import write_atomically
 from ..storage.folder import RunFolder
-from ..storage.history import History, drawn, score
-from ..storage.provenance import changed_at, told
+from ..storage.history import History, plotted_indices, score
+from ..storage.provenance import changed_at, data_changes
 from ..storage.records import Environment, RunSpec, Status
 from ..storage.row_log import COLUMNS, LAST_COLUMNS
 from ..text import number
@@ -36,7 +36,11 @@ def write_report(run: Path, status: Status | None = None) -> Path:
     """
     folder = RunFolder(run)
     status = status or folder.status()
-    spec, environment, history = folder.spec_data(), folder.environment(), History.of(folder.events())
+    spec, environment, history = (
+        folder.spec_data(),
+        folder.environment(),
+        History.from_events(folder.events()),
+    )
     curves = canvas.write(_curves(spec, environment, history), folder.plots)
     html = page.render(
         "report.html.jinja",
@@ -46,7 +50,7 @@ def write_report(run: Path, status: Status | None = None) -> Path:
         environment=environment,
         row_count=history.row_count,
         results=_results(spec, history, changed_at(environment)),
-        changes=told(environment),
+        changes=data_changes(environment),
         final=page.picture_of(folder.samples / "final.png", "images drawn from the best weights"),
         denoising=page.picture_of(folder.samples / "denoising.png", "images on their way from noise"),
         grids=_grids(folder),
@@ -72,7 +76,7 @@ def _curves(spec: RunSpec, environment: Environment, history: History) -> dict[s
     elif history.steps and images:
         per_epoch = math.ceil(images / spec["train"]["batch_size"])
     if per_epoch:
-        shown = drawn(columns["epoch"])
+        shown = plotted_indices(columns["epoch"])
         figures["learning"] = plots.learning_figure(
             columns["step"][shown] / per_epoch,
             columns["train_loss"][shown],

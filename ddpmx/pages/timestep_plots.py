@@ -47,7 +47,7 @@ def _shade(axes: Axes, event: Event) -> None:
         return
     under = behind(axes)
     shade = partial(Axes.fill_between, color=GREY, alpha=0.22, linewidth=0)
-    shade(under, floats(event, place(event)), share, step="mid")
+    shade(under, floats(event, x_key(event)), share, step="mid")
     under.set_ylim(0, 1.05 * float(np.nanmax(share, initial=0)) or 1)
     shade(axes, [], [], label=f"share of training, at most {np.nanmax(share):.0%}")
 
@@ -57,14 +57,14 @@ def floats(event: Event, key: str) -> Floats:
     return np.array(event[key], dtype=np.float64)  # of None too
 
 
-def place(event: Event) -> str:
+def x_key(event: Event) -> str:
     """Over what its lists are drawn: `log_snr`, or `t` where that is infinite at nearly all of them."""
     return "log_snr" if np.isfinite(floats(event, "log_snr")).sum() > 1 else "t"
 
 
 def _curves(axes: Axes, events: Sequence[Event], key: str) -> None:
     shown = evenly(list(events), SHOWN)
-    over = place(shown[-1])
+    over = x_key(shown[-1])
     for event, alpha in zip(shown, np.linspace(0.35, 1, len(shown)) if len(shown) > 1 else [1], strict=True):
         label = f"epoch {passes_of(event):g}" if event in (shown[0], shown[-1]) else ""
         line(axes, (floats(event, over), floats(event, key)), 0, label, alpha=alpha)

@@ -157,7 +157,7 @@ def evaluate(
         "step": state.step,
         "samples": spec.evaluate.samples,
         "sampler": spec.evaluate.sampler.spec(),
-        "data": DataRecord.of(experiment.data).to_json(),
+        "data": DataRecord.from_data(experiment.data).to_json(),
         **as_event(scores),
     }
     if experiment.classes:

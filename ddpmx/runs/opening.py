@@ -65,7 +65,7 @@ def open_run(
     shape = None if others or data is not RunData.SHAPE else without_images(folder)
     experiment = build(spec, device, shape)
     if shape is None and not others:
-        present = DataRecord.of(experiment.data)
+        present = DataRecord.from_data(experiment.data)
         if data is RunData.SAME:
             hint = f"{ALLOW} measures with them as they are; -s dataset=… names others"
             refuse_changed(spec, folder, present, hint)

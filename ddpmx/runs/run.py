@@ -23,7 +23,7 @@ from ..spec.schema import Spec
 from ..storage import checkpoint
 from ..storage.atomic import write_atomically
 from ..storage.folder import FINAL, RunFolder, status_now, to_yaml
-from ..storage.provenance import ALLOW, DataRecord, changed_at, difference, earlier, refuse_changed
+from ..storage.provenance import ALLOW, DataRecord, changed_at, difference, earlier_data, refuse_changed
 from ..storage.records import Environment
 from ..terminal.console import Bar
 from ..trackers import Trackers
@@ -62,7 +62,7 @@ def run(spec: Spec, *, out: Path, device: torch.device, resume: Resume | None = 
         if previous is None and world.is_main:
             check_folder(out / spec.name / "new", "--out", ours=lambda _: True)
         experiment = build(spec, device, training=True)
-        present = DataRecord.of(experiment.data)
+        present = DataRecord.from_data(experiment.data)
         if resume and previous is not None and not resume.allow_changed_data:
             hint = f"{ALLOW} resumes with them; without --resume a new run starts, and --run names another"
             refuse_changed(spec, RunFolder(previous), present, hint)
@@ -114,7 +114,10 @@ def _open(experiment: Experiment, folder: RunFolder, world: World, stop: StopSig
     """Build what training needs, fill it from the last checkpoint if there is one, and write the run's first files."""
     spec, device = experiment.spec, experiment.device
     session = Session(experiment, folder, Trackers(), world, stop, bar, prepare(experiment))
-    present, was = DataRecord.of(experiment.data), folder.environment() if world.is_main else Environment()
+    present, was = (
+        DataRecord.from_data(experiment.data),
+        folder.environment() if world.is_main else Environment(),
+    )
     changed = difference(folder, present) if world.is_main else ""
     session.data_since = int(world.text(str(changed_at(was)), device))
     session.restore()
@@ -123,7 +126,8 @@ def _open(experiment: Experiment, folder: RunFolder, world: World, stop: StopSig
     if not world.is_main:
         return session
     before = [
-        {"until_step": min(step, session.state.step), **record.to_json()} for step, record in earlier(was)
+        {"until_step": min(step, session.state.step), **record.to_json()}
+        for step, record in earlier_data(was)
     ]
     if changed:
         bar.say(f"warning: {changed}; the best weights are looked for from step {session.state.step} on")

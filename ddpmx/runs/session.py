@@ -184,7 +184,7 @@ class Session:
         if 0 <= state.best_step <= self.data_since:
             state.best_loss, state.best_step, state.best_epoch = math.inf, -1, state.epoch  # of other images
         if self.world.is_main:
-            checkpoint_folder.settle(
+            checkpoint_folder.roll_back(
                 folder, state.step, state.step if state.best_step < 0 else state.best_step
             )
 
@@ -196,13 +196,13 @@ class Session:
         for item in fields(Stability):
             setattr(state, item.name, item.default)
         if self.world.is_main and state.step in checkpoint_folder.steps(self.folder.checkpoints):
-            checkpoint_folder.settle(self.folder.checkpoints, state.step, state.step)
+            checkpoint_folder.roll_back(self.folder.checkpoints, state.step, state.step)
 
     def _choose(self, converged: bool) -> str:
         """The step to go on from and whether its best checkpoint is `whole` or `damaged`; empty where there is none."""
         folder = self.folder.checkpoints
-        checkpoint_folder.adopt(folder)
-        step = checkpoint_folder.newest_whole(folder, self.bar.say)
+        checkpoint_folder.normalize(folder)
+        step = checkpoint_folder.newest_intact(folder, self.bar.say)
         if step is None:
             return ""
         if converged:

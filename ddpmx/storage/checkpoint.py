@@ -35,7 +35,7 @@ from ..training.ema import Ema
 from ..training.events import Row, parse, told
 from ..training.state import Trained, TrainState
 from . import manifest
-from .checkpoint_folder import find, point, sync
+from .checkpoint_folder import find, set_links, sync
 from .misfit import misfit
 
 
@@ -57,7 +57,7 @@ def save(folder: Path, state: TrainState, trained: Trained) -> Path:
             beside.rename(target)
     finally:
         shutil.rmtree(beside, ignore_errors=True)  # a half-written one would keep a full disk full
-    point(
+    set_links(
         folder, state.step, state.step if state.best_step == -1 else state.best_step
     )  # without a best one, the newest stands for it
     return target

@@ -1,7 +1,7 @@
 """A run's `checkpoints/`: which of them is to be gone on with, which stay, and `last` and `best`.
 
 Those two are links to a step's folder. A copy of a run may have folders in their place (zip, `cp -rL`), small files that hold the
-link's text (a checkout on Windows), or nothing; `find` reads all of these, and `adopt` makes links of them again. Where the file system
+link's text (a checkout on Windows), or nothing; `find` reads all of these, and `normalize` makes links of them again. Where the file system
 has no links, they are files that hold the step.
 """
 
@@ -54,7 +54,7 @@ def find(folder: Path, name: str) -> Path | None:
     return folder / str(known[-1]) if known else None  # damaged, which whoever reads it says
 
 
-def adopt(folder: Path) -> None:
+def normalize(folder: Path) -> None:
     """Where a copy of the run has folders in the place of `last` and `best`, keep each checkpoint once, under its number."""
     for name in NAMES:
         place = folder / name
@@ -72,7 +72,7 @@ def adopt(folder: Path) -> None:
             _remove(place)
 
 
-def newest_whole(folder: Path, say: Callable[[str], None]) -> int | None:
+def newest_intact(folder: Path, say: Callable[[str], None]) -> int | None:
     """The newest step whose checkpoint is as it was written; `say` is told of the damaged ones after it.
 
     None where there is no checkpoint at all. Raises RunError where all are damaged.
@@ -97,15 +97,15 @@ def damage(folder: Path, step: int) -> str:
     return _damage(folder / str(step))
 
 
-def settle(folder: Path, step: int, best: int) -> None:
+def roll_back(folder: Path, step: int, best: int) -> None:
     """Leave the folder as the process that saved `step` meant to: nothing after it, `last` and `best` where they belong."""
     for later in steps(folder):
         if later > step:
             _remove(folder / str(later))
-    point(folder, step, best)
+    set_links(folder, step, best)
 
 
-def point(folder: Path, last: int, best: int) -> None:
+def set_links(folder: Path, last: int, best: int) -> None:
     """Set the links, and wait until the disk has them."""
     _link(folder, "last", str(last))
     _link(folder, "best", str(best))

@@ -55,7 +55,7 @@ class Curve:
                 self.values[i],
                 None if math.isnan(self.lows[i]) else (self.lows[i], self.highs[i]),
             )
-            for i in drawn(self.epochs)
+            for i in plotted_indices(self.epochs)
         ]
 
 
@@ -88,7 +88,7 @@ class History:
     _per_t_stride: int = 1
 
     @classmethod
-    def of(cls, events: Iterable[Event]) -> History:
+    def from_events(cls, events: Iterable[Event]) -> History:
         history = cls()
         for event in events:
             history.add(event)
@@ -168,7 +168,7 @@ def score(event: Event, name: str) -> Score | None:
     return found
 
 
-def drawn(epochs: array[float] | Floats) -> list[int]:
+def plotted_indices(epochs: array[float] | Floats) -> list[int]:
     """The indices of the epochs that a curve shows: all, or those whose number is a multiple of a power of two, and the last."""
     numbers = np.asarray(epochs, dtype=np.float64)
     stride = 1

@@ -33,7 +33,7 @@ class DataRecord:
     """Channels and pixels on a side; None in folders that were written before it was recorded."""
 
     @classmethod
-    def of(cls, data: Data) -> DataRecord:
+    def from_data(cls, data: Data) -> DataRecord:
         """What is recorded of data that are loaded."""
         return cls(data.name, data.fingerprint, data.counts, data.classes, (data.channels, data.size))
 
@@ -70,12 +70,12 @@ class DataRecord:
         return shortened(f"{self.name} {self.fingerprint} ({counts})")
 
 
-def recorded(folder: RunFolder) -> DataRecord | None:
+def recorded_data(folder: RunFolder) -> DataRecord | None:
     """The data that the run was last trained with."""
     return DataRecord.parse(folder.environment().get("data"))
 
 
-def earlier(environment: Environment) -> list[tuple[int, DataRecord]]:
+def earlier_data(environment: Environment) -> list[tuple[int, DataRecord]]:
     """The data sets that a run used before the present one, each with the last step that was trained with it."""
     written = environment.get("data_before")
     blocks = [block for block in written if isinstance(block, dict)] if isinstance(written, list) else []
@@ -85,30 +85,32 @@ def earlier(environment: Environment) -> list[tuple[int, DataRecord]]:
 
 def changed_at(environment: Environment) -> int:
     """The last step that was trained with other data than the present; −1 where all were trained with these."""
-    return max((step for step, _ in earlier(environment)), default=-1)
+    return max((step for step, _ in earlier_data(environment)), default=-1)
 
 
 def fingerprint_of(event: Event, environment: Environment) -> str | None:
     """The fingerprint of the data that an event of metrics.jsonl was measured with, as far as it is recorded."""
     record = DataRecord.parse(event.get("data"))
     if record is None:
-        later = [old for until, old in earlier(environment) if event.get("step", 0) <= until]
+        later = [old for until, old in earlier_data(environment) if event.get("step", 0) <= until]
         record = later[0] if later else DataRecord.parse(environment.get("data"))
     return record.fingerprint if record else None
 
 
-def told(environment: Environment) -> list[str]:
+def data_changes(environment: Environment) -> list[str]:
     """A sentence for each change of the data within a run."""
-    records = [record for _, record in earlier(environment)] + [DataRecord.parse(environment.get("data"))]
+    records = [record for _, record in earlier_data(environment)] + [
+        DataRecord.parse(environment.get("data"))
+    ]
     return [
         f"the data changed after step {step:,}: {old} before, {new or 'unknown'} since"
-        for (step, old), new in zip(earlier(environment), records[1:], strict=True)
+        for (step, old), new in zip(earlier_data(environment), records[1:], strict=True)
     ]
 
 
 def difference(folder: RunFolder, present: DataRecord) -> str:
     """How the present data differ from the run's, in words; empty where they do not or the run recorded none."""
-    had = recorded(folder)
+    had = recorded_data(folder)
     if had is None or had.fingerprint == present.fingerprint:
         return ""
     return f"the data of the run {shortened(str(folder.path))} were {had}, and are now {present}"
@@ -123,7 +125,7 @@ def refuse_changed(spec: Spec, folder: RunFolder, present: DataRecord, hint: str
 
 def without_images(folder: RunFolder) -> Data | None:
     """Shape and classes of the run's images, for work that looks at none; None where the folder does not record them."""
-    record = recorded(folder)
+    record = recorded_data(folder)
     if record is None or record.shape is None:
         return None
     return Shape(*record.shape, name=record.name, classes=record.classes)
@@ -135,12 +137,12 @@ class PresentData:
     def __init__(self) -> None:
         self._known: dict[str, DataRecord] = {}
 
-    def of(self, spec: Spec) -> DataRecord:
+    def load(self, spec: Spec) -> DataRecord:
         """Raises SpecError where they are not there."""
         key = json.dumps(spec.resolved()["dataset"], sort_keys=True)
         if key not in self._known:
             with spec.blame("dataset"):
-                self._known[key] = DataRecord.of(spec.dataset.load(Path.cwd()))
+                self._known[key] = DataRecord.from_data(spec.dataset.load(Path.cwd()))
         return self._known[key]
 
 

@@ -28,7 +28,7 @@ from ..runs.run import run
 from ..spec.checks import check
 from ..spec.schema import Spec
 from ..storage.folder import RunFolder
-from ..storage.provenance import ALLOW, PresentData, difference, recorded, refuse_changed
+from ..storage.provenance import ALLOW, PresentData, difference, recorded_data, refuse_changed
 from ..terminal.console import Bar
 from .local import Job, LocalEngine, program, slots
 from .points import Sweep, in_all_points, load_sweep
@@ -82,7 +82,7 @@ def run_point(
     done = finished_runs([spec], out).get(spec.name)
     if done is not None:
         if not allow_changed_data:
-            refuse_changed(spec, RunFolder(done), PresentData().of(spec), KEEP)
+            refuse_changed(spec, RunFolder(done), PresentData().load(spec), KEEP)
         return done
     folder = out / grid.name
     previous = unfinished_run(spec, folder)
@@ -154,11 +154,11 @@ def _changed(points: list[Spec], done: dict[str, Path], folder: Path, *, refuse:
     present, found = PresentData(), set()
     for spec in points:
         path = done.get(spec.name) or unfinished_run(spec, folder)
-        if path is None or recorded(run_of := RunFolder(path)) is None:
+        if path is None or recorded_data(run_of := RunFolder(path)) is None:
             continue
         if refuse:
-            refuse_changed(spec, run_of, present.of(spec), KEEP)
-        elif difference(run_of, present.of(spec)):
+            refuse_changed(spec, run_of, present.load(spec), KEEP)
+        elif difference(run_of, present.load(spec)):
             found.add(spec.name)
     return found
 

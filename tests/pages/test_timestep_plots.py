@@ -11,7 +11,7 @@ from made_runs import LOG_SNR, T, make_run, per_t
 from matplotlib.colors import to_rgba
 
 from ddpmx.comparison.comparison import compare
-from ddpmx.comparison.figures import Drawn, figures
+from ddpmx.comparison.figures import CaptionedFigure, figures
 from ddpmx.pages import canvas, plots
 from ddpmx.pages.timestep_plots import SHOWN, timestep_figures
 from ddpmx.spec.loading import load
@@ -79,7 +79,7 @@ def test_the_gradients_spikes_are_not_averaged_away():
     assert set(drawn["clipped above 2"]) == {2.0}
 
 
-def compared(tmp_path: Path, *runs: tuple[tuple[str, ...], dict[str, Any]]) -> dict[str, Drawn]:
+def compared(tmp_path: Path, *runs: tuple[tuple[str, ...], dict[str, Any]]) -> dict[str, CaptionedFigure]:
     made = []
     for overrides, event in runs:
         made.append(make_run(tmp_path, *overrides, epochs=1))

@@ -238,7 +238,7 @@ def test_each_data_set_is_loaded_once_and_none_to_find_runs(
     assert len(finished_runs(specs[:1], place / "runs")) == 1
     assert loaded == []
     present = provenance.PresentData()
-    assert len({present.of(spec).fingerprint for spec in specs}) == 1
+    assert len({present.load(spec).fingerprint for spec in specs}) == 1
     assert len(loaded) == 1
 
 
@@ -246,7 +246,7 @@ def test_each_data_set_is_loaded_once_and_none_to_find_runs(
 def test_a_damaged_record_is_none(damage: Any) -> None:
     assert provenance.DataRecord.parse(damage) is None
     assert provenance.changed_at({"data_before": damage}) == -1
-    assert provenance.told({"data_before": [damage], "data": damage}) == []
+    assert provenance.data_changes({"data_before": [damage], "data": damage}) == []
 
 
 def test_the_option_is_for_a_run_that_is_resumed(ddpmx: Run, place: Path) -> None:

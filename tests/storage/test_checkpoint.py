@@ -107,7 +107,7 @@ def test_a_damaged_file_is_found_and_named_and_the_checkpoint_before_it_taken(
     with pytest.raises(RunError, match=f"2/{name} is damaged"):
         checkpoint.load(tmp_path / "2", parts(0))
     said: list[str] = []
-    assert checkpoint_folder.newest_whole(tmp_path, said.append) == 1
+    assert checkpoint_folder.newest_intact(tmp_path, said.append) == 1
     assert len(said) == 1
     assert f"2/{name} is damaged" in said[0]
     assert "step 1" in said[0]
@@ -126,12 +126,12 @@ def test_every_flipped_bit_of_the_counters_is_found(tmp_path: Path) -> None:
 
 
 def test_none_whole_is_an_error_that_names_all_and_none_at_all_is_not(tmp_path: Path) -> None:
-    assert checkpoint_folder.newest_whole(tmp_path, print) is None
+    assert checkpoint_folder.newest_intact(tmp_path, print) is None
     for step in (1, 2):
         checkpoint.save(tmp_path, TrainState(step=step), parts(0))
         (tmp_path / str(step) / "model.safetensors").write_bytes(b"")
     with pytest.raises(RunError, match="2/model.safetensors is damaged.*1/model.safetensors is damaged"):
-        checkpoint_folder.newest_whole(tmp_path, print)
+        checkpoint_folder.newest_intact(tmp_path, print)
 
 
 def test_a_checkpoint_of_before_there_were_checksums_is_read(tmp_path: Path) -> None:

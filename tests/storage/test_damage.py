@@ -81,7 +81,7 @@ def test_none_whole_is_exit_1_and_changes_nothing(damaged: Path) -> None:
 
 def test_a_damaged_best_is_told_and_looked_for_again(damaged: Path) -> None:
     run = only_run(damaged / "runs")
-    checkpoint_folder.point(run / "checkpoints", 7, 6)
+    checkpoint_folder.set_links(run / "checkpoints", 7, 6)
     state = run / "checkpoints" / "7" / "state.json"
     content = json.loads(state.read_text())["train"]
     state.write_text(json.dumps({"train": {**content, "best_step": 6, "best_loss": 0.0}, "optimizer": {}}))
@@ -127,7 +127,7 @@ def test_no_room_for_a_checkpoint_fails_and_goes_on_with_room(tmp_path: Path, fi
     assert "Traceback" not in said
     assert f"saved: {run.relative_to(tmp_path)}/checkpoints/last (step 4)" in said
     assert json.loads((run / "status.json").read_text())["status"] == "failed"
-    assert checkpoint_folder.newest_whole(run / "checkpoints", pytest.fail) == 4
+    assert checkpoint_folder.newest_intact(run / "checkpoints", pytest.fail) == 4
     assert not list((run / "checkpoints").glob(".*"))
     code, said = command(tmp_path, "run", "tiny.yaml", "--resume")
     assert code == 0, said
@@ -169,7 +169,7 @@ def test_a_full_disk_fails_and_goes_on_after_space_is_made(
     assert "No space left" in said
     assert "Traceback" not in said
     run = only_run(folder / "runs")
-    assert checkpoint_folder.newest_whole(run / "checkpoints", pytest.fail) == int(last(run))
+    assert checkpoint_folder.newest_intact(run / "checkpoints", pytest.fail) == int(last(run))
     disk("size=100m")
     code, said = command(folder, "run", "tiny.yaml", "--resume")
     assert code == 0, said

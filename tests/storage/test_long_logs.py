@@ -44,7 +44,7 @@ def long_run(out: Path, lines: int) -> Path:
 
 READERS: dict[str, Callable[[Path], object]] = {
     "compare": read_run,
-    "report": lambda run: History.of(RunFolder(run).events()),
+    "report": lambda run: History.from_events(RunFolder(run).events()),
     "resume": lambda run: RunFolder(run).cut_after(10**6, 10**6),
     "log.csv": lambda run: RunFolder(run).rows.write(),
 }
@@ -67,7 +67,7 @@ def test_a_line_more_costs_a_few_numbers(tmp_path: Path, reader: Callable[[Path]
 
 def test_what_is_kept_of_a_long_log_is_exact_where_it_counts(tmp_path: Path) -> None:
     events = [line(number) for number in range(1, MANY + 1)]
-    history = History.of(events)
+    history = History.from_events(events)
     rows = [event for event in events if event["event"] == "epoch"]
     assert history.epochs == len(rows)
     assert list(history.rows) == rows[-ROWS:]

@@ -28,7 +28,7 @@ def linked(copied: Path) -> Path:
         state.write_text(
             json.dumps({"train": {**content, "best_step": 3, "best_epoch": 1, "row": row}, "optimizer": {}})
         )
-    checkpoint_folder.point(copied / "checkpoints", 6, 3)
+    checkpoint_folder.set_links(copied / "checkpoints", 6, 3)
     return copied
 
 
@@ -112,9 +112,9 @@ def test_a_resume_puts_the_links_back_and_keeps_every_checkpoint(
     checkpoints = linked / "checkpoints"
     content = {step: (checkpoints / step / "model.safetensors").read_bytes() for step in STEPS.values()}
     way(checkpoints)
-    checkpoint_folder.adopt(checkpoints)
-    assert checkpoint_folder.newest_whole(checkpoints, pytest.fail) == 6
-    checkpoint_folder.settle(checkpoints, 6, 3)
+    checkpoint_folder.normalize(checkpoints)
+    assert checkpoint_folder.newest_intact(checkpoints, pytest.fail) == 6
+    checkpoint_folder.roll_back(checkpoints, 6, 3)
     checkpoint_folder.prune(checkpoints, ())
     assert {name: (checkpoints / name).readlink().name for name in STEPS} == STEPS
     assert sorted(path.name for path in checkpoints.iterdir()) == ["3", "6", "best", "last"]
@@ -146,8 +146,8 @@ def test_a_damaged_twin_gives_way_to_the_whole_one(linked: Path) -> None:
     followed(checkpoints)
     (checkpoints / "6" / "model.safetensors").write_bytes(whole[:-1])
     (checkpoints / "best" / "model.safetensors").write_bytes(b"")
-    checkpoint_folder.adopt(checkpoints)
-    checkpoint_folder.settle(checkpoints, 6, 3)
+    checkpoint_folder.normalize(checkpoints)
+    checkpoint_folder.roll_back(checkpoints, 6, 3)
     checkpoint_folder.prune(checkpoints, ())
     assert (checkpoints / "6" / "model.safetensors").read_bytes() == whole
     assert not checkpoint_folder.damage(checkpoints, 3)
@@ -191,11 +191,11 @@ def test_a_file_system_without_links(linked: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(Path, "symlink_to", refused)
     checkpoints = linked / "checkpoints"
     lost(checkpoints)
-    checkpoint_folder.point(checkpoints, 6, 3)
+    checkpoint_folder.set_links(checkpoints, 6, 3)
     checkpoint_folder.prune(checkpoints, ())
     for name, step in STEPS.items():
         assert checkpoint_folder.find(checkpoints, name) == checkpoints / step
-    checkpoint_folder.point(checkpoints, 3, 6)
+    checkpoint_folder.set_links(checkpoints, 3, 6)
     assert [checkpoint_folder.find(checkpoints, name) for name in STEPS] == [
         checkpoints / "3",
         checkpoints / "6",
