@@ -1,9 +1,13 @@
-"""What the project says of itself is true: dependencies, pins, experiments, and every command and snippet of the README."""
+"""Dependencies, pins and experiments are right, and the README and docs/ match the code.
+
+Every command, option, file, make target, link and snippet on these pages is checked.
+"""
 
 from __future__ import annotations
 
 import ast
 import importlib.util
+import operator
 import re
 import shutil
 import subprocess
@@ -13,9 +17,11 @@ from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
+from _pytest.mark import ParameterSet
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+import ddpmx
 from ddpmx.cli import cli
 from ddpmx.components.registry import SAMPLERS
 from ddpmx.runs import preflight
@@ -26,12 +32,28 @@ from ddpmx.training import experiment
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
+PAGES = ["README.md", *sorted(page.relative_to(ROOT).as_posix() for page in (ROOT / "docs").glob("*.md"))]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXPERIMENTS = sorted(file for file in (ROOT / "experiments").rglob("*.yaml") if file.parent.name != "base")
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+def text(page: str) -> str:
+    return (ROOT / page).read_text()
+
+
+def blocks(page: str, language: str) -> list[str]:
+    """The fenced code blocks of a language on a page."""
+    return re.findall(rf"^```{language}\n(.*?)^```", text(page), re.MULTILINE | re.DOTALL)
+
+
+def snippets(pages: list[str], language: str) -> list[ParameterSet]:
+    """(page, code) of the blocks that are no files to save, as those are that begin with `# name.suffix`."""
+    return [
+        pytest.param(page, block, id=f"{page}-{index}")
+        for page in pages
+        for index, block in enumerate(blocks(page, language))
+        if not re.match(r"# \S+\.\w+\n", block)
+    ]
 
 
 def names(lines: list[str]) -> set[str]:
@@ -39,7 +61,7 @@ def names(lines: list[str]) -> set[str]:
 
 
 def imported(folder: str) -> set[str]:
-    """The distributions that the modules of a folder import."""
+    """The distributions that the modules in a folder import."""
     modules = set()
     for file in (ROOT / folder).rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text())):
@@ -65,7 +87,7 @@ def test_every_dependency_has_a_range_and_a_pin_within_it():
     )
     extras = [
         lines for name, lines in PROJECT["optional-dependencies"].items() if name != "fuzz"
-    ]  # no part of [dev]
+    ]  # which [dev] does not include
     for line in [*PROJECT["dependencies"], *(line for extra in extras for line in extra)]:
         requirement = Requirement(line)
         if requirement.name != "ddpmx":
@@ -95,7 +117,7 @@ def test_experiments_are_valid_and_named_like_their_files(file: Path):
 
 
 def _clip(spec: Spec) -> float:
-    """Of the study's weightings only vlb has one."""
+    """The weighting's clip; 0 for one without, as only vlb has it."""
     return getattr(spec.loss.weighting, "clip", 0)
 
 
@@ -134,32 +156,86 @@ def test_the_study_differs_from_its_base_only_where_it_asks_something():
                 }, spec.name
 
 
-def test_the_readme_lists_exactly_the_commands_and_options_there_are():
-    table = set(re.findall(r"^\| `([a-z]+)\b", README, re.MULTILINE))
-    assert table == set(cli.commands)
-    for command, rest in re.findall(r"(?:`|python -m )ddpmx ([a-z]+)\b([^`\n]*)", README, re.MULTILINE):
-        options = {name for parameter in cli.commands[command].params for name in parameter.opts}
-        assert set(re.findall(r"(?<!\S)--?[a-z][a-z-]*", rest)) <= options, (command, rest)
-    for command, rest in re.findall(r"^\| `([a-z]+)\b([^`]*)`", README, re.MULTILINE):
-        options = {name for parameter in cli.commands[command].params for name in parameter.opts}
-        assert set(re.findall(r"(?<![\w-])--?[a-z][a-z-]*", rest)) <= options, (command, rest)
+def test_the_readme_has_at_most_1000_words():
+    assert len(README.split()) <= 1000
 
 
-def test_the_readmes_files_and_make_targets_exist():
-    targets = set(re.findall(r"^([a-z0-9_-]+):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    assert set(re.findall(r"\bmake ([a-z0-9_-]+)", README)) <= targets
-    for path in re.findall(r"\b(?:ddpmx|experiments|tests|tools)/[\w/.-]*\w", README):
+def options(command: str) -> set[str]:
+    """The options of a command, as in `--out`."""
+    return {name for parameter in cli.commands[command].params for name in parameter.opts}
+
+
+def test_the_readmes_table_lists_exactly_the_commands():
+    rows = re.findall(r"^\| `([a-z]+)\b([^`]*)`", README, re.MULTILINE)
+    assert [command for command, _ in rows] == list(dict.fromkeys(command for command, _ in rows))
+    assert {command for command, _ in rows} == set(cli.commands)
+    for command, rest in rows:
+        assert set(re.findall(r"(?<![\w-])--?[a-z][a-z-]*", rest)) <= options(command), (command, rest)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_pages_commands_and_options_exist(page: str):
+    inline = re.findall(r"(?:`|python -m )ddpmx ([a-z]+)\b([^`\n]*)", text(page))
+    in_blocks = [
+        found
+        for block in blocks(page, "sh")
+        for found in re.findall(r"^ddpmx (\w+)(.*)", block, re.MULTILINE)
+    ]
+    for command, rest in inline + in_blocks:
+        assert set(re.findall(r"(?<![\w-])--?[a-z][a-z-]*", rest)) <= options(command), (command, rest)
+    existing = {option for command in cli.commands for option in options(command)}
+    assert set(re.findall(r"`(--[a-z][a-z-]*)", text(page))) <= existing
+
+
+def test_a_commands_section_names_its_own_options():
+    sections = re.findall(
+        r"^## ([a-z ]+)\n(.*?)(?=^## |\Z)", text("docs/commands.md"), re.MULTILINE | re.DOTALL
+    )
+    assert len(sections) >= 9
+    for title, section in sections:
+        own = {option for command in title.split(" and ") for option in options(command)}
+        assert set(re.findall(r"`(--[a-z][a-z-]*)", section)) <= own, title
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_pages_files_names_and_make_targets_exist(page: str):
+    targets = set(re.findall(r"^([a-z0-9_-]+):.*## ", text("Makefile"), re.MULTILINE))
+    assert set(re.findall(r"\bmake ([a-z0-9_-]+)\b", "\n".join(code(page)))) <= targets
+    for path in re.findall(
+        r"\b(?:ddpmx|csrc|docs|experiments|benchmarks|tests|tools)/[\w/.-]*\w", text(page)
+    ):
         assert (ROOT / path).exists(), path
-    for picture in re.findall(r"!\[[^]]*\]\(([^)]*)\)", README):
-        assert (ROOT / picture).exists(), picture
+    for name in re.findall(r"`ddpmx((?:\.\w+)+)`", text(page)):
+        operator.attrgetter(name[1:])(ddpmx)
+
+
+def code(page: str) -> list[str]:
+    """What a page shows as code: in backticks, or in a block of shell commands."""
+    return re.findall(r"`([^`\n]+)`", text(page)) + blocks(page, "sh")
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_pages_pictures_and_links_exist(page: str):
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", text(page)):
+        if not target.startswith("https://"):
+            assert ((ROOT / page).parent / target).exists(), target
+
+
+def test_the_readme_links_to_every_page():
+    assert set(PAGES[1:]) <= set(re.findall(r"\]\(([^)]*)\)", README))
+
+
+def readme_files(folder: Path) -> None:
+    """Write the files that the README shows, and the experiments that they extend, into a folder."""
+    shutil.copytree(ROOT / "experiments", folder / "experiments")
+    for block in blocks("README.md", "python") + blocks("README.md", "yaml"):
+        first = re.match(r"# (\S+\.(?:py|yaml))\n", block)
+        if first:
+            (folder / first[1]).write_text(block)
 
 
 def test_the_readmes_plugin_runs_from_its_spec(tmp_path: Path):
-    shutil.copytree(ROOT / "experiments", tmp_path / "experiments")
-    for block in blocks("python") + blocks("yaml"):
-        first = re.match(r"# (\S+\.(?:py|yaml))\n", block)
-        if first:
-            (tmp_path / first[1]).write_text(block)
+    readme_files(tmp_path)
     spec = spec_file.load(tmp_path / "my_run.yaml")
     table = experiment.check(spec)
     assert spec.schedule.component_name == "power"
@@ -168,8 +244,23 @@ def test_the_readmes_plugin_runs_from_its_spec(tmp_path: Path):
     assert len((tmp_path / "my_schedule.py").read_text().splitlines()) <= 10
 
 
-def test_the_readmes_sweep_is_a_grid(tmp_path: Path):
-    (block,) = [block for block in blocks("yaml") if block.startswith("sweep:")]
+def test_the_readmes_own_images_are_a_valid_spec(tmp_path: Path):
+    readme_files(tmp_path)
+    spec = spec_file.load(tmp_path / "my_images.yaml")
+    experiment.check(spec)
+    assert (spec.dataset.component_name, spec.dataset.size) == ("image_folder", 32)
+
+
+@pytest.mark.parametrize(("page", "block"), snippets(PAGES[1:], "yaml"))
+def test_the_yaml_of_a_page_is_valid_in_a_spec(page: str, block: str, tmp_path: Path):
+    base = f"extends: {ROOT}/experiments/fashion_mnist.yaml\nname: snippet\n"
+    (tmp_path / "snippet.yaml").write_text(base + block)
+    for spec in load_all(tmp_path / "snippet.yaml"):
+        experiment.check(spec)
+
+
+def test_the_sweep_in_docs_specs_is_a_grid(tmp_path: Path):
+    (block,) = [block for block in blocks("docs/specs.md", "yaml") if block.startswith("sweep:")]
     (tmp_path / "grid.yaml").write_text(
         f"extends: {ROOT}/experiments/fashion_mnist.yaml\nname: grid\n{block}"
     )
@@ -177,27 +268,23 @@ def test_the_readmes_sweep_is_a_grid(tmp_path: Path):
 
 
 def test_the_recommended_spec_is_valid_and_sound(tmp_path: Path):
-    """The block of docs/design_space.md, on the digits: no note of the preflight."""
-    (block,) = re.findall(
-        r"^```yaml\n(.*?)^```", (ROOT / "docs/design_space.md").read_text(), re.MULTILINE | re.DOTALL
-    )
+    """The preflight has no note about the block in docs/design_space.md, on the digits."""
+    (block,) = blocks("docs/design_space.md", "yaml")
     (tmp_path / "start.yaml").write_text(f"extends: {ROOT}/experiments/quickstart.yaml\nname: start\n{block}")
     spec = spec_file.load(tmp_path / "start.yaml")
     assert preflight.of_combination(spec, experiment.check(spec)) == []
 
 
 def test_every_sampler_is_in_the_table_of_the_design_space():
-    table = (ROOT / "docs/design_space.md").read_text()
+    table = text("docs/design_space.md")
     built_in = [name for name in SAMPLERS.names() if SAMPLERS.get(name).__module__.startswith("ddpmx.")]
     assert [name for name in built_in if not re.search(rf"^\| {name}\b", table, re.MULTILINE)] == []
 
 
-def test_the_readmes_python_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+@pytest.mark.parametrize(("page", "snippet"), snippets(PAGES, "python"))
+def test_the_python_of_a_page_runs(page: str, snippet: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.chdir(tmp_path)
-    snippets = [block for block in blocks("python") if not block.startswith("# ")]
-    assert snippets
-    for snippet in snippets:
-        exec(compile(snippet, "README.md", "exec"), {})
+    exec(compile(snippet, page, "exec"), {})
 
 
 def test_importing_ddpmx_or_its_command_line_does_not_import_torch():
