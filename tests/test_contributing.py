@@ -1,4 +1,7 @@
-"""CONTRIBUTING.md is true: its files exist, a component is one new file, and a change touches the files that its row names."""
+"""CONTRIBUTING.md matches the code.
+
+Its files exist, a component is one new file, and a change touches exactly the files in its row.
+"""
 
 from __future__ import annotations
 
@@ -17,18 +20,18 @@ from ddpmx.components.registry import REGISTRIES
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "CONTRIBUTING.md").read_text()
 NEW = "NAME"
-"""What stands in the table for the name of a file that is to be added."""
+"""The placeholder in the table for the name of a new file."""
 
 
 def section(title: str) -> str:
-    """What is below a heading, up to the next one."""
-    found = re.search(rf"^## {title}\n(.*?)(?=^## |\Z)", TEXT, re.MULTILINE | re.DOTALL)
-    assert found, title
-    return found[1]
+    """The text below a heading, up to the next one."""
+    match = re.search(rf"^## {title}\n(.*?)(?=^## |\Z)", TEXT, re.MULTILINE | re.DOTALL)
+    assert match, title
+    return match[1]
 
 
 def paths(text: str) -> list[str]:
-    """The files and folders that a piece of the text names."""
+    """The files and folders named in a piece of the text."""
     return re.findall(r"`([\w.-]+/[\w./-]*|[\w-]+\.(?:md|toml|txt|py))`", text)
 
 
@@ -51,7 +54,7 @@ COMPONENTS = {
 
 
 def mentioning(pattern: str, *folders: str) -> set[str]:
-    """The sources in these folders in which the pattern is found."""
+    """The source files in these folders that match the pattern."""
     sources = [
         path
         for folder in folders
@@ -74,13 +77,16 @@ def test_every_kind_of_component_has_a_row_with_one_new_file():
 
 
 def test_a_component_of_each_kind_is_one_new_file(tmp_path: Path):
-    """Added to a copy of the package, all ten are listed, and a spec that names them runs."""
+    """All ten, added to a copy of the package, are listed, and a spec that uses them runs."""
     shutil.copytree(ROOT / "ddpmx", tmp_path / "ddpmx", ignore=shutil.ignore_patterns("__pycache__"))
     for row in COMPONENTS:
         new = tmp_path / ROWS[row][0].replace(NEW, "added")
         new.write_text(MODULES[new.parent.name])
     (tmp_path / "spec.yaml").write_text(SPEC)
-    code = "from ddpmx.cli import cli\nfor line in (['list', '--json'], ['run', 'spec.yaml']): cli.main(line, standalone_mode=False)"
+    code = (
+        "from ddpmx.cli import cli\n"
+        "for line in (['list', '--json'], ['run', 'spec.yaml']): cli.main(line, standalone_mode=False)"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300
     )
