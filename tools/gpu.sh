@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# What only a GPU can show, within 9 minutes and without a network: build, the hot math's tests on the device,
-# compute-sanitizer, benchmarks. Uses the machine's own python3, with torch. What that lacks is taken from wheels/, if it is there:
+# The checks that need a GPU, in at most 9 minutes and without a network: build, tests of the ops on the device,
+# compute-sanitizer, benchmarks. They use the machine's own python3, which must have torch. Other packages that it
+# lacks are installed from wheels/, if that folder exists:
 #   pip download -d wheels --no-deps pytest iniconfig pluggy pytest-benchmark py-cpuinfo2 scipy ninja 'setuptools>=77'
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -17,7 +18,7 @@ from ddpmx.ops import choice
 assert ops.backends()['cuda'], choice.MISSING
 assert ops.active('cuda') == 'cuda'"
 
-# tests/conftest.py is for runs, and needs packages that a GPU machine may lack
+# --noconftest: tests/conftest.py imports packages that a GPU machine may lack
 timeout 150 "$python" -m pytest -q --noconftest -p no:cacheprovider tests/ops/test_ops.py tests/ops/test_noise.py tests/ops/test_backends.py | tee "$out/tests.txt"
 
 sanitizer=$(command -v compute-sanitizer || ls /usr/local/cuda*/bin/compute-sanitizer | tail -1)

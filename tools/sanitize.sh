@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# The CPU kernels under AddressSanitizer and UndefinedBehaviorSanitizer: the library as it is installed, through its tests, and the
-# kernels' bodies with the emulated GPU's. Any finding ends the process. Leaks are not looked for: Python and torch keep memory to the end.
+# The tests of the CPU kernels, and of the CUDA kernels on the emulated GPU, under AddressSanitizer and
+# UndefinedBehaviorSanitizer. Any finding ends the process. Leak detection is off, because Python and torch keep memory
+# until they exit.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=${PYTHON:-python3}
