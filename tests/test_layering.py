@@ -49,10 +49,10 @@ def imports(node: ast.AST, file: Path) -> Iterator[str]:
 
 
 def importers(package: str) -> set[str]:
-    """The packages that may import one, as its docstring's second line says."""
-    second = ast.get_docstring(ast.parse((PACKAGE / package / "__init__.py").read_text())).split("\n")[1]
-    found = re.fullmatch(r"May be imported by ([a-z_, ]+)[.:].*", second)
-    assert found, f"{package}/__init__.py does not say in its second line who may import it"
+    """The packages that may import one, as its docstring says from its second line on."""
+    docstring = ast.get_docstring(ast.parse((PACKAGE / package / "__init__.py").read_text()))
+    found = re.fullmatch(r"May be imported by ([a-z_, ]+)[.:].*", " ".join(docstring.split("\n")[1:]))
+    assert found, f"{package}/__init__.py does not say from its second line on who may import it"
     if found[1] == EVERYONE:
         return {name for name in LEVEL if LEVEL[name] < LEVEL[package]}
     return set() if found[1] == NOBODY else set(found[1].split(", "))

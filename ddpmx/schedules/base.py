@@ -1,6 +1,7 @@
-"""What all schedules share: how much of the image and how much noise there is at each timestep.
+"""The base of all schedules: how much of the image and how much noise there is at each timestep.
 
-A schedule is a rule; its `table()` is the numbers: x_t = signal[t]·x_0 + sigma[t]·ε, index 0 being the least noise.
+A schedule is a rule. Its `table()` holds the numbers: x_t = signal[t]·x_0 + sigma[t]·ε. Index 0 has the least
+noise.
 """
 
 from __future__ import annotations
@@ -27,28 +28,32 @@ def variance_preserving(log_snr: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def rescale_zero_terminal_snr(signal: Tensor, sigma: Tensor) -> Tensor:
-    """log-SNR of a variance-preserving table whose signal is rescaled so that the last is 0 and the first unchanged.
+    """The log-SNR after a variance-preserving signal is rescaled to end at 0, its first value kept.
 
-    signal'[t] = signal[0]·(signal[t] − signal[T−1])/(signal[0] − signal[T−1]); float64 [T], T ≥ 2; the last is −inf.
+    All are float64 [T] with T ≥ 2; the last log-SNR is −inf::
+
+        signal'[t] = signal[0]·(signal[t] − signal[T−1])/(signal[0] − signal[T−1])
+
     Lin et al. 2023, arXiv:2305.08891, algorithm 1.
     """
-    share = signal[0] / (signal[0] - signal[-1])
-    gap = sigma.square() / (1 + signal)  # 1 − signal without its cancellation
-    new_signal, new_gap = share * (signal - signal[-1]), gap[0] + share * (gap - gap[0])
+    scale = signal[0] / (signal[0] - signal[-1])
+    gap = sigma.square() / (1 + signal)  # 1 − signal = sigma²/(1 + signal), without cancellation
+    # signal' = scale·(signal − signal[T−1]), hence 1 − signal' = gap[0] + scale·(gap − gap[0])
+    new_signal, new_gap = scale * (signal - signal[-1]), gap[0] + scale * (gap - gap[0])
+    # log-SNR = log(signal'²/(1 − signal'²)), with 1 − signal'² = (1 − signal')·(1 + signal')
     return 2 * new_signal.log() - torch.log(new_gap * (1 + new_signal))
 
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """A schedule's numbers: x_t = signal·x_0 + sigma·ε, float64 CPU tensors of shape [T], index 0 = least noise.
-
-    `from_log_snr` makes (signal, sigma) of the log-SNRs between the indices, as it did of those at them; the default
-    is for variance-preserving tables.
-    """
+    """A schedule's numbers on the CPU: x_t = signal·x_0 + sigma·ε, where index 0 has the least noise."""
 
     signal: Tensor
+    """The factor of the clean image x_0: float64 [T]."""
     sigma: Tensor
+    """The standard deviation of the noise: float64 [T]."""
     from_log_snr: Callable[[Tensor], tuple[Tensor, Tensor]] = variance_preserving
+    """(signal, sigma) at a log-SNR between two indices; the default suits variance-preserving tables."""
 
     @property
     def timesteps(self) -> int:
@@ -57,12 +62,12 @@ class Table:
 
     @property
     def log_snr(self) -> Tensor:
-        """log(signal²/sigma²), strictly decreasing; only its ends may be infinite."""
+        """log(signal²/sigma²): strictly decreasing; only the first and the last value may be infinite."""
         return 2 * (self.signal.log() - self.sigma.log())
 
     @property
     def sigma_ve(self) -> Tensor:
-        """sigma/signal: what k-diffusion, EDM and diffusers' `sigmas` call sigma."""
+        """sigma/signal, which k-diffusion, EDM and diffusers (in `sigmas`) call sigma."""
         return self.sigma / self.signal
 
     @property
@@ -72,24 +77,25 @@ class Table:
 
     @property
     def alpha_bar(self) -> Tensor:
-        """ᾱ_t = signal². Raises SpecError when the table is not variance preserving."""
+        """ᾱ_t = signal². Raises SpecError if the table is not variance preserving."""
         self._require_variance_preserving("alpha_bar")
         return self.signal.square()
 
     @property
     def beta(self) -> Tensor:
-        """β_t = 1 − ᾱ_t/ᾱ_{t−1}, with ᾱ_{−1} = 1. Raises SpecError when the table is not variance preserving."""
+        """β_t = 1 − ᾱ_t/ᾱ_{t−1}, with ᾱ_{−1} = 1. Raises SpecError if it is not variance preserving."""
         self._require_variance_preserving("beta")
-        # log ᾱ by the smaller of signal and sigma, which holds it without cancellation
+        # log ᾱ = log(1 − sigma²) = 2·log(signal), from the smaller of the two, which avoids cancellation
         log_alpha_bar = torch.where(
             self.sigma < self.signal, torch.log1p(-self.sigma.square()), 2 * self.signal.log()
         )
+        # β_t = 1 − exp(log ᾱ_t − log ᾱ_{t−1})
         return -torch.expm1(torch.diff(log_alpha_bar, prepend=log_alpha_bar.new_zeros(1)))
 
     def log_snr_at(self, t: Tensor) -> Tensor:
-        """log-SNR at the indices `t`, float64 [n] in 0 … T−1: linear between whole ones.
+        """log-SNR at the indices `t`, float64 [n] in 0 … T−1: linear between whole indices.
 
-        Raises SpecError outside that range, and inside an interval that ends in infinite log-SNR: it has no inside.
+        Raises SpecError for an index out of range, and for a fractional index next to an infinite log-SNR.
         """
         if not bool(((t >= 0) & (t <= self.timesteps - 1)).all()):
             raise SpecError(
@@ -97,19 +103,21 @@ class Table:
             )
         log_snr, below, above = self.log_snr, t.floor().long(), t.ceil().long()
         between = log_snr[below] + (t - below) * (log_snr[above] - log_snr[below])
-        endless = (below != above) & ~between.isfinite()
-        if bool(endless.any()):
+        unbounded = (below != above) & ~between.isfinite()
+        if bool(unbounded.any()):
             raise SpecError(
-                f"index {t[endless][0]:g} is in an interval that ends in infinite log-SNR, which has no inside",
+                f"index {t[unbounded][0]:g} is next to an index of infinite log-SNR, "
+                "so its own log-SNR cannot be interpolated",
                 field="timesteps",
                 hint="use whole indices there",
             )
         return torch.where(below == above, log_snr[below], between)
 
     def at(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        """(signal, sigma) at the indices `t`, float64 [n]: the table's own at whole ones, log-SNR linear between them.
+        """(signal, sigma) at the indices `t`: float64 [n].
 
-        Raises SpecError as `log_snr_at` does.
+        They are the table's own at whole indices; between those, log-SNR is linear. Raises SpecError as
+        `log_snr_at` does.
         """
         signal, sigma = self.from_log_snr(self.log_snr_at(t))
         index = t.floor().long()
@@ -118,51 +126,64 @@ class Table:
 
     def _require_variance_preserving(self, what: str) -> None:
         if not self.is_variance_preserving:
-            raise SpecError(f"{what} is defined for variance-preserving schedules only: signal² + sigma² = 1")
+            raise SpecError(
+                f"{what} is defined for variance-preserving schedules only (signal² + sigma² = 1)"
+            )
 
 
 class Schedule(Component):
-    """Base of all schedules: override `beta` or `log_snr`, and `from_log_snr` if not variance preserving."""
+    """Base of all schedules: override `beta` or `log_snr`; also `from_log_snr` if not variance preserving."""
 
     contract: ClassVar[Contract] = {
         "beta": lambda schedule, _, values: numbers(values, [schedule.timesteps]),
         "log_snr": lambda schedule, _, values: numbers(values, [schedule.timesteps]),
-        "from_log_snr": lambda _, given, values: pair(values, given["log_snr"].shape, finite=False),
-        "table": lambda _, given, value: instance(value, Table),
+        "from_log_snr": lambda _, arguments, values: pair(values, arguments["log_snr"].shape, finite=False),
+        "table": lambda schedule, _, value: instance(value, Table),
     }
 
     timesteps: int = Field(ge=1, le=100_000)
-    """T, the number of noise levels that training draws from."""
+    """T, the number of noise levels; index 0 has the least noise and index T − 1 the most."""
     zero_terminal_snr: bool = False
-    """Rescale √ᾱ so that the last index is pure noise and the first stays; variance preserving only (Lin et al. 2023, arXiv:2305.08891)."""
+    """Rescale √ᾱ so that the last index is pure noise and the first is unchanged (Lin et al. 2023,
+    arXiv:2305.08891). Variance-preserving schedules only."""
     snr_shift: float = Field(1.0, gt=0)
-    """Then add 2·log(snr_shift) to log-SNR; 64/d suits images of size d if 1 suits 64 (Hoogeboom et al. 2023, arXiv:2301.11093)."""
+    """Multiply √SNR by this, that is, add 2·log(snr_shift) to log-SNR, after `zero_terminal_snr`. For images
+    of size d use 64/d with a schedule that suits size 64 (Hoogeboom et al. 2023, arXiv:2301.11093)."""
 
     def beta(self) -> Tensor:
-        """β_t, the variance that step t adds: float64 [T], each in (0, 1]. β = 1 destroys the signal: the last at most."""
+        """β_t, the variance that step t adds: float64 [T], each in (0, 1].
+
+        β_t = 1 removes the signal, so only the last may be 1.
+        """
         raise SpecError(f"the schedule '{self.component_name}' defines neither beta() nor log_snr()")
 
     def log_snr(self) -> Tensor:
-        """log(signal²/sigma²): float64 [T], strictly decreasing. The first may be inf (clean), the last −inf (pure noise)."""
+        """log(signal²/sigma²): float64 [T], strictly decreasing.
+
+        The first may be inf (a clean image) and the last −inf (pure noise).
+        """
         beta = self._float64(self.beta(), "beta")
         wrong = ~((beta > 0) & (beta <= 1))
         if bool(wrong.any()):
             index = int(wrong.nonzero()[0])
             raise SpecError(
-                f"the schedule '{self.component_name}' has β = {beta[index]:g} at index {index}; it should be in (0, 1]"
+                f"the schedule '{self.component_name}' has β = {beta[index]:g} at index {index}; "
+                "it should be in (0, 1]"
             )
+        # log ᾱ_t = Σ_{i ≤ t} log(1 − β_i), and log-SNR = log(ᾱ/(1 − ᾱ))
         log_alpha_bar = torch.log1p(-beta).cumsum(0)
         return log_alpha_bar - torch.log(-torch.expm1(log_alpha_bar))
 
     def from_log_snr(self, log_snr: Tensor) -> tuple[Tensor, Tensor]:
-        """(signal, sigma) at any log-SNR; elementwise. Variance exploding would be 1 and exp(−log_snr/2)."""
+        """(signal, sigma) at any log-SNR, elementwise; 1 and exp(−log_snr/2) if variance exploding."""
         return variance_preserving(log_snr)
 
     def table(self) -> Table:
         """The checked table: this schedule's log-SNR, then `zero_terminal_snr`, then `snr_shift`.
 
-        In that order a shift is a shift of all log-SNRs whatever else is set, and pure noise stays pure noise. Raises SpecError
-        that names the schedule and the index where the noise does not grow, or the option that does not suit the schedule.
+        In this order the shift applies equally to all log-SNRs, and pure noise stays pure noise. Raises
+        SpecError with the index where the noise does not grow, or with the option that does not suit the
+        schedule.
         """
         table = self._checked(self._float64(self.log_snr(), "log_snr"))
         if self.zero_terminal_snr:
@@ -182,37 +203,38 @@ class Schedule(Component):
         if bool(wrong.any()):
             index = int(wrong.nonzero()[0])
             raise SpecError(
-                f"the schedule '{self.component_name}' should lose signal at every step, but its log-SNR goes from "
-                f"{log_snr[max(index - 1, 0)]:g} to {log_snr[index]:g} at index {index}"
+                f"the schedule '{self.component_name}' should lose signal at every step, but its log-SNR "
+                f"goes from {log_snr[max(index - 1, 0)]:g} to {log_snr[index]:g} at index {index}"
             )
         return table
 
     def _require_rescalable(self, table: Table) -> None:
         if not table.is_variance_preserving:
             raise SpecError(
-                f"rescales √ᾱ with signal² + sigma² = 1, which does not hold for the schedule '{self.component_name}'",
+                "needs a variance-preserving schedule (signal² + sigma² = 1), "
+                f"which '{self.component_name}' is not",
                 field="zero_terminal_snr",
-                hint="leave it out, or use a variance-preserving schedule",
+                hint="remove it, or use a variance-preserving schedule",
             )
         if table.timesteps == 1:
             raise SpecError(
-                "should be false with 1 timestep, whose signal cannot be both kept and removed",
+                "should be false with 1 timestep, whose signal cannot be both kept and set to 0",
                 field="zero_terminal_snr",
             )
 
     def _require_below(self, low: str, high: str) -> None:
-        """Raises SpecError at the field `low` when it is not less than the field `high`."""
+        """Raise SpecError for the field `low` unless its value is less than that of the field `high`."""
         if not getattr(self, low) < getattr(self, high):
             raise SpecError(
                 f"should be less than {high}, {getattr(self, high):g}, not {getattr(self, low):g}", field=low
             )
 
     def _float64(self, values: Tensor, method: str) -> Tensor:
-        """What an overridden method returned, as it should be: float64 [T] on the CPU."""
+        """The result of an overridden method, checked to be float64 [T] on the CPU."""
         name = f"{method}() of the schedule '{self.component_name}'"
-        if not isinstance(values, Tensor):  # a plugin's author may forget
+        if not isinstance(values, Tensor):  # a plugin's method may lack its return statement
             raise SpecError(f"{name} should return a tensor, not {type(values).__name__}")
         if values.shape != (self.timesteps,) or values.dtype != torch.float64 or values.device.type != "cpu":
-            given = f"{str(values.dtype).removeprefix('torch.')} {list(values.shape)} on {values.device}"
-            raise SpecError(f"{name} should return float64 [{self.timesteps}] on cpu, not {given}")
+            actual = f"{str(values.dtype).removeprefix('torch.')} {list(values.shape)} on {values.device}"
+            raise SpecError(f"{name} should return float64 [{self.timesteps}] on cpu, not {actual}")
         return values

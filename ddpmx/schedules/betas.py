@@ -1,4 +1,4 @@
-"""A schedule that is given number by number."""
+"""A schedule whose β are listed in the spec."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from .base import Schedule
 
 @SCHEDULES.register("betas")
 class Betas(Schedule):
-    """β as a list, such as another library's `trained_betas`."""
+    """β given as a list of numbers, such as another library's `trained_betas`."""
 
     values: tuple[Annotated[float, Field(gt=0, le=1)], ...]
-    """β at each index, the one with the least noise first; as many as `timesteps`."""
+    """β at each index, from the least noise to the most: one number for each of the `timesteps`."""
 
     @model_validator(mode="after")
-    def _one_each(self) -> Betas:
+    def _one_value_per_timestep(self) -> Betas:
         if len(self.values) != self.timesteps:
             raise ValueError(f"{len(self.values)} values are given for {self.timesteps} timesteps")
         return self

@@ -17,27 +17,29 @@ from .base import Schedule
 class Cosine(Schedule):
     """ᾱ follows cos²((t/T + s)/(1 + s)·π/2), with β clipped to [beta_min, beta_max].
 
-    The first β is small but never 0, with beta_min 0 too: cos² falls in every step.
+    β_t = 1 − ᾱ_t/ᾱ_{t−1}. Even with beta_min 0 the first β is above 0, because cos² falls at every step.
     """
 
     s: float = Field(0.008, ge=0)
-    """Offset that keeps the first β from being too small."""
+    """Offset that keeps β from being too small near index 0."""
     beta_min: float = Field(0.0, ge=0, le=1)
-    """Lower bound of β. The paper has none; the study used 1e-4."""
+    """Lower bound of β. The paper has none; the study uses 1e-4."""
     beta_max: float = Field(0.999, gt=0, le=1)
-    """Upper bound of β, which keeps some signal at the last index. The study used 0.9999."""
+    """Upper bound of β, which keeps some signal at the last index. The study uses 0.9999."""
 
     def beta(self) -> Tensor:
         if self.beta_min > self.beta_max:
             raise SpecError(
                 f"should be at most beta_max, {self.beta_max:g}, not {self.beta_min:g}", field="beta_min"
             )
+        # angle(t) = (t/T + s)/(1 + s)·π/2 for t = 0 … T: float64 [T + 1]
         angle = (
             (torch.arange(self.timesteps + 1, dtype=torch.float64) / self.timesteps + self.s)
             / (1 + self.s)
             * (math.pi / 2)
         )
         before, after = angle[:-1], angle[1:]
-        # 1 − cos²(after)/cos²(before), by cos²a − cos²b = sin(b − a)·sin(b + a): nothing cancels
+        # β_t = 1 − cos²(after)/cos²(before), with cos²a − cos²b = sin(b − a)·sin(b + a) to avoid
+        # cancellation: [T]
         beta = torch.sin(after - before) * torch.sin(after + before) / torch.cos(before).square()
         return beta.clamp(self.beta_min, self.beta_max)

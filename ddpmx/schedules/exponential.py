@@ -1,4 +1,4 @@
-"""ᾱ that decays exponentially: the same share of the image is lost at every step."""
+"""ᾱ that decays exponentially: every step removes the same fraction of it."""
 
 from __future__ import annotations
 
@@ -16,11 +16,13 @@ from .base import Schedule
 class Exponential(Schedule):
     """ᾱ = exp(−rate·(t + 1)/T), so that β = 1 − exp(−rate/T) is the same at every index.
 
-    It is 'exp' in Shap-E's code and in diffusers, where β ≤ 0.999 too; at rate 12 that matters only at T = 1.
+    Shap-E's code and diffusers call it 'exp'. They also limit β to 0.999, which at rate 12 matters only at T
+    = 1.
     """
 
     rate: float = Field(12.0, gt=0)
     """−log ᾱ at the last index."""
 
     def beta(self) -> Tensor:
+        # β = 1 − exp(−rate/T)
         return torch.full((self.timesteps,), -math.expm1(-self.rate / self.timesteps), dtype=torch.float64)

@@ -1,4 +1,4 @@
-"""The original schedule (Ho et al. 2020)."""
+"""The linear schedule of the original DDPM (Ho et al. 2020)."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ class Linear(Schedule):
     """β grows linearly from beta_start to beta_end."""
 
     beta_start: float = Field(1e-4, gt=0, le=1)
-    """β at the first index, with the least noise."""
+    """β at index 0, which has the least noise."""
     beta_end: float = Field(0.02, gt=0, le=1)
     """β at the last index."""
     rescale: bool = False
-    """Multiply β by 1000/T, so that any T ends as noisy as 1000 steps do (Nichol & Dhariwal's code); β above 1 is an error."""
+    """Multiply β by 1000/T, so that any T ends about as noisy as T = 1000 does (Nichol & Dhariwal's code).
+    It is an error if a β is then above 1."""
 
     def beta(self) -> Tensor:
         scale = 1000 / self.timesteps if self.rescale else 1.0

@@ -1,4 +1,4 @@
-"""Schedules whose √β grows linearly."""
+"""Schedules in which √β grows linearly."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ class Quadratic(Schedule):
     """√β grows linearly from √beta_start to √beta_end."""
 
     beta_start: float = Field(1e-4, gt=0, le=1)
-    """β at the first index, with the least noise."""
+    """β at index 0, which has the least noise."""
     beta_end: float = Field(0.02, gt=0, le=1)
     """β at the last index."""
 
     def beta(self) -> Tensor:
+        # √β_t = √beta_start + t/(T − 1)·(√beta_end − √beta_start)
         return torch.linspace(
             self.beta_start**0.5, self.beta_end**0.5, self.timesteps, dtype=torch.float64
         ).square()
@@ -27,12 +28,13 @@ class Quadratic(Schedule):
 
 @SCHEDULES.register("scaled_linear", paper="Rombach et al. 2022 (Stable Diffusion), arXiv:2112.10752")
 class ScaledLinear(Quadratic):
-    """The rule of `quadratic` with the β of Stable Diffusion's models, which diffusers calls 'scaled_linear'.
+    """√β grows linearly, as in `quadratic`, over Stable Diffusion's range of β.
 
-    diffusers' own defaults are those of `quadratic`; its models' configurations hold the ones here.
+    diffusers calls this rule 'scaled_linear', with `quadratic`'s defaults. The defaults here are those in the
+    configurations of Stable Diffusion's models.
     """
 
     beta_start: float = Field(0.00085, gt=0, le=1)
-    """β at the first index, with the least noise."""
+    """β at index 0, which has the least noise."""
     beta_end: float = Field(0.012, gt=0, le=1)
     """β at the last index."""

@@ -1,4 +1,4 @@
-"""Sigmoids: of β, and of ᾱ."""
+"""Schedules in which β or ᾱ follows a sigmoid."""
 
 from __future__ import annotations
 
@@ -17,52 +17,57 @@ class Sigmoid(Schedule):
     """β follows a sigmoid over −6 … 6, scaled to run from beta_start to beta_end."""
 
     beta_start: float = Field(1e-4, gt=0, le=1)
-    """The value that β leaves at the first indices."""
+    """The value that β is close to at index 0."""
     beta_end: float = Field(0.02, gt=0, le=1)
-    """The value that β approaches at the last indices."""
+    """The value that β is close to at the last index."""
 
     def beta(self) -> Tensor:
-        share = torch.linspace(-6, 6, self.timesteps, dtype=torch.float64).sigmoid()
-        return self.beta_start + (self.beta_end - self.beta_start) * share
+        # β_t = beta_start + (beta_end − beta_start)·σ(x_t), x_t from −6 to 6
+        sigmoid = torch.linspace(-6, 6, self.timesteps, dtype=torch.float64).sigmoid()
+        return self.beta_start + (self.beta_end - self.beta_start) * sigmoid
 
 
 @SCHEDULES.register(
     "sigmoid_alpha_bar", paper="Jabri et al. 2022, arXiv:2212.11972; clip_min: Chen 2023, arXiv:2301.10972"
 )
 class SigmoidAlphaBar(Schedule):
-    """ᾱ falls from 1 as a sigmoid does between two of its arguments, scaled to reach 0 at the end.
+    """ᾱ falls from 1 to 0 along a section of the logistic sigmoid σ.
 
-    With x = (start + (end − start)·t)/tau, σ the logistic sigmoid and t = (index + 1)/T::
+    With t = (index + 1)/T and x = (start + (end − start)·t)/tau::
 
         ᾱ(t) = max((σ(end/tau) − σ(x))/(σ(end/tau) − σ(start/tau)), clip_min)
 
-    Raises SpecError where clip_min holds at more than the last index: then log-SNR would not fall.
+    It is an error if clip_min applies to more than the last index, because log-SNR would then not fall.
     """
 
     start: float = -3.0
-    """Argument of the sigmoid at t = 0; less than end."""
+    """Argument of the sigmoid at t = 0, before division by tau; must be less than end."""
     end: float = 3.0
-    """Argument of the sigmoid at t = 1."""
+    """Argument of the sigmoid at t = 1, before division by tau."""
     tau: float = Field(1.0, gt=0)
-    """Temperature that divides both arguments: the smaller, the steeper the fall in the middle."""
+    """Temperature that divides the argument: a smaller tau makes the fall steeper in the middle."""
     clip_min: float = Field(1e-9, ge=0, lt=1)
-    """Lower bound of ᾱ, met at the last index; 0: that one is pure noise."""
+    """Lower bound of ᾱ, reached at the last index; with 0 the last index is pure noise."""
 
     def log_snr(self) -> Tensor:
         self._require_below("start", "end")
         t = torch.arange(1, self.timesteps + 1, dtype=torch.float64) / self.timesteps
         start, end = self.start / self.tau, self.end / self.tau
-        # ᾱ/(1 − ᾱ) by σ(b) − σ(a) = sinh((b − a)/2)/(2·cosh(a/2)·cosh(b/2)), where nothing cancels
-        left, gone = (end - start) * (1 - t) / 2, (end - start) * t / 2
-        log_snr = _log_sinh(left) - _log_sinh(gone) + _log_cosh(start / 2) - _log_cosh(end / 2)
+        # SNR = ᾱ/(1 − ᾱ) = (σ(end) − σ(x))/(σ(x) − σ(start)), start and end divided by tau; to avoid
+        # cancellation, σ(b) − σ(a) = sinh((b − a)/2)/(2·cosh(a/2)·cosh(b/2)), in which cosh(x/2) divides out
+        to_end, from_start = (
+            (end - start) * (1 - t) / 2,
+            (end - start) * t / 2,
+        )  # (end − x)/2, (x − start)/2: [T]
+        log_snr = _log_sinh(to_end) - _log_sinh(from_start) + _log_cosh(start / 2) - _log_cosh(end / 2)
         return log_snr.clamp(min=torch.tensor(self.clip_min, dtype=torch.float64).logit())
 
 
 def _log_sinh(x: Tensor) -> Tensor:
-    """log(2·sinh x) for x ≥ 0, which does not overflow."""
+    """log(2·sinh x) for x ≥ 0, without overflow."""
     return x + torch.log(-torch.expm1(-2 * x))
 
 
 def _log_cosh(x: float) -> float:
-    """log(2·cosh x), which does not overflow."""
+    """log(2·cosh x), without overflow."""
     return abs(x) + math.log1p(math.exp(-2 * abs(x)))

@@ -1,3 +1,5 @@
+"""Schedules against the papers' formulas, diffusers and 50 digits; their options, limits and errors."""
+
 from __future__ import annotations
 
 import math
@@ -13,19 +15,19 @@ from ddpmx.components.registry import SCHEDULES, TIMES
 from ddpmx.errors import SpecError
 from ddpmx.schedules import Schedule, Table
 
-GIVEN = "betas"  # whose numbers the spec holds
+LISTED = "betas"  # its numbers are in the spec
 BUILT_IN = [
     name
     for name in SCHEDULES.names()
-    if SCHEDULES.get(name).__module__.startswith("ddpmx.") and name != GIVEN
+    if SCHEDULES.get(name).__module__.startswith("ddpmx.") and name != LISTED
 ]
 NOT_VARIANCE_PRESERVING = ["edm", "flow"]
 VARIANCE_PRESERVING = [name for name in BUILT_IN if name not in NOT_VARIANCE_PRESERVING]
-OF_BETA = [name for name in BUILT_IN if SCHEDULES.get(name).beta is not Schedule.beta]
+DEFINED_BY_BETA = [name for name in BUILT_IN if SCHEDULES.get(name).beta is not Schedule.beta]
 
 
-class Given(Schedule):
-    """log-SNR as written in the test."""
+class GivenLogSNR(Schedule):
+    """A schedule with the log-SNR that the test lists."""
 
     component_name: ClassVar[str] = "given"
     values: tuple[float, ...]
@@ -35,7 +37,7 @@ class Given(Schedule):
 
 
 class GivenBeta(Schedule):
-    """β as written in the test."""
+    """A schedule with the β that the test lists."""
 
     component_name: ClassVar[str] = "given_beta"
     values: tuple[float, ...]
@@ -44,14 +46,14 @@ class GivenBeta(Schedule):
         return torch.tensor(self.values, dtype=torch.float64)
 
 
-class VarianceExploding(Given):
-    """signal 1, any sigma."""
+class VarianceExploding(GivenLogSNR):
+    """signal = 1, any sigma."""
 
     def from_log_snr(self, log_snr: Tensor) -> tuple[Tensor, Tensor]:
         return torch.ones_like(log_snr), torch.exp(-log_snr / 2)
 
 
-class Flow(Given):
+class Flow(GivenLogSNR):
     """signal + sigma = 1."""
 
     def from_log_snr(self, log_snr: Tensor) -> tuple[Tensor, Tensor]:
@@ -59,24 +61,24 @@ class Flow(Given):
 
 
 def family(name: str, signal: Tensor, sigma: Tensor) -> Tensor:
-    """What is 1 at every index of the schedule `name`."""
+    """The expression in signal and sigma that is 1 at every index of the schedule `name`."""
     return {"flow": signal + sigma, "edm": signal}.get(name, signal.square() + sigma.square())
 
 
 def paper_betas(name: str, timesteps: int) -> np.ndarray:
-    """The papers' formulas, in numpy, indices counted from 1 as there."""
+    """β by the papers' formulas, in numpy, with t counted from 1 as in the papers."""
     t = np.arange(1, timesteps + 1)
-    share = (t - 1) / (timesteps - 1)
+    fraction = (t - 1) / (timesteps - 1)
     if name == "linear":
-        return 1e-4 + share * (0.02 - 1e-4)
+        return 1e-4 + fraction * (0.02 - 1e-4)
     if name == "quadratic":
-        return (np.sqrt(1e-4) + share * (np.sqrt(0.02) - np.sqrt(1e-4))) ** 2
+        return (np.sqrt(1e-4) + fraction * (np.sqrt(0.02) - np.sqrt(1e-4))) ** 2
     if name == "scaled_linear":
-        return (np.sqrt(0.00085) + share * (np.sqrt(0.012) - np.sqrt(0.00085))) ** 2
+        return (np.sqrt(0.00085) + fraction * (np.sqrt(0.012) - np.sqrt(0.00085))) ** 2
     if name == "exponential":
         return 1 - np.exp(-12 * t / timesteps) / np.exp(-12 * (t - 1) / timesteps)
     if name == "sigmoid":
-        return 1e-4 + (0.02 - 1e-4) / (1 + np.exp(-(-6 + 12 * share)))
+        return 1e-4 + (0.02 - 1e-4) / (1 + np.exp(-(-6 + 12 * fraction)))
     f = np.cos((np.arange(timesteps + 1) / timesteps + 0.008) / 1.008 * np.pi / 2) ** 2
     return np.minimum(1 - f[1:] / f[:-1], 0.999)
 
@@ -85,20 +87,20 @@ def test_the_registered_names() -> None:
     betas = ["linear", "scaled_linear", "quadratic", "cosine", "sigmoid", "exponential"]
     others = ["sigmoid_alpha_bar", "laplace", "linear_log_snr", "edm", "flow"]
     assert sorted(BUILT_IN) == sorted([*betas, *others])
-    assert sorted(OF_BETA) == sorted(betas)
+    assert sorted(DEFINED_BY_BETA) == sorted(betas)
     assert all(SCHEDULES.get(name).paper for name in BUILT_IN)
 
 
 @pytest.mark.parametrize("timesteps", [100, 300, 1000])
-@pytest.mark.parametrize("name", OF_BETA)
+@pytest.mark.parametrize("name", DEFINED_BY_BETA)
 def test_betas_are_the_papers(name: str, timesteps: int) -> None:
     beta = SCHEDULES.build(name, timesteps=timesteps).table().beta.numpy()
-    rtol = 1e-11 if name in ("cosine", "exponential") else 1e-12  # the formula itself cancels there
+    rtol = 1e-11 if name in ("cosine", "exponential") else 1e-12  # the formula itself loses digits there
     np.testing.assert_allclose(beta, paper_betas(name, timesteps), rtol=rtol)
 
 
 def diffusers_betas(**config: Any) -> tuple[Tensor, Tensor]:
-    """(betas, alphas_cumprod) of diffusers, float32."""
+    """diffusers' (betas, alphas_cumprod), float32."""
     from diffusers import DDPMScheduler
 
     scheduler = DDPMScheduler(**config)
@@ -127,13 +129,12 @@ def test_tables_are_diffusers(schedule: dict[str, Any], config: dict[str, Any]) 
     beta, alpha_bar = diffusers_betas(num_train_timesteps=1000, **config)
     table = SCHEDULES.build(timesteps=1000, **schedule).table()
     torch.testing.assert_close(table.beta.float(), beta, rtol=1e-5, atol=0)
-    torch.testing.assert_close(
-        table.alpha_bar.float(), alpha_bar, rtol=2e-4, atol=0
-    )  # theirs is a float32 product
+    # diffusers multiplies in float32
+    torch.testing.assert_close(table.alpha_bar.float(), alpha_bar, rtol=2e-4, atol=0)
 
 
 def test_exponential_is_diffusers() -> None:
-    """The 'exp' of their HeunDiscreteScheduler, whose construction warns."""
+    """The β of HeunDiscreteScheduler's 'exp', by its function: constructing the scheduler warns."""
     from diffusers.schedulers.scheduling_heun_discrete import betas_for_alpha_bar
 
     beta = betas_for_alpha_bar(1000, alpha_transform_type="exp")
@@ -143,7 +144,10 @@ def test_exponential_is_diffusers() -> None:
 
 
 def test_laplace_is_diffusers_once_the_root_is_undone() -> None:
-    """Theirs is √ᾱ where ᾱ is meant, over its value at t = 0, and adds 1e-6 in the logarithm; their t is ours at twice the T."""
+    """diffusers uses √ᾱ in place of ᾱ, divided by its value at t = 0, and adds 1e-6 inside the logarithm.
+
+    Its t with 400 timesteps are ours with 200, at every second index.
+    """
     _, root = diffusers_betas(num_train_timesteps=400, beta_schedule="laplace")
     at_zero = 1e3 / (1 + 1e3)  # SNR at t = 0 is (1e-6)^(−½)
     table = SCHEDULES.build("laplace", timesteps=200).table()
@@ -151,7 +155,7 @@ def test_laplace_is_diffusers_once_the_root_is_undone() -> None:
 
 
 def test_laplace_is_that_distribution() -> None:
-    """The share of the log-SNRs above that of index i is (i + ½)/T."""
+    """The distribution's probability of a log-SNR above that of index i is (i + ½)/T."""
     from scipy.stats import laplace
 
     for mu, b in ((0.0, 0.5), (-1.5, 2.0)):
@@ -177,7 +181,7 @@ def test_sigmoid_alpha_bar_is_the_papers(start: float, end: float, tau: float) -
 
 
 def test_sigmoid_alpha_bar_does_not_overflow_or_cancel() -> None:
-    """At tau 0.01 both ends of the sigmoid are 1 or 0 in float64; with 50 digits they are not."""
+    """At tau 0.01 both ends of the sigmoid round to 0 or 1 in float64; with 400 digits they do not."""
     table = SCHEDULES.build("sigmoid_alpha_bar", timesteps=50, tau=0.01, clip_min=0.0).table()
     with localcontext() as context:
         context.prec = 400
@@ -200,19 +204,23 @@ def test_linear_log_snr_is_linear() -> None:
     )
 
 
-@pytest.mark.parametrize("given", [{}, {"sigma_min": 0.01, "sigma_max": 14.0, "rho": 3.0}])
-def test_edm_sigmas_are_diffusers(given: dict[str, float]) -> None:
+@pytest.mark.parametrize("parameters", [{}, {"sigma_min": 0.01, "sigma_max": 14.0, "rho": 3.0}])
+def test_edm_sigmas_are_diffusers(parameters: dict[str, float]) -> None:
     from diffusers import EDMDPMSolverMultistepScheduler, EDMEulerScheduler
 
-    table = SCHEDULES.build("edm", timesteps=200, **given).table()
-    euler = EDMEulerScheduler(**given)
+    table = SCHEDULES.build("edm", timesteps=200, **parameters).table()
+    euler = EDMEulerScheduler(**parameters)
     euler.set_timesteps(200)
-    for sigmas in (EDMDPMSolverMultistepScheduler(num_train_timesteps=200, **given).sigmas, euler.sigmas):
+    for sigmas in (
+        EDMDPMSolverMultistepScheduler(num_train_timesteps=200, **parameters).sigmas,
+        euler.sigmas,
+    ):
         torch.testing.assert_close(table.sigma.float(), sigmas[:-1].flip(0), rtol=2e-5, atol=0)
     assert torch.equal(table.signal, torch.ones(200, dtype=torch.float64))
     assert torch.equal(table.sigma_ve, table.sigma)
     i = np.arange(200)
-    low, high, rho = given.get("sigma_min", 0.002), given.get("sigma_max", 80.0), given.get("rho", 7.0)
+    low, high = parameters.get("sigma_min", 0.002), parameters.get("sigma_max", 80.0)
+    rho = parameters.get("rho", 7.0)
     formula = (high ** (1 / rho) + i / 199 * (low ** (1 / rho) - high ** (1 / rho))) ** rho
     np.testing.assert_allclose(table.sigma.flip(0).numpy(), formula, rtol=1e-13)
 
@@ -231,9 +239,9 @@ def test_flow_sigmas_are_diffusers(shift: float) -> None:
     assert (table.signal[-1], table.sigma[-1]) == (0, 1)
 
 
-@pytest.mark.parametrize("name", OF_BETA)
+@pytest.mark.parametrize("name", DEFINED_BY_BETA)
 def test_table_is_exact(name: str) -> None:
-    """signal² = Π(1 − β) and sigma² = 1 − Π(1 − β), in 50 digits, without cancellation at either end."""
+    """signal² = Π(1 − β) and sigma² = 1 − Π(1 − β) in 50 digits, without cancellation at either end."""
     schedule = SCHEDULES.build(name, timesteps=500)
     table, alpha_bar = schedule.table(), Decimal(1)
     signal2, sigma2 = [], []
@@ -243,7 +251,9 @@ def test_table_is_exact(name: str) -> None:
             alpha_bar *= 1 - Decimal(beta)
             signal2.append(float(alpha_bar))
             sigma2.append(float(1 - alpha_bar))
-    rtol = 2e-13 if name == "exponential" else 1e-14  # equal terms add up with equal roundings
+    rtol = (
+        2e-13 if name == "exponential" else 1e-14
+    )  # its equal terms all round the same way, so errors add up
     np.testing.assert_allclose(table.signal.square().numpy(), signal2, rtol=rtol)
     np.testing.assert_allclose(table.sigma.square().numpy(), sigma2, rtol=1e-14)
     np.testing.assert_allclose(table.sigma_ve.square().numpy(), np.divide(sigma2, signal2), rtol=rtol)
@@ -263,8 +273,8 @@ ENDS = {  # closed forms of the first and last log-SNR at T = 10
 @pytest.mark.parametrize(("name", "ends"), ENDS.items())
 def test_ends(name: str, ends: tuple[float | None, float]) -> None:
     log_snr = SCHEDULES.build(name, timesteps=10).table().log_snr
-    for found, wanted in zip(log_snr[[0, -1]].tolist(), ends, strict=True):
-        assert wanted is None or found == pytest.approx(wanted, rel=1e-13)
+    for value, expected in zip(log_snr[[0, -1]].tolist(), ends, strict=True):
+        assert expected is None or value == pytest.approx(expected, rel=1e-13)
 
 
 @pytest.mark.parametrize("timesteps", [1, 2, 3, 10, 1000, 100_000])
@@ -281,13 +291,13 @@ def test_built_ins_make_a_table_at_any_length(name: str, timesteps: int) -> None
         rtol=1e-14,
         atol=0,
     )
-    if name in OF_BETA and timesteps <= 1000:  # log ᾱ = −1000, at more, has no room for more digits of β
+    if name in DEFINED_BY_BETA and timesteps <= 1000:  # beyond that, log ᾱ = −1000 leaves β too few digits
         torch.testing.assert_close(table.beta, schedule.beta(), rtol=1e-12, atol=0)
 
 
 @pytest.mark.parametrize("name", VARIANCE_PRESERVING)
 def test_zero_terminal_snr_is_the_papers(name: str) -> None:
-    """Algorithm 1 in 50 digits from the table without it, so that neither end may cancel."""
+    """The paper's algorithm 1 in 50 digits, applied to the plain table: neither end loses digits."""
     plain = SCHEDULES.build(name, timesteps=1000).table()
     table = SCHEDULES.build(name, timesteps=1000, zero_terminal_snr=True).table()
     assert (table.signal[-1], table.sigma[-1], table.log_snr[-1], table.beta[-1]) == (0, 1, -math.inf, 1)
@@ -335,8 +345,8 @@ def test_snr_shift_shifts_log_snr_within_the_family(name: str, shift: float) -> 
 
 def test_the_shift_of_flow_is_an_snr_shift() -> None:
     shifted, other = (
-        SCHEDULES.build("flow", timesteps=50, **given).table()
-        for given in ({"shift": 4.0}, {"snr_shift": 0.25})
+        SCHEDULES.build("flow", timesteps=50, **parameters).table()
+        for parameters in ({"shift": 4.0}, {"snr_shift": 0.25})
     )
     torch.testing.assert_close(shifted.sigma, other.sigma, rtol=1e-14, atol=0)
 
@@ -349,14 +359,14 @@ def test_the_shift_comes_after_the_rescaling() -> None:
 
 
 def test_a_plugin_has_the_options() -> None:
-    table = Given(timesteps=3, values=(4.0, 1.0, -3.0), zero_terminal_snr=True, snr_shift=2.0).table()
+    table = GivenLogSNR(timesteps=3, values=(4.0, 1.0, -3.0), zero_terminal_snr=True, snr_shift=2.0).table()
     signal = 1 / np.sqrt(1 + np.exp([-4.0, -1.0, 3.0]))
     signal = signal[0] * (signal - signal[2]) / (signal[0] - signal[2])
     snr = signal[:2] ** 2 / (1 - signal[:2] ** 2) * 4
     np.testing.assert_allclose(table.alpha_bar.numpy(), [*(snr / (1 + snr)), 0.0], rtol=1e-12)
 
 
-def test_what_is_zero_already_stays_as_it_is() -> None:
+def test_a_terminal_snr_of_zero_is_unchanged() -> None:
     plain, rescaled = (
         GivenBeta(timesteps=3, values=(0.1, 0.2, 1.0), zero_terminal_snr=zero).table()
         for zero in (False, True)
@@ -389,9 +399,7 @@ def test_what_is_zero_already_stays_as_it_is() -> None:
         (SCHEDULES.build("cosine", timesteps=9, beta_min=0.5, beta_max=0.4), "beta_min", "at most beta_max"),
     ],
 )
-def test_combinations_that_cannot_be_are_refused_by_field(
-    schedule: Schedule, field: str, message: str
-) -> None:
+def test_invalid_combinations_are_refused_by_field(schedule: Schedule, field: str, message: str) -> None:
     with pytest.raises(SpecError, match=message) as error:
         schedule.table()
     assert error.value.field == field
@@ -420,7 +428,7 @@ def test_values_out_of_range_are_refused_by_field(name: str, field: str, value: 
 
 def test_an_increasing_schedule_is_not_rescued_by_rescaling() -> None:
     with pytest.raises(SpecError, match="at index 1"):
-        Given(timesteps=3, values=(-1.0, 0.0, 1.0), zero_terminal_snr=True).table()
+        GivenLogSNR(timesteps=3, values=(-1.0, 0.0, 1.0), zero_terminal_snr=True).table()
 
 
 def test_cosine_clips_beta() -> None:
@@ -432,7 +440,7 @@ def test_cosine_clips_beta() -> None:
 
 
 def test_cosine_first_beta_is_positive_without_offset() -> None:
-    """With s = 0 the first β is sin²(π/2T), 2.5e-10 at T = 100,000, where 1 − cos² would keep 6 digits."""
+    """With s = 0 and T = 100,000 it is sin²(π/2T) = 2.5e-10, of which 1 − cos² would keep 6 digits."""
     beta = SCHEDULES.build("cosine", timesteps=100_000, s=0.0).table().beta
     assert beta[0].item() == pytest.approx(math.sin(math.pi / 2e5) ** 2, rel=1e-12)
 
@@ -453,12 +461,15 @@ def test_rescale_ends_as_noisy_as_a_thousand_steps() -> None:
             SCHEDULES.build("linear", timesteps=100_000, beta_end=0.9),
             "'linear' should lose signal.* at index",
         ),
-        (Given(timesteps=3, values=(1.0, 1.0, 0.0)), "'given' should lose signal.* from 1 to 1 at index 1"),
+        (
+            GivenLogSNR(timesteps=3, values=(1.0, 1.0, 0.0)),
+            "'given' should lose signal.* from 1 to 1 at index 1",
+        ),
         (GivenBeta(timesteps=3, values=(0.1, 1.0, 0.1)), "from -inf to -inf at index 2"),
         (GivenBeta(timesteps=3, values=(0.1, 0.0, 0.1)), "'given_beta' has β = 0 at index 1"),
         (GivenBeta(timesteps=2, values=(0.1, -0.1)), "'given_beta' has β = -0.1 at index 1"),
         (
-            Given(timesteps=2, values=(1.0, 0.0, -1.0)),
+            GivenLogSNR(timesteps=2, values=(1.0, 0.0, -1.0)),
             r"log_snr\(\) of the schedule 'given' should return float64 \[2\] on cpu, not float64 \[3\]",
         ),
         (SCHEDULES.base(timesteps=2), "neither beta"),
@@ -469,7 +480,7 @@ def test_rescale_ends_as_noisy_as_a_thousand_steps() -> None:
         (SCHEDULES.build("exponential", timesteps=2, rate=1e3), "from -inf to -inf at index 1"),
     ],
 )
-def test_a_schedule_that_cannot_be_is_refused(schedule: Schedule, message: str) -> None:
+def test_an_invalid_schedule_is_refused(schedule: Schedule, message: str) -> None:
     with pytest.raises(SpecError, match=message):
         schedule.table()
 
@@ -477,7 +488,7 @@ def test_a_schedule_that_cannot_be_is_refused(schedule: Schedule, message: str) 
 @pytest.mark.parametrize(
     "value", [torch.zeros(2), [1.0, 0.0], torch.tensor([math.nan, 0.0], dtype=torch.float64)]
 )
-def test_what_a_plugin_returns_is_checked(value: object) -> None:
+def test_a_plugins_result_is_checked(value: object) -> None:
     class Plugin(Schedule):
         def log_snr(self) -> Tensor:
             return value  # type: ignore[return-value]
@@ -516,28 +527,28 @@ def test_between_indices_a_table_stays_in_its_family() -> None:
     assert (sigma / signal).item() == pytest.approx(math.exp(0.5))
 
 
-@pytest.mark.parametrize("cls", [Given, VarianceExploding, Flow])
-def test_log_snr_is_what_the_schedule_says(cls: type[Given]) -> None:
+@pytest.mark.parametrize("cls", [GivenLogSNR, VarianceExploding, Flow])
+def test_the_tables_log_snr_is_the_schedules(cls: type[GivenLogSNR]) -> None:
     values = (9.0, 2.5, 0.0, -4.0, -30.0)
     np.testing.assert_allclose(
         cls(timesteps=5, values=values).table().log_snr.numpy(), values, rtol=1e-14, atol=1e-15
     )
 
 
-def test_infinite_ends_have_no_inside() -> None:
+def test_no_interpolation_next_to_infinite_log_snr() -> None:
     table = GivenBeta(timesteps=3, values=(0.1, 0.2, 1.0)).table()
     assert table.log_snr[-1] == -math.inf
     signal, sigma = table.at(torch.tensor([2.0, 1.0, 0.5], dtype=torch.float64))
     assert (signal[0], sigma[0]) == (0, 1)
     assert table.beta[-1] == 1
-    with pytest.raises(SpecError, match=r"index 1.5 .* no inside"):
+    with pytest.raises(SpecError, match=r"index 1.5 .* cannot be interpolated"):
         table.at(torch.tensor([2.0, 1.5], dtype=torch.float64))
 
 
 @pytest.mark.parametrize("t", [-0.1, 2.1, math.nan])
 def test_an_index_outside_the_table_is_refused(t: float) -> None:
     with pytest.raises(SpecError, match=r"0 … 2"):
-        Given(timesteps=3, values=(1.0, 0.0, -1.0)).table().at(torch.tensor([t], dtype=torch.float64))
+        GivenLogSNR(timesteps=3, values=(1.0, 0.0, -1.0)).table().at(torch.tensor([t], dtype=torch.float64))
 
 
 def test_beta_needs_a_variance_preserving_table() -> None:
@@ -548,7 +559,7 @@ def test_beta_needs_a_variance_preserving_table() -> None:
     torch.testing.assert_close(table.sigma_ve, torch.exp(torch.tensor([-0.5, 0.5], dtype=torch.float64)))
 
 
-def test_uniform_time_covers_every_index_alike() -> None:
+def test_uniform_time_covers_every_index_equally() -> None:
     table = Table(torch.ones(7), torch.ones(7))
     u = (torch.arange(7000, dtype=torch.float64) + 0.5) / 7000
     t = TIMES.build("uniform").draw(u, table)
