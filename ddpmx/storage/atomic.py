@@ -1,4 +1,4 @@
-"""Text files that a reader sees whole: the old one, or the new one."""
+"""Atomic writes of text files: a reader sees either the old file or the new one, never a part."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from ..outputs import whole
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Write beside, flush to the disk, rename: a reader sees the old file or the new one, whole. UTF-8. Raises OSError."""
+    """Write a UTF-8 text file: into a temporary file, flushed to disk, then renamed. Raises OSError."""
     with atomically(path) as file:
         file.write(text)
 
 
 @contextmanager
 def atomically(path: Path) -> Iterator[IO[str]]:
-    """The same for text that is made piece by piece."""
-    with whole(path) as place, place.open("w", encoding="utf-8", errors="backslashreplace") as file:
+    """Like `write_atomically`, for text that is written piece by piece to the file this yields."""
+    with whole(path) as temporary, temporary.open("w", encoding="utf-8", errors="backslashreplace") as file:
         yield file

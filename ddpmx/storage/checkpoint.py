@@ -1,13 +1,13 @@
-"""Checkpoints: `checkpoints/<step>/` with safetensors and JSON, whole or not there at all; nothing that unpickles.
+"""Checkpoints: `checkpoints/<step>/`, in safetensors and JSON only, so that loading never unpickles anything.
 
     model.safetensors      the network's weights and buffers
-    ema.safetensors        their average, if the run keeps one
-    weighting.safetensors  what a learned weighting has learned, where there is one
-    time.safetensors       what a time that draws by the losses knows of them, where there is one
-    optimizer.safetensors  one tensor `<parameter index>.<name>` for each tensor of the optimizer's state
-    state.json             counters, the optimizer's plain values, and checksums of all (`manifest.py`)
+    ema.safetensors        their moving average, if the run keeps one
+    weighting.safetensors  the parameters of a learned loss weighting, if there is one
+    time.safetensors       the loss statistics of a timestep sampler that adapts to them, if there is one
+    optimizer.safetensors  one tensor `<parameter index>.<name>` for each tensor in the optimizer's state
+    state.json             counters, the optimizer's other values, and checksums of all files (`manifest.py`)
 
-`last` and `best` always lead to one of them (`checkpoint_folder.py`).
+A checkpoint is written whole or not at all. `last` and `best` each point to one (`checkpoint_folder.py`).
 """
 
 from __future__ import annotations
@@ -40,32 +40,33 @@ from .misfit import misfit
 
 
 def save(folder: Path, state: TrainState, trained: Trained) -> Path:
-    """Write `folder/<step>` beside and rename it, then point `last` (and `best`, if this is one) to it.
+    """Write the checkpoint `folder/<step>`, point `last` to it and `best` to the best one; returns its path.
 
-    Raises RunError or OSError when it cannot be written; the checkpoints before it stay whole.
+    It is written under a temporary name and then renamed. Raises RunError or OSError if that fails; earlier
+    checkpoints stay intact.
     """
     target = folder / str(state.step)
-    beside = folder / f".{state.step}.{os.getpid()}"
+    temporary = folder / f".{state.step}.{os.getpid()}"
     try:
-        _write(beside, state, trained)
-        if (
-            target.exists()
-        ):  # the same step, stopped at and then finished, or gone back to: same weights, new counters
-            (beside / manifest.STATE).replace(target / manifest.STATE)
+        _write(temporary, state, trained)
+        if target.exists():
+            # The run stopped here and then finished, or was rolled back to here: same weights, new counters.
+            (temporary / manifest.STATE).replace(target / manifest.STATE)
             sync(target)
         else:
-            beside.rename(target)
+            temporary.rename(target)
     finally:
-        shutil.rmtree(beside, ignore_errors=True)  # a half-written one would keep a full disk full
-    set_links(
-        folder, state.step, state.step if state.best_step == -1 else state.best_step
-    )  # without a best one, the newest stands for it
+        shutil.rmtree(temporary, ignore_errors=True)  # a partial checkpoint would keep a full disk full
+    best = (
+        state.step if state.best_step == -1 else state.best_step
+    )  # no best yet: the newest one counts as it
+    set_links(folder, state.step, best)
     return target
 
 
 def _write(folder: Path, state: TrainState, trained: Trained) -> None:
     shutil.rmtree(folder, ignore_errors=True)
-    folder.parent.mkdir(exist_ok=True)  # but not the run's folder: where that is gone, the run has failed
+    folder.parent.mkdir(exist_ok=True)  # not the run's own folder: if that is gone, the run has failed
     folder.mkdir()
     tensors, plain = _flatten(trained.optimizer)
     parts = {name: _contiguous(part.state_dict()) for name, part in _parts(trained).items()} | {
@@ -83,7 +84,7 @@ def _write(folder: Path, state: TrainState, trained: Trained) -> None:
 
 
 def load(checkpoint: Path, trained: Trained) -> TrainState:
-    """Fill what is trained from a checkpoint; returns the counters. Raises RunError if it is damaged."""
+    """Load a checkpoint into all that is trained; returns the counters. Raises RunError if it is damaged."""
     manifest.verify(checkpoint)
     try:
         content = manifest.read(checkpoint)
@@ -96,7 +97,7 @@ def load(checkpoint: Path, trained: Trained) -> TrainState:
 
 
 def counters(checkpoint: Path) -> TrainState:
-    """A checkpoint's counters alone. Raises RunError if they are damaged."""
+    """The counters of a checkpoint, without its weights. Raises RunError if they are damaged."""
     return _counters(manifest.read(checkpoint)["train"], checkpoint)
 
 
@@ -106,24 +107,27 @@ def _adapters() -> tuple[TypeAdapter[TrainState], TypeAdapter[Row]]:
 
 
 def _counters(content: dict[str, Any], checkpoint: Path) -> TrainState:
-    """The counters as they are written, where their types are right."""
+    """The counters as they stand in the file. Raises RunError if a type is wrong."""
     file = checkpoint / manifest.STATE
-    of_state, of_row = _adapters()
+    state_adapter, row_adapter = _adapters()
     try:
-        of_state.validate_json(json.dumps(content))
+        state_adapter.validate_json(json.dumps(content))
         if content.get("row"):
-            of_row.validate_json(json.dumps(content["row"]))
+            row_adapter.validate_json(json.dumps(content["row"]))
         for event in content.get("rollbacks", ()):
             parse(json.dumps(event).encode())
     except ValidationError as error:
-        raise RunError(f"{file} is damaged, or of another version: {told(error)}") from None
+        raise RunError(f"{file} is damaged, or was written by another version: {told(error)}") from None
     except (ValueError, RecursionError) as error:
         raise RunError(f"{file} is damaged: {error}") from None
     return TrainState(**content)
 
 
 def _parts(trained: Trained) -> dict[str, nn.Module | Ema | TimeState]:
-    """What has a file of its own, by its name; of the optimizer a part is no tensor."""
+    """What is stored as it is in `<name>.safetensors`, by name.
+
+    The optimizer's state has to be flattened first.
+    """
     parts = {
         "model": trained.network,
         "ema": trained.ema,
@@ -134,7 +138,10 @@ def _parts(trained: Trained) -> dict[str, nn.Module | Ema | TimeState]:
 
 
 def weights_file(run: Path, which: str) -> Path:
-    """The safetensors file to sample from: `best`, `last` (the averaged weights, where the run has them) or a file."""
+    """The safetensors file to sample from: of `best` or `last` (EMA weights, if any), or at a given path.
+
+    Raises SpecError if there is no such checkpoint or file.
+    """
     if which not in ("best", "last"):
         return find_weights(expanded(which))
     folder = find(run / "checkpoints", which)
@@ -145,7 +152,10 @@ def weights_file(run: Path, which: str) -> Path:
 
 
 def find_weights(source: Path) -> Path:
-    """A safetensors file, or the best weights of a run's folder. Raises SpecError for anything else."""
+    """The file `source`, or the best weights of the run in that folder.
+
+    Raises SpecError for anything else.
+    """
     what = kind(source)
     if what == "folder":
         return weights_file(source, "best")
@@ -157,7 +167,7 @@ def find_weights(source: Path) -> Path:
 
 
 def load_weights(network: nn.Module, file: Path) -> None:
-    """Weights alone. Raises SpecError when the file is damaged or does not fit the network."""
+    """Load weights into the network. Raises SpecError if the file is damaged or does not fit the network."""
     try:
         open_regular(file).close()
         if (file.parent / manifest.STATE).exists():
@@ -165,7 +175,7 @@ def load_weights(network: nn.Module, file: Path) -> None:
         _fill(network, load_file(file))
     except RunError as error:
         raise SpecError(
-            str(error), hint="--weights names others: last, or a file of an earlier checkpoint"
+            str(error), hint="--weights takes others: last, or the file of an earlier checkpoint"
         ) from None
     except ValueError as error:
         raise SpecError(f"the weights {file} do not fit this network: {error}") from None
@@ -176,7 +186,7 @@ def load_weights(network: nn.Module, file: Path) -> None:
 
 
 def _fill(part: nn.Module | Ema | TimeState, tensors: dict[str, Tensor]) -> None:
-    """Replace a part's tensors. Raises ValueError where their names or shapes are not the part's."""
+    """Replace a part's tensors. Raises ValueError if names or shapes differ."""
     difference = misfit(tensors, part.state_dict())
     if difference:
         raise ValueError(difference)
@@ -184,11 +194,12 @@ def _fill(part: nn.Module | Ema | TimeState, tensors: dict[str, Tensor]) -> None
 
 
 def _contiguous(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """safetensors wants contiguous tensors that share no memory."""
+    """CPU copies of the tensors: safetensors needs them contiguous and not sharing memory."""
     return {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
 
 
 def _flatten(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], dict[str, object]]:
+    """The optimizer's state as (tensors, other values), each keyed `<parameter index>.<name>`."""
     tensors: dict[str, Tensor] = {}
     plain: dict[str, object] = {}
     for index, values in optimizer.state_dict()["state"].items():

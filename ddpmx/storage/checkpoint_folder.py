@@ -1,8 +1,8 @@
-"""A run's `checkpoints/`: which of them is to be gone on with, which stay, and `last` and `best`.
+"""A run's `checkpoints/`: which one to resume from, which ones to keep, and the links `last` and `best`.
 
-Those two are links to a step's folder. A copy of a run may have folders in their place (zip, `cp -rL`), small files that hold the
-link's text (a checkout on Windows), or nothing; `find` reads all of these, and `normalize` makes links of them again. Where the file system
-has no links, they are files that hold the step.
+The two links point to a step's folder. In a copied run they may have become folders (zip, `cp -rL`), small
+files with the link's text (a checkout on Windows), or be missing. `find` reads all of these, and `normalize`
+prepares them to become links again. On a file system without links, they are files that contain the step.
 """
 
 from __future__ import annotations
@@ -20,85 +20,85 @@ from . import manifest
 NAMES = ("last", "best")
 _STEP = re.compile("[0-9]{1,18}")
 _LITTER = re.compile(r"\.([0-9]+|last|best)(\.[0-9]+|\.old)+")
-"""What killed processes leave half done."""
+"""Names of temporary files that a killed process leaves behind."""
 
 
 def steps(folder: Path) -> list[int]:
-    """The steps that have a checkpoint, ascending."""
+    """Steps with a checkpoint, in ascending order."""
     return sorted(int(entry.name) for entry in folder.iterdir() if _is_step(entry)) if folder.is_dir() else []
 
 
 def find(folder: Path, name: str) -> Path | None:
-    """The checkpoint that is called `last` or `best`, under its number where it has one; None where there is none."""
-    place = folder / name
-    if place.is_symlink() and place.is_dir():
-        return folder / Path(os.path.realpath(place)).name
-    if place.is_dir() and (step := _step_of(place)) is not None:
+    """The folder of the checkpoint `last` or `best`, if possible the numbered one; None if there is none."""
+    link = folder / name
+    if link.is_symlink() and link.is_dir():
+        return folder / Path(os.path.realpath(link)).name
+    if link.is_dir() and (step := _step_of(link)) is not None:
         numbered = folder / str(step)
-        return numbered if numbered.is_dir() else place
+        return numbered if numbered.is_dir() else link
     if (
-        not place.is_symlink()
-        and place.is_file()
-        and (step := _written_in(place)) is not None
+        not link.is_symlink()
+        and link.is_file()
+        and (step := _step_in_file(link)) is not None
         and (folder / str(step)).is_dir()
     ):
         return folder / str(step)
     known = steps(folder)
-    for step in reversed(known):
+    for step in reversed(known):  # no usable link: the newest readable checkpoint knows which is the best
         try:
             best = manifest.read(folder / str(step))["train"].get("best_step", -1)
         except RunError:
             continue
-        found = folder / str(step if name == "last" or best < 0 else best)
-        return found if found.is_dir() else None
-    return folder / str(known[-1]) if known else None  # damaged, which whoever reads it says
+        checkpoint = folder / str(step if name == "last" or best < 0 else best)
+        return checkpoint if checkpoint.is_dir() else None
+    return folder / str(known[-1]) if known else None  # all damaged; whoever loads this one reports it
 
 
 def normalize(folder: Path) -> None:
-    """Where a copy of the run has folders in the place of `last` and `best`, keep each checkpoint once, under its number."""
+    """Replace folders named `last` and `best`, as in a copied run, by numbered ones, without duplicates."""
     for name in NAMES:
-        place = folder / name
-        if place.is_symlink() or not place.is_dir():
+        copy = folder / name
+        if copy.is_symlink() or not copy.is_dir():
             continue
-        step = _step_of(place)
-        if step is None or (_damage(place) and (folder / str(step)).exists()):
-            place.rename(folder / f"{name}-damaged-{os.getpid()}")
+        step = _step_of(copy)
+        if step is None or (_damage(copy) and (folder / str(step)).exists()):
+            copy.rename(folder / f"{name}-damaged-{os.getpid()}")
         elif not (folder / str(step)).exists():
-            place.rename(folder / str(step))
+            copy.rename(folder / str(step))
         elif damage(folder, step):
             _remove(folder / str(step))
-            place.rename(folder / str(step))
+            copy.rename(folder / str(step))
         else:
-            _remove(place)
+            _remove(copy)
 
 
 def newest_intact(folder: Path, say: Callable[[str], None]) -> int | None:
-    """The newest step whose checkpoint is as it was written; `say` is told of the damaged ones after it.
+    """The newest step with an undamaged checkpoint; None if there are no checkpoints.
 
-    None where there is no checkpoint at all. Raises RunError where all are damaged.
+    Newer ones, which are damaged, are reported through `say`. Raises RunError if all are damaged.
     """
     damaged: list[str] = []
     for step in reversed(steps(folder)):
         problem = damage(folder, step)
         if not problem:
-            for earlier in damaged:
-                say(f"warning: {earlier}; going on from the checkpoint of step {step}")
+            for newer in damaged:
+                say(f"warning: {newer}; resuming from the checkpoint of step {step}")
             return step
         damaged.append(problem)
     if damaged:
         raise RunError(
-            f"no checkpoint can be gone on with: {'; '.join(damaged)}; without --resume the run starts anew"
+            f"no checkpoint can be resumed from: {'; '.join(damaged)}; leave out --resume to start a new run"
         )
     return None
 
 
 def damage(folder: Path, step: int) -> str:
-    """What is wrong with a step's checkpoint; empty where it is as it was written."""
+    """What is wrong with a step's checkpoint; empty if it is intact."""
     return _damage(folder / str(step))
 
 
 def roll_back(folder: Path, step: int, best: int) -> None:
-    """Leave the folder as the process that saved `step` meant to: nothing after it, `last` and `best` where they belong."""
+    """Restore the folder's state as of `step`: delete later checkpoints and set both links."""
     for later in steps(folder):
         if later > step:
             _remove(folder / str(later))
@@ -106,26 +106,26 @@ def roll_back(folder: Path, step: int, best: int) -> None:
 
 
 def set_links(folder: Path, last: int, best: int) -> None:
-    """Set the links, and wait until the disk has them."""
+    """Point `last` and `best` to these steps, and wait until that is on disk."""
     _link(folder, "last", str(last))
     _link(folder, "best", str(best))
     sync(folder)
 
 
 def prune(folder: Path, keep: Iterable[int]) -> None:
-    """Delete the checkpoints that are neither in `keep` nor `last` nor `best`, and what killed processes left half done."""
-    named = (find(folder, name) for name in NAMES)
-    stays = {*map(str, keep), *(found.name for found in named if found is not None)}
+    """Delete checkpoints that are neither in `keep` nor linked, and temporary files of killed processes."""
+    linked = (find(folder, name) for name in NAMES)
+    kept = {*map(str, keep), *(checkpoint.name for checkpoint in linked if checkpoint is not None)}
     for entry in list(folder.iterdir()):
         is_litter = _LITTER.fullmatch(entry.name)
         if is_litter and not (entry.is_dir() and not entry.is_symlink()):
             entry.unlink()
-        elif is_litter or (_is_step(entry) and entry.name not in stays):
+        elif is_litter or (_is_step(entry) and entry.name not in kept):
             _remove(entry)
 
 
 def sync(path: Path) -> None:
-    """Wait until a file, or a folder's names, are on the disk."""
+    """Wait until a file's content, or a folder's entries, are on disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -134,22 +134,22 @@ def sync(path: Path) -> None:
 
 
 def _remove(checkpoint: Path) -> None:
-    """Delete it; a process killed meanwhile leaves none that is half there."""
+    """Delete a checkpoint, renaming it first so that a process killed here leaves no partial one."""
     aside = checkpoint.with_name(f".{checkpoint.name.removeprefix('.')}.old")
     if aside != checkpoint:
-        shutil.rmtree(aside, ignore_errors=True)  # of a process killed at this
+        shutil.rmtree(aside, ignore_errors=True)  # left by a process that was killed here
         checkpoint.rename(aside)
     shutil.rmtree(aside)
 
 
 def _link(folder: Path, name: str, target: str) -> None:
-    beside = folder / f".{name}.{os.getpid()}"
-    beside.unlink(missing_ok=True)
+    temporary = folder / f".{name}.{os.getpid()}"
+    temporary.unlink(missing_ok=True)
     try:
-        beside.symlink_to(target)
+        temporary.symlink_to(target)
     except (OSError, NotImplementedError):  # a file system without links
-        beside.write_text(f"{target}\n", encoding="ascii")
-    beside.replace(folder / name)
+        temporary.write_text(f"{target}\n", encoding="ascii")
+    temporary.replace(folder / name)
 
 
 def _is_step(entry: Path) -> bool:
@@ -157,15 +157,15 @@ def _is_step(entry: Path) -> bool:
 
 
 def _step_of(checkpoint: Path) -> int | None:
-    """None where its counters are damaged."""
+    """The step that a checkpoint's counters give; None if they are damaged."""
     try:
         return int(manifest.read(checkpoint)["train"]["step"])
     except RunError:
         return None
 
 
-def _written_in(file: Path) -> int | None:
-    """The step that a file in the place of a link names; None where it names none."""
+def _step_in_file(file: Path) -> int | None:
+    """The step written in a file that replaces a link; None if it contains no step."""
     try:
         text = read_text(file, 100).strip()
     except SpecError:
@@ -174,6 +174,7 @@ def _written_in(file: Path) -> int | None:
 
 
 def _damage(checkpoint: Path) -> str:
+    """What is wrong with a checkpoint's folder; empty if it is intact."""
     try:
         manifest.verify(checkpoint)
     except RunError as error:

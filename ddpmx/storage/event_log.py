@@ -1,6 +1,7 @@
-"""`metrics.jsonl`: an event a line, appended whole and read in memory that does not grow with the file.
+"""`metrics.jsonl`: one event per line, appended atomically and read in constant memory.
 
-A damaged line never hides the others: it is left out and reported, and a resumed run moves it to `metrics.jsonl.damaged`.
+A damaged line never hides the others: it is skipped and reported, and when the run is resumed it moves to
+`metrics.jsonl.damaged`.
 """
 
 from __future__ import annotations
@@ -23,8 +24,9 @@ from ..training.events import Event, kind_of, parse
 from .checkpoint_folder import sync
 
 MAX_LINE = 1_000_000
-"""Bytes of an event; a longer line is damaged."""
+"""Most bytes of an event; a longer line counts as damaged."""
 CHUNK = 1 << 16
+"""Bytes read at a time when a line is copied or searched for."""
 
 
 @dataclass(frozen=True)
@@ -32,45 +34,50 @@ class _Line:
     """A line of the file: its event, or what is wrong with it."""
 
     number: int
+    """Counted from 1."""
     start: int
+    """Offset of its first byte in the file."""
     end: int
+    """Offset just after its last byte."""
     content: bytes
-    """Without the rest of a line that is longer than MAX_LINE."""
+    """At most MAX_LINE bytes of it."""
     event: Event | None
+    """None if the line is damaged."""
     problem: str = ""
+    """Why it is damaged."""
 
 
 class EventLog:
-    """The events of a run, oldest first."""
+    """The events of a run, from oldest to newest."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def add(self, event: Mapping[str, object]) -> None:
-        """Append a line, whole or not at all, whatever a killed process or a full disk left at the end of the file."""
+        """Append an event atomically, after removing a partial line that an interrupted write left."""
         line = to_json(event)
         with self._locked() as file:
-            whole = _whole(file)
-            file.truncate(whole)
-            if whole and os.pread(file.fileno(), 1, whole - 1) != b"\n":
+            length = _intact_length(file)
+            file.truncate(length)
+            if length and os.pread(file.fileno(), 1, length - 1) != b"\n":
                 line = b"\n" + line
             try:
                 if file.write(line) < len(line):
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), file.name)
             except OSError:
-                file.truncate(whole)
+                file.truncate(length)
                 raise
 
     def sync(self) -> None:
-        """Wait until the disk has the events."""
+        """Wait until the events are on disk."""
         if self.path.exists():
             sync(self.path)
 
     def read(self, *kinds: str) -> Iterator[Event]:
-        """All events, damaged lines left out and reported once; a torn last line is no event.
+        """The events; damaged lines are skipped with one warning, and an incomplete last line is ignored.
 
-        With `kinds` only those, at a fraction of the time and without a report: for a look besides one at the whole.
-        Raises SpecError where the file cannot be opened, RunError where it cannot be read to its end.
+        With `kinds`, only events of these kinds: far faster, and without the warning, which a full read
+        gives. Raises SpecError if the file cannot be opened, RunError if it cannot be read to its end.
         """
         first, count = None, 0
         for line in self._lines(kinds):
@@ -80,25 +87,28 @@ class EventLog:
             else:
                 first, count = first or line, count + 1
         if first is not None and not kinds:
-            self._report(first, count, "left out")
+            self._report(first, count, "skipped")
 
-    def cut(self, stays: Callable[[Event], bool]) -> None:
-        """Keep the events for which `stays` is true, each line as it was written; atomic. Damaged lines move to a file of their own."""
+    def cut(self, keep: Callable[[Event], bool]) -> None:
+        """Delete all events but those that `keep` accepts, atomically; damaged lines move to a separate file.
+
+        Lines that are kept do not change.
+        """
         if not self.path.exists():
             return
         first, count = None, 0
-        with self._locked() as old, whole(self.path) as beside, beside.open("wb") as new:
+        with self._locked() as old, whole(self.path) as temporary, temporary.open("wb") as new:
             for line in self._lines():
                 if line.event is None:
                     first, count = first or line, count + 1
                     self._set_aside(old, line)
-                elif stays(line.event):
+                elif keep(line.event):
                     new.write(line.content.rstrip(b"\r\n") + b"\n")
         if first is not None:
             self._report(first, count, f"moved to {self.path.name}.damaged")
 
     def _locked(self) -> BinaryIO:
-        """The file, locked: `evaluate` may write while the run does, and `cut` puts another file in its place."""
+        """The file, locked, as `evaluate` may write to it while the run does, and `cut` replaces it."""
         while True:
             file = self.path.open("a+b", buffering=0)
             fcntl.flock(file, fcntl.LOCK_EX)
@@ -106,11 +116,11 @@ class EventLog:
                 if os.path.samestat(os.fstat(file.fileno()), self.path.stat()):
                     return file
             except FileNotFoundError:
-                pass  # replaced or deleted meanwhile: the next `open` tells which
+                pass  # deleted since it was opened: open it again
             file.close()
 
     def _lines(self, kinds: Collection[str] = ()) -> Iterator[_Line]:
-        """All lines but a torn last one; those of other `kinds`, if some are given, may be left out."""
+        """All lines except an incomplete last one; given `kinds`, lines of other kinds may be skipped."""
         if not os.path.lexists(self.path):
             return
         number = start = 0
@@ -130,17 +140,18 @@ class EventLog:
                 raise RunError(f"{self.path} cannot be read: {why(error)}") from None
 
     def _set_aside(self, file: BinaryIO, line: _Line) -> None:
+        """Append a damaged line to `metrics.jsonl.damaged`."""
         with self.path.with_name(f"{self.path.name}.damaged").open("ab") as damaged:
             for start in range(line.start, line.end, CHUNK):
                 damaged.write(os.pread(file.fileno(), min(CHUNK, line.end - start), start))
 
     def _report(self, first: _Line, count: int, what: str) -> None:
-        place = f"{shortened(str(self.path))}:{first.number} is damaged ({shortened(first.problem)})"
-        warn(f"{place} and {what}" if count == 1 else f"{place}; {count:,} damaged lines are {what}")
+        problem = f"{shortened(str(self.path))}:{first.number} is damaged ({shortened(first.problem)})"
+        warn(f"{problem} and {what}" if count == 1 else f"{problem}; {count:,} damaged lines are {what}")
 
 
 def to_json(value: object, indent: int | None = None) -> bytes:
-    """A JSON document and a line end. Halves of surrogate pairs, which names of files may hold, become question marks."""
+    """A JSON document and a newline; unpaired surrogates, as in odd file names, become question marks."""
     text = json.dumps(value, indent=indent, default=str)
     if "\\ud" in text:
         return (
@@ -151,7 +162,7 @@ def to_json(value: object, indent: int | None = None) -> bytes:
 
 
 def _line(line: _Line, kinds: Collection[str], is_last: bool) -> _Line | None:
-    """The line with its event or its problem; None for one that counts as none: empty, torn, or of a kind that is not asked for."""
+    """The line with its event or problem; None if it is empty, incomplete, or of a kind not in `kinds`."""
     content = line.content.removeprefix(b"\xef\xbb\xbf") if line.number == 1 else line.content
     kind = kind_of(content)
     if not content.strip() or (kinds and kind and kind not in kinds):
@@ -164,14 +175,14 @@ def _line(line: _Line, kinds: Collection[str], is_last: bool) -> _Line | None:
         return None if is_last else _Line(line.number, line.start, line.end, b"", None, str(error))
 
 
-def _whole(file: BinaryIO) -> int:
-    """The length of the file without what a killed process left of a line."""
+def _intact_length(file: BinaryIO) -> int:
+    """The file's length in bytes, without an incomplete last line."""
     size = end = file.seek(0, os.SEEK_END)
     while end:
         start = max(0, end - CHUNK)
-        found = os.pread(file.fileno(), end - start, start).rfind(b"\n")
-        if found >= 0:
-            end = start + found + 1
+        newline = os.pread(file.fileno(), end - start, start).rfind(b"\n")
+        if newline >= 0:
+            end = start + newline + 1
             break
         end = start
     if size - end <= MAX_LINE:
@@ -179,5 +190,5 @@ def _whole(file: BinaryIO) -> int:
             parse(os.pread(file.fileno(), size - end, end))
         except ValueError:
             return end
-        return size  # only its line end is missing: an editor may have taken it away
+        return size  # only the newline is missing: an editor may have removed it
     return end

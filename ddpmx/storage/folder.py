@@ -1,4 +1,4 @@
-"""A run's folder, `<out>/<name>/<run-id>/`: the truth that reports, trackers, resume and sampling read.
+"""A run's folder, `<out>/<name>/<run-id>/`: all that reports, trackers, resuming and sampling read.
 
 spec.yaml  environment.json  status.json  metrics.jsonl  log.csv
 samples/  checkpoints/  plots/  plugins/  report.html
@@ -30,13 +30,13 @@ from .records import Environment, Reached, RunSpec, Status, read_environment, re
 from .row_log import RowLog
 
 FINAL = "samples/final.png"
-"""The grid that ends a run."""
+"""The grid of samples from the end of a run."""
 FILES = ("spec.yaml", "status.json", "environment.json", "metrics.jsonl", "log.csv", "report.html", ".lock")
 FOLDERS = ("samples", "checkpoints", "plots", "plugins")
 
 
 class RunFolder:
-    """Paths and files of one run. Raises SpecError where the folder is none of ddpmx's."""
+    """Paths and files of one run. Raises SpecError if the folder is not a run's."""
 
     def __init__(self, path: Path) -> None:
         try:
@@ -45,7 +45,7 @@ class RunFolder:
                 raise SpecError(f"{path} is not a run: it has no spec.yaml", hint=hint)
             _refuse_links_out(path)
             _refuse_other_kinds(path)
-        except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: a link that leads to itself
+        except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: a link to itself
             raise SpecError(f"the run {path} cannot be read: {why(error)}") from None
         self.path = path
         self.log = EventLog(path / "metrics.jsonl")
@@ -54,7 +54,7 @@ class RunFolder:
 
     @classmethod
     def create(cls, out: Path, spec: Spec) -> RunFolder:
-        """A new folder with the resolved spec and copies of its plugins; its id is the time."""
+        """Create a folder with the resolved spec and copies of its plugins; its id is the current time."""
         parent = out / spec.name
         stamp = time.strftime("%Y%m%d-%H%M%S")
         names = [stamp, *(f"{stamp}-{n}" for n in range(2, 1000))]
@@ -67,8 +67,8 @@ class RunFolder:
                 continue
             except OSError as error:
                 raise SpecError(
-                    f"the run folder {path} cannot be made: {error.strerror}",
-                    hint="--out names another place",
+                    f"the run folder {path} cannot be created: {error.strerror}",
+                    hint="choose another folder with --out",
                 ) from None
         try:
             resolved = spec.resolved()
@@ -82,20 +82,22 @@ class RunFolder:
         return cls(path)
 
     def spec_data(self) -> RunSpec:
-        """The resolved spec as it is written. Raises SpecError where it is damaged, or not the spec of a run."""
+        """The resolved spec as it was written. Raises SpecError if it is damaged or not a run's spec."""
         return read_spec(self.path / "spec.yaml")
 
     def resolved(self) -> dict[str, object]:
-        """The resolved spec with each plugin's file replaced by its content hash: what two runs compare by."""
+        """The resolved spec with each plugin file replaced by its content hash, for comparing two runs."""
         return fingerprinted(self.spec_data(), self.path)
 
     def write_json(self, name: str, content: Mapping[str, object]) -> None:
+        """Write a JSON file of the folder, atomically."""
         write_atomically(self.path / name, to_json(content, indent=2).decode())
 
     def status(self) -> Status | None:
-        """What status.json says; None where there is no such file.
+        """The content of status.json; None if there is no such file.
 
-        A damaged one is reported; the status is then `unknown`, as the run was made and how it ended is not known.
+        A damaged file is reported and gives the status `unknown`: the run exists, but how it ended is not
+        known.
         """
         file = self.path / "status.json"
         try:
@@ -106,12 +108,12 @@ class RunFolder:
 
     @property
     def is_finished(self) -> bool:
-        """Whether status.json says so."""
+        """Whether status.json says that the run finished."""
         status = self.status()
         return status is not None and status["status"] == "finished"
 
     def environment(self) -> Environment:
-        """What environment.json says, empty where there is no such file; a damaged one is reported."""
+        """The content of environment.json; empty if it is missing, or damaged, which is reported."""
         file = self.path / "environment.json"
         try:
             return read_environment(file) if os.path.lexists(file) else {}
@@ -120,27 +122,28 @@ class RunFolder:
             return {}
 
     def set_status(self, status: str, why: str = "", **reached: Unpack[Reached]) -> None:
-        """`running`, `finished`, `interrupted` or `failed`, and why."""
+        """Write status.json: `running`, `finished`, `interrupted` or `failed`, and why."""
         self.write_json("status.json", status_now(status, why, **reached))
 
     def add_event(self, event: Mapping[str, object]) -> None:
-        """A line more in metrics.jsonl."""
+        """Append an event to metrics.jsonl."""
         self.log.add(event)
 
     def events(self, *kinds: str) -> Iterator[Event]:
-        """The events of metrics.jsonl, of these kinds or all, as `EventLog.read` gives them."""
+        """The events of metrics.jsonl, all or those of some kinds; see `EventLog.read`."""
         return self.log.read(*kinds)
 
     def tidy(self) -> None:
-        """Delete the half-written files of killed processes."""
+        """Delete temporary files of killed processes."""
         for entry in self.path.glob(".*.*"):
             if re.fullmatch(r"\.[0-9]+", entry.suffix) and not entry.is_dir():
                 entry.unlink()
 
     def cut_after(self, step: int, epoch: int) -> None:
-        """Forget what a run that goes on from there makes again.
+        """Delete the events that a run resumed from this step and epoch will write again.
 
-        Those are the events after the step, the ends, and what was drawn and measured at the end of a pass that is not whole or has no row.
+        These are all events after the step, `end` events, and the samples and metrics of an epoch that had
+        not ended or has no row.
         """
         ends = (
             event["epoch"]
@@ -149,57 +152,63 @@ class RunFolder:
         )
         done = max(ends, default=0)
 
-        def stays(event: Event) -> bool:
+        def keep(event: Event) -> bool:
             if event["event"] == "end" or event.get("step", 0) > step:
                 return False
-            of_a_row = event["event"] in ("samples", "per_t", "epoch") and PASSES not in event
-            return not of_a_row or (event["epoch"] <= done and event.get("path") != FINAL)
+            ends_epoch = event["event"] in ("samples", "per_t", "epoch") and PASSES not in event
+            return not ends_epoch or (event["epoch"] <= done and event.get("path") != FINAL)
 
-        self.log.cut(stays)
+        self.log.cut(keep)
 
     def grids(self) -> dict[float, Path]:
-        """The pictures of the grids of training, by epoch, or passes over the training images within one, ascending."""
-        found: dict[float, Path] = {}
-        found.update(self._numbered("epoch"))
+        """Image files of the sample grids made during training, by epoch in ascending order.
+
+        A grid made within an epoch has a fractional key: passes over the training images.
+        """
+        files: dict[float, Path] = {}
+        files.update(self._numbered("epoch"))
         if within := dict(self._numbered("step")):
             events = ((event[PASSES], event["step"]) for event in self.events("samples") if PASSES in event)
-            found |= {passes: within[step] for passes, step in events if step in within}
-        return dict(sorted(found.items()))
+            files |= {passes: within[step] for passes, step in events if step in within}
+        return dict(sorted(files.items()))
 
     def _numbered(self, word: str) -> list[tuple[int, Path]]:
-        """The numbers of the pictures `<word>-<number>.png`, and their files."""
-        named = (
+        """(number, path) of each image file `<word>-<number>.png`."""
+        matches = (
             (re.fullmatch(rf"{word}-([0-9]{{1,18}})\.png", path.name), path)
             for path in self.samples.glob(f"{word}-*.png")
         )
-        return [(int(found[1]), path) for found, path in named if found]
+        return [(int(match[1]), path) for match, path in matches if match]
 
 
 def _refuse_links_out(run: Path) -> None:
-    """Raises SpecError for a link that leads out of the folder, which may be a stranger's: what is written there would follow it."""
+    """Raise SpecError for a link that leads out of the folder.
+
+    The folder may come from someone else, and ddpmx would write through the link.
+    """
     root = run.resolve()
     for folder, folders, files in os.walk(root):
         for entry in (Path(folder, name) for name in (*folders, *files)):
             if entry.is_symlink() and not entry.resolve().is_relative_to(root):
                 raise SpecError(
-                    f"{entry} is a link out of the run's folder, through which ddpmx would write",
-                    hint="replace it by what it leads to",
+                    f"{entry} is a link out of the run's folder, and ddpmx would write through it",
+                    hint="replace the link with a copy of what it points to",
                 )
         if Path(folder) == root and "wandb" in folders:
-            folders.remove("wandb")  # links to its logs; nothing of ours is written there
+            folders.remove("wandb")  # W&B links to its own logs; ddpmx writes nothing there
 
 
 def _refuse_other_kinds(run: Path) -> None:
-    """Raises SpecError where a folder, a pipe or a device stands in the place of a file, or a file in that of a folder."""
+    """Raise SpecError if a file of the run is not a regular file, or a folder of the run is not a folder."""
     for names, is_kind, kind in ((FILES, stat.S_ISREG, "file"), (FOLDERS, stat.S_ISDIR, "folder")):
         for name in names:
             path = run / name
             if os.path.lexists(path) and not is_kind(path.stat().st_mode):
-                raise SpecError(f"{path} is not a {kind}, so this is not a run's folder as ddpmx writes it")
+                raise SpecError(f"{path} is not a {kind}, so this is not a run's folder written by ddpmx")
 
 
 def status_now(status: str, why: str = "", **reached: Unpack[Reached]) -> Status:
-    """What status.json says of a run that this process is working on."""
+    """Content for status.json, with this process's id and the current time."""
     return {
         "status": status,
         "why": why,
@@ -210,7 +219,7 @@ def status_now(status: str, why: str = "", **reached: Unpack[Reached]) -> Status
 
 
 def fingerprinted(resolved: Mapping[str, object], folder: Path) -> dict[str, object]:
-    """A resolved spec whose plugin files are replaced by their content hashes: two runs with equal ones compute the same."""
+    """A resolved spec with content hashes for its plugin files: runs with equal ones compute the same."""
     named = resolved.get("plugins")
     plugins = [str(plugin) for plugin in named] if isinstance(named, list | tuple) else []
     hashes = [file_hash(folder / plugin) if plugin.endswith(".py") else plugin for plugin in plugins]
@@ -218,7 +227,7 @@ def fingerprinted(resolved: Mapping[str, object], folder: Path) -> dict[str, obj
 
 
 def _with_reference(resolved: Mapping[str, object]) -> Mapping[str, object]:
-    """`reference: test` in place of null, which was the default once and computes the same wherever it can be computed."""
+    """The spec with `reference: test` for a metric's `reference: null`, an old default of the same effect."""
     evaluate = resolved.get("evaluate")
     metrics = evaluate.get("metrics") if isinstance(evaluate, dict) else None
     if not isinstance(evaluate, dict) or not isinstance(metrics, list | tuple):
@@ -233,7 +242,7 @@ def _with_reference(resolved: Mapping[str, object]) -> Mapping[str, object]:
 
 
 def to_yaml(data: Mapping[str, object]) -> str:
-    """YAML 1.2 that `yaml_source` reads back as the same data."""
+    """YAML 1.2 that `yaml_source` reads back to equal data."""
     yaml = YAML(typ="safe", pure=True)
     yaml.version = (1, 2)
     yaml.default_flow_style = None
@@ -245,7 +254,10 @@ def to_yaml(data: Mapping[str, object]) -> str:
 
 
 def copy_plugin(plugin: str, run: Path) -> str:
-    """Keep a plugin's file in the run's folder, beside another of that name; returns its path there, or the name of a module."""
+    """Copy a plugin's file into the run's folder, under a new name if the content of an existing one differs.
+
+    Returns its path relative to the folder. A plugin that is a module's name is returned unchanged.
+    """
     if not plugin.endswith(".py"):
         return plugin
     (run / "plugins").mkdir(exist_ok=True)

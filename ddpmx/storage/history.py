@@ -1,6 +1,6 @@
-"""What a run's events say, in memory that hardly grows with the log: numbers as arrays, whole events only where few are needed.
+"""A run's events in little memory: numbers as arrays, and complete events only where a few are needed.
 
-A log of two million lines takes a few gigabytes as dictionaries, and 60 MB like this.
+A log of two million lines takes a few gigabytes as dictionaries, and 60 MB in this form.
 """
 
 from __future__ import annotations
@@ -18,12 +18,13 @@ from ..training.events import Event, Score, is_row, passes_of
 
 Floats = NDArray[np.float64]
 ROWS = 200
-"""Last rows of log.csv of which the whole events are kept."""
+"""How many of the last rows of log.csv are kept as complete events."""
 MOST_PER_T = 200
-"""Evaluations over the timesteps that are kept, evenly spaced where there are more."""
+"""Most `per_t` events (evaluations by timestep) that are kept; of more, evenly spaced ones."""
 MOST_METRICS = 100
+"""Most metrics that are followed; a log that names more is damaged."""
 MOST_POINTS = 5_000
-"""Points of a curve over epochs; of a longer one every second, fourth, … epoch is drawn, and the last."""
+"""Most points of a curve over epochs; of a longer one, every 2nd, 4th, … epoch is plotted, and the last."""
 
 
 def _floats() -> array[float]:
@@ -32,15 +33,19 @@ def _floats() -> array[float]:
 
 @dataclass
 class Curve:
-    """A metric as it was measured while training: epochs (within one, passes over the training images), values, and the ends of
-    their 95 % intervals, NaN where there is none."""
+    """A metric as measured during training."""
 
     epochs: array[float] = field(default_factory=_floats)
+    """When: epochs, or passes over the training images for a measurement within an epoch."""
     values: array[float] = field(default_factory=_floats)
+    """The metric's values."""
     lows: array[float] = field(default_factory=_floats)
+    """Lower ends of the 95 % intervals; NaN if a value has no interval."""
     highs: array[float] = field(default_factory=_floats)
+    """Upper ends of the 95 % intervals; NaN if a value has no interval."""
 
     def add(self, epoch: float, value: float, interval: list[float] | None) -> None:
+        """Append a measurement."""
         low, high = interval or (math.nan, math.nan)
         for column, number in zip(
             (self.epochs, self.values, self.lows, self.highs), (epoch, value, low, high), strict=True
@@ -48,7 +53,7 @@ class Curve:
             column.append(number)
 
     def points(self) -> list[tuple[float, float, tuple[float, float] | None]]:
-        """(epoch, value, interval) to draw."""
+        """(epoch, value, interval) of each point to plot; at most about MOST_POINTS."""
         return [
             (
                 self.epochs[i],
@@ -61,40 +66,48 @@ class Curve:
 
 @dataclass
 class History:
-    """All of a run's events, taken in one after the other."""
+    """Everything that pages need from a run's events, added one by one."""
 
     steps: array[float] = field(default_factory=_floats)
+    """Numbers of the logged steps."""
     losses: array[float] = field(default_factory=_floats)
+    """Training losses of the logged steps."""
     norm_steps: array[float] = field(default_factory=_floats)
+    """Numbers of the logged steps that have a gradient norm."""
     norms: array[float] = field(default_factory=_floats)
-    """Of single steps: their numbers, their losses, and the gradient's norms of those that have one."""
+    """Their gradient norms."""
     columns: dict[str, array[float]] = field(
         default_factory=lambda: {
             key: array("d")
             for key in ("epoch", "step", "train_loss", "val_loss", "seconds", "images_per_second")
         }
     )
-    """Of all epochs."""
+    """Numbers of all epochs, by the key of the `epoch` event."""
     rows: deque[Event] = field(default_factory=lambda: deque(maxlen=ROWS))
-    """The events of the last rows of log.csv."""
+    """Events of the last rows of log.csv."""
     row_count: int = 0
-    """How many rows there are."""
+    """Rows of log.csv, including those not kept."""
     curves: dict[str, Curve] = field(default_factory=dict)
+    """Metrics measured during training, by name."""
     latest: dict[str, Event] = field(default_factory=dict)
-    """The last event that has each metric, in the order of their first appearance."""
+    """The last event with each metric, in order of the metrics' first appearance."""
     per_t: list[Event] = field(default_factory=list)
+    """Evenly spaced `per_t` events; see `all_per_t`."""
     last_per_t: Event | None = None
-    _per_t_seen: int = 0
+    """The newest `per_t` event."""
+    _per_t_count: int = 0
     _per_t_stride: int = 1
 
     @classmethod
     def from_events(cls, events: Iterable[Event]) -> History:
+        """The history of a whole log."""
         history = cls()
         for event in events:
             history.add(event)
         return history
 
     def add(self, event: Event) -> None:
+        """Take in one more event."""
         kind = event["event"]
         if kind == "step":
             self.steps.append(event["step"])
@@ -114,22 +127,22 @@ class History:
             self._add_per_t(event)
 
     def column(self, key: str) -> Floats:
-        """A number of every epoch."""
+        """One number of every epoch: float64 [epochs]."""
         return np.asarray(self.columns[key], dtype=np.float64)
 
     @property
     def epochs(self) -> int:
-        """How many epochs ended."""
+        """Number of epochs that ended."""
         return len(self.columns["epoch"])
 
     @property
     def seconds(self) -> float | None:
-        """Of training; None before the first epoch's end."""
+        """Training time in seconds; None before the first epoch ends."""
         return sum(self.columns["seconds"]) if self.epochs else None
 
     @property
     def all_per_t(self) -> list[Event]:
-        """Those that are kept, the last among them."""
+        """The `per_t` events that are kept, including the newest one."""
         return (
             self.per_t
             if self.last_per_t is None or self.per_t[-1] is self.last_per_t
@@ -154,22 +167,22 @@ class History:
 
     def _add_per_t(self, event: Event) -> None:
         self.last_per_t = event
-        if self._per_t_seen % self._per_t_stride == 0:
+        if self._per_t_count % self._per_t_stride == 0:
             self.per_t.append(event)
-        self._per_t_seen += 1
+        self._per_t_count += 1
         if len(self.per_t) > MOST_PER_T:
             self.per_t = self.per_t[::2]
             self._per_t_stride *= 2
 
 
 def score(event: Event, name: str) -> Score | None:
-    """What an event knows of a metric's value; None for a run of before scores."""
-    found: Score | None = event.get("scores", {}).get(name)
-    return found
+    """The details recorded with a metric's value; None if there are none, as in runs of early versions."""
+    details: Score | None = event.get("scores", {}).get(name)
+    return details
 
 
 def plotted_indices(epochs: array[float] | Floats) -> list[int]:
-    """The indices of the epochs that a curve shows: all, or those whose number is a multiple of a power of two, and the last."""
+    """Indices of the epochs to plot: all, or of too many the multiples of a power of two and the last."""
     numbers = np.asarray(epochs, dtype=np.float64)
     stride = 1
     while np.count_nonzero(numbers % stride == 0) > MOST_POINTS:

@@ -1,4 +1,4 @@
-"""`state.json` of a checkpoint: its counters, and the SHA-256 of each of its files, of its own content too."""
+"""A checkpoint's `state.json`: its counters, and SHA-256 checksums of the other files and of itself."""
 
 from __future__ import annotations
 
@@ -19,24 +19,29 @@ from ..training.events import OPEN, Count, told
 
 STATE = "state.json"
 UNSEALED = {"train", "optimizer"}
-"""What a checkpoint of before there were checksums holds."""
+"""Keys in checkpoints of early versions, which had no checksums."""
 
 
 @with_config(OPEN)
 class Counters(TypedDict):
-    """Those that tell which checkpoint it is."""
+    """The counters that identify a checkpoint."""
 
     step: Count
+    """The step after which it was saved."""
     best_step: NotRequired[Annotated[int, Field(ge=-1)]]
+    """The step of the best checkpoint so far; −1 if there is none."""
 
 
 @with_config(OPEN)
 class Content(TypedDict):
-    """state.json"""
+    """The content of state.json, without its own checksum."""
 
     train: Counters
+    """The counters of `TrainState`."""
     optimizer: dict[str, object]
+    """Values of the optimizer's state that are not tensors."""
     files: NotRequired[dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9_.-]*$")], str]]
+    """SHA-256 of each other file, by name."""
 
 
 @cache
@@ -45,25 +50,25 @@ def _adapter() -> TypeAdapter[Content]:
 
 
 def write(folder: Path, content: Mapping[str, object]) -> None:
-    """Seal what is in the folder: state.json with the content and all checksums."""
+    """Write state.json with the content and the checksums of all files in the folder."""
     body = {**content, "files": {file.name: _file_digest(file) for file in sorted(folder.iterdir())}}
     (folder / STATE).write_text(json.dumps({**body, "sha256": _digest(body)}, indent=1), encoding="utf-8")
 
 
 def read(folder: Path) -> dict[str, Any]:
-    """The content of state.json. Raises RunError that names it when it is damaged or not there."""
+    """The content of state.json. Raises RunError with its path if it is damaged or missing."""
     file = folder / STATE
     try:
         content = read_json(file)
         if not isinstance(content, dict):
-            raise ValueError("it holds no mapping")
+            raise ValueError("it does not contain a mapping")
         seal = content.pop("sha256", None)
         if content.keys() != UNSEALED and seal != _digest(content):
-            raise ValueError("its checksum is another")
+            raise ValueError("its checksum does not match")
         _adapter().validate_python(content)
         step = content["train"]["step"]
         if re.fullmatch("[0-9]+", folder.name) and int(folder.name) != step:
-            raise ValueError(f"it is of step {step}")
+            raise ValueError(f"it belongs to step {step}")
     except ValidationError as error:
         raise RunError(f"{file} is damaged: {told(error)}") from None
     except SpecError as error:
@@ -74,16 +79,19 @@ def read(folder: Path) -> dict[str, Any]:
 
 
 def verify(folder: Path, name: str | None = None) -> None:
-    """Raises RunError that names the first file, of all or only that one, whose content is not what was written."""
-    for known, digest in read(folder).get("files", {}).items():
-        if name in (None, known):
-            file = folder / known
+    """Compare all files, or only `name`, with their checksums.
+
+    Raises RunError naming the first that differs.
+    """
+    for recorded, digest in read(folder).get("files", {}).items():
+        if name in (None, recorded):
+            file = folder / recorded
             try:
                 actual = _file_digest(file)
             except (OSError, SpecError) as error:
                 raise RunError(f"{file} is damaged: {why(error)}") from None
             if actual != digest:
-                raise RunError(f"{file} is damaged: its checksum is another")
+                raise RunError(f"{file} is damaged: its checksum does not match")
 
 
 def _file_digest(file: Path) -> str:

@@ -1,4 +1,4 @@
-"""Whether stored tensors are those of a network, and in what they differ from it."""
+"""How stored tensors differ from those of a network."""
 
 from __future__ import annotations
 
@@ -8,22 +8,27 @@ from torch import Tensor
 
 from ..text import shortened
 
-SHOWN = 3
-"""Tensors of each kind that a message names."""
+MOST_NAMED = 3
+"""Most tensors of each kind that a message names."""
 
 
-def misfit(given: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> str:
-    """Why the tensors `given` cannot replace a network's `own`: the first few of each kind, with shapes; empty where they can."""
+def misfit(stored: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> str:
+    """Why the stored tensors cannot replace a network's, with the first few names and shapes.
+
+    Empty if they can.
+    """
     reshaped = [
-        f"{shortened(name)} is {list(tensor.shape)} and should be {list(own[name].shape)}"
-        for name, tensor in given.items()
-        if name in own and tensor.shape != own[name].shape
+        f"{shortened(name)} is {list(tensor.shape)} and should be {list(expected[name].shape)}"
+        for name, tensor in stored.items()
+        if name in expected and tensor.shape != expected[name].shape
     ]
-    missing = [f"{name} {list(tensor.shape)}" for name, tensor in own.items() if name not in given]
-    unknown = [f"{shortened(name)} {list(tensor.shape)}" for name, tensor in given.items() if name not in own]
+    missing = [f"{name} {list(tensor.shape)}" for name, tensor in expected.items() if name not in stored]
+    unknown = [
+        f"{shortened(name)} {list(tensor.shape)}" for name, tensor in stored.items() if name not in expected
+    ]
     kinds = {"of another shape": reshaped, "missing": missing, "not in the network": unknown}
-    return "; ".join(f"{len(found)} {kind}: {_first(found)}" for kind, found in kinds.items() if found)
+    return "; ".join(f"{len(texts)} {kind}: {_first(texts)}" for kind, texts in kinds.items() if texts)
 
 
-def _first(found: Sequence[str]) -> str:
-    return ", ".join(found[:SHOWN]) + (", …" if len(found) > SHOWN else "")
+def _first(texts: Sequence[str]) -> str:
+    return ", ".join(texts[:MOST_NAMED]) + (", …" if len(texts) > MOST_NAMED else "")

@@ -1,4 +1,4 @@
-"""Which run is meant where a command takes one: its folder, or the newest of a name."""
+"""Finds the run that a command's argument means: a run's folder, or the newest run of a name."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from ..errors import SpecError, nearest
 from ..text import shortened
 
 RUNS = Path("runs")
-"""Where a bare name is looked for: the default of `run --out`."""
+"""Where a bare name is looked up: the default of `run --out`."""
 _ID = re.compile(r"(\d{8}-\d{6})(?:-(\d+))?")
 
 
 def is_run(path: Path) -> bool:
-    """Whether the folder has what makes it a run's."""
+    """Whether the folder is a run's: whether it contains spec.yaml."""
     return (path / "spec.yaml").is_file()
 
 
 def newest_run(path: Path) -> Path:
-    """The run that `path` is, or the newest of those right below it, or below `runs/<path>`, or of a sweep's point of that name.
+    """The run at `path`, or the newest directly below it, below `runs/<path>`, or of the sweep point `path`.
 
-    A path with no run, and none of that name, stays as it is: whoever opens it says so. Raises SpecError for a folder of several
-    names, such as a sweep's.
+    If there is none, `path` is returned as it is, and opening it reports that. Raises SpecError for a folder
+    with the runs of several names, such as a sweep's, and for an unknown name when there are others.
     """
     try:
         return _newest_run(path)
-    except OSError:  # too long a name, or a folder that may not be read
+    except OSError:  # the name is too long, or a folder cannot be read
         return path
 
 
@@ -37,15 +37,16 @@ def _newest_run(path: Path) -> Path:
         return path
     named = [path] if path.is_absolute() or path.exists() else [RUNS / path, *sorted(RUNS.glob("*"))]
     for folder in named[:1]:
-        if found := runs_in(folder):
-            return newest(found)
+        if runs := runs_in(folder):
+            return newest(runs)
         if inner := [below.name for below in sorted(folder.glob("*")) if runs_in(below)]:
             text = f"{shortened(str(path))} holds the runs of several names"
-            raise SpecError(text, hint=f"name one of them: {shortened(', '.join(inner))}")
+            raise SpecError(text, hint=f"choose one of them: {shortened(', '.join(inner))}")
     points = [folder / path for folder in named[1:] if len(path.parts) == 1 and runs_in(folder / path)]
     if len(points) > 1:
         raise SpecError(
-            f"several sweeps have a point '{shortened(path.name)}'", hint=", ".join(map(str, points))
+            f"several sweeps have a point '{shortened(path.name)}'",
+            hint=f"choose one of them: {', '.join(map(str, points))}",
         )
     if points:
         return newest(runs_in(points[0]))
@@ -55,24 +56,24 @@ def _newest_run(path: Path) -> Path:
         and (names := [folder.name for folder in named[1:] if folder.is_dir()])
     ):
         raise SpecError(
-            f"there is no run '{shortened(str(path))}', nor one of that name below {RUNS}/",
+            f"there is no run '{shortened(str(path))}', and none of that name in {RUNS}/",
             hint=nearest(path.name, names),
         )
     return path
 
 
 def runs_in(folder: Path) -> list[Path]:
-    """The runs right below a folder."""
+    """The runs directly below a folder."""
     return [below for below in folder.iterdir() if is_run(below)] if folder.is_dir() else []
 
 
 def newest(runs: Iterable[Path]) -> Path:
-    """The one that was started last, by its id; where a folder has another name, by its spec's age."""
+    """The run that was started last, by its id; a renamed folder counts by its spec's modification time."""
 
     def started(run: Path) -> tuple[str, int, str]:
-        found = _ID.fullmatch(run.name)
-        if found:
-            return found[1], int(found[2] or 1), run.name
+        match = _ID.fullmatch(run.name)
+        if match:
+            return match[1], int(match[2] or 1), run.name
         return (
             time.strftime("%Y%m%d-%H%M%S", time.localtime((run / "spec.yaml").stat().st_mtime)),
             0,

@@ -1,4 +1,4 @@
-"""The data that a run was made with: what its folder records of them, and whether the present ones are the same."""
+"""The data that a run was trained on: what its folder records of it, and whether today's data is the same."""
 
 from __future__ import annotations
 
@@ -22,24 +22,27 @@ ALLOW = "--allow-changed-data"
 
 @dataclass(frozen=True)
 class DataRecord:
-    """One data set as `environment.json` describes it."""
+    """One data set as described in `environment.json`."""
 
     name: str
+    """The dataset component's name."""
     fingerprint: str
+    """A hash of the images and labels."""
     counts: Mapping[str, int]
-    """Images in each split that there is."""
+    """Number of images in each split that exists."""
     classes: tuple[str, ...] | None = None
+    """Names of the classes; None if the data has no labels."""
     shape: tuple[int, int] | None = None
-    """Channels and pixels on a side; None in folders that were written before it was recorded."""
+    """Channels, and pixels per side; None in runs of early versions, which did not record it."""
 
     @classmethod
     def from_data(cls, data: Data) -> DataRecord:
-        """What is recorded of data that are loaded."""
+        """The record of loaded data."""
         return cls(data.name, data.fingerprint, data.counts, data.classes, (data.channels, data.size))
 
     @classmethod
     def parse(cls, written: object) -> DataRecord | None:
-        """The record in a block of JSON; None where it has no fingerprint, as in an imported run, or is damaged."""
+        """The record in a JSON block; None if it has no fingerprint, as in an imported run, or is damaged."""
         block = written if isinstance(written, dict) else {}
         fingerprint, classes = block.get("fingerprint"), block.get("classes")
         if not isinstance(fingerprint, str) or not fingerprint:
@@ -55,7 +58,7 @@ class DataRecord:
         return cls(str(block.get("name")), fingerprint, counts, names, shape)
 
     def to_json(self) -> dict[str, object]:
-        """The block that `parse` reads."""
+        """A JSON block that `parse` can read."""
         shape = {} if self.shape is None else {"channels": self.shape[0], "size": self.shape[1]}
         return {
             "name": self.name,
@@ -71,25 +74,25 @@ class DataRecord:
 
 
 def recorded_data(folder: RunFolder) -> DataRecord | None:
-    """The data that the run was last trained with."""
+    """The data that the run was last trained on; None if that is not recorded."""
     return DataRecord.parse(folder.environment().get("data"))
 
 
 def earlier_data(environment: Environment) -> list[tuple[int, DataRecord]]:
-    """The data sets that a run used before the present one, each with the last step that was trained with it."""
+    """Data sets that the run used before its current one, each with the last step trained on it."""
     written = environment.get("data_before")
     blocks = [block for block in written if isinstance(block, dict)] if isinstance(written, list) else []
-    found = [(block.get("until_step"), DataRecord.parse(block)) for block in blocks]
-    return [(step, record) for step, record in found if isinstance(step, int) and record is not None]
+    records = [(block.get("until_step"), DataRecord.parse(block)) for block in blocks]
+    return [(step, record) for step, record in records if isinstance(step, int) and record is not None]
 
 
 def changed_at(environment: Environment) -> int:
-    """The last step that was trained with other data than the present; −1 where all were trained with these."""
+    """The last step trained on other data than the run's current data; −1 if the data never changed."""
     return max((step for step, _ in earlier_data(environment)), default=-1)
 
 
 def fingerprint_of(event: Event, environment: Environment) -> str | None:
-    """The fingerprint of the data that an event of metrics.jsonl was measured with, as far as it is recorded."""
+    """The fingerprint of the data that an event of metrics.jsonl was measured on; None if not recorded."""
     record = DataRecord.parse(event.get("data"))
     if record is None:
         later = [old for until, old in earlier_data(environment) if event.get("step", 0) <= until]
@@ -98,33 +101,36 @@ def fingerprint_of(event: Event, environment: Environment) -> str | None:
 
 
 def data_changes(environment: Environment) -> list[str]:
-    """A sentence for each change of the data within a run."""
+    """One sentence for each change of the data during a run."""
     records = [record for _, record in earlier_data(environment)] + [
         DataRecord.parse(environment.get("data"))
     ]
     return [
-        f"the data changed after step {step:,}: {old} before, {new or 'unknown'} since"
+        f"the data changed after step {step:,}: {old} before, {new or 'unknown'} afterwards"
         for (step, old), new in zip(earlier_data(environment), records[1:], strict=True)
     ]
 
 
 def difference(folder: RunFolder, present: DataRecord) -> str:
-    """How the present data differ from the run's, in words; empty where they do not or the run recorded none."""
-    had = recorded_data(folder)
-    if had is None or had.fingerprint == present.fingerprint:
+    """How the present data differs from the run's, in words.
+
+    Empty if it does not or the run recorded none.
+    """
+    before = recorded_data(folder)
+    if before is None or before.fingerprint == present.fingerprint:
         return ""
-    return f"the data of the run {shortened(str(folder.path))} were {had}, and are now {present}"
+    return f"the run {shortened(str(folder.path))} was trained on {before}, but the data is now {present}"
 
 
 def refuse_changed(spec: Spec, folder: RunFolder, present: DataRecord, hint: str) -> None:
-    """Raises SpecError, placed at the data set, that names both where the present data are not the run's."""
-    what = difference(folder, present)
-    if what:
-        raise spec.error("dataset", what, hint=hint)
+    """Raise SpecError at the field `dataset` if the present data is not the run's; the message names both."""
+    problem = difference(folder, present)
+    if problem:
+        raise spec.error("dataset", problem, hint=hint)
 
 
 def without_images(folder: RunFolder) -> Data | None:
-    """Shape and classes of the run's images, for work that looks at none; None where the folder does not record them."""
+    """Shape and classes of the run's data, for work that needs no images; None if they are not recorded."""
     record = recorded_data(folder)
     if record is None or record.shape is None:
         return None
@@ -132,13 +138,13 @@ def without_images(folder: RunFolder) -> Data | None:
 
 
 class PresentData:
-    """The data that specs name, as they are now; each data set is loaded once."""
+    """The data sets that specs name, in their present state; each is loaded once."""
 
     def __init__(self) -> None:
         self._known: dict[str, DataRecord] = {}
 
     def load(self, spec: Spec) -> DataRecord:
-        """Raises SpecError where they are not there."""
+        """The record of the spec's data. Raises SpecError if the data cannot be loaded."""
         key = json.dumps(spec.resolved()["dataset"], sort_keys=True)
         if key not in self._known:
             with spec.blame("dataset"):

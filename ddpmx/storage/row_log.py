@@ -1,4 +1,4 @@
-"""`log.csv`: a row for each epoch, and for each evaluation within one; made from `metrics.jsonl`, which is the truth."""
+"""`log.csv`: a row for each epoch and for each evaluation within an epoch, derived from `metrics.jsonl`."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from .atomic import atomically
 from .event_log import EventLog
 
 COLUMNS = ("epoch", "step", "train_loss", "val_loss")
+"""The first columns; a column for each metric follows."""
 LAST_COLUMNS = ("seconds", "images_per_second")
-"""Between them is a column for each metric."""
+"""The columns after the metrics."""
 MOST_HEADER = 100_000
-"""Bytes of the first line."""
+"""Most bytes of the first line that are read."""
 
 
 class RowLog:
@@ -26,7 +27,7 @@ class RowLog:
         self.path, self._events = path, events
 
     def add(self, row: Event) -> None:
-        """Append the row of an event; the whole file is written anew where the event brings a new column."""
+        """Append an event's row. If it has a metric without a column, the whole file is written again."""
         columns = self._columns()
         if columns and row["metrics"].keys() <= set(columns):
             with self.path.open("a", encoding="utf-8", newline="") as file:
@@ -36,9 +37,7 @@ class RowLog:
 
     def write(self) -> None:
         """Write the file from the events that have a row."""
-        names = dict.fromkeys(
-            name for row in self._rows() for name in row["metrics"]
-        )  # in the order of their first appearance
+        names = dict.fromkeys(name for row in self._rows() for name in row["metrics"])  # by first appearance
         columns = [*COLUMNS, *names, *LAST_COLUMNS]
         with atomically(self.path) as file:
             file.write(_csv(columns))
@@ -48,7 +47,7 @@ class RowLog:
         return filter(is_row, self._events.read("epoch", "evaluate"))
 
     def _columns(self) -> list[str]:
-        """Those of the file; none where there is no such file, or it does not begin as ours."""
+        """The file's columns; none if there is no such file, or if it does not start with COLUMNS."""
         if not self.path.exists():
             return []
         with open_regular(self.path) as file:

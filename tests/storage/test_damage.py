@@ -49,7 +49,7 @@ def test_a_damaged_last_checkpoint_gives_way_to_the_one_before(damaged: Path, fi
     code, said = command(damaged, "run", "tiny.yaml", "--resume", "--run", run)
     assert code == 0, said
     assert (
-        "7/optimizer.safetensors is damaged: its checksum is another; going on from the checkpoint of step 6"
+        "7/optimizer.safetensors is damaged: its checksum does not match; resuming from the checkpoint of step 6"
         in said
     )
     assert differing(run, only_run(finished / "runs")) == []
@@ -72,7 +72,7 @@ def test_none_whole_is_exit_1_and_changes_nothing(damaged: Path) -> None:
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
     code, said = command(damaged, "run", "tiny.yaml", "--resume", "--run", run)
     assert code == 1
-    assert "no checkpoint can be gone on with" in said
+    assert "no checkpoint can be resumed from" in said
     assert "7/ema.safetensors is damaged" in said
     assert "6/ema.safetensors is damaged" in said
     assert "Traceback" not in said
