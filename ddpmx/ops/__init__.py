@@ -1,18 +1,22 @@
-"""The hot math: noise, noising, loss and the reverse step. `reference.py` defines it; the fastest backend built runs it.
+"""The hot math: random numbers, adding noise, the loss and the reverse step.
 May be imported by models, spec, sampling, training, metrics, runs, exchange.
 
-**Noise** is a function of (seed, stream, sample id), not a state: the same three give the same numbers, bit for bit, on every
-backend, device, batch size and process count. An op takes them as `noise=Noise(seed, stream, sample_ids)`, or as the
-keywords `seed`, `stream` and `sample_ids`; then `noise` may be ε itself, float32 or of x's dtype and shaped like x, and
-none is drawn. A call that mixes the two ways, or lacks one of the three, is a TypeError. `streams.py` lists ddpmx's own uses.
+`reference.py` defines each operation in PyTorch; the fastest backend that is built runs it.
 
-**Tensors** are [B, …] of any shape and layout, on one device, in float32, bfloat16 or float64; inputs are changed only where
-they are given as `out`, and `out` may share memory with no other input than x. float32 and bfloat16 are computed in float32,
-float64 in float64 (from the same float32 noise). Per-sample vectors are float32 [B], or float64 with float64 tensors.
+**Noise** is a function of (seed, stream, sample id), without state: the same three give the same numbers, bit
+for bit, on every backend, device, batch size and process count. An op takes them as `noise=Noise(seed,
+stream, sample_ids)`, or as the keywords `seed`, `stream` and `sample_ids`. With the keywords, `noise` may
+also be a tensor ε, float32 or of x's dtype and shaped like x; nothing is drawn then. A call that mixes the
+two forms, or lacks one of the three, raises TypeError. `streams.py` lists the streams that ddpmx uses.
 
-The layers of networks that have kernels are in `layers/`, a room of their own: they use no noise.
+**Tensors** are [B, …] of any shape and layout, on one device, in float32, bfloat16 or float64. An input is
+changed only when it is also passed as `out`; `out` may share memory with x, but with no other input. float32
+and bfloat16 are computed in float32, float64 in float64 (from the same float32 noise). Per-sample vectors are
+float32 [B], or float64 with float64 tensors.
 
-A wrong dtype is a TypeError, a wrong shape, device or range a ValueError; both name the argument.
+The network layers that have kernels are in `layers/`. They use no noise.
+
+A wrong dtype raises TypeError, a wrong shape, device or range ValueError. Both name the argument.
 """
 
 from __future__ import annotations
@@ -25,7 +29,7 @@ from ..rows import Row
 from .choice import active, backends, use_backend
 from .generator import bits, normal, uniform
 from .layers import conv3x3, depthwise, norm, norm_conv3x3
-from .noise import Noise, one
+from .noise import Noise, resolve_noise
 from .operations import NORMS, AddNoise, ReverseStep, WeightedLoss
 from .pixels import fetch
 from .running import run
@@ -66,10 +70,10 @@ def add_noise(
 ) -> Tensor:
     """x_t = signal[b]·x_start + sigma[b]·ε, in the dtype of `x_start` (Ho et al. 2020, eq. 4).
 
-    Both products are rounded, then their sum: equal bit for bit on every backend. `out` may be `x_start`.
-    Raises RuntimeError when grad mode is on and an input requires a gradient.
+    Both products are rounded, then their sum, so that every backend gives the same bits. `out` may be
+    `x_start`. Raises RuntimeError when grad mode is on and an input requires a gradient.
     """
-    return run(AddNoise(x_start, signal, sigma, one(noise, seed, stream, sample_ids), out), x_start)
+    return run(AddNoise(x_start, signal, sigma, resolve_noise(noise, seed, stream, sample_ids), out), x_start)
 
 
 def weighted_loss(
@@ -86,14 +90,19 @@ def weighted_loss(
     stream: int | None = None,
     sample_ids: Tensor | None = None,
 ) -> Tensor:
-    """loss[b] = weight[b] · mean over elements of norm(r), r = output − (target_x[b]·x_start + target_eps[b]·ε): float32 [B].
+    """The loss of each sample, float32 [B], differentiable in `output` only.
 
-    `norm`: l1 is |r|, l2 is r² (without the half), huber is r²/2 for |r| ≤ delta and delta·(|r| − delta/2) beyond.
-    Differentiable in `output` only, whose gradient has its dtype: no other argument gets one. `x_start` may have another
-    dtype than `output`; `noise` is float32 or of the dtype of `x_start`.
+    ::
+
+        r = output − (target_x[b]·x_start + target_eps[b]·ε)
+        loss[b] = weight[b] · mean over elements of norm(r)
+
+    `norm` is "l1": |r|; "l2": r² (without the half); or "huber": r²/2 where |r| ≤ delta and
+    delta·(|r| − delta/2) elsewhere. The gradient has the dtype of `output`. `x_start` may have another dtype than `output`; `noise`
+    is float32 or of the dtype of `x_start`.
     """
-    key = one(noise, seed, stream, sample_ids)
-    return run(WeightedLoss(output, x_start, target_x, target_eps, weight, key, norm, delta), output)
+    resolved = resolve_noise(noise, seed, stream, sample_ids)
+    return run(WeightedLoss(output, x_start, target_x, target_eps, weight, resolved, norm, delta), output)
 
 
 def reverse_step(
@@ -115,16 +124,17 @@ def reverse_step(
 
     ::
 
-        x0 = x0_from_x·x + x0_from_output·output, then bounded to [−clip, clip]
+        x0 = clamp(x0_from_x·x + x0_from_output·output, −clip, clip)
         x' = c_x·x + c_x0·x0 + c_anchor·anchor + c_history[0]·history[0] + … + c_noise·ε
         m  = m_x·x + m_x0·x0
 
-    Sums run from the left; coefficients, products and sums are rounded to float32 (float64 for float64), and only x' and m
-    to the dtype of `x`. A term whose coefficient is 0 is left out, and its tensor may be missing. `output` may have another
-    dtype; `history` (newest first) and `anchor` have that of `x`. `clip` is a number above 0, or [B] of them, or None.
-    `out` receives x' and may be `x`; without `want_m`, m is None, which saves its memory.
+    Sums run from left to right. Coefficients, products and sums are rounded to float32 (float64 for float64);
+    only x' and m are rounded to the dtype of `x`. A term whose coefficient is 0 is skipped, and its tensor
+    may be missing. `output` may have another dtype; `history` (newest first) and `anchor` have the dtype of
+    `x`. `clip` is a number above 0, a tensor [B] of them, or None. `out` receives x' and may be `x`. With
+    `want_m=False`, m is None, which saves its memory.
 
     Raises RuntimeError when grad mode is on and an input requires a gradient.
     """
-    key = one(noise, seed, stream, sample_ids)
-    return run(ReverseStep(x, output, row, tuple(history), anchor, clip, key, out, want_m), x)
+    resolved = resolve_noise(noise, seed, stream, sample_ids)
+    return run(ReverseStep(x, output, row, tuple(history), anchor, clip, resolved, out, want_m), x)

@@ -1,4 +1,4 @@
-"""What an autograd function finds in its context."""
+"""The type of the context of an autograd function."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the ops demand of their arguments, whichever backend runs. Every error names the argument."""
+"""Checks of the ops' arguments, the same for every backend. Each error names the argument."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from torch import Tensor
 from .noise import Noise
 
 FLOATS = (torch.float32, torch.bfloat16, torch.float64)
-SINGLE, DOUBLES, IDS = (torch.float32,), (torch.float32, torch.float64), (torch.int64,)
-ELEMENTS = 2**34  # a sample's counters have 32 bits, and 32 counters serve 128 elements
+FLOAT32, FLOAT32_OR_64, INT64 = (torch.float32,), (torch.float32, torch.float64), (torch.int64,)
+MAX_ELEMENTS = 2**34  # of a sample: its counters have 32 bits, and 32 counters make 128 elements
 
 
 def tensor(name: str, value: object, dtypes: Sequence[torch.dtype]) -> None:
-    """A tensor of one of the dtypes."""
+    """Raise TypeError unless `value` is a tensor of one of the dtypes."""
     if not isinstance(value, Tensor):
         raise TypeError(f"{name} should be a tensor, not {type(value).__name__}")
     if value.dtype not in dtypes:
@@ -25,49 +25,47 @@ def tensor(name: str, value: object, dtypes: Sequence[torch.dtype]) -> None:
 
 
 def batch(name: str, value: object) -> None:
-    """A float tensor [B, …]."""
+    """Raise unless `value` is a float tensor [B, …]."""
     tensor(name, value, FLOATS)
     if isinstance(value, Tensor) and value.ndim == 0:
-        raise ValueError(f"{name} should have shape [B, …], and has no dimension")
+        raise ValueError(f"{name} should have shape [B, …], not []")
 
 
-def beside(
+def like(
     name: str, value: object, x_name: str, x: Tensor, dtypes: Sequence[torch.dtype], shape: Sequence[int]
 ) -> None:
-    """A tensor of that shape on the device of x."""
+    """Raise unless `value` is a tensor of one of the dtypes, of `shape` and on the device of x."""
     tensor(name, value, dtypes)
     assert isinstance(value, Tensor)
     if value.shape != shape:
-        raise ValueError(
-            f"{name} should have shape {list(shape)}, to match {x_name}, not {list(value.shape)}"
-        )
+        raise ValueError(f"{name} should have shape {list(shape)}, like {x_name}, not {list(value.shape)}")
     if value.device != x.device:
         raise ValueError(f"{name} should be on {x.device}, where {x_name} is, not on {value.device}")
 
 
-def alike(name: str, value: object, x_name: str, x: Tensor, dtypes: Sequence[torch.dtype]) -> None:
-    """A tensor of the shape of x."""
-    beside(name, value, x_name, x, dtypes, x.shape)
+def same_shape(name: str, value: object, x_name: str, x: Tensor, dtypes: Sequence[torch.dtype]) -> None:
+    """Raise unless `value` is a tensor of one of the dtypes, with the shape and device of x."""
+    like(name, value, x_name, x, dtypes, x.shape)
 
 
 def per_sample(x_name: str, x: Tensor, **vectors: object) -> None:
-    """Each [B] float32 for the batch x; float64 too where x is computed in float64."""
-    dtypes, shape = DOUBLES if x.dtype == torch.float64 else SINGLE, x.shape[:1]
+    """Raise unless each vector is [B], float32 or, for a float64 batch x, float64."""
+    dtypes, shape = FLOAT32_OR_64 if x.dtype == torch.float64 else FLOAT32, x.shape[:1]
     for name, value in vectors.items():
-        beside(name, value, x_name, x, dtypes, shape)
+        like(name, value, x_name, x, dtypes, shape)
 
 
 def target(value: Tensor | None, x_name: str, x: Tensor) -> None:
-    """An `out=`: like x, and writable element by element."""
+    """Raise unless an `out=` argument is like x, with memory of its own for each element."""
     if value is None:
         return
-    alike("out", value, x_name, x, (x.dtype,))
+    same_shape("out", value, x_name, x, (x.dtype,))
     if any(stride == 0 and size > 1 for stride, size in zip(value.stride(), value.shape, strict=True)):
         raise ValueError("out has elements that share memory (an expanded tensor)")
 
 
 def integer(name: str, value: object, low: int, high: int) -> None:
-    """A Python int in [low, high)."""
+    """Raise unless `value` is a Python int in [low, high)."""
     if type(value) is int and low <= value < high:
         return
     if not isinstance(value, int) or isinstance(value, bool):
@@ -77,7 +75,7 @@ def integer(name: str, value: object, low: int, high: int) -> None:
 
 
 def positive(name: str, value: object) -> None:
-    """A finite number above 0."""
+    """Raise unless `value` is a finite number above 0."""
     if not isinstance(value, int | float) or isinstance(value, bool):
         raise TypeError(f"{name} should be a number, not {type(value).__name__}")
     if not 0 < value < math.inf:
@@ -85,8 +83,8 @@ def positive(name: str, value: object) -> None:
 
 
 def key(noise: Noise) -> None:
-    """What the generator's numbers are a function of."""
-    tensor("sample_ids", noise.sample_ids, IDS)
+    """Raise unless the sample ids, stream and seed are ones that the generator takes."""
+    tensor("sample_ids", noise.sample_ids, INT64)
     if noise.sample_ids.ndim != 1:
         raise ValueError(f"sample_ids should have shape [B], not {list(noise.sample_ids.shape)}")
     integer("stream", noise.stream, 0, 2**32)
@@ -94,7 +92,7 @@ def key(noise: Noise) -> None:
 
 
 def ids(sample_ids: Tensor) -> None:
-    """No negative ids. Those on another device than the CPU go unseen: to look would wait for it."""
+    """Raise ValueError for a negative id on the CPU. Reading ids elsewhere would wait for the device."""
     if torch.compiler.is_compiling() or not isinstance(sample_ids, Tensor) or sample_ids.device.type != "cpu":
         return
     if sample_ids.numel() and int(sample_ids.min()) < 0:
@@ -102,28 +100,28 @@ def ids(sample_ids: Tensor) -> None:
 
 
 def sample_shape(name: str, shape: object) -> Sequence[int]:
-    """The shape of one sample, as it was given."""
+    """The shape of one sample, once it is checked."""
     if not isinstance(shape, Sequence):
         raise TypeError(f"{name} should be a sequence of ints, not {type(shape).__name__}")
     for size in shape:
-        integer(name, size, 0, ELEMENTS + 1)
-    if math.prod(shape) > ELEMENTS:
-        raise ValueError(f"{name} has more than 2**34 elements a sample")
+        integer(name, size, 0, MAX_ELEMENTS + 1)
+    if math.prod(shape) > MAX_ELEMENTS:
+        raise ValueError(f"{name} should have at most 2**34 elements per sample, not {math.prod(shape)}")
     return shape
 
 
 def noise(value: Noise, x_name: str, x: Tensor) -> None:
-    """Where ε for the batch x comes from: a tensor, float32 or of x's dtype, or else the generator."""
+    """Raise unless `value` fits the batch x. A tensor ε should be float32 or of x's dtype."""
     key(value)
-    beside("sample_ids", value.sample_ids, x_name, x, IDS, x.shape[:1])
+    like("sample_ids", value.sample_ids, x_name, x, INT64, x.shape[:1])
     sample_shape(x_name, x.shape[1:])
     if value.given is not None:
-        alike("noise", value.given, x_name, x, (torch.float32, x.dtype))
+        same_shape("noise", value.given, x_name, x, (torch.float32, x.dtype))
     ids(value.sample_ids)
 
 
 def wants_gradient(*arguments: object) -> bool:
-    """Whether autograd would expect a gradient for one of them."""
+    """Whether autograd would expect a gradient for one of the arguments."""
     if torch.is_grad_enabled():
         for value in arguments:
             if value is not None and getattr(value, "requires_grad", False):
@@ -132,11 +130,15 @@ def wants_gradient(*arguments: object) -> bool:
 
 
 def no_gradient(op: str, **arguments: object) -> None:
-    """A gradient is never dropped in silence. A tuple's tensors are named by their places."""
+    """Raise RuntimeError if an argument requires a gradient, which would be lost.
+
+    Tensors in a tuple are named by their index.
+    """
     for name, value in arguments.items():
         if isinstance(value, tuple):
             no_gradient(op, **{f"{name}[{i}]": item for i, item in enumerate(value)})
         elif wants_gradient(value):
             raise RuntimeError(
-                f"{op} passes no gradient on, and {name} requires one: call it under torch.no_grad(), or use weighted_loss"
+                f"{op} passes no gradient on, and {name} requires one: call it under torch.no_grad(), "
+                "or use weighted_loss"
             )

@@ -1,4 +1,4 @@
-"""Which implementation of the hot math runs: the fastest that is built and fits the device, or one that is forced."""
+"""The choice of a backend: the fastest that is built for the device, or the one that is forced."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from ..errors import SpecError, nearest
 from . import library, native, reference
 from .operations import Backend
 
-DEVICES = {"cpp": "cpu", "cuda": "cuda"}  # the native backends, and the type of device that each runs on
-MISSING: dict[str, str] = {}  # backends that cannot be used, and why
+DEVICES = {"cpp": "cpu", "cuda": "cuda"}  # the native backends and their device types
+MISSING: dict[str, str] = {}  # backends that cannot be used, with the reason
 _BUILT: dict[str, Backend] = {"reference": reference}
-_chosen: dict[tuple[str, torch.device], Backend] = {}  # by what is forced and the device
+_chosen: dict[tuple[str, torch.device], Backend] = {}  # by (forced name, device)
 _forced: ContextVar[str] = ContextVar("ddpmx_backend", default="auto")
 
 
@@ -40,7 +40,7 @@ _load()
 
 
 def backends() -> dict[str, bool]:
-    """Every backend, and whether it is available here."""
+    """The name of every backend, and whether it is available here."""
     return {
         name: name in _BUILT and (name != "cuda" or torch.cuda.is_available())
         for name in ("reference", *DEVICES)
@@ -48,26 +48,26 @@ def backends() -> dict[str, bool]:
 
 
 def why_missing(name: str) -> str:
-    """Why a backend that is not available is not: the library's own reason, or the device that it needs."""
+    """The reason why a backend is not available: its library's, or the lack of a device."""
     return MISSING.get(name, "no CUDA device" if torch.version.cuda else "this torch is built without CUDA")
 
 
 def has_cpu_kernels(x: Tensor) -> bool:
-    """Whether x is on a CPU, where what has no kernel for other devices runs by one."""
+    """Whether functions that have kernels for CPUs only run them on x."""
     return x.is_cpu and not torch.compiler.is_compiling() and backend(x.device) is native
 
 
 @contextmanager
 def use_backend(name: str) -> Iterator[None]:
-    """Forces a backend inside a `with` block, in this thread or task; "auto" lifts an outer choice.
+    """Force a backend inside a `with` block, in this thread or task. "auto" cancels an outer choice.
 
-    Raises SpecError for an unknown name and for a backend that is not available.
+    Raises SpecError for an unknown name or a backend that is not available.
     """
     available = backends()
     if name not in ("auto", *available):
         raise SpecError(f"unknown backend '{name}'", hint=nearest(name, ["auto", *available]))
     if name != "auto" and not available[name]:
-        others = ", ".join(other for other, there in available.items() if there)
+        others = ", ".join(other for other, usable in available.items() if usable)
         raise SpecError(
             f"the backend '{name}' is not available here: {why_missing(name)}",
             hint=f"available: auto, {others}",
@@ -80,9 +80,9 @@ def use_backend(name: str) -> Iterator[None]:
 
 
 def active(device: torch.device | str = "cpu") -> str:
-    """The name of the backend that runs for tensors on that device.
+    """The name of the backend that runs for tensors on a device.
 
-    Raises SpecError when the backend that is forced does not run there.
+    Raises SpecError when the forced backend does not run on it.
     """
     kind = torch.device(device).type
     forced = _forced.get()
@@ -96,9 +96,9 @@ def active(device: torch.device | str = "cpu") -> str:
 
 
 def backend(device: torch.device) -> Backend:
-    """The module that runs for tensors on that device."""
-    wanted = (_forced.get(), device)
-    module = _chosen.get(wanted)
+    """The module of the backend that runs for tensors on a device."""
+    choice = (_forced.get(), device)
+    module = _chosen.get(choice)
     if module is None:
-        module = _chosen[wanted] = _BUILT[active(device)]
+        module = _chosen[choice] = _BUILT[active(device)]
     return module

@@ -1,4 +1,4 @@
-"""The noise generator's numbers by themselves: normal and uniform ones, and the bits that both come from."""
+"""Random numbers from the noise generator: normal numbers, uniform numbers, and bits."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from . import checks
 from .choice import backend
-from .noise import Noise, one
+from .noise import Noise, resolve_noise
 
 
 def normal(
@@ -21,11 +21,14 @@ def normal(
     *,
     noise: Noise | None = None,
 ) -> Tensor:
-    """Standard normal numbers, float32 [B, *shape], on the device of `sample_ids`. At most 2³⁴ elements a sample."""
-    noise = one(noise, seed, stream, sample_ids)
+    """Standard normal numbers, float32 [B, *shape], on the device of `sample_ids`.
+
+    A sample has at most 2³⁴ elements.
+    """
+    noise = resolve_noise(noise, seed, stream, sample_ids)
     checks.key(noise)
     shape = checks.sample_shape("shape", shape)
-    if noise.sample_ids.is_mps:  # it has no float64
+    if noise.sample_ids.is_mps:  # MPS has no float64, which the generator needs
         return normal(noise=_on_cpu(noise), shape=shape).to(noise.sample_ids.device)
     return backend(noise.sample_ids.device).normal(noise, shape)
 
@@ -39,9 +42,11 @@ def uniform(
 ) -> Tensor:
     """Uniform numbers in [0, 1) of 53 bits, float64 [B] (on the CPU for MPS, which has no float64).
 
-    Of the 63 `bits`, 27 of word 0 and 26 of word 1: ((word 0 >> 5)·2²⁶ + (word 1 >> 6))·2⁻⁵³.
+    They are made of 27 bits of word 0 and 26 bits of word 1 of `bits`::
+
+        ((word 0 >> 5)·2²⁶ + (word 1 >> 6))·2⁻⁵³
     """
-    noise = one(noise, seed, stream, sample_ids)
+    noise = resolve_noise(noise, seed, stream, sample_ids)
     checks.key(noise)
     pair = bits(noise=_on_cpu(noise) if noise.sample_ids.is_mps else noise)
     return (((pair >> 36) << 26) + ((pair & (2**31 - 1)) >> 5)).to(torch.float64) * 2.0**-53
@@ -54,14 +59,17 @@ def bits(
     *,
     noise: Noise | None = None,
 ) -> Tensor:
-    """63 random bits, int64 [B], 0 or more: word 0·2³¹ + (word 1 >> 1) of counter 0. Keys that sort into a random order."""
-    noise = one(noise, seed, stream, sample_ids)
+    """63 random bits, int64 [B], 0 or more: word 0·2³¹ + (word 1 >> 1) of counter 0.
+
+    Sorting by them gives a random order.
+    """
+    noise = resolve_noise(noise, seed, stream, sample_ids)
     checks.key(noise)
     return backend(noise.sample_ids.device).bits(noise)
 
 
-def made(noise: Noise, shape: Sequence[int]) -> Noise:
-    """Noise whose ε, [B, *shape], is made already."""
+def with_epsilon(noise: Noise, shape: Sequence[int]) -> Noise:
+    """The same noise with its ε [B, *shape] already drawn."""
     return replace(noise, given=normal(noise=noise, shape=shape))
 
 

@@ -1,4 +1,4 @@
-"""`Noise`: what the random numbers of a batch are a function of, as one value."""
+"""The source of a batch's noise, as one value."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ from torch import Tensor
 
 @dataclass(slots=True, eq=False)
 class Noise:
-    """The standard normal ε of a batch: a function of (seed, stream, sample id), or the tensor that is given.
+    """The standard normal ε of a batch: a function of (seed, stream, sample id), or a tensor.
 
-    - `seed` is an int from −2⁶³ to 2⁶⁴ − 1, taken modulo 2⁶⁴.
-    - `stream` has 32 bits and keeps one use of the numbers apart from the next, see `ops.stream`.
-    - `sample_ids` is int64 [B], 0 or more, on the device of the batch.
-    - `given` is ε where it has been made already, [B, …] in float32 or the batch's dtype: nothing is drawn then.
-
-    A value: nothing changes its fields. It is not frozen, since an op makes one in each call, and that would double the
-    time it takes. The ops check the fields when they use them. `csrc/batch.h` has the same struct.
+    Nothing changes the fields. The class is still not frozen: an op makes a value in each call, and a frozen
+    class would double the time that takes. The ops check the fields when they use them. `csrc/batch.h` has
+    the same struct.
     """
 
     seed: int
+    """From −2⁶³ to 2⁶⁴ − 1, taken modulo 2⁶⁴."""
     stream: int
+    """32 bits that separate one use of random numbers from another, see `ops.stream`."""
     sample_ids: Tensor
+    """int64 [B], 0 or more, on the device of the batch."""
     given: Tensor | None = None
+    """ε itself, [B, …] in float32 or the batch's dtype, if it is made already; nothing is drawn then."""
 
 
-def one(
+def resolve_noise(
     noise: Noise | Tensor | None, seed: int | None, stream: int | None, sample_ids: Tensor | None
 ) -> Noise:
-    """The noise of a call, which names either `noise=Noise(…)` or `seed`, `stream`, `sample_ids` and perhaps a tensor `noise`.
+    """The noise of a call: its `noise=Noise(…)`, or one made of its keywords and perhaps a tensor `noise`.
 
-    Raises TypeError for a call that does both, or lacks one of the three.
+    Raises TypeError for a call that mixes the two forms or lacks one of the three.
     """
     if isinstance(noise, Noise):
         if seed is not None or stream is not None or sample_ids is not None:
@@ -43,14 +43,15 @@ def one(
 
 
 def _missing(**key: object) -> TypeError:
-    """Nothing says which random numbers are meant. The words fit an argument that is None, too."""
+    """The error for a missing argument, or one that is None."""
     name = next(name for name, value in key.items() if value is None)
     kind = "a tensor" if name == "sample_ids" else "an int"
     return TypeError(
-        f"{name} should be {kind}, not NoneType: an op takes noise=Noise(seed, stream, sample_ids), or these three alone"
+        f"{name} should be {kind}, not NoneType: "
+        "pass noise=Noise(seed, stream, sample_ids), or all three as keywords"
     )
 
 
 def _repeated(**key: object) -> TypeError:
     name = next(name for name, value in key.items() if value is not None)
-    return TypeError(f"{name} is given beside noise=Noise(…), which has one: leave one of them out")
+    return TypeError(f"{name} is given twice, as a keyword and in noise=Noise(…): leave the keyword out")

@@ -1,7 +1,8 @@
-"""The operations that use noise, as values: the public functions make them, the backends run them.
+"""The operations that use noise, as values: the public functions make them and the backends run them.
 
-`csrc/noise_ops.h` has the same three. Each lives for one call of microseconds, and is not frozen: that would take longer
-to make. What the fields mean and must be is said in `ddpmx.ops`, by the functions of the same names.
+`csrc/noise_ops.h` has the same three structs. A value lives for one call of a few microseconds. The classes
+are not frozen, because making a frozen value takes longer. `ddpmx.ops` documents the arguments, at the
+functions of the same names.
 """
 
 from __future__ import annotations
@@ -22,25 +23,26 @@ Result = TypeVar("Result", covariant=True)
 
 
 class Operation(Protocol[Result]):
-    """What the three have in common."""
+    """The interface of the three operations."""
 
     noise: Noise
+    """The source of ε."""
 
     def is_plain(self) -> bool:
-        """Whether Python can read the arguments unchecked, and no gradient is asked for that there is not."""
+        """Whether the kernels can be tried without checks: plain types, no gradient that would be lost."""
 
     def check(self) -> None:
-        """Raise TypeError, ValueError or RuntimeError, in words, for an argument that does not fit."""
+        """Raise TypeError, ValueError or RuntimeError for a wrong argument, and name it."""
 
     def run(self, backend: Backend) -> Result:
-        """The result, by a backend that trusts the arguments."""
+        """The result from a backend, which does not check the arguments again."""
 
     def draws(self) -> bool:
-        """Whether ε is needed and not given."""
+        """Whether ε is needed and has to be drawn."""
 
 
 class Backend(Protocol):
-    """What a backend's module has: its arguments are checked already, or refused by its kernels."""
+    """The functions of a backend's module. Arguments are checked before the call, or by its kernels."""
 
     def normal(self, noise: Noise, shape: Sequence[int]) -> Tensor: ...
     def bits(self, noise: Noise) -> Tensor: ...
@@ -63,9 +65,9 @@ class AddNoise:
         if not is_grad_enabled():
             return True
         given, out = self.noise.given, self.out
-        wanted = self.x_start.requires_grad or self.signal.requires_grad or self.sigma.requires_grad
+        gradient = self.x_start.requires_grad or self.signal.requires_grad or self.sigma.requires_grad
         return not (
-            wanted or (given is not None and given.requires_grad) or (out is not None and out.requires_grad)
+            gradient or (given is not None and given.requires_grad) or (out is not None and out.requires_grad)
         )
 
     def check(self) -> None:
@@ -110,13 +112,13 @@ class WeightedLoss:
     def check(self) -> None:
         output, x_start, norm = self.output, self.x_start, self.norm
         checks.batch("output", output)
-        checks.alike("x_start", x_start, "output", output, checks.FLOATS)
+        checks.same_shape("x_start", x_start, "output", output, checks.FLOATS)
         vectors = {"target_x": self.target_x, "target_eps": self.target_eps, "weight": self.weight}
         checks.per_sample("output", output, **vectors)
         checks.noise(self.noise, "x_start", x_start)
         if output.numel() == 0 and 0 in output.shape[1:]:
             raise ValueError(
-                f"output should have an element in each sample, and has shape {list(output.shape)}"
+                f"output should have an element in each sample, not the shape {list(output.shape)}"
             )
         if norm not in NORMS:
             raise ValueError(f"norm should be one of {', '.join(NORMS)}, not {norm!r}")
@@ -131,7 +133,7 @@ class WeightedLoss:
 
 @dataclass(slots=True, eq=False)
 class ReverseStep:
-    """A row of a sampling plan at the state x: x0 and its clip, then x' and m, as `ddpmx.Row` writes them."""
+    """A row of a sampling plan, applied to the state x: the clipped x0, then x' and m, as in `ddpmx.Row`."""
 
     x: Tensor
     output: Tensor
@@ -158,19 +160,19 @@ class ReverseStep:
         x, output, row, history = self.x, self.output, self.row, self.history
         anchor, clip, noise, out = self.anchor, self.clip, self.noise, self.out
         checks.batch("x", x)
-        checks.alike("output", output, "x", x, checks.FLOATS)
+        checks.same_shape("output", output, "x", x, checks.FLOATS)
         if not isinstance(row, Row):
             raise TypeError(f"row should be a ddpmx.Row, not {type(row).__name__}")
         for i, past in enumerate(history):
-            checks.alike(f"history[{i}]", past, "x", x, (x.dtype,))
+            checks.same_shape(f"history[{i}]", past, "x", x, (x.dtype,))
         if len(history) < len(row.c_history) and any(row.c_history[len(history) :]):
             raise ValueError(
-                f"history has {len(history)} tensors, and row.c_history {len(row.c_history)} coefficients"
+                f"history has {len(history)} tensors, but row.c_history has {len(row.c_history)} coefficients"
             )
         if anchor is not None:
-            checks.alike("anchor", anchor, "x", x, (x.dtype,))
+            checks.same_shape("anchor", anchor, "x", x, (x.dtype,))
         elif row.c_anchor != 0:
-            raise ValueError("anchor is missing, and row.c_anchor is not 0")
+            raise ValueError("anchor is missing: the row needs one, because row.c_anchor is not 0")
         if isinstance(clip, Tensor):
             checks.per_sample("x", x, clip=clip)
         elif clip is not None:

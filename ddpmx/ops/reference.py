@@ -1,32 +1,36 @@
-"""The definition of the hot math in pure torch, on any device. The native backends must equal it; the noise, bit for bit.
+"""The definition of the hot math in plain PyTorch, on any device.
 
-Arguments are checked in `ddpmx.ops`, not here. Only these operations make the noise, each rounded on its own, so that C++
-and CUDA can repeat them: integer ones, conversions of signed 31-bit integers, float32 multiplications, additions and
-subtractions, and one correctly rounded square root. No division, no fused multiply-add.
+The native backends must give the same results; the noise bit for bit. Arguments are checked in `ddpmx.ops`,
+not here.
 
-**Layout.** Element e of a sample, in logical (C) order, takes word (e >> 5) & 3 of Philox at counter
-(c0, stream, low word of the id, high word of the id), with c0 = (e >> 7)·32 + (e & 31); the key is the seed. So 128
-elements take 32 counters of four words.
+Only these operations make the noise, each rounded by itself, so that C++ and CUDA can repeat them: integer
+operations, conversions of signed 31-bit integers, float32 multiplications, additions and subtractions, and
+one correctly rounded square root. There is no division and no fused multiply-add.
 
-**Normal numbers** (Box and Muller 1958). Words (0, 1) and (2, 3) make a pair each; the first word w gives the radius, the
-second word v the angle; the cosine goes to the first word's place, the sine to the second's::
+**Layout.** Element e of a sample, in logical (C) order, takes word (e >> 5) & 3 of Philox at the counter (c0,
+stream, low word of the id, high word of the id), where c0 = (e >> 7)·32 + (e & 31). The key is the seed. So
+128 elements take 32 counters of four words.
+
+**Normal numbers** (Box and Muller 1958). Words (0, 1) and (2, 3) each make a pair of normal numbers: the
+first word w gives the radius, the second word v the angle. The cosine goes where the first word was, the sine
+where the second was::
 
     n = w >> 1                                      u = (n + ½)·2⁻³¹, never 0 or 1
-    near = n > ⌊√½·2³¹⌋                             u near 1 would lose its digits: use 1 − u, whose integer is n's complement
+    near = n > ⌊√½·2³¹⌋                             u near 1 would lose digits: use 1 − u, from n's complement
     g = (float(near ? n ^ (2³¹ − 1) : n) + 0.5)·2⁻³¹
     d = bits(g) − bits(√½)                          as int32
     k = near ? 0 : d >> 23                          u = 2ᵏ·(1 + f), √½ ≤ 1 + f < √2
     f = near ? −g : float_of_bits((d & (2²³ − 1)) + bits(√½)) − 1
-    radius = sqrt(−2·(float(k)·LN2 + f·LOG(f)))     −2·log u
+    radius = sqrt(−2·(float(k)·LN2 + f·LOG(f)))     sqrt(−2·log u)
 
     q = v >> 30                                     the quadrant: angle = π/2·(q + a)
     a = (float((v & (2³⁰ − 1)) − 2²⁹) + 0.5)·2⁻³⁰   |a| ≤ ½
     s, c = a·SIN(a·a), COS(a·a)
     cosine = (c, −s, −c, s)[q], sine = (s, c, −s, −c)[q]
 
-Polynomials are evaluated by Horner's rule from the highest coefficient: p = c[n−1]; p = p·x + c[i] down to i = 0. Their
-constants are in `constants.py`, fitted by `tools/fit_normal.py`. The result is within 5 ulp and 1.3e-6 of the exact one;
-it is at most 6.66 in size.
+Polynomials are evaluated by Horner's rule from the highest coefficient: p = c[n−1], then p = p·x + c[i] for
+i = n − 2 … 0. Their constants are in `constants.py`, fitted by `tools/fit_normal.py`. A number is within 5 ulp and
+1.3e-6 of the exact one, and at most 6.66 in absolute value.
 """
 
 from __future__ import annotations
@@ -44,7 +48,7 @@ from .noise import Noise
 from .operations import AddNoise, ReverseStep, WeightedLoss
 from .philox import MASK, philox
 
-LARGEST = 2**31 - 1
+MAX_N = 2**31 - 1
 SQRT_HALF = math.isqrt(2**61)  # √½ as n: ⌊√½·2³¹⌋
 SQRT_HALF_BITS = 0x3F3504F3  # √½ as float32
 MANTISSA = 2**23 - 1
@@ -58,21 +62,21 @@ def _horner(coefficients: tuple[float, ...], x: Tensor) -> Tensor:
 
 
 def _radius(w: Tensor) -> Tensor:
-    """√(−2·log u) for words, int64 in [0, 2³²)."""
+    """√(−2·log u) for words w, int64 in [0, 2³²)."""
     n = (w >> 1).to(torch.int32)
     near = n > SQRT_HALF
-    g = torch.where(near, n ^ LARGEST, n).to(torch.float32).add_(0.5).mul_(2.0**-31)
+    g = torch.where(near, n ^ MAX_N, n).to(torch.float32).add_(0.5).mul_(2.0**-31)
     d = g.view(torch.int32) - SQRT_HALF_BITS
     k = torch.where(near, 0, d >> 23).to(torch.float32)
     f = torch.where(near, -g, d.bitwise_and_(MANTISSA).add_(SQRT_HALF_BITS).view(torch.float32) - 1.0)
     log_u = k.mul_(LN2) + _horner(LOG, f).mul_(f)
     return (
         log_u.mul_(-2.0).double().sqrt_().to(torch.float32)
-    )  # torch's float32 sqrt is not correctly rounded
+    )  # in float64, because torch's float32 sqrt is not correctly rounded
 
 
 def _cosine_sine(v: Tensor) -> tuple[Tensor, Tensor]:
-    """Cosine and sine of the angle of words, int64 in [0, 2³²)."""
+    """Cosine and sine of the angles π/2·(q + a) of words v, int64 in [0, 2³²)."""
     a = ((v & (2**30 - 1)) - 2**29).to(torch.float32).add_(0.5).mul_(2.0**-30)
     q = (v >> 30).to(torch.int32)
     square = a * a
@@ -83,7 +87,7 @@ def _cosine_sine(v: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _words(noise: Noise, counters: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Words [B, counters] of the counters 0 … counters − 1 of each sample."""
+    """Four random words [B, counters] for each of the counters 0 … counters − 1 of each sample."""
     checks.ids(noise.sample_ids)
     c0 = torch.arange(counters, dtype=torch.int64, device=noise.sample_ids.device)
     c1 = torch.full((), noise.stream, dtype=torch.int64, device=noise.sample_ids.device)
@@ -109,17 +113,17 @@ def bits(noise: Noise) -> Tensor:
 
 
 def _epsilon(noise: Noise, x: Tensor) -> Tensor:
-    """ε for the batch x: what is given, else what the generator makes."""
+    """ε for the batch x: the given tensor, or drawn from the generator."""
     return normal(noise, x.shape[1:]) if noise.given is None else noise.given
 
 
 def _working(dtype: torch.dtype) -> torch.dtype:
-    """What is computed in: float64 for float64, else float32."""
+    """The dtype of the computation: float64 for float64, else float32."""
     return torch.float64 if dtype == torch.float64 else torch.float32
 
 
-def _each(per_sample: Tensor, x: Tensor) -> Tensor:
-    """[B] as [B, 1, …, 1] beside x, in x's dtype."""
+def _broadcast(per_sample: Tensor, x: Tensor) -> Tensor:
+    """A vector [B] as [B, 1, …, 1], which broadcasts to x, in x's dtype."""
     return per_sample.to(x.dtype).view(-1, *[1] * (x.ndim - 1))
 
 
@@ -128,7 +132,8 @@ def add_noise(op: AddNoise) -> Tensor:
     checks.ids(op.noise.sample_ids)
     x = op.x_start.to(_working(op.x_start.dtype))
     epsilon = _epsilon(op.noise, x)
-    x_t = _each(op.signal, x) * x + _each(op.sigma, x) * epsilon.to(x.dtype)
+    # x_t = signal·x_start + sigma·ε
+    x_t = _broadcast(op.signal, x) * x + _broadcast(op.sigma, x) * epsilon.to(x.dtype)
     return x_t.to(op.x_start.dtype) if op.out is None else op.out.copy_(x_t)
 
 
@@ -138,7 +143,8 @@ def weighted_loss(op: WeightedLoss) -> Tensor:
     value = op.output.to(_working(op.output.dtype))
     with torch.no_grad():
         x_start, epsilon = op.x_start.to(value.dtype), _epsilon(op.noise, op.x_start).to(value.dtype)
-        target = _each(op.target_x, value) * x_start + _each(op.target_eps, value) * epsilon
+        # target_x·x_start + target_eps·ε
+        target = _broadcast(op.target_x, value) * x_start + _broadcast(op.target_eps, value) * epsilon
     if op.norm == "l1":
         errors = (value - target).abs()
     elif op.norm == "l2":
@@ -150,7 +156,7 @@ def weighted_loss(op: WeightedLoss) -> Tensor:
 
 
 def _combination(terms: Iterable[tuple[float, Tensor]], x: Tensor) -> Tensor:
-    """Σ c·tensor in x's dtype, from the left; each product and sum is rounded, a coefficient of 0 is left out."""
+    """Σ c·tensor in x's dtype, from left to right. Each product and sum is rounded; c = 0 skips a term."""
     total = None
     for c, tensor in terms:
         if c != 0:
@@ -160,15 +166,17 @@ def _combination(terms: Iterable[tuple[float, Tensor]], x: Tensor) -> Tensor:
 
 
 def reverse_step(op: ReverseStep) -> tuple[Tensor, Tensor | None]:
-    """One row: x0 and its clip, then x' and m, each a sum of its terms in the order in which `Row` writes them."""
+    """One row: the clipped x0, then x' and m, each a sum of its terms in the order of `ddpmx.Row`."""
     checks.ids(op.noise.sample_ids)
     x, row, clip = op.x.to(_working(op.x.dtype)), op.row, op.clip
+    # x0 = clip(x0_from_x·x + x0_from_output·output)
     x0 = _combination([(row.x0_from_x, x), (row.x0_from_output, op.output)], x)
     if isinstance(clip, Tensor):
-        bound = _each(clip, x0)
+        bound = _broadcast(clip, x0)
         x0 = x0.clamp(-bound, bound)
     elif clip is not None:
         x0 = x0.clamp(-clip, clip)
+    # x' = c_x·x + c_x0·x0 + c_anchor·anchor + Σ c_history[i]·history[i] + c_noise·ε
     terms = [(row.c_x, x), (row.c_x0, x0)]
     if op.anchor is not None:
         terms.append((row.c_anchor, op.anchor))
@@ -176,5 +184,6 @@ def reverse_step(op: ReverseStep) -> tuple[Tensor, Tensor | None]:
     if row.c_noise != 0:
         terms.append((row.c_noise, _epsilon(op.noise, x)))
     x_next = _combination(terms, x)
+    # m = m_x·x + m_x0·x0
     m = _combination([(row.m_x, x), (row.m_x0, x0)], x).to(op.x.dtype) if op.want_m else None
     return (x_next.to(op.x.dtype) if op.out is None else op.out.copy_(x_next)), m

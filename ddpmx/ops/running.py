@@ -1,4 +1,4 @@
-"""How an operation runs: by the backend that is in use, tried first and checked only where that refuses."""
+"""Running an operation: its backend is tried first, and the arguments are checked only if it refuses them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch.compiler import is_dynamo_compiling
 
 from . import native
 from .choice import backend
-from .generator import made
+from .generator import with_epsilon
 from .native import DTYPES, REFUSALS
 from .operations import Operation, Result
 
@@ -15,10 +15,11 @@ from .operations import Operation, Result
 def run(op: Operation[Result], x: Tensor) -> Result:
     """The result of an operation on the batch x.
 
-    The checks take longer than the kernel of a small batch. A native backend's operators refuse what does not fit by
-    themselves, so where all that Python reads is of a plain type, they are tried without checks, and these are made after a
-    refusal only, to say in words what is wrong. An error that they cannot explain is not about the arguments: memory has
-    run out, or the device has failed. It goes to the caller, and the operation is not run again.
+    For a small batch, the checks take longer than the kernel. The operators of a native backend refuse wrong
+    arguments by themselves. So they are tried without checks if everything that Python reads has a plain
+    type, and the checks run only after a refusal, to say what is wrong. An error that they cannot explain has
+    another cause, such as too little memory or a failed device. It goes to the caller, and the operation is
+    not run again.
     """
     noise = op.noise
     if (
@@ -32,16 +33,17 @@ def run(op: Operation[Result], x: Tensor) -> Result:
             if op.is_plain():
                 return op.run(native)
         except REFUSALS:
-            _check_in_words(op)
+            _explain_refusal(op)
             raise
     op.check()
-    if x.is_mps and op.draws():  # there the noise is made on the CPU and copied
-        op.noise = made(noise, x.shape[1:])
+    if x.is_mps and op.draws():  # MPS gets its noise from the CPU
+        op.noise = with_epsilon(noise, x.shape[1:])
     return op.run(backend(x.device))
 
 
-def _check_in_words(op: Operation[object]) -> None:
+def _explain_refusal(op: Operation[object]) -> None:
+    """Raise the error of the check that fails, if one does."""
     try:
         op.check()
-    except (TypeError, ValueError, RuntimeError) as wrong:
-        raise wrong from None  # the refusal says less
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise error from None  # the kernel's refusal says less

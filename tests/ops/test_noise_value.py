@@ -63,7 +63,7 @@ def test_a_key_that_is_missing_or_given_twice_is_named(op: str, name: str) -> No
         with pytest.raises(TypeError, match=f"^{name} should be an? (int|tensor), not NoneType"):
             (calls(**wrong) | draws(**wrong))[op]()
     both: dict[str, Any] = {"noise": Noise(**key), name: key[name]}
-    with pytest.raises(TypeError, match=f"^{name} is given beside noise=Noise"):
+    with pytest.raises(TypeError, match=f"^{name} is given twice, as a keyword and in noise=Noise"):
         (calls(**both) | draws(**both))[op]()
 
 

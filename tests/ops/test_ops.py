@@ -599,7 +599,7 @@ def test_out_is_like_x_and_has_an_element_for_each_place() -> None:
         ("reverse_step", {"clip": float("nan")}, ValueError, r"^clip should be"),
         ("reverse_step", {"clip": True}, TypeError, r"^clip should be"),
         ("reverse_step", {"anchor": None}, ValueError, r"^anchor is missing"),
-        ("reverse_step", {"history": ()}, ValueError, r"^history has 0 tensors, and row.c_history 3"),
+        ("reverse_step", {"history": ()}, ValueError, r"^history has 0 tensors, but row.c_history has 3"),
         (
             "reverse_step",
             {"history": [torch.zeros(3, 2, 4), torch.zeros(3, 2, 5)]},

@@ -1,7 +1,7 @@
-"""The layers of networks that have kernels for CPUs: convolutions, norms, and a norm before a convolution.
-They make no noise; `in_torch.py` defines them, and runs wherever there is no kernel.
+"""The network layers that have kernels for CPUs: convolutions, norms, and a norm followed by a convolution.
 
-Images are [n, c, h, w]. Each layer is torch's own function on a GPU, under autocast, and while torch compiles.
+They use no noise. `in_torch.py` defines them, and runs where there is no kernel. Images are [n, c, h, w]. On
+a GPU, under autocast and while torch compiles, each layer is torch's own function.
 """
 
 from __future__ import annotations

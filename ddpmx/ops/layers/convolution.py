@@ -1,4 +1,4 @@
-"""A 3×3 convolution: torch's, but on CPUs by the kernels of `csrc/winograd.h` where those are faster."""
+"""A 3×3 convolution: torch's, or on CPUs the kernels of `csrc/winograd.h` where they are faster."""
 
 from __future__ import annotations
 
@@ -12,15 +12,20 @@ from ..autograd import Context
 from ..choice import has_cpu_kernels
 from . import in_torch, kernels
 
-LEAST_CHANNELS = 16  # kWidest of csrc/layer_ops.h
-LEAST_TILES = 48  # with fewer, the weight's transform costs more than it saves
+MIN_CHANNELS = 16  # kWidest in csrc/layer_ops.h
+MIN_TILES = 48  # with fewer tiles, transforming the weight costs more than it saves
 
 
 def conv3x3(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """out[n, o, y, x] = bias[o] + Σ_cij weight[o, c, i, j]·x[n, c, y + i − 1, x + j − 1], pixels outside being 0.
+    """A 3×3 convolution with a margin of zeros.
 
-    x [n, c, h, w], weight [o, c, 3, 3], bias [o]. It is `torch.nn.functional.conv2d`, under autocast too; where the kernel runs (on
-    CPUs, in float32) the result is in channels_last order and can be differentiated once.
+    ::
+
+        out[n, o, y, x] = bias[o] + Σ_cij weight[o, c, i, j]·x[n, c, y + i − 1, x + j − 1]
+
+    x is [n, c, h, w], weight [o, c, 3, 3], bias [o]. The function is `torch.nn.functional.conv2d`, also under
+    autocast. If the kernel runs (on CPUs, in float32), the result is in channels_last order and can be
+    differentiated once.
     """
     if not has_kernel(x, weight, bias):
         return in_torch.conv3x3(x, weight, bias)
@@ -38,7 +43,7 @@ def has_kernel(x: Tensor, weight: Tensor, bias: Tensor) -> bool:
     ):
         return False
     tiles = x.shape[0] * -(-x.shape[2] // 4) * -(-x.shape[3] // 4)
-    return min(weight.shape[:2]) >= LEAST_CHANNELS and tiles >= LEAST_TILES
+    return min(weight.shape[:2]) >= MIN_CHANNELS and tiles >= MIN_TILES
 
 
 class _Conv3x3(torch.autograd.Function):
@@ -52,5 +57,5 @@ class _Conv3x3(torch.autograd.Function):
     def backward(ctx: Context, gradient: Tensor) -> tuple[Tensor | None, Tensor, Tensor]:
         x, weight = ctx.saved_tensors
         gradient = gradient.contiguous(memory_format=torch.channels_last)
-        of_x = kernels.convolve(gradient, weight, None, turned=True) if ctx.needs_input_grad[0] else None
-        return of_x, *kernels.convolution_gradient(x, gradient)
+        grad_x = kernels.convolve_transposed(gradient, weight) if ctx.needs_input_grad[0] else None
+        return grad_x, *kernels.convolution_gradient(x, gradient)

@@ -1,4 +1,7 @@
-"""The depthwise 7×7 convolution of ConvNeXt blocks: torch's, but on CPUs the weight's gradient is by a kernel of `csrc/depthwise.h`."""
+"""The depthwise 7×7 convolution of ConvNeXt blocks.
+
+It is torch's, except for the weight gradient on CPUs, which a kernel of `csrc/depthwise.h` computes.
+"""
 
 from __future__ import annotations
 
@@ -16,10 +19,14 @@ SIDE, PADDING = 7, 3
 
 
 def depthwise(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """out[n, c, y, x] = bias[c] + Σ_ij weight[c, 0, i, j]·x[n, c, y + i − 3, x + j − 3], pixels outside being 0.
+    """A depthwise 7×7 convolution with a margin of zeros.
 
-    x [n, c, h, w], weight [c, 1, 7, 7], bias [c]. It is `torch.nn.functional.conv2d`, under autocast too; where the kernel runs (on
-    CPUs, for float32 weights) it can be differentiated once.
+    ::
+
+        out[n, c, y, x] = bias[c] + Σ_ij weight[c, 0, i, j]·x[n, c, y + i − 3, x + j − 3]
+
+    x is [n, c, h, w], weight [c, 1, 7, 7], bias [c]. The function is `torch.nn.functional.conv2d`, also under
+    autocast. If the kernel runs (on CPUs, for float32 weights), it can be differentiated once.
     """
     if torch.is_grad_enabled() and weight.requires_grad and _has_kernel(x, weight, bias):
         return cast(Tensor, _Depthwise.apply(x, weight, bias))
@@ -34,7 +41,7 @@ def _has_kernel(x: Tensor, weight: Tensor, bias: Tensor) -> bool:
 
 
 class _Depthwise(torch.autograd.Function):
-    """The convolution, whose input's gradient is torch's as well. Sums of the weight's gradient are in float32."""
+    """The convolution. Torch computes the gradient of x; that of the weight is summed in float32."""
 
     @staticmethod
     def forward(ctx: Context, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -45,10 +52,10 @@ class _Depthwise(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Context, gradient: Tensor) -> tuple[Tensor | None, Tensor, Tensor]:
         x, weight = ctx.saved_tensors
-        of_x = None
+        grad_x = None
         if ctx.needs_input_grad[0]:
             x_like, w = x.to(gradient.dtype), weight.to(gradient.dtype)
-            where = (
+            options = (
                 None,
                 (1, 1),
                 (PADDING, PADDING),
@@ -58,5 +65,5 @@ class _Depthwise(torch.autograd.Function):
                 x.shape[1],
                 (True, False, False),
             )
-            of_x = torch.ops.aten.convolution_backward(gradient, x_like, w, *where)[0].to(x.dtype)
-        return of_x, *kernels.depthwise_gradient(x, gradient)
+            grad_x = torch.ops.aten.convolution_backward(gradient, x_like, w, *options)[0].to(x.dtype)
+        return grad_x, *kernels.depthwise_gradient(x, gradient)

@@ -1,6 +1,6 @@
-"""The kernels of networks' layers on CPU tensors: results are made here, and `csrc/` fills them in.
+"""Calls of the layers' CPU kernels: tensors for the results are made here, and `csrc/` fills them in.
 
-What a kernel takes is said where it is called; its operator refuses everything else.
+The callers pass what the kernels support; the operators refuse everything else.
 """
 
 from __future__ import annotations
@@ -12,31 +12,49 @@ from ..library import OPERATORS
 
 
 def depthwise_gradient(x: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor]:
-    """Of `ops.depthwise`: the gradients of weight [c, 1, 7, 7] and bias [c], float32, from that of the result."""
-    of_weight, of_bias = (
+    """The gradients of the weight [c, 1, 7, 7] and bias [c] of `ops.depthwise`, float32.
+
+    `gradient` is that of its result, here and below.
+    """
+    grad_weight, grad_bias = (
         x.new_empty(shape, dtype=torch.float32) for shape in ((x.shape[1], 1, 7, 7), (x.shape[1],))
     )
-    OPERATORS["depthwise_gradient"](x, gradient, of_weight, of_bias)
-    return of_weight, of_bias
+    OPERATORS["depthwise_gradient"](x, gradient, grad_weight, grad_bias)
+    return grad_weight, grad_bias
 
 
-def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, *, turned: bool = False) -> Tensor:
-    """3×3 of stride 1 on float32 in channels_last order; `turned`: from the gradient of the result to that of x."""
-    shape = (x.shape[0], weight.shape[int(turned)], *x.shape[2:])
+def convolve(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """A 3×3 convolution of stride 1; x and the result are float32, channels_last."""
+    return _convolve(x, weight, bias, transposed=False)
+
+
+def convolve_transposed(gradient: Tensor, weight: Tensor) -> Tensor:
+    """The gradient of the x of `convolve`: a convolution with the transposed weight, rotated by 180°."""
+    return _convolve(gradient, weight, None, transposed=True)
+
+
+def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None, transposed: bool) -> Tensor:
+    shape = (x.shape[0], weight.shape[int(transposed)], *x.shape[2:])
     out = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
-    OPERATORS["convolve"](x, weight, bias, turned, out)
+    OPERATORS["convolve"](x, weight, bias, transposed, out)
     return out
 
 
 def convolution_gradient(x: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor]:
-    """Of `convolve`: the gradients of weight and bias from that of the result."""
-    of_weight, of_bias = x.new_empty((gradient.shape[1], x.shape[1], 3, 3)), x.new_empty(gradient.shape[1])
-    OPERATORS["convolution_gradient"](x, gradient, of_weight, of_bias)
-    return of_weight, of_bias
+    """The gradients of the weight [o, c, 3, 3] and bias [o] of `convolve`."""
+    grad_weight, grad_bias = (
+        x.new_empty((gradient.shape[1], x.shape[1], 3, 3)),
+        x.new_empty(gradient.shape[1]),
+    )
+    OPERATORS["convolution_gradient"](x, gradient, grad_weight, grad_bias)
+    return grad_weight, grad_bias
 
 
 def normalise(x: Tensor, gamma: Tensor, beta: Tensor, epsilon: float, gelu: bool) -> tuple[Tensor, Tensor]:
-    """GroupNorm of one group of x [n, c, h, w] (float32, channels_last) or of its GELU, and what `normalise_gradient` needs."""
+    """GroupNorm of one group of x [n, c, h, w] (float32, channels_last) or of its GELU.
+
+    The second result has the statistics that `normalise_gradient` needs.
+    """
     out, statistics = torch.empty_like(x), x.new_empty((2, x.shape[0]))
     OPERATORS["normalise"](x, gamma, beta, epsilon, gelu, out, statistics)
     return out, statistics
@@ -45,8 +63,8 @@ def normalise(x: Tensor, gamma: Tensor, beta: Tensor, epsilon: float, gelu: bool
 def normalise_gradient(
     x: Tensor, gradient: Tensor, gamma: Tensor, gelu: bool, statistics: Tensor, *, overwrite: bool = False
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Of `normalise`: the gradients of x, gamma and beta from that of the result; that of x takes its place with `overwrite`."""
-    of_x = gradient if overwrite else torch.empty_like(x)
-    of_gamma, of_beta = torch.empty_like(gamma), torch.empty_like(gamma)
-    OPERATORS["normalise_gradient"](x, gradient, gamma, gelu, statistics, of_x, of_gamma, of_beta)
-    return of_x, of_gamma, of_beta
+    """The gradients of the x, gamma and beta of `normalise`. `overwrite`: that of x overwrites `gradient`."""
+    grad_x = gradient if overwrite else torch.empty_like(x)
+    grad_gamma, grad_beta = torch.empty_like(gamma), torch.empty_like(gamma)
+    OPERATORS["normalise_gradient"](x, gradient, gamma, gelu, statistics, grad_x, grad_gamma, grad_beta)
+    return grad_x, grad_gamma, grad_beta

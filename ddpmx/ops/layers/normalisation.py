@@ -1,7 +1,8 @@
-"""GroupNorm of one group, alone and before a 3×3 convolution: torch's, but on CPUs by the kernels of `csrc/norm.h` and `csrc/winograd.h`.
+"""GroupNorm of one group, alone or before a 3×3 convolution: torch's, or on CPUs the kernels of `csrc/`.
 
-The kernels keep nothing for the backward pass but what comes in. What the convolution reads is made once more there: the norm is
-cheap, and a network's largest tensors need not be kept.
+They are in `csrc/norm.h` and `csrc/winograd.h`. For the backward pass, the kernels keep only their inputs.
+The backward pass computes the convolution's input again: the norm is cheap, and a network's largest tensors
+need not be kept.
 """
 
 from __future__ import annotations
@@ -19,10 +20,11 @@ from . import convolution, in_torch, kernels
 
 
 def norm(x: Tensor, gamma: Tensor, beta: Tensor, epsilon: float) -> Tensor:
-    """(x − mean)/√(variance + epsilon)·gamma + beta, with the mean and variance of each image; x [n, c, h, w], gamma and beta [c].
+    """(x − mean)/√(variance + epsilon)·gamma + beta, with the mean and variance of each image.
 
-    Wu & He 2018, arXiv:1803.08494. It is `torch.nn.functional.group_norm` of one group, under autocast too; where the kernel runs (on
-    CPUs, in float32) the result is in channels_last order and can be differentiated once.
+    x is [n, c, h, w], gamma and beta [c]. Wu & He 2018, arXiv:1803.08494. The function is
+    `torch.nn.functional.group_norm` of one group, also under autocast. If the kernel runs (on CPUs, in
+    float32), the result is in channels_last order and can be differentiated once.
     """
     if not _has_kernel(x, gamma, beta):
         return in_torch.norm(x, gamma, beta, epsilon)
@@ -70,7 +72,7 @@ class _Norm(torch.autograd.Function):
 
 
 class _NormConv3x3Context(Context, Protocol):
-    norm: tuple[float, bool]  # epsilon, and whether of the GELU
+    norm: tuple[float, bool]  # epsilon, and whether a GELU comes first
 
 
 class _NormConv3x3(torch.autograd.Function):
@@ -86,8 +88,8 @@ class _NormConv3x3(torch.autograd.Function):
     ) -> Tensor:
         ctx.save_for_backward(x, gamma, beta, weight)
         ctx.norm = norm
-        normal, _ = kernels.normalise(x, gamma, beta, *norm)
-        return kernels.convolve(normal, weight, bias)
+        normalised, _ = kernels.normalise(x, gamma, beta, *norm)
+        return kernels.convolve(normalised, weight, bias)
 
     @staticmethod
     @once_differentiable
@@ -95,11 +97,11 @@ class _NormConv3x3(torch.autograd.Function):
         x, gamma, beta, weight = ctx.saved_tensors
         epsilon, gelu = ctx.norm
         gradient = _channels_last(gradient)
-        normal, statistics = kernels.normalise(x, gamma, beta, epsilon, gelu)
-        of_weight, of_bias = kernels.convolution_gradient(normal, gradient)
-        del normal  # a step's memory is at its peak here
-        of_normal = kernels.convolve(gradient, weight, None, turned=True)
-        of_x, of_gamma, of_beta = kernels.normalise_gradient(
-            x, of_normal, gamma, gelu, statistics, overwrite=True
+        normalised, statistics = kernels.normalise(x, gamma, beta, epsilon, gelu)
+        grad_weight, grad_bias = kernels.convolution_gradient(normalised, gradient)
+        del normalised  # a step's memory is at its peak here
+        grad_normalised = kernels.convolve_transposed(gradient, weight)
+        grad_x, grad_gamma, grad_beta = kernels.normalise_gradient(
+            x, grad_normalised, gamma, gelu, statistics, overwrite=True
         )
-        return of_x, of_gamma, of_beta, of_weight, of_bias, None
+        return grad_x, grad_gamma, grad_beta, grad_weight, grad_bias, None

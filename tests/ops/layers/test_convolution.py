@@ -169,8 +169,8 @@ def test_a_second_derivative_is_an_error() -> None:
 
 @needs_library
 def test_no_images_and_wrong_tensors(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(convolution, "LEAST_TILES", 0)
-    monkeypatch.setattr(convolution, "LEAST_CHANNELS", 0)
+    monkeypatch.setattr(convolution, "MIN_TILES", 0)
+    monkeypatch.setattr(convolution, "MIN_CHANNELS", 0)
     x, weight, bias, _ = made((1, 16, 8, 8, 16))
     y, *gradients = run(x[:0], weight, bias, torch.zeros(0, 16, 8, 8))
     assert y.shape == (0, 16, 8, 8)
