@@ -98,7 +98,8 @@ def weighted_loss(
         loss[b] = weight[b] · mean over elements of norm(r)
 
     `norm` is "l1": |r|; "l2": r² (without the half); or "huber": r²/2 where |r| ≤ delta and
-    delta·(|r| − delta/2) elsewhere. The gradient has the dtype of `output`. `x_start` may have another dtype than `output`; `noise`
+    delta·(|r| − delta/2) elsewhere.
+    The gradient has the dtype of `output`. `x_start` may have another dtype than `output`; `noise`
     is float32 or of the dtype of `x_start`.
     """
     resolved = resolve_noise(noise, seed, stream, sample_ids)

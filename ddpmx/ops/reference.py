@@ -28,9 +28,9 @@ where the second was::
     s, c = a·SIN(a·a), COS(a·a)
     cosine = (c, −s, −c, s)[q], sine = (s, c, −s, −c)[q]
 
-Polynomials are evaluated by Horner's rule from the highest coefficient: p = c[n−1], then p = p·x + c[i] for
-i = n − 2 … 0. Their constants are in `constants.py`, fitted by `tools/fit_normal.py`. A number is within 5 ulp and
-1.3e-6 of the exact one, and at most 6.66 in absolute value.
+Polynomials are evaluated by Horner's rule from the highest coefficient: p = c[n−1], then p = p·x + c[i] for i
+= n − 2 … 0. Their constants are in `constants.py`, fitted by `tools/fit_normal.py`. A number is within 5 ulp
+and 1.3e-6 of the exact one, and at most 6.66 in absolute value.
 """
 
 from __future__ import annotations

@@ -206,8 +206,8 @@ def test_only_steps_that_stand_alone_can_be_resampled(name: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "match"),
     [
-        ({"known": torch.zeros(SHAPE)}, "together"),
-        ({"image": torch.zeros(SHAPE), "x_init": torch.zeros(SHAPE)}, "both"),
+        ({"known": torch.zeros(SHAPE)}, "both known and mask"),
+        ({"image": torch.zeros(SHAPE), "x_init": torch.zeros(SHAPE)}, "two different starts"),
         ({"image": torch.zeros(2, 1, 4, 4)}, "shape"),
         ({"known": torch.zeros(2, 1, 4, 4), "mask": torch.ones(1)}, "known should have"),
     ],
