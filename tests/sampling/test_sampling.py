@@ -203,7 +203,9 @@ def test_self_condition_feeds_the_bounded_estimate_back() -> None:
 
 def test_what_the_rows_need_is_asked_for() -> None:
     plan = SAMPLERS.build("ddpm", steps=5, variance="learned_range").plan(TABLE)
-    with pytest.raises(ValueError, match="a learned variance: the network.s output should have twice the channels"):
+    with pytest.raises(
+        ValueError, match="a learned variance: the network.s output should have twice the channels"
+    ):
         sample(denoiser(TABLE, PREDICTIONS.build("epsilon")), plan, SHAPE)
 
 
