@@ -14,7 +14,7 @@ from ..errors import SpecError, nearest
 from ..files import expanded
 from ..storage.newest import newest_run
 from ..text import number, shortened
-from ..theory.estimate import Estimate, of_repeats, of_seeds, within_noise
+from ..theory.estimate import Estimate, mean_of_repeats, mean_over_seeds, within_noise
 from .fields import differing, labels, texts, value_at
 from .results import UNKNOWN, Result, Run, find_runs, read_runs
 
@@ -236,7 +236,7 @@ def _standings(runs: Sequence[Run]) -> dict[str, Standing]:
         by_seed: dict[int, list[Estimate]] = {}
         for run in used:
             by_seed.setdefault(run.seed, []).append(run.results[name].estimate)
-        estimate = of_seeds([of_repeats(same) for same in by_seed.values()])
+        estimate = mean_over_seeds([mean_of_repeats(same) for same in by_seed.values()])
         standings[name] = Standing(estimate, results, len(by_seed), mark="" if finished else having[0].status)
     return standings
 

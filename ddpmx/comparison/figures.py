@@ -15,7 +15,7 @@ from ..pages.timestep_plots import floats, x_key
 from ..spec.loading import load_run
 from ..storage.history import plotted_indices
 from ..theory.effective import effective_weight
-from ..theory.estimate import Estimate, of_seeds
+from ..theory.estimate import Estimate, mean_over_seeds
 from .comparison import Comparison, Group
 from .results import Run
 
@@ -89,7 +89,7 @@ def _over_epochs(group: Group, measure: str) -> dict[float, Estimate]:
             by_seed[run.seed] = {passes: Estimate(value, interval) for passes, value, interval in points}
     having = list(by_seed.values())
     shared = sorted(set.intersection(*map(set, having))) if having else []
-    return {epoch: of_seeds([own[epoch] for own in having]) for epoch in shared}
+    return {epoch: mean_over_seeds([own[epoch] for own in having]) for epoch in shared}
 
 
 def _by_timestep(

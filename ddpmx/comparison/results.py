@@ -166,7 +166,7 @@ class _Metrics:
         if before is not None and better_than(value, before.best) != value:
             best, best_epoch = before.best, before.best_epoch
         self.results[name] = Result(
-            Estimate.of_score(value, known or {}), epoch, value, best, best_epoch, better, condition, known
+            Estimate.from_score(value, known or {}), epoch, value, best, best_epoch, better, condition, known
         )
 
 

@@ -18,7 +18,7 @@ def difference(group: Group, standing: Standing, comparison: Comparison, measure
     baseline = comparison.baseline
     if standing.delta is None:
         return "baseline" if group is baseline else ""
-    unsure = standing.delta.interval is not None and not standing.delta.is_apart
+    unsure = standing.delta.interval is not None and not standing.delta.is_significant
     return ("≈ " if unsure else "") + amount(standing.delta, seeds=2, sign=True).replace("-", "−")
 
 

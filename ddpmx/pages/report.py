@@ -107,7 +107,7 @@ def _results(spec: RunSpec, history: History, since: int) -> list[tuple[str, str
         results.append(("Validation loss", number(float(losses[best])), f"lowest, epoch {int(epochs[best])}"))
     for name, event in history.latest.items():
         samples = event.get("samples", spec["evaluate"]["samples"])
-        estimate = Estimate.of_score(event["metrics"][name], score(event, name) or {})
+        estimate = Estimate.from_score(event["metrics"][name], score(event, name) or {})
         noise = "" if estimate.interval is None else f"[{', '.join(map(number, estimate.interval))}], "
         results.append((name, number(estimate.value), f"{noise}epoch {event['epoch']}, {samples:,} samples"))
     if history.epochs:

@@ -21,7 +21,7 @@ from ddpmx.comparison.words import amount, summary
 from ddpmx.errors import SpecError
 from ddpmx.storage.folder import RunFolder
 from ddpmx.terminal.console import to_json
-from ddpmx.theory.estimate import Estimate, of_seeds
+from ddpmx.theory.estimate import Estimate, mean_over_seeds
 
 
 def of(tmp_path: Path, **values: tuple[float, float | None]) -> Comparison:
@@ -49,7 +49,7 @@ def test_seeds_of_one_spec_are_one_group(tmp_path: Path):
     assert [len(group.runs) for group in comparison.groups] == [3, 1]
     assert comparison.fields == ("loss.norm",)
     assert (first.label, second.label) == ("norm=l2", "tiny")
-    wanted = of_seeds([Estimate(value, (value - 0.1, value + 0.1)) for value in values])
+    wanted = mean_over_seeds([Estimate(value, (value - 0.1, value + 0.1)) for value in values])
     assert first.standings["fd_cnn"].estimate.value == pytest.approx(wanted.value)
     assert first.standings["fd_cnn"].estimate.interval == pytest.approx(wanted.interval)
     assert first.standings["fd_cnn"].seeds == 3

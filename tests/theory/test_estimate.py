@@ -1,4 +1,4 @@
-"""Intervals and "within noise", against scipy's own Student t and Welch, and against how often they should be right."""
+"""Intervals and "within noise", against scipy's Student t and Welch's test, and by their coverage in simulations."""
 
 from __future__ import annotations
 
@@ -9,15 +9,23 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from ddpmx.theory.estimate import Estimate, Noise, half_width, of_repeats, of_seeds, student_t, within_noise
+from ddpmx.theory.estimate import (
+    Estimate,
+    VarianceComponent,
+    half_width,
+    mean_of_repeats,
+    mean_over_seeds,
+    student_t,
+    within_noise,
+)
 
 A, B = [4.1, 4.7, 3.9], [5.2, 6.9, 5.0, 5.6]
 Z = stats.norm.ppf(0.975)
 
 
 def seeds(values: Sequence[float], half: float | None = None) -> Estimate:
-    """The mean of scores that are known to ± half each."""
-    return of_seeds(
+    """The mean over seeds whose scores have intervals of ± half, or none."""
+    return mean_over_seeds(
         [Estimate(value, None if half is None else (value - half, value + half)) for value in values]
     )
 
@@ -29,7 +37,7 @@ def test_seeds_are_students_interval_of_the_mean():
     assert estimate.interval == pytest.approx(wanted, rel=1e-12)
 
 
-def test_one_seed_says_nothing_of_its_noise():
+def test_one_seed_keeps_the_interval_of_its_score():
     assert seeds([3.0]) == Estimate(3.0, None)
     assert seeds([3.0], 0.5) == Estimate(3.0, (2.5, 3.5))
 
@@ -57,7 +65,7 @@ def test_two_scores_are_a_z_test():
     assert within_noise(Estimate(7.999, (3.999, 11.999)), Estimate(3.0, (0.0, 6.0)))
 
 
-def test_seeds_beside_a_score_have_degrees_of_freedom_between_the_two():
+def test_seeds_minus_a_score_have_degrees_of_freedom_between_the_two():
     alone = Estimate(1.0, (0.5, 1.5))
     e, f = stats.sem(B), 0.5 / Z
     freedom = (e**2 + f**2) ** 2 / (e**4 / 3)
@@ -68,15 +76,15 @@ def test_seeds_beside_a_score_have_degrees_of_freedom_between_the_two():
     assert seeds(B).minus(alone).interval == pytest.approx((value - wanted, value + wanted), rel=1e-10)
 
 
-def test_a_noise_that_all_seeds_share_stays_however_many_they_are():
-    """Seeds that agree to the last digit are known as well as one score is, not better."""
+def test_noise_shared_by_all_seeds_does_not_shrink_with_their_number():
+    """Seeds that agree to the last digit are as uncertain as one score."""
     for k in (2, 3, 100):
         assert seeds([4.0] * k, 0.5).interval == pytest.approx((3.5, 4.5), rel=1e-12)
 
 
 def test_more_noise_never_narrows_an_interval():
-    few = (Noise(0.25, 1),)
-    halves = [half_width((*few, Noise(own))) for own in np.geomspace(1e-6, 1e4, 60)]
+    few = (VarianceComponent(0.25, 1),)
+    halves = [half_width((*few, VarianceComponent(own))) for own in np.geomspace(1e-6, 1e4, 60)]
     assert all(narrow <= wide for narrow, wide in zip([half_width(few), *halves], halves, strict=False))
     assert halves[-1] == pytest.approx(Z * 100, rel=1e-4)
 
@@ -84,7 +92,7 @@ def test_more_noise_never_narrows_an_interval():
 @pytest.mark.parametrize("k", [2, 3, 5])
 @pytest.mark.parametrize("own", [0.0, 0.2, 1.0, 5.0])
 def test_the_interval_covers_training_and_measurement(k: int, own: float):
-    """Scores with a noise of their seed, of standard deviation 1, and one of the starting noise that all of them share: 95 %."""
+    """Coverage is 95 % for noise of each seed (standard deviation 1) plus starting noise that all seeds share."""
     generator, times, covered = np.random.default_rng(k), 1500, 0
     for _ in range(times):
         low, high = seeds(
@@ -94,36 +102,38 @@ def test_the_interval_covers_training_and_measurement(k: int, own: float):
     assert covered / times > 0.943 - 3 * math.sqrt(0.05 * 0.95 / times)
 
 
-def test_of_twelve_equal_specs_the_luckiest_is_no_better_than_a_given_one():
-    """Each other one at 5 % would be better than a given spec, by more than noise, in a quarter of the cases."""
+def test_the_luckiest_of_twelve_equal_specs_is_within_noise_of_any_other():
+    """Eleven tests at 5 % each, without a correction, would find a better spec in a quarter of the cases."""
     generator, times, own = np.random.default_rng(0), 300, 0.5
     wrong = {2: 0, 12: 0}
     for _ in range(times):
         first, *others = (
             seeds((generator.normal(size=3) + own * generator.normal()).tolist(), Z * own) for _ in range(12)
         )
-        for among in wrong:
-            wrong[among] += any(not within_noise(other, first, among) for other in others)
+        for compared in wrong:
+            wrong[compared] += any(not within_noise(other, first, compared) for other in others)
     assert wrong[12] / times < 0.05 + 3 * math.sqrt(0.05 * 0.95 / times)
     assert wrong[2] / times > 0.15
 
 
-def test_repeats_of_a_seed_are_no_draws():
-    assert of_repeats([Estimate(3.0, (2.5, 3.75)), Estimate(4.0, (3.0, 5.0))]) == Estimate(3.5, (3.0, 4.25))
-    assert of_repeats([Estimate(3.0), Estimate(4.0)]) == Estimate(3.5)
+def test_repeats_of_a_seed_are_not_independent_draws():
+    assert mean_of_repeats([Estimate(3.0, (2.5, 3.75)), Estimate(4.0, (3.0, 5.0))]) == Estimate(
+        3.5, (3.0, 4.25)
+    )
+    assert mean_of_repeats([Estimate(3.0), Estimate(4.0)]) == Estimate(3.5)
 
 
-def test_an_interval_that_is_cut_off_at_zero_counts_with_its_longer_side():
-    assert half_width(Estimate(0.5, (0.0, 2.5)).noise) == pytest.approx(2.0, rel=1e-12)
+def test_an_interval_cut_off_at_zero_counts_with_its_longer_side():
+    assert half_width(Estimate(0.5, (0.0, 2.5)).variances) == pytest.approx(2.0, rel=1e-12)
 
 
-def test_what_has_no_interval_is_within_noise_of_everything():
+def test_an_estimate_without_interval_is_within_noise_of_everything():
     assert within_noise(Estimate(1.0), Estimate(100.0, (99.0, 101.0)))
     assert Estimate(1.0).minus(Estimate(2.0, (1.0, 3.0))) == Estimate(-1.0)
 
 
-def test_equal_specs_are_told_apart_one_time_in_twenty():
-    """Seeds of one distribution, 3 against 3: Welch's test is conservative there, so at most 5 % and not never."""
+def test_equal_specs_differ_significantly_one_time_in_twenty():
+    """Three seeds against three from one distribution: Welch's test is conservative here, so at most 5 %."""
     draws = np.random.default_rng(0).normal(size=(2000, 2, 3))
     wrong = sum(not within_noise(seeds(a), seeds(b)) for a, b in draws.tolist()) / len(draws)
     assert 0.02 < wrong < 0.05 + 3 * math.sqrt(0.05 * 0.95 / len(draws))
