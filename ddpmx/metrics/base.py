@@ -1,4 +1,4 @@
-"""What a metric is: numbers about a model, named by what they measure."""
+"""The base class of metrics, and the real images that they compare with."""
 
 from __future__ import annotations
 
@@ -15,27 +15,24 @@ from .score import Score
 from .subject import Subject
 
 Split = Literal["test", "train"]
+"""A split of the real images."""
 Reference = Split | None
-"""The split of the real images; None: the test split where there is one, else the training images."""
+"""The split of the real images to compare with; None: the test split if there is one, else the training
+images."""
 
 
-def _scores(metric: Metric, given: Arguments, scores: object) -> str:
-    """What is wrong with what a plugin's metric returns."""
-    if not isinstance(scores, dict) or not all(
-        isinstance(name, str) and isinstance(score, Score) for name, score in scores.items()
-    ):
-        inside = (
-            ""
-            if not isinstance(scores, dict)
-            else f" of {', '.join(map(described, list(scores.values())[:3]))}"
-        )
-        return f"should return a dict of names and ddpmx.Score, not {type(scores).__name__}{inside}"
+def _problem_of_scores(metric: Metric, arguments: Arguments, scores: object) -> str:
+    """What is wrong with the value that a plugin's metric returned; empty if it is right."""
+    if not isinstance(scores, dict):
+        return f"should return a dict of names and ddpmx.Score, not {type(scores).__name__}"
+    if not all(isinstance(name, str) and isinstance(score, Score) for name, score in scores.items()):
+        values = ", ".join(map(described, list(scores.values())[:3]))
+        return f"should return a dict of names and ddpmx.Score, not {type(scores).__name__} of {values}"
     for name, score in scores.items():
         if not isinstance(score.value, int | float):
             return f"should give '{name}' a finite number, not {described(score.value)}"
-    if scores and not any(
-        isfinite(score.value) for score in scores.values()
-    ):  # some of them are left out one by one
+    # single values that are not finite are left out later, with a warning: here only if all of them are
+    if scores and not any(isfinite(score.value) for score in scores.values()):
         name, score = next(iter(scores.items()))
         return f"should give '{name}' a finite number, not {score.value:g}"
     return ""
@@ -45,32 +42,39 @@ class Metric(Component):
     """Base of the metrics."""
 
     contract: ClassVar[Contract] = {
-        "compute": _scores,
-        "missing": lambda _, given, value: instance(value, str, optional=True),
+        "compute": _problem_of_scores,
+        "missing": lambda _, arguments, value: instance(value, str, optional=True),
     }
 
     needs_images: ClassVar[bool] = True
-    """False: it measures `subject.experiment` and `subject.network`; where all do, no images are drawn."""
+    """False for a metric of `subject.experiment` and `subject.network`; if no metric needs images, none are
+    generated."""
 
     def check(self, data: Data) -> None:
-        """Raises SpecError when the metric can't be taken of this data set; asked before a run begins."""
+        """Raises SpecError if the metric can't be computed for this data set. Called before a run starts."""
 
     def missing(self) -> str:
-        """What this machine lacks for it, and how to provide it: a run leaves the metric out. Empty: nothing."""
+        """What this machine lacks to compute the metric, and how to provide it; empty if nothing is missing.
+
+        A run leaves out a metric that lacks something.
+        """
         return ""
 
     @abstractmethod
     def compute(self, subject: Subject) -> dict[str, Score]:
-        """Measures a model; the keys start with the metric's name. Raises SpecError when it can't be taken of so few images."""
+        """Measure a model; each key starts with the metric's name.
+
+        Raises SpecError if there are too few images.
+        """
 
 
 def reference_split(data: Data, reference: Reference) -> Split:
-    """The split that is compared with."""
+    """The split to compare with: `reference`, or the test split if there is one, or the training one."""
     return reference or ("train" if data.test is None else "test")
 
 
 def reference_note(metric: Metric, data: Data) -> str:
-    """What to say of a metric that takes the training images for want of a test split; empty for others."""
+    """A note if the metric uses the training images for lack of a test split; empty otherwise."""
     if (
         "reference" not in type(metric).model_fields
         or getattr(metric, "reference", "") is not None
@@ -81,12 +85,16 @@ def reference_note(metric: Metric, data: Data) -> str:
 
 
 def reference_images(data: Data, reference: Reference) -> Images:
-    """The real images to compare with, 2 or more. Raises SpecError."""
+    """The real images to compare with, at least 2.
+
+    Raises SpecError if the split is missing or has only one image.
+    """
     split = reference_split(data, reference)
     images = data.test if split == "test" else data.train
     if images is None:
         hint = "`reference: train`, as in -s 'evaluate.metrics=[{name: fd_cnn, reference: train}]'"
         raise SpecError(f"'{data.name}' has no test split", field="reference", hint=hint)
     if len(images) < 2:
-        raise SpecError(f"the {split} split of '{data.name}' has a single image", field="reference")
+        message = f"the {split} split of '{data.name}' has a single image: at least 2 are needed"
+        raise SpecError(message, field="reference")
     return images

@@ -1,4 +1,4 @@
-"""How many bits the model needs for a pixel of a real image: the variational bound."""
+"""Bits per dimension of real images, by the variational bound."""
 
 from __future__ import annotations
 
@@ -28,26 +28,27 @@ from .subject import Subject
     "bpd", paper="Ho et al. 2020, arXiv:2006.11239, eq. 5; Nichol & Dhariwal 2021, arXiv:2102.09672"
 )
 class Bpd(Metric):
-    """Variational bound on −log₂ p of real images, in bits a dimension; lower is better.
+    """Variational bound on −log₂ p of real images, in bits per dimension; lower is better.
 
-    The ancestral chain over all T timesteps, whatever sampler draws the images::
+    It is the bound of the ancestral chain over all T timesteps, whichever sampler generates images::
 
-        bpd = KL(q(x_T | x_0) ‖ prior) + Σ_t≥1 KL(q(x_s | x_t, x_0) ‖ p(x_s | x_t)) + decoder's −log₂ p(x_0 | x_t at t = 0)
+        bpd = KL(q(x_T | x_0) ‖ prior) + Σ_t≥1 KL(q(x_s | x_t, x_0) ‖ p(x_s | x_t)) − log₂ p(x_0 | x_t, t = 0)
 
-    8-bit pixels, Ho et al.'s discretised decoder. Each image is taken at t = 0 and at `timesteps` of the others, one in each of as
-    many equal parts, so the sum over t is an unbiased estimate. `bpd_prior` and `bpd_decoder` are the first and the last term.
+    Pixels have 8 bits, and the decoder is Ho et al.'s discretised one. Each image is evaluated at t = 0 and
+    at `timesteps` of the others, one drawn from each of as many equal parts, so the sum over t is estimated
+    without bias. `bpd_prior` and `bpd_decoder` are the first and the last term.
     """
 
     needs_images: ClassVar[bool] = False
     reference: Reference = None
-    """Which images; null: the test split where there is one, else the training images."""
+    """Split of the real images; null: the test split if there is one, else the training images."""
     images: int | None = Field(1000, ge=2)
-    """How many of them, the first ones; null: all."""
+    """Number of images, taken from the start of the split; null: all."""
     timesteps: int | None = Field(20, ge=1)
-    """At how many of the timesteps after the first each image is taken; null: at all."""
+    """Number of timesteps after the first at which each image is evaluated; null: all."""
     variance: Variance | None = None
-    """Variance of p(x_s | x_t): the sampler ddpm's posterior or beta, or the network's own; null: the network's own where it learns
-    one, else posterior."""
+    """Variance of p(x_s | x_t): posterior or beta as in the sampler ddpm, or learned by the network; null:
+    learned if the network learns it, else posterior."""
     clip: bool = True
     """Bound the predicted x_0 to [−1, 1], as sampling does."""
 
@@ -55,20 +56,24 @@ class Bpd(Metric):
         reference_images(data, self.reference)
 
     def compute(self, subject: Subject) -> dict[str, Score]:
-        """`{"bpd": …, "bpd_prior": …, "bpd_decoder": …}`. Raises SpecError for a schedule that has no such chain."""
+        """`{"bpd": …, "bpd_prior": …, "bpd_decoder": …}`.
+
+        Raises SpecError if the schedule has no such chain.
+        """
         experiment = subject.experiment
-        assert experiment is not None  # what measures the model itself is given it
+        assert experiment is not None  # given to metrics that need no images
         real = reference_images(subject.data, self.reference)
         count = min(self.images or len(real), len(real))
         variance: Variance = self.variance or (
             "learned" if experiment.spec.model.learns_variance else "posterior"
         )
         if variance == "learned" and not experiment.spec.model.learns_variance:
-            raise SpecError("the network learns no variance", field="variance")
+            hint = "model.learned_variance: true, or another variance"
+            raise SpecError("the network learns no variance", field="variance", hint=hint)
         labels = None if real.labels is None or not experiment.classes else real.labels[:count]
         terms = self._terms(subject, Images(real.pixels[:count], labels), variance)
         total = experiment.table.timesteps
-        taken = total if self.timesteps is None else min(self.timesteps, total - 1) + 1
+        evaluated = total if self.timesteps is None else min(self.timesteps, total - 1) + 1
 
         def score(values: Tensor) -> Score:
             half = 1.96 * float(values.std()) / math.sqrt(count)
@@ -79,16 +84,19 @@ class Bpd(Metric):
                 n=count,
                 seed=subject.seed,
                 split=reference_split(subject.data, self.reference),
-                preprocessing=f"8-bit pixels, {variance} variance, {taken} of {total} timesteps",
+                preprocessing=f"8-bit pixels, {variance} variance, {evaluated} of {total} timesteps",
                 interval=(mean - half, mean + half),
-                interval_note="of the mean over images, by their standard deviation",
+                interval_note="of the mean over images, from their standard deviation",
             )
 
         return {name: score(values) for name, values in terms.items()}
 
     @torch.no_grad()
     def _terms(self, subject: Subject, images: Images, variance: Variance) -> dict[str, Tensor]:
-        """The bound of each image, and its first and last term: float64 [n]. x_0 and all sums are formed in float64."""
+        """The bound of each image, and its first and last term: float64 [n] each.
+
+        x_0 and all sums are float64.
+        """
         experiment, network, seed = subject.experiment, subject.network, subject.seed
         assert experiment is not None
         assert network is not None
@@ -98,16 +106,17 @@ class Bpd(Metric):
         draws = last if self.timesteps is None else min(self.timesteps, last)
         was_training = network.training
         network.eval()
-        found: list[Tensor] = []
+        chunks: list[Tensor] = []
         parts = torch.arange(len(images)).split(experiment.spec.evaluate.batch_size)
         for done, ids in enumerate(parts):
             part = images.take(ids)
             x_start = to_model(part.pixels)
-            between = torch.zeros(len(ids), dtype=torch.float64)
+            middle = torch.zeros(len(ids), dtype=torch.float64)
             for k in range(draws + 1):
                 subject.progress("bits per dimension", done * (draws + 1) + k, len(parts) * (draws + 1))
                 t = torch.zeros_like(ids)
                 if k > 0:
+                    # one timestep in each of `draws` equal parts of 1…T−1
                     u = ops.uniform(ids, stream(Purpose.BOUND_TIME, k), seed)
                     t = 1 + ((k - 1 + u) / draws * last).long()
                 batch = Batch(x_start, t, Noise(seed, stream(Purpose.BOUND, k), ids), part.labels)
@@ -115,9 +124,9 @@ class Bpd(Metric):
                 if k == 0:
                     decoder = bits
                 else:
-                    between += bits * last / draws
+                    middle += bits * last / draws
             prior = prior_terms(x_start.double(), table)
-            found.append(torch.stack((prior + between + decoder, prior, decoder)))
+            chunks.append(torch.stack((prior + middle + decoder, prior, decoder)))  # [3, batch]
         network.train(was_training)
-        bound, prior, decoder = torch.cat(found, dim=1)
+        bound, prior, decoder = torch.cat(chunks, dim=1)
         return {"bpd": bound, "bpd_prior": prior, "bpd_decoder": decoder}

@@ -1,7 +1,8 @@
-"""A small classifier of a data set's own classes, whose features `fd_cnn` and `is_cnn` measure in.
+"""A small classifier of a data set's own classes, in whose features `fd_cnn` and `is_cnn` measure.
 
-Trained once a data set, on the CPU, from fixed seeds, and cached. Trained anew with the same number of threads on the
-same machine it has the same weights; elsewhere rounding makes another classifier, and distances a few percent apart.
+It is trained once per data set, on the CPU and from fixed seeds, and cached. Training it again on the same
+machine with the same number of threads gives the same weights. Elsewhere, rounding gives different weights,
+and distances that differ by a few percent.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ from ..files import cache_root
 from ..images import to_model
 from ..terminal.progress import track
 
-RECIPE = 1  # of network and training: counted up when either changes
+RECIPE = 1
+"""Version of the network and its training, part of the cached file's name: increase it when either
+changes."""
 FEATURES = 128
 BATCH = 128
 EPOCHS, MIN_STEPS = 3, 300
@@ -29,11 +32,14 @@ LEARNING_RATE, WEIGHT_DECAY = 6e-3, 1e-2
 
 
 class Classifier(nn.Module):
-    """Three convolutions, then the features, then a logit for each class. Images are uint8 [n, c, size, size]."""
+    """Three convolutions, then the features, then one logit per class.
+
+    Images are uint8 [n, c, size, size].
+    """
 
     def __init__(self, channels: int, size: int, classes: int) -> None:
         super().__init__()
-        stride = max(1, size // 32)  # so that a large image costs what a 32×32 one does
+        stride = max(1, size // 32)  # a large image costs about as much as a 32×32 one
         self.body = nn.Sequential(
             *_block(channels, 16, 2 * stride + 1, stride),
             nn.MaxPool2d(2),
@@ -49,7 +55,7 @@ class Classifier(nn.Module):
         self.head = nn.Linear(FEATURES, classes)
 
     def features(self, pixels: Tensor) -> Tensor:
-        """float32 [n, 128], not negative: what the last layer sees."""
+        """The last layer's input, float32 [n, 128], not negative."""
         return self.body(to_model(pixels).contiguous(memory_format=torch.channels_last))  # type: ignore[no-any-return]
 
     def forward(self, pixels: Tensor) -> Tensor:
@@ -58,30 +64,36 @@ class Classifier(nn.Module):
 
 
 @dataclass(frozen=True)
-class Trained:
-    """A classifier in evaluation mode and the share of the `split` images (0…1) that it names right."""
+class TrainedClassifier:
+    """A classifier with its accuracy."""
 
     network: Classifier
+    """In evaluation mode, without gradients."""
     accuracy: float
+    """Share of the images of `split` that it classifies correctly, 0…1."""
     split: str
+    """The last split with labels: test, validation or train."""
 
 
 def training_labels(data: Data) -> tuple[Tensor, int]:
-    """int64 [n] of the training images, and how many classes there are. Raises SpecError for data that no classifier can be trained on."""
+    """Labels of the training images, int64 [n], and the number of classes.
+
+    Raises SpecError if no classifier can be trained on the data.
+    """
     labels = data.train.labels
     if labels is None or data.classes is None or len(data.classes) < 2:
         raise SpecError(
-            f"'{data.name}' has no labels: the classifier whose features this metric uses needs a labelled set"
+            f"'{data.name}' has no labels: this metric trains a classifier, which needs a labelled set"
         )
     if len(labels) < 2:
         raise SpecError(
-            f"'{data.name}' trains with a single image: too few for the classifier whose features this metric uses"
+            f"'{data.name}' has a single training image: this metric's classifier needs at least 2"
         )
     return labels, len(data.classes)
 
 
-def classifier(data: Data) -> Trained:
-    """The data set's classifier, from the cache where it was trained before. Raises SpecError for data without labels."""
+def classifier(data: Data) -> TrainedClassifier:
+    """The data set's classifier, read from the cache or trained. Raises SpecError for data without labels."""
     labels, classes = training_labels(data)
     path = cache_root() / "classifiers" / f"{data.fingerprint}-{RECIPE}.safetensors"
 
@@ -98,11 +110,11 @@ def classifier(data: Data) -> Trained:
             and isinstance(split, str)
             and all(bool(t.isfinite().all()) for t in tensors.values())
         ):
-            raise ValueError("not a classifier of these data")
+            raise ValueError("not a classifier of this data set")
         return network, accuracy, split
 
-    found = read(path, unpack)
-    if found is None:
+    cached = read(path, unpack)
+    if cached is None:
         network = fresh()
         with torch.inference_mode(False), torch.enable_grad():
             _train(network, data.train.pixels, labels)
@@ -110,20 +122,18 @@ def classifier(data: Data) -> Trained:
         split, held_out = next(
             (split, images) for split, images in reversed([*data.splits()]) if images.labels is not None
         )
-        found = network, _accuracy(network, held_out), split
-        write(
-            path,
-            network.state_dict(),
-            {"accuracy": found[1], "split": split, "dataset": data.name, "images": len(data.train)},
-        )
-    network, accuracy, split = found
+        accuracy = _accuracy(network, held_out)
+        facts = {"accuracy": accuracy, "split": split, "dataset": data.name, "images": len(data.train)}
+        write(path, network.state_dict(), facts)
+    else:
+        network, accuracy, split = cached
     network.eval().requires_grad_(False)
     network.body = _folded(network.body)
-    return Trained(network, accuracy, split)
+    return TrainedClassifier(network, accuracy, split)
 
 
 def _folded(body: nn.Sequential) -> nn.Sequential:
-    """The same function in evaluation, each convolution with the BatchNorm after it in its weights: twice as fast."""
+    """The same function in evaluation mode, with each BatchNorm folded into its convolution: twice as fast."""
     layers = list(body)
     folded: list[nn.Module] = []
     for layer, after in zip(layers, [*layers[1:], None], strict=True):
@@ -135,12 +145,13 @@ def _folded(body: nn.Sequential) -> nn.Sequential:
 
 
 def batched(network: Callable[[Tensor], Tensor], pixels: Tensor) -> Tensor:
-    """float64 outputs of `network` (features or logits) for all images."""
+    """Outputs of `network` (features or logits) for all images, computed in batches: float64 [n, …]."""
     with torch.no_grad():
         return torch.cat([network(part).double() for part in pixels.split(500)])
 
 
 def _block(inputs: int, outputs: int, kernel: int, stride: int = 1) -> list[nn.Module]:
+    """Convolution, BatchNorm and ReLU: [n, inputs, h, w] to [n, outputs, ⌈h/stride⌉, ⌈w/stride⌉]."""
     return [
         nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False),
         nn.BatchNorm2d(outputs),
@@ -149,7 +160,7 @@ def _block(inputs: int, outputs: int, kernel: int, stride: int = 1) -> list[nn.M
 
 
 def _train(network: Classifier, pixels: Tensor, labels: Tensor) -> None:
-    """AdamW under a one-cycle learning rate for 3 epochs, or 300 steps if that is more."""
+    """Train with AdamW and a one-cycle learning rate for 3 epochs, or 300 steps if that is more."""
     batch = min(BATCH, len(pixels))
     per_epoch = len(pixels) // batch
     epochs = max(EPOCHS, -(-MIN_STEPS // per_epoch))
@@ -160,7 +171,7 @@ def _train(network: Classifier, pixels: Tensor, labels: Tensor) -> None:
     )
     network.train()
     for step in track(
-        range(epochs * per_epoch), "Training the classifier of fd_cnn and is_cnn (once a data set)"
+        range(epochs * per_epoch), "Training the classifier of fd_cnn and is_cnn (once per data set)"
     ):
         if step % per_epoch == 0:
             order = torch.randperm(len(pixels), generator=generator)
@@ -173,5 +184,6 @@ def _train(network: Classifier, pixels: Tensor, labels: Tensor) -> None:
 
 
 def _accuracy(network: Classifier, images: Images) -> float:
+    """Share of images classified correctly, 0…1."""
     assert images.labels is not None
     return float((batched(network, images.pixels).argmax(1) == images.labels).double().mean())

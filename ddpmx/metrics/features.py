@@ -1,4 +1,4 @@
-"""Networks as eyes: features of images, those of real ones kept between runs."""
+"""Feature extractors: networks that turn images into vectors, with those of real images cached on disk."""
 
 from __future__ import annotations
 
@@ -13,54 +13,53 @@ from ..data.cache import read, write
 from ..files import cache_root
 
 Done = Callable[[int, int], None]
-"""Called with (images done, images in all)."""
+"""Called with (images done, all images)."""
 
 
 class Extractor(ABC):
-    """What turns images into the vectors that metrics compare."""
+    """Turns images into the vectors that metrics compare."""
 
     hash: str | None
-    """Of the weights; None where there are none."""
+    """Hash of the weights (`weights_hash`); None if there are no weights."""
     preprocessing: str
-    """How pixels reach the network."""
+    """How pixels are converted for the network."""
     batch: int
-    """Images at a time."""
+    """Images per call of `features`."""
 
     @abstractmethod
     def features(self, pixels: Tensor) -> Tensor:
         """float32 [n, d] of uint8 [n, c, h, w]."""
 
     def real(self, pixels: Tensor, done: Done) -> Tensor:
-        """float32 [N, d] of real images, cached by the hashes of their content and of the weights."""
-        content = hashlib.sha256(
-            f"{list(pixels.shape)}".encode() + pixels.contiguous().numpy().data
-        ).hexdigest()[:32]
+        """Features of real images, float32 [N, d], cached by the hashes of the images and of the weights."""
+        shape = f"{list(pixels.shape)}".encode()
+        content = hashlib.sha256(shape + pixels.contiguous().numpy().data).hexdigest()[:32]
         path = cache_root() / "features" / f"{content}-{self.hash}.safetensors"
-        found = read(path, lambda tensors, facts: _checked(tensors["features"], len(pixels)))
-        if found is None:
-            found = extract(self, pixels, done)
-            write(path, {"features": found}, {"images": len(pixels)})
-        return found
+        features = read(path, lambda tensors, facts: _checked(tensors["features"], len(pixels)))
+        if features is None:
+            features = extract(self, pixels, done)
+            write(path, {"features": features}, {"images": len(pixels)})
+        return features
 
 
 class Pixels(Extractor):
-    """No network: the pixels are the features."""
+    """The pixels themselves as features, without a network."""
 
     hash = None
     preprocessing = "8-bit values, flattened"
     batch = 10_000
 
     def features(self, pixels: Tensor) -> Tensor:
-        """float32 [n, c·h·w] in 0…255."""
+        """float32 [n, c·h·w] in 0…255, of uint8 [n, c, h, w]."""
         return pixels.flatten(1).float()
 
     def real(self, pixels: Tensor, done: Done) -> Tensor:
-        """The same: nothing that a cache would save."""
+        """`features`, not cached since nothing is computed."""
         return self.features(pixels)
 
 
 def _checked(features: Tensor, images: int) -> Tensor:
-    """The same. Raises ValueError where they are not float32 [images, d], all finite."""
+    """The features, unchanged. Raises ValueError if they are not float32 [images, d] and finite."""
     if (
         features.dtype != torch.float32
         or features.dim() != 2
@@ -72,7 +71,7 @@ def _checked(features: Tensor, images: int) -> Tensor:
 
 
 def extract(extractor: Extractor, pixels: Tensor, done: Done) -> Tensor:
-    """float32 [n, d], batch by batch."""
+    """float32 [n, d] of uint8 [n, c, h, w], computed batch by batch."""
     parts: list[Tensor] = []
     with torch.no_grad():
         for part in pixels.cpu().split(extractor.batch):
@@ -82,7 +81,7 @@ def extract(extractor: Extractor, pixels: Tensor, done: Done) -> Tensor:
 
 
 def weights_hash(tensors: Mapping[str, Tensor]) -> str:
-    """The first 16 hex digits of the sha256 of names, types, shapes and values, in the names' order."""
+    """First 16 hex digits of the sha256 of the tensors' names, types, shapes and values, sorted by name."""
     digest = hashlib.sha256()
     for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())

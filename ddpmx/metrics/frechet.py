@@ -1,4 +1,4 @@
-"""The Fréchet distance between Gaussians with the means and covariances of two sets of features, in float64."""
+"""The Fréchet distance between Gaussians fitted to two sets of features, in float64."""
 
 from __future__ import annotations
 
@@ -11,47 +11,51 @@ from .halves import COUNT, halves, interval, real_parts
 from .score import Score
 from .subject import Subject
 
-WIDE, WIDE_COUNT = 256, 20
-"""Above so many features one distance takes seconds, and the interval comes from so many halves."""
+MANY_FEATURES = 256
+"""Above this number of features one distance takes seconds."""
+FEWER_HALVES = 20
+"""Number of halves behind the interval when there are many features."""
 ROWS = 4096
-"""Features that are made float64 at a time, or twice as many as there are dimensions."""
+"""Rows converted to float64 at a time, or twice the number of features if that is more."""
 
 
 class Reference:
-    """The real side, whose part of the work is done once."""
+    """The real features, with their part of the distance computed once."""
 
     def __init__(self, features: Tensor) -> None:
         self.mean, self.factor = _factor(features)
         self.trace = self.factor.square().sum()
 
     def distance(self, features: Tensor) -> float:
-        """|μ − μ'|² + tr(Σ + Σ' − 2(ΣΣ')^½) (Heusel et al. 2017, eq. 6) of features [n, d], n ≥ 2; never below 0.
+        """|μ − μ'|² + tr(Σ + Σ' − 2(ΣΣ')^½) for features [n, d], n ≥ 2; never below 0.
 
-        With Σ = AᵀA and Σ' = BᵀB the last trace is the sum of the singular values of A·Bᵀ. No covariance is formed: the root of its
-        rounding errors would be far larger than they are.
+        Heusel et al. 2017, arXiv:1706.08500, eq. 6. With Σ = AᵀA and Σ' = BᵀB, tr (ΣΣ')^½ is the sum of the
+        singular values of A·Bᵀ. No covariance is formed, since the square root would magnify its rounding
+        errors.
         """
         mean, factor = _factor(features)
+        # tr (ΣΣ')^½
         cross = torch.linalg.svdvals(factor @ self.factor.T).sum()
-        return max(
-            0.0, float((mean - self.mean).square().sum() + factor.square().sum() + self.trace - 2 * cross)
-        )
+        # |μ − μ'|² + tr Σ + tr Σ' − 2 tr (ΣΣ')^½
+        squared = (mean - self.mean).square().sum() + factor.square().sum() + self.trace - 2 * cross
+        return max(0.0, float(squared))
 
 
 def frechet_score(subject: Subject, extractor: Extractor, split: Split) -> Score:
-    """The distance of the subject's images from those of a split, 2 of each or more."""
-    drawn, real = subject.features(extractor), subject.real_features(extractor, split)
-    reference, n = Reference(real), len(drawn)
-    value = reference.distance(drawn)
-    count = COUNT if drawn.shape[1] <= WIDE else WIDE_COUNT
+    """The distance of the subject's images from those of a split, at least 2 of each."""
+    generated, real = subject.features(extractor), subject.real_features(extractor, split)
+    reference, n = Reference(real), len(generated)
+    value = reference.distance(generated)
+    count = COUNT if generated.shape[1] <= MANY_FEATURES else FEWER_HALVES
     bounds, note = None, "needs 4 images"
     if n >= 4:
         values = []
         for half in halves(n, count):
-            values.append(reference.distance(drawn[half]))
+            values.append(reference.distance(generated[half]))
             subject.progress("interval of the distance", len(values), count)
         bounds, note = interval(value, torch.tensor(values), n, low=0.0), f"{count} random halves"
-    some, others = real_parts(real, n)
-    enough = len(some) >= 2
+    part, others = real_parts(real, n)
+    has_floor = len(part) >= 2
     return Score(
         value=value,
         better="lower",
@@ -62,19 +66,22 @@ def frechet_score(subject: Subject, extractor: Extractor, split: Split) -> Score
         preprocessing=extractor.preprocessing,
         interval=bounds,
         interval_note=note,
-        floor=Reference(others).distance(some) if enough else None,
-        floor_n=len(some) if enough else 0,
+        floor=Reference(others).distance(part) if has_floor else None,
+        floor_n=len(part) if has_floor else 0,
     )
 
 
 def _factor(features: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean [d], and a factor F [min(n, d), d] of the unbiased covariance FᵀF: the centred features, or R of their QR decomposition."""
+    """The mean [d], and a factor F [min(n, d), d] of the unbiased covariance FᵀF.
+
+    F is the matrix of centred features, or the R of its QR decomposition if n > d.
+    """
     n, d = features.shape
     mean = features.mean(0, dtype=torch.float64)
     scale = (n - 1) ** -0.5
     if n <= d:
         return mean, (features.double() - mean) * scale
     factor = mean.new_zeros(0, d)
-    for part in features.split(max(ROWS, 2 * d)):
-        factor = torch.linalg.qr(torch.cat((factor, (part.double() - mean) * scale)), mode="r").R
+    for rows in features.split(max(ROWS, 2 * d)):
+        factor = torch.linalg.qr(torch.cat((factor, (rows.double() - mean) * scale)), mode="r").R
     return mean, factor

@@ -1,86 +1,41 @@
-"""The kernel distance: an unbiased squared maximum mean discrepancy, without the Fréchet distance's bias in n."""
+"""The kernel Inception distance."""
 
 from __future__ import annotations
 
-import numpy as np
-import torch
-from torch import Tensor
+from pydantic import Field
 
-from .base import Split
-from .features import Extractor
-from .halves import COUNT, halves, interval, real_parts
+from ..components.registry import METRICS
+from ..data import Data
+from .base import Reference, reference_images, reference_split
+from .inception import Inception, InceptionMetric, check_inception
+from .kernel_distance import kernel_score
 from .score import Score
 from .subject import Subject
 
-SEED = 2020  # torch-fidelity's: the subsets hold the same images as there
-ROWS = 1000
 
+@METRICS.register("kid", paper="Bińkowski et al. 2018, arXiv:1801.01401")
+class Kid(InceptionMetric):
+    """Kernel distance to real images in Inception's features, unbiased at any sample size; lower is better.
 
-def kernel_score(
-    subject: Subject, extractor: Extractor, split: Split, subsets: int, subset_size: int
-) -> Score:
-    """Mean MMD² of random subsets, of all images where there are fewer than `subset_size` (Bińkowski et al. 2018, section 4)."""
-    drawn, real = subject.features(extractor), subject.real_features(extractor, split)
-    n = len(drawn)
-    value, chance = _mean_mmd(drawn, real, subsets, subset_size)
-    some, others = real_parts(real, n)
-    enough = len(some) >= 2
-    return Score(
-        value=value,
-        better="lower",
-        n=n,
-        seed=subject.seed,
-        split=split,
-        extractor=extractor.hash,
-        preprocessing=extractor.preprocessing,
-        interval=interval(value, _of_halves(drawn, real, subject), n, chance=chance) if n >= 4 else None,
-        interval_note=f"{COUNT} random halves" if n >= 4 else "needs 4 images",
-        floor=_mean_mmd(some, others, subsets, subset_size)[0] if enough else None,
-        floor_n=len(some) if enough else 0,
-    )
+    Mean over random subsets of mean k(x, x') + mean k(y, y') − 2 mean k(x, y), with k(x, y) = (x·y/d + 1)³,
+    as torch-fidelity computes it.
+    """
 
+    reference: Reference = None
+    """Split of the real images to compare with; null: the test split if there is one, else the training
+    images."""
+    subsets: int = Field(default=100, ge=1)
+    """Number of random subsets."""
+    subset_size: int = Field(default=1000, ge=2)
+    """Images in each subset; all images if there are fewer."""
 
-def kernel(x: Tensor, y: Tensor) -> Tensor:
-    """(x·y/d + 1)³ of each pair, [n, m] of features [n, d] and [m, d]."""
-    return (x @ y.T / x.shape[1] + 1).pow(3)
+    def check(self, data: Data) -> None:
+        reference_images(data, self.reference)
+        check_inception(self.weights)
 
-
-def mmd(x: Tensor, y: Tensor) -> float:
-    """mean k(x, x') + mean k(y, y') − 2 mean k(x, y), pairs of an image with itself left out (Gretton et al. 2012, eq. 3)."""
-    return _within(x) + _within(y) - 2 * float(kernel(x, y).mean())
-
-
-def _within(x: Tensor) -> float:
-    k = kernel(x, x)
-    return float((k.sum() - k.trace()) / (len(x) * (len(x) - 1)))
-
-
-def _mean_mmd(drawn: Tensor, real: Tensor, subsets: int, subset_size: int) -> tuple[float, float]:
-    """The mean over subsets, and its standard error."""
-    size = min(subset_size, len(drawn), len(real))
-    random = np.random.RandomState(SEED)
-    found = []
-    for _ in range(subsets):
-        some = drawn[torch.from_numpy(random.choice(len(drawn), size, replace=False))]
-        found.append(
-            mmd(some.double(), real[torch.from_numpy(random.choice(len(real), size, replace=False))].double())
-        )
-    return float(np.mean(found)), float(np.std(found)) / subsets**0.5
-
-
-def _of_halves(drawn: Tensor, real: Tensor, subject: Subject) -> Tensor:
-    """MMD² [COUNT] between halves of the drawn images and all real ones, but for the real ones' own term, a constant."""
-    n = len(drawn)
-    chosen = halves(n).double()  # [COUNT, n]
-    size = n // 2
-    total = torch.zeros(len(chosen), dtype=torch.float64)
-    for start in range(0, n, ROWS):
-        rows = drawn[start : start + ROWS]
-        within = kernel(rows, drawn)
-        within[torch.arange(len(rows)), start + torch.arange(len(rows))] = 0
-        across = kernel(rows, real).mean(1)
-        mine = chosen[:, start : start + ROWS]
-        total += (mine * (chosen @ within.double().T)).sum(1) / (size * (size - 1))
-        total -= 2 * mine @ across.double() / size
-        subject.progress("interval of the kernel distance", min(n, start + ROWS), n)
-    return total
+    def compute(self, subject: Subject) -> dict[str, Score]:
+        """`{"kid": distance}`, for 2 images or more. It varies around 0 for a perfect model."""
+        self.check(subject.data)
+        inception = Inception(self.weights, subject.device)
+        split = reference_split(subject.data, self.reference)
+        return {"kid": kernel_score(subject, inception, split, self.subsets, self.subset_size)}

@@ -1,4 +1,4 @@
-"""Precision (are the images real ones?) and recall (are all real ones among them?), apart from each other."""
+"""Precision (do generated images look real?) and recall (are all real images covered?)."""
 
 from __future__ import annotations
 
@@ -22,28 +22,31 @@ from .score import Score
 from .subject import Subject
 
 BALLS = 128
-"""Of all generated images' balls, those that are looked at for each real image when halves are counted."""
+"""Number of generated images' balls that are checked for each real image when the recall of halves is
+computed."""
 
 
 @METRICS.register("precision_recall", paper="Kynkäänniemi et al. 2019, arXiv:1904.06991")
 class PrecisionRecall(InceptionMetric):
-    """Precision and recall of nearest-neighbour manifolds; higher is better, at equal numbers of images only.
+    """Precision and recall of nearest-neighbour manifolds; higher is better.
 
-    A set's manifold is the union of balls around its images' features that reach to the k-th nearest of the others.
-    Precision: the share of generated images in the real manifold; recall: that of real ones in the generated manifold.
+    The manifold of a set of images is the union of balls around their features, each reaching to the k-th
+    nearest other image. Precision is the share of generated images in the real manifold, and recall the share
+    of real images in the generated manifold. Comparable only at equal numbers of images.
     """
 
     reference: Reference = None
-    """The real images to compare with; null: the test split where there is one, else the training images."""
+    """Split of the real images to compare with; null: the test split if there is one, else the training
+    images."""
     k: int = Field(default=3, ge=1, le=100)
-    """The neighbour that a ball reaches to."""
+    """Rank of the neighbour that sets a ball's radius."""
     features: Literal["cnn", "inception"] = "cnn"
-    """The network whose features are compared: the data set's own classifier, or Inception with `weights`."""
+    """Network of the features: the data set's own classifier, or Inception with `weights`."""
 
     def check(self, data: Data) -> None:
         real = reference_images(data, self.reference)
         if len(real) < 2 * (self.k + 1):
-            raise SpecError(f"needs {2 * (self.k + 1)} real images or more, not {len(real)}", field="k")
+            raise SpecError(f"needs at least {2 * (self.k + 1)} real images, not {len(real)}", field="k")
         if self.features == "cnn":
             training_labels(data)
         else:
@@ -53,79 +56,77 @@ class PrecisionRecall(InceptionMetric):
         return super().missing() if self.features == "inception" else ""
 
     def compute(self, subject: Subject) -> dict[str, Score]:
-        """`{"precision_recall.precision": …, "precision_recall.recall": …}`, from 2(k + 1) images on."""
+        """`{"precision_recall.precision": …, "precision_recall.recall": …}`, for 2(k + 1) images or more."""
         self.check(subject.data)
         extractor: Extractor = (
             Cnn(subject.data) if self.features == "cnn" else Inception(self.weights, subject.device)
         )
-        drawn, real = (
-            subject.features(extractor),
-            subject.real_features(extractor, reference_split(subject.data, self.reference)),
-        )
-        n = len(drawn)
+        split = reference_split(subject.data, self.reference)
+        generated, real = subject.features(extractor), subject.real_features(extractor, split)
+        n = len(generated)
         if n < 2 * (self.k + 1):
-            raise SpecError(
-                f"needs {2 * (self.k + 1)} generated images or more, not {n}",
-                field="k",
-                hint="evaluate.samples",
-            )
-        right = inside(drawn, real, _radii(real, self.k)).double()
+            message = f"needs at least {2 * (self.k + 1)} generated images, not {n}"
+            raise SpecError(message, field="k", hint="evaluate.samples")
+        is_precise = inside(generated, real, _radii(real, self.k)).double()  # [n]
         subject.progress("precision and recall", 1, 3)
-        recall = float(inside(real, drawn, _radii(drawn, self.k)).double().mean())
+        recall = float(inside(real, generated, _radii(generated, self.k)).double().mean())
         subject.progress("precision and recall", 2, 3)
-        precisions = halves(n).double() @ right / (n // 2)
-        recalls = recalls_of_halves(drawn, real, self.k)
-        some, others = real_parts(real, n)
-        floors = precision_recall(some, others, self.k)
+        half_precisions = halves(n).double() @ is_precise / (n // 2)  # [COUNT]
+        half_recalls = recalls_of_halves(generated, real, self.k)
+        part, others = real_parts(real, n)
+        floors = precision_recall(part, others, self.k)
         subject.progress("precision and recall", 3, 3)
-        found = {}
-        for name, value, spread, counted, floor in (
-            ("precision", float(right.mean()), precisions, n, floors[0]),
-            ("recall", recall, recalls, len(real), floors[1]),
+        scores = {}
+        for name, value, half_values, images, floor in (
+            ("precision", float(is_precise.mean()), half_precisions, n, floors[0]),
+            ("recall", recall, half_recalls, len(real), floors[1]),
         ):
-            found[f"precision_recall.{name}"] = Score(
+            scores[f"precision_recall.{name}"] = Score(
                 value=value,
                 better="higher",
                 n=n,
                 seed=subject.seed,
-                split=reference_split(subject.data, self.reference),
+                split=split,
                 extractor=extractor.hash,
                 preprocessing=extractor.preprocessing,
-                # rule of three: a share of m images that no half moved is still uncertain by 3/m
-                interval=interval(value, spread, n, low=0.0, high=1.0, least=3 / counted),
+                # rule of three: a share of m images that is equal in all halves is still uncertain by 3/m
+                interval=interval(value, half_values, n, low=0.0, high=1.0, minimum=3 / images),
                 interval_note=f"{COUNT} random halves",
                 floor=floor,
-                floor_n=len(some),
+                floor_n=len(part),
             )
-        return found
+        return scores
 
 
-def precision_recall(drawn: Tensor, real: Tensor, k: int) -> tuple[float, float]:
-    """Shares of features [n, d] and [N, d] in each other's manifold (Kynkäänniemi et al. 2019, eqs. 1 and 2)."""
-    precision, recall = inside(drawn, real, _radii(real, k)), inside(real, drawn, _radii(drawn, k))
+def precision_recall(generated: Tensor, real: Tensor, k: int) -> tuple[float, float]:
+    """Precision and recall of features [n, d] and [N, d] (Kynkäänniemi et al. 2019, eqs. 1 and 2)."""
+    precision = inside(generated, real, _radii(real, k))
+    recall = inside(real, generated, _radii(generated, k))
     return float(precision.double().mean()), float(recall.double().mean())
 
 
-def recalls_of_halves(drawn: Tensor, real: Tensor, k: int) -> Tensor:
-    """The recall [COUNT] of random halves of the drawn images.
+def recalls_of_halves(generated: Tensor, real: Tensor, k: int) -> Tensor:
+    """The recall [COUNT] of random halves of the generated images.
 
-    From lists of so many neighbours and balls that a half holds too few of them less than once in a million halves.
+    Neighbours and balls are listed once, for all images. The lists are so long that the probability of a half
+    containing too few of their entries is below one in a million.
     """
-    n = len(drawn)
+    n = len(generated)
     count = min(n - 1, 4 * k + 40)
-    distances, neighbours = nearest(drawn, count)
-    apart, balls = likeliest_balls(real, drawn, distances[:, k - 1], BALLS)
+    distances, neighbours = nearest(generated, count)  # [n, count] each
+    ball_distances, balls = likeliest_balls(real, generated, distances[:, k - 1], BALLS)  # [N, BALLS] each
     recalls = []
     for half in halves(n):
-        kept = half[neighbours]  # [n, count]
-        place = (kept.cumsum(1) >= k).to(torch.uint8).argmax(1)  # of the k-th that is kept, else the first
-        place[kept.sum(1) < k] = count - 1
-        radii = distances.gather(1, place[:, None])[:, 0]
-        radii[~half] = -1
-        recalls.append((apart <= radii[balls]).any(1).double().mean())
+        in_half = half[neighbours]  # [n, count]
+        # the k-th neighbour in this half, or the last listed one
+        kth = (in_half.cumsum(1) >= k).to(torch.uint8).argmax(1)  # [n]
+        kth[in_half.sum(1) < k] = count - 1
+        radii = distances.gather(1, kth[:, None])[:, 0]
+        radii[~half] = -1  # contains nothing
+        recalls.append((ball_distances <= radii[balls]).any(1).double().mean())
     return torch.stack(recalls)
 
 
 def _radii(features: Tensor, k: int) -> Tensor:
-    """Squared distance to the k-th nearest other, [n]."""
+    """Squared distance to the k-th nearest other image, [n]."""
     return nearest(features, k)[0][:, -1]

@@ -1,4 +1,4 @@
-"""A measured number with what it takes to trust it and to compare it."""
+"""A metric's value, with the facts needed to judge and to compare it."""
 
 from __future__ import annotations
 
@@ -10,40 +10,48 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Score:
-    """One number about a model. Two are comparable where better, n, split, extractor and preprocessing are equal."""
+    """One number about a model.
+
+    Two are comparable if better, n, split, extractor and preprocessing are equal.
+    """
 
     value: float
+    """The measured number."""
     better: Literal["lower", "higher"]
+    """The direction in which models improve."""
     n: int
-    """Generated images behind it."""
+    """Number of generated images measured."""
     seed: int
-    """Of the noise that they were drawn from."""
+    """Seed of the noise that the images were generated from."""
     split: str | None = None
-    """Of the real images that they were compared with; None: with none."""
+    """Split of the real images compared with; None if there are none."""
     extractor: str | None = None
-    """The first 16 hex digits of the sha256 of the weights of the network whose features were measured; None: no network."""
+    """First 16 hex digits of the sha256 of the feature network's weights; None if no network is used."""
     preprocessing: str = ""
-    """How pixels reach that network."""
+    """How pixels are converted for that network."""
     interval: tuple[float, float] | None = None
-    """95 %: where the value lies on average over draws of n images from this model, the real ones held fixed."""
+    """95 % interval of the mean value over draws of n images from this model, for the same real images."""
     interval_note: str = ""
-    """How the interval was made, or why there is none."""
+    """How the interval was computed, or why there is none."""
     floor: float | None = None
-    """The same number for `floor_n` real images instead of generated ones: what a perfect model would get."""
+    """The same number for `floor_n` real images in place of generated ones: the score of a perfect model."""
     floor_n: int = 0
-    """n, or fewer where the split is too small."""
+    """Number of real images behind the floor: n, or fewer if the split is too small."""
 
     def fields(self) -> dict[str, object]:
-        """For metrics.jsonl: JSON types only."""
+        """The fields as JSON types, for metrics.jsonl."""
         return {**asdict(self), "interval": None if self.interval is None else list(self.interval)}
 
 
 def finite(scores: Mapping[str, Score], warn: Callable[[str], None]) -> dict[str, Score]:
-    """The scores that are numbers; `warn` is told of the others. An interval or floor that is no number is dropped too."""
+    """The scores with finite values; `warn` reports the others.
+
+    An interval or floor that is not finite is dropped.
+    """
     kept = {}
     for name, score in scores.items():
         if not math.isfinite(score.value):
-            warn(f"{name} is {score.value}, which is no score: it is left out")
+            warn(f"{name} is {score.value}: a score that is not finite is left out")
             continue
         if score.interval is not None and not all(map(math.isfinite, score.interval)):
             score = replace(score, interval=None, interval_note="its bounds are not finite")

@@ -22,7 +22,8 @@ class VarianceComponent:
     variance: float
     """In squared units of the estimate."""
     degrees_of_freedom: float = math.inf
-    """k − 1 for a variance estimated from k seeds; infinite for one from many draws, such as a score's own."""
+    """k − 1 for a variance estimated from k seeds; infinite for one from many draws, such as a score's
+    own."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Estimate:
 
     @classmethod
     def from_score(cls, value: float, score: Mapping[str, object]) -> Estimate:
-        """A metric's value with the interval of its entry in an event's `scores`; no interval for an empty entry."""
+        """A metric's value with the interval of its entry in an event's `scores`, if it has one."""
         interval = score.get("interval")
         return cls(value, (interval[0], interval[1]) if isinstance(interval, Sequence) else None)
 
@@ -62,8 +63,8 @@ class Estimate:
         """The difference of two estimates, with an interval if both have one.
 
         When G things are `compared`, the interval has the level 1 − 0.05/(G − 1) (Bonferroni), so that all
-        differences to one of them hold together in 95 % of cases. The two estimates are treated as independent,
-        which is conservative for runs measured from the same starting noise.
+        differences to one of them hold together in 95 % of cases. The two estimates are treated as
+        independent, which is conservative for runs measured from the same starting noise.
         """
         value = self.value - other.value
         if self.interval is None or other.interval is None:
@@ -79,17 +80,17 @@ def student_t(degrees_of_freedom: float, alpha: float = 0.05) -> float:
 def half_width(components: Sequence[VarianceComponent], alpha: float = 0.05) -> float:
     """Half the width of the (1 − alpha) interval of a sum of independent noises.
 
-    Welch's t(ν)·√(Σv), of all components or of those with finite degrees of freedom, whichever is larger. This is
-    Student's interval for the seeds of one spec, Welch's test for those of two, and a z-test for two scores.
-    The maximum is needed because a known variance next to one from few draws raises ν: the interval of the sum alone
-    could be narrower than that of its part, and cover 88 % of cases instead of 95 %.
+    Welch's t(ν)·√(Σv), of all components or of those with finite degrees of freedom, whichever is larger.
+    This is Student's interval for the seeds of one spec, Welch's test for those of two, and a z-test for two
+    scores. The maximum is needed because a known variance next to one from few draws raises ν: the interval
+    of the sum alone could be narrower than that of its part, and cover 88 % of cases instead of 95 %.
     """
     estimated = [part for part in components if math.isfinite(part.degrees_of_freedom)]
     return max(_welch(components, alpha), _welch(estimated, alpha))
 
 
 def _welch(components: Sequence[VarianceComponent], alpha: float) -> float:
-    """t(ν)·√(Σv) with the effective degrees of freedom of Satterthwaite 1946 and Welch 1947, Biometrika 34."""
+    """t(ν)·√(Σv), with ν as in Satterthwaite 1946 and Welch 1947, Biometrika 34."""
     # ν = (Σv)² / Σ(v²/νᵢ)
     total = sum(part.variance for part in components)
     weighted = sum(part.variance**2 / part.degrees_of_freedom for part in components)
@@ -103,12 +104,12 @@ def with_interval(value: float, components: tuple[VarianceComponent, ...], alpha
 
 
 def mean_over_seeds(scores: Sequence[Estimate]) -> Estimate:
-    """The mean over k training seeds that are measured from the same starting noise; for one seed, its own score.
+    """The mean over k training seeds measured from the same starting noise; for one seed, its own score.
 
-    Its variance is s²/k + own²: s² is the variance between seeds, and own² the mean of the scores' own variances.
-    own² does not shrink with k, since another starting noise would move all scores together. Any part of it that the
-    seeds do not share is counted twice, which is conservative. Scores without intervals leave s²/k alone, the noise
-    of training.
+    Its variance is s²/k + own²: s² is the variance between seeds, and own² the mean of the scores' own
+    variances. own² does not shrink with k, since another starting noise would move all scores together. Any
+    part of it that the seeds do not share is counted twice, which is conservative. Scores without intervals
+    leave s²/k alone, the noise of training.
     """
     if len(scores) == 1:
         return scores[0]
@@ -119,7 +120,7 @@ def mean_over_seeds(scores: Sequence[Estimate]) -> Estimate:
 
 
 def mean_of_repeats(scores: Sequence[Estimate]) -> Estimate:
-    """The mean of runs with the same seed, with the interval of the first: repeats are not independent draws."""
+    """The mean of runs with one seed, with the interval of the first: repeats are not independent draws."""
     first, mean = scores[0], fmean(score.value for score in scores)
     if first.interval is None:
         return Estimate(mean)
@@ -129,14 +130,14 @@ def mean_of_repeats(scores: Sequence[Estimate]) -> Estimate:
 def within_noise(a: Estimate, b: Estimate, compared: int = 2) -> bool:
     """Whether the interval of a − b contains 0 or is unknown, so that neither can be called better.
 
-    ddpmx uses "within noise" in this sense only. When several things are `compared`, the probability that any of them
-    appears better than the truly best one by more than noise is at most 5 %, however many they are.
+    ddpmx uses "within noise" in this sense only. When several things are `compared`, the probability that any
+    of them appears better than the truly best one by more than noise is at most 5 %, however many they are.
     """
     return not a.minus(b, compared).is_significant
 
 
 def amount(estimate: Estimate, seeds: int = 1, sign: bool = False) -> str:
-    """`4.12 [3.90, 4.30]`, or `4.12 ± 0.31` for a mean over seeds, with as many digits as the interval justifies."""
+    """`4.12 [3.90, 4.30]`, or `4.12 ± 0.31` for a mean over seeds, with digits to match the interval."""
     interval = estimate.interval
     if interval is None or not 0 < interval[1] - interval[0] < math.inf:
         return ("+" if sign and estimate.value > 0 else "") + number(estimate.value)

@@ -12,7 +12,7 @@ from ddpmx.data import Data, Images
 from ddpmx.metrics.classifier import batched, classifier
 from ddpmx.metrics.features import Pixels
 from ddpmx.metrics.halves import halves, interval
-from ddpmx.metrics.kid import kernel_score, mmd
+from ddpmx.metrics.kernel_distance import kernel_score, mmd
 from ddpmx.metrics.precision_recall import precision_recall, recalls_of_halves
 
 
@@ -95,7 +95,7 @@ def test_intervals_of_precision_and_recall_cover() -> None:
 
 
 def test_precision_recall_says_how_many_images_it_needs(digits: Data) -> None:
-    with pytest.raises(SpecError, match="needs 8 generated images"):
+    with pytest.raises(SpecError, match="needs at least 8 generated images"):
         METRICS.build("precision_recall").compute(Subject(digits, digits.test.pixels[:7]))
 
 

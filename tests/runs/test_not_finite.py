@@ -173,7 +173,7 @@ def test_features_that_are_not_finite_are_no_features(tmp_path: Path) -> None:
 
     data = experiment_of(tmp_path).data
     subject = Subject(data, data.train.pixels[:5])
-    with pytest.raises(RunError, match="the features of the drawn images are not finite"):
+    with pytest.raises(RunError, match="the features of the generated images are not finite"):
         subject.features(Damaged())
     with pytest.raises(RunError, match="the features of the test images are not finite"):
         subject.real_features(Damaged(), "test")
