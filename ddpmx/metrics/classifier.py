@@ -133,7 +133,7 @@ def classifier(data: Data) -> TrainedClassifier:
 
 
 def _folded(body: nn.Sequential) -> nn.Sequential:
-    """The same function in evaluation mode, with each BatchNorm folded into its convolution: twice as fast."""
+    """The same function in evaluation mode, twice as fast: each BatchNorm is folded into its convolution."""
     layers = list(body)
     folded: list[nn.Module] = []
     for layer, after in zip(layers, [*layers[1:], None], strict=True):
