@@ -100,7 +100,7 @@ def test_a_folder_that_no_spec_can_hold_is_an_error(tmp_path: Path) -> None:
         TINY.replace("dataset: digits", "dataset: {name: image_folder, path: set}")
     )
     with pytest.raises(
-        SpecError, match=r"dataset\.path: a text that cannot be printed: it holds the character U\+DCFF"
+        SpecError, match=r"dataset\.path: should be printable text, but contains the character U\+DCFF"
     ):
         load(folder / "spec.yaml")
 

@@ -11,7 +11,7 @@ from ..components.registry import TRACKERS
 from ..errors import Findings, PluginError, RunError, SpecError
 from ..plugins.faults import plugin_error
 from ..spec.loading import load_run, override
-from ..spec.yaml_source import Source
+from ..spec.source import Source
 from ..storage.folder import RunFolder
 from ..trackers import Tracker, picture_file
 

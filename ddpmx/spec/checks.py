@@ -1,4 +1,5 @@
-"""What of a spec cannot work, found before any data are read: fields that are valid alone but do not fit each other."""
+"""What of a spec cannot work, found before any data are read: fields that are valid alone but do not fit each
+other."""
 
 from __future__ import annotations
 
@@ -47,7 +48,8 @@ def check(spec: Spec) -> Table:
 
 
 def check_guidance(spec: Spec) -> None:
-    """Raises SpecError where a network without classes is to hide or follow them, or guidance lacks what it needs."""
+    """Raises SpecError where a network without classes is to hide or follow them, or guidance lacks what it
+    needs."""
     findings, hint = Findings(), "model.classes: true gives it some"
     if not spec.model.conditional:
         with findings.collect():
@@ -70,7 +72,8 @@ def check_guidance(spec: Spec) -> None:
 
 
 def check_network(spec: Spec, table: Table) -> None:
-    """Raises SpecError where the schedule and the loss do not suit what the network learns besides the prediction."""
+    """Raises SpecError where the schedule and the loss do not suit what the network learns besides the
+    prediction."""
     model, weight = spec.model, spec.loss.variance_weight
     if model.learns_variance:
         with spec.blame("model.learned_variance"):

@@ -1,4 +1,5 @@
-"""What else is wrong with a spec that has invalid fields, so that both kinds of error are reported at once."""
+"""What else is wrong with a spec that has invalid fields, so that both kinds of error are reported at
+once."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ from pydantic import ValidationError
 from ..errors import SpecError
 from .checks import check
 from .schema import Spec
-from .yaml_source import KeyPath, Source
+from .source import KeyPath, Source
 
 SHARED = ("schedule", "model", "prediction")
 """Blocks that most checks look at: where one is invalid, nothing is known of the others."""

@@ -1,7 +1,8 @@
-"""What a component's block keeps of the block that it changes: another `name` drops the keys that only the old component has.
+"""What a component's block keeps of the block that it changes: another `name` drops the keys that only the
+old component has.
 
-Which keys a component has is known once all plugins are loaded, so files are merged key by key first, with a record of
-the name beside which each key was written (`Source.owners`).
+Which keys a component has is known once all plugins are loaded, so files are merged key by key first, with a
+record of the name beside which each key was written (`Source.owners`).
 """
 
 from __future__ import annotations
@@ -17,14 +18,14 @@ from ..components.slot import Slot
 from ..components.strict import UNSET
 from ..errors import SpecError
 from .schema import Spec
-from .yaml_source import KeyPath, Source
+from .source import KeyPath, Source
 
 
 def without_inherited(source: Source) -> tuple[dict[str, object], list[str]]:
     """The data without the keys that lost their component, and a note for each block that had some.
 
-    A key stays, for validation to refuse, where it was written for the block's present name, or where the component
-    that it was written for does not have it either.
+    A key stays, for validation to refuse, where it was written for the block's present name, or where the
+    component that it was written for does not have it either.
     """
     notes: list[str] = []
     return _block(Spec, source.data, (), source, notes), notes
@@ -84,7 +85,8 @@ def _registered(slot: Slot, name: object) -> type[Component] | None:
 
 
 def _kind(field: FieldInfo) -> tuple[Slot | None, bool, type[BaseModel] | None]:
-    """The slot of a field that holds a component or a list of them, whether it is a list, and the model of a plain block."""
+    """The slot of a field that holds a component or a list of them, whether it is a list, and the model of a
+    plain block."""
     slot = next((fact for fact in field.metadata if isinstance(fact, Slot)), None)
     if slot is not None:
         return slot, False, None

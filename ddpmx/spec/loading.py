@@ -20,7 +20,8 @@ from ..text import shortened
 from .diagnosis import other_errors
 from .inherited import without_inherited
 from .schema import Spec
-from .yaml_source import MAX_DEPTH, KeyPath, Source, nested, parse, read, refuse_unprintable, value_at
+from .source import KeyPath, Source, nested, value_at
+from .yaml_source import MAX_DEPTH, parse, read, refuse_unprintable
 
 OVERRIDE = "-s"
 MOST_REPEATED = 100
@@ -45,7 +46,8 @@ def load(path: Path | str, overrides: Iterable[Override] = ()) -> Spec:
 
 
 def load_run(run: Path, overrides: Iterable[Override] = ()) -> Spec:
-    """The spec of a run's folder. Raises SpecError also where it would run plugins that this user never ran here."""
+    """The spec of a run's folder. Raises SpecError also where it would run plugins that this user never ran
+    here."""
     return validated(merged(run / "spec.yaml", overrides), run / "spec.yaml", run)
 
 
@@ -56,7 +58,8 @@ def plugins_of(source: Source) -> list[str]:
 
 
 def merged(path: Path | str, overrides: Iterable[Override] = ()) -> Source:
-    """The file over what it extends, and the overrides over both; not validated, and its `sweep`, if any, as it is written."""
+    """The file over what it extends, and the overrides over both; not validated, and its `sweep`, if any, as
+    it is written."""
     source = _read(Path(path), (), count(1))
     findings = Findings()
     for change in overrides:
@@ -69,10 +72,11 @@ def merged(path: Path | str, overrides: Iterable[Override] = ()) -> Source:
 
 
 def validated(source: Source, path: Path | str, run: Path | None = None) -> Spec:
-    """The Spec that merged data findings_of, with their plugins loaded; `path` is blamed for what stands nowhere.
+    """The Spec that merged data findings_of, with their plugins loaded; `path` is blamed for what stands
+    nowhere.
 
-    `run` is the run's folder whose spec this is. Raises SpecError with all that is wrong, also for plugins of a run that may be a
-    stranger's.
+    `run` is the run's folder whose spec this is. Raises SpecError with all that is wrong, also for plugins of
+    a run that may be a stranger's.
     """
     _make_absolute(source)
     plugins.load_installed()

@@ -13,8 +13,9 @@ SAME = 1e-3  # relative difference of two curves that are one
 def same_objective(a: Spec, b: Spec) -> float | None:
     """The factor c with which b's objective is c times a's; None where they are different objectives.
 
-    They are the same where both have the norm l2, learn nothing else, and their effective weights are in one ratio, within
-    0.1 %, at all log-SNRs of the same range. Specs whose data or networks differ are not told apart: this is about the loss only.
+    They are the same where both have the norm l2, learn nothing else, and their effective weights are in one
+    ratio, within 0.1 %, at all log-SNRs of the same range. Specs whose data or networks differ are not told
+    apart: this is about the loss only.
     """
     if any(
         spec.loss.norm != "l2" or spec.loss.weighting.module() is not None or spec.model.learns_variance

@@ -1,6 +1,6 @@
-"""The typed spec: every field of the YAML file, its type, range, default and one line of help.
+"""The typed spec: every field of the YAML file with its type, range, default and help text.
 
-`loading.py` reads it from files, with `extends`, overrides and plugins.
+`loading.py` reads a spec from files and handles `extends`, overrides and plugins.
 """
 
 from __future__ import annotations
@@ -29,94 +29,105 @@ from ..components.slot import Slot, default_component
 from ..components.strict import Strict
 from ..errors import SpecError
 from .slots import Dataset, Metric, Model, Optimizer, Prediction, Sampler, Schedule, Time, Tracker, Weighting
-from .yaml_source import KeyPath, Source
+from .source import KeyPath, Source
 
 DDPM = {"name": "ddpm", "variance": "posterior"}
-MAX_WEIGHT = 1e6  # of guidance
+"""The default of `sampler`, as a spec would write it."""
+MAX_WEIGHT = 1e6
+"""Largest guidance weight."""
 
 
 class EmaSpec(Strict):
-    """The exponential moving average of the weights."""
+    """The exponential moving average (EMA) of the weights."""
 
     decay: float = Field(0.9999, ge=0, lt=1)
-    """How much of the average stays at each step."""
+    """Factor of the old average in each update: average ← decay·average + (1 − decay)·weights."""
     warmup: bool = True
-    """Start with a short average: decay at step k is min(decay, (1 + k)/(10 + k))."""
+    """Shorten the average early in training: the decay at step k is min(decay, (1 + k)/(10 + k))."""
 
 
 class TrainSpec(Strict):
-    """How long and how the network is trained."""
+    """How the network is trained, and for how long."""
 
     epochs: int | None = Field(None, ge=1, le=1_000_000)
-    """Passes over the training images; 100 where neither epochs nor steps is given."""
+    """Passes over the training images. Without `epochs` and `steps`, 100."""
     steps: int | None = Field(None, ge=1, le=16_000_000)
-    """Optimizer steps; with both given, whichever ends first."""
+    """Optimizer steps. If `epochs` is given too, training ends at whichever comes first."""
     batch_size: int = Field(128, ge=1, le=1_000_000)
-    """Images a step, over all processes and accumulated parts."""
+    """Images per optimizer step, summed over all processes and all accumulated parts."""
     accumulate: int = Field(1, ge=1, le=100_000)
-    """Parts in which a process computes its share of a batch, to save memory."""
+    """Number of parts into which each process splits its share of a batch. More parts need less memory."""
     optimizer: Annotated[Optimizer, Slot(OPTIMIZERS, {"name": "adam"})] = default_component({"name": "adam"})
+    """The optimizer; a block without `name` changes adam."""
     lr: float = Field(3e-4, gt=0, le=1e6)
     """Peak learning rate."""
     warmup_steps: int = Field(0, ge=0, le=16_000_000)
-    """Steps of linear growth of the learning rate from 0."""
+    """Steps over which the learning rate rises linearly from 0 to `lr`."""
     lr_schedule: Literal["constant", "cosine", "linear"] = "constant"
-    """How the learning rate goes on after the warm-up; cosine and linear end at 0."""
+    """Learning rate after the warm-up; `cosine` and `linear` decay to 0 at the end of training."""
     weight_decay: float = Field(0.0, ge=0, le=1e6)
+    """Weight decay, as the optimizer defines it."""
     grad_clip: float | None = Field(1.0, gt=0, le=1e9)
-    """Largest norm of the gradient over all weights; null for none."""
+    """Largest norm of the gradient over all weights; null to leave gradients unclipped."""
     ema: EmaSpec | None = EmaSpec()
-    """Validation, samples and metrics use the averaged weights; null for the plain ones."""
+    """Average of the weights for validation, samples and metrics; null to use the weights themselves."""
     precision: Literal["float32", "bfloat16"] = "float32"
-    """The network's arithmetic; weights and the optimizer stay float32."""
+    """Precision of the network's arithmetic. The weights and the optimizer's state are always float32."""
     compile: bool = False
     """Run the network through torch.compile."""
     patience: int | None = Field(None, ge=1)
-    """Stop after so many epochs without a new lowest validation loss; null for never."""
+    """Stop training after this many epochs without a new lowest validation loss; null to never stop early."""
     on_nan: Literal["stop", "skip", "rollback"] = "stop"
-    """What a step does whose loss or gradient is not finite, besides saying so: end the run; leave its batch out, at most 10 in a row;
-    or go back to the last checkpoint with half the learning rate, at most 3 times. None lets it reach the weights."""
+    """What to do when the loss or the gradient of a step is not finite. `stop` ends the run. `skip` skips the
+    batch, at most 10 batches in a row. `rollback` goes back to the last checkpoint and halves the learning
+    rate, at most 3 times. The step is always reported and never changes the weights."""
     checkpoint_every: int = Field(1, ge=1)
-    """Epochs between the checkpoints that stay; `last` and `best` are written each epoch whatever this is."""
+    """Epochs between the checkpoints that are kept; `last` and `best` are updated after every epoch."""
     checkpoint_every_steps: int | None = Field(None, ge=1)
-    """Steps between further checkpoints within an epoch, so that a kill loses no more than these; null for none. `last` is the newest of
-    all, and they count among `keep_last`."""
+    """Steps between additional checkpoints within an epoch, so that a killed run loses at most this many
+    steps; null for none. They count towards `keep_last`, and `last` names the newest checkpoint of either
+    kind."""
     keep_last: int = Field(2, ge=1)
-    """How many checkpoints stay, besides `best`."""
+    """Number of recent checkpoints to keep, in addition to `best`."""
     keep_every: int | None = Field(None, ge=1)
-    """Also keep each checkpoint whose epoch is a multiple of this."""
+    """Also keep every checkpoint whose epoch is a multiple of this; null for none."""
     init_from: str | None = None
-    """A run folder or a safetensors file whose (averaged) weights training starts from."""
+    """Run folder or safetensors file with the initial weights (a run's averaged ones, if it has them)."""
     label_dropout: float | None = Field(None, ge=0, lt=1)
-    """Share of the images whose class a training step hides; null for 0.1 with model.classes (else there is none to hide)."""
+    """Fraction of the images in a training step that are shown to the network without their class. Only for
+    networks with model.classes, where null means 0.1."""
 
 
 class LossSpec(Strict):
     """The objective: weight · mean of norm(output − target)."""
 
     norm: Literal["l1", "l2", "huber"] = "l2"
+    """The norm of the error: absolute, squared, or Huber's."""
     delta: float = Field(1.0, gt=0, le=1e6)
-    """Where `huber` turns from quadratic to linear."""
+    """Error at which `huber` changes from quadratic to linear."""
     weighting: Annotated[Weighting, Slot(WEIGHTINGS)] = default_component({"name": "constant"})
+    """The weight at each noise level."""
     variance_weight: float = Field(0.001, ge=0, le=1e6)
-    """How much the variational bound, in bits a dimension, counts beside it where the network learns the variance."""
+    """Factor of the variational bound, in bits per dimension, in the loss of a network that learns the
+    variance (model.learned_variance)."""
 
     @model_validator(mode="after")
     def _delta_is_hubers(self) -> LossSpec:
         if self.norm != "huber" and "delta" in self.model_fields_set and self.delta != 1.0:
-            raise ValueError("delta belongs to the norm huber")
+            raise ValueError("delta is only for the norm huber: set loss.norm to huber, or leave delta out")
         return self
 
 
 class GuidanceSpec(Strict):
-    """How strongly images are drawn towards their class: output = uncond + weight·(cond − uncond)."""
+    """Classifier-free guidance towards an image's class: output = uncond + weight·(cond − uncond)."""
 
     weight: float = Field(1.0, ge=0, le=MAX_WEIGHT)
-    """1: the network's conditional output as it is; 0: as if there were no class. Others cost two evaluations a step."""
+    """1 uses the conditional output alone and 0 the unconditional one. Any other weight evaluates the network
+    twice per step."""
     rescale: float = Field(0.0, ge=0, le=1)
-    """Share by which each guided output gets back the standard deviation of its conditional one."""
+    """How far to restore the conditional output's standard deviation: 0 not at all, 1 fully."""
     interval: tuple[float, float] | None = None
-    """[low, high] log-SNR: guide only where low ≤ log-SNR < high, elsewhere weight 1; null for everywhere."""
+    """[low, high]: guide only where low ≤ log-SNR < high, elsewhere use weight 1; null to always guide."""
 
     @model_validator(mode="after")
     def _interval_ascends(self) -> GuidanceSpec:
@@ -126,93 +137,108 @@ class GuidanceSpec(Strict):
 
 
 class EvaluateSpec(Strict):
-    """What is measured while training, and from which samples."""
+    """What is measured during training, how often, and on which samples."""
 
     every_epochs: int = Field(5, ge=1)
-    """Epochs between evaluations of the metrics; there is one at the end in any case."""
+    """Epochs between evaluations of the metrics. They are always evaluated at the end."""
     every_steps: int | None = Field(None, ge=1)
-    """Steps between evaluations, also within an epoch, in place of `every_epochs`; null for that. One at the end in any case."""
+    """Steps between evaluations, within an epoch too; replaces `every_epochs`. null: use `every_epochs`."""
     samples: int = Field(1000, ge=2, le=10_000_000)
-    """Generated images that a metric sees."""
+    """Images to generate for the metrics."""
     sampler: Annotated[Sampler, Slot(SAMPLERS, {"name": "ddim"})] = default_component({"name": "ddim"})
-    """Draws these images, and the grids while training."""
+    """The sampler for metrics, and for grids during training; a block without `name` changes ddim."""
     metrics: tuple[Annotated[Metric, Slot(METRICS)], ...] = ()
+    """The metrics to compute; by default none."""
     seed: int = Field(0, ge=-(2**63), lt=2**63)
-    """Of the starting noise: the same for every run, so that grids compare cell by cell."""
+    """Seed of the starting noise. It does not depend on the run's own seed, so that the grids of two runs
+    compare cell by cell."""
     batch_size: int = Field(128, ge=1)
-    """Images sampled at a time; changes memory and speed, not the noise."""
+    """Images to sample at a time. It affects memory and speed, not the noise."""
     grid: int = Field(64, ge=0, le=1024)
-    """Images in each grid that is drawn while training and at the end; 0 for no pictures at all."""
+    """Images in each sample grid, during training and at the end; 0 for no grids."""
     grid_every: int | None = Field(None, ge=1)
-    """Epochs between grids, or steps where `every_steps` is given. null: every epoch, but where epochs are so short that drawing would
-    take more than a quarter of the training's work, only the first one and every few. The last epoch has one in any case."""
+    """Epochs between sample grids, or steps if `every_steps` is given. null: one after every epoch, or less
+    often where epochs are so short that sampling would take more than a quarter of the training's work. The
+    last epoch always has one."""
 
 
 class Spec(Strict):
-    """An experiment: everything that decides what a run computes."""
+    """An experiment: everything that determines what a run computes."""
 
     name: str = Field(pattern=f"^{NAME}$", max_length=MAX_NAME)
-    """Letters, digits, _ - . only; the folder of its runs."""
+    """Name of the experiment and of the folder for its runs: letters, digits, `_`, `-` and `.` only."""
     plugins: tuple[str, ...] = ()
-    """Python files (relative to this file) or modules that register more components."""
+    """Python files (paths relative to this file) or installed modules that register more components."""
     seed: int = Field(0, ge=-(2**63), lt=2**63)
-    """Of the weights' start, the data order, flips, timesteps and noise."""
+    """Seed of the initial weights, the order of the data, flips, timesteps and noise."""
     dataset: Annotated[Dataset, Slot(DATASETS)]
+    """The images to train on."""
     model: Annotated[Model, Slot(MODELS)]
+    """The network."""
     schedule: Annotated[Schedule, Slot(SCHEDULES)]
+    """The noise schedule: how much signal and noise x_t has at each timestep."""
     prediction: Annotated[Prediction, Slot(PREDICTIONS)] = default_component("epsilon")
-    """What the network's output means."""
+    """The quantity that the network predicts."""
     time: Annotated[Time, Slot(TIMES)] = default_component("uniform")
-    """How training draws the timestep."""
+    """The distribution from which training draws timesteps."""
     loss: LossSpec = LossSpec()
+    """The training objective."""
     sampler: Annotated[Sampler, Slot(SAMPLERS, DDPM)] = default_component(DDPM)
-    """Draws the samples at the end of the run, and what `sample` draws unless told otherwise."""
+    """The sampler for the samples at the end of the run, and the default of `ddpmx sample`."""
     guidance: GuidanceSpec = GuidanceSpec()
-    """Of all images that a network with model.classes draws."""
+    """Classifier-free guidance whenever images are sampled; needs a network with model.classes."""
     train: TrainSpec = TrainSpec()
+    """How the network is trained, and for how long."""
     evaluate: EvaluateSpec = EvaluateSpec()
+    """What is measured during training, how often, and on which samples."""
     track: tuple[Annotated[Tracker, Slot(TRACKERS)], ...] = ()
-    """Trackers that mirror the run's metrics.jsonl."""
+    """Trackers that receive a copy of the run's metrics."""
     backend: Literal["auto", "reference", "cpp", "cuda"] = "auto"
-    """Which kernels run the hot math; auto: the fastest that is built for the device."""
+    """Implementation of the numerical kernels; `auto` uses the fastest one that is built for the device."""
 
     _source: Source = PrivateAttr(default_factory=Source)
+    """The merged data that this spec was made from, with the position of each value."""
     _notes: tuple[str, ...] = PrivateAttr(default=())
+    """See `notes`."""
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What reading the files left out: inherited keys that a block's new component does not have."""
+        """A note for each block whose new component lacks inherited keys, which were left out."""
         return self._notes
 
     @model_validator(mode="after")
     def _default_steps_fit(self) -> Spec:
-        """Give samplers whose `steps` is a default as many as the schedule has room for, so that `resolved` says how many."""
+        """Reduce a sampler's default `steps` to what the schedule allows; `resolved` then has that number."""
         timesteps = self.schedule.timesteps
         object.__setattr__(self, "sampler", self.sampler.fitted(timesteps))
-        drawn = self.evaluate.sampler.fitted(timesteps)
-        if drawn is not self.evaluate.sampler:
-            object.__setattr__(self, "evaluate", self.evaluate.model_copy(update={"sampler": drawn}))
+        fitted = self.evaluate.sampler.fitted(timesteps)
+        if fitted is not self.evaluate.sampler:
+            object.__setattr__(self, "evaluate", self.evaluate.model_copy(update={"sampler": fitted}))
         return self
 
     @contextmanager
-    def blame(self, field: str, *instead: str) -> Iterator[None]:
-        """Give a SpecError that is raised inside the place of `field` in the files.
+    def blame(self, field: str, *fallbacks: str) -> Iterator[None]:
+        """Context that points any SpecError raised inside at the line where `field` is written.
 
-        Where it is written nowhere, being a default, the error is placed at the first field of `instead` that is.
+        If the files do not set `field`, the error points at the first of the `fallbacks` that they do set.
         """
         try:
             yield
         except SpecError as error:
-            written = (other for other in (field, *instead) if tuple(other.split(".")) in self._source.marks)
-            place = next(written, field)
-            raise error.each(lambda finding: self._placed(finding, place, place == field)) from None
+            written = (
+                other for other in (field, *fallbacks) if tuple(other.split(".")) in self._source.marks
+            )
+            blamed = next(written, field)
+            raise error.each(lambda finding: self._placed(finding, blamed, blamed == field)) from None
 
     def error(self, field: str, message: str, *, hint: str = "") -> SpecError:
-        """The error to raise for the value of `field`, placed where that is written in the files."""
-        return self._placed(SpecError(message, hint=hint), field, own=True)
+        """The SpecError to raise for the value of `field`, with the line where that is written."""
+        return self._placed(SpecError(message, hint=hint), field, is_own=True)
 
-    def _placed(self, finding: SpecError, field: str, own: bool) -> SpecError:
-        if not own:
+    def _placed(self, finding: SpecError, field: str, is_own: bool) -> SpecError:
+        """The finding at the line of `field`. With `is_own`, its own field lies inside that one and is
+        kept."""
+        if not is_own:
             mark = self._source.mark(tuple(field.split(".")))
             return SpecError(
                 finding.message,
@@ -229,7 +255,7 @@ class Spec(Strict):
         return finding.at(field, self._source.mark(path))
 
     def resolved(self) -> dict[str, object]:
-        """All fields, defaults included, as JSON types: the spec that gives this run again."""
+        """All fields, defaults included, as JSON types. Loading them as a spec gives the same run again."""
         return self.model_dump(mode="json")
 
 
@@ -237,17 +263,17 @@ def difference(a: object, b: object, path: KeyPath = ()) -> list[str]:
     """The dotted paths at which two resolved specs differ."""
     if isinstance(a, dict) and isinstance(b, dict):
         keys = [*a, *(key for key in b if key not in a)]
-        return [found for key in keys for found in difference(a.get(key), b.get(key), (*path, key))]
+        return [dotted for key in keys for dotted in difference(a.get(key), b.get(key), (*path, key))]
     return [] if a == b else [".".join(map(str, path))]
 
 
 def json_schema() -> dict[str, object]:
-    """The JSON Schema of a spec file, with every registered component; editors complete from it."""
+    """The JSON Schema of a spec file, with every registered component, for completion in editors."""
     schema = Spec.model_json_schema()
     names = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
     schema["properties"]["extends"] = {
         **names,
-        "description": "Spec files that this one changes, relative to it; deep-merged in order.",
+        "description": "Spec files, relative to this one, merged in order; this file overrides them.",
     }
     values = {"type": "array", "minItems": 1}
     schema["properties"]["sweep"] = {
@@ -257,15 +283,15 @@ def json_schema() -> dict[str, object]:
             "zip": {
                 "type": "object",
                 "additionalProperties": values,
-                "description": "Lists of one length, walked together.",
+                "description": "Fields with lists of equal length, whose values change together.",
             },
             "points": {
                 **values,
                 "items": {"type": "object", "required": ["name"]},
-                "description": "Named overrides.",
+                "description": "Named points, each with the fields that it changes.",
             },
         },
         "additionalProperties": values,
-        "description": "Dotted fields and the values that `ddpmx sweep` runs, each with every other.",
+        "description": "Dotted fields with lists of values. `ddpmx sweep` runs every combination of them.",
     }
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "ddpmx spec", **schema}

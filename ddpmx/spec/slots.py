@@ -1,6 +1,7 @@
 """The classes that a spec's slots hold, named for type checkers and editors: `spec.sampler.plan(` completes.
 
-At run time they are `object`: a slot checks a value against its registry, which imports a kind's classes when they are looked up.
+At run time they are `object`: a slot checks a value against its registry, which imports a kind's classes when
+they are looked up.
 """
 
 from __future__ import annotations

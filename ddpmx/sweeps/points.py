@@ -27,7 +27,7 @@ from ..components.strict import UNSET
 from ..errors import Findings, Mark, SpecError, nearest
 from ..spec.loading import OVERRIDE, merged, validated
 from ..spec.schema import Spec
-from ..spec.yaml_source import KeyPath, Source, nested, value_at
+from ..spec.source import KeyPath, Source, nested, value_at
 
 MAX_POINTS = 10_000
 MAX_NAME = 100

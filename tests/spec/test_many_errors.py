@@ -109,10 +109,10 @@ def test_what_is_wrong_in_the_text_itself_comes_at_once_and_names_the_field(tiny
         load(tiny)
     assert error.value.lines() == [
         f"{tiny}:6: train.lr: .nan is not a finite number",
-        f"{tiny}:6: train.lr: the key 'lr' stands twice",
+        f"{tiny}:6: train.lr: the key 'lr' is given twice",
         f"{tiny}:7: evaluate.grid: .inf is not a finite number",
-        f"{tiny}:8: sampler: a tag (tag:yaml.org,2002:x); a spec has plain values only",
-        f"{tiny}:9: seed: a text that cannot be printed: it holds the character U+001B",
+        f"{tiny}:8: sampler: should be a plain value without a tag (tag:yaml.org,2002:x)",
+        f"{tiny}:9: seed: should be printable text, but contains the character U+001B",
     ]
 
 

@@ -17,7 +17,8 @@ from conftest import TINY, Result
 import ddpmx
 from ddpmx.spec.loading import load
 from ddpmx.spec.schema import difference
-from ddpmx.spec.yaml_source import Source, parse
+from ddpmx.spec.source import Source
+from ddpmx.spec.yaml_source import parse
 from ddpmx.storage.folder import to_yaml
 
 Run = Callable[..., Result]
