@@ -1,5 +1,4 @@
-"""What of a spec cannot work, found before any data are read: fields that are valid alone but do not fit each
-other."""
+"""Checks of a spec that need no data: finding fields that are valid alone but do not work together."""
 
 from __future__ import annotations
 
@@ -14,7 +13,7 @@ from .schema import GuidanceSpec, LossSpec, Spec
 
 
 def check(spec: Spec) -> Table:
-    """Everything about a spec that needs no data: raises SpecError with each field that cannot work."""
+    """Run all checks that need no data. Returns the schedule's table; raises SpecError with every finding."""
     findings = Findings()
     table: Table | None = None
     with findings.collect(), spec.blame("schedule"):
@@ -33,60 +32,56 @@ def check(spec: Spec) -> Table:
     for field, sampler in (("sampler", spec.sampler), ("evaluate.sampler", spec.evaluate.sampler)):
         with findings.collect():
             if sampler.learns_variance and not spec.model.learns_variance:
-                hint = "model.learned_variance: true lets it learn one"
-                raise spec.error(f"{field}.variance", "the network tells no variance", hint=hint)
+                hint = "set model.learned_variance: true, or choose a fixed variance"
+                raise spec.error(f"{field}.variance", "needs a network that learns the variance", hint=hint)
     with findings.collect():
         check_guidance(spec)
     for index, tracker in enumerate(spec.track):
         with findings.collect(), spec.blame(f"track.{index}"):
             tracker.check()
     with findings.collect(), spec.blame("backend"), ops.use_backend(spec.backend):
-        pass  # entering it raises where that backend is not built
+        pass  # entering the context raises SpecError if the backend is not built
     findings.report()
-    assert table is not None  # or it was reported
+    assert table is not None  # otherwise `report` has raised
     return table
 
 
 def check_guidance(spec: Spec) -> None:
-    """Raises SpecError where a network without classes is to hide or follow them, or guidance lacks what it
-    needs."""
-    findings, hint = Findings(), "model.classes: true gives it some"
+    """Raise SpecError for label dropout or guidance that the network's classes do not allow."""
+    findings, hint = Findings(), "set model.classes: true"
     if not spec.model.conditional:
         with findings.collect():
             if spec.train.label_dropout is not None:
-                raise spec.error(
-                    "train.label_dropout",
-                    "the network is told no classes, so there is none to hide",
-                    hint=hint,
-                )
+                message = "label dropout needs a class-conditional network"
+                raise spec.error("train.label_dropout", message, hint=hint)
         with findings.collect():
             if spec.guidance != GuidanceSpec():
-                raise spec.error(
-                    "guidance", "the network is told no classes, so there is none to be guided to", hint=hint
-                )
+                message = "classifier-free guidance needs a class-conditional network"
+                raise spec.error("guidance", message, hint=hint)
     elif spec.train.label_dropout == 0 and spec.guidance.weight != 1:
         with findings.collect():
-            message = "should be 1, as with train.label_dropout 0 the network never learns what an image of no class is"
-            raise spec.error("guidance.weight", message)
+            message = (
+                "should be 1: with train.label_dropout 0 the network never learns to predict without a class"
+            )
+            raise spec.error("guidance.weight", message, hint="set train.label_dropout to 0.1, for example")
     findings.report()
 
 
 def check_network(spec: Spec, table: Table) -> None:
-    """Raises SpecError where the schedule and the loss do not suit what the network learns besides the
-    prediction."""
+    """Raise SpecError if the schedule or the loss does not suit a learned variance or self-conditioning."""
     model, weight = spec.model, spec.loss.variance_weight
     if model.learns_variance:
         with spec.blame("model.learned_variance"):
             posterior(table)
     elif weight != LossSpec().variance_weight:
-        message = "the network learns no variance, so there is none to weigh"
-        raise spec.error("loss.variance_weight", message, hint="model.learned_variance: true")
+        message = "needs a network that learns the variance"
+        raise spec.error("loss.variance_weight", message, hint="set model.learned_variance: true")
     if model.learns_variance or model.self_conditioned:
-        told = torch.stack(spec.prediction.x0_from(table.signal, table.sigma)).float().isfinite().all(0)
-        if not bool(told.all()):
-            index, field = (
-                int((~told).nonzero()[0]),
-                "learned_variance" if model.learns_variance else "self_condition",
-            )
-            message = f"needs x_0, which the prediction does not tell at index {index}"
-            raise spec.error(f"model.{field}", message, hint="predict v")
+        # x_0 = a·x_t + b·output, with a and b float64 [T] each
+        a_and_b = torch.stack(spec.prediction.x0_from(table.signal, table.sigma))
+        has_x0 = a_and_b.float().isfinite().all(0)  # [T]
+        if not bool(has_x0.all()):
+            index = int((~has_x0).nonzero()[0])
+            field = "learned_variance" if model.learns_variance else "self_condition"
+            message = f"needs x_0, which cannot be computed from the prediction at index {index}"
+            raise spec.error(f"model.{field}", message, hint="set prediction: v")

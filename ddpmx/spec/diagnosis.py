@@ -1,4 +1,4 @@
-"""What else is wrong with a spec that has invalid fields, so that both kinds of error are reported at
+"""Running the checks on a spec that also has invalid fields, so that both kinds of error are reported at
 once."""
 
 from __future__ import annotations
@@ -13,17 +13,20 @@ from .schema import Spec
 from .source import KeyPath, Source
 
 SHARED = ("schedule", "model", "prediction")
-"""Blocks that most checks look at: where one is invalid, nothing is known of the others."""
+"""Blocks that most checks depend on. If one of them is invalid, no check is run."""
 PLAIN = ("train", "loss", "guidance", "evaluate")
-"""Blocks whose fields do not depend on each other."""
+"""Blocks whose fields do not depend on each other, so that an invalid field is left out on its own."""
 STAND_INS = {"name": "spec", "dataset": "digits"}
-"""For required fields that no check here looks at."""
+"""Values for required fields that none of the checks depends on."""
 
 
 def other_errors(
     source: Source, data: Mapping[str, object], invalid: Iterable[KeyPath]
 ) -> tuple[SpecError, ...]:
-    """What `check` finds outside of the fields at the paths `invalid`, which are taken for their defaults."""
+    """The errors that `check` finds when the `invalid` fields are replaced by their defaults.
+
+    Errors within an invalid field are not repeated.
+    """
     left_out = {path[:2] if path[0] in PLAIN else path[:1] for path in invalid if path}
     if any(path[0] in SHARED for path in left_out):
         return ()

@@ -1,8 +1,8 @@
-"""What a component's block keeps of the block that it changes: another `name` drops the keys that only the
-old component has.
+"""Dropping inherited keys that a block's new component does not have.
 
-Which keys a component has is known once all plugins are loaded, so files are merged key by key first, with a
-record of the name beside which each key was written (`Source.owners`).
+Giving a block another `name` drops the keys that only the old component has. Which keys a component has is
+known only once all plugins are loaded. Files are therefore merged key by key first, with a record of the
+component that each key was written for (`Source.owners`).
 """
 
 from __future__ import annotations
@@ -22,10 +22,11 @@ from .source import KeyPath, Source
 
 
 def without_inherited(source: Source) -> tuple[dict[str, object], list[str]]:
-    """The data without the keys that lost their component, and a note for each block that had some.
+    """The data without keys that belong to a replaced component, and a note for each block that had such
+    keys.
 
-    A key stays, for validation to refuse, where it was written for the block's present name, or where the
-    component that it was written for does not have it either.
+    An unknown key stays, so that validation rejects it, if it was written for the block's present component,
+    or if the component that it was written for does not have it either.
     """
     notes: list[str] = []
     return _block(Spec, source.data, (), source, notes), notes
@@ -34,7 +35,7 @@ def without_inherited(source: Source) -> tuple[dict[str, object], list[str]]:
 def _block(
     model: type[BaseModel], block: Mapping[str, object], path: KeyPath, source: Source, notes: list[str]
 ) -> dict[str, object]:
-    """The block of a model's fields, each of its components without what it inherited in vain."""
+    """A block of the spec, with inherited keys dropped from each component in it."""
     out = dict(block)
     for key, field in model.model_fields.items():
         value = block.get(key)
@@ -51,7 +52,7 @@ def _block(
 
 
 def _component(slot: Slot, block: object, path: KeyPath, source: Source, notes: list[str]) -> object:
-    """The block of a component; anything else as it is."""
+    """A component's block without the inherited keys that the component lacks; any other value unchanged."""
     if not isinstance(block, Mapping):
         return block
     default = (slot.default or {}).get("name")
@@ -63,14 +64,19 @@ def _component(slot: Slot, block: object, path: KeyPath, source: Source, notes: 
         if key == "name" or key in component.model_fields or value is UNSET:
             continue
         owner = source.owners.get((*path, key)) or default
-        had = _registered(slot, owner)
-        if owner is not None and had is not component and (had is None or key in had.model_fields):
+        previous = _registered(slot, owner)
+        if (
+            owner is not None
+            and previous is not component
+            and (previous is None or key in previous.model_fields)
+        ):
             dropped[key] = owner
     if dropped:
-        places = dict.fromkeys(str(mark) for key in dropped if (mark := source.mark((*path, key))))
+        owners = [repr(owner) for owner in dict.fromkeys(dropped.values())]
+        marks = dict.fromkeys(str(mark) for key in dropped if (mark := source.mark((*path, key))))
         notes.append(
-            f"{'.'.join(map(str, path))}: '{component.component_name}' does not have {_listed(dropped)}, set for"
-            f" {_listed(repr(owner) for owner in dict.fromkeys(dropped.values()))} at {_listed(places)}: left out"
+            f"{'.'.join(map(str, path))}: '{component.component_name}' does not have {_listed(dropped)},"
+            f" set for {_listed(owners)} at {_listed(marks)}: left out"
         )
     return _block(
         component, {key: value for key, value in block.items() if key not in dropped}, path, source, notes
@@ -78,15 +84,19 @@ def _component(slot: Slot, block: object, path: KeyPath, source: Source, notes: 
 
 
 def _registered(slot: Slot, name: object) -> type[Component] | None:
+    """The component of that name; None if there is none."""
     try:
         return slot.registry.get(name) if isinstance(name, str) else None
-    except SpecError:  # which validation reports
+    except SpecError:  # validation reports the unknown name
         return None
 
 
 def _kind(field: FieldInfo) -> tuple[Slot | None, bool, type[BaseModel] | None]:
-    """The slot of a field that holds a component or a list of them, whether it is a list, and the model of a
-    plain block."""
+    """What a field holds: the slot of its component, whether it is a list of components, the model of a
+    block.
+
+    Both the slot and the model are None for a plain value.
+    """
     slot = next((fact for fact in field.metadata if isinstance(fact, Slot)), None)
     if slot is not None:
         return slot, False, None
@@ -100,6 +110,8 @@ def _kind(field: FieldInfo) -> tuple[Slot | None, bool, type[BaseModel] | None]:
 
 
 def _parts(annotation: object) -> Iterator[object]:
+    """An annotation and all annotations inside it."""
+    """An annotation and all annotations inside it."""
     yield annotation
     for part in get_args(annotation):
         yield from _parts(part)

@@ -1,7 +1,8 @@
-"""The classes that a spec's slots hold, named for type checkers and editors: `spec.sampler.plan(` completes.
+"""The classes of the components in a spec, so that type checkers and editors know what `spec.sampler.plan`
+is.
 
-At run time they are `object`: a slot checks a value against its registry, which imports a kind's classes when
-they are looked up.
+At run time they are all `object`. A slot checks a value against its registry instead, which imports a kind's
+classes only when one is looked up.
 """
 
 from __future__ import annotations

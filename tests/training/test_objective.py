@@ -115,7 +115,7 @@ def test_the_bound_teaches_the_variance_only(tiny: Path) -> None:
 
 
 def test_a_weight_of_the_bound_needs_a_network_that_learns_it(tiny: Path) -> None:
-    with pytest.raises(SpecError, match="learns no variance") as error:
+    with pytest.raises(SpecError, match="needs a network that learns the variance") as error:
         check(spec_file.load(tiny, ["loss.variance_weight=0.01"]))
     assert error.value.field == "loss.variance_weight"
 
@@ -124,7 +124,7 @@ def test_a_weight_of_the_bound_needs_a_network_that_learns_it(tiny: Path) -> Non
 def test_what_needs_x_0_refuses_a_prediction_that_does_not_tell_it(tiny: Path, field: str) -> None:
     zero = ["schedule={name: cosine, timesteps: 20, zero_terminal_snr: true}", f"model.{field}=true"]
     samplers = ["sampler={name: ddim, timesteps: [9, 0]}", "evaluate.sampler={name: ddim, timesteps: [9, 0]}"]
-    with pytest.raises(SpecError, match="does not tell at index 19") as error:
+    with pytest.raises(SpecError, match="cannot be computed from the prediction at index 19") as error:
         check(spec_file.load(tiny, [*zero, *samplers]))
     assert error.value.field == f"model.{field}"
     check(spec_file.load(tiny, [*zero, *samplers, "prediction=v"]))
