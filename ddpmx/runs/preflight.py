@@ -16,7 +16,7 @@ from ..models import embed_time
 from ..models.embedding import LOG_SNR_BOUND
 from ..schedules import Table
 from ..spec.checks import check
-from ..spec.same_objective import SAME, same_objective
+from ..spec.same_objective import TOLERANCE, same_objective
 from ..spec.schema import Spec, difference
 from ..theory.variance import prior_terms
 from ..training.experiment import Experiment, check_data, look
@@ -103,7 +103,7 @@ def of_sweep(specs: Sequence[Spec]) -> list[str]:
             continue
         factor = same_objective(a, b)
         if factor is not None:
-            up_to = "" if abs(factor - 1) < SAME else f", up to a factor of {factor:.2f}"
+            up_to = "" if abs(factor - 1) < TOLERANCE else f", up to a factor of {factor:.2f}"
             found.append(
                 f"'{a.name}' and '{b.name}' are the same objective{up_to}: they differ in {', '.join(fields)} only"
             )
