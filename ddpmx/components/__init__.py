@@ -1,3 +1,3 @@
-"""What a spec can name: the base class of all components, a registry for each kind, and their listing.
+"""The components that a spec can name: their base class, a registry for each kind, and listings of them.
 May be imported by every package above.
 """

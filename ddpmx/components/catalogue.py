@@ -1,4 +1,4 @@
-"""The registered components as text and as data."""
+"""Listings of the registered components, as text and as data."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from .registry import REGISTRIES, Component, Registry
 
 
 def listing(kind: str | None = None, name: str | None = None) -> str:
-    """All components, those of a kind, or one with its parameters; `kind` may be a component's name, of whatever kind.
+    """A listing of all components, of the components of a kind, or of one component with its parameters.
 
-    Raises SpecError for an unknown kind or name.
+    `kind` may also be the name of a component, of any kind. Raises SpecError for an unknown kind or name.
     """
-    found = _found(kind, name)
+    selected = _selected(kind, name)
     if name is None and not _is_kind(kind):
-        return "\n\n".join(f"{registry.kind} {_component(component)}" for registry, (component,) in found)
+        return "\n\n".join(f"{registry.kind} {_component(component)}" for registry, (component,) in selected)
     return "\n\n".join(
         _kind(registry, components) if name is None else _component(components[0])
-        for registry, components in found
+        for registry, components in selected
     )
 
 
 def data(kind: str | None = None, name: str | None = None) -> list[dict[str, object]]:
-    """The same components, each with its parameters, as JSON types."""
+    """The components that `listing` lists, each with its parameters, as JSON types."""
     return [
         {
             "kind": registry.kind,
@@ -47,33 +47,28 @@ def data(kind: str | None = None, name: str | None = None) -> list[dict[str, obj
                 for field, type_, default, text in _parameters(component)
             ],
         }
-        for registry, components in _found(kind, name)
+        for registry, components in _selected(kind, name)
         for component in components
     ]
 
 
-def _found(kind: str | None, name: str | None) -> list[tuple[Registry[Component], list[type[Component]]]]:
-    """The components that are asked for, by their kind."""
+def _selected(kind: str | None, name: str | None) -> list[tuple[Registry[Component], list[type[Component]]]]:
+    """The selected components, grouped by kind."""
     load_installed()
     if kind is None:
         return [(registry, _all(registry)) for registry in REGISTRIES.values()]
     if _is_kind(kind):
         registry = REGISTRIES[_singular(kind)]
         return [(registry, _all(registry) if name is None else [registry.get(name)])]
-    having = (
-        []
-        if name is not None
-        else [(registry, [registry.get(kind)]) for registry in REGISTRIES.values() if registry.has(kind)]
-    )
-    if not having:
-        names = (
-            []
-            if name is not None
-            else [other for registry in REGISTRIES.values() for other in registry.names()]
-        )
-        what = "kind of component is" if name is not None else "component and no kind of them is"
-        raise SpecError(f"no {what} called '{shortened(kind)}'", hint=nearest(kind, {*REGISTRIES, *names}))
-    return having
+    if name is not None:
+        message = f"no kind of component is called '{shortened(kind)}'"
+        raise SpecError(message, hint=nearest(kind, REGISTRIES))
+    named = [(registry, [registry.get(kind)]) for registry in REGISTRIES.values() if registry.has(kind)]
+    if not named:
+        names = [other for registry in REGISTRIES.values() for other in registry.names()]
+        message = f"no component or kind of component is called '{shortened(kind)}'"
+        raise SpecError(message, hint=nearest(kind, {*REGISTRIES, *names}))
+    return named
 
 
 def _all(registry: Registry[Component]) -> list[type[Component]]:
@@ -81,7 +76,7 @@ def _all(registry: Registry[Component]) -> list[type[Component]]:
 
 
 def _singular(kind: str) -> str:
-    """As registries are called: `SAMPLERS` and `samplers` are `sampler`."""
+    """The kind as registries spell it: `sampler` for `SAMPLERS` and `samplers`."""
     return kind if kind in REGISTRIES else kind.lower().removesuffix("s")
 
 
@@ -104,7 +99,8 @@ def _component(component: type[Component]) -> str:
 
 
 def _parameters(component: type[Component]) -> Iterator[tuple[str, str, str | None, str]]:
-    """(field, type, default, help) of each; the default as a spec would write it, None for none."""
+    """(field, type, default, help) of each parameter; the default as a spec would write it, None if
+    required."""
     schema = component.model_json_schema()
     for field, facts in component.model_fields.items():
         default = None if facts.is_required() else _yaml(facts.get_default(call_default_factory=True))
@@ -112,12 +108,12 @@ def _parameters(component: type[Component]) -> Iterator[tuple[str, str, str | No
 
 
 def _yaml(value: object) -> str:
-    """A default as a spec would write it."""
+    """A default value as a spec would write it."""
     return json.dumps(value, default=lambda other: other.model_dump(mode="json"), ensure_ascii=False)
 
 
 def _type(schema: JsonSchemaValue) -> str:
-    """A JSON Schema in a few words, ranges included."""
+    """A short description of a type and its range: `integer ≥ 1`, `list of number`."""
     if "anyOf" in schema:
         return " or ".join(_type(option) for option in schema["anyOf"])
     if "enum" in schema or "const" in schema:

@@ -1,7 +1,7 @@
-"""Components, the registries that name them, and how a spec's block becomes one.
+"""Components, the registries that hold them by name, and the making of a component from a spec's block.
 
-A component is its parameters: a frozen, strict pydantic model whose fields are the YAML keys, the `list` output and
-the JSON Schema, written once. A plugin is such a class with one method::
+A component is a frozen, strict pydantic model of its parameters. Its fields define the keys in YAML, the
+output of `ddpmx list` and the JSON Schema. A plugin is such a class, often with a single method::
 
     @ddpmx.SCHEDULES.register("my_schedule")
     class MySchedule(ddpmx.Schedule):
@@ -40,19 +40,21 @@ if TYPE_CHECKING:
 
 
 NAME, MAX_NAME = r"[A-Za-z0-9_-][A-Za-z0-9_.-]*", 100
-"""What a name of a component is, as of a spec."""
+"""The pattern and the greatest length of a name, of components as of specs."""
 
 
 class Component(Strict):
-    """Base of everything that a spec can name. Its fields are the keys of its block."""
+    """Base class of everything that a spec can name. Its fields are the keys of its block."""
 
     component_name: ClassVar[str] = ""
+    """The name under which the class is registered."""
     paper: ClassVar[str] = ""
+    """The source of the method."""
     contract: ClassVar[Contract] = {}
-    """What the methods of a plugin's class should return, by their names; beside what its base class says."""
+    """Checks of what a plugin's methods return, by method name."""
 
     def spec(self) -> dict[str, object]:
-        """The block that builds this component again: `{name: …, field: value, …}`, JSON types only."""
+        """The block that builds an equal component: `{name: …, field: value, …}`, JSON types only."""
         return {"name": self.component_name, **self.model_dump(mode="json")}
 
     @classmethod
@@ -61,19 +63,22 @@ class Component(Strict):
         return (inspect.getdoc(cls) or "").strip().split("\n")[0]
 
 
-C = TypeVar("C", bound=Component, covariant=True)  # so that all registries together are those of components
+C = TypeVar("C", bound=Component, covariant=True)  # a Registry[Sampler] is also a Registry[Component]
 
 
 class Registry(Generic[C]):
-    """Names for the components of one kind. `home` is the module that holds the base class and the built-ins; it is
-    imported at the first look-up."""
+    """The components of one kind, by name.
+
+    `home` is the module of the base class, named `base`, and of the built-in components. It is imported at
+    the first look-up.
+    """
 
     def __init__(self, kind: str, home: str, base: str) -> None:
         self.kind, self._home, self._base = kind, home, base
         self._classes: dict[str, type[C]] = {}
         self._aliases: dict[str, str] = {}
         self.describing = False
-        """Whether a schema of all its components is being made."""
+        """Whether the JSON Schema of the components is being made, so that it does not contain itself."""
 
     @property
     def base(self) -> type[C]:
@@ -83,32 +88,40 @@ class Registry(Generic[C]):
     def register(
         self, name: str, *, paper: str = "", aliases: tuple[str, ...] = ()
     ) -> Callable[[type[C]], type[C]]:
-        """Class decorator. Raises SpecError when a name is taken or is no name, the base class is wrong or a field is called `name`."""
+        """A class decorator that registers a component.
+
+        Raises SpecError if a name is invalid or taken, if the class does not inherit from the kind's base
+        class, or if it has a field called `name`.
+        """
 
         def add(cls: type[C]) -> type[C]:
-            importlib.import_module(self._home)  # the built-ins take their names first
+            importlib.import_module(self._home)  # the built-in components take their names first
             if not isinstance(aliases, tuple | list):
+                given = shortened(repr(aliases))
                 raise SpecError(
-                    f"the aliases of the {self.kind} '{name}' should be a tuple of names, not {shortened(repr(aliases))}"
+                    f"the aliases of the {self.kind} '{name}' should be a tuple of names, not {given}"
                 )
-            for taken in (name, *aliases):
-                if not isinstance(taken, str) or not re.fullmatch(NAME, taken) or len(taken) > MAX_NAME:
-                    text = f"the {self.kind} {shortened(repr(taken))} cannot be registered: a name has letters, digits, _ - . only"
-                    raise SpecError(text, hint=f"at most {MAX_NAME}, and it begins with no point")
-                if taken in self._classes or taken in self._aliases:
-                    owner = self._classes[self._aliases.get(taken, taken)]
+            for new in (name, *aliases):
+                if not isinstance(new, str) or not re.fullmatch(NAME, new) or len(new) > MAX_NAME:
                     raise SpecError(
-                        f"the {self.kind} '{taken}' is registered already, by {owner.__module__}.{owner.__qualname__}"
+                        f"the {self.kind} {shortened(repr(new))} cannot be registered:"
+                        " a name may have letters, digits, _ - . only",
+                        hint=f"use at most {MAX_NAME} characters, and do not begin with a dot",
                     )
+                if new in self._classes or new in self._aliases:
+                    owner = self._classes[self._aliases.get(new, new)]
+                    by = f"{owner.__module__}.{owner.__qualname__}"
+                    raise SpecError(f"the {self.kind} '{new}' is registered already, by {by}")
             if not isinstance(cls, type):
                 raise SpecError(f"the {self.kind} '{name}' should be a class, not {shortened(repr(cls))}")
             if not issubclass(cls, self.base):
+                class_name = getattr(cls, "__qualname__", shortened(repr(cls)))
                 raise SpecError(
-                    f"the {self.kind} '{name}' ({getattr(cls, '__qualname__', shortened(repr(cls)))}) must inherit from ddpmx.{self._base}"
+                    f"the {self.kind} '{name}' ({class_name}) must inherit from ddpmx.{self._base}"
                 )
             if "name" in cls.model_fields:
                 raise SpecError(
-                    f"the {self.kind} '{name}' has a field called 'name', which a spec's blocks reserve"
+                    f"the {self.kind} '{name}' has a field called 'name', which is reserved; rename it"
                 )
             cls.component_name, cls.paper = name, paper
             self._classes[name] = cls
@@ -125,12 +138,12 @@ class Registry(Generic[C]):
         return sorted(self._classes)
 
     def has(self, name: str) -> bool:
-        """Whether a component has that name or alias."""
+        """Whether a component is registered under that name or alias."""
         importlib.import_module(self._home)
         return name in self._classes or name in self._aliases
 
     def get(self, name: str) -> type[C]:
-        """The class of that name or alias; SpecError with the nearest name otherwise."""
+        """The class of that name or alias. Raises SpecError, with the nearest name, if there is none."""
         importlib.import_module(self._home)
         try:
             return self._classes[self._aliases.get(name, name)]
@@ -141,7 +154,8 @@ class Registry(Generic[C]):
             ) from None
 
     def build(self, name: str, **parameters: object) -> C:
-        """A component of that name. Raises SpecError for an unknown name, an unknown parameter or a wrong value."""
+        """Make a component. Raises SpecError for an unknown name, an unknown parameter or an invalid
+        value."""
         try:
             return make(self.get(name), parameters)
         except ValidationError as error:
@@ -149,7 +163,8 @@ class Registry(Generic[C]):
 
 
 def make(component: type[C], parameters: Mapping[str, object]) -> C:
-    """A component with these parameters. Raises ValidationError, and PluginError for a plugin's class that cannot even be made."""
+    """Make a component. Raises ValidationError for invalid parameters, PluginError if a plugin's class
+    fails."""
     if not is_plugin(component):
         return component.model_validate(parameters)
     method = method_of(component)
@@ -163,7 +178,7 @@ def make(component: type[C], parameters: Mapping[str, object]) -> C:
 
 
 def method_of(component: type[Component]) -> Method:
-    """How messages call a plugin's class itself."""
+    """A plugin's class itself, as a Method that messages can name."""
     name = component.__qualname__.replace("<locals>.", "")
     return Method(faults.file_of(component.__module__), f"{name}, which is '{component.component_name}',")
 

@@ -1,4 +1,4 @@
-"""A field that holds a component: how pydantic reads, writes and describes it."""
+"""Slots, the fields of a spec that hold components: how pydantic reads, writes and describes them."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from .registry import Component, Registry, make, method_of
 
 
 class Slot:
-    """Annotation of a field that holds a component: `Annotated[Schedule, Slot(SCHEDULES)]`.
+    """The annotation of a field that holds a component: `Annotated[Schedule, Slot(SCHEDULES)]`.
 
-    In YAML `{name: linear, timesteps: 500}`, or a bare string for `{name: string}`. A mapping without `name` changes
-    parameters of `default`.
+    In YAML, the value is a block such as `{name: linear, timesteps: 500}`, or a bare string as short for
+    `{name: string}`. A block without `name` changes parameters of `default`.
     """
 
     def __init__(self, registry: Registry[Component], default: Mapping[str, object] | None = None) -> None:
         self.registry, self.default = registry, default
 
     def parse(self, value: object) -> Component:
-        """A component from what YAML gives. Raises the errors that pydantic collects."""
+        """Make a component from a value in YAML. Raises errors that pydantic collects."""
         if isinstance(value, Component):
             if isinstance(value, self.registry.base):
                 return value
@@ -57,7 +57,7 @@ class Slot:
         return make(component, {key: item for key, item in value.items() if key != "name"})
 
     def parse_writable(self, value: object) -> Component:
-        """The same, of a plugin's class only what can be written into a run's spec.yaml."""
+        """`parse`, which also fails if a plugin's component cannot be written to a run's spec.yaml."""
         component = self.parse(value)
         if is_plugin(type(component)):
             method_of(type(component)).call(
@@ -72,9 +72,9 @@ class Slot:
     def __get_pydantic_json_schema__(
         self, schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
-        """A block for each registered component, plugins included; completion in editors reads this.
+        """A schema for each registered component, plugins included, for completion in editors.
 
-        Inside a component of the same kind, which would not end, only the names.
+        A component inside one of the same kind has its name only, as the schema would have no end otherwise.
         """
         blocks: list[JsonSchemaValue] = [{"enum": self.registry.names()}]
         if self.registry.describing:
@@ -99,5 +99,8 @@ class Slot:
 
 
 def default_component(block: str | dict[str, str]) -> Any:
-    """The default of a slot as a spec would write it. Its type is open, as the component is made of it only when a spec is read."""
+    """The default of a slot, as a spec would write it.
+
+    The type is Any because the component is made from it only when a spec is read.
+    """
     return Field(default=block)

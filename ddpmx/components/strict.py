@@ -1,4 +1,4 @@
-"""The base of every block of a spec, and what a removed key leaves in it."""
+"""The base class of every block of a spec, and the value that marks a key as unset."""
 
 from __future__ import annotations
 
@@ -12,17 +12,19 @@ from .in_words import MISSING, finding, findings_of
 
 
 class _Unset:
-    """What `null` over an inherited key leaves behind: None where the field allows it, else no key at all."""
+    """The type of UNSET."""
 
     def __repr__(self) -> str:
         return "null"
 
 
 UNSET = _Unset()
+"""The value of an inherited key that is overridden with null: None if the field allows it, else the
+default."""
 
 
 class Strict(BaseModel):
-    """A block of the spec: no unknown keys, no coercion, no NaN, immutable."""
+    """A block of the spec: immutable, without unknown keys, type coercion or NaN."""
 
     model_config = ConfigDict(
         frozen=True,
@@ -48,7 +50,7 @@ class Strict(BaseModel):
             if value is UNSET:
                 if type(None) in kinds:
                     out[key] = None
-            else:  # YAML has one kind of sequence; pydantic's strict mode tells lists from tuples
+            else:  # YAML has lists only, and pydantic's strict mode does not accept them for tuples
                 out[key] = tuple(value) if isinstance(value, list) and tuple in kinds else value
         if not unknown:
             return handler(out)
@@ -59,13 +61,14 @@ class Strict(BaseModel):
         try:
             handler(out)
         except ValidationError as error:
+            # A field that is only misspelt is not also reported as missing.
             misspelt = [((closest(str(key), cls.model_fields),), MISSING) for key in unknown]
-            findings += [finding(*found) for found in findings_of(error) if found not in misspelt]
+            findings += [finding(*other) for other in findings_of(error) if other not in misspelt]
         raise ValidationError.from_exception_data(cls.__name__, findings)
 
 
 def _kinds(annotation: object) -> set[object]:
-    """The run-time types that an annotation admits at its top level."""
+    """The run-time types that an annotation allows at its top level."""
     if get_origin(annotation) is tuple:
         return {tuple}
     return {annotation}.union(*(_kinds(arg) for arg in get_args(annotation)))

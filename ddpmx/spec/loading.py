@@ -1,4 +1,5 @@
-"""From files and `-s` overrides to a Spec: `extends`, plugins, and errors that say where."""
+"""Loading a Spec from files and `-s` overrides: `extends`, plugins, validation, and the position of each
+error."""
 
 from __future__ import annotations
 
@@ -24,42 +25,42 @@ from .source import KeyPath, Source, nested, value_at
 from .yaml_source import MAX_DEPTH, parse, read, refuse_unprintable
 
 OVERRIDE = "-s"
+"""The option that takes an override; an override's mark begins with it."""
 MOST_REPEATED = 100
 """Characters of an override that a message repeats."""
 MAX_FILES = 100
-"""Read for one spec, a file as often as others extend it."""
+"""Files that may be read for one spec, counting a file as often as others extend it."""
 
 
 Override = str | Source
-"""A change of a spec: KEY=VALUE as `-s` takes it, or what another option makes of its value (`option`)."""
+"""A change of a spec: KEY=VALUE from `-s`, or the Source that another option's value stands for
+(`option`)."""
 
 
 def load(path: Path | str, overrides: Iterable[Override] = ()) -> Spec:
-    """Read, merge and validate a spec file. Raises SpecError, placed at its file and line."""
+    """Read, merge and validate a spec file. Raises SpecError with the file and line of each finding."""
     source = merged(path, overrides)
     if "sweep" in source.data:
-        hint = "`ddpmx sweep` runs them all, --point NAME picks one"
-        raise SpecError(
-            "the file describes several runs", field="sweep", mark=source.mark(("sweep",)), hint=hint
-        )
+        hint = "use `ddpmx sweep` to run all points, or --point NAME to choose one"
+        message = "the file describes a sweep, where a single run is expected"
+        raise SpecError(message, field="sweep", mark=source.mark(("sweep",)), hint=hint)
     return validated(source, path)
 
 
 def load_run(run: Path, overrides: Iterable[Override] = ()) -> Spec:
-    """The spec of a run's folder. Raises SpecError also where it would run plugins that this user never ran
-    here."""
+    """Load the spec of a run folder. Also raises SpecError for plugins that this user has never run here."""
     return validated(merged(run / "spec.yaml", overrides), run / "spec.yaml", run)
 
 
 def plugins_of(source: Source) -> list[str]:
-    """The plugins of merged data; what is no name there is a type error that Spec reports."""
-    listed = source.data.get("plugins")
-    return [plugin for plugin in listed if isinstance(plugin, str)] if isinstance(listed, list) else []
+    """The names of the plugins in merged data. Anything else in the list is left for Spec to report."""
+    names = source.data.get("plugins")
+    return [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
 
 
 def merged(path: Path | str, overrides: Iterable[Override] = ()) -> Source:
-    """The file over what it extends, and the overrides over both; not validated, and its `sweep`, if any, as
-    it is written."""
+    """A file merged over the files that it extends, with the overrides on top. Not validated; keeps
+    `sweep`."""
     source = _read(Path(path), (), count(1))
     findings = Findings()
     for change in overrides:
@@ -72,11 +73,11 @@ def merged(path: Path | str, overrides: Iterable[Override] = ()) -> Source:
 
 
 def validated(source: Source, path: Path | str, run: Path | None = None) -> Spec:
-    """The Spec that merged data findings_of, with their plugins loaded; `path` is blamed for what stands
-    nowhere.
+    """Load the plugins of merged data and validate it. Errors without a position, as of missing keys, name
+    `path`.
 
-    `run` is the run's folder whose spec this is. Raises SpecError with all that is wrong, also for plugins of
-    a run that may be a stranger's.
+    `run` is the run folder that the spec belongs to, if any. Raises SpecError with every finding, and for
+    plugins from a run folder that this user has never run.
     """
     _make_absolute(source)
     plugins.load_installed()
@@ -85,47 +86,49 @@ def validated(source: Source, path: Path | str, run: Path | None = None) -> Spec
     try:
         spec = Spec.model_validate(data)
     except ValidationError as error:
-        places = [
-            (keys, source.mark(_known(source.data, keys)) or Mark(str(path), 1), message)
-            for keys, message in findings_of(error)
+        invalid = findings_of(error)
+        findings = [
+            SpecError(
+                message,
+                field=".".join(map(str, keys)),
+                mark=source.mark(_existing(source.data, keys)) or Mark(str(path), 1),
+            )
+            for keys, message in invalid
         ]
-        found = [
-            SpecError(message, field=".".join(map(str, keys)), mark=mark) for keys, mark, message in places
-        ]
-        found += other_errors(source, data, (keys for keys, _, _ in places))
-        files = list(dict.fromkeys(finding.mark.file for finding in found if finding.mark))
-        found.sort(
+        findings += other_errors(source, data, (keys for keys, _ in invalid))
+        files = list(dict.fromkeys(finding.mark.file for finding in findings if finding.mark))
+        findings.sort(
             key=lambda finding: (
                 (files.index(finding.mark.file), finding.mark.line) if finding.mark else (len(files), 0)
             )
         )
-        raise SpecError.of(found) from None
+        raise SpecError.of(findings) from None
     spec._source, spec._notes = source, tuple(notes)
     return spec
 
 
 def _load_plugins(source: Source, path: Path, run: Path | None) -> None:
-    """Run the plugins that merged data name, all of them or, where one may not run, none."""
-    found: list[trust.Plugin] = []
+    """Run the plugins that merged data names: all of them, or none if one of them may not run."""
+    located: list[trust.Plugin] = []
     names, findings = plugins_of(source), Findings()
     for index, name in enumerate(names):
-        at: list[KeyPath] = [("plugins",), ("plugins", index), ("plugins", str(index))]
-        marks = [source.marks[key] for key in at if key in source.marks]
-        written = (
-            [Path(mark.file) for mark in marks if mark.line] if marks else [path]
-        )  # a mark without a line is an override's
+        paths: list[KeyPath] = [("plugins",), ("plugins", index), ("plugins", str(index))]
+        marks = [source.marks[keys] for keys in paths if keys in source.marks]
+        # A mark without a line belongs to an override, which no file wrote.
+        written_in = [Path(mark.file) for mark in marks if mark.line] if marks else [path]
         with findings.collect(), _at_plugin(source, index):
-            found.append(trust.find(name, *written, run=run if written else None))
+            located.append(trust.find(name, *written_in, run=run if written_in else None))
     findings.report()
-    strange = [plugin for plugin in found if not plugin.may_run]
-    if strange:
+    refused = [plugin for plugin in located if not plugin.may_run]
+    if refused:
+        code = ", ".join(plugin.name for plugin in refused)
         raise SpecError(
-            f"the run {strange[0].run} brings code that you have not run on this machine: {', '.join(p.name for p in strange)}",
+            f"the run {refused[0].run} contains plugins that you have not run on this machine: {code}",
             field="plugins",
             mark=source.mark(("plugins",)),
-            hint="a plugin can do all that you can; if you trust it, --allow-plugins runs it",
+            hint="a plugin can do anything that you can; if you trust these, pass --allow-plugins",
         )
-    for index, plugin in enumerate(found):
+    for index, plugin in enumerate(located):
         with findings.collect(), _at_plugin(source, index):
             plugin.load()
     findings.report()
@@ -133,7 +136,7 @@ def _load_plugins(source: Source, path: Path, run: Path | None) -> None:
 
 @contextmanager
 def _at_plugin(source: Source, index: int) -> Iterator[None]:
-    """Place a SpecError at the plugin of that number."""
+    """A context that points a SpecError at the plugin with that index."""
     try:
         yield
     except SpecError as error:
@@ -141,17 +144,17 @@ def _at_plugin(source: Source, index: int) -> Iterator[None]:
 
 
 def _read(path: Path, above: tuple[Path, ...], files: Iterator[int]) -> Source:
+    """Read a file and everything that it extends, merged.
+
+    `above` has the files that extend this one, outermost first; `files` counts how many have been read.
+    """
     if next(files) > MAX_FILES:
-        raise SpecError(
-            f"extends more than {MAX_FILES} files, those counted that are extended again", field="extends"
-        )
+        message = f"extends more than {MAX_FILES} files, counting a file each time that it is extended"
+        raise SpecError(message, field="extends")
     here = resolved(path)
     if here in above:
-        raise SpecError(
-            f"extends itself, through {' -> '.join(p.name for p in (*above, here))}",
-            field="extends",
-            mark=Mark(str(path), 1),
-        )
+        chain = " -> ".join(file.name for file in (*above, here))
+        raise SpecError(f"extends itself: {chain}", field="extends", mark=Mark(str(path), 1))
     source = read(path)
     bases = source.data.pop("extends", [])
     bases = [bases] if isinstance(bases, str) else bases
@@ -159,35 +162,34 @@ def _read(path: Path, above: tuple[Path, ...], files: Iterator[int]) -> Source:
         raise SpecError(
             "should be a file or a list of files", field="extends", mark=source.mark(("extends",))
         )
-    listed = source.data.get("plugins")
-    if isinstance(listed, list):
+    names = source.data.get("plugins")
+    if isinstance(names, list):
         with _at(("plugins",), source.mark(("plugins",))):
-            source.data["plugins"] = [_plugin(item, here.parent) for item in listed]
+            source.data["plugins"] = [_plugin(name, here.parent) for name in names]
     merged, findings = Source(), Findings()
     for index, base in enumerate(bases):
         with findings.collect():
             try:
                 merged = merged.merge(_read(path.parent / expanded(base), (*above, here), files))
             except SpecError as error:
-                asked = source.mark(("extends", index))
-                raise error.each(partial(_at_extends, asked)) from None
+                raise error.each(partial(_at_extends, source.mark(("extends", index)))) from None
     findings.report()
     return merged.merge(source).layer()
 
 
 def _at_extends(mark: Mark | None, error: SpecError) -> SpecError:
-    """An error of a base file, placed at the line that extends it unless it has a place of its own."""
+    """An error in a base file; if it has no position of its own, it gets the line that extends the file."""
     return error if error.mark else error.at("extends", mark)
 
 
-def option(name: str, given: object, key: str, value: object) -> Source:
-    """An override that another option than -s stands for: errors name the option and what it was given."""
+def option(name: str, argument: object, key: str, value: object) -> Source:
+    """The override that an option other than -s stands for. Its errors name the option and the argument."""
     keys = tuple(key.split("."))
-    return Source(nested(keys, value), {keys: Mark(f"{name} {shortened(str(given), MOST_REPEATED)}")})
+    return Source(nested(keys, value), {keys: Mark(f"{name} {shortened(str(argument), MOST_REPEATED)}")})
 
 
 def override(text: str) -> Source:
-    """The change that KEY=VALUE makes, each key marked with it. Raises SpecError."""
+    """The change that KEY=VALUE makes, with the override as the mark of each key. Raises SpecError."""
     key, equals, value = text.partition("=")
     if (
         not equals
@@ -196,64 +198,64 @@ def override(text: str) -> Source:
         or not value.strip()
         or key.count(".") >= MAX_DEPTH
     ):
-        raise SpecError(
-            f"'{shortened(text)}' should be KEY=VALUE, such as train.lr=1e-4", mark=Mark(OVERRIDE)
-        )
+        message = f"'{shortened(text)}' should be KEY=VALUE, such as train.lr=1e-4"
+        raise SpecError(message, mark=Mark(OVERRIDE))
     refuse_unprintable(key, Mark(OVERRIDE))
     mark = Mark(f"{OVERRIDE} {shortened(text, MOST_REPEATED)}")
     try:
         value_source = parse(value, mark.file)
     except SpecError as error:
         raise error.each(
-            lambda found: SpecError(found.message, field=key.strip(), mark=mark, hint=found.hint)
+            lambda finding: SpecError(finding.message, field=key.strip(), mark=mark, hint=finding.hint)
         ) from None
     keys = tuple(key.strip().split("."))
-    if keys[0] == "sweep":  # whose keys are dotted fields themselves
+    if keys[0] == "sweep":  # the keys inside it are dotted fields themselves
         outer = {"zip": 2, "points": 3}.get(keys[1] if len(keys) > 1 else "", 1)
         keys = (*keys[:outer], *filter(None, [".".join(keys[outer:])]))
     return Source(nested(keys, value_source.data), {(*keys, *inner): mark for inner in value_source.marks})
 
 
 def _make_absolute(source: Source) -> None:
-    """Paths are relative to the file they stand in (an override's to the working folder)."""
-    tracked = source.data.get("track")
-    places: list[KeyPath] = [("dataset", "path"), ("train", "init_from")]
+    """Make all paths absolute. A path is relative to the file that it is written in, or to the working folder
+    if it comes from an override."""
+    trackers = source.data.get("track")
     evaluate = source.data.get("evaluate")
-    measured = evaluate.get("metrics") if isinstance(evaluate, dict) else None
-    places += [
-        ("evaluate", "metrics", i, "weights")
-        for i in range(len(measured) if isinstance(measured, list) else 0)
+    metrics = evaluate.get("metrics") if isinstance(evaluate, dict) else None
+    fields: list[KeyPath] = [("dataset", "path"), ("train", "init_from")]
+    fields += [
+        ("evaluate", "metrics", i, "weights") for i in range(len(metrics) if isinstance(metrics, list) else 0)
     ]
-    places += [("track", i, "path") for i in range(len(tracked) if isinstance(tracked, list) else 0)]
-    for place in places:
-        block, leaf = value_at(source.data, place[:-1]), place[-1]
-        if isinstance(block, dict) and isinstance(block.get(leaf), str):
-            mark = source.mark(place)
+    fields += [("track", i, "path") for i in range(len(trackers) if isinstance(trackers, list) else 0)]
+    for field in fields:
+        block, key = value_at(source.data, field[:-1]), field[-1]
+        if isinstance(block, dict) and isinstance(block.get(key), str):
+            mark = source.mark(field)
             folder = Path.cwd() if mark is None or mark.file.startswith(OVERRIDE) else Path(mark.file).parent
-            with _at(place, mark):
-                block[leaf] = str(resolved(folder / expanded(block[leaf])))
-                refuse_unprintable(block[leaf], mark or Mark(OVERRIDE))  # a run's spec.yaml could not hold it
-    listed = source.data.get("plugins")
-    if isinstance(listed, list):  # those of files are absolute already
+            with _at(field, mark):
+                block[key] = str(resolved(folder / expanded(block[key])))
+                refuse_unprintable(block[key], mark or Mark(OVERRIDE))  # a run's spec.yaml could not hold it
+    names = source.data.get("plugins")
+    if isinstance(names, list):  # only paths from overrides are still relative
         with _at(("plugins",), source.mark(("plugins",))):
-            source.data["plugins"] = [_plugin(item, Path.cwd()) for item in listed]
+            source.data["plugins"] = [_plugin(name, Path.cwd()) for name in names]
 
 
-def _plugin(item: object, folder: Path) -> object:
-    """A plugin's file by its absolute path; a module, and what is no name, as it is."""
-    return str(resolved(folder / expanded(item))) if isinstance(item, str) and item.endswith(".py") else item
+def _plugin(name: object, folder: Path) -> object:
+    """The absolute path of a plugin's file; a module, and anything that is not a name, unchanged."""
+    return str(resolved(folder / expanded(name))) if isinstance(name, str) and name.endswith(".py") else name
 
 
 @contextmanager
 def _at(path: KeyPath, mark: Mark | None) -> Iterator[None]:
+    """A context that gives a SpecError that field and position."""
     try:
         yield
     except SpecError as error:
         raise error.at(".".join(map(str, path)), mark) from None
 
 
-def _known(data: object, keys: KeyPath) -> KeyPath:
-    """The part of a path that the merged data has, so that its line can be found."""
+def _existing(data: object, keys: KeyPath) -> KeyPath:
+    """The longest beginning of a path that exists in the data, so that its line can be found."""
     for depth, key in enumerate(keys):
         in_list = isinstance(data, list) and isinstance(key, int) and key < len(data)
         if not in_list and not (isinstance(data, dict) and key in data):
