@@ -1,4 +1,4 @@
-"""Run folders with a history, made without training: what `compare` and its page are tested on."""
+"""Makes run folders with a history without training, for tests of `compare` and pages."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ENVIRONMENT = {
 
 
 def score(value: float, half: float | None = 0.1, **changes: Any) -> dict[str, Any]:
-    """A score as a run writes it: value ± half, by default of 1,000 images."""
+    """A score as a run writes it: value ± half, by default on 1,000 images."""
     return {
         "value": value,
         "interval": None if half is None else [value - half, value + half],
@@ -41,6 +41,7 @@ def score(value: float, half: float | None = 0.1, **changes: Any) -> dict[str, A
 
 
 def epoch(number: int, val_loss: float, scores: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """An `epoch` event of 10 steps, with a metric for each score."""
     return {
         "event": "epoch",
         "epoch": number,
@@ -56,7 +57,7 @@ def epoch(number: int, val_loss: float, scores: dict[str, dict[str, Any]]) -> di
 
 
 def per_t(epoch: int, loss: float = 1.0, bits: float = 0.5, **changes: Any) -> dict[str, Any]:
-    """An evaluation over the timesteps: four stretches, of which the first has no bits."""
+    """An evaluation by timestep: four ranges, of which the first has no bits."""
     shape = np.array([4.0, 3.0, 2.0, 1.0])
     return {
         "event": "per_t",
@@ -80,22 +81,22 @@ def make_run(
     status: str = "finished",
     epochs: int = 2,
 ) -> Path:
-    """A run of the tiny spec with overrides; `scores` are those of its last epoch, earlier ones were worse."""
+    """A run of the tiny spec with overrides; `scores` are those of its last epoch, after worse ones."""
     out.mkdir(parents=True, exist_ok=True)
     file = out / "tiny.yaml"
     file.write_text(TINY)
     folder = RunFolder.create(out, load(file, overrides))
     for number in range(1, epochs + 1):
-        worse = (epochs - number) * 10
-        then = {
+        offset = (epochs - number) * 10
+        epoch_scores = {
             name: {
                 **entry,
-                "value": entry["value"] + worse,
-                "interval": entry["interval"] and [bound + worse for bound in entry["interval"]],
+                "value": entry["value"] + offset,
+                "interval": entry["interval"] and [bound + offset for bound in entry["interval"]],
             }
             for name, entry in (scores or {}).items()
         }
-        folder.add_event(epoch(number, val_loss + (epochs - number) / 10, then))
+        folder.add_event(epoch(number, val_loss + (epochs - number) / 10, epoch_scores))
     folder.write_json("environment.json", ENVIRONMENT)
     folder.set_status(status, "" if status == "finished" else f"it was {status}")
     return folder.path
@@ -104,7 +105,7 @@ def make_run(
 def add_pictures(
     run: Path, epochs: int, seed: int, images: int = 16, size: int = 8, channels: int = 1
 ) -> None:
-    """A grid for each epoch, the final one and a denoising strip: random tiles, others for each seed."""
+    """Add a grid for each epoch, a final grid and a denoising strip, with random tiles from the seed."""
     generator = torch.Generator().manual_seed(seed)
 
     def tiles(n: int) -> torch.Tensor:

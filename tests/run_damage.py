@@ -1,4 +1,4 @@
-"""What a damaged or hostile run's folder may look like, drawn by hypothesis, and the commands that are to survive it."""
+"""Damages run folders with hypothesis, as accidents or attackers might, and lists commands to survive it."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ pieces = st.sampled_from(
     ]
 )
 JSON_FILES = ("status.json", "environment.json", "checkpoints/6/state.json", "checkpoints/3/state.json")
-PLACES = (
+PATHS = (
     *(
         "spec.yaml",
         "status.json",
@@ -126,26 +126,26 @@ KINDS = ("nothing", "folder", "pipe", "file", "number", "dangling", "loop", "dev
 
 
 def damage(data: st.DataObject, run: Path) -> None:
-    """Change one to three things in a whole run."""
+    """Make one to three changes to an intact run."""
     for _ in range(data.draw(st.integers(1, 3))):
         change = data.draw(st.sampled_from([_event, _event, _event, _json, _json, _spec, _bytes, _kind]))
         change(data, run)
 
 
-def _places(value: Any) -> Iterator[tuple[Any, Any]]:
-    """Each (container, key) inside."""
+def _items(value: Any) -> Iterator[tuple[Any, Any]]:
+    """(container, key) of everything inside a value, at any depth."""
     for key in list(value) if isinstance(value, dict) else range(len(value)):
         yield value, key
         if isinstance(value[key], dict | list):
-            yield from _places(value[key])
+            yield from _items(value[key])
 
 
 def _edited(data: st.DataObject, value: Any) -> Any:
-    """With a value replaced, a key renamed or taken away, or one that is new."""
-    places = list(_places(value)) if isinstance(value, dict | list) else []
-    if not places or data.draw(st.integers(0, 20)) == 0:
+    """The value with an item replaced, renamed, removed or added."""
+    items = list(_items(value)) if isinstance(value, dict | list) else []
+    if not items or data.draw(st.integers(0, 20)) == 0:
         return data.draw(values)
-    container, key = data.draw(st.sampled_from(places))
+    container, key = data.draw(st.sampled_from(items))
     how = data.draw(st.sampled_from(["value", "value", "number", "gone", "key", "more"]))
     if how in ("value", "number"):
         container[key] = data.draw(values if how == "value" else numbers)
@@ -166,17 +166,17 @@ def _is_file(path: Path) -> bool:
 
 
 def _event(data: st.DataObject, run: Path) -> None:
-    """A line changed, doubled or moved."""
+    """Change, insert or repeat a line of metrics.jsonl."""
     file = run / "metrics.jsonl"
     if not _is_file(file):
         return
     lines = file.read_bytes().split(b"\n")
-    at = data.draw(st.integers(0, len(lines) - 1))
+    index = data.draw(st.integers(0, len(lines) - 1))
     try:
-        line = _written(data, _edited(data, json.loads(lines[at]))).encode()
+        line = _written(data, _edited(data, json.loads(lines[index]))).encode()
     except ValueError:  # damaged before
         return
-    lines[at : at + data.draw(st.integers(0, 1))] = [line] * data.draw(st.sampled_from([1, 1, 1, 3]))
+    lines[index : index + data.draw(st.integers(0, 1))] = [line] * data.draw(st.sampled_from([1, 1, 1, 3]))
     file.write_bytes(b"\n".join(lines))
 
 
@@ -189,9 +189,8 @@ def _json(data: st.DataObject, run: Path) -> None:
     except ValueError:
         return
     if isinstance(content, dict) and "train" in content and data.draw(st.integers(0, 3)):
-        content = {
-            key: content[key] for key in ("train", "optimizer") if key in content
-        }  # a checksum would tell
+        # Without the checksums, which would reveal the change.
+        content = {key: content[key] for key in ("train", "optimizer") if key in content}
     file.write_text(_written(data, _edited(data, content)))
 
 
@@ -201,9 +200,9 @@ def _spec(data: st.DataObject, run: Path) -> None:
         return
     try:
         content = _edited(data, read(file).data)
-        content.pop("plugins", None) if data.draw(
-            st.booleans()
-        ) else None  # a module of that name would be imported
+        if data.draw(st.booleans()):
+            content.pop("plugins", None)
+        # Never a name, as a module of that name would be imported.
         text = to_yaml({**content, **({"plugins": []} if "plugins" in content else {})})
         file.write_text(text, encoding="utf-8")
     except Exception:
@@ -211,39 +210,39 @@ def _spec(data: st.DataObject, run: Path) -> None:
 
 
 def _bytes(data: st.DataObject, run: Path) -> None:
-    """Cut and spliced."""
-    file = run / data.draw(st.sampled_from(PLACES))
+    """Insert bytes into a file, remove some, or both."""
+    file = run / data.draw(st.sampled_from(PATHS))
     if not _is_file(file):
         return
     content = file.read_bytes()
-    at = data.draw(st.integers(0, min(len(content), 100_000)))
+    index = data.draw(st.integers(0, min(len(content), 100_000)))
     content = (
-        content[:at]
+        content[:index]
         + data.draw(pieces | st.binary(max_size=6))
-        + content[at + data.draw(st.sampled_from([0, 1, 8, 10**6])) :]
+        + content[index + data.draw(st.sampled_from([0, 1, 8, 10**6])) :]
     )
     file.write_bytes(content)
 
 
 def _kind(data: st.DataObject, run: Path) -> None:
-    """Something else in its place."""
-    place, kind = run / data.draw(st.sampled_from(PLACES)), data.draw(st.sampled_from(KINDS))
-    if not place.parent.is_dir():
+    """Replace a file or folder by something of another kind."""
+    path, kind = run / data.draw(st.sampled_from(PATHS)), data.draw(st.sampled_from(KINDS))
+    if not path.parent.is_dir():
         return
-    if place.is_dir() and not place.is_symlink():
-        shutil.rmtree(place)
-    elif os.path.lexists(place):
-        place.unlink()
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    elif os.path.lexists(path):
+        path.unlink()
     make: dict[str, Callable[[], object]] = {
         "nothing": lambda: None,
-        "folder": place.mkdir,
-        "pipe": lambda: os.mkfifo(place),
-        "file": lambda: place.write_text("x"),
-        "number": lambda: place.write_text("3"),
-        "dangling": lambda: place.symlink_to("gone"),
-        "loop": lambda: place.symlink_to(place.name),
-        "device": lambda: place.symlink_to("/dev/zero"),
-        "inside": lambda: place.symlink_to(run),
+        "folder": path.mkdir,
+        "pipe": lambda: os.mkfifo(path),
+        "file": lambda: path.write_text("x"),
+        "number": lambda: path.write_text("3"),
+        "dangling": lambda: path.symlink_to("gone"),
+        "loop": lambda: path.symlink_to(path.name),
+        "device": lambda: path.symlink_to("/dev/zero"),
+        "inside": lambda: path.symlink_to(run),
     }
     make[kind]()
 
@@ -254,7 +253,7 @@ def _experiment(spec: Path) -> Experiment:
 
 
 def _resumed(run: Path, spec: Path) -> None:
-    """What `--resume` does before it trains."""
+    """Prepare to resume, as `--resume` does before it trains."""
     experiment = _experiment(spec)
     session = Session(
         experiment, RunFolder(run), Trackers(), World(), StopSignal(), Bar(quiet=True), prepare(experiment)
@@ -265,11 +264,11 @@ def _resumed(run: Path, spec: Path) -> None:
     session.rewind_log()
 
 
-def _found(run: Path, spec: Path) -> None:
-    wanted: Spec = _experiment(spec).spec
-    find_previous(wanted, run.parents[1], None)
-    finished_runs([wanted], run.parents[1])
-    find_previous(wanted, run.parents[1], run)
+def _find(run: Path, path: Path) -> None:
+    spec: Spec = _experiment(path).spec
+    find_previous(spec, run.parents[1], None)
+    finished_runs([spec], run.parents[1])
+    find_previous(spec, run.parents[1], run)
 
 
 def _compared(run: Path, spec: Path) -> None:
@@ -287,11 +286,11 @@ def _page(run: Path, spec: Path) -> None:
 COMMANDS: dict[str, Callable[[Path, Path], object]] = {
     "compare": _compared,
     "resume": _resumed,
-    "find": _found,
+    "find": _find,
     "open": lambda run, spec: open_run(run, (), CPU, "best"),
     "open last": lambda run, spec: open_run(run, (), CPU, "last"),
     "track": lambda run, spec: replay(run, "jsonl", (f"path={run.parent / 'all.jsonl'}",)),
     "report": lambda run, spec: write_report(run),
     "page": _page,
 }
-"""Called with a run and the spec file that it is of. The last two take a second each."""
+"""Functions of a run's folder and its spec file. The last two take a second each."""

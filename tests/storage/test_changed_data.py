@@ -1,4 +1,4 @@
-"""Data are part of a run's identity: where they have changed, nothing goes on or is measured unless the user allows it."""
+"""Data is part of a run's identity: if it changed, resuming and evaluating need the user's permission."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ SPEC = (
 )
 
 
-def draw(folder: Path, start: int, stop: int) -> None:
+def add_images(folder: Path, start: int, stop: int) -> None:
+    """Write images of noise, with these numbers."""
     folder.mkdir(exist_ok=True)
     for i in range(start, stop):
         pixels = np.random.default_rng(i).integers(0, 256, (8, 8), dtype=np.uint8)
@@ -45,7 +46,7 @@ def environment(run: Path) -> dict[str, Any]:
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a spec, its 24 images and a finished run."""
     folder = tmp_path_factory.mktemp("made")
-    draw(folder / "set", 0, 24)
+    add_images(folder / "set", 0, 24)
     (folder / "a.yaml").write_text(SPEC)
     from ddpmx.runs.run import run
     from ddpmx.training.experiment import choose_device
@@ -56,12 +57,12 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def place(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """That folder, as the working one, and afterwards as it was: its paths are in the run's spec."""
-    shutil.copytree(made, tmp_path / "kept", symlinks=True)
+    """The same folder as working directory, restored after the test: the run's spec contains its paths."""
+    shutil.copytree(made, tmp_path / "backup", symlinks=True)
     monkeypatch.chdir(made)
     yield made
     shutil.rmtree(made)
-    shutil.copytree(tmp_path / "kept", made, symlinks=True)
+    shutil.copytree(tmp_path / "backup", made, symlinks=True)
 
 
 def both_are_named(result: Result, run: Path) -> bool:
@@ -78,7 +79,7 @@ def both_are_named(result: Result, run: Path) -> bool:
 def test_a_resumed_run_needs_its_data(ddpmx: Run, place: Path) -> None:
     run = only_run(place / "runs")
     before = {file: file.read_bytes() for file in run.rglob("*") if file.is_file()}
-    draw(place / "set", 24, 56)
+    add_images(place / "set", 24, 56)
     for how in (("--run", run), ("--resume",)):
         result = ddpmx("run", "a.yaml", *how, "-s", "train.epochs=2")
         assert both_are_named(result, run), result.err
@@ -87,15 +88,15 @@ def test_a_resumed_run_needs_its_data(ddpmx: Run, place: Path) -> None:
     assert {file: file.read_bytes() for file in run.rglob("*") if file.is_file()} == before
 
 
-def test_changed_data_are_allowed_and_recorded(ddpmx: Run, place: Path) -> None:
+def test_changed_data_can_be_allowed_and_is_recorded(ddpmx: Run, place: Path) -> None:
     run = only_run(place / "runs")
     state = json.loads((run / "checkpoints/last/state.json").read_text())["train"]
     had = environment(run)["data"]
     row = next(event for event in RunFolder(run).events() if event["event"] == "epoch")
-    (run / "metrics.jsonl").write_text(  # a loss that no other epoch gets below
+    (run / "metrics.jsonl").write_text(  # a loss lower than that of any other epoch
         (run / "metrics.jsonl").read_text().replace(f'"val_loss": {row["val_loss"]}', '"val_loss": 1e-06')
     )
-    draw(place / "set", 24, 56)
+    add_images(place / "set", 24, 56)
     result = ddpmx("run", "a.yaml", "--run", run, "-s", "train.epochs=2", "--allow-changed-data")
     assert result.code == 0, result.err
     assert "the best weights are looked for from step 2 on" in " ".join(result.err.split())
@@ -115,7 +116,7 @@ def test_changed_data_are_allowed_and_recorded(ddpmx: Run, place: Path) -> None:
 
 
 def test_best_is_not_compared_with_a_loss_of_other_images(ddpmx: Run, place: Path) -> None:
-    """The old loss is the lower one by far, and a process that was killed after the change may have left it in the checkpoint."""
+    """The old loss is far lower, and a process killed after the change may have left it in the checkpoint."""
     from ddpmx.storage import manifest
 
     run = only_run(place / "runs")
@@ -125,7 +126,7 @@ def test_best_is_not_compared_with_a_loss_of_other_images(ddpmx: Run, place: Pat
     content.pop("files")
     (last / manifest.STATE).unlink()
     manifest.write(last.resolve(), content)
-    draw(place / "set", 24, 56)
+    add_images(place / "set", 24, 56)
     assert ddpmx("run", "a.yaml", "--run", run, "-s", "train.epochs=2", "--allow-changed-data").code == 0
     assert manifest.read(last)["train"]["best_loss"] > 0.01
     assert (run / "checkpoints/best").readlink() == (run / "checkpoints/last").readlink()
@@ -133,9 +134,9 @@ def test_best_is_not_compared_with_a_loss_of_other_images(ddpmx: Run, place: Pat
 
 def test_evaluate_needs_the_runs_data(ddpmx: Run, place: Path) -> None:
     run = only_run(place / "runs")
-    draw(place / "set", 24, 56)
+    add_images(place / "set", 24, 56)
     assert both_are_named(ddpmx("evaluate", run), run)
-    draw(place / "other", 100, 130)
+    add_images(place / "other", 100, 130)
     other = json.loads(ddpmx("evaluate", run, "-s", f"dataset.path={place}/other", "--json").out)
     assert (other["data"]["train"], other["data"]["validation"]) == (28, 2)
     allowed = json.loads(ddpmx("evaluate", run, "--allow-changed-data", "--json").out)
@@ -152,7 +153,7 @@ def test_evaluate_needs_the_runs_data(ddpmx: Run, place: Path) -> None:
     }
 
 
-def test_sampling_and_exporting_look_at_no_images(ddpmx: Run, place: Path, tmp_path: Path) -> None:
+def test_sampling_and_exporting_need_no_images(ddpmx: Run, place: Path, tmp_path: Path) -> None:
     run = only_run(place / "runs")
     assert ddpmx("sample", run, "-n", 4, "--out", tmp_path / "a.npz").code == 0
     shutil.rmtree(place / "set")
@@ -162,7 +163,7 @@ def test_sampling_and_exporting_look_at_no_images(ddpmx: Run, place: Path, tmp_p
     assert ddpmx("evaluate", run).code == 2
 
 
-def test_a_folder_of_before_its_shape_was_recorded_still_samples_and_resumes(
+def test_a_run_of_an_early_version_that_recorded_no_shape_samples_and_resumes(
     ddpmx: Run, place: Path, tmp_path: Path
 ) -> None:
     run = only_run(place / "runs")
@@ -174,18 +175,18 @@ def test_a_folder_of_before_its_shape_was_recorded_still_samples_and_resumes(
     assert ddpmx("run", "a.yaml", "--run", run, "-s", "train.epochs=2").code == 0
     assert len(epochs(run)) == 2
     assert "data_before" not in environment(run)
-    old["data"] = {"name": "image_folder"}  # nothing is known: nothing can be compared
+    old["data"] = {"name": "image_folder"}  # without a fingerprint, nothing can be compared
     (run / "environment.json").write_text(json.dumps(old))
-    draw(place / "set", 24, 56)
+    add_images(place / "set", 24, 56)
     assert ddpmx("run", "a.yaml", "--run", run, "-s", "train.epochs=3").code == 0
 
 
-def test_the_fingerprint_is_computed_as_it_was() -> None:
-    """Runs of earlier versions have recorded it."""
+def test_fingerprints_stay_the_same() -> None:
+    """Runs of earlier versions recorded them."""
     assert Digits().load(Path()).fingerprint == "53f184dfc504a21e9018c68c72cafda5"
 
 
-def test_a_sweep_knows_its_points_by_their_data(ddpmx: Run, place: Path) -> None:
+def test_a_sweep_checks_the_data_of_its_points(ddpmx: Run, place: Path) -> None:
     (place / "b.yaml").write_text("extends: a.yaml\nname: swept\nsweep: {seed: [0, 1]}\n")
     run = only_run(place / "runs")
     point = load(place / "a.yaml", ["seed=1", "name=swept-seed_1"])
@@ -195,7 +196,7 @@ def test_a_sweep_knows_its_points_by_their_data(ddpmx: Run, place: Path) -> None
     finished = ddpmx("sweep", "b.yaml", "--jobs", 1)
     assert finished.code == 0
     assert finished.out.count("finished before") == 2
-    draw(place / "set", 24, 56)
+    add_images(place / "set", 24, 56)
     for command in (("sweep", "b.yaml", "--jobs", 1), ("run", "b.yaml", "--point", "swept-seed_1")):
         result = ddpmx(*command)
         assert both_are_named(result, run), result.err
@@ -215,7 +216,7 @@ def test_an_unfinished_point_is_not_resumed_with_other_data(ddpmx: Run, place: P
     )
     folder.write_json("environment.json", had)
     folder.set_status("interrupted")
-    draw(place / "set", 24, 56)
+    add_images(place / "set", 24, 56)
     for command in (("sweep", "b.yaml", "--jobs", 1), ("run", "b.yaml", "--point", "swept-seed_7")):
         result = ddpmx(*command)
         assert result.code == 2

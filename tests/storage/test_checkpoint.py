@@ -1,4 +1,4 @@
-"""Checkpoints: exact, whole or not there, links that always resolve, nothing that unpickles."""
+"""Checkpoints: exact, written whole or not at all, with links that always resolve, and without pickles."""
 
 from __future__ import annotations
 
@@ -89,14 +89,14 @@ DAMAGES = {
 }
 
 
-def flipped(content: bytes, place: int) -> bytes:
-    """With one bit of that byte the other way."""
-    return content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]
+def flipped(content: bytes, index: int) -> bytes:
+    """The content with one bit of the byte at `index` flipped."""
+    return content[:index] + bytes([content[index] ^ 1]) + content[index + 1 :]
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
 @pytest.mark.parametrize("name", FILES)
-def test_a_damaged_file_is_found_and_named_and_the_checkpoint_before_it_taken(
+def test_a_damaged_file_is_named_and_the_checkpoint_before_is_used(
     tmp_path: Path, name: str, damage: str
 ) -> None:
     for step in (1, 2):
@@ -117,15 +117,15 @@ def test_every_flipped_bit_of_the_counters_is_found(tmp_path: Path) -> None:
     checkpoint.save(tmp_path, TrainState(step=1, loss_sum=0.1 + 0.2), parts(0, steps=1))
     file, whole = tmp_path / "1" / "state.json", manifest.read(tmp_path / "1")
     content = file.read_bytes()
-    for place in range(len(content)):
-        file.write_bytes(flipped(content, place))
+    for index in range(len(content)):
+        file.write_bytes(flipped(content, index))
         try:
-            assert manifest.read(tmp_path / "1") == whole, place  # where two spellings are one number
+            assert manifest.read(tmp_path / "1") == whole, index  # two spellings of the same number
         except RunError:
             continue
 
 
-def test_none_whole_is_an_error_that_names_all_and_none_at_all_is_not(tmp_path: Path) -> None:
+def test_only_damaged_checkpoints_are_an_error_that_names_all_but_none_at_all_is_not(tmp_path: Path) -> None:
     assert checkpoint_folder.newest_intact(tmp_path, print) is None
     for step in (1, 2):
         checkpoint.save(tmp_path, TrainState(step=step), parts(0))
@@ -134,7 +134,7 @@ def test_none_whole_is_an_error_that_names_all_and_none_at_all_is_not(tmp_path: 
         checkpoint_folder.newest_intact(tmp_path, print)
 
 
-def test_a_checkpoint_of_before_there_were_checksums_is_read(tmp_path: Path) -> None:
+def test_a_checkpoint_of_an_early_version_without_checksums_is_read(tmp_path: Path) -> None:
     saved = parts(0, steps=2)
     checkpoint.save(tmp_path, TrainState(step=2), saved)
     file = tmp_path / "2" / "state.json"
@@ -170,9 +170,9 @@ def test_weights_to_start_from_that_do_not_fit_name_tensors_and_shapes(
     save_file(network.state_dict(), file)
     with pytest.raises(SpecError) as error:
         checkpoint.load_weights(nn.Linear(4, 3), file)
-    assert (
-        str(error.value)
-        == f"the weights {file} do not fit this network: 1 of another shape: weight is [3, 2] and should be [3, 4]"
+    assert str(error.value) == (
+        f"the weights {file} do not fit this network: "
+        "1 of another shape: weight is [3, 2] and should be [3, 4]"
     )
     result = ddpmx("run", tiny, "-s", f"train.init_from={file}", "--out", tmp_path / "runs")
     assert result.code == 2

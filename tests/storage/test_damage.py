@@ -1,4 +1,4 @@
-"""Run folders on a full disk, a read-only one, and with files that are not what was written."""
+"""Run folders on a full disk, on a read-only disk, and with damaged files."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Run = Callable[..., Result]
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of 7 steps; checkpoints 6 and 7 stay, 7 is the best."""
+    """A run of 7 steps that kept checkpoints 6 and 7; 7 is the best."""
     folder = tmp_path_factory.mktemp("finished")
     (folder / "tiny.yaml").write_text(SHORT)
     code, said = command(folder, "run", "tiny.yaml")
@@ -33,7 +33,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def damaged(finished: Path, tmp_path: Path) -> Path:
-    """A copy of it, to be damaged."""
+    """A copy of the run, for tests to damage."""
     return shutil.copytree(finished, tmp_path / "copy", symlinks=True)
 
 
@@ -43,19 +43,19 @@ def flip(file: Path) -> None:
     file.write_bytes(content)
 
 
-def test_a_damaged_last_checkpoint_gives_way_to_the_one_before(damaged: Path, finished: Path) -> None:
+def test_a_run_with_a_damaged_last_checkpoint_resumes_from_the_one_before(
+    damaged: Path, finished: Path
+) -> None:
     run = only_run(damaged / "runs")
     flip(run / "checkpoints" / "7" / "optimizer.safetensors")
     code, said = command(damaged, "run", "tiny.yaml", "--resume", "--run", run)
     assert code == 0, said
-    assert (
-        "7/optimizer.safetensors is damaged: its checksum does not match; resuming from the checkpoint of step 6"
-        in said
-    )
+    problem = "7/optimizer.safetensors is damaged: its checksum does not match"
+    assert f"{problem}; resuming from the checkpoint of step 6" in said
     assert differing(run, only_run(finished / "runs")) == []
 
 
-def test_a_finished_run_gets_its_lost_report_back(damaged: Path) -> None:
+def test_resuming_a_finished_run_writes_a_lost_report_again(damaged: Path) -> None:
     run = only_run(damaged / "runs")
     for lost in ("report.html", "samples/final.png"):
         (run / lost).unlink()
@@ -65,7 +65,7 @@ def test_a_finished_run_gets_its_lost_report_back(damaged: Path) -> None:
     assert (run / "samples" / "final.png").is_file()
 
 
-def test_none_whole_is_exit_1_and_changes_nothing(damaged: Path) -> None:
+def test_no_intact_checkpoint_is_exit_1_and_changes_nothing(damaged: Path) -> None:
     run = only_run(damaged / "runs")
     for step in checkpoint_folder.steps(run / "checkpoints"):
         flip(run / "checkpoints" / str(step) / "ema.safetensors")
@@ -79,7 +79,7 @@ def test_none_whole_is_exit_1_and_changes_nothing(damaged: Path) -> None:
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
 
 
-def test_a_damaged_best_is_told_and_looked_for_again(damaged: Path) -> None:
+def test_a_damaged_best_checkpoint_is_reported_and_replaced(damaged: Path) -> None:
     run = only_run(damaged / "runs")
     checkpoint_folder.set_links(run / "checkpoints", 7, 6)
     state = run / "checkpoints" / "7" / "state.json"
@@ -106,7 +106,7 @@ def test_commands_on_a_damaged_best_say_so(damaged: Path, name: str, arguments: 
     assert "Traceback" not in said
 
 
-def test_an_event_after_a_torn_line_is_whole(damaged: Path) -> None:
+def test_an_event_after_an_incomplete_line_is_intact(damaged: Path) -> None:
     folder = RunFolder(only_run(damaged / "runs"))
     before = [*folder.events()]
     with (folder.path / "metrics.jsonl").open("a") as file:
@@ -116,8 +116,8 @@ def test_an_event_after_a_torn_line_is_whole(damaged: Path) -> None:
     assert [*folder.events()] == [*before, event]
 
 
-def test_no_room_for_a_checkpoint_fails_and_goes_on_with_room(tmp_path: Path, finished: Path) -> None:
-    """A limit on a file's size stands for the disk, anywhere."""
+def test_no_room_for_a_checkpoint_fails_and_resumes_with_room(tmp_path: Path, finished: Path) -> None:
+    """A limit on the file size simulates a full disk on any system."""
     (tmp_path / "tiny.yaml").write_text(SHORT)
     assert command(tmp_path, "run", "tiny.yaml", death=Death("epoch-0002.png", operation="open"))[0] == -9
     run = only_run(tmp_path / "runs")
@@ -136,29 +136,29 @@ def test_no_room_for_a_checkpoint_fails_and_goes_on_with_room(tmp_path: Path, fi
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
-    """A small disk of its own, whose options a second call changes."""
-    place = tmp_path / "disk"
-    place.mkdir()
+    """Mounts a small disk; a second call changes its options."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
 
     def mount(options: str) -> Path:
-        again = "remount," if place.is_mount() else ""
+        again = "remount," if folder.is_mount() else ""
         done = subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", again + options, "tmpfs", place],
+            ["mount", "-t", "tmpfs", "-o", again + options, "tmpfs", folder],
             capture_output=True,
             text=True,
             check=False,
         )
         if done.returncode:
             pytest.skip(f"no disk can be mounted here: {done.stderr.strip()}")
-        return place
+        return folder
 
     yield mount
-    if place.is_mount():
-        subprocess.run(["umount", place], check=True)
+    if folder.is_mount():
+        subprocess.run(["umount", folder], check=True)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="mounts a tmpfs")
-def test_a_full_disk_fails_and_goes_on_after_space_is_made(
+def test_a_full_disk_fails_and_resumes_after_space_is_made(
     disk: Callable[[str], Path], finished: Path
 ) -> None:
     one = sum(file.stat().st_size for file in (only_run(finished / "runs") / "checkpoints" / "7").iterdir())

@@ -1,4 +1,4 @@
-"""A run's folder as input: whatever its files hold, commands read what is whole, name what is not, and lose nothing."""
+"""Damaged run folders as input: commands read what is intact, name what is not, and lose nothing."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def lines_of(run: Path) -> list[bytes]:
 
 
 @pytest.mark.parametrize("line", LINES.values(), ids=LINES.keys())
-def test_a_damaged_line_is_left_out_and_reported_with_its_place(
+def test_a_damaged_line_is_skipped_and_reported_with_its_number(
     copied: Path, capsys: pytest.CaptureFixture[str], line: bytes
 ) -> None:
     whole = lines_of(copied)
@@ -95,7 +95,7 @@ def test_a_damaged_line_is_left_out_and_reported_with_its_place(
 def test_commands_work_on_a_damaged_log_and_count_its_lines(ddpmx: Run, copied: Path, tmp_path: Path) -> None:
     whole = lines_of(copied)
     write_lines(copied, [whole[0], *LINES.values(), *whole[1:]])
-    place = f"{copied}/metrics.jsonl:2 is damaged"
+    problem = f"{copied}/metrics.jsonl:2 is damaged"
     for arguments in (
         ("compare", copied, "--html", tmp_path / "page.html"),
         ("track", copied, "--to", "jsonl", "-s", f"path={tmp_path / 'all.jsonl'}"),
@@ -104,7 +104,7 @@ def test_commands_work_on_a_damaged_log_and_count_its_lines(ddpmx: Run, copied: 
     ):
         result = ddpmx(*arguments)
         assert result.code == 0, result.err
-        assert result.err.count(place) == 1, arguments
+        assert result.err.count(problem) == 1, arguments
         assert f"{len(LINES)} damaged lines" in result.err
     assert [json.loads(line)["event"] for line in (tmp_path / "all.jsonl").read_text().splitlines()] == [
         json.loads(line)["event"] for line in whole
@@ -121,23 +121,22 @@ def test_commands_work_on_a_damaged_log_and_count_its_lines(ddpmx: Run, copied: 
 
 
 def test_what_is_unknown_is_tolerated_and_kept(ddpmx: Run, copied: Path, tmp_path: Path) -> None:
-    """Kinds and keys of newer versions and plugins, and what editors do to a file."""
+    """Kinds and keys of newer versions and plugins, and changes that editors make to a file."""
     whole = lines_of(copied)
     newer = [
         b'{"event": "newer", "x": {"y": [NaN, "z"]}}',
         b'{"x": 1, "event": "newer", "step": 2}',
         json.dumps({**EPOCH, "later": [1]}).encode(),
     ]
-    text = b"\xef\xbb\xbf" + b"\r\n".join([*whole, b"", *newer])  # and no line end at the end
+    text = b"\xef\xbb\xbf" + b"\r\n".join([*whole, b"", *newer])  # without a newline at the end
     (copied / "metrics.jsonl").write_bytes(text)
     assert [event["event"] for event in RunFolder(copied).events()] == [
         json.loads(line)["event"] for line in [*whole, *newer]
     ]
     result = ddpmx("track", copied, "--to", "jsonl", "-s", f"path={tmp_path / 'all.jsonl'}")
     assert (result.code, result.err) == (0, "")
-    assert (
-        len((tmp_path / "all.jsonl").read_text().splitlines()) == len(whole) + 2
-    )  # a tracker places events by their step
+    # A tracker needs the step of an event, which one of the newer ones lacks.
+    assert len((tmp_path / "all.jsonl").read_text().splitlines()) == len(whole) + 2
     RunFolder(copied).add_event({"event": "newer", "last": 1})
     assert json.loads(lines_of(copied)[-2]) == json.loads(newer[-1])
     RunFolder(copied).cut_after(6, 9)
@@ -145,7 +144,7 @@ def test_what_is_unknown_is_tolerated_and_kept(ddpmx: Run, copied: Path, tmp_pat
 
 
 def test_our_own_events_are_never_damaged(tmp_path: Path) -> None:
-    """Numbers that are not finite, and names of files that are not UTF-8, which Python holds as halves of surrogate pairs."""
+    """Numbers that are not finite, and file names that are not UTF-8, which become lone surrogates."""
     log = EventLog(tmp_path / "metrics.jsonl")
     log.add(
         {"event": "step", "step": 1, "loss": float("nan"), "lr": float("inf"), "grad_norm": float("-inf")}
@@ -160,17 +159,17 @@ FILES = ("metrics.jsonl", "status.json", "environment.json", "spec.yaml", "log.c
 FOLDERS = ("samples", "checkpoints", "plots")
 
 
-def put(what: str, place: Path) -> None:
-    """Something else in the place of a file or folder."""
-    shutil.rmtree(place) if place.is_dir() else place.unlink(missing_ok=True)
+def put(what: str, path: Path) -> None:
+    """Replace a file or folder by something else."""
+    shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
     if what == "folder":
-        place.mkdir()
+        path.mkdir()
     elif what == "file":
-        place.write_text("x")
+        path.write_text("x")
     elif what == "pipe":
-        os.mkfifo(place)
+        os.mkfifo(path)
     else:
-        place.symlink_to(place if what == "link to itself" else place.with_name("nothing"))
+        path.symlink_to(path if what == "link to itself" else path.with_name("nothing"))
 
 
 KINDS = [(name, what) for name in FILES for what in ("folder", "pipe", "link to nothing", "link to itself")]
@@ -178,9 +177,7 @@ KINDS += [(name, what) for name in FOLDERS for what in ("file", "pipe", "link to
 
 
 @pytest.mark.parametrize(("name", "what"), KINDS)
-def test_something_else_in_the_place_of_a_file_is_named(
-    ddpmx: Run, copied: Path, name: str, what: str
-) -> None:
+def test_something_else_instead_of_a_file_is_named(ddpmx: Run, copied: Path, name: str, what: str) -> None:
     put(what, copied / name)
     for command, *options in (("compare",), ("evaluate",), ("track", "--to", "jsonl"), ("sample",)):
         result = ddpmx(command, copied, *options)
@@ -216,7 +213,7 @@ def test_a_damaged_record_is_named_and_stops_nothing(ddpmx: Run, copied: Path, c
     assert group["measures"]["val_loss"]["not_ranked"] == "unknown"
 
 
-def test_a_resumed_run_writes_damaged_records_anew(ddpmx: Run, copied: Path) -> None:
+def test_a_resumed_run_replaces_damaged_records(ddpmx: Run, copied: Path) -> None:
     whole = lines_of(copied)
     for name in ("status.json", "environment.json", "log.csv"):
         (copied / name).write_bytes(b"[]")
@@ -233,7 +230,7 @@ def test_a_resumed_run_writes_damaged_records_anew(ddpmx: Run, copied: Path) -> 
 @pytest.mark.parametrize(
     "header", [b"", b"\0", b"\xff\xfe", b'"epoch\n' * 50, b"x" * 1_000_000, b"epoch,step\n"]
 )
-def test_a_damaged_table_is_written_anew(copied: Path, header: bytes) -> None:
+def test_a_damaged_table_is_replaced(copied: Path, header: bytes) -> None:
     whole = (copied / "log.csv").read_text()
     (copied / "log.csv").write_bytes(header)
     *_, row = RunFolder(copied).events("epoch")
@@ -258,7 +255,7 @@ COUNTERS: dict[str, Any] = {
 
 @pytest.mark.parametrize("change", COUNTERS.values(), ids=COUNTERS.keys())
 def test_hostile_counters_are_named(ddpmx: Run, copied: Path, change: dict[str, Any]) -> None:
-    """Without checksums, as a run of before there were any, or a stranger, has them."""
+    """Counters without checksums, as in runs of early versions or from someone else."""
     for step in ("3", "6"):
         if (state := copied / "checkpoints" / step / "state.json").exists():
             content = json.loads(state.read_text())
@@ -284,7 +281,7 @@ def test_a_manifest_names_no_file_outside_of_its_folder(ddpmx: Run, copied: Path
     assert "state.json is damaged" in result.err
 
 
-def test_pictures_of_other_names_and_kinds_are_left_out(copied: Path) -> None:
+def test_images_of_other_names_and_kinds_are_skipped(copied: Path) -> None:
     before = RunFolder(copied).grids()
     for name in ("epoch-.png", "epoch-x.png", "epoch-²2.png", "epoch-1-2.png", "epoch-" + "9" * 200 + ".png"):
         (copied / "samples" / name).write_bytes(b"")

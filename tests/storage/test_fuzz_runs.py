@@ -1,4 +1,7 @@
-"""Whatever a run's folder holds, only our errors come out; hypothesis makes them. tools/fuzz_runs.py looks longer."""
+"""Whatever hypothesis puts into a run's folder, commands raise only our errors.
+
+tools/fuzz_runs.py runs the same for longer.
+"""
 
 from __future__ import annotations
 

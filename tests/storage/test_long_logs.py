@@ -1,4 +1,4 @@
-"""Logs of any length: the memory that a reader needs does not grow with their lines."""
+"""Logs of any length: a reader's memory hardly grows with the number of lines."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from made_runs import epoch, make_run, per_t, score
 
 from ddpmx.comparison.results import read_run
 from ddpmx.storage.folder import RunFolder
-from ddpmx.storage.history import MOST_PER_T, MOST_POINTS, ROWS, History, drawn
+from ddpmx.storage.history import MOST_PER_T, MOST_POINTS, ROWS, History, plotted_indices
 
 FEW, MANY = 2_000, 22_000
 
@@ -51,12 +51,12 @@ READERS: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("reader", READERS.values(), ids=READERS.keys())
-def test_a_line_more_costs_a_few_numbers(tmp_path: Path, reader: Callable[[Path], object]) -> None:
-    """As a dictionary it would be 500 bytes and more: 2 million of them, a gigabyte."""
+def test_each_line_costs_a_few_numbers(tmp_path: Path, reader: Callable[[Path], object]) -> None:
+    """As a dictionary, a line would take 500 bytes or more: a gigabyte for 2 million lines."""
     peaks = {}
     for lines in (FEW, MANY):
         run = long_run(tmp_path / str(lines), lines)
-        reader(run)  # what is made once, such as the types
+        reader(run)  # creates what is cached, such as the types
         tracemalloc.start()
         kept = reader(run)
         peaks[lines] = tracemalloc.get_traced_memory()[1]
@@ -65,7 +65,7 @@ def test_a_line_more_costs_a_few_numbers(tmp_path: Path, reader: Callable[[Path]
     assert peaks[MANY] - peaks[FEW] < 60 * (MANY - FEW)
 
 
-def test_what_is_kept_of_a_long_log_is_exact_where_it_counts(tmp_path: Path) -> None:
+def test_what_is_kept_of_a_long_log_is_exact(tmp_path: Path) -> None:
     events = [line(number) for number in range(1, MANY + 1)]
     history = History.from_events(events)
     rows = [event for event in events if event["event"] == "epoch"]
@@ -83,13 +83,13 @@ def test_what_is_kept_of_a_long_log_is_exact_where_it_counts(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("count", [1, 2, MOST_POINTS, MOST_POINTS + 1, 10 * MOST_POINTS + 3])
-def test_a_long_curve_is_drawn_at_epochs_that_a_longer_one_is_drawn_at_too(count: int) -> None:
+def test_a_longer_curve_is_plotted_at_many_of_the_same_epochs(count: int) -> None:
     epochs = np.arange(1.0, count + 1)
-    shown = drawn(epochs)
-    assert len(shown) <= MOST_POINTS + 1
-    assert shown[-1] == count - 1
-    assert shown == sorted(set(shown))
+    indices = plotted_indices(epochs)
+    assert len(indices) <= MOST_POINTS + 1
+    assert indices[-1] == count - 1
+    assert indices == sorted(set(indices))
     if count <= MOST_POINTS:
-        assert shown == list(range(count))
-    longer = {epochs_ + 1 for epochs_ in drawn(np.arange(1.0, 4 * count + 1))}
-    assert len(longer & {index + 1 for index in shown}) >= min(count, MOST_POINTS) // 8
+        assert indices == list(range(count))
+    longer = {index + 1 for index in plotted_indices(np.arange(1.0, 4 * count + 1))}
+    assert len(longer & {index + 1 for index in indices}) >= min(count, MOST_POINTS) // 8

@@ -1,4 +1,4 @@
-"""A run's folder that was copied or moved: `last` and `best` as folders, as small files, or gone."""
+"""A run's folder that was copied or moved: `last` and `best` are folders, small files, or missing."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ STEPS = {"last": "6", "best": "3"}
 
 @pytest.fixture
 def linked(copied: Path) -> Path:
-    """The trained run with its first checkpoint as the best one."""
+    """The trained run, with its first checkpoint as the best."""
     for state in copied.glob("checkpoints/*/state.json"):
         content = json.loads(state.read_text())["train"]
         row = {**content["row"], "val_loss": 9.0} if content["step"] == 6 else content["row"]
@@ -40,7 +40,7 @@ def followed(checkpoints: Path) -> None:
 
 
 def followed_alone(checkpoints: Path) -> None:
-    """Nobody copied the numbers."""
+    """Only `last` and `best` were copied."""
     followed(checkpoints)
     for step in STEPS.values():
         shutil.rmtree(checkpoints / step)
@@ -90,7 +90,7 @@ def test_commands_find_the_same_checkpoints(
     moved.parent.mkdir()
     linked.rename(moved)
     if way is absolute:
-        lost(moved / "checkpoints")  # the links lead to where the run was, out of it, and would be refused
+        lost(moved / "checkpoints")  # the links lead out of the moved run and would be refused
     before = sorted(path.name for path in (moved / "checkpoints").iterdir())
     for weights in ("best", "last"):
         result = ddpmx("sample", moved, "-n", "2", "--weights", weights, "--out", tmp_path / f"{weights}.png")
@@ -108,7 +108,7 @@ def test_commands_find_the_same_checkpoints(
 def test_a_resume_puts_the_links_back_and_keeps_every_checkpoint(
     linked: Path, way: Callable[[Path], None]
 ) -> None:
-    """What `Session.restore` and `Session.save` do to the folder."""
+    """The same calls as in `Session.restore` and `Session.save`."""
     checkpoints = linked / "checkpoints"
     content = {step: (checkpoints / step / "model.safetensors").read_bytes() for step in STEPS.values()}
     way(checkpoints)
@@ -123,7 +123,7 @@ def test_a_resume_puts_the_links_back_and_keeps_every_checkpoint(
     } == content
 
 
-def test_a_copied_run_trains_on_as_the_original(ddpmx: Run, copied: Path, tmp_path: Path) -> None:
+def test_a_copied_run_continues_like_the_original(ddpmx: Run, copied: Path, tmp_path: Path) -> None:
     other = shutil.copytree(copied, tmp_path / "copy")  # links followed
     longer = ("-s", "train.epochs=3")
     for run in (copied, other):
@@ -136,10 +136,10 @@ def test_a_copied_run_trains_on_as_the_original(ddpmx: Run, copied: Path, tmp_pa
         assert not [path for path in (run / "checkpoints").iterdir() if "damaged" in path.name]
 
 
-def test_a_damaged_twin_gives_way_to_the_whole_one(linked: Path) -> None:
+def test_an_intact_copy_replaces_a_damaged_checkpoint(linked: Path) -> None:
     checkpoints = linked / "checkpoints"
     whole = (checkpoints / "6" / "model.safetensors").read_bytes()
-    for step in STEPS.values():  # sealed, so that damage is seen
+    for step in STEPS.values():  # with checksums, so that damage is noticed
         content = json.loads((checkpoints / step / "state.json").read_text())
         (checkpoints / step / "state.json").unlink()
         manifest.write(checkpoints / step, content)
@@ -156,7 +156,7 @@ def test_a_damaged_twin_gives_way_to_the_whole_one(linked: Path) -> None:
     ]
 
 
-def test_what_is_not_ours_stays(linked: Path) -> None:
+def test_other_files_are_kept(linked: Path) -> None:
     checkpoints = linked / "checkpoints"
     for name in ("mine", ".git", "²", "6.bak", "007x"):
         (checkpoints / name).mkdir()
@@ -202,8 +202,8 @@ def test_a_file_system_without_links(linked: Path, monkeypatch: pytest.MonkeyPat
     ]
 
 
-def test_what_a_moved_spec_names_is_named(ddpmx: Run, copied: Path, tmp_path: Path) -> None:
-    """A plugin's file that was not copied, and data that are elsewhere now."""
+def test_missing_files_of_a_moved_run_are_named(ddpmx: Run, copied: Path, tmp_path: Path) -> None:
+    """A plugin's file that was not copied, and data that has moved."""
     text = (copied / "spec.yaml").read_text()
     (copied / "spec.yaml").write_text(text.replace("plugins: []", "plugins: [plugins/gone.py]"))
     result = ddpmx("sample", copied, "-n", "1", "--allow-plugins")

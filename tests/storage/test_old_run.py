@@ -1,7 +1,8 @@
-"""A run that was made and interrupted before the packages were laid out anew (commit 9188ed5) is worth what it was.
+"""A run started and interrupted by commit 9188ed5, before the packages were reorganised, still works.
 
-`old_run/run` is its folder; beside it lies what that commit made of it: the weights at the end of the resumed run, images, an
-exported network and numbers. Another processor rounds otherwise, so what is trained further is compared with how far training went.
+`old_run/run` is its folder; beside it is what that commit made of it: the weights at the end of the resumed
+run, images, an exported network and numbers. Processors round differently, so the error of the resumed
+weights is measured relative to how far training moved them.
 """
 
 from __future__ import annotations
@@ -21,7 +22,10 @@ Run = Callable[..., Result]
 OLD = Path(__file__).parent / "old_run"
 VALUES = json.loads((OLD / "values.json").read_text())
 FURTHER_ROUNDING = 1e-3
-"""Of the way that the weights go in the resumed steps; other random numbers would make it 1."""
+"""Largest error, relative to the distance that the resumed steps move the weights.
+
+Different random numbers would give about 1.
+"""
 
 
 @pytest.fixture
