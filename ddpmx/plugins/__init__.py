@@ -1,3 +1,3 @@
-"""Code that is not ours: loading it, trusting it, and saying whose fault an error is.
+"""Plugins: loading their code, deciding whether it may run, and attributing errors to it.
 May be imported by every package above.
 """

@@ -1,4 +1,7 @@
-"""What the methods of components should return: each function says what is wrong with a value, or nothing."""
+"""Checks of what the methods of components return.
+
+Each function returns a message such as "should return 1, not 2", or an empty string if the value is right.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +16,12 @@ CPU = torch.device("cpu")
 
 
 def described(value: object) -> str:
-    """A value as a message tells it: type, and of a tensor dtype, shape and place."""
+    """A value as messages describe it: a tensor by dtype, shape and device, anything else by type and
+    value."""
     if isinstance(value, Tensor):
         dtype = str(value.dtype).removeprefix("torch.")
-        return f"{dtype} {list(value.shape)} on {value.device}{', which needs a gradient' if value.requires_grad else ''}"
+        grad = " that requires a gradient" if value.requires_grad else ""
+        return f"{dtype} {list(value.shape)} on {value.device}{grad}"
     if isinstance(value, tuple | list):
         inside = ", ".join(described(item) for item in value[:4])
         return f"{type(value).__name__} of {len(value)} ({inside}{', …' if len(value) > 4 else ''})"
@@ -26,7 +31,7 @@ def described(value: object) -> str:
 def tensor(
     value: object, shape: Sequence[int], dtype: torch.dtype = torch.float64, device: torch.device = CPU
 ) -> str:
-    """A tensor of that dtype and shape there, with no gradient to be computed."""
+    """Check for a tensor with that dtype, shape and device that requires no gradient."""
     if isinstance(value, Tensor):
         fits = (
             value.dtype == dtype and tuple(value.shape) == tuple(shape) and value.device.type == device.type
@@ -39,7 +44,10 @@ def tensor(
 
 
 def numbers(value: object, shape: Sequence[int], *, finite: bool = False, least: float | None = None) -> str:
-    """The same in float64, without NaN; `finite`: without infinity, `least`: not below."""
+    """Check for a float64 tensor on the CPU without NaN; with `finite`, without infinity, too.
+
+    No element may be below `least`.
+    """
     problem = tensor(value, shape)
     if problem or not isinstance(value, Tensor):
         return problem
@@ -50,27 +58,28 @@ def numbers(value: object, shape: Sequence[int], *, finite: bool = False, least:
         what = f"{what} of at least {least:g}"
     if not bool(bad.any()):
         return ""
-    place = tuple(int(index) for index in bad.nonzero()[0])
-    at = f"index {place[0]}" if len(place) == 1 else f"index {list(place)}"
-    return f"should return {what}, not {float(value[place]):g} at {at}"
+    index = tuple(int(i) for i in bad.nonzero()[0])
+    where = f"index {index[0]}" if len(index) == 1 else f"index {list(index)}"
+    return f"should return {what}, not {float(value[index]):g} at {where}"
 
 
 def pair(value: object, shape: Sequence[int], *, finite: bool = True) -> str:
-    """Two tensors as `numbers` wants them."""
+    """Check for a tuple of two tensors that pass `numbers`."""
     if not isinstance(value, tuple) or len(value) != 2:
         return f"should return a tuple of two tensors, not {described(value)}"
     return next(filter(None, (numbers(part, shape, finite=finite) for part in value)), "")
 
 
 def instance(value: object, cls: type, *, optional: bool = False) -> str:
-    """An object of a class."""
+    """Check for an instance of a class; with `optional`, or None."""
     if isinstance(value, cls) or (optional and value is None):
         return ""
-    return f"should return a {cls.__name__}{' or None' if optional else ''}, not {described(value)}"
+    article = "an" if cls.__name__[0] in "AEIOU" else "a"
+    return f"should return {article} {cls.__name__}{' or None' if optional else ''}, not {described(value)}"
 
 
 def has(value: object, what: str, *methods: str) -> str:
-    """An object with methods of these names."""
+    """Check for an object with methods of these names; `what` is how messages call it."""
     missing = [name for name in methods if not callable(getattr(value, name, None))]
     return (
         f"should return {what} with {', '.join(f'{name}()' for name in missing)}, not {described(value)}"

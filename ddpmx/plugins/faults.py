@@ -1,4 +1,5 @@
-"""Whose fault it is: what a plugin raises, at any time and through any library, is told from what ddpmx raises."""
+"""Attributing errors: telling what a plugin raises, at any time and through any library, from ddpmx's own
+errors."""
 
 from __future__ import annotations
 
@@ -21,33 +22,36 @@ if TYPE_CHECKING:
     import torch
 
 SHOW = "DDPMX_TRACEBACK"
-"""In the environment and not empty: a plugin's traceback is printed, where no run's folder takes it."""
+"""Environment variable; if it is not empty, a plugin's traceback is printed when there is no run folder to
+keep it."""
 
 _modules: set[str] = set()
+"""The modules and packages that are plugins."""
 _reported: set[tuple[str, str]] = set()
+"""(who, what) of the changes that have been reported."""
 
 
 def add_module(name: str) -> None:
-    """From now on that module, and what is in it if it is a package, counts as a plugin."""
+    """Count a module, and all modules inside it if it is a package, as a plugin from now on."""
     _modules.add(name)
 
 
 def file_of(module: str) -> str:
-    """The file of a plugin's module, or its name."""
+    """The file of a plugin's module, or the module's name if it has no file."""
     return getattr(sys.modules.get(module), "__file__", None) or module
 
 
 def passes(error: BaseException) -> bool:
-    """Whether an error that comes out of a plugin's code is not for the plugin to answer for.
+    """Whether an error that comes out of a plugin's code is not the plugin's fault.
 
-    ddpmx's own, Ctrl-C, memory that ran out, and the end of a generator.
+    These are ddpmx's own errors, Ctrl-C, running out of memory, and the closing of a generator.
     """
     ours = isinstance(error, DdpmxError) or type(error).__module__.startswith("ddpmx.")
     return ours or isinstance(error, KeyboardInterrupt | GeneratorExit) or out_of_memory.caused(error)
 
 
 def plugin_error(error: BaseException) -> PluginError | None:
-    """What a plugin raised, named by its file, line and function; None where no line of a plugin was under way."""
+    """A PluginError that names the plugin's file, line and function; None if no plugin's code was running."""
     link: BaseException | None = error
     while link is not None and not passes(link):
         frames = [
@@ -55,25 +59,26 @@ def plugin_error(error: BaseException) -> PluginError | None:
         ]
         if frames:
             frame, line = frames[-1]
-            place = f"{frame.f_code.co_filename}:{line}: {frame.f_code.co_qualname.replace('<locals>.', '')}"
-            return PluginError(f"the plugin {place} failed: {error_text(link)}", trace=trace_of(error))
+            function = frame.f_code.co_qualname.replace("<locals>.", "")
+            text = f"the plugin {frame.f_code.co_filename}:{line}: {function} failed: {error_text(link)}"
+            return PluginError(text, trace=trace_of(error))
         link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
     return None
 
 
 def error_text(error: BaseException) -> str:
-    """Its type and, on one line, its text."""
+    """An error's type and the first line of its message: `ValueError: no such file`."""
     text = shortened(str(error).strip().split("\n")[0])
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def trace_of(error: BaseException) -> str:
-    """Its traceback as Python prints it."""
+    """An error's traceback, as Python prints it."""
     return "".join(traceback.format_exception(error))
 
 
 def line_in(error: BaseException, file: str) -> int:
-    """The line of a file that the error came through last; 0 for none."""
+    """The last line of a file in the error's traceback; 0 if the file is not in it."""
     lines = [
         line for frame, line in traceback.walk_tb(error.__traceback__) if frame.f_code.co_filename == file
     ]
@@ -81,7 +86,7 @@ def line_in(error: BaseException, file: str) -> int:
 
 
 def keep_trace(trace: str, folder: Path) -> str:
-    """Write a plugin's traceback into a run's folder; returns the sentence that says where it is."""
+    """Write a plugin's traceback into a run folder. Returns a sentence that says where it is."""
     path = folder / "plugin-traceback.txt"
     try:
         path.write_text(trace, encoding="utf-8", errors="backslashreplace")
@@ -91,6 +96,7 @@ def keep_trace(trace: str, folder: Path) -> str:
 
 
 def _is_plugins(frame: FrameType) -> bool:
+    """Whether a frame runs a plugin's code."""
     name = frame.f_globals.get("__name__", "")
     return isinstance(name, str) and any(
         name == module or name.startswith(f"{module}.") for module in _modules
@@ -99,7 +105,7 @@ def _is_plugins(frame: FrameType) -> bool:
 
 @contextmanager
 def watched(who: str) -> Iterator[None]:
-    """Report what the code within changes of the process that others rely on, and put it back."""
+    """A context that reports and restores any global state of the process that the code inside changes."""
     before = _State.now()
     try:
         yield
@@ -109,21 +115,27 @@ def watched(who: str) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class _State:
-    """What plugins may not change for the rest of ddpmx. Random numbers are no part of it: ddpmx seeds its own."""
+    """Global state that plugins must not change. Random generators are not part of it: ddpmx seeds its
+    own."""
 
     dtype: torch.dtype
+    """torch's default dtype."""
     gradients: bool
+    """Whether torch records gradients."""
     deterministic: bool
+    """Whether torch uses deterministic algorithms only."""
     device: torch.device
+    """torch's default device."""
     folder: str
+    """The working folder; empty if it was deleted."""
 
     @classmethod
     def now(cls) -> _State:
         import torch
 
         folder = ""
-        with suppress(OSError):  # it was deleted
-            folder = os.getcwd()  # noqa: PTH109  (a string, which every call of a plugin's method compares)
+        with suppress(OSError):  # the working folder was deleted
+            folder = os.getcwd()  # noqa: PTH109  (a string is faster, and every call of a plugin compares it)
         return cls(
             torch.get_default_dtype(),
             torch.is_grad_enabled(),
@@ -152,12 +164,12 @@ class _State:
             torch.set_default_device(None if self.device.type == "cpu" else self.device)
         if now.folder != self.folder and self.folder:
             _report(who, "the working folder", self.folder, now.folder)
-            with suppress(OSError):  # it is gone, and there is nowhere to go back to
+            with suppress(OSError):  # the former folder was deleted
                 os.chdir(self.folder)
 
 
 def _report(who: str, what: str, before: object, after: object) -> None:
-    """Once each: a method may be called in every step."""
+    """Warn of a change, once per plugin and setting, as a method may be called in every step."""
     if (who, what) not in _reported:
         _reported.add((who, what))
-        echo(f"warning: {who} changed {what} from {before} to {after}; it is put back", err=True)
+        echo(f"warning: {who} changed {what} from {before} to {after}; it was restored", err=True)

@@ -1,7 +1,9 @@
-"""Between ddpmx and the classes that plugins register: every method that ddpmx calls answers for what it raises and returns.
+"""Guarding calls into plugins: an error or a wrong result of a plugin's method names the plugin and the
+method.
 
-A class of ddpmx's own is left as it is, and costs nothing. Of another class, the methods that it has in the place of ddpmx's are
-wrapped when it is registered. What they should return is said by the kind's base class, in `contract`.
+When a plugin's class is registered, each method in it that overrides one of ddpmx's is wrapped. The
+`contract` of the kind's base class says what the method should return. ddpmx's own classes are not wrapped,
+and so cost nothing.
 """
 
 from __future__ import annotations
@@ -19,22 +21,26 @@ from . import faults
 T = TypeVar("T")
 Arguments = Mapping[str, Any]
 Check = Callable[[Any, Arguments, Any], str]
-"""(component, arguments, result) -> what the method should have returned instead, such as "should return 1, not 2"; empty: fine."""
+"""(component, arguments, result) -> a message such as "should return 1, not 2"; empty if the result is
+right."""
 
 
 @dataclass(frozen=True)
 class Each:
-    """A contract for the items of what a method returns, which may be a generator."""
+    """A contract for each item of an iterable result, such as a generator."""
 
     check: Check
+    """The check of an item."""
 
 
 @dataclass(frozen=True)
 class Replace:
-    """A contract that checks the result, and puts something that watches it in its place."""
+    """A contract that checks a result and replaces it, for example by a wrapper that checks its use."""
 
     check: Check
+    """The check of the result."""
     watch: Callable[[Any, Method, Arguments], object]
+    """(result, method, arguments) -> the replacement."""
 
 
 Contract = Mapping[str, Check | Each | Replace]
@@ -42,13 +48,15 @@ Contract = Mapping[str, Check | Each | Replace]
 
 @dataclass(frozen=True)
 class Method:
-    """A plugin's method, or something that it made, as messages call it."""
+    """A plugin's method, or an object that it made, as messages name it."""
 
     file: str
+    """The plugin's file."""
     text: str
+    """The method's name and component: `Mine.beta() of the schedule 'mine'`."""
 
     def failed(self, error: BaseException) -> BaseException:
-        """What it raised as a PluginError, unless that is not the plugin's affair."""
+        """The error that the method raised as a PluginError, or unchanged if it is not the plugin's fault."""
         if faults.passes(error):
             return error
         line = faults.line_in(error, self.file)
@@ -59,42 +67,45 @@ class Method:
         )
 
     def refuse(self, problem: str) -> NoReturn:
-        """Raises a PluginError for what it returned."""
+        """Raise PluginError with that problem."""
         raise PluginError(f"the plugin {self.file}: {self.text} {problem}")
 
     def returned(self, check: Check | None, component: object, arguments: Arguments, result: object) -> None:
-        """Raises a PluginError where the result is not what the contract says, or cannot even be looked at."""
+        """Check a result. Raises PluginError if it breaks the contract, or if the check itself fails on it."""
         if check is None:
             return
         try:
             problem = check(component, arguments, result)
-        except Exception as error:  # of an object that answers no question
+        except Exception as error:  # the result may be an object that fails at any use
             raise self.failed(error) from error
         if problem:
             self.refuse(problem)
 
     def call(self, function: Callable[..., T], check: Callable[[T], str], *arguments: object) -> T:
-        """What a function of the plugin returns. Raises PluginError where it fails, or returns what the check finds fault with."""
+        """Call a function of the plugin. Raises PluginError if it fails, or if its result does not pass the
+        check."""
         with faults.watched(self.who):
             try:
                 result = function(*arguments)
             except BaseException as error:
                 raise self.failed(error) from error
-        self.returned(lambda _, given, value: check(value), None, {}, result)
+        self.returned(lambda _, arguments, value: check(value), None, {}, result)
         return result
 
     @property
     def who(self) -> str:
+        """The plugin and the method, at the start of a sentence."""
         return f"the plugin {self.file}: {self.text}"
 
 
 def is_plugin(cls: type) -> bool:
-    """Whether a class is not ddpmx's own."""
+    """Whether a class comes from a plugin rather than from ddpmx."""
     return cls.__module__ != "ddpmx" and not cls.__module__.startswith("ddpmx.")
 
 
 def guard(cls: type, kind: str, name: str, contract: Contract) -> None:
-    """Wrap the methods and properties of a plugin's class that ddpmx calls."""
+    """Wrap the methods and properties of a plugin's class that ddpmx calls. `contract` has their checks by
+    name."""
     faults.add_module(cls.__module__)
     known = {
         key
@@ -110,7 +121,8 @@ def guard(cls: type, kind: str, name: str, contract: Contract) -> None:
         getter = value.fget if isinstance(value, property) else value
         if not inspect.isfunction(getter) or hasattr(getter, "of_plugin"):
             continue
-        ours = not is_plugin(owner) or getter.__module__.startswith("ddpmx.")  # it may be taken over by name
+        # A plugin's class may also assign one of ddpmx's functions to a name of its own.
+        ours = not is_plugin(owner) or getter.__module__.startswith("ddpmx.")
         if ours and not _is_stub(getter):
             continue
         file = faults.file_of(cls.__module__)
@@ -120,12 +132,12 @@ def guard(cls: type, kind: str, name: str, contract: Contract) -> None:
 
 
 def _is_stub(function: FunctionType) -> bool:
-    """Whether it is for plugins to define."""
+    """Whether a function raises NotImplementedError, which leaves it to plugins to define."""
     return "NotImplementedError" in function.__code__.co_names
 
 
 def _parameters(cls: type, key: str) -> list[str]:
-    """The names of a method's arguments as ddpmx's own class has them, which a plugin may call otherwise."""
+    """The parameter names of a method in ddpmx's own class; a plugin may give them other names."""
     for base in cls.__mro__:
         function = vars(base).get(key)
         if not is_plugin(base) and inspect.isfunction(function):
@@ -148,7 +160,7 @@ def _wrapped(
                 result = function(self, *args, **kwargs)
             except NotImplementedError as error:
                 if not defined:
-                    method.refuse("is needed, and the class does not define it")
+                    method.refuse("is required, but the class does not define it")
                 raise method.failed(error) from error
             except BaseException as error:
                 raise method.failed(error) from error

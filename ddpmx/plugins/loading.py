@@ -1,4 +1,4 @@
-"""Loading the files, modules and entry points that register more components. Whether they may run is `trust`'s affair."""
+"""Loading plugins from files, modules and entry points. `trust` decides whether they may run."""
 
 from __future__ import annotations
 
@@ -17,15 +17,18 @@ from ..terminal.printing import echo
 from . import faults
 
 GROUP = "ddpmx.plugins"
+"""The group of entry points through which installed packages offer plugins."""
 MAX_BYTES = 10_000_000
-KINDS = "a plugin is a Python file, whose name ends in .py, or an installed module"
+"""Largest plugin file, in bytes."""
+KINDS = "a plugin is a Python file, with a name that ends in .py, or an installed module"
 _loaded: dict[str, str] = {}
+"""SHA-256 of each plugin file that this process has run, and its path."""
 
 
 def load_file(path: Path, content: bytes, module: str = "") -> None:
-    """Run the code of a plugin's file, as a module of that name. Once a process for the same content.
+    """Run the code of a plugin file as a module of that name, once per process for the same content.
 
-    Raises SpecError with the file and line where the plugin failed.
+    Raises SpecError with the file and line at which the plugin failed.
     """
     digest = hashlib.sha256(content).hexdigest()
     if digest in _loaded:
@@ -36,18 +39,19 @@ def load_file(path: Path, content: bytes, module: str = "") -> None:
         module_spec = importlib.util.spec_from_file_location(name, path)
         if module_spec is None:
             raise SpecError(f"the plugin {path} cannot be loaded as Python")
-        made = importlib.util.module_from_spec(module_spec)
-        sys.modules[name] = made  # pydantic resolves annotations through it
+        plugin = importlib.util.module_from_spec(module_spec)
+        sys.modules[name] = plugin  # pydantic resolves annotations through it
         code = compile(content, str(path), "exec", dont_inherit=True)
         with faults.watched(f"the plugin {path}"):
-            exec(code, made.__dict__)  # a loader would take a .pyc beside it, whatever that holds
+            # Not through a loader: it would run a .pyc file beside the plugin, whatever that contains.
+            exec(code, plugin.__dict__)
         _loaded[digest] = str(path)
     except BaseException as error:
         raise _placed(error, str(path)) from None
 
 
 def load_module(name: str) -> None:
-    """Import a plugin that is a module. Raises SpecError where that fails, or where nothing has that name."""
+    """Import a plugin that is a module. Raises SpecError if that fails or no module has that name."""
     if not all(part.isidentifier() for part in name.split(".")):
         raise SpecError(f"'{name}' is not the name of a module", hint=KINDS)
     faults.add_module(name)
@@ -62,16 +66,16 @@ def load_module(name: str) -> None:
 
 @cache
 def load_installed() -> None:
-    """Import, once a process, what installed packages offer under the entry-point group `ddpmx.plugins`.
+    """Import the plugins of installed packages, from the entry points `ddpmx.plugins`, once per process.
 
-    One that fails is reported and left out: it must not stop commands that have no use for it.
+    A plugin that fails is reported and skipped, so that it does not stop commands that do not need it.
     """
     for entry in importlib.metadata.entry_points(group=GROUP):
         try:
             load_module(entry.module)
         except SpecError as error:
             owner = f" of the package {entry.dist.name}" if entry.dist else ""
-            echo(f"warning: the entry point {entry.name}{owner} is left out: {error}", err=True)
+            echo(f"warning: the entry point {entry.name}{owner} is skipped: {error}", err=True)
 
 
 def file_hash(path: Path) -> str:
@@ -80,7 +84,8 @@ def file_hash(path: Path) -> str:
 
 
 def read(path: Path) -> bytes:
-    """The code of a plugin's file. Raises SpecError where there is none, for a device, which might not end, and for what is too large."""
+    """The code of a plugin file. Raises SpecError if it cannot be read, is not a regular file or is too
+    large."""
     try:
         return files.read_bytes(path, MAX_BYTES)
     except SpecError as error:
@@ -88,7 +93,8 @@ def read(path: Path) -> bytes:
 
 
 def _placed(error: BaseException, plugin: str) -> BaseException:
-    """What a plugin raised when it was loaded, as a SpecError at its own line. Only Ctrl-C passes as it is."""
+    """A SpecError, at the plugin's own line, for what a plugin raised on import; Ctrl-C is returned
+    unchanged."""
     if isinstance(error, SpecError):
         return error.at("", _line(error, plugin))
     if isinstance(error, KeyboardInterrupt):
@@ -106,6 +112,6 @@ def _placed(error: BaseException, plugin: str) -> BaseException:
 
 
 def _line(error: BaseException, plugin: str) -> Mark | None:
-    """The plugin's own line that the traceback last went through."""
+    """The last line of the plugin's own code in the traceback."""
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == plugin]
     return Mark(plugin, lines[-1] or 1) if lines else None

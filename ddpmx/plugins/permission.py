@@ -1,4 +1,4 @@
-"""What an option of the command line permits while its command runs."""
+"""Permissions that command-line options grant while their command runs."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from contextlib import contextmanager
 
 
 class Permission:
-    """A permission that holds inside `with permission.granted():` only."""
+    """A permission that is granted only inside `with permission.granted():`."""
 
     def __init__(self) -> None:
         self.is_granted = False
 
     @contextmanager
     def granted(self) -> Iterator[None]:
-        """Grant it for the block; nested grants end with the outermost."""
+        """Grant the permission for the block; when blocks are nested, until the outermost one ends."""
         before, self.is_granted = self.is_granted, True
         try:
             yield

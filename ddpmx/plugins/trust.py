@@ -1,8 +1,10 @@
-"""Which plugins may run: the user's own do, and of those that a run's folder brings only what this machine has run on purpose.
+"""Deciding which plugins may run: the user's own, and those in run folders that have been run here on purpose
+before.
 
-A run's folder holds copies of its plugins, and may be a stranger's. Who owns it says nothing: what is unpacked belongs to the
-one who unpacks it. What counts is that a spec file outside of any run, or `--allow-plugins`, has run the same content here
-before: the folder `plugins/` of the cache has an empty file for each, named by its hash.
+A run folder has copies of its plugins and may come from a stranger. Its owner proves nothing, since an
+unpacked archive belongs to whoever unpacks it. A plugin is trusted if the same content has been run here
+before, from a spec file outside of any run folder or with `--allow-plugins`. The folder `plugins/` of the
+cache remembers that with an empty file for each content, named by its hash.
 """
 
 from __future__ import annotations
@@ -25,38 +27,42 @@ SPEC, FACTS, REST = (
     ("status.json", "environment.json", "metrics.jsonl"),
     ("checkpoints", "log.csv"),
 )
-"""What a run's folder has: its spec beside anything else of it, or two of its facts under whatever name the spec has now."""
+"""Files by which a run folder is recognised: the spec with any of the others, or two of FACTS if it was
+renamed."""
 
 _known: set[str] = set()
+"""Keys of the plugins that this process has run."""
 PERMISSION = Permission()
-"""What --allow-plugins grants: every plugin may run, and is known from then on."""
+"""The permission of --allow-plugins: every plugin may run, and is trusted from then on."""
 
 
 @dataclass(frozen=True)
 class Plugin:
-    """A plugin as a spec or a command names it, its code read but not run."""
+    """A plugin that a spec or a command names. Its code has been read, but not run."""
 
     name: str
-    """The path of a `.py` file, or a module."""
+    """The path of a `.py` file, or the name of a module."""
     content: bytes | None
-    """Of a file, and of a module that is a single file outside of the environment: what was judged is what runs."""
+    """The code of a file, or of a single-file module that is not installed, so that the code judged is the
+    code run."""
     file: Path | None
-    """Where the content is."""
+    """The file that the content was read from."""
     run: Path | None
-    """The run's folder that it comes from, if any: its code may be a stranger's."""
+    """The run folder that the plugin comes from, if any; its code may be a stranger's."""
     folders: tuple[Path, ...]
-    """The user's own folders, in which its imports may find modules."""
+    """The user's own folders from which the plugin may import modules."""
 
     @property
     def may_run(self) -> bool:
-        """Whether it is the user's own, was run here on purpose before, or is allowed by an option."""
+        """Whether the plugin is the user's own, has been run here on purpose before, or is allowed by an
+        option."""
         return self.run is None or PERMISSION.is_granted or self._is_known()
 
     def load(self) -> None:
-        """Run it, and remember that. Raises SpecError where it fails."""
+        """Run the plugin and remember that it has been run. Raises SpecError if it fails."""
         for folder in map(str, self.folders):
             if folder not in sys.path:
-                sys.path.append(folder)  # last: nothing that is installed is hidden
+                sys.path.append(folder)  # last, so that it hides no installed module
         if self.file is None or self.content is None:
             plugins.load_module(self.name)
         elif self.name.endswith(".py"):
@@ -78,17 +84,17 @@ class Plugin:
         key = self._key
         if key not in _known:
             _known.add(key)
-            with suppress(
-                OSError
-            ):  # a cache that cannot be written remembers nothing: --allow-plugins is needed each time
+            # If the cache cannot be written, --allow-plugins is needed each time.
+            with suppress(OSError):
                 (cache_root() / "plugins").mkdir(parents=True, exist_ok=True)
                 (cache_root() / "plugins" / key).touch()
 
 
 def find(name: str, *named_in: Path, run: Path | None = None) -> Plugin:
-    """The plugin of that name, which the files `named_in` name; the command line, where there are none.
+    """Find a plugin without running it.
 
-    `run` is the run's folder whose own spec this is. Raises SpecError where its file cannot be read.
+    `named_in` are the files that name it, none if the command line does. `run` is the run folder whose own
+    spec names it, if any. Raises SpecError if its file cannot be read.
     """
     if name.endswith(".py"):
         path = Path(name)
@@ -98,8 +104,8 @@ def find(name: str, *named_in: Path, run: Path | None = None) -> Plugin:
     if _is_installed(name):
         return Plugin(name, None, None, run, () if run else _own_folders(named_in))
     top = name.split(".")[0]
-    places = [*(() if run else _own_folders(named_in)), Path.cwd()] if top and os.sep not in top else []
-    for folder in places:
+    folders = [*(() if run else _own_folders(named_in)), Path.cwd()] if top and os.sep not in top else []
+    for folder in folders:
         module = folder / top
         file = folder / f"{top}.py"
         if file.is_file() and "." not in name:
@@ -111,14 +117,13 @@ def find(name: str, *named_in: Path, run: Path | None = None) -> Plugin:
 
 
 def run_around(path: Path) -> Path | None:
-    """The run's folder in which a file or folder lies, by its name or by where links lead; None for one outside of all runs."""
-    for place in (Path(os.path.abspath(path)), path.resolve()):  # noqa: PTH100  (the first follows no link)
-        for folder in place.parents:
-            plugins_of = (
-                folder.parent if folder.name == "plugins" and os.path.lexists(folder.parent / SPEC) else None
-            )
-            if plugins_of is not None or _is_run(folder):
-                return plugins_of or folder
+    """The run folder that a path lies in, as written or with links resolved; None if it lies in none."""
+    for location in (Path(os.path.abspath(path)), path.resolve()):  # noqa: PTH100  (the first follows no link)
+        for folder in location.parents:
+            if folder.name == "plugins" and os.path.lexists(folder.parent / SPEC):
+                return folder.parent
+            if _is_run(folder):
+                return folder
     return None
 
 
@@ -132,7 +137,8 @@ def _is_run(folder: Path) -> bool:
 
 
 def _own_folders(named_in: tuple[Path, ...]) -> tuple[Path, ...]:
-    """Those of the files, and the working folder where it is above them."""
+    """The folders of the files, and the working folder if one of them lies in it and it is not in a run
+    folder."""
     here = Path.cwd()
     folders = [file.resolve().parent for file in named_in]
     above = (
@@ -144,9 +150,9 @@ def _own_folders(named_in: tuple[Path, ...]) -> tuple[Path, ...]:
 
 
 def _is_installed(module: str) -> bool:
-    """Whether the environment has it; nothing is run to see that."""
+    """Whether the environment has a module. Finding out runs no code."""
     top = module.split(".")[0]
     try:
         return top in sys.modules or importlib.util.find_spec(top) is not None
-    except (ValueError, ImportError):  # not a module's name at all
+    except (ValueError, ImportError):  # not a valid module name
         return False

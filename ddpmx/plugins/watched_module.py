@@ -1,4 +1,4 @@
-"""A network that a plugin built, looked at each time that it is run."""
+"""Checking a plugin's network each time that it runs."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ from . import faults
 from .guard import Method
 
 Problem = Callable[[tuple[Tensor, ...], object], str]
-"""(inputs, output) -> what the output should have been instead; empty: fine."""
+"""(inputs, output) -> a message that says what the output should have been; empty if it is right."""
 
 
 def watch_module(module: nn.Module, method: Method, problem: Problem) -> nn.Module:
-    """The module with hooks that raise PluginError for an output that does not fit, and put back what its forward changes.
+    """Add hooks to a module that raise PluginError for a wrong output and restore the global state that it
+    changes.
 
-    Copies have the same hooks; a compiled network has none. What forward raises is named where it ends the command.
+    Copies of the module have the same hooks; the hooks do nothing in a compiled network. Errors that
+    `forward` raises are attributed to the plugin where they end the command.
     """
     forward = Method(
         method.file,
@@ -34,27 +36,32 @@ def watch_module(module: nn.Module, method: Method, problem: Problem) -> nn.Modu
     def after(module: nn.Module, inputs: tuple[Tensor, ...], output: object) -> None:
         if torch.compiler.is_compiling():
             return
-        gradient = torch.is_grad_enabled()
+        had_gradients = torch.is_grad_enabled()
         if under_way:
             under_way.pop().__exit__(None, None, None)
-        wrong = problem(inputs, output)
-        if wrong:
-            forward.refuse(wrong)
+        message = problem(inputs, output)
+        if message:
+            forward.refuse(message)
         if (
             torch.is_grad_enabled()
             and module.training
             and isinstance(output, Tensor)
             and not output.requires_grad
         ):
-            _refuse_without_gradient(module, forward, gradient)
+            _refuse_without_gradient(module, forward, had_gradients)
 
     module.register_forward_pre_hook(before)
     module.register_forward_hook(after)
     return module
 
 
-def _refuse_without_gradient(module: nn.Module, forward: Method, gradient: bool) -> None:
-    """Unless it has nothing to learn."""
+def _refuse_without_gradient(module: nn.Module, forward: Method, had_gradients: bool) -> None:
+    """Raise PluginError for an output without a gradient, unless the module has no parameters to train.
+
+    `had_gradients`: whether gradients were still enabled when `forward` returned.
+    """
     if any(parameter.requires_grad for parameter in module.parameters()):
-        why = "" if gradient else ": it turns gradients off"
-        forward.refuse(f"should return what its weights can learn from, not a tensor without a gradient{why}")
+        why = "" if had_gradients else ": it turns gradients off"
+        forward.refuse(
+            f"should return a tensor that depends on its weights, not a tensor without a gradient{why}"
+        )

@@ -87,7 +87,7 @@ WRONG = {
     "schedule gradient": (
         "schedule",
         "def beta(self): return ramp(20).requires_grad_()",
-        r"Mine.beta\(\) .* which needs a gradient",
+        r"Mine.beta\(\) .* that requires a gradient",
     ),
     "schedule list": (
         "schedule",
@@ -137,7 +137,7 @@ WRONG = {
     "weighting nothing": (
         "weighting",
         "",
-        r"Mine.x_start_weight\(\) of the weighting .* is needed, and the class does not define it",
+        r"Mine.x_start_weight\(\) of the weighting .* is required, but the class does not define it",
     ),
     "weighting module": (
         "weighting",
@@ -164,7 +164,7 @@ WRONG = {
         "def draw(self, u, table): return (u * 20).long() + 1",
         r"Mine.draw\(\) .* should return indices in 0 … 19, not",
     ),
-    "time nothing": ("time", "", r"Mine.draw\(\) .* is needed"),
+    "time nothing": ("time", "", r"Mine.draw\(\) .* is required"),
     "time importance": (
         "time",
         "def draw(self, u, table): return (u * 20).long()\ndef importance(self, table): return 1.0",
@@ -205,7 +205,7 @@ WRONG = {
         "def target(self, signal, sigma): return signal, sigma * float('nan')",
         r"Mine.target\(\) .* should return finite numbers, not nan at index",
     ),
-    "prediction nothing": ("prediction", "", r"Mine.target\(\) .* is needed"),
+    "prediction nothing": ("prediction", "", r"Mine.target\(\) .* is required"),
     "sampler None": (
         "sampler",
         "def step(self, here, there): pass",
@@ -231,7 +231,7 @@ WRONG = {
         "def plan(self, *a, **k): return []",
         r"Mine.plan\(\) .* should return a Plan, not list of 0",
     ),
-    "sampler nothing": ("sampler", "", r"Mine.step\(\) .* is needed"),
+    "sampler nothing": ("sampler", "", r"Mine.step\(\) .* is required"),
     "model None": (
         "model",
         "def build(self, channels, size): pass",
@@ -242,7 +242,7 @@ WRONG = {
         "def build(self, channels, size): raise SystemExit",
         r"Mine.build\(\) .* failed: SystemExit",
     ),
-    "model nothing": ("model", "", r"Mine.build\(\) .* is needed"),
+    "model nothing": ("model", "", r"Mine.build\(\) .* is required"),
     "dataset None": (
         "dataset",
         "def load(self, root): pass",
@@ -257,7 +257,7 @@ WRONG = {
     "optimizer None": (
         "optimizer",
         "def build(self, parameters, lr, weight_decay): pass",
-        r"Mine.build\(\) .* return a Optimizer, not None",
+        r"Mine.build\(\) .* return an Optimizer, not None",
     ),
     "optimizer step": (
         "optimizer",

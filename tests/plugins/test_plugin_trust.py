@@ -319,7 +319,7 @@ def test_an_installed_plugin_that_fails_stops_nothing_else(
         plugins.load_installed.cache_clear()
         result = ddpmx(*command)
         assert result.code == 0, result.err
-        assert "warning: the entry point broken is left out: " in result.err
+        assert "warning: the entry point broken is skipped: " in result.err
         assert "broken_package failed on import: SystemExit: 0" in result.err
     plugins.load_installed.cache_clear()
 
