@@ -1,3 +1,3 @@
-"""This process and the machine that it runs on: signals, requests to stop, memory.
+"""The running process and its machine: signals, requests to stop, memory.
 May be imported by every package above.
 """

@@ -1,4 +1,4 @@
-"""How the C library handles freed memory in training on a CPU."""
+"""Settings of the C library's memory allocator for training on a CPU."""
 
 from __future__ import annotations
 
@@ -6,18 +6,23 @@ import ctypes
 import os
 import sys
 
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # from glibc's malloc.h
 NEVER = 2**31 - 1
-ANOTHER = ("GLIBC_TUNABLES", "LD_PRELOAD")  # may bring other settings, or another allocator
+"""A threshold in bytes that no block reaches."""
+USER_SETTINGS = ("GLIBC_TUNABLES", "LD_PRELOAD")
+"""Environment variables through which users choose other settings or another allocator."""
 
 
 def keep_memory() -> None:
-    """Let glibc keep what a step of training frees for the next one, for the whole process.
+    """Make glibc keep freed memory for the next training step, in the whole process.
 
-    By default it hands large blocks back to the system, and each step spends up to a quarter of its time on having them zeroed
-    again. Nothing is changed under another C library, and where the user sets a MALLOC_… variable, tunables or an allocator.
+    By default glibc returns large blocks to the system, which has to zero them again: up to a quarter of each
+    step. Nothing changes with another C library, or if the user has set a MALLOC_… variable, tunables or an
+    allocator.
     """
-    if sys.platform != "linux" or any(name in ANOTHER or name.startswith("MALLOC_") for name in os.environ):
+    if sys.platform != "linux":
+        return
+    if any(name in USER_SETTINGS or name.startswith("MALLOC_") for name in os.environ):
         return
     library = ctypes.CDLL(None)
     if hasattr(library, "mallopt"):

@@ -1,6 +1,7 @@
-"""Ctrl-C, SIGTERM and SIGHUP from the program's first moment to its last, and the death of whoever started it.
+"""Handling Ctrl-C, SIGTERM and SIGHUP from the program's start to its end, and the death of the parent
+process.
 
-`StopSignal` takes over while a run trains. Imports only what Python has loaded anyway.
+`StopSignal` takes over while a run trains. This module imports only what Python has already loaded.
 """
 
 from __future__ import annotations
@@ -16,20 +17,23 @@ from typing import NoReturn
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 PARENT = "DDPMX_PARENT"
-"""In the environment of a sweep's point: the process that it must not outlive."""
+"""Environment variable of a sweep's point: the id of the process that it must not outlive."""
 INTERRUPTED = 130
-LOOK, GRACE = 0.5, 60.0
-"""Seconds between looks at the parent, and from its end to that of a process that does not stop on SIGTERM."""
-LATER = 0.05
-"""Seconds until a signal that came at a bad moment is sent again."""
-_asked: Counter[int] = Counter()
-_again: set[int] = set()
+"""Exit code after an interrupt."""
+POLL_INTERVAL, GRACE_PERIOD = 0.5, 60.0
+"""Seconds between checks that the parent lives, and between SIGTERM and SIGKILL after its death."""
+RETRY_DELAY = 0.05
+"""Seconds until a signal that arrived at a bad moment is sent again."""
+_received: Counter[int] = Counter()
+"""How often each signal has arrived, not counting those that this module sent again."""
+_resent: set[int] = set()
+"""Signals that this module has sent again and that have not arrived yet."""
 
 
 def install() -> None:
-    """Let the signals raise KeyboardInterrupt; a second Ctrl-C or SIGTERM ends the process at once.
+    """Make the signals raise KeyboardInterrupt; a second Ctrl-C or SIGTERM ends the process at once.
 
-    Ignored signals stay ignored: those of a background job, and SIGHUP under nohup.
+    Signals that are ignored stay ignored, as in a background job or, for SIGHUP, under nohup.
     """
     for number in SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:
@@ -39,28 +43,25 @@ def install() -> None:
 
 
 def over(code: int) -> None:
-    """From here on a signal changes nothing but the time that Python takes to end: it leaves at once, with the exit code."""
+    """From now on, make a signal end the process at once, with the exit code that it would have had
+    anyway."""
     for number in SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, lambda *_: os._exit(code))
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
-    if number in _again:
-        _again.discard(number)
+    if number in _resent:
+        _resent.discard(number)
     else:
-        _asked[number] += 1
-        if (
-            _asked[number] > 1 and number != signal.SIGHUP
-        ):  # a terminal that closes sends that one several times
-            _leave()
-        if _asked.total() > 1:
+        _received[number] += 1
+        if _received[number] > 1 and number != signal.SIGHUP:  # a closing terminal sends several SIGHUP
+            _exit_now()
+        if _received.total() > 1:
             return
     importer = _importer(frame)
-    if importer.startswith(
-        ("ddpmx.cli", "ddpmx.__main__", "__main__")
-    ):  # nothing is done yet that would need an end
-        _leave()
+    if importer.startswith(("ddpmx.cli", "ddpmx.__main__", "__main__")):  # no work has begun yet
+        _exit_now()
     if importer:
         _send_again(number)
     else:
@@ -68,9 +69,9 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 
 def _importer(frame: FrameType | None) -> str:
-    """The module whose import statement is running, the outermost of several; empty outside of any.
+    """The module whose import statement is running, the outermost if they are nested; empty if there is none.
 
-    C code that is interrupted in one prints a traceback and raises another error.
+    C code that is interrupted during an import prints a traceback and raises another error.
     """
     importer = ""
     while frame is not None:
@@ -80,13 +81,13 @@ def _importer(frame: FrameType | None) -> str:
     return importer
 
 
-def _leave() -> NoReturn:
+def _exit_now() -> NoReturn:
     os.write(2, b"interrupted\n")
     os._exit(INTERRUPTED)
 
 
 def _unraisable(unraisable: sys.UnraisableHookArgs) -> None:
-    """Python can only print what is raised in a destructor or a callback; an interrupt comes again instead."""
+    """Send an interrupt again that was raised in a destructor or callback, where Python can only print it."""
     if isinstance(unraisable.exc_value, KeyboardInterrupt):
         _send_again(signal.SIGINT)
     else:
@@ -94,24 +95,24 @@ def _unraisable(unraisable: sys.UnraisableHookArgs) -> None:
 
 
 def _send_again(number: int) -> None:
-    _again.add(number)
-    timer = threading.Timer(LATER, os.kill, (os.getpid(), number))
+    _resent.add(number)
+    timer = threading.Timer(RETRY_DELAY, os.kill, (os.getpid(), number))
     timer.daemon = True
     timer.start()
 
 
 def _end_with_parent() -> None:
-    """Ask this process to stop when the sweep or the torchrun that started it is gone, however that ended."""
-    wanted = os.environ.pop(PARENT, None)
-    if wanted is None and "TORCHELASTIC_RUN_ID" not in os.environ:
+    """Stop this process when the sweep or torchrun that started it has died, for whatever reason."""
+    sweep = os.environ.pop(PARENT, None)
+    if sweep is None and "TORCHELASTIC_RUN_ID" not in os.environ:
         return
-    parent = os.getppid() if wanted is None else int(wanted)
+    parent = os.getppid() if sweep is None else int(sweep)
     threading.Thread(target=_watch, args=(parent,), name="parent", daemon=True).start()
 
 
 def _watch(parent: int) -> None:
     while os.getppid() == parent:
-        time.sleep(LOOK)
+        time.sleep(POLL_INTERVAL)
     os.kill(os.getpid(), signal.SIGTERM)
-    time.sleep(GRACE)
+    time.sleep(GRACE_PERIOD)
     os.kill(os.getpid(), signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""How much memory this process may use."""
+"""The memory that this process may use."""
 
 from __future__ import annotations
 
@@ -11,20 +11,21 @@ CGROUPS = Path("/sys/fs/cgroup")
 
 
 def limit() -> int:
-    """Bytes: the machine's memory, its container's share or the process's own limit (`ulimit -v`), whichever is least."""
-    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), *_of_containers()]
+    """The least of the machine's memory, its container's limit and the process's own (`ulimit -v`), in
+    bytes."""
+    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), *_cgroup_limits()]
     own, _ = resource.getrlimit(resource.RLIMIT_AS)
     return min(limits if own == resource.RLIM_INFINITY else [*limits, own])
 
 
-def _of_containers() -> Iterator[int]:
-    """The limits of the control groups that this process is in (Linux), of version 2 and 1."""
+def _cgroup_limits() -> Iterator[int]:
+    """The limits of the control groups that this process is in, of versions 1 and 2; on Linux only."""
     try:
         groups = [
             line.split(":", 2)[1:]
             for line in Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines()
         ]
-    except (OSError, ValueError):  # no Linux
+    except (OSError, ValueError):  # not on Linux
         return
     for controllers, group in groups:
         if controllers not in ("", "memory"):
@@ -41,7 +42,7 @@ def _of_containers() -> Iterator[int]:
 
 
 def amount(size: float) -> str:
-    """`1.5 GB`: bytes in decimal units, two digits."""
+    """A number of bytes in decimal units: `1.5 GB`."""
     for unit in ("bytes", "kB", "MB", "GB"):
         if size < 1000:
             return f"{size:.3g} {unit}"

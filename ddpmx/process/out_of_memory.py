@@ -1,4 +1,4 @@
-"""Recognises that memory ran out, which every library says in its own way."""
+"""Recognising errors that mean out of memory, which every library words differently."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from contextlib import contextmanager
 
 from ..errors import RunError
 
-HINT = "fewer images, smaller batches (train.batch_size, evaluate.batch_size) or a smaller network need less"
-_SAID = (
+HINT = "use fewer images, smaller batches (train.batch_size, evaluate.batch_size) or a smaller network"
+_PHRASES = (
     "not enough memory",
     "allocate memory",
     "out of memory",
@@ -20,24 +20,25 @@ _SAID = (
 
 
 def caused(error: BaseException) -> bool:
-    """Whether the error means that the machine, or its GPU, has too little memory."""
+    """Whether the error was caused by too little memory, of the machine or of its GPU."""
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
     text = str(error).lower()
     return isinstance(error, MemoryError) or (
-        isinstance(error, RuntimeError) and any(said in text for said in _SAID)
+        isinstance(error, RuntimeError) and any(phrase in text for phrase in _PHRASES)
     )
 
 
 def message(error: BaseException) -> str:
-    """What to say: how much was asked for, as far as the library tells, and what to change."""
+    """The message for such an error: the library's first line, which may say how much was requested, and a
+    hint."""
     first = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
     return f"out of memory{': ' if first else ''}{first} ({HINT})"
 
 
 @contextmanager
 def reported() -> Iterator[None]:
-    """A context from which such an error comes as a RunError."""
+    """A context that raises such an error as a RunError."""
     try:
         yield
     except (MemoryError, RuntimeError, OSError) as error:

@@ -1,3 +1,3 @@
-"""What the user sees while ddpmx works: safe output, progress, time left.
+"""Output to the terminal: safe printing, progress bars, the time left.
 May be imported by every package above.
 """

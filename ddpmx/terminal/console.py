@@ -1,4 +1,4 @@
-"""What a run says while it works: a progress bar on a terminal, plain lines otherwise or where CI is set."""
+"""Progress and warnings on stderr: a moving bar on a terminal; plain lines elsewhere, and if CI is set."""
 
 from __future__ import annotations
 
@@ -18,21 +18,22 @@ from ..text import json_text, lines, visible
 from .time_left import TimeLeft
 
 console = Console(stderr=True, highlight=False, soft_wrap=True)
+"""The console for everything that is not a command's result."""
 
 
 def is_live() -> bool:
-    """Whether a moving bar makes sense."""
+    """Whether to show a moving progress bar."""
     return sys.stderr.isatty() and not os.environ.get("CI")
 
 
 @cache
 def warn(text: str) -> None:
-    """A warning on stderr, once a process however often it is found."""
+    """Print a warning on stderr, once per process and text."""
     say(f"warning: {text}")
 
 
 def to_json(data: object, ascii_only: bool = False) -> str:
-    """JSON that every parser reads: numbers that are not finite, for which it has no word, are null."""
+    """JSON that every parser accepts: numbers that are not finite, which JSON cannot express, become null."""
     return json_text(json.dumps(_finite(data), indent=2, ensure_ascii=ascii_only, default=str))
 
 
@@ -45,14 +46,15 @@ def _finite(data: object) -> object:
 
 
 def say(text: str) -> None:
-    """A line on stderr, above the bars, with control characters made visible."""
+    """Print a line on stderr, above any bars, with control characters made visible."""
     console.print(lines(text), markup=False)
 
 
 class _Bars(Progress):
-    """Bars with lines below them."""
+    """Progress bars with lines of text below them."""
 
     foot: tuple[str, ...] = ()
+    """The lines below the bars."""
 
     def get_renderables(self) -> Iterable[RenderableType]:
         yield from super().get_renderables()
@@ -60,12 +62,12 @@ class _Bars(Progress):
 
 
 class Bar:
-    """One progress bar for long work; where it cannot move, a line now and then with the time left."""
+    """The progress of long work: a bar, or occasional lines with the time left if no bar can move."""
 
     def __init__(self, quiet: bool = False) -> None:
         columns = (
             TextColumn("{task.description}"),
-            BarColumn(bar_width=16),  # so that all fits into 80 characters
+            BarColumn(bar_width=16),  # everything fits into 80 characters
             MofNCompleteColumn(),
             TimeRemainingColumn(),
             TextColumn("{task.fields[note]}"),
@@ -84,7 +86,7 @@ class Bar:
         self._progress.stop()
 
     def show(self, what: str, done: int, total: int, note: str = "") -> None:
-        """Move the bar called `what`, making it at first use; a full one goes away."""
+        """Move the bar called `what`, which is created at its first use and removed when it is full."""
         if self._lines is not None:
             if line := self._lines.line(what, done, total, note):
                 self.say(visible(line))
@@ -97,9 +99,9 @@ class Bar:
             self._progress.remove_task(self._tasks.pop(what))
 
     def foot(self, *texts: str) -> None:
-        """The lines below the bar."""
+        """Set the lines below the bar."""
         self._progress.foot = tuple(map(visible, texts))
 
     def say(self, text: str) -> None:
-        """A line above the bar."""
+        """Print a line above the bar."""
         say(text)

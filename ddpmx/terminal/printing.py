@@ -1,7 +1,7 @@
-"""What ddpmx prints: without control characters, in any encoding, and with a message where standard output fails.
+"""Printing without control characters, in any encoding, and with a clear message if standard output fails.
 
-Standard output holds results, so a failure to write there is an error. Standard error holds progress, so one there is ignored:
-a run does not end because its terminal was closed.
+Standard output has the results, so a failure to write to it is an error. Standard error has the progress, so
+a failure there is ignored: a run does not end because its terminal was closed.
 """
 
 from __future__ import annotations
@@ -72,10 +72,11 @@ PLAIN = {
     },
     **{"₀": "_0", "₁": "_1", "₂": "_2", "ₜ": "_t", "½": "1/2", "∞": "inf", "∈": "in", "‖": "||"},
 }
-"""What stands for a character that a stream cannot encode; of all others their escape does."""
+"""Replacements of characters that a stream cannot encode; all other such characters are escaped."""
 
 
 def _degrade(error: UnicodeError) -> tuple[str, int]:
+    """An error handler for codecs that replaces what cannot be encoded."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     text = error.object[error.start : error.end]
@@ -88,12 +89,15 @@ codecs.register_error(DEGRADE, _degrade)
 
 
 def echo(text: object, *, err: bool = False) -> None:
-    """Print lines, with control characters made visible. Raises RunError where standard output fails, ReaderGone on a closed pipe."""
+    """Print lines, with control characters made visible.
+
+    Raises RunError if standard output fails, and ReaderGone if it is a closed pipe.
+    """
     print(lines(str(text)), file=sys.stderr if err else sys.stdout, flush=True)
 
 
 def can_print(text: str) -> bool:
-    """Whether standard output holds every character of `text`."""
+    """Whether standard output can encode every character of `text`."""
     try:
         text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
     except UnicodeEncodeError:
@@ -103,20 +107,21 @@ def can_print(text: str) -> bool:
 
 @contextmanager
 def guarded() -> Iterator[None]:
-    """A context in which `sys.stdout` and `sys.stderr` fail as this module says, and no encoding makes them fail."""
+    """A context in which `sys.stdout` and `sys.stderr` handle failures and encodings as this module
+    describes."""
     _occupy_closed_descriptors()
-    before = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = cast(TextIO, _Output(before[0])), cast(TextIO, _Messages(before[1]))
+    stdout, stderr = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = cast(TextIO, _Output(stdout)), cast(TextIO, _Messages(stderr))
     try:
         yield
     finally:
-        sys.stdout, sys.stderr = before
+        sys.stdout, sys.stderr = stdout, stderr
 
 
 class _Guarded:
-    """A text stream in front of another one, which is None where the descriptor was closed.
+    """A wrapper of a text stream, which is None if its descriptor was closed.
 
-    It has no `buffer`, through which click would write UTF-8 to an ASCII terminal.
+    It has no `buffer`, since click would use it to write UTF-8 to an ASCII terminal.
     """
 
     def __init__(self, stream: TextIO | None) -> None:
@@ -164,16 +169,17 @@ class _Guarded:
         raise NotImplementedError
 
     def _discard(self) -> None:
-        """Let what is still buffered go to nowhere, or it would fail once more when Python ends."""
+        """Send what is still buffered to /dev/null; writing it would fail once more when Python ends."""
         stream = self._stream
         if stream in (sys.__stdout__, sys.__stderr__) and stream is not None:
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, stream.fileno())
-            os.close(nowhere)
+            devnull = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(devnull, stream.fileno())
+            os.close(devnull)
 
 
 class _Output(_Guarded):
-    """Fails again at each use once it has failed: libraries swallow what a stream raises."""
+    """Standard output. Once it has failed, it fails at every use, since libraries may swallow the first
+    error."""
 
     _error: OSError | None = None
 
@@ -186,11 +192,13 @@ class _Output(_Guarded):
         self._error = error
         self._discard()
         if error.errno == errno.EPIPE:
-            raise ReaderGone("nobody reads the output any more") from None
+            raise ReaderGone("standard output was closed by its reader") from None
         raise RunError(f"standard output cannot be written: {why(error)}") from None
 
 
 class _Messages(_Guarded):
+    """Standard error. Once it has failed, it is silently discarded."""
+
     def write(self, text: str) -> int:
         return len(text) if self._stream is None else super().write(text)
 
@@ -200,7 +208,8 @@ class _Messages(_Guarded):
 
 
 def _occupy_closed_descriptors() -> None:
-    """A file that is opened later must not become the standard output, into which libraries print."""
+    """Open /dev/null as each closed standard descriptor; a file opened later could otherwise become standard
+    output."""
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         os.set_inheritable(descriptor, True)
     os.close(descriptor)

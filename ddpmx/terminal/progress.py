@@ -1,4 +1,4 @@
-"""A bar for one slow loop, where `console.Bar` would have to be carried through many layers."""
+"""A progress bar for a single slow loop, to which passing a `console.Bar` would involve many layers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ T = TypeVar("T")
 
 
 def track(items: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
-    """The items, with a bar on stderr while they last, or lines with the time left. `total` None: `len(items)` if it has one."""
+    """Yield the items while showing a bar on stderr, or lines with the time left. `total` is `len(items)` if
+    None."""
     if not is_live():
         count = total if total is not None else len(items) if isinstance(items, Sized) else None
         lines = TimeLeft()

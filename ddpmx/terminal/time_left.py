@@ -1,18 +1,21 @@
-"""Lines that say how far long work is, where no bar can move: few, and fewer the longer it takes."""
+"""Lines that report the progress of long work where no bar can move: few, and the rarer the longer the work
+takes."""
 
 from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
 
-FIRST, LEAST, MOST = 30.0, 60.0, 600.0
-"""Seconds before the first line about a piece of work; fewest and most between two lines of all."""
-SHARE = 5
-"""A line about every 1/SHARE of the time that the work has taken so far, within these bounds."""
+FIRST_LINE_AFTER = 30.0
+"""Seconds of work before its first line."""
+MIN_INTERVAL, MAX_INTERVAL = 60.0, 600.0
+"""Bounds of the seconds between two lines."""
+INTERVAL_DIVISOR = 5
+"""Within these bounds, the interval is the time that the work has taken so far, divided by this."""
 
 
 def duration(seconds: float) -> str:
-    """43 s, 2 min 05 s, 12 min, 3 h 20 min: three digits or so."""
+    """A duration to about three digits: 43 s, 2 min 05 s, 12 min, 3 h 20 min."""
     whole = round(seconds)
     if whole < 60:
         return f"{seconds:.3g} s"
@@ -23,7 +26,7 @@ def duration(seconds: float) -> str:
 
 
 def roughly(seconds: float) -> str:
-    """A duration as one says it of a guess: 45 s, 2 min 50 s, 3 h 20 min, 31 h, 4.2 days."""
+    """An estimated duration, rounded as estimates are: 45 s, 2 min 50 s, 3 h 20 min, 31 h, 4.2 days."""
     hours = seconds / 3600
     if hours >= 48:
         return f"{hours / 24:.1f} days" if hours < 240 else f"{hours / 24:,.0f} days"
@@ -37,20 +40,23 @@ def roughly(seconds: float) -> str:
 
 @dataclass
 class _Work:
+    """A piece of work when it was first reported."""
+
     started: float
+    """`time.perf_counter()` at that moment."""
     done: int
-    """Before this process saw it: what a resumed run did earlier."""
+    """How much was already done, for example by a run before it was resumed."""
 
 
 @dataclass
 class TimeLeft:
-    """When a line is due, and what it says; of several pieces of work, each by its name, one of which may be part of another."""
+    """Decides when a line is due and what it says, for pieces of work by name, which may be nested."""
 
     _works: dict[str, _Work] = field(default_factory=dict)
     _last: float | None = None
 
     def line(self, what: str, done: int, total: int, note: str = "") -> str:
-        """The line for `done` of `total`, or nothing where none is due."""
+        """The line for `done` of `total`; empty if none is due."""
         now = time.perf_counter()
         work = self._works.get(what)
         if work is None or done < work.done:
@@ -58,11 +64,11 @@ class TimeLeft:
         if done >= total:
             del self._works[what]
             return ""
-        took, parts = now - work.started, done - work.done
-        since = now - self._last if self._last is not None else MOST
-        if took < FIRST or parts == 0 or since < min(max(LEAST, took / SHARE), MOST):
+        elapsed, parts = now - work.started, done - work.done
+        since_last = now - self._last if self._last is not None else MAX_INTERVAL
+        interval = min(max(MIN_INTERVAL, elapsed / INTERVAL_DIVISOR), MAX_INTERVAL)
+        if elapsed < FIRST_LINE_AFTER or parts == 0 or since_last < interval:
             return ""
         self._last = now
-        return f"{what}: {done:,} of {total:,}, about {roughly(took * (total - done) / parts)} left" + (
-            f"  ({note})" if note else ""
-        )
+        line = f"{what}: {done:,} of {total:,}, about {roughly(elapsed * (total - done) / parts)} left"
+        return f"{line}  ({note})" if note else line
