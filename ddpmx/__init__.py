@@ -1,7 +1,8 @@
 """ddpmx: experiments with diffusion models.
 
-The public names are loaded when they are first used: importing ddpmx does not import torch. Below are the packages and
-the modules that lie directly here; imports point only downwards, and each package's docstring says who may import it::
+The public names are loaded at their first use, so that importing ddpmx does not import torch. Below are its
+packages and top-level modules. Imports point only downwards, and each package's docstring says who may import
+it::
 
     cli
         -> sweeps
@@ -24,10 +25,11 @@ the modules that lie directly here; imports point only downwards, and each packa
         -> errors
         -> text, working_folder
 
-`tests/test_layering.py` reads this tree and the imports, and says so when one does not fit.
+`tests/test_layering.py` checks all imports against this tree.
 """
 
-# No `from __future__ import …` up here: it is an import like any other, and comes from the working folder if that has such a file.
+# No `from __future__ import …` here: like any import, it would load a file of that name from the working
+# folder.
 import sys
 
 if sys.argv[:1] == ["-m"]:  # started as `python -m ddpmx`

@@ -8,7 +8,8 @@ from .process import interrupts
 
 
 def main() -> None:
-    """Run the command line, with nothing but its own words for a signal that comes while it is still being loaded."""
+    """Run the command line. A signal that arrives while it is still being loaded ends it without a
+    traceback."""
     interrupts.install()
     code: object = interrupts.INTERRUPTED
     try:

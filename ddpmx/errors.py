@@ -9,21 +9,24 @@ from dataclasses import dataclass
 from .text import shortened
 
 MOST_FINDINGS = 20
-"""Findings that one error prints; of the others it says how many there are."""
+"""Findings that one error prints; it only counts the others."""
 MOST_CHARACTERS = 1000
-"""Characters of a finding's message, and of its hint."""
+"""Greatest length of a finding's message, and of its hint."""
 
 
 class DdpmxError(Exception):
-    """Base of every error that ddpmx raises on purpose."""
+    """Base class of every error that ddpmx raises on purpose."""
 
 
 @dataclass(frozen=True)
 class Mark:
-    """Where a value of a spec was written: a file and a line, or a command-line override (line 0)."""
+    """The position at which a value of a spec was written: a line of a file, or an option of the command
+    line."""
 
     file: str
+    """The file, or the option and its argument."""
     line: int = 0
+    """The line, counted from 1; 0 for an option."""
 
     def __str__(self) -> str:
         return f"{self.file}:{self.line}" if self.line else self.file
@@ -32,9 +35,9 @@ class Mark:
 class SpecError(DdpmxError):
     """The user's input is wrong (exit code 2).
 
-    `message` says what was expected, `field` is the dotted path in the spec (`train.lr`), `mark` where it was
-    written, `hint` the nearest valid spelling or the next thing to do. One error may hold several findings: these
-    attributes are then those of the first, and `others` has the rest. `trace` is the traceback of what a plugin raised.
+    `message` says what was expected, `field` is the dotted path in the spec (`train.lr`), `mark` is where it
+    was written, and `hint` is the nearest valid spelling or what to do. `trace` is a plugin's traceback, if
+    any. If an error has several findings, these attributes are those of the first, and `others` has the rest.
     """
 
     def __init__(
@@ -59,7 +62,8 @@ class SpecError(DdpmxError):
 
     @classmethod
     def of(cls, findings: Iterable[SpecError]) -> SpecError:
-        """One error that holds all of these findings, at least one; a repeated one counts once."""
+        """One error with all of these findings, of which there must be at least one. Duplicates are
+        dropped."""
         first, *others = {str(finding): finding for error in findings for finding in error.findings}.values()
         return cls(
             first.message,
@@ -72,7 +76,7 @@ class SpecError(DdpmxError):
 
     @property
     def findings(self) -> tuple[SpecError, ...]:
-        """Each finding as an error of its own."""
+        """The findings, each as an error of its own."""
         return (
             SpecError(self.message, field=self.field, mark=self.mark, hint=self.hint, trace=self.trace),
             *self.others,
@@ -83,7 +87,7 @@ class SpecError(DdpmxError):
         return SpecError.of(map(change, self.findings))
 
     def at(self, field: str, mark: Mark | None) -> SpecError:
-        """The same error, placed in a spec; what it already knows of its place is kept."""
+        """The error with its findings placed inside a field; a finding that has a mark keeps it."""
         return self.each(lambda finding: finding._placed(field, mark))
 
     def _placed(self, field: str, mark: Mark | None) -> SpecError:
@@ -94,10 +98,11 @@ class SpecError(DdpmxError):
         )
 
     def lines(self) -> list[str]:
-        """A line for each finding, the first MOST_FINDINGS of them, with what they repeat of the input shortened."""
-        shown = [finding._line() for finding in self.findings[:MOST_FINDINGS]]
-        more = 1 + len(self.others) - len(shown)
-        return [*shown, f"and {more:,} more"] if more else shown
+        """A line for each of the first MOST_FINDINGS findings, with long input shortened, and the number of
+        others."""
+        lines = [finding._line() for finding in self.findings[:MOST_FINDINGS]]
+        more = 1 + len(self.others) - len(lines)
+        return [*lines, f"and {more:,} more"] if more else lines
 
     def _line(self) -> str:
         parts = [shortened(str(self.mark), MOST_CHARACTERS)] if self.mark else []
@@ -110,30 +115,30 @@ class SpecError(DdpmxError):
 
 
 class Findings:
-    """Collects the errors of checks that do not depend on each other, so that all of them are reported at once."""
+    """Collects the errors of independent checks, so that all of them are reported at once."""
 
     def __init__(self) -> None:
-        self._found: list[SpecError] = []
+        self._errors: list[SpecError] = []
 
     def __bool__(self) -> bool:
-        return bool(self._found)
+        return bool(self._errors)
 
     @contextmanager
     def collect(self) -> Iterator[None]:
-        """Keep a SpecError that is raised inside, and go on behind the block."""
+        """A context that collects a SpecError raised inside and continues after the block."""
         try:
             yield
         except SpecError as error:
-            self._found.append(error)
+            self._errors.append(error)
 
     def report(self) -> None:
-        """Raise what was collected, if anything, as one SpecError."""
-        if self._found:
-            raise SpecError.of(self._found)
+        """Raise one SpecError with everything that was collected, if anything was."""
+        if self._errors:
+            raise SpecError.of(self._errors)
 
 
 class PluginError(SpecError):
-    """A plugin failed, or returned what it should not."""
+    """A plugin failed or returned a wrong result."""
 
 
 class RunError(DdpmxError):
@@ -141,16 +146,17 @@ class RunError(DdpmxError):
 
 
 class Interrupted(DdpmxError):
-    """The user stopped the run (exit code 130); the last checkpoint is saved and named."""
+    """The user stopped the run (exit code 130). Its last checkpoint is saved, and the message names it."""
 
 
 class ReaderGone(DdpmxError):
-    """Standard output is a pipe that nobody reads any more, as after `ddpmx list | head -1` (exit code 141, in silence)."""
+    """The reader of standard output has closed the pipe, as in `ddpmx list | head -1` (exit code 141, no
+    message)."""
 
 
 def closest(name: str, valid: Iterable[str]) -> str | None:
-    """The valid spelling that is close to `name`, if there is one."""
-    import difflib  # not at every start of the command line
+    """The valid spelling closest to `name`; None if none is close."""
+    import difflib  # here, so that the command line starts faster
 
     close = difflib.get_close_matches(name[:MOST_CHARACTERS], sorted(valid), n=1, cutoff=0.6)
     return close[0] if close else None

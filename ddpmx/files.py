@@ -1,4 +1,5 @@
-"""Reading a file that a user or a stranger names: only regular files, only up to a size, and every failure a message."""
+"""Reading files whose names come from outside: regular files only, of limited size, with a message for every
+failure."""
 
 from __future__ import annotations
 
@@ -12,52 +13,51 @@ from .errors import SpecError
 from .text import shortened
 
 MAX_JSON = 50_000_000
-"""Bytes of a JSON file."""
+"""Largest JSON file, in bytes."""
 
 
 def expanded(path: str | Path) -> Path:
-    """The path with a leading `~` or `~user` replaced by the home folder, as a shell does it.
+    """The path with a leading `~` or `~user` replaced by the home folder, as in a shell.
 
-    Raises SpecError for an unknown user, and for a path that no system can hold.
+    Raises SpecError for an unknown user and for a null character.
     """
     text = os.fspath(path)
     if "\0" in text:
-        raise SpecError(f"'{shortened(text)}' is not a path: it holds a null character")
+        raise SpecError(f"'{shortened(text)}' is not a path: it contains a null character")
     try:
-        return (
-            Path(text).expanduser() if text.startswith("~") else Path(text)
-        )  # Path("./~") has lost what tells it apart
+        # The text decides: Path("./~") equals Path("~"), but means a file called "~".
+        return Path(text).expanduser() if text.startswith("~") else Path(text)
     except RuntimeError as error:
         raise SpecError(f"'{shortened(text)}': {error}") from None
 
 
 def cache_root() -> Path:
-    """`$DDPMX_CACHE`, or `~/.cache/ddpmx`."""
+    """The folder for caches: `$DDPMX_CACHE`, or `~/.cache/ddpmx`."""
     return expanded(os.environ.get("DDPMX_CACHE") or "~/.cache/ddpmx")
 
 
 def open_regular(path: Path) -> BufferedReader:
-    """The file, opened for reading; links are followed.
+    """Open a file for reading, following links.
 
-    Raises SpecError that names it where it is missing, unreadable, a folder, or a pipe, socket or device, which might never end.
+    Raises SpecError if the file is missing or unreadable, if it is a folder, or if it is a pipe, socket or
+    device, which might never end.
     """
     try:
-        descriptor = os.open(
-            path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
-        )  # a pipe that nobody writes to would block
+        # O_NONBLOCK, as opening a pipe that nobody writes to would block.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except (OSError, ValueError) as error:
         raise SpecError(f"{shortened(str(path))} cannot be read: {why(error)}") from None
     kind = os.fstat(descriptor).st_mode
     if not stat.S_ISREG(kind):
         os.close(descriptor)
-        raise SpecError(
-            f"{shortened(str(path))} is {'a folder' if stat.S_ISDIR(kind) else 'a pipe or a device'}, not a file"
-        )
+        what = "a folder" if stat.S_ISDIR(kind) else "a pipe or a device"
+        raise SpecError(f"{shortened(str(path))} is {what}, not a file")
     return os.fdopen(descriptor, "rb")
 
 
 def read_bytes(path: Path, most: int) -> bytes:
-    """The content of a regular file of at most `most` bytes. Raises SpecError that names it, as `open_regular` does."""
+    """The content of a regular file. Raises SpecError as `open_regular` does, and for more than `most`
+    bytes."""
     with open_regular(path) as file:
         try:
             content = file.read(most + 1)
@@ -69,7 +69,7 @@ def read_bytes(path: Path, most: int) -> bytes:
 
 
 def read_text(path: Path, most: int) -> str:
-    """The same as UTF-8 text, whatever the locale."""
+    """The content of a file as UTF-8 text, whatever the locale. Raises SpecError as `read_bytes` does."""
     try:
         return read_bytes(path, most).decode("utf-8")
     except UnicodeDecodeError:
@@ -77,32 +77,33 @@ def read_text(path: Path, most: int) -> str:
 
 
 def read_json(path: Path, most: int = MAX_JSON) -> object:
-    """The value in a JSON file. Raises SpecError also where it is not JSON, or nested too deep."""
-    import json  # not at every start of the command line
+    """The value in a JSON file. Also raises SpecError if it is not JSON or is nested too deeply."""
+    import json  # here, so that the command line starts faster
 
     text = read_text(path, most)
     try:
         return json.loads(text)
     except RecursionError:
-        raise SpecError(f"{shortened(str(path))} is nested too deep") from None
+        raise SpecError(f"{shortened(str(path))} is nested too deeply") from None
     except ValueError as error:
         raise SpecError(f"{shortened(str(path))} is not valid JSON: {shortened(str(error))}") from None
 
 
 def why(error: Exception) -> str:
-    """The system's reason in words, without the path."""
+    """The reason of an error in the system's words, without the path."""
     return (error.strerror if isinstance(error, OSError) else None) or shortened(str(error))
 
 
 def resolved(path: Path) -> Path:
-    """The absolute path without links and `..`; what links in a circle hide stays as it is."""
+    """The absolute path without links and `..`. Circular links are left in it."""
     return Path(os.path.realpath(path))
 
 
 def kind(path: Path) -> Literal["missing", "file", "folder", "other"]:
-    """What is there, links followed; `other` is a pipe, socket or device. A link to nothing is missing.
+    """What a path leads to, following links; `other` is a pipe, socket or device. A dangling link is missing.
 
-    Raises SpecError where that cannot be told: for want of permission, for a link to itself, for a name that is too long.
+    Raises SpecError if that cannot be determined: without permission, for circular links, for a name too
+    long.
     """
     try:
         mode = path.stat().st_mode

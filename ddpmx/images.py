@@ -1,4 +1,5 @@
-"""Images outside the model: bytes to and from [−1, 1], grids that a person can see, PNG and GIF files."""
+"""Images outside of the network: conversion between bytes and [−1, 1], grids to look at, PNG and GIF
+files."""
 
 from __future__ import annotations
 
@@ -16,31 +17,33 @@ from torch.nn import functional as F
 
 from .errors import SpecError
 
-VISIBLE = 48  # pixels on a side below which a tile is enlarged
+MIN_TILE = 48
+"""Pixels on a side below which the tiles of a grid are enlarged."""
 
 
 def to_model(pixels: Tensor) -> Tensor:
-    """uint8 in 0…255 to float32 in [−1, 1]: x = pixels/127.5 − 1."""
+    """Convert uint8 in 0…255 to float32 in [−1, 1]: x = pixels/127.5 − 1."""
     return pixels.to(torch.float32, copy=True).div_(127.5).sub_(1.0)
 
 
 def to_pixels(x: Tensor) -> Tensor:
-    """The inverse of `to_model`: rounds to uint8; what lies outside [−1, 1] is clamped first."""
+    """Convert [−1, 1] to uint8, the inverse of `to_model`: values are clamped to [−1, 1], then rounded."""
     return ((x.to(torch.float32).clamp(-1.0, 1.0) + 1.0) * 127.5).round().to(torch.uint8)
 
 
 def grid(pixels: Tensor, columns: int | None = None, pad: int = 2, scale: int | None = None) -> Image.Image:
-    """The images [n, c, h, w] (uint8, 1 or 3 channels) row by row on white, `pad` pixels apart.
+    """A grid of images, uint8 [n, c, h, w] with 1 or 3 channels, row by row on white, `pad` pixels apart.
 
-    `columns` None: as square as n allows. Tiles are enlarged `scale` times without smoothing; None: so that a small
-    image has at least 48 pixels on a side.
+    If `columns` is None, the grid is as square as n allows. Tiles are enlarged `scale` times without
+    smoothing; if `scale` is None, so that they have at least 48 pixels on each side. Raises SpecError for
+    other channels or no images.
     """
     n, c, h, w = pixels.shape
     if c not in (1, 3):
-        raise SpecError(f"images of 1 (grey) or 3 (RGB) channels can be shown, not of {c}")
+        raise SpecError(f"should be images with 1 (grey) or 3 (RGB) channels to be shown, not {c}")
     if n == 0:
-        raise SpecError("no images to show")
-    scale = scale or max(1, math.ceil(VISIBLE / min(h, w)))
+        raise SpecError("there are no images to show")
+    scale = scale or max(1, math.ceil(MIN_TILE / min(h, w)))
     columns = min(n, columns or math.ceil(math.sqrt(n)))
     rows = math.ceil(n / columns)
     tiles = pixels.cpu().repeat_interleave(scale, 2).repeat_interleave(scale, 3)  # [n, c, h·scale, w·scale]
@@ -53,9 +56,12 @@ def grid(pixels: Tensor, columns: int | None = None, pad: int = 2, scale: int | 
 
 
 def class_grid(pixels: Tensor, labels: Tensor | None) -> Image.Image:
-    """As `grid`; with `labels` [n] in which equal ones stand together, each class has a row, or some that it starts.
+    """A grid in which each class begins a row of its own. Equal `labels`, int64 [n], must be next to each
+    other.
 
-    A row or column is at most about twice as long as a square grid's: more classes, or one image of each, fill rows as in `grid`.
+    Rows and columns are at most about twice as long as in a square grid, so that a large class takes several
+    rows. With more classes than that, with one image of each class, or without labels, the result is that of
+    `grid`.
     """
     square = math.ceil(math.sqrt(len(pixels)))
     counts = [] if labels is None else labels.unique_consecutive(return_counts=True)[1].tolist()
@@ -68,14 +74,15 @@ def class_grid(pixels: Tensor, labels: Tensor | None) -> Image.Image:
 
 
 def save_png(pixels: Tensor, path: Path) -> None:
-    """One image [c, h, w] (uint8, 1 or 3 channels), pixel for pixel, with a note by which `is_sample` knows it."""
+    """Save one image, uint8 [c, h, w] with 1 or 3 channels, without enlarging it. `is_sample` recognises the
+    file."""
     note = PngInfo()
     note.add_text("Software", "ddpmx")
     _to_pil(pixels.cpu()).save(path, format="PNG", pnginfo=note)
 
 
 def is_sample(path: Path) -> bool:
-    """Whether `save_png` wrote the file under one of the names that a folder of samples has: 000000.png and so on."""
+    """Whether `save_png` wrote the file and it has a name like 000000.png, as in a folder of samples."""
     if not re.fullmatch(r"\d{6,}\.png", path.name) or path.is_symlink() or not path.is_file():
         return False
     with path.open("rb") as file:
@@ -83,7 +90,8 @@ def is_sample(path: Path) -> bool:
 
 
 def gif(frames: Sequence[Image.Image], milliseconds: int = 60, hold: int = 1500) -> bytes:
-    """An endless animation: each frame for `milliseconds`, the last one for `hold`."""
+    """A GIF that repeats forever and shows each frame for `milliseconds`, the last one for `hold`
+    milliseconds."""
     durations = [milliseconds] * (len(frames) - 1) + [hold]
     file = io.BytesIO()
     frames[0].save(file, format="GIF", save_all=True, append_images=frames[1:], duration=durations, loop=0)
@@ -91,14 +99,14 @@ def gif(frames: Sequence[Image.Image], milliseconds: int = 60, hold: int = 1500)
 
 
 def png(image: Image.Image, text: PngInfo | None = None) -> bytes:
-    """A picture as a PNG file, with text in it."""
+    """An image as a PNG file, with optional text chunks."""
     file = io.BytesIO()
     image.save(file, format="PNG", pnginfo=text)
     return file.getvalue()
 
 
 def _to_pil(image: Tensor) -> Image.Image:
-    """[c, h, w] uint8 on the CPU to a grey or RGB image."""
+    """Convert uint8 [c, h, w] on the CPU to a grey or RGB image."""
     return Image.fromarray(
         image[0].numpy() if len(image) == 1 else image.permute(1, 2, 0).contiguous().numpy()
     )

@@ -1,4 +1,5 @@
-"""Files and folders that a user asks for (`--out`, `--html`, …): checked before the work, written whole or not at all."""
+"""Output files and folders (`--out`, `--html`, …): checked before the work, then written completely or not at
+all."""
 
 from __future__ import annotations
 
@@ -25,15 +26,16 @@ DISK_ERRORS = {
     errno.ESTALE,
     errno.ENOMEM,
 }
-"""Errors of the machine; any other is of the place that was named."""
+"""System errors for which the machine is to blame; any others are blamed on the path."""
 STAGING = ".ddpmx-"
-"""Begins the name of a folder that is still being filled."""
+"""Prefix of the name of a folder that is still being filled."""
 
 
 def cannot_write(path: Path, error: OSError | ValueError, field: str = "") -> DdpmxError:
-    """The error to raise: RunError where the disk is at fault (full, broken), SpecError where the place is (missing, read-only).
+    """The error to raise: RunError if the disk is to blame (full, broken), SpecError if the path is
+    (read-only).
 
-    A ValueError is a name that no file can have, or none under this locale.
+    A ValueError means a name that no file can have, or that this locale cannot encode.
     """
     message = f"{shortened(str(path))} cannot be written: {why(error)}"
     if isinstance(error, OSError) and error.errno in DISK_ERRORS:
@@ -42,9 +44,10 @@ def cannot_write(path: Path, error: OSError | ValueError, field: str = "") -> Dd
 
 
 def check(path: Path, field: str = "") -> None:
-    """Raise SpecError where `path` cannot become a file, or RunError where the disk fails, so that no work is done in vain.
+    """Check that a file can be written, before any work is done for it. Leaves nothing behind.
 
-    `field` is the option that named it. Leaves nothing behind.
+    `field` is the option that names the file. Raises SpecError if the path is to blame, RunError if the disk
+    is.
     """
     try:
         with _folders(path.parent, keep=False):
@@ -67,6 +70,7 @@ def _try(path: Path, field: str) -> None:
 
 
 def _try_beside(target: Path) -> None:
+    """Create and remove a temporary file beside the target."""
     beside = _beside(target)
     beside.touch()
     beside.unlink()
@@ -74,9 +78,10 @@ def _try_beside(target: Path) -> None:
 
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
-    """A place to write the file to, which becomes `path` at the end, or is deleted where that fails.
+    """A temporary path to write a file to. It becomes `path` at the end, or is deleted if anything fails.
 
-    A link is followed; into a device or a pipe there is no beside, so the place is `path` itself. Raises OSError.
+    Links are followed. A device or pipe is written to directly, and then the path is `path` itself. Raises
+    OSError.
     """
     target = _target(path)
     if target is None:
@@ -89,32 +94,30 @@ def whole(path: Path) -> Iterator[Path]:
         with beside.open("rb") as file:
             os.fsync(file.fileno())
         if target.exists():
-            os.close(os.open(target, os.O_WRONLY))  # one that is read-only stays
+            os.close(os.open(target, os.O_WRONLY))  # fails for a read-only file, which is not replaced
             beside.chmod(stat.S_IMODE(target.stat().st_mode))
         beside.replace(target)
     except BaseException:
-        beside.unlink(missing_ok=True)  # half a file would keep a full disk full
+        beside.unlink(missing_ok=True)  # an incomplete file would take up space on a full disk
         raise
 
 
 def write(path: Path, content: str | bytes, field: str = "") -> None:
-    """Write text (as UTF-8) or bytes to a file that a user named. Raises SpecError or RunError that names it."""
+    """Write text (as UTF-8) or bytes to a file that the option `field` names. Raises what `cannot_write`
+    returns."""
     content = content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content
     try:
-        with (
-            _folders(path.parent),
-            whole(path) as place,
-            place.open("ab") as file,
-        ):  # after what a shell's `>` put there
+        # Appending, so that what a shell's `>` has already written is not overwritten.
+        with _folders(path.parent), whole(path) as temporary, temporary.open("ab") as file:
             file.write(content)
     except (OSError, ValueError) as error:
         raise cannot_write(path, error, field) from None
 
 
 def check_folder(path: Path, field: str, ours: Callable[[Path], bool] = lambda _: False) -> None:
-    """Raise SpecError where `path` cannot become a new folder, or is one with an entry that is not one of `ours`.
+    """Check that a folder can be written, and that any entries in it are `ours`. Leaves nothing behind.
 
-    RunError where the disk fails. Leaves nothing behind.
+    Raises SpecError if the path is to blame, RunError if the disk is.
     """
     try:
         folder = Path(os.path.realpath(path))
@@ -123,7 +126,7 @@ def check_folder(path: Path, field: str, ours: Callable[[Path], bool] = lambda _
                 (entry for entry in folder.iterdir() if not _is_stale(entry) and not ours(entry)), None
             )
             if foreign is not None:
-                text = f"{shortened(str(path))} is not empty: it holds {shortened(foreign.name)}"
+                text = f"{shortened(str(path))} is not empty: it contains {shortened(foreign.name)}"
                 raise SpecError(text, field=field, hint="name a new folder, or an empty one")
             _try_beside(folder / "trial")
     except (OSError, ValueError) as error:
@@ -134,9 +137,10 @@ def check_folder(path: Path, field: str, ours: Callable[[Path], bool] = lambda _
 def whole_folder(
     path: Path, field: str = "", ours: Callable[[Path], bool] = lambda _: False, last: str = ""
 ) -> Iterator[Path]:
-    """An empty folder to fill, which becomes `path` at the end, or is deleted where that fails; `ours` in `path` are replaced.
+    """An empty folder to fill. It becomes `path` at the end, or is deleted if anything fails.
 
-    `last` is the entry without which the folder is not complete. Raises what `check_folder` does.
+    Entries of `path` that are `ours` are replaced. `last` is the entry that marks the folder as complete.
+    Raises what `check_folder` raises.
     """
     check_folder(path, field, ours)
     target = Path(os.path.realpath(path))
@@ -159,7 +163,11 @@ def whole_folder(
 
 @contextmanager
 def _filling(staging: Path) -> Iterator[None]:
-    """Make the folder, locked as long as this process fills it, in place of what killed processes left; delete what stays of it."""
+    """Create the folder `staging` and lock it while this process fills it; delete it at the end if it is
+    still there.
+
+    Folders that killed processes left beside it are deleted first.
+    """
     for entry in list(staging.parent.iterdir()):
         if entry.name.rpartition(".")[0] == staging.name.rpartition(".")[0] and _is_stale(entry):
             shutil.rmtree(entry)
@@ -170,11 +178,11 @@ def _filling(staging: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
-        shutil.rmtree(staging, ignore_errors=True)  # gone already where all went well
+        shutil.rmtree(staging, ignore_errors=True)  # after success it has already been moved
 
 
 def _is_stale(entry: Path) -> bool:
-    """Whether it is a folder that a process was filling which no longer runs."""
+    """Whether an entry is a folder that a process was filling when it was killed."""
     if not entry.name.startswith(STAGING) or entry.is_symlink() or not entry.is_dir():
         return False
     descriptor = os.open(entry, os.O_RDONLY)
@@ -188,11 +196,14 @@ def _is_stale(entry: Path) -> bool:
 
 
 def _exchange(target: Path, staging: Path, ours: Callable[[Path], bool], last: str) -> None:
-    """Put the content of `staging` in place of that of `target`, which stays: a shell may be in it, or it is a mount point."""
-    before = [entry for entry in target.iterdir() if entry != staging]
-    if not all(map(ours, before)):
+    """Replace the content of `target` by that of `staging`.
+
+    The folder `target` itself stays, since a shell may be in it, or it may be a mount point.
+    """
+    old = [entry for entry in target.iterdir() if entry != staging]
+    if not all(map(ours, old)):
         raise OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY))
-    for entry in sorted(before, key=lambda entry: entry.name != last):
+    for entry in sorted(old, key=lambda entry: entry.name != last):
         entry.unlink()
     for entry in sorted(staging.iterdir(), key=lambda entry: entry.name == last):
         entry.replace(target / entry.name)
@@ -200,7 +211,8 @@ def _exchange(target: Path, staging: Path, ours: Callable[[Path], bool], last: s
 
 @contextmanager
 def _folders(folder: Path, keep: bool = True) -> Iterator[None]:
-    """The folder and those above it, made; those that are new are removed again where the body fails, or without `keep`."""
+    """Create a folder and its parents. New ones are removed again if the body fails, or always without
+    `keep`."""
     folder = Path(os.path.realpath(folder))
     new = [above for above in (folder, *folder.parents) if not os.path.lexists(above)]
     try:
@@ -213,27 +225,31 @@ def _folders(folder: Path, keep: bool = True) -> Iterator[None]:
         keep = False
         raise
     finally:
-        for made in new if not keep else []:
-            if os.path.isdir(made) and not any(made.iterdir()):  # noqa: PTH112  (Path's raises for a long name)
-                made.rmdir()
+        for created in new if not keep else []:
+            # os.path.isdir, as Path.is_dir raises for a long name
+            if os.path.isdir(created) and not any(created.iterdir()):  # noqa: PTH112
+                created.rmdir()
 
 
 def _target(path: Path) -> Path | None:
-    """Where links lead; None for what is written into as it is: devices, pipes, and what a process has open.
+    """The path that links lead to; None for devices, pipes and open files, which are written to directly.
 
-    Raises OSError for a link that leads to itself.
+    Raises OSError for circular links.
     """
-    place = path
+    target = path
     for _ in range(40):  # as many links as Linux follows
-        if place.parent.resolve().is_relative_to("/proc"):  # as /dev/stdout does: somebody has that file open
+        if target.parent.resolve().is_relative_to(
+            "/proc"
+        ):  # a file that a process has open, like /dev/stdout
             return None
-        if not place.is_symlink():
-            return None if place.exists() and not _is_regular(place) and not place.is_dir() else place
-        place = place.parent / place.readlink()
+        if not target.is_symlink():
+            return None if target.exists() and not _is_regular(target) and not target.is_dir() else target
+        target = target.parent / target.readlink()
     raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
 
 
 def _beside(target: Path) -> Path:
+    """The temporary file beside a target, in the same folder so that it can replace the target."""
     return target.with_name(f".{target.name[:40]}.{os.getpid()}")
 
 

@@ -1,4 +1,4 @@
-"""Text that comes from outside, made safe to show: no control characters, no more than a line of it."""
+"""Making text from outside safe to show: without control characters, and of limited length."""
 
 from __future__ import annotations
 
@@ -9,18 +9,22 @@ from collections.abc import Iterable, Sequence
 
 _CONTROL = "[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\u200e\u200f\u202a-\u202e\u2066-\u2069]"
 MOST_SHOWN = 200
-"""Characters of somebody's input that a message repeats."""
+"""Characters of a piece of input that a message repeats."""
 LONGEST_LINE, MOST_LINES = 1_000, 200
-"""Of a whole message, whatever it repeats."""
+"""Limits of a whole message."""
 
 
 def visible(text: str) -> str:
-    """`text` on one line: control characters, line ends, lone surrogates and bidirectional marks as `\\x1b`, `\\n`, …"""
-    return re.sub(_CONTROL, lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
+    """The text on one line, with control characters, line ends, lone surrogates and bidirectional marks
+    escaped.
+
+    They appear as `\\x1b`, `\\n` and so on.
+    """
+    return re.sub(_CONTROL, lambda match: match[0].encode("unicode_escape").decode("ascii"), text)
 
 
 def shortened(text: str, most: int = MOST_SHOWN) -> str:
-    """`visible`, and with its middle left out where it is longer than `most` characters."""
+    """`visible` text, without its middle if it is longer than `most` characters."""
     if len(text) > 2 * most:  # escaping makes text longer, never shorter
         text = f"{text[:most]}…{text[-most:]}"
     text = visible(text)
@@ -29,19 +33,21 @@ def shortened(text: str, most: int = MOST_SHOWN) -> str:
 
 
 def lines(text: str) -> str:
-    """`visible` line by line: for a message of several lines that repeats names from outside."""
+    """Each line made `visible`, for a message of several lines that contains names from outside."""
     return "\n".join(map(visible, text.split("\n")))
 
 
 def message(text: str) -> str:
-    """`lines`, none of them longer than LONGEST_LINE characters, and no more than MOST_LINES."""
-    found = text.split("\n")
-    left_out = [f"… and {len(found) - MOST_LINES} more lines"] if len(found) > MOST_LINES else []
-    return "\n".join([*(shortened(line, LONGEST_LINE) for line in found[:MOST_LINES]), *left_out])
+    """A message whose lines are `visible`, with at most MOST_LINES lines of at most LONGEST_LINE
+    characters."""
+    parts = text.split("\n")
+    more = [f"… and {len(parts) - MOST_LINES} more lines"] if len(parts) > MOST_LINES else []
+    return "\n".join([*(shortened(line, LONGEST_LINE) for line in parts[:MOST_LINES]), *more])
 
 
 def shell_line(command: Iterable[str]) -> str:
-    """The command as one line for bash, which gets back the very words: those with control characters as `$'\\x1b'`."""
+    """A command as one line that bash splits into the same words; control characters appear as in
+    `$'\\x1b'`."""
     return " ".join(shlex.quote(word) if visible(word) == word else _ansi_quoted(word) for word in command)
 
 
@@ -54,12 +60,14 @@ def _ansi_quoted(word: str) -> str:
 
 
 def json_text(text: str) -> str:
-    """JSON whose strings hold as `\\u009b` what `visible` would escape: the same data, safe to show."""
-    return re.sub(_CONTROL, lambda found: found[0] if found[0] == "\n" else f"\\u{ord(found[0]):04x}", text)
+    """JSON with the characters that `visible` escapes written as `\\u009b` and so on: the same data, safe to
+    show."""
+    return re.sub(_CONTROL, lambda match: match[0] if match[0] == "\n" else f"\\u{ord(match[0]):04x}", text)
 
 
 def listed(names: Sequence[str], most: int) -> str:
-    """`a, b and c`; of more than `most` names their first, and how many others."""
+    """Names as a phrase: `a, b and c`. With more than `most` names, the first ones and the number of
+    others."""
     shown = list(names[:most])
     if len(names) > most:
         shown.append(f"{len(names) - most} others")
@@ -67,7 +75,8 @@ def listed(names: Sequence[str], most: int) -> str:
 
 
 def number(value: object) -> str:
-    """Four digits, thousands apart: 0.04833, 12.35, 2,996,315. What is no number stays as it is."""
+    """A number to four digits, with commas between thousands: 0.04833, 12.35, 2,996,315; other values
+    unchanged."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return str(value)
     if isinstance(value, int):

@@ -1,4 +1,4 @@
-"""The processes of one run: one by default, many under torchrun or accelerate launch."""
+"""The processes of a run: one by default, several under torchrun or accelerate launch."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class World:
-    """This process's place among all. Sums are over processes; every process gets the result."""
+    """This process among the processes of its run. Sums are over all processes, and each gets the result."""
 
     rank: int = 0
+    """The number of this process, counted from 0."""
     size: int = 1
+    """The number of processes."""
 
     @classmethod
     def join(cls, device: torch.device) -> World:
@@ -24,7 +26,7 @@ class World:
         if int(os.environ.get("WORLD_SIZE", "1")) == 1:
             return cls()
         if not dist.is_initialized():
-            # One process samples or trains a classifier while others wait, which may take long.
+            # One process may sample or train a classifier for hours while the others wait.
             dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=timedelta(hours=12))
         return cls(dist.get_rank(), dist.get_world_size())
 
@@ -34,11 +36,11 @@ class World:
         return self.rank == 0
 
     def part(self, items: Tensor) -> Tensor:
-        """This process's contiguous share of the first dimension."""
+        """This process's contiguous part of the items, along the first dimension."""
         return items.tensor_split(self.size)[self.rank]
 
     def sum_(self, tensor: Tensor) -> Tensor:
-        """Sum in place."""
+        """Sum a tensor over the processes, in place."""
         if self.size > 1:
             dist.all_reduce(tensor)
         return tensor
@@ -48,12 +50,12 @@ class World:
         return flag if self.size == 1 else bool(self.sum_(torch.tensor(float(flag), device=device)) > 0)
 
     def from_main(self, tensor: Tensor) -> None:
-        """Overwrite with the first process's values."""
+        """Overwrite a tensor with the values of the main process."""
         if self.size > 1:
             dist.broadcast(tensor, 0)
 
     def text(self, text: str, device: torch.device) -> str:
-        """The first process's text."""
+        """The text of the main process, of at most 4096 bytes."""
         if self.size == 1:
             return text
         data = torch.zeros(4096, dtype=torch.uint8)
@@ -65,5 +67,6 @@ class World:
         return bytes(data.cpu().tolist()).rstrip(b"\0").decode()
 
     def leave(self) -> None:
+        """Leave the group of processes."""
         if self.size > 1:
             dist.destroy_process_group()

@@ -204,9 +204,9 @@ def test_a_folder_holds_what_was_written_and_nothing_else(
 
 def test_a_folder_with_anything_else_is_left_as_it_is(tmp_path: Path) -> None:
     (tmp_path / "a file").write_text("precious")
-    with pytest.raises(SpecError, match="is not empty: it holds a file"):
+    with pytest.raises(SpecError, match="is not empty: it contains a file"):
         outputs.check_folder(tmp_path, "--out", is_ours)
-    with pytest.raises(SpecError, match="is not empty: it holds a file"):
+    with pytest.raises(SpecError, match="is not empty: it contains a file"):
         fill(tmp_path, "ours")
     assert [entry.name for entry in tmp_path.iterdir()] == ["a file"]
 

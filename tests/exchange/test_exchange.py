@@ -263,7 +263,7 @@ def test_export_writes_into_no_folder_that_holds_something(ddpmx: Callable[..., 
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "thesis.tex").write_text("x")
     result = ddpmx("export", make_run(tmp_path, spec()), "--to", "diffusers", tmp_path / "out")
-    assert (result.code, "is not empty: it holds thesis.tex" in result.err) == (2, True)
+    assert (result.code, "is not empty: it contains thesis.tex" in result.err) == (2, True)
 
 
 @pytest.mark.parametrize("use", ["ddpmx.SAMPLERS.names()", "undefined_name", "open('/nonexistent')"])

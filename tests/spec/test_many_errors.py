@@ -337,7 +337,8 @@ def test_classes_whose_names_hold_commas_or_look_like_numbers() -> None:
 )
 def test_what_is_no_plugin_is_told_what_one_is(ddpmx: Run, plugin: str) -> None:
     refused(
-        ddpmx("check", plugin), "a plugin is a Python file, with a name that ends in .py, or an installed module"
+        ddpmx("check", plugin),
+        "a plugin is a Python file, with a name that ends in .py, or an installed module",
     )
 
 
