@@ -1,4 +1,4 @@
-"""The native backends beside the reference: which one runs, that they agree bit for bit, and that torch's tools take them."""
+"""The native backends: the choice of one, bit for bit equality with the reference, and torch's tools."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ def test_an_unknown_or_missing_backend_is_a_spec_error() -> None:
         ops.use_backend("referense"),
     ):
         pass
-    for name, there in ops.backends().items():
-        if not there:
+    for name, available in ops.backends().items():
+        if not available:
             with (
                 pytest.raises(
                     SpecError, match=f"'{name}' is not available here: .*available: auto, reference"
@@ -68,7 +68,7 @@ def test_a_forced_backend_stays_on_its_device(two_backends: str) -> None:
 
 @pytest.fixture
 def two_backends(monkeypatch: pytest.MonkeyPatch) -> str:
-    """A second backend that fits the CPU, also where none is built, to see which one is chosen."""
+    """A second backend for the CPU, even if none is built, to test the choice."""
     monkeypatch.setitem(choice._BUILT, "cpp", choice._BUILT.get("cpp", reference))
     return "cpp"
 
@@ -87,10 +87,10 @@ def test_a_choice_nests_and_ends_with_its_block(two_backends: str) -> None:
 
 
 def test_a_choice_is_of_one_thread_and_one_task(two_backends: str) -> None:
-    seen: list[str] = []
+    active: list[str] = []
 
     def look() -> None:
-        seen.append(ops.active("cpu"))
+        active.append(ops.active("cpu"))
 
     async def forced(look: Callable[[], None], wait: float) -> None:
         with ops.use_backend("reference"):
@@ -108,7 +108,7 @@ def test_a_choice_is_of_one_thread_and_one_task(two_backends: str) -> None:
         thread.start()
         thread.join()
     asyncio.run(both())
-    assert seen == [two_backends, two_backends, "reference"]
+    assert active == [two_backends, two_backends, "reference"]
 
 
 def test_exported_names_are_public() -> None:
@@ -117,7 +117,7 @@ def test_exported_names_are_public() -> None:
 
 @pytest.mark.parametrize("package", [ops, layers], ids=["ops", "layers"])
 def test_no_function_hides_a_module(package: ModuleType) -> None:
-    """`ddpmx.ops.x` is the module of that name for every file x.py."""
+    """`ddpmx.ops.x` is the module x for every file x.py."""
     for _, name, _ in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
         if not name.split(".")[-1].startswith("_"):
             assert getattr(package, name.split(".")[-1]) is importlib.import_module(name)
@@ -142,7 +142,7 @@ def level(request: pytest.FixtureRequest) -> Iterator[str]:
 
 
 def everything(dtype: torch.dtype, layout: str | None = None) -> list[Tensor]:
-    """What the ops make of one batch of three samples with a ragged end, every optional argument given once and missing once."""
+    """All results of the ops on three samples of odd size, with and without each optional argument."""
     x, output, noise, anchor, *history = (random((3, 3, 9, 11), dtype, seed) for seed in range(7))
     if layout:
         x, output, noise, anchor, *history = (
@@ -223,25 +223,27 @@ def loss_and_gradient(output: Tensor, norm: str) -> tuple[Tensor, Tensor]:
 
 @pytest.mark.parametrize("norm", ops.NORMS)
 def test_sums_do_not_depend_on_level_threads_or_run(norm: str) -> None:
-    """The loss is the same bit for bit, with 1, 2 and 3 threads, on every level, again and again."""
+    """The loss has the same bits with 1, 2 and 3 threads, on every level, in every repetition."""
     output = random((5, 3, 60, 60))
-    threads, before, seen = torch.get_num_threads(), library.cpu_level() if LEVELS else "", []
+    threads, before, results = torch.get_num_threads(), library.cpu_level() if LEVELS else "", []
     try:
         for count in (1, 2, 3):
             torch.set_num_threads(count)
             for name in [*LEVELS, *LEVELS]:
                 library.set_cpu_level(name)
-                seen.append(loss_and_gradient(output, norm))
+                results.append(loss_and_gradient(output, norm))
     finally:
         torch.set_num_threads(threads)
         if LEVELS:
             library.set_cpu_level(before)
-    assert all(torch.equal(loss, seen[0][0]) and torch.equal(gradient, seen[0][1]) for loss, gradient in seen)
+    assert all(
+        torch.equal(loss, results[0][0]) and torch.equal(gradient, results[0][1])
+        for loss, gradient in results
+    )
     with ops.use_backend("reference"):
         loss, gradient = loss_and_gradient(output, norm)
-    for found in seen[:1]:
-        torch.testing.assert_close(found[0], loss, rtol=2e-6, atol=1e-7)
-        torch.testing.assert_close(found[1], gradient, rtol=2e-6, atol=1e-7)
+    torch.testing.assert_close(results[0][0], loss, rtol=2e-6, atol=1e-7)
+    torch.testing.assert_close(results[0][1], gradient, rtol=2e-6, atol=1e-7)
 
 
 FORK = """
@@ -249,7 +251,7 @@ import os, signal
 import torch
 from ddpmx import ops
 
-def made():
+def step():
     ids, ones = torch.arange(8), torch.ones(8)
     x = ops.normal(ids, 3, 1, (3, 64, 64))
     output = x.clone().requires_grad_()
@@ -258,20 +260,20 @@ def made():
     return x, ops.add_noise(x, ones, ones, sample_ids=ids, seed=1, stream=2), loss.detach(), output.grad
 
 torch.set_num_threads(2)
-truth = made()
+truth = step()
 for _ in range(3):
     child = os.fork()
     if child == 0:
-        signal.alarm(30)  # a child that waits for threads which are not there ends
-        os._exit(0 if all(map(torch.equal, made(), truth)) else 3)
+        signal.alarm(30)  # ends a child that waits for missing threads
+        os._exit(0 if all(map(torch.equal, step(), truth)) else 3)
     assert os.waitpid(child, 0)[1] == 0
-    assert all(map(torch.equal, made(), truth)) and torch.get_num_threads() == 2
+    assert all(map(torch.equal, step(), truth)) and torch.get_num_threads() == 2
 """
 
 
 @pytest.mark.skipif(not LEVELS, reason="no C++ backend")
 def test_a_forked_child_computes_the_same_and_ends() -> None:
-    """As workers of a DataLoader do, after the parent's threads have run."""
+    """As in the workers of a DataLoader, after the parent's threads have run."""
     environment = {key: value for key, value in os.environ.items() if key != "OMP_NUM_THREADS"}
     done = subprocess.run(
         [sys.executable, "-c", FORK], capture_output=True, text=True, env=environment, check=False
@@ -317,7 +319,7 @@ def test_autograd_sees_that_a_kernel_wrote_into_a_saved_tensor(native: str, op: 
 
 
 def test_what_the_kernels_do_not_take_goes_to_the_reference(native: str) -> None:
-    """14 dimensions that cannot be merged; nine history terms."""
+    """14 dimensions that cannot be merged, and nine history terms."""
     x = random((2, *[2] * 13)).permute(0, *range(13, 0, -1))
     ones, ids = torch.ones(2), ids_of(2)
     row = Row(
@@ -394,13 +396,13 @@ def samples(device: torch.device) -> dict[str, list[tuple[object, ...]]]:
 
 @pytest.mark.parametrize("op", ["normal", "bits", "add_noise", "weighted_loss", "reverse_step"])
 def test_torch_finds_the_operators_well_made(native: str, op: str) -> None:
-    """Schema, fake tensors, autograd registration, tracing with dynamic shapes."""
+    """opcheck tests the schema, fake tensors, autograd registration, and tracing with dynamic shapes."""
     for arguments in samples(torch.get_default_device())[op]:
         torch.library.opcheck(getattr(torch.ops.ddpmx, op).default, arguments)
 
 
 def step(output: Tensor, x: Tensor, v: Tensor, ids: Tensor, seed: int, stream: int) -> tuple[Tensor, ...]:
-    """Everything that a training and a sampling step do with the ops."""
+    """All ops of a training step and of a sampling step."""
     key: dict[str, Any] = {"sample_ids": ids, "seed": seed, "stream": stream}
     x_t = ops.add_noise(x, v, v, **key)
     loss = ops.weighted_loss(output * x_t, x, v, v, v, norm="huber", **key)
@@ -412,7 +414,7 @@ def step(output: Tensor, x: Tensor, v: Tensor, ids: Tensor, seed: int, stream: i
 
 
 def test_compile_makes_one_graph_of_a_step(native: str) -> None:
-    """`torch.compile(fullgraph=True)`, forward and backward, for changing seeds and streams without compiling again."""
+    """`torch.compile(fullgraph=True)` works forward and backward, and does not recompile for a new seed."""
     x, v, ids = random((3, 2, 5)), torch.rand(3), ids_of(3)
     torch._dynamo.reset()
     compiled = torch.compile(step, fullgraph=True, backend="aot_eager", dynamic=True)

@@ -1,4 +1,4 @@
-"""The kernels' bodies against the reference, on this machine alone: each CPU level, and the CUDA kernels on an emulated GPU."""
+"""The kernels compared with the reference: each CPU level, and the CUDA kernels on an emulated GPU."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ FLAGS = (
     "-std=c++17 -O1 -fPIC -shared -fvisibility=hidden -ffp-contract=off -fno-math-errno -fno-trapping-math"
 )
 WARNINGS = "-Wall -Wextra -Werror -Wno-unknown-pragmas -Wno-psabi -Wno-uninitialized"
-PLACES = [*(library.cpu_levels() if ops.backends()["cpp"] else ()), "eight", "cuda"]
+TARGETS = [*(library.cpu_levels() if ops.backends()["cpp"] else ()), "eight", "cuda"]
 
 pytestmark = pytest.mark.skipif(COMPILER is None, reason="no g++")
 
 STREAM, SEED = 0xDEADBEEF, 2**64 - 12345
-# One element; the ends of a warp's words; ragged blocks; more than one part of 2,048; more than one block of 8 warps.
+# One element, the ends of a warp's words, partial blocks, several parts of 2,048, several blocks of 8 warps.
 SHAPES = [
     (1, 1),
     (2, 31),
@@ -57,7 +57,7 @@ SHAPES = [
 
 @pytest.fixture(scope="session")
 def kernels(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
-    """tests/kernels/module.cpp, compiled once for all processes of a session."""
+    """The module tests/kernels/module.cpp, compiled once for all processes of a session."""
     shared = tmp_path_factory.getbasetemp()
     folder = shared.parent if "popen" in shared.name else shared  # xdist: the processes' common folder
     library = folder / "ddpmx_kernels.so"
@@ -87,20 +87,20 @@ def kernels(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
     return module
 
 
-@pytest.fixture(params=PLACES)
-def place(request: pytest.FixtureRequest) -> str:
+@pytest.fixture(params=TARGETS)
+def target(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
 @pytest.fixture(autouse=True)
 def _reference() -> Iterator[None]:
-    """What `ops` computes here is the reference."""
+    """Make `ops` the reference in every test."""
     with ops.use_backend("reference"):
         yield
 
 
 def raw(x: Tensor | None) -> NDArray[Any] | None:
-    """The memory of a tensor, in its layout; bfloat16 as uint16."""
+    """The memory of a tensor as an array of its layout, with bfloat16 as uint16."""
     return None if x is None else (x.view(torch.uint16) if x.dtype == torch.bfloat16 else x).numpy()
 
 
@@ -113,28 +113,28 @@ def keyed(batch: int) -> dict[str, Any]:
 
 
 def empty(x: Tensor) -> Tensor:
-    """Memory like x's, of values that no kernel writes."""
+    """A tensor like x, filled with a value that no kernel writes."""
     return torch.full_like(x, 77)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_normal_is_the_reference(kernels: ModuleType, place: str, shape: tuple[int, ...]) -> None:
+def test_normal_is_the_reference(kernels: ModuleType, target: str, shape: tuple[int, ...]) -> None:
     out = torch.full(shape, 77.0)
-    kernels.normal(place, *key(shape[0]), out.numpy())
+    kernels.normal(target, *key(shape[0]), out.numpy())
     assert torch.equal(out, ops.normal(ids_of(shape[0]), STREAM, SEED, shape[1:]))
 
 
-def test_normal_takes_every_id_and_strided_ones(kernels: ModuleType, place: str) -> None:
+def test_normal_takes_every_id_and_strided_ones(kernels: ModuleType, target: str) -> None:
     ids = torch.tensor([0, 7, 1, 7, 2**31, 7, 2**32, 7, 2**63 - 1, 7])[::2]
     out = torch.zeros(5, 300)
-    kernels.normal(place, ids.numpy(), 0, 1, out.numpy())
+    kernels.normal(target, ids.numpy(), 0, 1, out.numpy())
     assert torch.equal(out, ops.normal(ids, 0, 1, (300,)))
 
 
-def test_bits_are_the_reference(kernels: ModuleType, place: str) -> None:
+def test_bits_are_the_reference(kernels: ModuleType, target: str) -> None:
     ids = torch.tensor([0, 1, 2**31, 2**32, 2**63 - 1, *range(5, 500)])
     out = torch.zeros(len(ids), dtype=torch.int64)
-    assert kernels.bits(place, ids.numpy(), STREAM, SEED, out.numpy())
+    assert kernels.bits(target, ids.numpy(), STREAM, SEED, out.numpy())
     assert torch.equal(out, ops.bits(ids, STREAM, SEED))
 
 
@@ -146,31 +146,31 @@ def test_bits_finds_negative_ids(kernels: ModuleType) -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
 @pytest.mark.parametrize("shape", SHAPES)
 def test_add_noise_is_the_reference(
-    kernels: ModuleType, place: str, shape: tuple[int, ...], dtype: torch.dtype, noise: str
+    kernels: ModuleType, target: str, shape: tuple[int, ...], dtype: torch.dtype, noise: str
 ) -> None:
     x, signal, sigma = random(shape, dtype), random(shape[:1], seed=1), random(shape[:1], seed=2)
     given = None if noise == "made" else random(shape, torch.float32 if noise == "float32" else dtype, seed=3)
     out = empty(x)
-    kernels.add_noise(place, raw(x), raw(signal), raw(sigma), *key(shape[0]), raw(given), raw(out))
+    kernels.add_noise(target, raw(x), raw(signal), raw(sigma), *key(shape[0]), raw(given), raw(out))
     assert torch.equal(out, ops.add_noise(x, signal, sigma, noise=given, **keyed(shape[0])))
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
-def test_layouts_are_walked(kernels: ModuleType, place: str, layout: str, dtype: torch.dtype) -> None:
-    """More than a block and more than a part of 2,048 elements; every tensor in that layout, then one alone."""
+def test_layouts_are_walked(kernels: ModuleType, target: str, layout: str, dtype: torch.dtype) -> None:
+    """Several blocks and parts of 2,048 elements. Every tensor has the layout, then only the inputs do."""
     x, noise = (layouts(random((3, 5, 21, 22), dtype, seed))[layout] for seed in (0, 1))
     signal, sigma = random((3, 2))[:, 0], random((3, 3))[:, 1]
     for out in (
         layouts(torch.zeros(3, 5, 21, 22, dtype=dtype))[layout] if layout != "expanded" else x.contiguous(),
         x.contiguous(),
     ):
-        kernels.add_noise(place, raw(x), raw(signal), raw(sigma), *key(3), raw(noise), raw(out))
+        kernels.add_noise(target, raw(x), raw(signal), raw(sigma), *key(3), raw(noise), raw(out))
         assert torch.equal(out, ops.add_noise(x, signal, sigma, noise=noise, **keyed(3)))
     m, x_next, row = empty(x.contiguous()), empty(x.contiguous()), ROWS["all"]
     limit = torch.full((3,), 0.7)
     kernels.reverse_step(
-        place,
+        target,
         raw(x),
         raw(noise),
         coefficients(row),
@@ -209,14 +209,14 @@ def coefficients(row: Row) -> list[float]:
 @pytest.mark.parametrize("clip", [None, 0.6, "each"])
 def test_reverse_step_is_the_reference(
     kernels: ModuleType,
-    place: str,
+    target: str,
     row: Row,
     dtype: torch.dtype,
     output_dtype: torch.dtype,
     shape: tuple[int, ...],
     clip: float | str | None,
 ) -> None:
-    """Bit for bit, in float32 and in bfloat16; also into x itself, and without m."""
+    """Bit for bit in float32 and bfloat16, also when it writes into x, and without m."""
     x, anchor, *history = (random(shape, dtype, seed) for seed in range(5))
     output = random(shape, output_dtype, seed=9)
     limit = (
@@ -238,21 +238,21 @@ def test_reverse_step_is_the_reference(
         None,
     )
     x_next, m = empty(x), empty(x)
-    kernels.reverse_step(place, raw(x), *inputs, raw(x_next), raw(m))
+    kernels.reverse_step(target, raw(x), *inputs, raw(x_next), raw(m))
     assert torch.equal(x_next, expected)
     assert m_expected is not None
     assert torch.equal(m, m_expected)
     again = x.clone()
-    kernels.reverse_step(place, raw(again), *inputs, raw(again), None)
+    kernels.reverse_step(target, raw(again), *inputs, raw(again), None)
     assert torch.equal(again, expected)
 
 
-def test_reverse_step_takes_noise_and_keeps_nan(kernels: ModuleType, place: str) -> None:
+def test_reverse_step_takes_noise_and_keeps_nan(kernels: ModuleType, target: str) -> None:
     x, output, noise = random((2, 300)), random((2, 300), seed=1), random((2, 300), seed=2)
     output[0, 5] = torch.nan
     x_next, row = empty(x), ROWS["ddpm"]
     kernels.reverse_step(
-        place,
+        target,
         raw(x),
         raw(output),
         coefficients(row),
@@ -274,9 +274,9 @@ def test_reverse_step_takes_noise_and_keeps_nan(kernels: ModuleType, place: str)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
 @pytest.mark.parametrize("shape", [(2, 3, 5, 7), (3, 2049), (1, 128), (9, 1), (2, 1, 28, 28), (4, 3, 40, 40)])
 def test_loss_and_gradient_are_the_references(
-    kernels: ModuleType, place: str, norm: str, made: bool, dtype: torch.dtype, shape: tuple[int, ...]
+    kernels: ModuleType, target: str, norm: str, made: bool, dtype: torch.dtype, shape: tuple[int, ...]
 ) -> None:
-    """To rounding; and bit for bit those of the scalar level: the loss on the CPU, the gradient everywhere."""
+    """Up to rounding. The gradient has the bits of the scalar level, and on the CPU the loss has them too."""
     output, x_start = random(shape, dtype), random(shape, seed=1)
     vectors = [random(shape[:1], seed=seed) for seed in (2, 3, 4)]
     given = None if made else random(shape, seed=5)
@@ -290,10 +290,10 @@ def test_loss_and_gradient_are_the_references(
         return loss
 
     gradient, scalar = torch.full(shape, 77.0), torch.full(shape, 77.0)
-    loss, scalar_loss = run(place, gradient), run("scalar", scalar)
-    assert torch.equal(run(place, None), loss)
+    loss, scalar_loss = run(target, gradient), run("scalar", scalar)
+    assert torch.equal(run(target, None), loss)
     assert torch.equal(gradient, scalar)
-    if place != "cuda":
+    if target != "cuda":
         assert torch.equal(loss, scalar_loss)
     leaf = output.clone().requires_grad_()
     expected = ops.weighted_loss(
@@ -308,12 +308,12 @@ def test_loss_and_gradient_are_the_references(
 
 
 def test_more_dimensions_than_the_kernels_take_are_refused(kernels: ModuleType) -> None:
-    """Those that can be merged do not count. `ddpmx.ops` sends the others to the reference."""
+    """Dimensions that can be merged do not count. `ddpmx.ops` passes the others to the reference."""
     x = random((2, *[2] * 13))
     signal = torch.ones(2)
     out = empty(x)
     kernels.add_noise("scalar", raw(x), raw(signal), raw(signal), *key(2), None, raw(out))
     assert torch.equal(out, ops.add_noise(x, signal, signal, **keyed(2)))
-    turned = x.permute(0, *range(13, 0, -1))
+    permuted = x.permute(0, *range(13, 0, -1))
     with pytest.raises(RuntimeError, match="too many dimensions"):
-        kernels.add_noise("scalar", raw(turned), raw(signal), raw(signal), *key(2), None, raw(out))
+        kernels.add_noise("scalar", raw(permuted), raw(signal), raw(signal), *key(2), None, raw(out))

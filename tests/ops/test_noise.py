@@ -1,4 +1,4 @@
-"""The noise: Philox against published answers, the layout and the normals against independent formulas, statistics."""
+"""The noise: Philox's published answers, independent formulas for layout and normals, statistics."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ STREAM, SEED = 0xDEADBEEF, 0x0123456789ABCDEF
 
 @pytest.fixture(params=BACKENDS, autouse=True)
 def backend(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Every test runs on every backend that is here."""
+    """Run every test on every available backend."""
     with on_backend(request.param):
         yield request.param
 
 
-# An independent generator: Python integers, one counter at a time.
+# An independent generator, with Python integers and one counter at a time.
 def scalar_philox(counter: tuple[int, int, int, int], key: int) -> list[int]:
     c, k = list(counter), [key % 2**32, key // 2**32]
     for _ in range(10):
@@ -51,7 +51,7 @@ def word(element: int, sample_id: int, stream: int, seed: int) -> int:
 
 
 def float64_normal(element: int, sample_id: int, stream: int, seed: int) -> float:
-    """Box and Muller in float64: elements 0…31 and 64…95 of a block are cosines, those 32 further on the sines."""
+    """Box and Muller in float64. Elements 0…31 and 64…95 of a block are cosines, the next 32 their sines."""
     partner = element % 64 >= 32
     first = element - 32 if partner else element
     u = (word(first, sample_id, stream, seed) // 2 + 0.5) / 2**31
@@ -98,7 +98,7 @@ def test_philox_equals_integer_arithmetic_on_random_counters() -> None:
 
 @pytest.mark.parametrize("seed", [SEED, -1, -(2**63), 2**64 - 1, 0])
 def test_layout_and_values_follow_float64_box_muller(seed: int) -> None:
-    """Every id size, blocks with and without a ragged end: a wrong word or counter would be off by about 1."""
+    """Small and large ids, whole and partial blocks. A wrong word or counter gives an error of about 1."""
     elements = [*range(128), 128, 159, 160, 224, 255, 256, 300]
     values = ops.normal(torch.tensor(IDS), STREAM, seed, (301,))
     for row, sample_id in zip(values.tolist(), IDS, strict=True):
@@ -107,7 +107,7 @@ def test_layout_and_values_follow_float64_box_muller(seed: int) -> None:
 
 
 def test_normals_are_within_5_ulp_and_1e_6_of_float64() -> None:
-    """Over 4 million draws, from the words that made them."""
+    """4 million draws, compared with float64 results from the same words."""
     ids = torch.arange(1000)
     blocks = 32
     values = ops.normal(ids, 3, 9, (blocks * 128,)).view(1000, blocks, 2, 2, 32)
@@ -122,13 +122,13 @@ def test_normals_are_within_5_ulp_and_1e_6_of_float64() -> None:
     exact = torch.stack((radius * angle.cos(), radius * angle.sin()), dim=3)
     error = (values.double() - exact).abs()
     assert error.max() < 1e-6
-    # cos and sin of an angle near their zeros lose digits in float64 too, 1e-16 of π·2: far below an ulp here
+    # near their zeros, cos and sin lose digits in float64 too: about 1e-16 of 2π, far below an ulp here
     ulp = torch.from_numpy(np.spacing(exact.abs().float().cpu().numpy())).double()
     assert (error / ulp).max() < 5
 
 
 def test_every_bit_follows_the_written_formulas() -> None:
-    """numpy's float32, which rounds each operation on its own, on the formulas in reference.py's docstring."""
+    """The formulas of reference.py's docstring in numpy's float32, which rounds each operation by itself."""
     f32 = np.float32
 
     def horner(coefficients: tuple[float, ...], x: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -157,14 +157,14 @@ def test_every_bit_follows_the_written_formulas() -> None:
 
 
 def radii(w: list[int]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Radii that the reference makes of words, and the exact ones."""
+    """The radii of words in the reference, and the exact radii."""
     n = np.array(w) // 2
     log_u = np.where(n > 2**30, np.log1p(-(2**31 - 1 - n + 0.5) / 2**31), np.log((n + 0.5) / 2**31))
     return _radius(torch.tensor(w)).double().cpu().numpy(), np.sqrt(-2 * log_u)
 
 
 def test_radius_at_the_ends_and_where_its_formula_changes() -> None:
-    """u next to 0 and 1, around √½ (complement or not) and around powers of 2 (exponent changes)."""
+    """u near 0, 1, √½ (where the complement starts) and powers of 2 (where the exponent changes)."""
     around = [
         0,
         2**32,
@@ -185,13 +185,13 @@ def test_a_quadrant_turns_the_angle_exactly() -> None:
     """Adding 2³⁰ to the word maps (cos, sin) to (−sin, cos) bit for bit."""
     words = torch.randint(0, 2**32, (10_000,), generator=torch.Generator().manual_seed(0))
     cosine, sine = _cosine_sine(words)
-    turned_cosine, turned_sine = _cosine_sine((words + 2**30) % 2**32)
-    assert torch.equal(turned_cosine, -sine)
-    assert torch.equal(turned_sine, cosine)
+    rotated_cosine, rotated_sine = _cosine_sine((words + 2**30) % 2**32)
+    assert torch.equal(rotated_cosine, -sine)
+    assert torch.equal(rotated_sine, cosine)
 
 
 def test_values_are_pinned() -> None:
-    """The definition for ever: bits of a few values, and a checksum of 100,000."""
+    """The definition, which must not change: the bits of a few values, and a checksum of 100,000."""
     values = ops.normal(torch.tensor([42]), ops.stream(ops.Purpose.NOISE, 7), 2024, (4,))
     assert [v.hex() for v in values[0].tolist()] == PINNED
     many = ops.normal(torch.arange(100), 1, 2, (1000,)).view(torch.int32).to(torch.int64)
@@ -200,7 +200,7 @@ def test_values_are_pinned() -> None:
 
 
 def test_constants_are_the_fit() -> None:
-    """`tools/fit_normal.py` writes both files of constants; the fit errors are the ones that the accuracy rests on."""
+    """Both files are those of `tools/fit_normal.py`, with the fit errors that the accuracy depends on."""
     tool = fit_tool()
     fits = tool.fits()
     assert Path(constants.__file__).read_text(encoding="utf-8") == tool.module(fits)
@@ -245,7 +245,7 @@ def test_noise_does_not_depend_on_the_batch_nor_on_the_shape() -> None:
 
 
 def test_noise_ignores_threads_and_the_state_around_it() -> None:
-    """Default dtype, autocast, torch's generator and the number of threads change nothing."""
+    """The default dtype, autocast, torch's generator and the number of threads have no effect."""
     ids = torch.arange(300)
     before = ops.normal(ids, 1, 1, (1000,))
     threads, state = torch.get_num_threads(), torch.get_rng_state()
@@ -287,7 +287,7 @@ def test_ids_may_be_strided() -> None:
 
 
 def test_moments_of_a_million_draws() -> None:
-    """Within 4.5 standard errors of N(0, 1): mean, variance, skewness, kurtosis."""
+    """Mean, variance, skewness and kurtosis are within 4.5 standard errors of those of N(0, 1)."""
     x = draws(1000, 1000).ravel()
     n = x.size
     for value, expected, variance in [
@@ -302,7 +302,7 @@ def test_moments_of_a_million_draws() -> None:
 
 @pytest.mark.parametrize("part", ["all", "one id", "cosines", "sines", "element 0"])
 def test_distribution_is_normal(part: str) -> None:
-    """Kolmogorov–Smirnov and Anderson–Darling, whole and by the parts that share a piece of the algorithm."""
+    """Kolmogorov–Smirnov and Anderson–Darling tests, of all draws and of each branch of the algorithm."""
     if part == "one id":
         x = draws(1, 500_000, seed=77)[0]
     elif part == "element 0":
@@ -316,7 +316,7 @@ def test_distribution_is_normal(part: str) -> None:
 
 
 def test_tails_have_the_right_weight() -> None:
-    """Counts beyond 2, 3, 4 and 4.5 σ on each side among 4 million, within 4.5 σ of the binomial."""
+    """Of 4 million draws, the counts beyond ±2, ±3, ±4 and ±4.5 σ are within 4.5 σ of the binomial mean."""
     x = draws(1000, 4096, seed=5).ravel()
     for bound in (2, 3, 4, 4.5):
         p = stats.norm.sf(bound)
@@ -326,7 +326,7 @@ def test_tails_have_the_right_weight() -> None:
 
 
 def test_pairs_have_a_uniform_angle_and_independent_parts() -> None:
-    """Cosine and sine of a pair share a radius, yet their squares and signs must not show it."""
+    """Cosine and sine of a pair have one radius, but their squares and signs must be independent."""
     x = draws(1000, 1024, seed=6).reshape(-1, 2, 32)
     cosine, sine = x[:, 0].ravel(), x[:, 1].ravel()
     n = cosine.size
@@ -338,7 +338,7 @@ def test_pairs_have_a_uniform_angle_and_independent_parts() -> None:
 
 
 def test_ids_streams_and_seeds_are_uncorrelated() -> None:
-    """Neighbours in every input that could collide: ids 2³² apart, streams one bit apart, seeds in either half."""
+    """Inputs that could collide: ids that differ by 2³², streams and both halves of seeds by one bit."""
     ids, elements = torch.arange(300), (1000,)
     base = ops.normal(ids, 5, 1, elements).double().flatten()
     others = {
@@ -359,7 +359,7 @@ def test_ids_streams_and_seeds_are_uncorrelated() -> None:
 
 
 def test_rows_and_columns_of_a_batch_are_uncorrelated() -> None:
-    """Between all pairs of 64 samples, and between all pairs of 256 elements: the largest of the correlations is no outlier."""
+    """The largest correlation of two of 64 samples, and of two of 256 elements, is no outlier."""
     x = draws(64, 20_000, seed=3)
     y = draws(20_000, 256, seed=4).T
     for rows in (x, y):

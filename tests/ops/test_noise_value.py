@@ -1,4 +1,4 @@
-"""`ddpmx.Noise` beside the keywords `seed`, `stream`, `sample_ids` and `noise=tensor`: one meaning, two ways to write it."""
+"""`ddpmx.Noise` and the keywords `seed`, `stream`, `sample_ids` and `noise=tensor` have the same meaning."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SEED, STREAM = 2**64 - 5, ops.stream(ops.Purpose.SAMPLE, 3)
 
 
 def calls(**noise: Any) -> dict[str, Callable[[], object]]:
-    """Each op of one batch of three samples, with its noise said by these keywords."""
+    """A call of each op on a batch of three samples, with these keywords for its noise."""
     x, output = random((3, 2, 40)), random((3, 2, 40), seed=1)
     v, w = random((3,), seed=2), random((3,), seed=3)
     return {
@@ -97,14 +97,14 @@ def test_it_is_one_public_class_whose_fields_no_op_changes() -> None:
 
 
 def test_compiled_code_makes_and_takes_it() -> None:
-    """In one graph, for a new seed without compiling again."""
+    """In one graph; a new seed needs no new compilation."""
     x, v, ids = random((3, 2, 5)), torch.rand(3), ids_of(3)
 
-    def noised(x: Tensor, seed: int) -> Tensor:
+    def x_t(x: Tensor, seed: int) -> Tensor:
         return ops.add_noise(x, v, v, noise=Noise(seed, 7, ids))
 
     torch._dynamo.reset()
-    compiled = torch.compile(noised, fullgraph=True, backend="eager", dynamic=True)
+    compiled = torch.compile(x_t, fullgraph=True, backend="eager", dynamic=True)
     for seed in (5, 6, 7):
         with torch._dynamo.config.patch(error_on_recompile=seed == 7):
-            assert torch.equal(compiled(x, seed), noised(x, seed))
+            assert torch.equal(compiled(x, seed), x_t(x, seed))

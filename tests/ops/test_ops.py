@@ -1,4 +1,4 @@
-"""Noising, loss and reverse step against float64 formulas; arguments, layouts and gradients."""
+"""add_noise, weighted_loss and reverse_step: float64 formulas, arguments, layouts and gradients."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ TOLERANCE = {
     torch.float32: 4e-7,
     torch.bfloat16: 2**-8,
     torch.float64: 1e-14,
-}  # relative to the sum of the terms' sizes
+}  # relative to the sum of the terms' absolute values
 
 
 @pytest.fixture(params=BACKENDS, autouse=True)
 def backend(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Every test runs on every backend that is here."""
+    """Run every test on every available backend."""
     with on_backend(request.param):
         yield request.param
 
 
 def wide(v: Tensor, x: Tensor) -> Tensor:
-    """A per-sample vector beside x, in float64."""
+    """A per-sample vector in float64, in a shape that broadcasts to x."""
     return v.double().reshape(-1, *[1] * (x.ndim - 1))
 
 
@@ -52,7 +52,7 @@ def epsilon(x: Tensor) -> Tensor:
 
 
 def close(actual: Tensor, expected: Tensor, size: Tensor, dtype: torch.dtype) -> None:
-    """|actual − expected| within the dtype's rounding of terms of that size."""
+    """Assert that |actual − expected| is within the rounding of the dtype for terms of this size."""
     assert actual.dtype == dtype
     assert actual.shape == expected.shape
     assert ((actual.double() - expected).abs() <= TOLERANCE[dtype] * size + 1e-30).all()
@@ -72,7 +72,10 @@ def test_add_noise_is_its_formula(shape: tuple[int, ...], dtype: torch.dtype) ->
 
 
 def test_add_noise_rounds_each_product_and_their_sum() -> None:
-    """Bit for bit: float64 holds a product of two float32 exactly, so rounding it gives the float32 product; likewise the sum."""
+    """Bit for bit: a product of two float32 is exact in float64, so rounding it gives the float32 product.
+
+    The same holds for the sum.
+    """
     x, signal, sigma = random((50, 1000)), torch.rand(50), torch.rand(50)
     products = [(wide(v, x) * t.double()).float() for v, t in ((signal, x), (sigma, epsilon(x)))]
     expected = (products[0].double() + products[1].double()).float()
@@ -116,7 +119,7 @@ def test_one_sample_is_the_same_in_any_batch() -> None:
 
 @pytest.mark.parametrize("layout", ["channels last", "transposed", "batch last", "strided", "expanded"])
 def test_layout_changes_no_value(layout: str) -> None:
-    """Every input in a layout of its own beside contiguous ones; the element's index is the logical one."""
+    """Each input in another layout while the others are contiguous: elements are counted in logical order."""
     x, output, past, ids = (
         random((3, 4, 5, 6)),
         random((3, 4, 5, 6), seed=1),
@@ -154,7 +157,7 @@ def test_layout_changes_no_value(layout: str) -> None:
 
 
 def test_results_keep_channels_last() -> None:
-    """What convolutions in that layout want to go on with."""
+    """channels_last in, channels_last out: convolutions continue in that layout."""
     x = random((3, 4, 5, 6)).contiguous(memory_format=torch.channels_last)
     ones = torch.ones(3)
     row = Row(t=0, x0_from_x=1.0, x0_from_output=-0.7, c_x=0.3, c_x0=0.6, c_noise=0.2)
@@ -191,7 +194,7 @@ def test_out_receives_the_result_and_may_be_x(dtype: torch.dtype, layout: str) -
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=NAMES)
 def test_inputs_are_not_changed_nor_returned(dtype: torch.dtype) -> None:
-    """Also by rows whose coefficients make x' or m a copy of an input."""
+    """Also for rows whose coefficients make x' or m a copy of an input."""
     x, output, past, anchor = (random((3, 40), dtype, seed=i) for i in range(4))
     ids, v, clip, noise = ids_of(3), torch.ones(3), torch.full((3,), 0.5), random((3, 40), dtype, seed=5)
     inputs = [x, output, past, anchor, ids, v, clip, noise]
@@ -237,7 +240,7 @@ def plain_norm(r: Tensor, norm: str, delta: float) -> Tensor:
 def plain_loss(
     output: Tensor, x: Tensor, v: tuple[Tensor, Tensor, Tensor], noise: Tensor, norm: str, delta: float
 ) -> Tensor:
-    """Contract §5 in float64."""
+    """The documented formula in float64."""
     r = output.double() - (wide(v[0], x) * x.double() + wide(v[1], x) * noise.double())
     return v[2].double() * plain_norm(r, norm, delta).reshape(len(x), -1).mean(1)
 
@@ -248,7 +251,7 @@ def plain_loss(
 def test_loss_and_gradient_are_those_of_the_formula(
     shape: tuple[int, ...], dtype: torch.dtype, norm: str, delta: float
 ) -> None:
-    """Against autograd of the plain float64 formula, with a different upstream gradient for each sample."""
+    """Compared with autograd of the float64 formula, with a different upstream gradient for each sample."""
     x, output = random(shape), random(shape, dtype, seed=1).requires_grad_()
     v = (torch.randn(shape[0]), torch.randn(shape[0]), torch.rand(shape[0]) * 3)
     upstream = torch.randn(shape[0])
@@ -281,7 +284,7 @@ def test_huber_is_torch_smooth_l1_at_delta_1() -> None:
 def test_loss_takes_output_and_x_start_of_any_two_dtypes(
     output_dtype: torch.dtype, x_dtype: torch.dtype
 ) -> None:
-    """The residual is made in float32 or better: it has no bfloat16 rounding beyond that of its inputs."""
+    """The residual is computed in float32 or better: only its inputs are rounded to bfloat16."""
     output, x = random((3, 200), output_dtype), random((3, 200), x_dtype, seed=1)
     noise = random((3, 200), x_dtype, seed=2)
     v = (torch.tensor([0.9, 0.5, -0.1]), torch.tensor([0.1, -0.5, 0.9]), torch.tensor([1.0, 2.0, 0.0]))
@@ -290,7 +293,7 @@ def test_loss_takes_output_and_x_start_of_any_two_dtypes(
 
 
 def test_loss_of_float64_output_is_made_in_float64() -> None:
-    """Its gradient is right to float64's precision."""
+    """The gradient has float64 precision."""
     output = random((2, 50), torch.float64).requires_grad_()
     x, noise = random((2, 50), torch.float64, 1), random((2, 50), torch.float64, 2)
     v = [random((2,), torch.float64, seed) for seed in (3, 4, 5)]
@@ -364,14 +367,14 @@ def test_reverse_step_is_its_formula(
         x, output, row, history=history, anchor=anchor, clip=bound, sample_ids=ids_of(shape[0]), **KEY
     )
     x0 = row.x0_from_x * x.double() + row.x0_from_output * output.double()
-    # where x0 is clipped, a rounding error of it is gone; where not, it carries over
+    # the rounding error of x0 remains where x0 is not clipped
     size = abs(row.x0_from_x) * x.double().abs() + abs(row.x0_from_output) * output.double().abs()
     if bound is not None:
         limit = wide(bound, x) if isinstance(bound, Tensor) else torch.tensor(bound, dtype=torch.float64)
         x0 = torch.maximum(torch.minimum(x0, limit), -limit)
     terms = [row.c_x * x.double(), row.c_x0 * x0, row.c_anchor * anchor.double(), row.c_noise * epsilon(x)]
     terms += [c * past.double() for c, past in zip(row.c_history, history, strict=False)]
-    slack = 0 if dtype == torch.float64 else 3e-7  # x0 and the sums are float32 in bfloat16's case too
+    slack = 0 if dtype == torch.float64 else 3e-7  # for bfloat16, x0 and the sums are float32 too
     expected, m_expected = sum(terms, torch.zeros_like(x0)), row.m_x * x.double() + row.m_x0 * x0
     total = sum((term.abs() for term in terms), torch.zeros_like(x0))
     close(
@@ -390,7 +393,7 @@ def test_reverse_step_is_its_formula(
 
 
 def test_reverse_step_sums_from_the_left_in_float32() -> None:
-    """Bit for bit, every operation rounded by way of float64; coefficients rounded to float32 first."""
+    """Bit for bit, from float64 with each operation rounded and the coefficients rounded to float32 first."""
     row = ROWS["all"]
     x, output, anchor, *history = (random((9, 1000), seed=seed) for seed in range(6))
 
@@ -418,17 +421,18 @@ def test_reverse_step_sums_from_the_left_in_float32() -> None:
 
 
 def test_a_term_with_coefficient_0_is_not_computed() -> None:
-    """Infinities and NaN behind a zero coefficient do not come through; missing tensors are not asked for."""
+    """A zero coefficient hides infinities and NaN, and its tensor may be missing."""
     x, bad = random((2, 6)), torch.full((2, 6), float("nan"))
     row = Row(t=0, x0_from_x=1, x0_from_output=0, c_x=0.5, c_x0=0.5, c_history=(0.0, 0.0))
     for extra in ({"history": [bad, bad], "anchor": bad, "noise": bad}, {}):
-        x_next, m = ops.reverse_step(x, bad, row, sample_ids=ids_of(2), **KEY, **extra)  # type: ignore[arg-type]
+        key = {"sample_ids": ids_of(2), **KEY}
+        x_next, m = ops.reverse_step(x, bad, row, **key, **extra)  # type: ignore[arg-type]
         assert torch.equal(x_next, x)
         assert torch.equal(m, x)
 
 
 def test_a_network_that_fails_is_seen() -> None:
-    """clip does not turn NaN into a number."""
+    """Clipping keeps NaN."""
     x, bad = random((2, 6)), torch.full((2, 6), float("nan"))
     row = Row(t=0, x0_from_x=1, x0_from_output=1, c_x=0, c_x0=1)
     for clip in (1.0, torch.ones(2)):
@@ -452,7 +456,7 @@ def test_output_may_have_another_dtype(x_dtype: torch.dtype, output_dtype: torch
 
 
 def good(op: str) -> dict[str, Any]:
-    """Valid arguments, every optional tensor given."""
+    """Valid arguments, with every optional tensor."""
     x, v = random((3, 2, 4)), torch.rand(3)
     common: dict[str, Any] = {"sample_ids": ids_of(3), "noise": random((3, 2, 4), seed=1), **KEY}
     if op == "normal":
@@ -633,7 +637,7 @@ def test_a_loss_over_no_elements_is_refused() -> None:
 
 
 def test_float64_takes_float64_vectors() -> None:
-    """And uses their digits."""
+    """And use their precision."""
     x, v = random((3, 5), torch.float64), torch.tensor([0.1, 0.2, 0.3], dtype=torch.float64)
     x_t = ops.add_noise(x, v, v, sample_ids=ids_of(3), **KEY)
     assert torch.equal(x_t, v[:, None] * x + v[:, None] * epsilon(x))

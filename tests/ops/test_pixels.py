@@ -1,4 +1,4 @@
-"""Images from a set in memory to the model's input, against the formula."""
+"""Images of a data set in memory as a model's input, compared with the formula."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ddpmx import ops
 
 @pytest.fixture(params=["reference", *LEVELS])
 def way(request):
-    """The reference, or a level of the kernel."""
+    """The reference, or a CPU level of the kernel."""
     if request.param == "reference":
         with ops.use_backend("reference"):
             yield "reference"
@@ -27,11 +27,11 @@ def test_pixels_are_scaled_and_those_whose_bits_begin_with_0_mirrored(
 ) -> None:
     pixels = torch.randint(256, (90, *shape), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
     ids = torch.arange(89, -1, -3)
-    plain = pixels[ids].float() / 127.5 - 1
-    assert torch.equal(ops.fetch(pixels, ids, flips=None, seed=seed), plain)
+    unflipped = pixels[ids].float() / 127.5 - 1
+    assert torch.equal(ops.fetch(pixels, ids, flips=None, seed=seed), unflipped)
     mirrored = ops.bits(ids, 7, seed) < 2**62
     assert 5 < int(mirrored.sum()) < 25
-    expected = torch.where(mirrored.view(-1, 1, 1, 1), plain.flip(-1), plain)
+    expected = torch.where(mirrored.view(-1, 1, 1, 1), unflipped.flip(-1), unflipped)
     assert torch.equal(ops.fetch(pixels, ids, flips=7, seed=seed), expected)
     every_other = torch.stack((ids, ids), dim=1)[:, 0]
     assert torch.equal(ops.fetch(pixels, every_other, flips=7, seed=seed), expected)

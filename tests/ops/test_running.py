@@ -32,12 +32,12 @@ def call(op: str, device: str, noise: Noise | None = None) -> object:
 
 
 @pytest.mark.parametrize("op", ["add_noise", "weighted_loss", "reverse_step"])
-@pytest.mark.parametrize("made", NO_MEMORY, ids=["cuda", "cpu", "python"])
+@pytest.mark.parametrize("make_error", NO_MEMORY, ids=["cuda", "cpu", "python"])
 @pytest.mark.parametrize("backend", NATIVE)
 def test_memory_that_runs_out_is_reported_after_one_run(
-    backend: str, made: Callable[[], BaseException], op: str, monkeypatch: pytest.MonkeyPatch
+    backend: str, make_error: Callable[[], BaseException], op: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    error, runs = made(), []
+    error, runs = make_error(), []
 
     def allocate(*arguments: object) -> None:
         runs.append(arguments)

@@ -1,4 +1,4 @@
-"""Image to image, inpainting with resampling, and the arc between two starts."""
+"""Image to image, inpainting with resampling, and interpolation between two starts."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def random(*shape: int, seed: int = 0) -> Tensor:
 @pytest.mark.parametrize("name", ["ddim", "dpmpp_2m", "heun"])
 @pytest.mark.parametrize("strength", [0.02, 0.3, 0.99, 1.0])
 def test_strength_keeps_diffusers_timesteps(name: str, strength: float) -> None:
-    """diffusers' image-to-image pipelines drop steps − int(steps·strength) of the timesteps."""
+    """diffusers' image-to-image pipelines skip steps − int(steps·strength) of the timesteps."""
     sampler = ddpmx.SAMPLERS.build(name, steps=50)
     whole = [row.t for row in sampler.plan(TABLE).rows if row.t in sampler_grid(name)]
     kept = [row.t for row in sampler.plan(TABLE, strength=strength).rows if row.t in sampler_grid(name)]
@@ -76,11 +76,11 @@ def test_image_starts_from_its_noised_self() -> None:
     epsilon = ops.normal(IDS, stream(Purpose.INIT, 0), 5, SHAPE[1:]).double()
     torch.testing.assert_close(
         x, signal * image + sigma * epsilon, rtol=1e-6, atol=1e-6
-    )  # the op's coefficients are float32
+    )  # the coefficients of the op are float32
 
 
 def test_weaker_changes_stay_nearer() -> None:
-    """On Gaussian data the ODE forgets the image more, the more noise it starts with."""
+    """On Gaussian data, the ODE keeps less of the image if it starts with more noise."""
     image = torch.full((1, 1, 50, 50), 0.8)
     distances = []
     for strength in (0.2, 0.5, 1.0):
@@ -124,13 +124,13 @@ def test_inpainting_is_diffusers_repaint(monkeypatch: pytest.MonkeyPatch) -> Non
     def key(purpose: Purpose, index: int) -> Tensor:
         return ops.normal(IDS, stream(purpose, index), seed, SHAPE[1:]).double()
 
-    def blend(there: Tensor, x: Tensor) -> Tensor:
-        return mask * there + (1 - mask) * x
+    def blend(known: Tensor, x: Tensor) -> Tensor:
+        return mask * known + (1 - mask) * x
 
     signal, sigma = plan.levels[0]
     x = blend(signal * known + sigma * key(Purpose.KNOWN, 0), random(*SHAPE, seed=2))
     for index, row in enumerate(plan):
-        # one noise serves both parts there, and each pixel is in one of them
+        # diffusers uses one noise for both parts; each pixel is in one of them
         theirs = blend(key(Purpose.KNOWN, index + 1), key(Purpose.SAMPLE, index))
         monkeypatch.setattr(scheduling_repaint, "randn_tensor", lambda shape, theirs=theirs, **unused: theirs)
         t = torch.full((3,), row.t, dtype=torch.float64)
@@ -150,7 +150,7 @@ def test_inpainting_is_diffusers_repaint(monkeypatch: pytest.MonkeyPatch) -> Non
 
 @pytest.mark.parametrize(("steps", "jump", "times"), [(31, 5, 3), (30, 10, 2), (12, 1, 4), (9, 20, 3)])
 def test_resampling_visits_the_papers_levels(steps: int, jump: int, times: int) -> None:
-    """RePaint's list of levels, as diffusers has it: each place where it falls is an evaluation."""
+    """The list of levels of RePaint in diffusers, where each decrease is an evaluation."""
     from diffusers import RePaintScheduler
 
     scheduler = RePaintScheduler(steps)
@@ -162,7 +162,7 @@ def test_resampling_visits_the_papers_levels(steps: int, jump: int, times: int) 
 
 
 def test_a_jump_back_adds_the_schedules_noise() -> None:
-    """Of a state with the level's variance it makes one with that of the level it jumps to."""
+    """A state with the variance of its level gets the variance of the level that the row jumps to."""
     plan = ddpmx.SAMPLERS.build("ddpm", steps=100).plan(TABLE).resampled(3, 10)
     jumps = [(i, row) for i, row in enumerate(plan) if not row.evaluates]
     assert len(jumps) == 2 * 9
@@ -173,7 +173,10 @@ def test_a_jump_back_adds_the_schedules_noise() -> None:
 
 
 def test_resampling_brings_the_conditional_distribution() -> None:
-    """Two pixels, N(0, 1) with correlation 0.9, and the first one is 1: the second is N(0.9, 0.19), which a single pass misses."""
+    """Two pixels, N(0, 1) with correlation 0.9, and the first is 1: then the second is N(0.9, 0.19).
+
+    A single pass misses that; resampling does not.
+    """
     covariance = torch.tensor([[1.0, 0.9], [0.9, 1.0]], dtype=torch.float64)
 
     def denoise(x: Tensor, t: Tensor) -> Tensor:
@@ -188,9 +191,9 @@ def test_resampling_brings_the_conditional_distribution() -> None:
 
     shape = (4000, 1, 1, 2)
     plan = ddpmx.SAMPLERS.build("ddpm", steps=100, clip=None, variance="beta").plan(TABLE)
-    given = {"known": torch.ones(shape), "mask": torch.tensor([1.0, 0.0]).view(1, 1, 1, 2)}
-    once = ddpmx.sample(denoise, plan, shape, **given)[:, 0, 0, 1]
-    often = ddpmx.sample(denoise, plan.resampled(8, 5), shape, **given)[:, 0, 0, 1]
+    known = {"known": torch.ones(shape), "mask": torch.tensor([1.0, 0.0]).view(1, 1, 1, 2)}
+    once = ddpmx.sample(denoise, plan, shape, **known)[:, 0, 0, 1]
+    often = ddpmx.sample(denoise, plan.resampled(8, 5), shape, **known)[:, 0, 0, 1]
     assert abs(often.mean().item() - 0.9) < 0.5 * abs(once.mean().item() - 0.9)
     assert often.mean().item() == pytest.approx(0.9, abs=0.05)
     assert often.std().item() == pytest.approx(math.sqrt(0.19), abs=0.06)
@@ -248,42 +251,58 @@ def test_slerp_of_a_point_and_itself_is_that_point() -> None:
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A short run, and beside it a picture of a digit and a mask that keeps its upper half."""
-    folder = tmp_path_factory.mktemp("made")
-    (folder / "tiny.yaml").write_text(TINY)
-    run = run_spec(load(folder / "tiny.yaml"), out=folder / "runs", device=torch.device("cpu"))
-    digit = ddpmx.DATASETS.build("digits").load(folder).test.pixels[3]
-    save_png(digit, folder / "digit.png")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a short run, a picture of a digit and a mask that keeps its upper half."""
+    workspace = tmp_path_factory.mktemp("editing")
+    (workspace / "tiny.yaml").write_text(TINY)
+    run = run_spec(load(workspace / "tiny.yaml"), out=workspace / "runs", device=torch.device("cpu"))
+    digit = ddpmx.DATASETS.build("digits").load(workspace).test.pixels[3]
+    save_png(digit, workspace / "digit.png")
     save_png(
         torch.cat((torch.full((1, 4, 8), 255), torch.zeros(1, 4, 8)), dim=1).to(torch.uint8),
-        folder / "mask.png",
+        workspace / "mask.png",
     )
-    run.rename(folder / "run")
-    return folder
+    run.rename(workspace / "run")
+    return workspace
 
 
-def drawn(ddpmx: Callable[..., Result], made: Path, *options: object) -> Tensor:
-    """uint8 [n, h, w] of `sample`."""
-    result = ddpmx("sample", made / "run", "-n", 4, "--out", made / "out.npz", *options)
+def sampled(ddpmx: Callable[..., Result], workspace: Path, *options: object) -> Tensor:
+    """The images of the command `sample`, uint8 [n, h, w]."""
+    result = ddpmx("sample", workspace / "run", "-n", 4, "--out", workspace / "out.npz", *options)
     assert result.code == 0, result.err
-    return torch.tensor(np.load(made / "out.npz")["images"])[..., 0]
+    return torch.tensor(np.load(workspace / "out.npz")["images"])[..., 0]
 
 
-def test_sample_completes_a_picture(ddpmx: Callable[..., Result], made: Path) -> None:
-    images = drawn(ddpmx, made, "--image", made / "digit.png", "--mask", made / "mask.png", "--resample", 2)
-    digit = torch.tensor(np.array(Image.open(made / "digit.png")))
+def test_sample_completes_a_picture(ddpmx: Callable[..., Result], workspace: Path) -> None:
+    images = sampled(
+        ddpmx,
+        workspace,
+        "--image",
+        workspace / "digit.png",
+        "--mask",
+        workspace / "mask.png",
+        "--resample",
+        2,
+    )
+    digit = torch.tensor(np.array(Image.open(workspace / "digit.png")))
     assert torch.equal(images[:, :4], digit[:4].expand(4, 4, 8))
     assert not torch.equal(images[:, 4:], digit[4:].expand(4, 4, 8))
     assert not torch.equal(images[0], images[1])
 
 
-def test_sample_changes_a_picture_by_its_strength(ddpmx: Callable[..., Result], made: Path) -> None:
-    digit = torch.tensor(np.array(Image.open(made / "digit.png"))).float()
+def test_sample_changes_a_picture_by_its_strength(ddpmx: Callable[..., Result], workspace: Path) -> None:
+    digit = torch.tensor(np.array(Image.open(workspace / "digit.png"))).float()
     near, far = (
         (
-            drawn(
-                ddpmx, made, "--image", made / "digit.png", "--strength", s, "-s", "sampler.clip=null"
+            sampled(
+                ddpmx,
+                workspace,
+                "--image",
+                workspace / "digit.png",
+                "--strength",
+                s,
+                "-s",
+                "sampler.clip=null",
             ).float()
             - digit
         )
@@ -294,26 +313,26 @@ def test_sample_changes_a_picture_by_its_strength(ddpmx: Callable[..., Result], 
     assert near < far / 2
 
 
-def test_a_folder_of_pictures_is_taken_in_turn(ddpmx: Callable[..., Result], made: Path) -> None:
-    folder = made / "pictures"
-    folder.mkdir()
+def test_a_folder_of_pictures_is_taken_in_turn(ddpmx: Callable[..., Result], workspace: Path) -> None:
+    pictures = workspace / "pictures"
+    pictures.mkdir()
     for name, value in (("a.png", 0), ("b.png", 255)):
-        save_png(torch.full((1, 8, 8), value, dtype=torch.uint8), folder / name)
-    save_png(torch.full((1, 8, 8), 255, dtype=torch.uint8), made / "all.png")
-    images = drawn(ddpmx, made, "--image", folder, "--mask", made / "all.png", "--resample", 1)
+        save_png(torch.full((1, 8, 8), value, dtype=torch.uint8), pictures / name)
+    save_png(torch.full((1, 8, 8), 255, dtype=torch.uint8), workspace / "all.png")
+    images = sampled(ddpmx, workspace, "--image", pictures, "--mask", workspace / "all.png", "--resample", 1)
     assert images.flatten(1).float().mean(1).tolist() == [0, 255, 0, 255]
 
 
-def test_sample_between_two_seeds(ddpmx: Callable[..., Result], made: Path) -> None:
+def test_sample_between_two_seeds(ddpmx: Callable[..., Result], workspace: Path) -> None:
     """The ends are the first image of each seed, where the sampler injects no noise."""
     options = ("--sampler", "ddim", "--steps", 4)
-    between = drawn(ddpmx, made, "--seed", 3, "--to-seed", 9, *options)
+    images = sampled(ddpmx, workspace, "--seed", 3, "--to-seed", 9, *options)
     for end, seed in (
-        (between[0], 3),
-        (between[-1], 9),
-    ):  # of other batches, in which a network may round otherwise
-        assert (end.int() - drawn(ddpmx, made, "--seed", seed, *options)[0].int()).abs().max() <= 1
-    assert not torch.equal(between[1], between[2])
+        (images[0], 3),
+        (images[-1], 9),
+    ):  # from other batches, where the network may round differently
+        assert (end.int() - sampled(ddpmx, workspace, "--seed", seed, *options)[0].int()).abs().max() <= 1
+    assert not torch.equal(images[1], images[2])
 
 
 @pytest.mark.parametrize(
@@ -332,10 +351,12 @@ def test_sample_between_two_seeds(ddpmx: Callable[..., Result], made: Path) -> N
     ],
 )
 def test_wrong_options_are_named(
-    ddpmx: Callable[..., Result], made: Path, options: tuple[object, ...], field: str
+    ddpmx: Callable[..., Result], workspace: Path, options: tuple[object, ...], field: str
 ) -> None:
-    files = [made / option if isinstance(option, str) and "." in option else option for option in options]
-    result = ddpmx("sample", made / "run", *files)
+    files = [
+        workspace / option if isinstance(option, str) and "." in option else option for option in options
+    ]
+    result = ddpmx("sample", workspace / "run", *files)
     assert result.code == 2
     assert result.err.startswith(f"error: {field}: ")
     assert len(result.err.splitlines()) == 1

@@ -1,4 +1,4 @@
-"""Classes and guidance: the formulas in float64, exact denoisers of two Gaussians, label dropout, and whole runs."""
+"""Classes and guidance: the formulas in float64, two Gaussians, label dropout, and whole runs."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ MEANS, STD = (-0.6, 0.7), 0.1
 
 
 def outputs() -> tuple[Tensor, Tensor, Conditional, list[int]]:
-    """Arbitrary conditional and unconditional outputs, a denoiser that gives them by label, and its calls' sizes."""
+    """Random outputs cond and uncond, a denoiser that returns them by label, and its batch sizes."""
     generator = torch.Generator().manual_seed(0)
     cond, uncond = (
         scale * torch.randn(3, 2, 4, 4, generator=generator, dtype=torch.float64) + 0.3
@@ -63,12 +63,12 @@ X, T = torch.zeros(3, 2, 4, 4, dtype=torch.float64), torch.tensor([10.0, 50.0, 9
 
 
 def test_only_the_prediction_is_guided_not_the_variance_beside_it() -> None:
-    """An output of 2c channels: the second half is the conditional one; the estimate of self-conditioning goes to both."""
+    """The second half of 2c channels is that of cond; cond and uncond both get the estimate of x_0."""
     cond, uncond, plain, _ = outputs()
-    seen: list[Tensor] = []
+    estimates: list[Tensor] = []
 
     def denoise(x: Tensor, t: Tensor, labels: Tensor, x0: Tensor) -> Tensor:
-        seen.append(x0)
+        estimates.append(x0)
         return torch.cat(
             (plain(x, t, labels), labels.double().view(-1, 1, 1, 1).expand(len(x), 2, 4, 4)), dim=1
         )
@@ -77,7 +77,7 @@ def test_only_the_prediction_is_guided_not_the_variance_beside_it() -> None:
     output = guided(denoise, LABELS, 7, TABLE, weight=2.5)(X, T, estimate)
     torch.testing.assert_close(output[:, :2], uncond + 2.5 * (cond - uncond))
     torch.testing.assert_close(output[:, 2:], LABELS.double().view(-1, 1, 1, 1).expand(3, 2, 4, 4))
-    assert torch.equal(seen[0], torch.cat((estimate, estimate)))
+    assert torch.equal(estimates[0], torch.cat((estimate, estimate)))
 
 
 @pytest.mark.parametrize(("weight", "call"), [(0.0, 3), (1.0, 3), (3.0, 6), (0.5, 6)])
@@ -102,7 +102,7 @@ def test_rescale_gives_each_image_its_conditional_deviation_back(weight: float) 
 
 
 def test_rescale_of_an_output_that_is_zero_is_zero() -> None:
-    """As that of a network before training."""
+    """As for a network before training."""
     output = guided(lambda x, t, labels: torch.zeros_like(x), LABELS, 7, TABLE, weight=3.0, rescale=1.0)(X, T)
     assert torch.equal(output, torch.zeros_like(X))
 
@@ -110,7 +110,7 @@ def test_rescale_of_an_output_that_is_zero_is_zero() -> None:
 @pytest.mark.parametrize("weight", [0.0, 3.0])
 def test_guidance_acts_inside_its_interval_only(weight: float) -> None:
     cond, uncond, denoise, calls = outputs()
-    low, high = (float(TABLE.log_snr[i]) for i in (60, 50))  # index 50 is the open end
+    low, high = (float(TABLE.log_snr[i]) for i in (60, 50))  # index 50 is the excluded end
     for t in range(100):
         output = guided(denoise, LABELS, 7, TABLE, weight=weight, interval=(low, high))(
             X, torch.full((3,), float(t))
@@ -129,7 +129,10 @@ def test_guidance_acts_inside_its_interval_only(weight: float) -> None:
 
 
 def exact(prediction: Any) -> Conditional:
-    """The ideal denoiser of N(−0.6, 0.1²) and N(0.7, 0.1²), as likely as each other, in each pixel of [n, 1, 1, 1]; 2 is both."""
+    """The ideal denoiser of pixels [n, 1, 1, 1] of two equally likely classes; label 2 is no class.
+
+    Class 0 is N(−0.6, 0.1²), class 1 is N(0.7, 0.1²).
+    """
     ideal = [denoiser(TABLE, prediction, mean, STD) for mean in MEANS]
 
     def denoise(x: Tensor, t: Tensor, labels: Tensor) -> Tensor:
@@ -137,16 +140,16 @@ def exact(prediction: Any) -> Conditional:
         variance = (signal * STD) ** 2 + sigma**2
         chance = torch.stack([-((x - signal * mean) ** 2) / (2 * variance) for mean in MEANS]).softmax(
             0
-        )  # of each class, given x
+        )  # of each class, for this x
         each = torch.stack([part(x, t) for part in ideal])
-        told = labels.view(-1, 1, 1, 1)
-        return torch.where(told == 2, (chance * each).sum(0), torch.where(told == 0, each[0], each[1]))
+        label = labels.view(-1, 1, 1, 1)
+        return torch.where(label == 2, (chance * each).sum(0), torch.where(label == 0, each[0], each[1]))
 
     return denoise
 
 
 def drawn(weight: float, name: str = "epsilon", **options: Any) -> Tensor:
-    """4,000 values, half of them of each class."""
+    """4,000 sampled values, half of them of each class."""
     prediction = PREDICTIONS.build(name)
     plan = SAMPLERS.build("ddim", steps=100).plan(TABLE, prediction, clip=None)
     labels = torch.arange(4000) // 2000
@@ -171,9 +174,9 @@ def test_weight_0_draws_both_classes_whatever_the_label() -> None:
 
 def test_a_larger_weight_moves_away_from_the_other_class_unless_the_interval_is_empty() -> None:
     means = [drawn(weight).mean(1) for weight in (1.0, 2.0, 4.0)]
-    for less, more in pairwise(means):
-        assert more[0] < less[0] - 0.005
-        assert more[1] > less[1] + 0.005
+    for weaker, stronger in pairwise(means):
+        assert stronger[0] < weaker[0] - 0.005
+        assert stronger[1] > weaker[1] + 0.005
     assert torch.equal(drawn(4.0, interval=(1e3, 1e4)), drawn(1.0))
 
 
@@ -197,7 +200,7 @@ def test_guiding_the_output_is_guiding_x_0(name: str) -> None:
     torch.testing.assert_close(output, uncond + 3 * (cond - uncond))
 
 
-# -- what training shows of the labels
+# -- label dropout in training
 
 
 @pytest.fixture
@@ -217,13 +220,15 @@ def test_label_dropout_hides_its_share_and_another_one_each_step(experiment: Exp
         assert shown.dtype == torch.int64
         hidden.append(shown == 10)
         assert torch.equal(shown[~hidden[-1]], true[~hidden[-1]])
-    share = torch.stack(hidden).double()
-    n = share.numel()
-    assert abs(float(share.mean()) - 0.2) < 4 * math.sqrt(0.2 * 0.8 / n)
-    assert float(share.mean(0).max()) < 0.55  # no image is hidden for good: 20 of 50 is 4.5 deviations off
-    assert float(share.mean(0).min()) < float(share.mean(0).max())
-    both = (share[:-1] * share[1:]).mean()
-    assert abs(float(both) - 0.04) < 4 * math.sqrt(0.04 * 0.96 / n)  # one step says nothing about the next
+    fraction = torch.stack(hidden).double()
+    n = fraction.numel()
+    assert abs(float(fraction.mean()) - 0.2) < 4 * math.sqrt(0.2 * 0.8 / n)
+    assert (
+        float(fraction.mean(0).max()) < 0.55
+    )  # no label is always hidden: 20 of 50 would be 4.5 deviations too many
+    assert float(fraction.mean(0).min()) < float(fraction.mean(0).max())
+    both = (fraction[:-1] * fraction[1:]).mean()
+    assert abs(float(both) - 0.04) < 4 * math.sqrt(0.04 * 0.96 / n)  # steps are independent
 
 
 def test_which_labels_are_hidden_depends_on_the_image_and_not_on_its_batch(experiment: Experiment) -> None:
@@ -235,18 +240,18 @@ def test_which_labels_are_hidden_depends_on_the_image_and_not_on_its_batch(exper
 
 
 def test_training_is_told_the_shown_labels_and_validation_the_true_ones(experiment: Experiment) -> None:
-    told: list[Tensor] = []
+    received: list[Tensor] = []
 
     class Spy(torch.nn.Module):
         def forward(self, x: Tensor, time: Tensor, labels: Tensor) -> Tensor:
-            told.append(labels)
+            received.append(labels)
             return torch.zeros_like(x)
 
     ids = torch.arange(100, 400)
     step_loss(experiment, Spy(), draw_step(experiment, ids, 9).batch(torch.zeros(300, 1, 8, 8)))
-    assert torch.equal(told.pop(), shown_labels(experiment, ids, 9))  # type: ignore[arg-type]
+    assert torch.equal(received.pop(), shown_labels(experiment, ids, 9))  # type: ignore[arg-type]
     validate(experiment, Spy(), World())
-    assert torch.equal(torch.cat(told), experiment.data.validation.labels)  # type: ignore[arg-type]
+    assert torch.equal(torch.cat(received), experiment.data.validation.labels)  # type: ignore[arg-type]
 
 
 def test_a_network_without_classes_is_told_nothing(tiny: Path) -> None:
@@ -256,7 +261,7 @@ def test_a_network_without_classes_is_told_nothing(tiny: Path) -> None:
     assert shown_labels(plain, torch.arange(5), 0) is None
 
 
-# -- which classes are drawn
+# -- the choice of classes
 
 
 @pytest.mark.parametrize("count", [1, 7, 10, 64, 1000])
@@ -321,7 +326,7 @@ def conditional(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def unconditional(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run whose network is told no classes."""
+    """A run whose network does not know classes."""
     return finished(tmp_path_factory.mktemp("unconditional"), TINY, "train.steps=1", "dataset.limit=64")
 
 

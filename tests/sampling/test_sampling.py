@@ -31,7 +31,7 @@ def injected(k: int, shape: tuple[int, ...]) -> Tensor:
 
 
 def run(plan: Plan, denoise: Callable[[Tensor, Tensor], Tensor], x: Tensor) -> list[Tensor]:
-    """x after each row, in float64, with the injected noise."""
+    """The x after each row, in float64, and the injected noise."""
     states: list[Tensor] = []
     sample(
         denoise,
@@ -74,7 +74,7 @@ def test_ddpm_is_diffusers(
     states, k = [x], 0
 
     def next_noise(shape: torch.Size, **unused: object) -> Tensor:
-        # trailing ends above index 0, and diffusers adds noise there too; ddpm's last step has none (contract §5)
+        # trailing ends above index 0, where diffusers still adds noise; our ddpm's last step adds none
         return injected(k, tuple(shape)) if k < steps - 1 else torch.zeros(shape, dtype=torch.float64)
 
     monkeypatch.setattr(scheduling_ddpm, "randn_tensor", next_noise)
@@ -104,7 +104,7 @@ def test_ddim_is_diffusers(eta: float, grid: str, prediction: str) -> None:
     states = [x]
     indices = scheduler.timesteps.tolist()
     for k, (t, following) in enumerate(zip(indices, [*indices[1:], -1], strict=True)):
-        # diffusers steps to t − ⌊T/steps⌋, which need not be the next index of its own grid; this makes it the next
+        # diffusers steps to t − ⌊T/steps⌋, which may not be the next index of its grid; this makes it that
         scheduler.num_inference_steps = Fraction(1000, t - following)
         output = denoise(states[-1], torch.full((len(x),), t))
         noise = injected(k, SHAPE)
@@ -178,17 +178,17 @@ def test_dynamic_clip_is_diffusers(percentile: float, monkeypatch: pytest.Monkey
 def test_each_image_has_its_own_bound() -> None:
     x0 = torch.stack([torch.linspace(-1, 1, 101), torch.linspace(-4, 4, 101)])[:, None, None]
     out = bounded(x0, DynamicClip(0.9))
-    torch.testing.assert_close(out[0], x0[0])  # within [−1, 1]: left alone
+    torch.testing.assert_close(out[0], x0[0])  # within [−1, 1]: unchanged
     torch.testing.assert_close(out[1], x0[1].clamp(-3.6, 3.6) / 3.6)  # 0.9 of |x_0| is 3.6
 
 
 def test_self_condition_feeds_the_bounded_estimate_back() -> None:
-    """A network that adds half of the estimate it is given, against the same recursion written out for ddim."""
+    """A network that adds half of its estimate, compared with the same recursion written out for ddim."""
     plan = SAMPLERS.build("ddim", steps=10).plan(TABLE, "x_start")
-    told: list[Tensor] = []
+    received: list[Tensor] = []
 
     def denoise(x: Tensor, t: Tensor, x0: Tensor) -> Tensor:
-        told.append(x0.clone())
+        received.append(x0.clone())
         return 0.9 * x + 0.5 * x0
 
     x, x0, estimates = random(*SHAPE), torch.zeros(SHAPE, dtype=torch.float64), []
@@ -197,7 +197,7 @@ def test_self_condition_feeds_the_bounded_estimate_back() -> None:
         estimates.append(x0)
         x0 = (0.9 * x + 0.5 * x0).clamp(-1, 1)
         x = there[0] * x0 + there[1] * (x - here[0] * x0) / here[1]
-    torch.testing.assert_close(told, estimates)
+    torch.testing.assert_close(received, estimates)
     torch.testing.assert_close(ours, x)
 
 
@@ -210,7 +210,7 @@ def test_what_the_rows_need_is_asked_for() -> None:
 
 
 def test_predictions_sample_alike() -> None:
-    """The same ideal denoiser, said in four ways."""
+    """The same ideal denoiser, in four predictions."""
     plans = {name: SAMPLERS.build("ddpm", steps=20).plan(TABLE, name) for name in PREDICTIONS.names()}
     results = {
         name: run(plan, denoiser(TABLE, PREDICTIONS.build(name)), random(*SHAPE))
@@ -224,7 +224,7 @@ def test_predictions_sample_alike() -> None:
 
 
 def test_gaussian_data_come_out_as_the_plan_says() -> None:
-    """50 ancestral steps on data of std 0.5: 0.4432 exactly (test_samplers), here of 40,000 drawn values."""
+    """50 ancestral steps on data of std 0.5 give exactly 0.4432 (test_samplers); here from 40,000 samples."""
     plan = SAMPLERS.build("ddpm", steps=50, grid="linspace", clip=None).plan(TABLE)
     images = sample(denoiser(TABLE, PREDICTIONS.build("epsilon")), plan, (50, 800), seed=3)
     error = 0.4432 / math.sqrt(2 * images.numel())
@@ -233,17 +233,20 @@ def test_gaussian_data_come_out_as_the_plan_says() -> None:
 
 
 def ode_error(method: str, steps: int) -> float:
-    """Error against x(n) = x(n_0)·√((0.25 + n²)/(0.25 + n_0²)), the flow of Gaussian data with signal 1, n from 10 to 0.1."""
+    """The error of x(n) = x(n_0)·√((0.25 + n²)/(0.25 + n_0²)), for n from 10 to 0.1.
+
+    This is the flow of Gaussian data with signal 1.
+    """
     n = torch.logspace(-1, 1, steps + 1, dtype=torch.float64)
     table = Table(torch.ones_like(n), n)
     rows = []
     for i in range(steps, 0, -1):
         here, there = n[i].item(), n[i - 1].item()
-        if method == "heun":  # two evaluations a step: the second goes back to the anchor
+        if method == "heun":  # two evaluations per step: the second one starts from the anchor
             rows.append(Row(i, 0, 1, c_x=there / here, c_x0=1 - there / here, keep_anchor=True))
             half = (there - here) / 2 / there
             rows.append(Row(i - 1, 0, 1, c_x=0.5 + half, c_x0=-half, c_anchor=0.5))
-        else:  # dpmpp_2m: extrapolates x_0 by the one before, equal steps in log n
+        else:  # dpmpp_2m: extrapolates x_0 from the previous one, with equal steps in log n
             extra = 0.5 if method == "dpmpp_2m" and i < steps else 0.0
             gain = 1 - there / here
             rows.append(
@@ -270,7 +273,7 @@ def ode_error(method: str, steps: int) -> float:
 
 @pytest.mark.parametrize(("method", "order"), [("euler", 1), ("heun", 2), ("dpmpp_2m", 2)])
 def test_the_loop_carries_anchor_and_history(method: str, order: int) -> None:
-    """Methods of known order, planned by hand, converge at it: each halving of the step divides the error by 2^order."""
+    """Hand-made plans of known order: halving the step divides the error by 2^order."""
     errors = [ode_error(method, steps) for steps in (40, 80, 160)]
     for coarse, fine in itertools.pairwise(errors):
         assert math.log2(coarse / fine) == pytest.approx(order, abs=0.2)
@@ -307,18 +310,18 @@ def test_an_image_does_not_depend_on_its_batch(
 
 
 def test_noise_is_drawn_for_the_row() -> None:
-    """What is drawn by default is the generator's noise of the row's own stream, at every row but the last."""
+    """The default noise is the generator's, with a stream for each row except the last."""
     plan = SAMPLERS.build("ddpm", steps=5, clip=None).plan(TABLE)
     denoise = denoiser(TABLE, PREDICTIONS.build("epsilon"))
     ids = torch.tensor([4, 2])
     start = ops.normal(ids, ops.stream(ops.Purpose.INIT, 0), 9, (6,)) * plan.init_scale
     asked: list[int] = []
 
-    def given(k: int, shape: tuple[int, ...]) -> Tensor:
+    def injected(k: int, shape: tuple[int, ...]) -> Tensor:
         asked.append(k)
         return ops.normal(ids, ops.stream(ops.Purpose.SAMPLE, k), 9, shape[1:])
 
-    expected = sample(denoise, plan, (2, 6), x_init=start, noise=given)
+    expected = sample(denoise, plan, (2, 6), x_init=start, noise=injected)
     assert torch.equal(sample(denoise, plan, (2, 6), seed=9, sample_ids=ids), expected)
     assert asked == [0, 1, 2, 3]
 
@@ -345,29 +348,29 @@ def test_injected_noise_counts_the_rows_that_have_noise() -> None:
     [(torch.float64, torch.float64), (torch.float32, torch.float32), (torch.bfloat16, torch.float32)],
 )
 def test_denoise_sees_the_plans_indices(dtype: torch.dtype, expected: torch.dtype) -> None:
-    seen: list[Tensor] = []
+    times: list[Tensor] = []
 
     def denoise(x: Tensor, t: Tensor) -> Tensor:
         assert (x.shape, x.dtype, t.shape, t.dtype) == ((2, 3), dtype, (2,), expected)
         assert not torch.is_grad_enabled()
-        seen.append(t)
+        times.append(t)
         return x
 
     sample(denoise, SAMPLERS.build("ddim", timesteps=[999, 100.25, 7]).plan(TABLE), (2, 3), dtype=dtype)
-    assert [t.tolist() for t in seen] == [[999, 999], [100.25, 100.25], [7, 7]]
+    assert [t.tolist() for t in times] == [[999, 999], [100.25, 100.25], [7, 7]]
 
 
 def test_each_rows_t_may_be_kept_and_changed() -> None:
-    plan, seen = SAMPLERS.build("ddim", steps=6).plan(TABLE), list[Tensor]()
+    plan, times = SAMPLERS.build("ddim", steps=6).plan(TABLE), list[Tensor]()
 
     def denoise(x: Tensor, t: Tensor) -> Tensor:
-        assert torch.equal(t, torch.full((SHAPE[0],), plan.rows[len(seen)].t))
-        seen.append(t)
+        assert torch.equal(t, torch.full((SHAPE[0],), plan.rows[len(times)].t))
+        times.append(t)
         t += 1
         return x
 
     sample(denoise, plan, SHAPE)
-    assert [t.tolist() for t in seen] == [[row.t + 1] * SHAPE[0] for row in plan]
+    assert [t.tolist() for t in times] == [[row.t + 1] * SHAPE[0] for row in plan]
 
 
 def test_the_last_image_is_the_clipped_prediction() -> None:
@@ -398,12 +401,15 @@ def test_x_init_is_used_as_it_is_and_kept() -> None:
 def test_callback_sees_every_state_and_changes_nothing() -> None:
     plan = SAMPLERS.build("ddpm", steps=6).plan(TABLE)
     denoise = denoiser(TABLE, PREDICTIONS.build("epsilon"))
-    seen: list[tuple[int, Row, Tensor, Tensor]] = []
-    images = sample(denoise, plan, (2, 8), callback=lambda *event: seen.append(event))
+    events: list[tuple[int, Row, Tensor, Tensor]] = []
+    images = sample(denoise, plan, (2, 8), callback=lambda *event: events.append(event))
     assert torch.equal(images, sample(denoise, plan, (2, 8)))
-    assert [(index, row) for index, row, _, _ in seen] == list(enumerate(plan))
-    assert torch.equal(seen[-1][2], images)
-    x_next, m = seen[2][2], seen[3][3]  # kept states stay as they were: the next x_0 follows from them
+    assert [(index, row) for index, row, _, _ in events] == list(enumerate(plan))
+    assert torch.equal(events[-1][2], images)
+    x_next, m = (
+        events[2][2],
+        events[3][3],
+    )  # states that a callback keeps are not overwritten: the next x_0 follows from them
     row = plan.rows[3]
     expected = row.x0_from_x * x_next + row.x0_from_output * denoise(x_next, torch.full((2,), row.t))
     torch.testing.assert_close(m, expected.clamp(-1, 1))
@@ -411,8 +417,9 @@ def test_callback_sees_every_state_and_changes_nothing() -> None:
 
 @pytest.mark.parametrize("wrong", [{"x_init": torch.zeros(2, 3)}, {"sample_ids": [1, 2]}])
 def test_wrong_shapes_are_refused(wrong: dict[str, object]) -> None:
+    plan = SAMPLERS.build("ddim", steps=2).plan(TABLE)
     with pytest.raises(ValueError, match=r"\[3, 3\]"):
-        sample(lambda x, t: x, SAMPLERS.build("ddim", steps=2).plan(TABLE), (3, 3), **wrong)  # type: ignore[arg-type]
+        sample(lambda x, t: x, plan, (3, 3), **wrong)  # type: ignore[arg-type]
 
 
 def test_parameters_that_require_a_gradient_do_not_get_in_the_way() -> None:

@@ -1,4 +1,4 @@
-"""The depthwise convolution, whose weight gradient is ours, against torch's in float64."""
+"""The depthwise convolution, with our weight gradient, compared with torch's in float64."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def exact(x: Tensor, weight: Tensor, bias: Tensor, g: Tensor) -> list[Tensor]:
     return [y.detach(), *torch.autograd.grad(y, (x, weight, bias), g.double())]
 
 
-def made(
+def tensors(
     shape: tuple[int, ...], layout: torch.memory_format = torch.channels_last
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     generator = torch.Generator().manual_seed(sum(shape))
@@ -41,8 +41,8 @@ def made(
 def test_it_and_its_gradients_are_torchs_in_float64(
     level: str, shape: tuple[int, ...], layout: torch.memory_format
 ) -> None:
-    given = made(shape, layout)
-    for ours, theirs in zip(run(*given), exact(*given), strict=True):
+    arguments = tensors(shape, layout)
+    for ours, theirs in zip(run(*arguments), exact(*arguments), strict=True):
         torch.testing.assert_close(
             ours.double(), theirs, rtol=1e-5, atol=2e-5 * float(theirs.abs().max().clamp(min=1))
         )
@@ -50,13 +50,13 @@ def test_it_and_its_gradients_are_torchs_in_float64(
 
 @pytest.mark.skipif(not LEVELS, reason="the library is not built")
 def test_all_levels_and_numbers_of_threads_give_the_same_bits() -> None:
-    given, results, threads = made((19, 21, 9, 10)), [], torch.get_num_threads()
+    arguments, results, threads = tensors((19, 21, 9, 10)), [], torch.get_num_threads()
     try:
         for name in LEVELS:
             library.set_cpu_level(name)
             for count in (1, 3):
                 torch.set_num_threads(count)
-                results.append(run(*given)[2:])  # the others are torch's own
+                results.append(run(*arguments)[2:])  # the other results are torch's
     finally:
         torch.set_num_threads(threads)
         library.set_cpu_level(LEVELS[-1])
@@ -68,29 +68,31 @@ def test_all_levels_and_numbers_of_threads_give_the_same_bits() -> None:
 def test_under_autocast_the_sums_of_the_weights_gradient_are_not_in_bfloat16(
     level: str, dtype: torch.dtype
 ) -> None:
-    x, weight, bias, g = made((4, 6, 8, 8))
+    x, weight, bias, g = tensors((4, 6, 8, 8))
     x = x.to(dtype)
-    y, of_x, of_weight, of_bias = exact(x, weight, bias, g.bfloat16())
+    y, grad_x, grad_weight, grad_bias = exact(x, weight, bias, g.bfloat16())
     with torch.autocast("cpu", torch.bfloat16):
         ours = run(x, weight, bias, g.bfloat16())
     assert [value.dtype for value in ours] == [torch.bfloat16, dtype, torch.float32, torch.float32]
-    for mine, theirs in zip(ours[:2], (y, of_x), strict=True):  # torch's own, in the bfloat16 of this machine
+    for mine, theirs in zip(
+        ours[:2], (y, grad_x), strict=True
+    ):  # computed by torch, in this machine's bfloat16
         torch.testing.assert_close(mine.double(), theirs, rtol=2**-5, atol=2**-5 * float(theirs.abs().max()))
-    for mine, theirs in zip(ours[2:], (of_weight, of_bias), strict=True):
+    for mine, theirs in zip(ours[2:], (grad_weight, grad_bias), strict=True):
         torch.testing.assert_close(mine.double(), theirs, rtol=1e-5, atol=1e-5 * float(theirs.abs().max()))
 
 
 def test_what_the_kernel_does_not_take_torch_does() -> None:
-    x, weight, bias, g = (value.double() for value in made((2, 4, 6, 6)))
+    x, weight, bias, g = (value.double() for value in tensors((2, 4, 6, 6)))
     for ours, theirs in zip(run(x, weight, bias, g), exact(x, weight, bias, g), strict=True):
         assert torch.equal(ours, theirs)
-    given = made((2, 4, 6, 6))
+    arguments = tensors((2, 4, 6, 6))
     with ops.use_backend("reference"):
-        assert torch.equal(ops.depthwise(*given[:3]), F.conv2d(*given[:3], padding=3, groups=4))
+        assert torch.equal(ops.depthwise(*arguments[:3]), F.conv2d(*arguments[:3], padding=3, groups=4))
 
 
 def test_a_second_derivative_is_an_error(level: str) -> None:
-    x, weight, bias, _ = (value.requires_grad_() for value in made((1, 2, 4, 4)))
+    x, weight, bias, _ = (value.requires_grad_() for value in tensors((1, 2, 4, 4)))
     (gradient,) = torch.autograd.grad(
         ops.depthwise(x, weight, bias).square().sum(), weight, create_graph=True
     )

@@ -1,4 +1,4 @@
-"""GroupNorm of one group, alone, of a GELU and before a convolution, and the gradients, against torch's in float64."""
+"""GroupNorm of one group: alone, after a GELU and before a convolution, compared with torch's in float64."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SHAPES = [(3, 28, 9, 7), (17, 33, 5, 5), (2, 224, 7, 7), (1, 16, 1, 1), (1, 1, 3
 EPSILON = 1e-5
 
 
-def made(shape: tuple[int, ...], seed: int = 0) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def tensors(shape: tuple[int, ...], seed: int = 0) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """x, gamma, beta, and a gradient of the result."""
     generator = torch.Generator().manual_seed(seed)
     x, g = (
@@ -32,11 +32,11 @@ def made(shape: tuple[int, ...], seed: int = 0) -> tuple[Tensor, Tensor, Tensor,
     return 2 * x + 0.3, gamma, beta, g
 
 
-def run(function: Callable[..., Tensor], g: Tensor, *given: Tensor) -> list[Tensor]:
-    """The result, then the gradients of what is given."""
-    given = tuple(value.detach().clone().requires_grad_() for value in given)
-    y = function(*given)
-    return [y.detach(), *torch.autograd.grad(y, given, g)]
+def run(function: Callable[..., Tensor], g: Tensor, *inputs: Tensor) -> list[Tensor]:
+    """The result, then the gradients of the inputs."""
+    inputs = tuple(value.detach().clone().requires_grad_() for value in inputs)
+    y = function(*inputs)
+    return [y.detach(), *torch.autograd.grad(y, inputs, g)]
 
 
 def torchs(x: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:
@@ -49,7 +49,7 @@ def ours(x: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_norm_and_its_gradients_are_torchs_in_float64(level: str, shape: tuple[int, ...]) -> None:
-    x, gamma, beta, g = made(shape)
+    x, gamma, beta, g = tensors(shape)
     exact = run(torchs, g.double(), x.double(), gamma.double(), beta.double())
     for mine, truth in zip(run(ours, g, x, gamma, beta), exact, strict=True):
         torch.testing.assert_close(
@@ -58,8 +58,8 @@ def test_norm_and_its_gradients_are_torchs_in_float64(level: str, shape: tuple[i
 
 
 def test_a_mean_far_from_zero_costs_no_digits(level: str) -> None:
-    """The variance is not a difference of large squares."""
-    x, gamma, beta, _ = made((4, 16, 12, 12))
+    """The variance is not computed as a difference of large squares."""
+    x, gamma, beta, _ = tensors((4, 16, 12, 12))
     x = x + 1000
     exact = torchs(x.double(), gamma.double(), beta.double())
     torch.testing.assert_close(ours(x, gamma, beta).double(), exact, rtol=0, atol=1e-3)
@@ -67,7 +67,7 @@ def test_a_mean_far_from_zero_costs_no_digits(level: str) -> None:
 
 
 def test_gelu_is_exact_to_float32(level: str) -> None:
-    """Also far out, where 1 + erf has no digits left. The norm's own work is undone in float64."""
+    """Also for large negative x, where 1 + erf loses its digits. The norm is undone in float64."""
     x = torch.cat((torch.linspace(-9, 9, 4000), torch.tensor([0.0, -0.0, 1e-30, 40.0, -40.0]))).view(
         1, 1, 1, -1
     )
@@ -76,19 +76,19 @@ def test_gelu_is_exact_to_float32(level: str) -> None:
     value = y.double() / statistics[1].double() + statistics[0].double()
     torch.testing.assert_close(value, exact, rtol=3e-7, atol=1e-6)
     # the gradient of Σ y·g is slope·(g − mean of g − y·mean of g·y)·scale
-    _, _, _, g = made(tuple(x.shape))
-    of_x, _, _ = kernels.normalise_gradient(x, g, one, True, statistics)
+    _, _, _, g = tensors(tuple(x.shape))
+    grad_x, _, _ = kernels.normalise_gradient(x, g, one, True, statistics)
     double = x.double().requires_grad_()
     (truth,) = torch.autograd.grad(F.gelu(double).sum(), double)
     inner = (g.double() - g.double().mean() - y.double() * (g.double() * y.double()).mean()) * statistics[
         1
     ].double()
-    torch.testing.assert_close(of_x.double(), truth * inner, rtol=1e-5, atol=2e-6)
+    torch.testing.assert_close(grad_x.double(), truth * inner, rtol=1e-5, atol=2e-6)
 
 
 @pytest.mark.parametrize("gelu", [False, True])
 def test_before_a_convolution_it_is_the_composition(level: str, gelu: bool) -> None:
-    x, gamma, beta, _ = made((9, 28, 10, 9))
+    x, gamma, beta, _ = tensors((9, 28, 10, 9))
     generator = torch.Generator().manual_seed(1)
     weight, bias, g = (
         torch.randn(shape, generator=generator) for shape in ((19, 28, 3, 3), (19,), (9, 19, 10, 9))
@@ -100,18 +100,18 @@ def test_before_a_convolution_it_is_the_composition(level: str, gelu: bool) -> N
     def fused(x: Tensor, gamma: Tensor, beta: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         return ops.norm_conv3x3(x, gamma, beta, EPSILON, weight, bias, gelu=gelu)
 
-    given = (x, gamma, beta, weight, bias)
+    inputs = (x, gamma, beta, weight, bias)
     assert (
-        type(fused(*(value.requires_grad_() for value in given)).grad_fn).__name__ == "_NormConv3x3Backward"
+        type(fused(*(value.requires_grad_() for value in inputs)).grad_fn).__name__ == "_NormConv3x3Backward"
     )
-    exact = run(composed, g.double(), *(value.double() for value in given))
-    for mine, truth in zip(run(fused, g, *given), exact, strict=True):
+    exact = run(composed, g.double(), *(value.double() for value in inputs))
+    for mine, truth in zip(run(fused, g, *inputs), exact, strict=True):
         torch.testing.assert_close(mine.double(), truth, rtol=1e-5, atol=1e-5 * float(truth.abs().max()))
 
 
 @needs_library
 def test_all_levels_and_numbers_of_threads_give_the_same_bits() -> None:
-    x, gamma, beta, g = made((19, 21, 9, 10))
+    x, gamma, beta, g = tensors((19, 21, 9, 10))
     results, threads, before = [], torch.get_num_threads(), library.cpu_level()
     try:
         for name in LEVELS:
@@ -129,7 +129,7 @@ def test_all_levels_and_numbers_of_threads_give_the_same_bits() -> None:
 
 @needs_library
 def test_what_is_not_finite_stays_so() -> None:
-    x, gamma, beta, _ = made((2, 16, 6, 6))
+    x, gamma, beta, _ = tensors((2, 16, 6, 6))
     x[1, 3, 2, 2] = torch.nan
     for gelu in (False, True):
         y, _ = kernels.normalise(x, gamma, beta, EPSILON, gelu)
@@ -138,10 +138,10 @@ def test_what_is_not_finite_stays_so() -> None:
 
 
 def test_what_the_kernel_does_not_take_torch_does() -> None:
-    x, gamma, beta, g = (value.double() for value in made(SHAPES[0]))
+    x, gamma, beta, g = (value.double() for value in tensors(SHAPES[0]))
     for mine, truth in zip(run(ours, g, x, gamma, beta), run(torchs, g, x, gamma, beta), strict=True):
         assert torch.equal(mine, truth)
-    x, gamma, beta, _ = made(SHAPES[0])
+    x, gamma, beta, _ = tensors(SHAPES[0])
     with ops.use_backend("reference"):
         assert torch.equal(ours(x, gamma, beta), torchs(x, gamma, beta))
     weight, bias = torch.randn(5, 28, 3, 3), torch.randn(5)
@@ -153,14 +153,14 @@ def test_what_the_kernel_does_not_take_torch_does() -> None:
 
 @needs_library
 def test_a_second_derivative_is_an_error() -> None:
-    x, gamma, beta, _ = (value.requires_grad_() for value in made(SHAPES[0]))
+    x, gamma, beta, _ = (value.requires_grad_() for value in tensors(SHAPES[0]))
     (gradient,) = torch.autograd.grad(ours(x, gamma, beta).square().sum(), x, create_graph=True)
     with pytest.raises(RuntimeError, match="once_differentiable"):
         gradient.sum().backward()
 
 
 def test_the_constants_are_the_fit(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`tools/fit_gelu.py` writes them; the fit errors are the ones that the accuracy rests on."""
+    """They are those of `tools/fit_gelu.py`, with the fit errors that the accuracy depends on."""
     monkeypatch.syspath_prepend(str(ROOT / "tools"))
     tool = importlib.import_module("fit_gelu")
     assert (ROOT / "csrc/gelu_constants.h").read_text(encoding="utf-8") == tool.header()
