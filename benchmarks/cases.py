@@ -1,4 +1,4 @@
-"""The hot math in the ways that are compared: as the field writes it in torch, compiled, and through `ddpmx.ops`."""
+"""The hot math in the forms that are compared: eager torch as the field writes it, and `ddpmx.ops`."""
 
 from __future__ import annotations
 
@@ -19,14 +19,20 @@ LAST = Row(t=500, x0_from_x=1.1, x0_from_output=-0.5, c_x=0.4, c_x0=0.6)
 
 @dataclass
 class Batch:
-    """Inputs of one shape and dtype. `v` and `w` are numbers for each sample, `wide_v` and `wide_w` the same beside x."""
+    """Inputs of one shape and dtype."""
 
     x: Tensor
+    """The images or the state, [n, c, h, w]."""
     output: Tensor
+    """The network's output, of the same shape; it requires a gradient."""
     noise: Tensor
+    """ε, of the same shape."""
     v: Tensor
+    """A coefficient per sample, [n]."""
     w: Tensor
+    """Another coefficient per sample, [n]."""
     ids: Tensor
+    """The sample ids, [n]."""
 
     @classmethod
     def of(cls, shape: tuple[int, ...], dtype: torch.dtype, device: str) -> Batch:
@@ -35,9 +41,11 @@ class Batch:
         return cls(x, output.requires_grad_(), noise, v, w, torch.arange(shape[0], device=device))
 
     def epsilon(self, given: Tensor | None = None) -> Noise:
+        """The source of ε: the generator, or a given tensor."""
         return Noise(1, 2, self.ids, given)
 
     def wide(self, v: Tensor) -> Tensor:
+        """A vector [n] as [n, 1, 1, 1], in x's dtype."""
         return v.to(self.x.dtype).view(-1, *[1] * (self.x.ndim - 1))
 
 
@@ -57,7 +65,7 @@ def eager_reverse(b: Batch, noisy: bool) -> Tensor:
 
 
 def fused_reverse(b: Batch, row: Row) -> Tensor:
-    """As the sampling loop calls it: into x."""
+    """The call of the sampling loop, which writes into x."""
     return ops.reverse_step(b.x, b.output.detach(), row, clip=1.0, want_m=False, out=b.x, noise=b.epsilon())[
         0
     ]
@@ -69,7 +77,7 @@ def eager_step(b: Batch) -> tuple[Tensor, Tensor]:
 
 
 def fused_step(b: Batch) -> tuple[Tensor, Tensor]:
-    """As the training loop does it (`predict` of `ddpmx/training/predicted.py` and `loss_of` of `objective.py`)."""
+    """The calls of a training step, in `ddpmx/training/predicted.py` and `objective.py`."""
     noise = None if b.x.is_cuda else ops.normal(noise=b.epsilon(), shape=b.x.shape[1:])
     x_t = ops.add_noise(b.x, b.v, b.w, noise=b.epsilon(noise))
     return fused_loss(b, noise), x_t
@@ -80,15 +88,16 @@ Way = Callable[[Batch], Tensor | tuple[Tensor, Tensor]]
 
 @dataclass(frozen=True)
 class Case:
-    """`values` is how many numbers of the batch's dtype an element must at least be read and written.
-
-    With `backward`, the (first) result is a loss, whose gradient by the network's output is part of what is measured.
-    """
+    """One operation in its two forms."""
 
     eager: Way
+    """The form in eager torch."""
     fused: Way
+    """The form in `ddpmx.ops`."""
     values: int
+    """The numbers of the batch's dtype that must at least be read and written per element."""
     backward: bool = False
+    """Whether the (first) result is a loss, and its gradient for the network's output is measured too."""
 
     def run(self, function: Way, batch: Batch) -> None:
         result = function(batch)

@@ -1,4 +1,4 @@
-"""Memory that is handed back to the system after each call would be measured instead of the math: keep it."""
+"""Keeps freed memory in the process: otherwise the benchmarks would measure its return to the system."""
 
 from ddpmx.process.allocator import keep_memory
 

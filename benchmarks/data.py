@@ -1,4 +1,6 @@
-"""Images a second from a set in memory to the model's input: fetched, half of them mirrored, float32 in [−1, 1]. One core.
+"""Images per second from a data set in memory to a model's input, on one core.
+
+The images are fetched, half of them mirrored, and converted to float32 in [−1, 1].
 
 OMP_NUM_THREADS=1 python benchmarks/data.py
 """
@@ -17,7 +19,7 @@ IMAGES, BATCH, BATCHES, ROUNDS = 57_000, 128, 100, 40
 
 def main() -> None:
     torch.set_num_threads(1)
-    keep_memory()  # as every training does
+    keep_memory()  # as training does
     for shape in ((1, 28, 28), (3, 32, 32)):
         pixels = torch.randint(256, (IMAGES, *shape), dtype=torch.uint8)
         parts = torch.randperm(IMAGES)[: BATCH * BATCHES].split(BATCH)
@@ -29,8 +31,10 @@ def main() -> None:
                     fetch_images(pixels, ids, 0, 0, flip)
                 spent.append((time.process_time() - started) / BATCHES)
             best, median = min(spent), sorted(spent)[ROUNDS // 2]
-            told = f"{BATCH / best:,.0f} images/s at best ({best * 1e6:.0f} µs a batch), {BATCH / median:,.0f} median"
-            print(f"{list(shape)}, {'flips' if flip else 'no flips'}: {told}")
+            print(
+                f"{list(shape)}, {'flips' if flip else 'no flips'}: {BATCH / best:,.0f} images/s at best "
+                f"({best * 1e6:.0f} µs per batch), {BATCH / median:,.0f} median"
+            )
 
 
 if __name__ == "__main__":

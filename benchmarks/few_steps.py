@@ -1,4 +1,5 @@
-"""How few evaluations `dpmpp_2m` needs for the full ddpm chain's fd_cnn, on a finished run, and what keeps it from more.
+"""The number of evaluations with which `dpmpp_2m` reaches the fd_cnn of the full ddpm chain, on a finished
+run.
 
 python benchmarks/few_steps.py runs/quickstart/RUN [--samples 500] [--seeds 3]
 """
@@ -27,28 +28,30 @@ def main() -> None:
     spec, experiment = opened.spec, opened.experiment
     full = [
         ddpmx.SAMPLERS.build("ddpm"),
-        ddpmx.SAMPLERS.build("ddim", steps=None),
-    ]  # the second: the limit of solvers without noise
+        ddpmx.SAMPLERS.build("ddim", steps=None),  # the limit of solvers without noise
+    ]
     few = [
         ddpmx.SAMPLERS.build(name, steps=steps)
         for name in ("dpmpp_2m", "dpmpp_2m_sde")
         for steps in (5, 10, 20)
     ]
     print(
-        "| sampler | evaluations | fd_cnn for each seed, 95 % interval of the first | processor s |\n| --- | --- | --- | --- |"
+        "| sampler | evaluations | fd_cnn for each seed, 95 % interval of the first | processor s |\n"
+        "| --- | --- | --- | --- |"
     )
     for sampler in (*full, *few):
         plan, values, started = sampler.plan(experiment.table, experiment.prediction), [], time.process_time()
         for seed in range(options.seeds):
-            changed = {"sampler": sampler, "samples": options.samples, "seed": seed}
-            evaluate = spec.evaluate.model_copy(update=changed)
-            given = replace(experiment, spec=spec.model_copy(update={"evaluate": evaluate}))
-            values.append(measure(given, experiment.network, parser.error)["fd_cnn"])
-        shown = ", ".join(f"{score.value:.2f}" for score in values)
+            changes = {"sampler": sampler, "samples": options.samples, "seed": seed}
+            evaluate = spec.evaluate.model_copy(update=changes)
+            changed_experiment = replace(experiment, spec=spec.model_copy(update={"evaluate": evaluate}))
+            values.append(measure(changed_experiment, experiment.network, parser.error)["fd_cnn"])
+        formatted = ", ".join(f"{score.value:.2f}" for score in values)
         if values[0].interval is not None:
-            shown += " ({:.2f} to {:.2f})".format(*values[0].interval)
+            formatted += " ({:.2f} to {:.2f})".format(*values[0].interval)
         print(
-            f"| {sampler.component_name} | {plan.evaluations} | {shown} | {time.process_time() - started:.1f} |",
+            f"| {sampler.component_name} | {plan.evaluations} | {formatted} "
+            f"| {time.process_time() - started:.1f} |",
             flush=True,
         )
 

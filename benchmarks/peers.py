@@ -1,10 +1,11 @@
-"""A training step beside those of denoising-diffusion-pytorch (lucidrains) and diffusers: whole steps, in one run.
+"""Training steps of ddpmx, denoising-diffusion-pytorch (lucidrains) and diffusers, compared in one run.
 
 OMP_NUM_THREADS=1 DDPMX_DATA=… python benchmarks/peers.py [--rounds 5] [--batch 128]
 
-1×28×28, float32, networks of three levels and about as many parameters. A step is what each project's own trainer or training
-script does: noising, loss, backward, clipping to norm 1, Adam and the moving average. Ours includes fetching and flipping the
-images of Fashion-MNIST; theirs are given a batch that is in memory.
+Images are 1×28×28, float32; the networks have three levels and about the same number of parameters. A step is
+that of each project's trainer or training script: adding noise, loss, backward, clipping to norm 1, Adam and
+the moving average. Ours includes fetching and flipping images of Fashion-MNIST; theirs use one batch in
+memory.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ def ours(batch: int) -> Callable[[], object]:
 
 
 def lucidrains(batch: int) -> Callable[[], object]:
-    """The body of `Trainer.train`, with its defaults: the moving average every 10 steps."""
+    """The body of `Trainer.train` with its defaults: the moving average is updated every 10 steps."""
     from denoising_diffusion_pytorch import GaussianDiffusion, Unet
     from ema_pytorch import EMA
 
@@ -62,7 +63,7 @@ def lucidrains(batch: int) -> Callable[[], object]:
 
 
 def diffusers(batch: int) -> Callable[[], object]:
-    """The step of its unconditional training example."""
+    """The step of the unconditional training example of diffusers."""
     from diffusers import DDPMScheduler, UNet2DModel
     from diffusers.training_utils import EMAModel
 

@@ -1,8 +1,10 @@
-"""Whether bfloat16 learns what float32 does: the loss of both over the same steps, for several seeds, dim 16.
+"""Training losses in bfloat16 and in float32, over the same steps, for several seeds and dim 16.
 
-DDPMX_DATA=… python benchmarks/precision_curves.py [--dataset digits] [--steps 2000] [--seeds 3] [--batch 128] [--device cuda]
+DDPMX_DATA=… python benchmarks/precision_curves.py [--dataset digits] [--steps 2000] [--seeds 3]
+    [--batch 128] [--device cuda]
 
-Two runs of a seed see the same images, timesteps and noise, so that their losses can be compared step by step.
+Both runs of a seed use the same images, timesteps and noise, so that their losses can be compared step by
+step.
 """
 
 from __future__ import annotations
@@ -53,7 +55,8 @@ def main() -> None:
         for precision in ("float32", "bfloat16")
     }
     print(
-        "| steps | float32: mean over seeds | bfloat16 | ratio | spread of float32 over seeds |\n| --- | --- | --- | --- | --- |"
+        "| steps | float32: mean over seeds | bfloat16 | ratio | spread of float32 over seeds |\n"
+        "| --- | --- | --- | --- | --- |"
     )
     size = options.steps // PARTS
     for part in range(PARTS):
@@ -61,7 +64,8 @@ def main() -> None:
         spread = full.std() / full.mean() if options.seeds > 1 else torch.zeros(())
         mean, other = full.mean(), half.mean()
         print(
-            f"| {part * size + 1}–{(part + 1) * size} | {mean:.4f} | {other:.4f} | {other / mean:.4f} | {spread:.2%} |"
+            f"| {part * size + 1}–{(part + 1) * size} | {mean:.4f} | {other:.4f} "
+            f"| {other / mean:.4f} | {spread:.2%} |"
         )
 
 

@@ -1,8 +1,10 @@
-"""How many times as fast two processes train as one, on one batch: the study's network on Fashion-MNIST, one thread a process.
+"""The speed-up of training with several processes over one, on one batch.
+
+Trains the study's network on Fashion-MNIST, with one thread per process.
 
 DDPMX_DATA=… python benchmarks/processes.py [--rounds 3] [--steps 5] [--processes 2]
 
-Each process needs a core of its own and nobody beside it: wall time is compared.
+Wall time is compared, so each process needs a core that nothing else uses.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ WARM_UP = 2
 
 
 def work(steps: int, changes: Sequence[str]) -> None:
-    """In each process: some steps of training, of which the first process prints the mean seconds."""
+    """Train some steps in this process. The first process prints the mean seconds per step."""
     import torch
 
     from ddpmx.spec import loading as spec_file
@@ -45,7 +47,7 @@ def work(steps: int, changes: Sequence[str]) -> None:
 
 
 def seconds(processes: int, options: argparse.Namespace) -> float:
-    """Of a step, by so many processes, which are started as a user starts them."""
+    """The seconds of a step with this number of processes, started as a user starts them."""
     launcher = (
         ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
         if processes > 1
@@ -71,9 +73,9 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=5)
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument(
-        "-s", "--set", action="append", default=[], metavar="KEY=VALUE", help="changes of the spec"
+        "-s", "--set", action="append", default=[], metavar="KEY=VALUE", help="overrides of the spec"
     )
-    parser.add_argument("--work", action="store_true", help="what each process is started with")
+    parser.add_argument("--work", action="store_true", help="used internally: start one of the processes")
     options = parser.parse_args()
     if options.work:
         work(options.steps, options.set)
@@ -83,7 +85,8 @@ def main() -> None:
         one, many = seconds(1, options), seconds(options.processes, options)
         ratios.append(one / many)
         print(
-            f"a step takes {one:.3f} s by 1 process, {many:.3f} s by {options.processes}: {ratios[-1]:.2f} times as fast",
+            f"a step takes {one:.3f} s with 1 process, {many:.3f} s with {options.processes}: "
+            f"{ratios[-1]:.2f} times as fast",
             flush=True,
         )
     print(f"median: {statistics.median(ratios):.2f} times as fast")

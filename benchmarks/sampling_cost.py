@@ -1,4 +1,4 @@
-"""What `ddpmx.sample` costs for a step beside the network: the network returns a tensor that is already there.
+"""The cost of a step of `ddpmx.sample` without the network, which is replaced by a constant.
 
 OMP_NUM_THREADS=1 python benchmarks/sampling_cost.py
 """
@@ -18,7 +18,7 @@ STEPS, ROUNDS = 100, 40
 
 
 def microseconds(function: Callable[[], object], steps: int) -> tuple[float, float]:
-    """The fastest and the median round's processor time a step: others on the machine only ever add."""
+    """The processor time per step of the fastest and of the median round. Other load only adds to it."""
     function()
     spent = []
     for _ in range(ROUNDS):
@@ -42,11 +42,11 @@ def main() -> None:
                 return ddpmx.sample(lambda x, t: output, plan, shape)
 
             best, median = microseconds(whole, STEPS)
-            print(f"{list(shape)} {name}: {best:.1f} µs a step at best, {median:.1f} median")
+            print(f"{list(shape)} {name}: {best:.1f} µs per step at best, {median:.1f} median")
         best, median = microseconds(
             lambda x=x, ids=ids: [ops.normal(ids, i, 0, x.shape[1:]) for i in range(STEPS)], STEPS
         )
-        print(f"{list(shape)} of ddpm's, the noise alone: {best:.1f} µs at best, {median:.1f} median")
+        print(f"{list(shape)} ddpm's noise alone: {best:.1f} µs at best, {median:.1f} median")
 
 
 if __name__ == "__main__":

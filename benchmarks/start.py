@@ -1,8 +1,8 @@
-"""What `python -m ddpmx run` takes from the start of its process to the first step's event, on Fashion-MNIST that is in the cache.
+"""The time from the start of `python -m ddpmx run` to its first step's event, on cached Fashion-MNIST.
 
 OMP_NUM_THREADS=1 DDPMX_DATA=… python benchmarks/start.py [--rounds 5]
 
-The batch is one image: the time of a step itself is `training_step.py`'s to tell.
+The batch is one image, because `training_step.py` measures the step itself.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def start(out: Path) -> tuple[float, float]:
-    """Processor and wall seconds of one run, which is killed once the event is there."""
+    """The processor and wall seconds of one run, which is killed after the event."""
     command = [
         "-m",
         "ddpmx",
@@ -43,9 +43,8 @@ def start(out: Path) -> tuple[float, float]:
     fields = Path(f"/proc/{process.pid}/stat").read_text().rsplit(") ", 1)[1].split()
     process.kill()
     process.wait()
-    return sum(
-        map(int, fields[11:15])
-    ) / TICKS, wall  # user and system, its own and of the children that it waited for
+    # user and system time, of the process and of the children that it waited for
+    return sum(map(int, fields[11:15])) / TICKS, wall
 
 
 def main() -> None:
@@ -55,11 +54,11 @@ def main() -> None:
     for _ in range(parser.parse_args().rounds + 1):
         with tempfile.TemporaryDirectory() as folder:
             spent.append(start(Path(folder)))
-    processor, wall = zip(*spent[1:], strict=True)  # the first one fills the caches
-    print(
-        f"processor time {min(processor):.2f} s at best of {', '.join(f'{seconds:.2f}' for seconds in sorted(processor))}"
-    )
-    print(f"wall time {min(wall):.2f} s at best of {', '.join(f'{seconds:.2f}' for seconds in sorted(wall))}")
+    processor, wall = zip(*spent[1:], strict=True)  # the first run fills the caches
+    for name, times in (("processor", processor), ("wall", wall)):
+        print(
+            f"{name} time {min(times):.2f} s at best of {', '.join(f'{seconds:.2f}' for seconds in sorted(times))}"
+        )
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
-"""The study's network in plain eager torch, as the field writes it: the baseline that `convnext_unet` is measured against.
+"""The study's network in plain eager torch, as the field writes it: the baseline of `convnext_unet`.
 
-Contiguous tensors, `rearrange` and `chunk`, `v` of linear attention built for every position. Same parameters and formulas as
-`ddpmx/models/convnext_unet.py`; `StudyEager.of` takes a network's weights over. `tests/models/test_models.py` compares the two.
+It has contiguous tensors, `rearrange` and `chunk`, and linear attention with `v` at every position. The
+parameters and formulas are those of `ddpmx/models/convnext_unet.py`. `StudyEager.of` copies a network's
+weights. `tests/models/test_models.py` compares the two.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ class Time(nn.Module):
 
 
 class Block(nn.Module):
-    """A ConvNeXt block."""
+    """A ConvNeXt block: x [n, before, h, w] -> [n, width, h, w]."""
 
     def __init__(self, before: int, width: int, time_dim: int | None) -> None:
         super().__init__()
@@ -88,7 +89,7 @@ class Attention(nn.Module):
 
 
 class LinearAttention(nn.Module):
-    """Attention whose softmaxes are of the features of q and of the positions of k."""
+    """Linear attention, with a softmax over the features of q and one over the positions of k."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -161,14 +162,14 @@ class StudyEager(nn.Module):
     def of(
         cls, network: ConvNextUnetModule, channels: int, dim: int, dim_mults: tuple[int, ...]
     ) -> StudyEager:
-        """The same function, with copies of the network's weights."""
+        """A `StudyEager` with copies of the weights of `network`, which computes the same function."""
         eager, theirs = cls(channels, dim, dim_mults), network.state_dict()
         state = {}
         for name, value in eager.state_dict().items():
             if "qkv" in name and name not in theirs:
-                given = torch.cat([theirs[name.replace("qkv", part)] for part in "qkv"])
+                weights = torch.cat([theirs[name.replace("qkv", part)] for part in "qkv"])
             else:
-                given = theirs[name]
-            state[name] = given.reshape(value.shape)
+                weights = theirs[name]
+            state[name] = weights.reshape(value.shape)
         eager.load_state_dict(state)
         return eager

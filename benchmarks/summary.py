@@ -1,4 +1,4 @@
-"""Prints what a benchmark's JSON says as ratios: `python benchmarks/summary.py FILE.json`."""
+"""Prints the ratios in the JSON of a benchmark: `python benchmarks/summary.py FILE.json`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ HEAD = (
 
 
 def ops_table(entries: list[dict[str, Any]]) -> list[str]:
-    """A row for each op, shape, dtype and number of threads."""
+    """A table with a row for each op, shape, dtype and number of threads."""
     rows: dict[tuple[Any, ...], dict[str, float]] = {}
     values: dict[tuple[Any, ...], int] = {}
     for entry in entries:
@@ -44,7 +44,7 @@ def ops_table(entries: list[dict[str, Any]]) -> list[str]:
 
 
 def plain_table(entries: list[dict[str, Any]]) -> list[str]:
-    """Calls and whole steps: the median time, and what a test noted beside it."""
+    """A table of calls and whole steps: the median time, and the notes of the test."""
     lines = ["| what | median | notes |", "| --- | --- | --- |"]
     for entry in entries:
         notes = ", ".join(f"{name} {value}" for name, value in entry["extra_info"].items())
@@ -54,12 +54,12 @@ def plain_table(entries: list[dict[str, Any]]) -> list[str]:
 
 if __name__ == "__main__":
     report = json.loads(Path(sys.argv[1]).read_text())
-    machine, found = report["machine_info"], report["benchmarks"]
+    machine, benchmarks = report["machine_info"], report["benchmarks"]
     print(
         f"{machine['cpu'].get('brand_raw', machine['machine'])}, commit {report['commit_info']['id'][:7]}\n"
     )
-    ops_entries = [entry for entry in found if "way" in entry["extra_info"]]
-    others = [entry for entry in found if "way" not in entry["extra_info"]]
+    ops_entries = [entry for entry in benchmarks if "way" in entry["extra_info"]]
+    others = [entry for entry in benchmarks if "way" not in entry["extra_info"]]
     print(
         "\n".join(
             [*(ops_table(ops_entries) if ops_entries else []), "", *(plain_table(others) if others else [])]

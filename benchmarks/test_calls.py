@@ -1,4 +1,4 @@
-"""What a call costs beside the math, on one tiny image."""
+"""The overhead of a call, on one tiny image."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ddpmx import Noise, ops
 
 
 class Key(TypedDict):
-    """What noise is a function of, as keywords."""
+    """The keywords that determine noise."""
 
     seed: int
     sample_ids: Tensor

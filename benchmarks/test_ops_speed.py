@@ -1,4 +1,4 @@
-"""Each op in each way, on one thread and on all. `make bench` runs this and prints the ratios."""
+"""The time of each op in each form, on one thread and on all. `make bench` prints the ratios."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 @cache
 def compiled(name: str, dtype: str) -> Way:
-    """One compilation for all shapes, with torch's own random numbers: inductor's are ten times slower on a CPU."""
+    """One compiled function for all shapes, with torch's random numbers: inductor's are slower on CPUs."""
     torch._dynamo.reset()
     return torch.compile(CASES[name].eager, dynamic=True, options={"fallback_random": True})
 

@@ -1,4 +1,4 @@
-"""The share of the hot math in whole training and sampling steps of both networks: in eager torch, and fused."""
+"""The share of the hot math in whole training and sampling steps of both networks, eager and fused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A training step of the study's network against its plain eager form: time and memory, side by side.
+"""The time and memory of a training step of the study's network, compared with its plain eager form.
 
 OMP_NUM_THREADS=1 python benchmarks/training_step.py [--rounds 9] [--batch 128] [--bfloat16]
 """
@@ -19,7 +19,7 @@ DIM, MULTS, SIZE = 28, (1, 2, 4), 28
 
 
 def step(batch: int, eager: bool, precision: str = "float32", backward: bool = True) -> Callable[[], object]:
-    """Forward and backward, clipping and Adam's step, or with `backward` False one evaluation without gradient."""
+    """A function that does one training step, or if `backward` is False one evaluation without gradient."""
     torch.manual_seed(0)
     network = ddpmx.MODELS.build("convnext_unet", dim=DIM, dim_mults=MULTS).build(1, SIZE)
     if eager:
@@ -47,7 +47,7 @@ def step(batch: int, eager: bool, precision: str = "float32", backward: bool = T
 
 
 def measure(rounds: int, batch: int, bfloat16: bool, backward: bool) -> dict[str, Cost]:
-    """The study's form with the C library's own settings, ours with and without `keep_memory`."""
+    """The costs of the study's form with the C library's defaults, and of ours, also with `keep_memory`."""
     make = partial(step, batch, backward=backward)
     ways = {
         "study, eager": partial(make, True),
@@ -64,12 +64,15 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument(
-        "--bfloat16", action="store_true", help="slow where the processor has no instructions for it"
+        "--bfloat16",
+        action="store_true",
+        help="also measure bfloat16, which is slow on processors without instructions for it",
     )
     options = parser.parse_args()
-    has = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    has_bfloat16 = torch.ops.mkldnn._is_mkldnn_bf16_supported()
     print(
-        f"batch {options.batch}, {torch.backends.cpu.get_cpu_capability()}, bfloat16 instructions: {'yes' if has else 'no'}"
+        f"batch {options.batch}, {torch.backends.cpu.get_cpu_capability()}, "
+        f"bfloat16 instructions: {'yes' if has_bfloat16 else 'no'}"
     )
     for title, backward in (("training step", True), ("evaluation without gradient", False)):
         print(

@@ -1,7 +1,7 @@
-"""Ways to do the same, compared: each in a process of its own, with its own memory, and their rounds take turns.
+"""Comparison of several ways to do the same work. Each way has its own process, and their rounds alternate.
 
-Each process has one thread. A round's cost is its processor time where the machine is shared: waiting for others is not counted.
-Ratios are taken within a round; what is told is their median.
+Each process has one thread. Processor time does not count waiting for other programs, so use it on a shared
+machine. Ratios are taken within a round; the reported ratio is their median.
 """
 
 from __future__ import annotations
@@ -18,36 +18,42 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 Make = Callable[[], Callable[[], object]]
-"""Called in the way's own process; what it returns is a round."""
+"""Called once in the way's process. The function that it returns runs one round."""
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Medians over the rounds of one way."""
+    """The cost of one way."""
 
     wall: list[float]
+    """The wall seconds of each round."""
     processor: list[float]
+    """The processor seconds of each round."""
     megabytes: float
-    """Peak of the resident memory above that of the process with torch imported."""
+    """The peak of the resident memory, minus that of the process once torch is imported."""
 
     def median(self, clock: str = "processor") -> float:
+        """The median of the rounds' `wall` or `processor` seconds."""
         return statistics.median(getattr(self, clock))
 
 
 def compare(ways: dict[str, Make], rounds: int, keep_memory: frozenset[str] = frozenset()) -> dict[str, Cost]:
-    """Run all ways, one warm-up round first. Those in `keep_memory` call `ddpmx.process.allocator.keep_memory`, as training does."""
+    """Run all ways, after one warm-up round each.
+
+    Those in `keep_memory` call `ddpmx.process.allocator.keep_memory`, as training does.
+    """
     context = multiprocessing.get_context("spawn")
     pipes = {}
     for name, make in ways.items():
-        here, there = context.Pipe()
-        context.Process(target=_work, args=(there, make, name in keep_memory), daemon=True).start()
-        pipes[name] = here
+        ours, theirs = context.Pipe()
+        context.Process(target=_work, args=(theirs, make, name in keep_memory), daemon=True).start()
+        pipes[name] = ours
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
-    for done in range(rounds + 1):
+    for number in range(rounds + 1):
         for name, pipe in pipes.items():
             pipe.send("round")
             spent = pipe.recv()
-            if done:
+            if number > 0:  # round 0 is the warm-up
                 times[name].append(spent)
     costs = {}
     for name, pipe in pipes.items():
@@ -58,21 +64,21 @@ def compare(ways: dict[str, Make], rounds: int, keep_memory: frozenset[str] = fr
 
 
 def ratio(costs: dict[str, Cost], slow: str, fast: str, clock: str = "processor") -> float:
-    """How many times `fast` is as fast as `slow`: the median of the rounds' ratios."""
+    """The speed-up of `fast` over `slow`: the median of the rounds' ratios."""
     pairs = zip(getattr(costs[slow], clock), getattr(costs[fast], clock), strict=True)
     return statistics.median(a / b for a, b in pairs)
 
 
 def table(costs: dict[str, Cost], baseline: str) -> str:
-    """A row for each way, against one of them."""
+    """A table with a row for each way, compared with the way `baseline`."""
     lines = [
         "| way | processor s | wall s | times as fast | memory above torch, MB | of the baseline's |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
     for name, cost in costs.items():
-        share = f"{cost.megabytes / costs[baseline].megabytes:.0%}"
+        memory = f"{cost.megabytes / costs[baseline].megabytes:.0%}"
         numbers = f"{cost.median():.3g} | {cost.median('wall'):.3g} | {ratio(costs, baseline, name):.2f}"
-        lines.append(f"| {name} | {numbers} | {cost.megabytes:,.0f} | {share} |")
+        lines.append(f"| {name} | {numbers} | {cost.megabytes:,.0f} | {memory} |")
     return "\n".join(lines)
 
 
