@@ -223,9 +223,8 @@ def test_label_dropout_hides_its_share_and_another_one_each_step(experiment: Exp
     fraction = torch.stack(hidden).double()
     n = fraction.numel()
     assert abs(float(fraction.mean()) - 0.2) < 4 * math.sqrt(0.2 * 0.8 / n)
-    assert (
-        float(fraction.mean(0).max()) < 0.55
-    )  # no label is always hidden: 20 of 50 would be 4.5 deviations too many
+    # no label is always hidden: 20 of 50 would be 4.5 deviations too many
+    assert float(fraction.mean(0).max()) < 0.55
     assert float(fraction.mean(0).min()) < float(fraction.mean(0).max())
     both = (fraction[:-1] * fraction[1:]).mean()
     assert abs(float(both) - 0.04) < 4 * math.sqrt(0.04 * 0.96 / n)  # steps are independent

@@ -60,7 +60,7 @@ def deviations(result: Tensor, rounded: Rounded) -> tuple[float, float]:
 
 
 def is_rounded_only(result: Tensor, rounded: Rounded) -> bool:
-    """Whether the errors are as small as the analysis allows, in total and singly, with slack for few."""
+    """Whether the errors are within the analysis: in total, with slack for few values, and singly."""
     total, largest = deviations(result, rounded)
     return total < 1 + 2 / result.numel() ** 0.5 and largest < 6
 

@@ -74,9 +74,8 @@ def test_under_autocast_the_sums_of_the_weights_gradient_are_not_in_bfloat16(
     with torch.autocast("cpu", torch.bfloat16):
         ours = run(x, weight, bias, g.bfloat16())
     assert [value.dtype for value in ours] == [torch.bfloat16, dtype, torch.float32, torch.float32]
-    for mine, theirs in zip(
-        ours[:2], (y, grad_x), strict=True
-    ):  # computed by torch, in this machine's bfloat16
+    # computed by torch, in this machine's bfloat16
+    for mine, theirs in zip(ours[:2], (y, grad_x), strict=True):
         torch.testing.assert_close(mine.double(), theirs, rtol=2**-5, atol=2**-5 * float(theirs.abs().max()))
     for mine, theirs in zip(ours[2:], (grad_weight, grad_bias), strict=True):
         torch.testing.assert_close(mine.double(), theirs, rtol=1e-5, atol=1e-5 * float(theirs.abs().max()))
