@@ -1,5 +1,4 @@
-// Batches of samples in memory, what differs from sample to sample, and where noise comes from: plain data,
-// no torch.
+// Plain data without torch: batches of samples in memory, per-sample numbers and the source of noise.
 #pragma once
 
 #include <cstdint>
@@ -8,22 +7,21 @@
 
 namespace ddpmx {
 
-constexpr int kMaxDims =
-    12;  // of a sample, after merging; ddpmx/ops/native.py sends the rest to the reference
-constexpr int kMaxHistory = 8;  // as many as it passes on, too
+// Of a sample, after merging. ddpmx/ops/native.py sends tensors with more to the reference.
+constexpr int kMaxDims = 12;
+constexpr int kMaxHistory = 8;  // the limit in ddpmx/ops/native.py
 
-// A batch [B, ...] in memory. Elements of a sample are counted in logical (C) order, whatever their places
-// are.
+// A batch [B, ...] in memory. The elements of a sample are counted in logical (C) order, whatever its layout.
 struct View {
   void* data = nullptr;
   int64_t batch_stride = 0;  // in elements, like the others
   int64_t size[kMaxDims], stride[kMaxDims];
-  int dims = 0;         // 0: the elements of a sample lie side by side
+  int dims = 0;         // 0: the elements of a sample are contiguous
   bool narrow = false;  // bfloat16, else float32
 };
 
-// The view of a tensor [B, ...]. Dimensions of size 1 are dropped, and neighbours merged that lie in memory
-// like one. False: too many are left.
+// Makes the view of a tensor [B, ...]. Drops dimensions of size 1 and merges neighbours that are contiguous.
+// Returns false if more than kMaxDims remain.
 inline bool make_view(View& view, void* data, bool narrow, int64_t dims, const int64_t* sizes,
                       const int64_t* strides) {
   view.data = data;
@@ -44,7 +42,7 @@ inline bool make_view(View& view, void* data, bool narrow, int64_t dims, const i
   return true;
 }
 
-// A number for each sample: null data stands for the same `value` in all of them.
+// A number for each sample. If `data` is null, all samples have the same `value`.
 struct PerSample {
   const float* data = nullptr;
   int64_t stride = 0;
@@ -52,7 +50,7 @@ struct PerSample {
   DDPMX_INLINE float at(int64_t sample) const { return data ? data[sample * stride] : value; }
 };
 
-// Where the noise comes from: `given`, or else the generator, which is a function of (id, stream, seed).
+// The source of the noise: `given`, or else the generator, a function of (id, stream, seed).
 struct Noise {
   View given;
   const int64_t* ids = nullptr;
@@ -61,23 +59,23 @@ struct Noise {
   uint32_t stream = 0;
 };
 
-// Whether the ids of that many samples are all 0 or more.
-inline bool ids_fit(const Noise& noise, int64_t samples) {
+// Whether the ids of the first `samples` samples are all 0 or more.
+inline bool ids_are_valid(const Noise& noise, int64_t samples) {
   int64_t all = 0;
   for (int64_t i = 0; i < samples; ++i) all |= noise.ids[i * noise.id_stride];
-  return all >= 0;  // a negative one sets the sign
+  return all >= 0;  // one negative id sets the sign
 }
 
 struct Batch {
   int64_t samples = 0, elements = 0;  // elements of each sample
 };
 
-// Sums are over parts of this many elements first: the same sum for every number of threads.
+// Sums are taken over parts of this many elements first, so that they do not depend on the number of threads.
 constexpr int64_t kPart = 16 * kBlock;
 DDPMX_INLINE int64_t parts(int64_t elements) { return (elements + kPart - 1) / kPart; }
 DDPMX_INLINE int64_t items(const Batch& batch) { return batch.samples * parts(batch.elements); }
 
-// Σ of one number over all parts: partial[0], partial[step], …
+// The total of one number over all parts: partial[0] + partial[step] + …
 template <class T>
 DDPMX_INLINE double sum_of_parts(const T* partial, int64_t parts, int64_t step) {
   double total = 0;

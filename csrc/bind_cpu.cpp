@@ -1,10 +1,10 @@
-// The schemas of torch.ops.ddpmx, its noise operators for CPU tensors, and the choice of a level.
+// The schemas of torch.ops.ddpmx, its noise operators for CPU tensors, and the choice of a CPU level.
 #include <torch/csrc/stable/ops.h>
 
 #include <memory>
 #include <string>
 
-#include "chosen.h"
+#include "current_level.h"
 #include "noise_bindings.h"
 
 #if defined(__clang__)
@@ -18,13 +18,14 @@
 namespace ddpmx::binding {
 namespace {
 
-const Level* level = nullptr;  // the fastest that runs here, or the one that set_cpu_level chose
+// The level set by set_cpu_level, or else the fastest that runs here. Null before its first use.
+const Level* level = nullptr;
 
-constexpr int64_t kGrain = 16384;  // elements that are worth a thread
+constexpr int64_t kGrain = 16384;  // elements worth a thread of their own
 
 template <class Op>
 void run(Op& op, void (*loop)(const Op&, int64_t, int64_t)) {
-  STD_TORCH_CHECK(ids_fit(op.noise, op.batch.samples), "a sample id is negative");
+  STD_TORCH_CHECK(ids_are_valid(op.noise, op.batch.samples), "ddpmx: sample_ids should be 0 or more");
   const int64_t count = items(op.batch), elements = op.batch.samples * op.batch.elements;
   if (elements <= kGrain) return loop(op, 0, count);
   const int64_t grain = kGrain * count / elements;
@@ -41,14 +42,14 @@ void run(WeightedLoss& op, void (*loop)(const WeightedLoss&, int64_t, int64_t)) 
 
 struct Cpu {
 #define DDPMX_ON_CPU(NAME, OPERATION, SCHEMA) \
-  static void NAME(const Tensor&, OPERATION& op) { run(op, chosen().NAME); }
+  static void NAME(const Tensor&, OPERATION& op) { run(op, current_level().NAME); }
   DDPMX_NOISE_OPERATORS(DDPMX_ON_CPU)
 #undef DDPMX_ON_CPU
 };
 
-std::string cpu_level() { return chosen().name; }
+std::string cpu_level() { return current_level().name; }
 
-// Slowest first: all that are compiled in, or those that this machine runs.
+// The names of all compiled levels, or only of those that run here, slowest first.
 std::string cpu_levels(bool all) {
   int count;
   const Level* levels = cpu::levels(count);
@@ -67,14 +68,14 @@ void set_cpu_level(std::string name) {
       return;
     }
   }
-  STD_TORCH_CHECK(false, "no such level here: ", name);
+  STD_TORCH_CHECK(false, "ddpmx: no CPU level of that name runs here: ", name);
 }
 
 std::string cpp_build() { return "compiled by " DDPMX_COMPILER " with " DDPMX_FLAGS; }
 
 }  // namespace
 
-const Level& chosen() {
+const Level& current_level() {
   if (!level) {
     int count;
     const Level* levels = cpu::levels(count);

@@ -1,4 +1,4 @@
-// The operators for CUDA tensors.
+// The noise operators for CUDA tensors.
 #include <cuda_runtime.h>
 
 #include <torch/csrc/stable/accelerator.h>
@@ -11,7 +11,7 @@
 namespace ddpmx::binding {
 namespace {
 
-// Queues a kernel on the current stream of the tensor's device.
+// Launches a kernel on the current stream of the tensor's device.
 template <class Op>
 void run(const Tensor& tensor, Op& op, int (*kernel)(const Op&, void*)) {
   const auto device = tensor.get_device_index();

@@ -1,25 +1,25 @@
-// The operators on images and on layers of networks, for CPU tensors.
+// The operators on images and network layers, for CPU tensors.
 #include <torch/csrc/stable/ops.h>
 
 #include <initializer_list>
 #include <memory>
 
-#include "chosen.h"
+#include "current_level.h"
 #include "scratch.h"
 #include "tensors.h"
 
 namespace ddpmx::binding {
 namespace {
 
-// A sum in parts, the same for every number of threads: the parts' own sums of `size` numbers, and their
-// totals.
+// Partial sums of `size` numbers for each of `count` parts, and their totals. The parts, and so the totals,
+// do not depend on the number of threads.
 template <class T>
 class Parts {
  public:
   Parts(int64_t count, int64_t size) : count_(count), size_(size), partial_(new T[count * size]) {}
   T* data() const { return partial_.get(); }
-  float total(int64_t place) const {
-    return static_cast<float>(sum_of_parts(partial_.get() + place, count_, size_));
+  float total(int64_t index) const {
+    return static_cast<float>(sum_of_parts(partial_.get() + index, count_, size_));
   }
 
  private:
@@ -27,13 +27,13 @@ class Parts {
   std::unique_ptr<T[]> partial_;
 };
 
-// loop(op, first, last) over `count` items, in pieces of at least `grain` of them a thread.
+// Runs loop(op, first, last) over `count` items in parallel, at least `grain` items per thread.
 template <class Op>
 void run(const Op& op, void (*loop)(const Op&, int64_t, int64_t), int64_t count, int64_t grain) {
   torch::stable::parallel_for(0, count, grain, [&](int64_t first, int64_t last) { loop(op, first, last); });
 }
 
-int64_t parts_of_images(int64_t images) { return (images + kImages - 1) / kImages; }
+int64_t parts_of_images(int64_t images) { return (images + kImagesPerPart - 1) / kImagesPerPart; }
 
 void fetch(const Tensor& pixels, const Tensor& ids, int64_t stream, int64_t seed, bool flip,
            const Tensor& out) {
@@ -55,9 +55,10 @@ void fetch(const Tensor& pixels, const Tensor& ids, int64_t stream, int64_t seed
   op.out = static_cast<float*>(out.data_ptr());
   for (int64_t i = 0; i < op.images; ++i) {
     const int64_t id = op.noise.ids[i * op.noise.id_stride];
-    STD_TORCH_CHECK(id >= 0 && id < pixels.size(0), "an id is not in the set: ", id);
+    STD_TORCH_CHECK(id >= 0 && id < pixels.size(0), "ddpmx: ids should be from 0 to ", pixels.size(0) - 1,
+                    ", not ", id);
   }
-  run(op, chosen().fetch, op.images, 64);
+  run(op, current_level().fetch, op.images, 64);
 }
 
 Pixels pixels(const Tensor& tensor) {
@@ -66,18 +67,18 @@ Pixels pixels(const Tensor& tensor) {
   return p;
 }
 
-void require_channels(const Tensor& t, const Tensor& x, int64_t of_each, const char* name) {
-  require(t.scalar_type() == ScalarType::Float && t.is_contiguous() && t.numel() == x.size(1) * of_each &&
+void require_per_channel(const Tensor& t, const Tensor& x, int64_t count, const char* name) {
+  require(t.scalar_type() == ScalarType::Float && t.is_contiguous() && t.numel() == x.size(1) * count &&
               same_device(t, x),
           name);
 }
 
-void depthwise_gradient(const Tensor& x, const Tensor& gradient, const Tensor& of_weight,
-                        const Tensor& of_bias) {
+void depthwise_gradient(const Tensor& x, const Tensor& gradient, const Tensor& grad_weight,
+                        const Tensor& grad_bias) {
   require(is_float(x) && x.dim() == 4, "x");
   require_like(gradient, x, "gradient");
-  require_channels(of_weight, x, kTaps, "of_weight");
-  require_channels(of_bias, x, 1, "of_bias");
+  require_per_channel(grad_weight, x, kTaps, "of_weight");
+  require_per_channel(grad_bias, x, 1, "of_bias");
   DepthwiseGradient op;
   op.images = x.size(0);
   op.channels = x.size(1);
@@ -88,8 +89,9 @@ void depthwise_gradient(const Tensor& x, const Tensor& gradient, const Tensor& o
   const int64_t count = parts_of_images(op.images);
   const Parts<float> parts(count, op.channels * (kTaps + 1));
   op.partial = parts.data();
-  run(op, chosen().depthwise_gradient, count, 1);
-  auto *weight = static_cast<float*>(of_weight.data_ptr()), *bias = static_cast<float*>(of_bias.data_ptr());
+  run(op, current_level().depthwise_gradient, count, 1);
+  auto *weight = static_cast<float*>(grad_weight.data_ptr()),
+       *bias = static_cast<float*>(grad_bias.data_ptr());
   for (int64_t c = 0; c < op.channels; ++c) {
     for (int64_t tap = 0; tap < kTaps; ++tap) weight[c * kTaps + tap] = parts.total(c * (kTaps + 1) + tap);
     bias[c] = parts.total(c * (kTaps + 1) + kTaps);
@@ -105,8 +107,8 @@ bool has_strides(const Tensor& t, std::initializer_list<int64_t> strides) {
   return true;
 }
 
-// [images, channels, height, width] whose channels are neighbours in memory.
-void require_pixels(const Tensor& t, const Tensor& x, const char* name) {
+// Requires [images, channels, height, width] in channels_last order, with the sizes of x.
+void require_channels_last(const Tensor& t, const Tensor& x, const char* name) {
   const int64_t channels = t.dim() == 4 ? t.size(1) : 0, width = channels ? t.size(3) : 0,
                 height = channels ? t.size(2) : 0;
   require(t.scalar_type() == ScalarType::Float && channels > 0 && same_device(t, x), name);
@@ -116,7 +118,7 @@ void require_pixels(const Tensor& t, const Tensor& x, const char* name) {
 
 Convolution convolution(const Tensor& x, int64_t outputs) {
   require(x.size(1) >= kWidest && outputs >= kWidest,
-          "channels");  // a vector that begins in a pixel ends in the next
+          "channels");  // a vector that starts in one pixel must end in the next
   Convolution op;
   op.images = x.size(0);
   op.inputs = x.size(1);
@@ -127,26 +129,26 @@ Convolution convolution(const Tensor& x, int64_t outputs) {
   return op;
 }
 
-// `turned`: from the gradient of a convolution's results to that of its x.
-void convolve(const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias, bool turned,
+// `transposed`: computes the gradient of a convolution's x from the gradient of its results.
+void convolve(const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias, bool transposed,
               const Tensor& out) {
   require(x.dim() == 4, "x");
-  require_pixels(x, x, "x");
-  require_pixels(out, x, "out");
-  const int64_t of_x = turned ? 0 : 1, of_out = turned ? 1 : 0;
+  require_channels_last(x, x, "x");
+  require_channels_last(out, x, "out");
+  const int64_t input_dim = transposed ? 0 : 1, output_dim = transposed ? 1 : 0;
   require(weight.scalar_type() == ScalarType::Float && same_device(weight, x) && weight.dim() == 4, "weight");
-  require(weight.size(of_x) == x.size(1) && weight.size(of_out) == out.size(1) && weight.size(2) == 3 &&
-              weight.size(3) == 3,
+  require(weight.size(input_dim) == x.size(1) && weight.size(output_dim) == out.size(1) &&
+              weight.size(2) == 3 && weight.size(3) == 3,
           "weight");
-  if (bias) require_channels(*bias, out, 1, "bias");
+  if (bias) require_per_channel(*bias, out, 1, "bias");
   Convolution op = convolution(x, out.size(1));
   if (op.tiles() == 0) return;
   op.weight = static_cast<const float*>(weight.data_ptr());
-  op.weight_input = weight.stride(of_x);
-  op.weight_output = weight.stride(of_out);
+  op.weight_input = weight.stride(input_dim);
+  op.weight_output = weight.stride(output_dim);
   op.weight_y = weight.stride(2);
   op.weight_x = weight.stride(3);
-  if (turned) {
+  if (transposed) {
     op.weight += 2 * (op.weight_y + op.weight_x);
     op.weight_y *= -1;
     op.weight_x *= -1;
@@ -155,26 +157,27 @@ void convolve(const Tensor& x, const Tensor& weight, const std::optional<Tensor>
   op.out = static_cast<float*>(out.data_ptr());
   const Scratch points(kPoints * op.inputs * padded(op.outputs));
   op.points = points.values;
-  run(op, chosen().weight_points, op.inputs, 16);
-  run(op, chosen().convolve, (op.tiles() + kTiles - 1) / kTiles, 1);
+  run(op, current_level().weight_points, op.inputs, 16);
+  run(op, current_level().convolve, (op.tiles() + kTilesPerChunk - 1) / kTilesPerChunk, 1);
 }
 
-void convolution_gradient(const Tensor& x, const Tensor& gradient, const Tensor& of_weight,
-                          const Tensor& of_bias) {
+void convolution_gradient(const Tensor& x, const Tensor& gradient, const Tensor& grad_weight,
+                          const Tensor& grad_bias) {
   require(x.dim() == 4, "x");
-  require_pixels(x, x, "x");
-  require_pixels(gradient, x, "gradient");
-  require_channels(of_weight, gradient, 9 * x.size(1), "of_weight");
-  require_channels(of_bias, gradient, 1, "of_bias");
+  require_channels_last(x, x, "x");
+  require_channels_last(gradient, x, "gradient");
+  require_per_channel(grad_weight, gradient, 9 * x.size(1), "of_weight");
+  require_per_channel(grad_bias, gradient, 1, "of_bias");
   ConvolutionGradient op;
   op.convolution = convolution(x, gradient.size(1));
   op.gradient = static_cast<const float*>(gradient.data_ptr());
   const int64_t count = op.convolution.tiles() ? op.parts() : 0, inputs = x.size(1),
                 outputs = gradient.size(1), row = padded(outputs);
-  const Parts<float> parts(count, op.of_part());
+  const Parts<float> parts(count, op.part_size());
   op.partial = parts.data();
-  run(op, chosen().convolution_gradient, count, 1);
-  auto *weight = static_cast<float*>(of_weight.data_ptr()), *bias = static_cast<float*>(of_bias.data_ptr());
+  run(op, current_level().convolution_gradient, count, 1);
+  auto *weight = static_cast<float*>(grad_weight.data_ptr()),
+       *bias = static_cast<float*>(grad_bias.data_ptr());
   torch::stable::parallel_for(0, outputs, 16, [&](int64_t first, int64_t last) {
     for (int64_t output = first; output < last; ++output) {
       for (int64_t tap = 0; tap < 9; ++tap)
@@ -187,8 +190,8 @@ void convolution_gradient(const Tensor& x, const Tensor& gradient, const Tensor&
 
 Normalisation normalisation(const Tensor& x, const Tensor& gamma, bool gelu, const Tensor& statistics) {
   require(x.dim() == 4, "x");
-  require_pixels(x, x, "x");
-  require_channels(gamma, x, 1, "gamma");
+  require_channels_last(x, x, "x");
+  require_per_channel(gamma, x, 1, "gamma");
   require(statistics.scalar_type() == ScalarType::Float && statistics.is_contiguous(), "statistics");
   require(statistics.numel() == 2 * x.size(0) && same_device(statistics, x), "statistics");
   Normalisation op;
@@ -206,33 +209,33 @@ Normalisation normalisation(const Tensor& x, const Tensor& gamma, bool gelu, con
 void normalise(const Tensor& x, const Tensor& gamma, const Tensor& beta, double epsilon, bool gelu,
                const Tensor& out, const Tensor& statistics) {
   Normalisation op = normalisation(x, gamma, gelu, statistics);
-  require_pixels(out, x, "out");
-  require_channels(beta, x, 1, "beta");
+  require_channels_last(out, x, "out");
+  require_per_channel(beta, x, 1, "beta");
   require(out.size(1) == x.size(1), "out");
   op.beta = static_cast<const float*>(beta.data_ptr());
   op.epsilon = epsilon;
   op.out = static_cast<float*>(out.data_ptr());
-  run(op, chosen().normalise, op.images, 1);
+  run(op, current_level().normalise, op.images, 1);
 }
 
 void normalise_gradient(const Tensor& x, const Tensor& gradient, const Tensor& gamma, bool gelu,
-                        const Tensor& statistics, const Tensor& of_x, const Tensor& of_gamma,
-                        const Tensor& of_beta) {
+                        const Tensor& statistics, const Tensor& grad_x, const Tensor& grad_gamma,
+                        const Tensor& grad_beta) {
   NormalisationGradient op;
   op.normalisation = normalisation(x, gamma, gelu, statistics);
-  require_pixels(gradient, x, "gradient");
-  require_pixels(of_x, x, "of_x");
-  require(gradient.size(1) == x.size(1) && of_x.size(1) == x.size(1), "of_x");
-  require_channels(of_gamma, x, 1, "of_gamma");
-  require_channels(of_beta, x, 1, "of_beta");
+  require_channels_last(gradient, x, "gradient");
+  require_channels_last(grad_x, x, "of_x");
+  require(gradient.size(1) == x.size(1) && grad_x.size(1) == x.size(1), "of_x");
+  require_per_channel(grad_gamma, x, 1, "of_gamma");
+  require_per_channel(grad_beta, x, 1, "of_beta");
   op.gradient = static_cast<const float*>(gradient.data_ptr());
-  op.of_x = static_cast<float*>(of_x.data_ptr());
+  op.grad_x = static_cast<float*>(grad_x.data_ptr());
   const int64_t count = parts_of_images(op.normalisation.images), channels = op.normalisation.channels;
   const Parts<double> parts(count, 2 * channels);
   op.partial = parts.data();
-  run(op, chosen().normalise_gradient, count, 1);
-  auto *gamma_sums = static_cast<float*>(of_gamma.data_ptr()),
-       *beta_sums = static_cast<float*>(of_beta.data_ptr());
+  run(op, current_level().normalise_gradient, count, 1);
+  auto *gamma_sums = static_cast<float*>(grad_gamma.data_ptr()),
+       *beta_sums = static_cast<float*>(grad_beta.data_ptr());
   for (int64_t c = 0; c < channels; ++c) {
     gamma_sums[c] = parts.total(c);
     beta_sums[c] = parts.total(channels + c);

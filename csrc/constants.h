@@ -1,5 +1,6 @@
-// Coefficients of the polynomials that make normal numbers, of rising power. Written by tools/fit_normal.py,
-// which also writes ddpmx/ops/constants.py; they define the noise for ever.
+// The polynomials that make normal numbers: coefficients in order of rising power.
+// They define the noise and must not change.
+// Written by tools/fit_normal.py, which also writes ddpmx/ops/constants.py.
 #pragma once
 // clang-format off
 

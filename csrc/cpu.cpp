@@ -1,4 +1,4 @@
-// The CPU's loops, compiled once for each level of vector instructions and chosen when the library is loaded.
+// The CPU loops, compiled once for each level of vector instructions. The level is chosen at run time.
 #include <cstddef>
 
 #include "levels.h"
@@ -9,7 +9,8 @@
 #include <immintrin.h>
 #endif
 
-// Iterations of the loop below do not depend on each other, though its pointers may be equal.
+// Lets the compiler vectorise the loop below: its iterations are independent, though its pointers may be
+// equal.
 #if defined(__clang__)
 #define DDPMX_INDEPENDENT _Pragma("clang loop vectorize(assume_safety)")
 #elif defined(__GNUC__)
@@ -18,18 +19,18 @@
 #define DDPMX_INDEPENDENT
 #endif
 
-// Not merged into its callers, where the compiler would run out of registers.
+// Inlining into the callers would make the compiler run out of registers.
 #ifdef __GNUC__
-#define DDPMX_APART __attribute__((noinline))
+#define DDPMX_NOINLINE __attribute__((noinline))
 #else
-#define DDPMX_APART
+#define DDPMX_NOINLINE
 #endif
 
 namespace ddpmx {
 
 namespace scalar {
 struct Lanes : Lane {
-  static constexpr int count = 1, together = 2;
+  static constexpr int count = 1, interleaved = 2;
   static Words even() { return 0; }
 };
 #ifdef __GNUC__
@@ -43,12 +44,12 @@ bool runs_here() { return true; }
 }  // namespace scalar
 
 #ifdef DDPMX_X86
-// One `pmuludq` multiplies the lower halves of all lanes; the rest of a vector's arithmetic is the
-// compiler's.
+// `pmuludq` multiplies the lower halves of all lanes. The compiler generates the rest of a vector's
+// arithmetic.
 #define DDPMX_LANES(BITS, COUNT, MULTIPLY, BROADCAST, TYPE)                            \
   struct Lanes {                                                                       \
     typedef uint64_t Words __attribute__((vector_size(BITS / 8)));                     \
-    static constexpr int count = COUNT, together = COUNT == 4 ? 8 : 4;                 \
+    static constexpr int count = COUNT, interleaved = COUNT == 4 ? 8 : 4;              \
     static inline __attribute__((always_inline)) Words multiply(Words a, uint32_t b) { \
       return (Words)MULTIPLY((TYPE)a, BROADCAST(static_cast<long long>(b)));           \
     }                                                                                  \

@@ -1,7 +1,7 @@
-// The CUDA kernels. A warp does a part of a sample, block by block; a lane computes one counter's four normal
-// numbers, and after an exchange in shared memory works on four neighbouring elements, with 16-byte accesses
-// where the layout allows. No torch here, so that nvcc alone, or g++ with the tests' emulation of a GPU, can
-// compile it.
+// The CUDA kernels. A warp handles a part of a sample, block by block. Each lane computes the four normal
+// numbers of one counter; after an exchange in shared memory it works on four neighbouring elements, with
+// 16-byte accesses if the layout allows. There is no torch here: nvcc alone, or g++ with the tests' emulated
+// GPU, can compile it.
 #ifndef DDPMX_EMULATE
 #include <cuda_runtime.h>
 #endif
@@ -17,53 +17,52 @@ struct Four {
   float v[4];
 };
 
-// Where a warp's lane is: four elements of a sample from `first` on, `count` of which exist.
+// The elements of a lane: four of a sample, from `first` on, of which `count` exist.
 struct Spot {
   int64_t sample, first;
   int count;
 };
 
-// The kernels come in two kinds: the elements of a sample lie side by side in every tensor, or are `strided`
-// in one.
+// Each kernel has two forms: samples are contiguous in every tensor, or `strided` in at least one.
 template <bool strided>
-__device__ int64_t place(const View& view, const Spot& spot, int i) {
-  int64_t element = spot.first + i, at = spot.sample * view.batch_stride;
+__device__ int64_t offset_of(const View& view, const Spot& spot, int i) {
+  int64_t element = spot.first + i, offset = spot.sample * view.batch_stride;
   if constexpr (strided) {
 #pragma unroll 1
     for (int d = view.dims - 1; d >= 0; --d) {
-      at += element % view.size[d] * view.stride[d];
+      offset += element % view.size[d] * view.stride[d];
       element /= view.size[d];
     }
   }
-  return at + element;  // all of it, or 0 once the dimensions have taken their shares
+  return offset + element;  // `element` is 0 by now if strided
 }
 
-// Four neighbours that lie side by side, at an address that is a multiple of their size.
-__device__ bool together(const View& view, const Spot& spot) {
-  const int64_t at = spot.sample * view.batch_stride + spot.first;
-  return view.dims == 0 && spot.count == 4 && at % 4 == 0 &&
+// Whether the four elements are contiguous and their address is aligned to their total size.
+__device__ bool is_aligned_four(const View& view, const Spot& spot) {
+  const int64_t offset = spot.sample * view.batch_stride + spot.first;
+  return view.dims == 0 && spot.count == 4 && offset % 4 == 0 &&
          reinterpret_cast<uintptr_t>(view.data) % (view.narrow ? 8 : 16) == 0;
 }
 
 template <bool strided>
 __device__ Four load(const View& view, const Spot& spot) {
   Four four = {};
-  if (together(view, spot)) {
-    const int64_t at = (spot.sample * view.batch_stride + spot.first) / 4;
+  if (is_aligned_four(view, spot)) {
+    const int64_t offset = (spot.sample * view.batch_stride + spot.first) / 4;
     if (view.narrow) {
-      const ushort4 all = static_cast<const ushort4*>(view.data)[at];
+      const ushort4 all = static_cast<const ushort4*>(view.data)[offset];
       four = {from_bfloat16(all.x), from_bfloat16(all.y), from_bfloat16(all.z), from_bfloat16(all.w)};
     } else {
-      const float4 all = static_cast<const float4*>(view.data)[at];
+      const float4 all = static_cast<const float4*>(view.data)[offset];
       four = {all.x, all.y, all.z, all.w};
     }
     return four;
   }
 #pragma unroll 1
   for (int i = 0; i < spot.count; ++i) {
-    const int64_t at = place<strided>(view, spot, i);
-    const float value = view.narrow ? from_bfloat16(static_cast<const uint16_t*>(view.data)[at])
-                                    : static_cast<const float*>(view.data)[at];
+    const int64_t offset = offset_of<strided>(view, spot, i);
+    const float value = view.narrow ? from_bfloat16(static_cast<const uint16_t*>(view.data)[offset])
+                                    : static_cast<const float*>(view.data)[offset];
     if (i == 0) four.v[0] = value;
     if (i == 1) four.v[1] = value;
     if (i == 2) four.v[2] = value;
@@ -74,33 +73,33 @@ __device__ Four load(const View& view, const Spot& spot) {
 
 template <bool strided>
 __device__ void store(const View& view, const Spot& spot, const Four& four) {
-  if (together(view, spot)) {
-    const int64_t at = (spot.sample * view.batch_stride + spot.first) / 4;
+  if (is_aligned_four(view, spot)) {
+    const int64_t offset = (spot.sample * view.batch_stride + spot.first) / 4;
     if (view.narrow) {
-      static_cast<ushort4*>(view.data)[at] = make_ushort4(to_bfloat16(four.v[0]), to_bfloat16(four.v[1]),
-                                                          to_bfloat16(four.v[2]), to_bfloat16(four.v[3]));
+      static_cast<ushort4*>(view.data)[offset] = make_ushort4(to_bfloat16(four.v[0]), to_bfloat16(four.v[1]),
+                                                              to_bfloat16(four.v[2]), to_bfloat16(four.v[3]));
     } else {
-      static_cast<float4*>(view.data)[at] = make_float4(four.v[0], four.v[1], four.v[2], four.v[3]);
+      static_cast<float4*>(view.data)[offset] = make_float4(four.v[0], four.v[1], four.v[2], four.v[3]);
     }
     return;
   }
 #pragma unroll 1
   for (int i = 0; i < spot.count; ++i) {
-    const int64_t at = place<strided>(view, spot, i);
+    const int64_t offset = offset_of<strided>(view, spot, i);
     const float value = i == 0 ? four.v[0] : i == 1 ? four.v[1] : i == 2 ? four.v[2] : four.v[3];
     if (view.narrow) {
-      static_cast<uint16_t*>(view.data)[at] = to_bfloat16(value);
+      static_cast<uint16_t*>(view.data)[offset] = to_bfloat16(value);
     } else {
-      static_cast<float*>(view.data)[at] = value;
+      static_cast<float*>(view.data)[offset] = value;
     }
   }
 }
 
-// The normal numbers of a lane's four elements. All lanes of a warp call it together; `shared` has kBlock
-// floats for each warp.
+// The normal numbers of a lane's four elements. All lanes of a warp must call it; `shared` has kBlock floats
+// per warp.
 __device__ Four make_noise(const Noise& noise, const Spot& spot, float* shared) {
   const int lane = threadIdx.x % kWarp;
-  float* mine = shared + threadIdx.x / kWarp * kBlock;
+  float* values = shared + threadIdx.x / kWarp * kBlock;
   const uint64_t id = noise.ids[spot.sample * noise.id_stride];
   const uint64_t counter = static_cast<uint64_t>(spot.first / kBlock) * kLanes + lane;
   uint64_t c[4][1] = {{counter}, {noise.stream}, {id}, {id >> 32}};
@@ -109,11 +108,11 @@ __device__ Four make_noise(const Noise& noise, const Spot& spot, float* shared) 
   for (int pair = 0; pair < 2; ++pair) {
     float k, f;
     split(static_cast<uint32_t>(c[2 * pair][0]), k, f);
-    float* to = mine + 2 * pair * kLanes + lane;
+    float* to = values + 2 * pair * kLanes + lane;
     on_circle(squared_radius(k, f), static_cast<uint32_t>(c[2 * pair + 1][0]), to[0], to[kLanes]);
   }
   __syncwarp();
-  const Four four = {mine[4 * lane], mine[4 * lane + 1], mine[4 * lane + 2], mine[4 * lane + 3]};
+  const Four four = {values[4 * lane], values[4 * lane + 1], values[4 * lane + 2], values[4 * lane + 3]};
   __syncwarp();
   return four;
 }
@@ -123,25 +122,25 @@ __device__ Four noise_of(const Noise& noise, const Spot& spot, float* shared) {
   return noise.given.data ? load<strided>(noise.given, spot) : make_noise(noise, spot, shared);
 }
 
-// body(spot) for the blocks of each item that falls to this warp, then done(item).
+// Calls body(spot) for each block of this warp's items, and done(item) after each item.
 template <class Body, class Done>
 __device__ void each_block(const Batch& batch, Body body, Done done) {
   const int lane = threadIdx.x % kWarp;
   const int64_t warp = static_cast<int64_t>(blockIdx.x) * kWarps + threadIdx.x / kWarp,
                 warps = static_cast<int64_t>(gridDim.x) * kWarps;
-  const int64_t of_sample = parts(batch.elements);
-  for (int64_t item = warp; item < batch.samples * of_sample; item += warps) {
-    const int64_t sample = item / of_sample, start = item % of_sample * kPart;
+  const int64_t parts_per_sample = parts(batch.elements);
+  for (int64_t item = warp; item < batch.samples * parts_per_sample; item += warps) {
+    const int64_t sample = item / parts_per_sample, start = item % parts_per_sample * kPart;
     const int64_t end = start + kPart < batch.elements ? start + kPart : batch.elements;
     for (int64_t block = start; block < end; block += kBlock) {
-      const int64_t first = block + 4 * lane, left = end - first;
-      body(Spot{sample, first, static_cast<int>(left < 0 ? 0 : left < 4 ? left : 4)});
+      const int64_t first = block + 4 * lane, remaining = end - first;
+      body(Spot{sample, first, static_cast<int>(remaining < 0 ? 0 : remaining < 4 ? remaining : 4)});
     }
     done(item);
   }
 }
 
-struct Nothing {
+struct NoAction {
   __device__ void operator()(int64_t) const {}
 };
 
@@ -152,7 +151,7 @@ __global__ void __launch_bounds__(kWarp* kWarps) normal_kernel(const __grid_cons
   out.batch_stride = op.batch.elements;
   each_block(
       op.batch, [&](const Spot& spot) { store<false>(out, spot, make_noise(op.noise, spot, shared)); },
-      Nothing());
+      NoAction());
 }
 
 __global__ void __launch_bounds__(kWarp* kWarps) bits_kernel(const __grid_constant__ Bits op) {
@@ -174,7 +173,7 @@ __global__ void __launch_bounds__(kWarp* kWarps, strided ? 2 : 3)
         for (int i = 0; i < 4; ++i) out.v[i] = mix(signal, x.v[i], sigma, noise.v[i]);
         store<strided>(op.out, spot, out);
       },
-      Nothing());
+      NoAction());
 }
 
 template <Norm norm, bool strided>
@@ -237,7 +236,7 @@ __global__ void __launch_bounds__(kWarp* kWarps, strided ? 2 : 3)
           return total;
         };
         if (op.source[kX].data) x = load<strided>(op.source[kX], spot);
-        if (op.noisy) noise = noise_of<strided>(op.noise, spot, shared);
+        if (op.needs_noise) noise = noise_of<strided>(op.noise, spot, shared);
         const float limit = op.clip.at(spot.sample);
         x0 = sum_of(op.x0);
         DDPMX_UNROLL
@@ -246,10 +245,10 @@ __global__ void __launch_bounds__(kWarp* kWarps, strided ? 2 : 3)
         if (op.m_out.data) store<strided>(op.m_out, spot, sum_of(op.m));
         store<strided>(op.out, spot, x_next);
       },
-      Nothing());
+      NoAction());
 }
 
-// A warp for each item, as far as a grid goes.
+// Launches a warp for each item, up to the size of a grid.
 template <class Op>
 int launch(void (*kernel)(Op), const Op& op, int64_t threads, void* stream) {
   if (threads == 0) return 0;

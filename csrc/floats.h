@@ -1,4 +1,4 @@
-// A vector of `kFloats` floats of one level, to and from memory. Needs: Floats.
+// Vectors of `kFloats` floats, as wide as the level allows. Needs: Floats.
 
 constexpr int kFloats = sizeof(Floats) / sizeof(float);
 

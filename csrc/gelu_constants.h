@@ -3,7 +3,7 @@
 // clang-format off
 
 #define DDPMX_P 0.3f
-#define DDPMX_FARTHEST 13.0f
+#define DDPMX_MAX_ABS 13.0f
 
 #define DDPMX_TAIL { \
     0x1.ac58c00000000p-18f, \

@@ -1,82 +1,82 @@
-// The operations on images and layers of networks that have CPU kernels, as the bindings hand them over:
-// plain data, no torch.
+// The operations on images and network layers that have CPU kernels: plain data without torch, filled by the
+// bindings.
 #pragma once
 
 #include "batch.h"
 
 namespace ddpmx {
 
-// out = pixels[ids]/127.5 − 1, mirrored where `flip` and the image's bits begin with 0.
+// out = pixels[ids]/127.5 − 1. With `flip`, the images whose bits begin with 0 are mirrored.
 struct Fetch {
-  int64_t images = 0, rows = 0, width = 0;  // rows of all channels of an image
+  int64_t images = 0, rows = 0, width = 0;  // rows: those of all channels of an image
   const uint8_t* pixels = nullptr;          // [any, rows, width]
-  Noise noise;                              // its ids are the images'
+  Noise noise;                              // its ids are indices of images
   bool flip = false;
   float* out = nullptr;  // [images, rows, width]
 };
 
-// A tensor [images, channels, height, width] in memory; strides in elements.
+// A tensor [images, channels, height, width] in memory, with strides in elements.
 struct Pixels {
   void* data = nullptr;
   int64_t stride[4] = {};
   bool narrow = false;  // bfloat16, else float32
 };
 
-constexpr int kSide = 7, kReach = kSide / 2, kTaps = kSide * kSide;  // of a depthwise convolution's kernel
-constexpr int64_t kImages =
-    8;  // whose weight gradient is summed at a time: the same sum for every number of threads
+constexpr int kSide = 7, kRadius = kSide / 2, kTaps = kSide * kSide;  // of a depthwise filter
+// Gradients are summed over parts of this many images, so that they do not depend on the number of threads.
+constexpr int64_t kImagesPerPart = 8;
 
-// For out = bias + Σ weight[c, i, j]·x[y + i − 3, x + j − 3], pixels outside being 0: the gradients of weight
-// and bias, which are sums over images and pixels of gradient·x, and of gradient.
+// The gradients of weight and bias for out = bias + Σ weight[c, i, j]·x[y + i − 3, x + j − 3], with zeros
+// outside: the sums over images and pixels of gradient·x, and of gradient.
 struct DepthwiseGradient {
   int64_t images = 0, channels = 0, height = 0, width = 0;
   Pixels x, gradient;
-  float* partial = nullptr;  // [parts of kImages images, channels, 7·7 + 1]
+  float* partial = nullptr;  // [parts of kImagesPerPart images, channels, 7·7 + 1]
 };
 
 constexpr int kTile = 4, kPoints = 36;  // of minimal filtering, see winograd.h
-constexpr int64_t kTiles = 72;          // done at a time
+constexpr int64_t kTilesPerChunk = 72;  // transformed together
 
-constexpr int64_t kWidest = 16;  // floats in the widest level's vectors
+constexpr int64_t kWidest = 16;  // floats per vector at the widest level
 
 inline int64_t padded(int64_t channels) { return (channels + kWidest - 1) / kWidest * kWidest; }
 
-// A 3×3 convolution with a margin of zeros, of pixels whose channels are neighbours in memory.
+// A 3×3 convolution with a margin of zeros, in channels_last order.
 struct Convolution {
   int64_t images = 0, height = 0, width = 0, inputs = 0, outputs = 0;
   const float* x = nullptr;       // [images, height, width, inputs]
-  const float* weight = nullptr;  // at its first tap; strides follow
+  const float* weight = nullptr;  // its first tap; strides in the next line
   int64_t weight_output = 0, weight_input = 0, weight_y = 0, weight_x = 0;
-  const float* bias = nullptr;  // [outputs], or none
-  float* points = nullptr;      // [36, inputs, padded(outputs)]: what `weight_points` makes of the weight
+  const float* bias = nullptr;  // [outputs], or null
+  float* points = nullptr;      // [36, inputs, padded(outputs)]: the weight after `weight_points`
   float* out = nullptr;         // [images, height, width, outputs]
 
-  int64_t down() const { return (height + kTile - 1) / kTile; }
-  int64_t across() const { return (width + kTile - 1) / kTile; }
-  int64_t tiles_of_image() const { return down() * across(); }
-  int64_t tiles() const { return images * tiles_of_image(); }
+  int64_t tile_rows() const { return (height + kTile - 1) / kTile; }
+  int64_t tile_columns() const { return (width + kTile - 1) / kTile; }
+  int64_t tiles_per_image() const { return tile_rows() * tile_columns(); }
+  int64_t tiles() const { return images * tiles_per_image(); }
 };
 
-// The gradients of its weight and bias, summed in parts that are the same for every number of threads.
+// The gradients of its weight and bias, summed over parts that do not depend on the number of threads.
 struct ConvolutionGradient {
-  static constexpr int64_t kMost = 8;
-  Convolution convolution;          // without weight, bias and out
+  static constexpr int64_t kMaxParts = 8;
+  Convolution convolution;          // weight, bias and out are not set
   const float* gradient = nullptr;  // of out
-  float* partial = nullptr;         // [parts, of_part()]
+  float* partial = nullptr;         // [parts, part_size()]
 
-  int64_t tiles_of_part() const {
-    const int64_t chunks = (convolution.tiles() + kTiles - 1) / kTiles;
-    return (chunks + kMost - 1) / kMost * kTiles;
+  int64_t tiles_per_part() const {
+    const int64_t chunks = (convolution.tiles() + kTilesPerChunk - 1) / kTilesPerChunk;
+    return (chunks + kMaxParts - 1) / kMaxParts * kTilesPerChunk;
   }
-  int64_t parts() const { return (convolution.tiles() + tiles_of_part() - 1) / tiles_of_part(); }
-  int64_t of_part() const { return (9 * convolution.inputs + 1) * padded(convolution.outputs); }
+  int64_t parts() const { return (convolution.tiles() + tiles_per_part() - 1) / tiles_per_part(); }
+  int64_t part_size() const { return (9 * convolution.inputs + 1) * padded(convolution.outputs); }
 };
 
 // out = (g − mean)/√(variance + epsilon)·gamma + beta, where g is x or its GELU, and mean and variance are
 // over an image.
 struct Normalisation {
   int64_t images = 0, elements = 0,
-          channels = 0;  // elements of an image, whose channels are neighbours in memory
+          channels = 0;  // elements of an image, in channels_last order
   bool gelu = false;
   const float *x = nullptr, *gamma = nullptr, *beta = nullptr;
   double epsilon = 0;
@@ -85,10 +85,10 @@ struct Normalisation {
 };
 
 struct NormalisationGradient {
-  Normalisation normalisation;      // with mean and scale known; without beta and out
+  Normalisation normalisation;      // mean and scale are known; beta and out are not set
   const float* gradient = nullptr;  // of out
-  float* of_x = nullptr;            // may be the same memory
-  double* partial = nullptr;        // [parts of kImages images, 2, channels]: of gamma, of beta
+  float* grad_x = nullptr;          // may be `gradient`
+  double* partial = nullptr;        // [parts of kImagesPerPart images, 2, channels]: gamma, beta
 };
 
 }  // namespace ddpmx

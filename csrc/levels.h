@@ -1,4 +1,4 @@
-// The CPU's levels of vector instructions; cpu.cpp defines them.
+// The levels of CPU vector instructions, which cpu.cpp defines.
 #pragma once
 
 #include "layer_ops.h"
@@ -7,8 +7,8 @@
 
 namespace ddpmx {
 
-// The CPU's loops, each a member with its operator's name that does the items [first, last): of noise
-// operators those of `items`.
+// The CPU loops. Each member has the name of its operator and handles the items [first, last); for noise
+// operators `items` counts them.
 struct Loops {
 #define DDPMX_LOOP(NAME, OPERATION, ...) \
   void (*NAME)(const OPERATION&, int64_t first, int64_t last) = nullptr;
@@ -24,7 +24,7 @@ struct Level : Loops {
 };
 
 namespace cpu {
-// What is compiled in, slowest first.
+// The compiled levels, slowest first.
 const Level* levels(int& count);
 }  // namespace cpu
 

@@ -1,5 +1,5 @@
-// The loops that make or use noise. A sample is done in chunks of four of the generator's blocks, in several
-// passes over memory that stays in the first-level cache. Needs: Lanes, a vector of `Lanes::count` 64-bit
+// The loops that make or use noise. A chunk of four generator blocks of a sample is processed in several
+// passes, over memory that stays in the first-level cache. Needs: Lanes, a vector of `Lanes::count` 64-bit
 // words.
 
 #include "philox.h"
@@ -9,8 +9,8 @@ using Words = Lanes::Words;
 constexpr int kChunk = 4 * kBlock;
 using Buffer = float[kChunk];
 
-// f(i) for 0 <= i < count; in whole blocks, whose length the compiler knows, as far as they go. With an index
-// as wide as a pointer: Python's own flags have -fwrapv, under which loops over a narrower one are not
+// Calls f(i) for 0 <= i < count, as far as possible in whole blocks, whose length the compiler knows. The
+// index is as wide as a pointer: Python's flags include -fwrapv, under which loops over narrower ones are not
 // vectorised.
 template <class F>
 inline void each(int64_t count, F f) {
@@ -23,10 +23,10 @@ inline void each(int64_t count, F f) {
   for (int64_t i = done; i < count; ++i) f(i);
 }
 
-// The four words of the 32 counters from `first` on: words[k][lane]. A vector holds every other counter; two
-// make 32-bit words.
+// The four words of each of the 32 counters from `first` on: words[k][lane]. A vector holds every other
+// counter, so that two vectors combine into one of 32-bit words.
 inline void random_words(uint32_t first, const Noise& noise, uint64_t id, uint32_t (&words)[4][kLanes]) {
-  constexpr int n = Lanes::together, step = n * Lanes::count;
+  constexpr int n = Lanes::interleaved, step = n * Lanes::count;
   for (int lane = 0; lane < kLanes; lane += step) {
     Words c[4][n];
     DDPMX_UNROLL
@@ -48,8 +48,8 @@ inline void random_words(uint32_t first, const Noise& noise, uint64_t id, uint32
   }
 }
 
-// In short passes, whose chains of dependent operations overlap better than those of one long one.
-DDPMX_APART void normal_block(const Noise& noise, int64_t sample, int64_t block, float* out) {
+// Short passes: their chains of dependent operations overlap better than those of a single long pass.
+DDPMX_NOINLINE void normal_block(const Noise& noise, int64_t sample, int64_t block, float* out) {
   alignas(64) uint32_t words[4][kLanes];
   alignas(64) float k[2][kLanes], f[2][kLanes];
   random_words(static_cast<uint32_t>(block) * kLanes, noise, noise.ids[sample * noise.id_stride], words);
@@ -65,70 +65,71 @@ DDPMX_APART void normal_block(const Noise& noise, int64_t sample, int64_t block,
   }
 }
 
-// Elements [first, first + count) of a sample whose places are anywhere: visit(place, index) for each.
+// Calls visit(offset, index) for the elements [first, first + count) of a sample with any strides.
 template <class Visit>
 inline void walk(const View& view, int64_t sample, int64_t first, int count, Visit visit) {
-  int64_t index[kMaxDims], place = sample * view.batch_stride;
+  int64_t index[kMaxDims], offset = sample * view.batch_stride;
   for (int d = view.dims - 1; d >= 0; --d) {
     index[d] = first % view.size[d];
     first /= view.size[d];
-    place += index[d] * view.stride[d];
+    offset += index[d] * view.stride[d];
   }
   const int last = view.dims - 1;
   const int64_t stride = view.stride[last];
   for (int i = 0; i < count;) {
-    const int run = static_cast<int>(view.size[last] - index[last] < count - i ? view.size[last] - index[last]
-                                                                               : count - i);
-    for (int j = 0; j < run; ++j) visit(place + j * stride, i + j);
-    i += run;
-    index[last] += run;
-    place += run * stride;
+    const int length = static_cast<int>(
+        view.size[last] - index[last] < count - i ? view.size[last] - index[last] : count - i);
+    for (int j = 0; j < length; ++j) visit(offset + j * stride, i + j);
+    i += length;
+    index[last] += length;
+    offset += length * stride;
     for (int d = last; d > 0 && index[d] == view.size[d]; --d) {
-      place += view.stride[d - 1] - index[d] * view.stride[d];
+      offset += view.stride[d - 1] - index[d] * view.stride[d];
       index[d] = 0;
       ++index[d - 1];
     }
   }
 }
 
-inline bool direct(const View& view) { return !view.narrow && view.dims == 0; }
+inline bool is_contiguous_float(const View& view) { return !view.narrow && view.dims == 0; }
 
-// A chunk as floats: the tensor's own memory where it has that form, else in the buffer.
+// A chunk as floats: the tensor's own memory if it holds contiguous floats, else a copy in the buffer.
 inline const float* read(const View& view, int64_t sample, int64_t first, int count, Buffer& buffer) {
   const auto* wide = static_cast<const float*>(view.data);
   const auto* narrow = static_cast<const uint16_t*>(view.data);
-  const int64_t place = sample * view.batch_stride + first;
-  if (direct(view)) return wide + place;
+  const int64_t offset = sample * view.batch_stride + first;
+  if (is_contiguous_float(view)) return wide + offset;
   if (view.dims && view.narrow) {
     walk(view, sample, first, count, [&](int64_t from, int i) { buffer[i] = from_bfloat16(narrow[from]); });
   } else if (view.dims) {
     walk(view, sample, first, count, [&](int64_t from, int i) { buffer[i] = wide[from]; });
   } else {
-    each(count, [=, &buffer](int64_t i) { buffer[i] = from_bfloat16(narrow[place + i]); });
+    each(count, [=, &buffer](int64_t i) { buffer[i] = from_bfloat16(narrow[offset + i]); });
   }
   return buffer;
 }
 
-// Where to compute a chunk that `write` then brings to its place, if it is not there.
-inline float* space(const View& view, int64_t sample, int64_t first, Buffer& buffer) {
-  return direct(view) ? static_cast<float*>(view.data) + sample * view.batch_stride + first : buffer;
+// Memory to compute a chunk in: the tensor's own if possible, else the buffer, from which `write` copies it.
+inline float* destination(const View& view, int64_t sample, int64_t first, Buffer& buffer) {
+  return is_contiguous_float(view) ? static_cast<float*>(view.data) + sample * view.batch_stride + first
+                                   : buffer;
 }
 
 inline void write(const View& view, int64_t sample, int64_t first, int count, const float* values) {
   auto* wide = static_cast<float*>(view.data);
   auto* narrow = static_cast<uint16_t*>(view.data);
-  const int64_t place = sample * view.batch_stride + first;
-  if (direct(view)) return;
+  const int64_t offset = sample * view.batch_stride + first;
+  if (is_contiguous_float(view)) return;
   if (view.dims && view.narrow) {
     walk(view, sample, first, count, [&](int64_t to, int i) { narrow[to] = to_bfloat16(values[i]); });
   } else if (view.dims) {
     walk(view, sample, first, count, [&](int64_t to, int i) { wide[to] = values[i]; });
   } else {
-    each(count, [=](int64_t i) { narrow[place + i] = to_bfloat16(values[i]); });
+    each(count, [=](int64_t i) { narrow[offset + i] = to_bfloat16(values[i]); });
   }
 }
 
-// Whole blocks: the buffer has room for what lies beyond `count`.
+// Draws whole blocks: the buffer has room beyond `count`.
 inline void make_noise(const Noise& noise, int64_t sample, int64_t first, int count, float* out) {
   for (int block = 0; block < count; block += kBlock)
     normal_block(noise, sample, (first + block) / kBlock, out + block);
@@ -140,12 +141,12 @@ inline const float* noise_of(const Noise& noise, int64_t sample, int64_t first, 
   return buffer;
 }
 
-// body(sample, first, count) for each chunk of the items [first_item, last_item).
+// Calls body(sample, first, count) for each chunk of the items [first_item, last_item).
 template <class Body>
 inline void each_chunk(const Batch& batch, int64_t first_item, int64_t last_item, Body body) {
-  const int64_t of_sample = parts(batch.elements);
+  const int64_t parts_per_sample = parts(batch.elements);
   for (int64_t item = first_item; item < last_item; ++item) {
-    const int64_t sample = item / of_sample, start = item % of_sample * kPart;
+    const int64_t sample = item / parts_per_sample, start = item % parts_per_sample * kPart;
     const int64_t end = start + kPart < batch.elements ? start + kPart : batch.elements;
     for (int64_t first = start; first < end; first += kChunk)
       body(sample, first, static_cast<int>(end - first < kChunk ? end - first : kChunk));
@@ -155,12 +156,12 @@ inline void each_chunk(const Batch& batch, int64_t first_item, int64_t last_item
 void normal(const Normal& op, int64_t first_item, int64_t last_item) {
   each_chunk(op.batch, first_item, last_item, [&](int64_t sample, int64_t first, int count) {
     alignas(64) float last[kBlock];
-    float* place = op.out + sample * op.batch.elements + first;
-    const int whole = count / kBlock * kBlock, left = count - whole;
-    make_noise(op.noise, sample, first, whole, place);
-    if (left == 0) return;
-    make_noise(op.noise, sample, first + whole, left, last);
-    memcpy(place + whole, last, left * sizeof(float));
+    float* out = op.out + sample * op.batch.elements + first;
+    const int whole = count / kBlock * kBlock, remainder = count - whole;
+    make_noise(op.noise, sample, first, whole, out);
+    if (remainder == 0) return;
+    make_noise(op.noise, sample, first + whole, remainder, last);
+    memcpy(out + whole, last, remainder * sizeof(float));
   });
 }
 
@@ -181,7 +182,7 @@ void add_noise(const AddNoise& op, int64_t first_item, int64_t last_item) {
     alignas(64) Buffer buffers[3];
     const float* x = read(op.x, sample, first, count, buffers[0]);
     const float* noise = noise_of(op.noise, sample, first, count, buffers[1]);
-    float* out = space(op.out, sample, first, buffers[2]);
+    float* out = destination(op.out, sample, first, buffers[2]);
     const float signal = op.signal.at(sample), sigma = op.sigma.at(sample);
     each(count, [=](int64_t i) { out[i] = mix(signal, x[i], sigma, noise[i]); });
     write(op.out, sample, first, count, out);
@@ -198,7 +199,7 @@ void weighted_loss_of(const WeightedLoss& op, int64_t first_item, int64_t last_i
       const float* x_start = read(op.x_start, sample, first, count, buffers[1]);
       const float* noise = noise_of(op.noise, sample, first, count, buffers[2]);
       const float target_x = op.target_x.at(sample), target_eps = op.target_eps.at(sample), delta = op.delta;
-      float* gradient = op.gradient.data ? space(op.gradient, sample, first, buffers[3]) : nullptr;
+      float* gradient = op.gradient.data ? destination(op.gradient, sample, first, buffers[3]) : nullptr;
       const float scale = gradient_scale(op.weight.at(sample), op.batch.elements);
       const auto add = [=, &sums](int64_t row, int64_t lanes) {
         const auto residual_at = [=](int64_t i) {
@@ -233,7 +234,7 @@ void weighted_loss(const WeightedLoss& op, int64_t first_item, int64_t last_item
   weighted_loss_of<Norm::huber>(op, first_item, last_item);
 }
 
-// out = sum, bounded to [-limit, limit]. out may be one of the sources.
+// out = sum, bounded to [-limit, limit]. `out` may be one of the sources.
 template <bool bounded>
 inline void sum_chunk(const Sum& sum, const float* const* source, int count, float* out, float limit = 0) {
   const auto bound = [limit](float value) { return bounded ? clamp(value, limit) : value; };
@@ -243,7 +244,7 @@ inline void sum_chunk(const Sum& sum, const float* const* source, int count, flo
   if (sum.terms == 1) return each(count, [=](int64_t i) { out[i] = bound(first_term(c, x[i])); });
   const float* y = source[sum.source[1]];
   each(count, [=](int64_t i) { out[i] = bound(add_term(first_term(c, x[i]), d, y[i])); });
-  for (int k = 2; k < sum.terms; ++k) {  // of x_next only
+  for (int k = 2; k < sum.terms; ++k) {  // only x_next has this many
     const float next = sum.coefficient[k];
     const float* z = source[sum.source[k]];
     each(count, [=](int64_t i) { out[i] = add_term(out[i], next, z[i]); });
@@ -257,22 +258,22 @@ void reverse_step(const ReverseStep& op, int64_t first_item, int64_t last_item) 
     const float* source[kSources];
     for (int s = 0; s < kNoise; ++s)
       if (op.source[s].data) source[s] = read(op.source[s], sample, first, count, buffers[s]);
-    if (op.noisy) source[kNoise] = noise_of(op.noise, sample, first, count, buffers[kNoise]);
-    float* m = op.m_out.data ? space(op.m_out, sample, first, m_buffer) : nullptr;
+    if (op.needs_noise) source[kNoise] = noise_of(op.noise, sample, first, count, buffers[kNoise]);
+    float* m = op.m_out.data ? destination(op.m_out, sample, first, m_buffer) : nullptr;
     float* x0 = m && m_is_x0 ? m : buffers[kX0];
     source[kX0] = x0;
     sum_chunk<true>(op.x0, source, count, x0, op.clip.at(sample));
-    if (m) {  // before x_next, which may take the place of x
+    if (m) {  // before x_next, which may overwrite x
       if (!m_is_x0) sum_chunk<false>(op.m, source, count, m);
       write(op.m_out, sample, first, count, m);
     }
-    float* x_next = space(op.out, sample, first, next_buffer);
+    float* x_next = destination(op.out, sample, first, next_buffer);
     sum_chunk<false>(op.x_next, source, count, x_next);
     write(op.out, sample, first, count, x_next);
   });
 }
 
-// The images [first, last).
+// Handles the images [first, last).
 void fetch(const Fetch& op, int64_t first, int64_t last) {
   const int64_t size = op.rows * op.width, width = op.width;
   for (int64_t image = first; image < last; ++image) {

@@ -1,14 +1,14 @@
-// Products of matrices of which one is read row by row and the other and the result are padded to whole
-// vectors. Needs: floats.h, multiply_add.
+// Matrix products. The left matrix is read element by element; the right one and the result are padded to
+// whole vectors. Needs: floats.h, multiply_add.
 
-// c[rows, wide·kFloats] (+)= Σ_k a(row, k) · b[k, wide·kFloats].
+// c[rows, columns] = Σ_k a[row, k]·b[k, columns], or c += … if `add`. Strides in floats; `steps` counts k.
 struct Product {
   int64_t steps, a_row, a_step, b_step, c_row;
   bool add;
 };
 
 template <int rows, int wide>
-DDPMX_APART void product(const Product& p, const float* a, const float* b, float* c) {
+DDPMX_NOINLINE void product(const Product& p, const float* a, const float* b, float* c) {
   Floats sum[rows][wide];
   DDPMX_UNROLL
   for (int r = 0; r < rows; ++r) {

@@ -1,6 +1,6 @@
-// The operators of torch.ops.ddpmx that make or use noise, for any device: arguments are checked and handed
-// to `Device`, which has a function for each, of a tensor on the device and the operation.
-// ddpmx/ops/native.py calls them, after the checks of ddpmx/ops.
+// The operators of torch.ops.ddpmx that make or use noise, for any device. They check their arguments and
+// pass them to `Device`, whose functions take a tensor on the device and the operation. ddpmx/ops/native.py
+// calls the operators.
 #pragma once
 
 #include <vector>
@@ -21,7 +21,7 @@ struct NoiseOperators {
   }
 
   static void bits(const Tensor& ids, int64_t stream, int64_t seed, const Tensor& out) {
-    require_each(out, ids, ScalarType::Long, "out");
+    require_per_sample(out, ids, ScalarType::Long, "out");
     require(out.is_contiguous(), "out");
     require_noise(std::nullopt, out, ids, stream);
     Bits op{{out.numel(), 1}, static_cast<int64_t*>(out.data_ptr()), noise(ids, stream, seed)};
@@ -31,10 +31,10 @@ struct NoiseOperators {
   static void add_noise(const Tensor& x_start, const Tensor& signal, const Tensor& sigma, const Tensor& ids,
                         int64_t stream, int64_t seed, const Maybe& given, const Tensor& out) {
     require_batch(x_start, "x_start");
-    require_each(signal, x_start, ScalarType::Float, "signal");
-    require_each(sigma, x_start, ScalarType::Float, "sigma");
+    require_per_sample(signal, x_start, ScalarType::Float, "signal");
+    require_per_sample(sigma, x_start, ScalarType::Float, "sigma");
     require_noise(given, x_start, ids, stream);
-    require_place(out, x_start, x_start.scalar_type(), "out");
+    require_output(out, x_start, x_start.scalar_type(), "out");
     AddNoise op{batch(out),         view(x_start),     view(out),
                 per_sample(signal), per_sample(sigma), noise(ids, stream, seed, given)};
     Device::add_noise(out, op);
@@ -47,14 +47,14 @@ struct NoiseOperators {
     require_batch(output, "output");
     require(output.size(0) == 0 || output.numel() > 0, "output");
     require_like(x_start, output, "x_start");
-    require_each(target_x, output, ScalarType::Float, "target_x");
-    require_each(target_eps, output, ScalarType::Float, "target_eps");
-    require_each(weight, output, ScalarType::Float, "weight");
+    require_per_sample(target_x, output, ScalarType::Float, "target_x");
+    require_per_sample(target_eps, output, ScalarType::Float, "target_eps");
+    require_per_sample(weight, output, ScalarType::Float, "weight");
     require_noise(given, x_start, ids, stream);
     require(norm >= 0 && norm <= static_cast<int64_t>(Norm::huber), "norm");
-    require_each(loss, output, ScalarType::Float, "loss");
+    require_per_sample(loss, output, ScalarType::Float, "loss");
     require(loss.is_contiguous(), "loss");
-    if (gradient) require_place(*gradient, output, ScalarType::Float, "gradient");
+    if (gradient) require_output(*gradient, output, ScalarType::Float, "gradient");
     WeightedLoss op{batch(output),
                     view(output),
                     view(x_start),
@@ -70,7 +70,7 @@ struct NoiseOperators {
     Device::weighted_loss(output, op);
   }
 
-  // `row` as ReverseStep::set_row has it. `clip_all` bounds all samples where `clip` is not given; infinity
+  // `row` has the order of ReverseStep::set_row. `clip_all` bounds all samples if `clip` is missing; infinity
   // is no bound.
   static void reverse_step(const Tensor& x, const Tensor& output, const std::vector<double>& row,
                            const std::vector<Tensor>& history, const Maybe& anchor, const Maybe& clip,
@@ -79,10 +79,10 @@ struct NoiseOperators {
     require_batch(x, "x");
     require_like(output, x, "output");
     require(row.size() >= 8 && row.size() <= 8 + kMaxHistory, "row");
-    if (clip) require_each(*clip, x, ScalarType::Float, "clip");
+    if (clip) require_per_sample(*clip, x, ScalarType::Float, "clip");
     require_noise(given, x, ids, stream);
-    require_place(out, x, x.scalar_type(), "out");
-    if (m_out) require_place(*m_out, x, x.scalar_type(), "m");
+    require_output(out, x, x.scalar_type(), "out");
+    if (m_out) require_output(*m_out, x, x.scalar_type(), "m");
     ReverseStep op;
     op.set_row(row.data(), static_cast<int>(row.size()));
     const auto source = [&](int from, const Tensor& tensor, const char* name) {
@@ -106,7 +106,7 @@ struct NoiseOperators {
     Device::reverse_step(x, op);
   }
 
-  // In a block of implementations for the device's tensors.
+  // Registers the operators in a STABLE_TORCH_LIBRARY_IMPL block of the device.
   template <class Library>
   static void implement(Library& library) {
 #define DDPMX_IMPLEMENT(NAME, OPERATION, SCHEMA) library.impl(#NAME, TORCH_BOX(&NoiseOperators::NAME));

@@ -1,32 +1,31 @@
-// GroupNorm of one group (Wu & He 2018, arXiv:1803.08494), of an image's pixels or of their GELU (Hendrycks &
-// Gimpel 2016, arXiv:1606.08415): an image is read again and again while it is in the cache. Sums are of
-// kLanes or of a period of channels, so that every level adds in the same order. Needs: loops.h (each),
+// GroupNorm of one group (Wu & He 2018, arXiv:1803.08494) of an image's pixels or of their GELU (Hendrycks &
+// Gimpel 2016, arXiv:1606.08415). The passes over an image run while it is in the cache. Sums have kLanes or
+// a period of channels side by side, so that every level adds in the same order. Needs: loops.h (each),
 // floats.h (smaller).
 
 #include "gelu_constants.h"
 
-// x·Φ(x) and its derivative; relative to the result the error is below 4e-7 while that is no less than 1e-6
-// in size.
+// x·Φ(x) and its derivative. The relative error is below 4e-7 for results of at least 1e-6 in absolute value.
 DDPMX_INLINE float gelu(float x, float& slope) {
   constexpr float tail_coefficients[] = DDPMX_TAIL, exp_coefficients[] = DDPMX_EXP;
-  const float size = fabsf(x), a = size < DDPMX_FARTHEST ? size : DDPMX_FARTHEST, exponent = a * a * -0.5f;
+  const float size = fabsf(x), a = size < DDPMX_MAX_ABS ? size : DDPMX_MAX_ABS, exponent = a * a * -0.5f;
   const float k = (exponent * 1.44269504f + 12582912.0f) - 12582912.0f;  // rounded to an integer
-  const float rest = (exponent - k * 0.693359375f) - k * -2.12194440e-4f;
-  const float power = float_of((static_cast<int32_t>(k) + 127) << 23) * horner(exp_coefficients, rest);
+  const float remainder = (exponent - k * 0.693359375f) - k * -2.12194440e-4f;
+  const float power = float_of((static_cast<int32_t>(k) + 127) << 23) * horner(exp_coefficients, remainder);
   const float tail = power * horner(tail_coefficients, 1.0f / (1.0f + DDPMX_P * a));
-  const float share = x < 0 ? tail : 1.0f - tail;
-  slope = share + x * power * 0.398942280f;
-  return x * share;
+  const float phi = x < 0 ? tail : 1.0f - tail;
+  slope = phi + x * power * 0.398942280f;
+  return x * phi;
 }
 
-// Whole vectors of every level, and whole pixels.
+// The smallest number of floats that is whole vectors at every level, and whole pixels.
 inline int64_t period(int64_t channels) {
   int64_t length = channels;
   while (length % kLanes) length += channels;
   return length;
 }
 
-// Σ term(i) for 0 <= i < count: in floats over stretches, in a double over those.
+// Σ term(i) for 0 <= i < count: stretches are summed in float, their totals in double.
 template <class Term>
 inline double sum_of(int64_t count, Term term) {
   constexpr int64_t kStretch = 64 * kLanes;
@@ -45,14 +44,14 @@ inline double sum_of(int64_t count, Term term) {
   return total;
 }
 
-// A vector of numbers that is repeated over the channels of `count` elements.
+// A number per channel, repeated over one period. All 0 if `from` is null.
 struct Repeated : Scratch {
   Repeated(const float* from, int64_t channels) : Scratch(period(channels)) {
     for (int64_t i = 0; i < period(channels); ++i) values[i] = from ? from[i % channels] : 0;
   }
 };
 
-// The images [first, last).
+// Handles the images [first, last).
 void normalise(const Normalisation& op, int64_t first, int64_t last) {
   const Repeated gamma(op.gamma, op.channels), beta(op.beta, op.channels);
   const int64_t length = period(op.channels), count = op.elements;
@@ -67,73 +66,80 @@ void normalise(const Normalisation& op, int64_t first, int64_t last) {
     } else {
       memcpy(out, x, count * sizeof(float));
     }
-    const double mean = sum_of(count, [=](int64_t i) { return out[i]; }) / static_cast<double>(count);
-    const float middle = static_cast<float>(mean);
-    const double variance = sum_of(count, [=](int64_t i) { return (out[i] - middle) * (out[i] - middle); }) /
+    const double exact_mean = sum_of(count, [=](int64_t i) { return out[i]; }) / static_cast<double>(count);
+    const float mean = static_cast<float>(exact_mean);
+    const double variance = sum_of(count, [=](int64_t i) { return (out[i] - mean) * (out[i] - mean); }) /
                             static_cast<double>(count);
     const float scale = static_cast<float>(1 / sqrt(variance + op.epsilon));
-    op.mean[image] = middle;
+    op.mean[image] = mean;
     op.scale[image] = scale;
+    // (x − mean)/√(variance + epsilon)·gamma + beta
     for (int64_t start = 0; start < count; start += length) {
-      float* place = out + start;
+      float* to = out + start;
       const float *gammas = gamma.values, *betas = beta.values;
       each(smaller(count - start, length),
-           [=](int64_t i) { place[i] = (place[i] - middle) * scale * gammas[i] + betas[i]; });
+           [=](int64_t i) { to[i] = (to[i] - mean) * scale * gammas[i] + betas[i]; });
     }
   }
 }
 
-// Of the parts [first, last) of kImages images: the gradient of x, and partial sums of those of gamma and
-// beta.
+// For each of the parts [first, last) of kImagesPerPart images: the gradient of x, and partial sums of the
+// gradients of gamma and beta.
 void normalise_gradient(const NormalisationGradient& op, int64_t first, int64_t last) {
-  const Normalisation& of = op.normalisation;
-  const int64_t length = period(of.channels), count = of.elements;
-  const Repeated gamma(of.gamma, of.channels), of_gamma(nullptr, of.channels), of_beta(nullptr, of.channels);
+  const Normalisation& forward = op.normalisation;
+  const int64_t length = period(forward.channels), count = forward.elements;
+  const Repeated gamma(forward.gamma, forward.channels), gamma_sums(nullptr, forward.channels),
+      beta_sums(nullptr, forward.channels);
   const Scratch normal(count), slope(count);
   for (int64_t part = first; part < last; ++part) {
-    double* partial = op.partial + part * 2 * of.channels;
-    for (int64_t c = 0; c < 2 * of.channels; ++c) partial[c] = 0;
-    const int64_t end = (part + 1) * kImages < of.images ? (part + 1) * kImages : of.images;
-    for (int64_t image = part * kImages; image < end; ++image) {
-      const float *x = of.x + image * count, *gradient = op.gradient + image * count;
-      const float mean = of.mean[image], scale = of.scale[image];
-      float* of_x = op.of_x + image * count;
-      memset(of_gamma.values, 0, length * sizeof(float));
-      memset(of_beta.values, 0, length * sizeof(float));
+    double* partial = op.partial + part * 2 * forward.channels;
+    for (int64_t c = 0; c < 2 * forward.channels; ++c) partial[c] = 0;
+    const int64_t end =
+        (part + 1) * kImagesPerPart < forward.images ? (part + 1) * kImagesPerPart : forward.images;
+    for (int64_t image = part * kImagesPerPart; image < end; ++image) {
+      const float *x = forward.x + image * count, *gradient = op.gradient + image * count;
+      const float mean = forward.mean[image], scale = forward.scale[image];
+      float* grad_x = op.grad_x + image * count;
+      memset(gamma_sums.values, 0, length * sizeof(float));
+      memset(beta_sums.values, 0, length * sizeof(float));
       for (int64_t start = 0; start < count; start += length) {
         const float *from = x + start, *upstream = gradient + start;
-        float *to = normal.values + start, *slopes = slope.values + start, *gammas = of_gamma.values,
-              *betas = of_beta.values;
+        float *to = normal.values + start, *slopes = slope.values + start, *gammas = gamma_sums.values,
+              *betas = beta_sums.values;
         const auto add = [=](auto value, int64_t i) {
-          float by = 1;
-          to[i] = (value(from[i], by) - mean) * scale;
-          slopes[i] = by;
+          float derivative = 1;
+          to[i] = (value(from[i], derivative) - mean) * scale;
+          slopes[i] = derivative;
           gammas[i] += upstream[i] * to[i];
           betas[i] += upstream[i];
         };
-        const int64_t here = smaller(count - start, length);
-        if (of.gelu) {
-          each(here, [=](int64_t i) { add([](float value, float& by) { return gelu(value, by); }, i); });
+        const int64_t size = smaller(count - start, length);
+        if (forward.gelu) {
+          each(size, [=](int64_t i) {
+            add([](float value, float& derivative) { return gelu(value, derivative); }, i);
+          });
         } else {
-          each(here, [=](int64_t i) { add([](float value, float&) { return value; }, i); });
+          each(size, [=](int64_t i) { add([](float value, float&) { return value; }, i); });
         }
       }
       double sum = 0, product = 0;
       for (int64_t i = 0; i < length; ++i) {
-        const double by_gamma = of_gamma.values[i], by_beta = of_beta.values[i];
-        partial[i % of.channels] += by_gamma;
-        partial[of.channels + i % of.channels] += by_beta;
-        product += gamma.values[i] * by_gamma;
-        sum += gamma.values[i] * by_beta;
+        const double gamma_sum = gamma_sums.values[i], beta_sum = beta_sums.values[i];
+        partial[i % forward.channels] += gamma_sum;
+        partial[forward.channels + i % forward.channels] += beta_sum;
+        product += gamma.values[i] * gamma_sum;
+        sum += gamma.values[i] * beta_sum;
       }
       const float mean_slope = static_cast<float>(sum / static_cast<double>(count)),
                   mean_product = static_cast<float>(product / static_cast<double>(count));
+      // With n = (x − mean)·scale and g = upstream·gamma: (g − mean of g − n·mean of g·n)·scale, times GELU's
+      // slope.
       for (int64_t start = 0; start < count; start += length) {
         const float *upstream = gradient + start, *from = normal.values + start,
-                    *slopes = slope.values + start, *by = gamma.values;
-        float* to = of_x + start;
+                    *slopes = slope.values + start, *scales = gamma.values;
+        float* to = grad_x + start;
         each(smaller(count - start, length), [=](int64_t i) {
-          to[i] = (upstream[i] * by[i] - mean_slope - from[i] * mean_product) * scale * slopes[i];
+          to[i] = (upstream[i] * scales[i] - mean_slope - from[i] * mean_product) * scale * slopes[i];
         });
       }
     }

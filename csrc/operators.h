@@ -1,11 +1,11 @@
-// What torch.ops.ddpmx has, once: the tables from which schemas, implementations, CUDA launches and the CPU
-// levels' loops are made. ddpmx/ops reads the names from the library that is loaded. A new operator is a line
-// here and the functions of that name.
+// The operators of torch.ops.ddpmx, in tables from which the schemas, implementations, CUDA launches and CPU
+// loops are made. ddpmx/ops reads the names from the loaded library. A new operator is a line here, and the
+// functions of that name.
 #pragma once
 
-// X(name, operation, schema): what makes or uses noise. `operation` is its struct of noise_ops.h,
-// NoiseOperators::name fills it from tensors, `name` of loops.h is its loop on CPUs and `cuda::name` launches
-// its kernel.
+// X(name, operation, schema): operators that make or use noise. `operation` is a struct of noise_ops.h, which
+// NoiseOperators::name fills from tensors. `name` of loops.h is the CPU loop, and `cuda::name` launches the
+// kernel.
 #define DDPMX_NOISE_OPERATORS(X)                                                                             \
   X(normal, Normal, "(Tensor sample_ids, SymInt stream, SymInt seed, Tensor(a!) out) -> ()")                 \
   X(bits, Bits, "(Tensor sample_ids, SymInt stream, SymInt seed, Tensor(a!) out) -> ()")                     \
@@ -21,8 +21,8 @@
     "clip_all, Tensor sample_ids, "                                                                          \
     "SymInt stream, SymInt seed, Tensor? noise, Tensor(a!) out, Tensor(b!)? m) -> ()")
 
-// X(name, schema): on images and layers of networks, for CPUs only. `name` of bind_layers.cpp runs one or
-// more of the loops below.
+// X(name, schema): operators on images and network layers, for CPUs only. `name` of bind_layers.cpp runs one
+// or more of the loops below.
 #define DDPMX_LAYER_OPERATORS(X)                                                                           \
   X(fetch, "(Tensor pixels, Tensor ids, SymInt stream, SymInt seed, bool flip, Tensor(a!) out) -> ()")     \
   X(depthwise_gradient, "(Tensor x, Tensor gradient, Tensor(a!) of_weight, Tensor(b!) of_bias) -> ()")     \
@@ -36,12 +36,12 @@
     "of_gamma, "                                                                                           \
     "Tensor(c!) of_beta) -> ()")
 
-// X(name, operation): the loops of layers that each CPU level has, with their structs of layer_ops.h.
-#define DDPMX_LAYER_LOOPS(X)                                                \
-  X(fetch, Fetch)                              /* items: images */          \
-  X(depthwise_gradient, DepthwiseGradient)     /* parts */                  \
-  X(weight_points, Convolution)                /* inputs */                 \
-  X(convolve, Convolution)                     /* chunks of kTiles tiles */ \
-  X(convolution_gradient, ConvolutionGradient) /* parts */                  \
-  X(normalise, Normalisation)                  /* images */                 \
+// X(name, operation): the layer loops of each CPU level, with their structs of layer_ops.h.
+#define DDPMX_LAYER_LOOPS(X)                                                        \
+  X(fetch, Fetch)                              /* items: images */                  \
+  X(depthwise_gradient, DepthwiseGradient)     /* parts */                          \
+  X(weight_points, Convolution)                /* inputs */                         \
+  X(convolve, Convolution)                     /* chunks of kTilesPerChunk tiles */ \
+  X(convolution_gradient, ConvolutionGradient) /* parts */                          \
+  X(normalise, Normalisation)                  /* images */                         \
   X(normalise_gradient, NormalisationGradient) /* parts */

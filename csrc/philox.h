@@ -1,9 +1,9 @@
-// No include guard: each level of the CPU's loops includes it in its own namespace, to have it compiled for
-// its own target.
+// No include guard: each CPU level includes this file in its own namespace and compiles it for its own
+// target.
 
-// Philox4x32-10 (Salmon et al. 2011) on n vectors of counters, round by round so that they overlap in the
-// processor. c[0] ... c[3] are the counter's words and become the random ones, each in the lower half of a
-// 64-bit lane; the upper half means nothing. `Lanes::multiply` multiplies lower halves to 64 bits.
+// Philox4x32-10 (Salmon et al. 2011) on n vectors of counters, round by round, so that they overlap in the
+// processor. c[0] ... c[3] hold the words of the counters and become the random words, each in the lower half
+// of a 64-bit lane; the upper half is unused. `Lanes::multiply` multiplies lower halves to 64 bits.
 template <class Lanes, int n>
 DDPMX_INLINE void philox(typename Lanes::Words (&c)[4][n], uint64_t key) {
   uint32_t k0 = static_cast<uint32_t>(key), k1 = static_cast<uint32_t>(key >> 32);
@@ -23,7 +23,7 @@ DDPMX_INLINE void philox(typename Lanes::Words (&c)[4][n], uint64_t key) {
   }
 }
 
-// 63 random bits for each id: word 0 of counter 0, then word 1 less its last bit.
+// 63 random bits for each id: word 0 of counter 0, then word 1 without its last bit.
 template <class Lanes>
 DDPMX_INLINE typename Lanes::Words random_bits(typename Lanes::Words id, uint32_t stream, uint64_t seed) {
   using Words = typename Lanes::Words;

@@ -1,10 +1,10 @@
-// The polynomials of minimal filtering (Lavin & Gray 2016, arXiv:1509.09308; Winograd 1980) along one side of
-// a tile: values at the six points 0, ±a, ±b and ∞ of what is filtered, of the filter and of the results. The
-// points ±3/4 and ±3/2 round less than the customary ±1 and ±2. Needs: floats.h.
+// Minimal filtering (Winograd 1980; Lavin & Gray 2016, arXiv:1509.09308) along one side of a tile. Input,
+// filter and results are polynomials, given by their values at the six points 0, ±a, ±b and ∞. The points
+// ±3/4 and ±3/2 have smaller rounding errors than the usual ±1 and ±2. Needs: floats.h.
 
 constexpr float kA = 0.75f, kB = 1.5f, kA2 = kA * kA, kB2 = kB * kB;
 
-// Of one side of a tile: d at places 0 to 5 -> its share of each point.
+// Six inputs d of one side of a tile -> their values v at the points.
 inline void to_points(const Floats (&d)[6], Floats (&v)[6]) {
   const Floats even_a = d[4] - kB2 * d[2], odd_a = kA * (d[3] - kB2 * d[1]);
   const Floats even_b = d[4] - kA2 * d[2], odd_b = kB * (d[3] - kA2 * d[1]);
@@ -16,7 +16,7 @@ inline void to_points(const Floats (&d)[6], Floats (&v)[6]) {
   v[5] = kA2 * kB2 * d[1] - (kA2 + kB2) * d[3] + d[5];
 }
 
-// Values at the points -> four results.
+// Values v at the points -> four results y.
 inline void from_points(const Floats (&v)[6], Floats (&y)[4]) {
   const Floats even_a = v[1] + v[2], odd_a = v[1] - v[2], even_b = v[3] + v[4], odd_b = v[3] - v[4];
   y[0] = v[0] + even_a + even_b;
@@ -25,7 +25,7 @@ inline void from_points(const Floats (&v)[6], Floats (&y)[4]) {
   y[3] = kA2 * kA * odd_a + kB2 * kB * odd_b + v[5];
 }
 
-// Its transpose: four gradients -> those of the values.
+// The transpose of from_points: gradients of the four results -> gradients of the values.
 inline void gradient_to_points(const Floats (&y)[4], Floats (&v)[6]) {
   const Floats even_a = y[0] + kA2 * y[2], odd_a = kA * (y[1] + kA2 * y[3]);
   const Floats even_b = y[0] + kB2 * y[2], odd_b = kB * (y[1] + kB2 * y[3]);
@@ -37,7 +37,7 @@ inline void gradient_to_points(const Floats (&y)[4], Floats (&v)[6]) {
   v[5] = y[3];
 }
 
-// Π (p − q) over the other finite points q, for p = 0, ±a, ±b: what a weight's value there is divided by.
+// Π (p − q) over the other finite points q, for p = 0, ±a, ±b: the divisors of a weight's values.
 constexpr float kDivisor0 = kA2 * kB2, kDivisorA = 2 * kA2 * (kA2 - kB2), kDivisorB = 2 * kB2 * (kB2 - kA2);
 
 inline void weight_to_points(const Floats (&w)[3], Floats (&u)[6]) {

@@ -9,8 +9,8 @@
 
 namespace ddpmx {
 
-// `count` floats, not set to anything, freed at the end of the scope. Always inlined and no template: code of
-// its own could be compiled for one level of instructions and then serve the others.
+// `count` uninitialised floats, freed at the end of the scope. Always inlined and not a template: code of its
+// own could be compiled for one level's instructions and then be linked into the others.
 struct Scratch {
   float* const values;
 

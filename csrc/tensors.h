@@ -1,4 +1,4 @@
-// Tensors of torch's stable ABI, checked, and as the plain data that the kernels take.
+// Checks of tensors of torch's stable ABI, and their conversion to the kernels' plain data.
 #pragma once
 
 #include <torch/csrc/stable/library.h>
@@ -15,8 +15,8 @@ using torch::stable::Tensor;
 using Maybe = std::optional<Tensor>;
 using torch::headeronly::ScalarType;
 
-// The operators may be called by anyone: none reads or writes where it must not. ddpmx/ops/checks.py says the
-// same in words.
+// Anyone may call the operators, so they must never read or write outside of their tensors.
+// ddpmx/ops/checks.py has the same checks, with full messages.
 inline void require(bool fits, const char* name) { STD_TORCH_CHECK(fits, "ddpmx: ", name, " does not fit"); }
 
 inline bool same_sizes(const Tensor& a, const Tensor& b) {
@@ -31,27 +31,28 @@ inline bool is_float(const Tensor& t) {
 }
 
 inline void require_batch(const Tensor& x, const char* name) {
-  constexpr int64_t most = int64_t{1} << 34;  // a sample's counters have 32 bits
-  require(is_float(x) && x.dim() > 0 && (x.numel() <= most || x.numel() / x.size(0) <= most), name);
+  constexpr int64_t max_elements = int64_t{1} << 34;  // a sample's counters have 32 bits
+  require(is_float(x) && x.dim() > 0 && (x.numel() <= max_elements || x.numel() / x.size(0) <= max_elements),
+          name);
 }
 
 inline void require_like(const Tensor& t, const Tensor& x, const char* name) {
   require(is_float(t) && same_sizes(t, x) && same_device(t, x), name);
 }
 
-// With a place of its own for each element.
-inline void require_place(const Tensor& t, const Tensor& x, ScalarType type, const char* name) {
+// Requires separate memory for each element.
+inline void require_output(const Tensor& t, const Tensor& x, ScalarType type, const char* name) {
   require_like(t, x, name);
   require(t.scalar_type() == type, name);
   for (int64_t d = 0; d < t.dim(); ++d) require(t.stride(d) != 0 || t.size(d) <= 1, name);
 }
 
-inline void require_each(const Tensor& t, const Tensor& x, ScalarType type, const char* name) {
+inline void require_per_sample(const Tensor& t, const Tensor& x, ScalarType type, const char* name) {
   require(t.scalar_type() == type && t.dim() == 1 && t.size(0) == x.size(0) && same_device(t, x), name);
 }
 
 inline void require_noise(const Maybe& noise, const Tensor& x, const Tensor& ids, int64_t stream) {
-  require_each(ids, x, ScalarType::Long, "sample_ids");
+  require_per_sample(ids, x, ScalarType::Long, "sample_ids");
   require(stream >= 0 && stream < int64_t{1} << 32, "stream");
   if (!noise) return;
   require_like(*noise, x, "noise");

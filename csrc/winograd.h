@@ -1,9 +1,10 @@
-// 3×3 convolutions of stride 1 with a margin of zeros, and their weight gradient, by minimal filtering: a
-// tile of 4×4 results takes 36 products a pair of channels instead of 144. Tiles, weights and results become
-// polynomials' values at six points a side, where a convolution is a product: a matrix product over the
-// channels for each of the 36. Needs: floats.h, points.h, matrix.h.
+// 3×3 convolutions of stride 1 with a margin of zeros, and their weight gradient, by minimal filtering. A
+// tile of 4×4 results takes 36 products per pair of channels instead of 144. Tiles, weights and results are
+// transformed to values of polynomials at six points per side. There a convolution is a product: one matrix
+// product over the channels for each of the 36 points. Needs: floats.h, points.h, matrix.h.
 
-// Values at the 36 points: [36][rows][padded(channels)], the points a little apart from multiples of a page.
+// Values at the 36 points: [36][rows][padded(channels)]. The offset between points is not a multiple of a
+// page.
 struct Values {
   int64_t row, point;
   Scratch scratch;
@@ -18,16 +19,16 @@ struct Tile {
   int64_t image, y, x;
 
   Tile(const Convolution& op, int64_t tile)
-      : image(tile / op.tiles_of_image()),
-        y(tile / op.across() % op.down() * kTile),
-        x(tile % op.across() * kTile) {}
+      : image(tile / op.tiles_per_image()),
+        y(tile / op.tile_columns() % op.tile_rows() * kTile),
+        x(tile % op.tile_columns() * kTile) {}
 };
 
-// Pixels [images, height, width, channels], of which a whole vector of channels may be read anywhere.
+// Pixels [images, height, width, channels]. A whole vector of channels may be read at any pixel.
 struct Image {
   const float* data;
   int64_t height, width, channels, last;
-  Scratch spare;  // a pixel of zeros, and a copy of the last one, behind which no memory may be read
+  Scratch edge;  // a pixel of zeros, and a copy of the last pixel, whose vectors would read beyond the tensor
 
   Image(const Convolution& op, const float* from, int64_t count)
       : data(from),
@@ -35,17 +36,17 @@ struct Image {
         width(op.width),
         channels(count),
         last(op.images * height * width - 1),
-        spare(2 * padded(channels)) {
+        edge(2 * padded(channels)) {
     const size_t row = padded(channels);
-    memset(spare.values, 0, 2 * row * sizeof(float));
-    memcpy(spare.values + row, data + last * channels, channels * sizeof(float));
+    memset(edge.values, 0, 2 * row * sizeof(float));
+    memcpy(edge.values + row, data + last * channels, channels * sizeof(float));
   }
 
-  // Where the channels of a pixel are; zeros outside of the image.
+  // The channels of a pixel; zeros outside of the image.
   const float* at(int64_t image, int64_t y, int64_t x) const {
-    if (y < 0 || y >= height || x < 0 || x >= width) return spare.values;
+    if (y < 0 || y >= height || x < 0 || x >= width) return edge.values;
     const int64_t pixel = (image * height + y) * width + x;
-    return pixel == last ? spare.values + padded(channels) : data + pixel * channels;
+    return pixel == last ? edge.values + padded(channels) : data + pixel * channels;
   }
 };
 
@@ -72,7 +73,7 @@ void tile_to_points(const Image& image, const Tile& tile, const Values& to, int6
   }
 }
 
-// The gradient of a tile's results -> of the values that they are made of. Adds its sum over the tile.
+// Transforms the gradient of a tile's results to the points, and adds its sum over the tile to `sum`.
 void gradient_tile_to_points(const Image& image, const Tile& tile, const Values& to, int64_t row,
                              float* sum) {
   const float* pixel[4][4];
@@ -115,7 +116,7 @@ inline void points_to_tile(const Values& from, int64_t row, int64_t channel, Flo
   for (int i = 0; i < 4; ++i) from_points(half[i], y[i]);
 }
 
-// Of the inputs [first, last): op.points [36][inputs][padded(outputs)].
+// Transforms the weights of the inputs [first, last) into op.points [36][inputs][padded(outputs)].
 void weight_points(const Convolution& op, int64_t first, int64_t last) {
   const int64_t row = padded(op.outputs);
   for (int64_t input = first; input < last; ++input) {
@@ -141,70 +142,74 @@ void weight_points(const Convolution& op, int64_t first, int64_t last) {
   }
 }
 
-// Writes the results of a tile that lie in the image.
+// Writes those results of a tile that are inside the image.
 void points_to_results(const Convolution& op, const Values& from, int64_t row, const Tile& tile) {
-  const int64_t down = smaller(kTile, op.height - tile.y), across = smaller(kTile, op.width - tile.x);
+  const int64_t rows = smaller(kTile, op.height - tile.y), columns = smaller(kTile, op.width - tile.x);
   float* to = op.out + ((tile.image * op.height + tile.y) * op.width + tile.x) * op.outputs;
   for (int64_t channel = 0; channel < op.outputs; channel += kFloats) {
     Floats y[4][4], bias{};
     const int64_t count = smaller(kFloats, op.outputs - channel);
     if (op.bias) memcpy(&bias, op.bias + channel, count * sizeof(float));
     points_to_tile(from, row, channel, y);
-    for (int i = 0; i < down; ++i) {
-      for (int j = 0; j < across; ++j) {
-        float* place = to + (i * op.width + j) * op.outputs + channel;
+    for (int i = 0; i < rows; ++i) {
+      for (int j = 0; j < columns; ++j) {
+        float* target = to + (i * op.width + j) * op.outputs + channel;
         const Floats value = y[i][j] + bias;
         if (count == kFloats) {
-          store(place, value);
+          store(target, value);
         } else {
           float values[kFloats];
           store(values, value);
-          for (int64_t c = 0; c < count; ++c) place[c] = values[c];
+          for (int64_t c = 0; c < count; ++c) target[c] = values[c];
         }
       }
     }
   }
 }
 
-// The chunks [first, last) of kTiles tiles.
+// Handles the chunks [first, last) of kTilesPerChunk tiles.
 void convolve(const Convolution& op, int64_t first, int64_t last) {
-  const Values before(kTiles, op.inputs), after(kTiles, op.outputs);
+  const Values inputs(kTilesPerChunk, op.inputs), outputs(kTilesPerChunk, op.outputs);
   const Image x(op, op.x, op.inputs);
-  const int64_t row = padded(op.outputs), end = smaller(last * kTiles, op.tiles());
-  const Product of_point{op.inputs, before.row, 1, row, after.row, false};
-  for (int64_t start = first * kTiles; start < end; start += kTiles) {
-    const int64_t count = smaller(kTiles, end - start);
-    for (int64_t r = 0; r < count; ++r) tile_to_points(x, Tile(op, start + r), before, r);
+  const int64_t row = padded(op.outputs), end = smaller(last * kTilesPerChunk, op.tiles());
+  const Product product{op.inputs, inputs.row, 1, row, outputs.row, false};
+  for (int64_t start = first * kTilesPerChunk; start < end; start += kTilesPerChunk) {
+    const int64_t count = smaller(kTilesPerChunk, end - start);
+    for (int64_t r = 0; r < count; ++r) tile_to_points(x, Tile(op, start + r), inputs, r);
     for (int p = 0; p < kPoints; ++p)
-      matrix_product(of_point, before.at(p, 0), op.points + p * op.inputs * row, after.at(p, 0), count,
+      matrix_product(product, inputs.at(p, 0), op.points + p * op.inputs * row, outputs.at(p, 0), count,
                      op.outputs);
-    for (int64_t r = 0; r < count; ++r) points_to_results(op, after, r, Tile(op, start + r));
+    for (int64_t r = 0; r < count; ++r) points_to_results(op, outputs, r, Tile(op, start + r));
   }
 }
 
-// Of the parts [first, last) of the tiles: partial sums of the gradients of weight,
-// [9][inputs][padded(outputs)], and bias.
+// For each of the parts [first, last) of the tiles: partial sums of the gradients of the weight,
+// [9][inputs][padded(outputs)], and of the bias.
 void convolution_gradient(const ConvolutionGradient& op, int64_t first, int64_t last) {
-  const Convolution& of = op.convolution;
-  const Values before(kTiles, of.inputs), after(kTiles, of.outputs), sums(of.inputs, of.outputs);
-  const Image x(of, of.x, of.inputs), gradient(of, op.gradient, of.outputs);
+  const Convolution& shape = op.convolution;
+  const Values inputs(kTilesPerChunk, shape.inputs), outputs(kTilesPerChunk, shape.outputs),
+      sums(shape.inputs, shape.outputs);
+  const Image x(shape, shape.x, shape.inputs), gradient(shape, op.gradient, shape.outputs);
   for (int64_t part = first; part < last; ++part) {
-    float *of_weight = op.partial + part * op.of_part(), *of_bias = of_weight + 9 * of.inputs * sums.row;
-    memset(of_bias, 0, sums.row * sizeof(float));
-    const int64_t begin = part * op.tiles_of_part(), end = smaller(begin + op.tiles_of_part(), of.tiles());
-    for (int64_t start = begin; start < end; start += kTiles) {
-      const int64_t count = smaller(kTiles, end - start);
+    float *weight_sums = op.partial + part * op.part_size(),
+          *bias_sums = weight_sums + 9 * shape.inputs * sums.row;
+    memset(bias_sums, 0, sums.row * sizeof(float));
+    const int64_t begin = part * op.tiles_per_part(),
+                  end = smaller(begin + op.tiles_per_part(), shape.tiles());
+    for (int64_t start = begin; start < end; start += kTilesPerChunk) {
+      const int64_t count = smaller(kTilesPerChunk, end - start);
       for (int64_t r = 0; r < count; ++r) {
-        const Tile tile(of, start + r);
-        tile_to_points(x, tile, before, r);
-        gradient_tile_to_points(gradient, tile, after, r, of_bias);
+        const Tile tile(shape, start + r);
+        tile_to_points(x, tile, inputs, r);
+        gradient_tile_to_points(gradient, tile, outputs, r, bias_sums);
       }
-      const Product of_point{count, 1, before.row, after.row, sums.row, start > begin};
+      const Product product{count, 1, inputs.row, outputs.row, sums.row, start > begin};
       for (int p = 0; p < kPoints; ++p)
-        matrix_product(of_point, before.at(p, 0), after.at(p, 0), sums.at(p, 0), of.inputs, of.outputs);
+        matrix_product(product, inputs.at(p, 0), outputs.at(p, 0), sums.at(p, 0), shape.inputs,
+                       shape.outputs);
     }
-    for (int64_t input = 0; input < of.inputs; ++input) {
-      for (int64_t output = 0; output < of.outputs; output += kFloats) {
+    for (int64_t input = 0; input < shape.inputs; ++input) {
+      for (int64_t output = 0; output < shape.outputs; output += kFloats) {
         Floats half[3][6], u[6], w[3];
         for (int j = 0; j < 6; ++j) {
           for (int i = 0; i < 6; ++i) u[i] = load(sums.at(6 * i + j, input) + output);
@@ -214,7 +219,7 @@ void convolution_gradient(const ConvolutionGradient& op, int64_t first, int64_t 
         for (int i = 0; i < 3; ++i) {
           gradient_of_weight(half[i], w);
           for (int j = 0; j < 3; ++j)
-            store(of_weight + ((3 * i + j) * of.inputs + input) * sums.row + output, w[j]);
+            store(weight_sums + ((3 * i + j) * shape.inputs + input) * sums.row + output, w[j]);
         }
       }
     }

@@ -1,9 +1,10 @@
-"""Fits the polynomials behind ddpmx's normal numbers and writes `ddpmx/ops/constants.py` and `csrc/constants.h`.
+"""Fits the polynomials of ddpmx's normal numbers and writes `ddpmx/ops/constants.py` and `csrc/constants.h`.
 
     python tools/fit_normal.py
 
-Each polynomial has the smallest possible largest relative error (Remez' exchange, in float64); then its coefficients are
-rounded to float32. The constants define the noise for ever: `tests/ops/test_noise.py` repeats the fit and compares.
+Each polynomial minimises the largest relative error (Remez' exchange, in float64); then its coefficients are
+rounded to float32. The constants define the noise and must not change: `tests/ops/test_noise.py` repeats the
+fit and compares.
 """
 
 from __future__ import annotations
@@ -22,18 +23,22 @@ POINTS = 4_000
 
 @dataclass(frozen=True)
 class Fit:
-    """Coefficients of rising power, exact float32 values; the largest relative error before and after their rounding."""
+    """A fitted polynomial."""
 
     coefficients: tuple[float, ...]
+    """Exact float32 values, in order of rising power."""
     error: float
+    """The largest relative error before the coefficients were rounded."""
     rounded_error: float
+    """The largest relative error after it."""
 
 
 def minimax(columns: Array, goal: Array) -> Array:
     """The c that minimises max |columns @ c − goal|, by Remez' exchange.
 
-    The rows sample an interval, in order; `columns` is [points, n]. At the optimum the error reaches its largest size
-    n + 1 times, with alternating sign: solve for that on n + 1 rows, move the rows to the extrema, repeat.
+    `columns` is [points, n]; its rows sample an interval in order. At the optimum, the error reaches its
+    largest absolute value n + 1 times, with alternating signs. Each round solves for that on n + 1 rows and
+    then moves the rows to the extrema.
     """
     points, n = columns.shape
     alternating = (-1.0) ** np.arange(n + 1)
@@ -53,23 +58,27 @@ def minimax(columns: Array, goal: Array) -> Array:
 def fit(
     function: Callable[[Array], Array], low: float, high: float, powers: range, first: float | None = None
 ) -> Fit:
-    """Σ c_i x^powers[i] for a function on [low, high], in relative error. `first` fixes the first coefficient."""
+    """Σ c_i x^powers[i], fitted to a function on [low, high] in relative error.
+
+    `first` fixes the first coefficient.
+    """
     x = low + (high - low) * (1 - np.cos(np.pi * (np.arange(POINTS) + 0.5) / POINTS)) / 2
     exact = function(x)
     columns = np.stack([x**power for power in powers], axis=1) / exact[:, None]
     if first is None:
         c = minimax(columns, np.ones(POINTS))
     else:
-        side = np.sign(
-            columns[:, 1]
-        )  # the free columns vanish at x = 0; unless flipped there, they are no Chebyshev system
+        # The free columns vanish at x = 0. They are a Chebyshev system only if their sign is flipped there.
+        side = np.sign(columns[:, 1])
         c = np.array([first, *minimax(side[:, None] * columns[:, 1:], side * (1 - first * columns[:, 0]))])
     rounded = c.astype(np.float32).astype(np.float64)
-    return Fit(tuple(rounded.tolist()), *(float(np.abs(columns @ some - 1).max()) for some in (c, rounded)))
+    return Fit(
+        tuple(rounded.tolist()), *(float(np.abs(columns @ values - 1).max()) for values in (c, rounded))
+    )
 
 
 def fits() -> dict[str, Fit]:
-    """The three polynomials, by the name of their constant."""
+    """The three polynomials, by the names of their constants."""
     return {
         "LOG": fit(np.log1p, math.sqrt(0.5) - 1, math.sqrt(2) - 1, range(1, 10), first=1.0),
         "SIN": fit(lambda a: np.sin(np.pi / 2 * a), 0, 0.5, range(1, 9, 2)),
@@ -77,41 +86,46 @@ def fits() -> dict[str, Fit]:
     }
 
 
-def module(found: dict[str, Fit]) -> str:
+def module(polynomials: dict[str, Fit]) -> str:
     """The text of `ddpmx/ops/constants.py`."""
-    about = {
+    formulas = {
         "LOG": "log(1 + f) = f·P(f) for √½ ≤ 1 + f < √2",
         "SIN": "sin(π/2·a) = a·S(a²) for |a| ≤ ½",
         "COS": "cos(π/2·a) = C(a²) for |a| ≤ ½",
     }
     lines = [
-        '"""Coefficients of the polynomials that make normal numbers, exact float32 values, of rising power.',
+        '"""The polynomials that make normal numbers: exact float32 coefficients of rising power.',
         "",
-        "Written by `tools/fit_normal.py`; they define the noise for ever.",
+        "They define the noise and must not change. Written by `tools/fit_normal.py`.",
         '"""',
         "",
         "from __future__ import annotations",
         "",
         f'LN2 = float.fromhex("{float(np.float32(math.log(2))).hex()}")',
     ]
-    for name, result in found.items():
-        lines += ["", f"# {about[name]}; largest relative error of the fit {result.error:.1e}", f"{name} = ("]
+    for name, result in polynomials.items():
+        lines += [
+            "",
+            f"# {formulas[name]}; largest relative error of the fit {result.error:.1e}",
+            f"{name} = (",
+        ]
         lines += [f'    float.fromhex("{value.hex()}"),' for value in result.coefficients]
         lines += [")"]
     return "\n".join(lines) + "\n"
 
 
-def header(found: dict[str, Fit]) -> str:
+def header(polynomials: dict[str, Fit]) -> str:
     """The text of `csrc/constants.h`."""
     lines = [
-        "// Coefficients of the polynomials that make normal numbers, of rising power. Written by tools/fit_normal.py, which also",
-        "// writes ddpmx/ops/constants.py; they define the noise for ever.",
+        "// The polynomials that make normal numbers: coefficients in order of rising power.",
+        "// They define the noise and must not change.",
+        "// Written by tools/fit_normal.py, which also writes ddpmx/ops/constants.py.",
         "#pragma once",
         "// clang-format off",
         "",
         f"#define DDPMX_LN2 {float(np.float32(math.log(2))).hex()}f",
     ]
-    for name, result in found.items():
+    for name, result in polynomials.items():
         rows = [f"    {value.hex()}f, \\" for value in result.coefficients]
         lines += ["", f"#define DDPMX_{name} {{ \\", *rows, "  }"]
     return "\n".join(lines) + "\n"
@@ -119,6 +133,6 @@ def header(found: dict[str, Fit]) -> str:
 
 if __name__ == "__main__":
     root = Path(__file__).parents[1]
-    found = fits()
-    (root / "ddpmx/ops/constants.py").write_text(module(found), encoding="utf-8")
-    (root / "csrc/constants.h").write_text(header(found), encoding="utf-8")
+    polynomials = fits()
+    (root / "ddpmx/ops/constants.py").write_text(module(polynomials), encoding="utf-8")
+    (root / "csrc/constants.h").write_text(header(polynomials), encoding="utf-8")

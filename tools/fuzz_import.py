@@ -1,9 +1,10 @@
-"""Fuzzing of `ddpmx import`: whatever a diffusers folder holds, only our errors come out, and memory stays bounded.
+"""Fuzzing of `ddpmx import`: any diffusers folder gives only our errors, and memory stays bounded.
 
     pip install 'ddpmx[test]' && python tools/fuzz_import.py --seconds 600
 
-An input is a small sound folder with one to three faults (tests/diffusers_folders.py). Each finding is kept once, by where it was
-raised: the folder that shows it is copied to --out. Exit 1 if there is any.
+An input is a small valid folder with one to three faults (tests/diffusers_folders.py). Findings are counted
+once per place where they were raised, and the folder of each is copied to --out. Exit code 1 if there is a
+finding.
 """
 
 from __future__ import annotations
@@ -25,18 +26,20 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from diffusers_folders import attempt, edits, sound
 
 SLOW = 5
-"""Seconds of computing after which an answer is a finding too."""
+"""Seconds of processor time; a slower answer is a finding too."""
 BATCH = 200
-"""Examples of one seed of hypothesis."""
+"""Examples per seed of hypothesis."""
 
 
 class Fuzzer:
+    """Imports damaged folders until the time is over, and collects the findings."""
+
     def __init__(self, seconds: float, out: Path) -> None:
-        self.place, self.out = (
+        self.folder, self.out = (
             Path(tempfile.mkdtemp(dir="/dev/shm" if Path("/dev/shm").is_dir() else None)),
             out,
         )
-        self.files = sound(self.place / "sound")
+        self.files = sound(self.folder / "sound")
         self.tried = self.imported = 0
         self.findings: set[str] = set()
         self.end = time.monotonic() + seconds
@@ -51,16 +54,16 @@ class Fuzzer:
                 phases=[Phase.generate],
                 suppress_health_check=list(HealthCheck),
             )
-            quiet(seed(number)(given(st.data())(self.one)))()
+            quiet(seed(number)(given(st.data())(self.example)))()
             number += 1
 
-    def one(self, data: st.DataObject) -> None:
+    def example(self, data: st.DataObject) -> None:
         faults = data.draw(edits(self.files))
         if time.monotonic() > self.end:
             return
         begin = time.process_time()
         try:
-            self.imported += attempt(self.files, faults, self.place / "in")
+            self.imported += attempt(self.files, faults, self.folder / "in")
         except Exception as error:
             frames = traceback.extract_tb(error.__traceback__)
             ours = [frame for frame in frames if "/ddpmx/" in frame.filename] or frames
@@ -78,7 +81,7 @@ class Fuzzer:
         self.findings.add(name)
         print(f"finding: {name}\n{why}", flush=True)
         shutil.copytree(
-            self.place / "in",
+            self.folder / "in",
             self.out / name,
             symlinks=True,
             ignore=lambda folder, names: pipes(Path(folder), names),
@@ -86,7 +89,7 @@ class Fuzzer:
 
 
 def pipes(folder: Path, names: list[str]) -> list[str]:
-    """Those that copying would wait for."""
+    """The named pipes of a folder, which a copy would wait for."""
     return [name for name in names if (folder / name).is_fifo()]
 
 
@@ -97,16 +100,17 @@ if __name__ == "__main__":
     parser.add_argument("--seconds", type=float, default=600)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
-        "--memory", type=float, default=8, help="Address space, GB; torch alone takes some of it."
+        "--memory", type=float, default=8, help="Limit of the address space in GB, including torch's own."
     )
     parser.add_argument("--out", type=Path, default=Path("runs/fuzz_import"))
     options = parser.parse_args()
     resource.setrlimit(resource.RLIMIT_AS, (int(options.memory * 1e9),) * 2)
     fuzzer = Fuzzer(options.seconds, options.out)
     fuzzer.run(options.seed)
-    shutil.rmtree(fuzzer.place)
+    shutil.rmtree(fuzzer.folder)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     print(
-        f"{fuzzer.tried:,} folders, {fuzzer.imported:,} imported, {len(fuzzer.findings)} findings; at most {peak:.1f} GB of memory"
+        f"{fuzzer.tried:,} folders, {fuzzer.imported:,} imported, {len(fuzzer.findings)} findings, "
+        f"peak memory {peak:.1f} GB"
     )
     sys.exit(bool(fuzzer.findings))

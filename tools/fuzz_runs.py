@@ -1,9 +1,10 @@
-"""Fuzzing of run folders: whatever a folder holds, only SpecError and RunError come out of the commands that read it.
+"""Fuzzing of run folders: on a damaged folder, commands raise only SpecError and RunError.
 
     pip install 'ddpmx[dev]' && python tools/fuzz_runs.py --seconds 600 --out runs/fuzz
 
-Each example damages a small run in one to three places (`tests/run_damage.py`) and hands it to all commands. Each finding is kept
-once, by where it was raised, with the folder that shows it. Exit 1 if there is any.
+Each example damages a small run in one to three ways (`tests/run_damage.py`) and passes it to all commands
+that read runs. Findings are counted once per place where they were raised, and the folder of each is kept.
+Exit code 1 if there is a finding.
 """
 
 from __future__ import annotations
@@ -32,11 +33,13 @@ from ddpmx.spec.loading import load
 from ddpmx.terminal.console import console
 
 SLOW = 20
-"""Seconds after which a command is a finding too."""
+"""Seconds; a slower command is a finding too."""
 CHUNK = 10
 
 
 class Fuzzer:
+    """Damages copies of one run until the time is over, and collects the findings."""
+
     def __init__(self, seconds: float, out: Path) -> None:
         self.out, self.folder = (
             out,
@@ -111,7 +114,7 @@ if __name__ == "__main__":
     parser.add_argument("--out", type=Path, default=Path("runs/fuzz"))
     options = parser.parse_args()
     warnings.simplefilter("error")
-    console.quiet = True  # the warnings about damage
+    console.quiet = True  # no warnings about damage
     fuzzer = Fuzzer(options.seconds, options.out)
     fuzzer.fuzz()
     sys.exit(bool(fuzzer.findings))

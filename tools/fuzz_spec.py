@@ -1,9 +1,9 @@
-"""Coverage-guided fuzzing of the spec loader and of overrides: whatever text comes in, only SpecError comes out.
+"""Coverage-guided fuzzing of the spec loader and of overrides: any text raises only SpecError.
 
     pip install 'ddpmx[fuzz]' && python tools/fuzz_spec.py --seconds 600 --out runs/fuzz
 
-An input is one of the SEEDS that is cut and spliced, and a few `-s` overrides. Each finding is kept once, by where it was raised,
-with the spec and the overrides that show it. Exit 1 if there is any.
+An input is one of the SEEDS, cut and spliced, with a few `-s` overrides. Findings are counted once per place
+where they were raised, and the spec and overrides of each are kept. Exit code 1 if there is a finding.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from typing import NoReturn
 import atheris
 
 SLOW = 5
-"""Seconds after which a refusal is a finding too."""
+"""Seconds; a slower answer is a finding too."""
 
 with atheris.instrument_imports(include=["ddpmx"], exclude=["ddpmx.ops"]):
     import ddpmx
@@ -118,7 +118,7 @@ SCALARS = [
 
 
 def words() -> list[str]:
-    """Every name that a spec can hold."""
+    """Every name that can appear in a spec."""
     fields = [
         *Spec.model_fields,
         *(key for part in Spec.model_fields.values() for key in getattr(part.annotation, "model_fields", ())),
@@ -134,11 +134,13 @@ def words() -> list[str]:
 
 
 def refuse(plugin: str) -> NoReturn:
-    """What an input names is not to run here."""
+    """Raise instead of running a plugin that an input names."""
     raise ddpmx.SpecError(f"no plugin {plugin}")
 
 
 class Fuzzer:
+    """Loads and checks each input until the time is over, and collects the findings."""
+
     def __init__(self, seconds: float, out: Path) -> None:
         self.words, self.out = [*words(), *SCALARS], out
         self.file = (
@@ -177,18 +179,19 @@ class Fuzzer:
         self.runs += 1
         if time.monotonic() > self.end:
             print(
-                f"{self.runs:,} inputs, {self.valid:,} of them valid specs, {len(self.findings)} findings in {self.out}",
+                f"{self.runs:,} inputs, {self.valid:,} valid specs, "
+                f"{len(self.findings)} findings in {self.out}",
                 flush=True,
             )
-            os._exit(bool(self.findings))  # libFuzzer would take an exit for a crash
+            os._exit(bool(self.findings))  # libFuzzer would report a normal exit as a crash
 
     def edited(self, source: atheris.FuzzedDataProvider) -> str:
         if source.ConsumeProbability() > 0.95:
             return str(source.ConsumeUnicode(2000))
         parts = re.split(r"([^\w.-]+)", source.PickValueInList(SEEDS))
         for _ in range(source.ConsumeIntInRange(0, 4)):
-            at = source.ConsumeIntInRange(0, len(parts) - 1)
-            parts[at : at + source.ConsumeIntInRange(0, 3)] = [self.value(source)]
+            index = source.ConsumeIntInRange(0, len(parts) - 1)
+            parts[index : index + source.ConsumeIntInRange(0, 3)] = [self.value(source)]
         return "".join(parts)
 
     def key(self, source: atheris.FuzzedDataProvider) -> str:

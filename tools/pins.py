@@ -1,4 +1,4 @@
-"""Prints constraints.txt: the installed version of every package that ddpmx[dev] needs, directly or through another.
+"""Prints constraints.txt: the installed version of every direct or indirect requirement of ddpmx[dev].
 
 make pins
 """
@@ -15,13 +15,13 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 PROJECT = Path(__file__).parents[1] / "pyproject.toml"
-# Nothing of ddpmx's needs these; pinned because only this version fits the pinned torch.
+# Not required by ddpmx; pinned because only one version works with the pinned torch.
 COMPANIONS = ("torchvision",)
 UNPINNED = ("fuzz",)  # an extra that ddpmx[dev] does not install
 
 
 def declared() -> list[str]:
-    """What pyproject.toml asks for, with all extras but UNPINNED."""
+    """The requirements in pyproject.toml, with all extras except UNPINNED."""
     project = tomllib.loads(PROJECT.read_text())["project"]
     extras = [lines for name, lines in project["optional-dependencies"].items() if name not in UNPINNED]
     lines = [*project["dependencies"], *(line for extra in extras for line in extra)]
@@ -29,7 +29,7 @@ def declared() -> list[str]:
 
 
 def closure(lines: Iterable[str]) -> set[str]:
-    """The canonical names of all packages that these requirements bring on this platform."""
+    """The canonical names of all packages that these requirements install on this platform."""
     seen: set[tuple[str, frozenset[str]]] = set()
     waiting = [Requirement(line) for line in lines]
     while waiting:

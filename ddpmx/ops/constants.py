@@ -1,6 +1,6 @@
-"""Coefficients of the polynomials that make normal numbers, exact float32 values, of rising power.
+"""The polynomials that make normal numbers: exact float32 coefficients of rising power.
 
-Written by `tools/fit_normal.py`; they define the noise for ever.
+They define the noise and must not change. Written by `tools/fit_normal.py`.
 """
 
 from __future__ import annotations

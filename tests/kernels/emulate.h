@@ -1,6 +1,6 @@
-// A GPU on the CPU, to run the bodies of csrc/cuda.cu in tests. The threads of a block are fibers in one
-// thread: each runs to its next barrier, then the others do. Blocks run one after the other, so races between
-// them do not show.
+// An emulated GPU, to run the kernels of csrc/cuda.cu in tests on a CPU. The threads of a block are fibers of
+// one thread: each runs to its next barrier, then the next one does. Blocks run one after another, so races
+// between blocks do not show.
 #pragma once
 
 #include <ucontext.h>
@@ -51,7 +51,7 @@ struct Fiber {
 inline ucontext_t scheduler;
 inline std::vector<Fiber>* fibers;
 inline std::function<void()> body;
-inline std::vector<double> slots;  // what lanes exchange
+inline std::vector<double> slots;  // the values that lanes exchange
 
 inline void pause() { swapcontext(&(*fibers)[threadIdx.x].context, &scheduler); }
 

@@ -1,5 +1,5 @@
-// Only for tests, never shipped: the CPU's levels and the CUDA bodies, emulated, for numpy arrays. bfloat16
-// is uint16 here.
+// For tests only, never shipped: the CPU levels and the emulated CUDA kernels, on numpy arrays. bfloat16 is
+// uint16.
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
@@ -8,17 +8,17 @@
 #include <string>
 
 #include "emulate.h"
-// after it
+// needs emulate.h
 #include "cuda.cu"
 #include "levels.h"
 
 #define DDPMX_INDEPENDENT
-#define DDPMX_APART
-// The eight lanes of the AVX-512 level without its instructions, for machines that do not have them.
+#define DDPMX_NOINLINE
+// The eight lanes of the AVX-512 level without its instructions, for machines that lack them.
 namespace ddpmx::eight {
 struct Lanes {
   typedef uint64_t Words __attribute__((vector_size(64)));
-  static constexpr int count = 8, together = 4;
+  static constexpr int count = 8, interleaved = 4;
   static Words multiply(Words a, uint32_t b) { return (a & 0xFFFFFFFFull) * static_cast<uint64_t>(b); }
   static Words even() { return Words{0, 2, 4, 6, 8, 10, 12, 14}; }
 };
@@ -69,7 +69,7 @@ Noise noise(const py::array_t<int64_t>& ids, uint32_t stream, uint64_t seed,
   return n;
 }
 
-// Runs an operation on "cuda", or on a level in two halves.
+// Runs an operation on "cuda", or in two halves on a CPU level.
 template <class Op>
 void run(const std::string& where, const Op& op, int (*kernel)(const Op&, void*),
          void (*Loops::*loop)(const Op&, int64_t, int64_t)) {
@@ -99,7 +99,7 @@ PYBIND11_MODULE(ddpmx_kernels, m) {
   m.def("bits", [](const std::string& where, py::array_t<int64_t> ids, uint32_t stream, uint64_t seed,
                    py::array_t<int64_t> out) {
     const Bits op{{out.shape(0), 1}, out.mutable_data(), noise(ids, stream, seed)};
-    if (!ids_fit(op.noise, op.batch.samples)) return false;
+    if (!ids_are_valid(op.noise, op.batch.samples)) return false;
     run(where, op, cuda::bits, &Loops::bits);
     return true;
   });

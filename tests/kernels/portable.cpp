@@ -1,4 +1,4 @@
-// Prints checksums of what the scalar level makes, for compilers and processors other than this one's.
+// Prints checksums of the scalar level's results, to compare compilers and processors.
 #include <cstdio>
 #include <vector>
 
@@ -10,22 +10,22 @@ int main() {
   std::vector<int64_t> ids(samples);
   for (int64_t i = 0; i < samples; ++i) ids[i] = (i << 40) + 12345 * i;
   std::vector<float> noise(samples * elements), x(samples * elements), signal(samples), sigma(samples);
-  Noise made;
-  made.ids = ids.data();
-  made.id_stride = 1;
-  made.seed = 0xFEDCBA9876543210u;
-  made.stream = 0xDEADBEEFu;
+  Noise source;
+  source.ids = ids.data();
+  source.id_stride = 1;
+  source.seed = 0xFEDCBA9876543210u;
+  source.stream = 0xDEADBEEFu;
   int count;
   const Level& level = cpu::levels(count)[0];
   const Batch batch{samples, elements};
-  level.normal(Normal{batch, noise.data(), made}, 0, items(batch));
+  level.normal(Normal{batch, noise.data(), source}, 0, items(batch));
   AddNoise op;
   op.batch = batch;
   op.x.data = op.out.data = x.data();
   op.x.batch_stride = op.out.batch_stride = elements;
   op.signal = PerSample{nullptr, 0, 0.75f};
   op.sigma = PerSample{nullptr, 0, 0.3f};
-  op.noise = made;
+  op.noise = source;
   for (int64_t i = 0; i < samples * elements; ++i) x[i] = static_cast<float>(i % 1000) / 512.0f - 1.0f;
   level.add_noise(op, 0, items(batch));
   for (const auto& values : {noise, x}) {
