@@ -1,4 +1,5 @@
-"""One minimal component of each kind, as a contributor would add it: the text of a new module in the kind's folder, by folder."""
+"""A minimal component of each kind, as a contributor would add it: the text of a new module, by the kind's
+folder."""
 
 MODULES = {
     "models": """
@@ -47,7 +48,8 @@ from .subject import Subject
 @METRICS.register("added_metrics")
 class Added(Metric):
     def compute(self, subject: Subject) -> dict[str, Score]:
-        return {"added_metrics": Score(float(len(subject.images)), "higher", len(subject.images), subject.seed)}
+        n = len(subject.images)
+        return {"added_metrics": Score(float(n), "higher", n, subject.seed)}
 """,
     "samplers": """
 from ..components.registry import SAMPLERS

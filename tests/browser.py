@@ -1,4 +1,5 @@
-"""A headless Chromium, spoken to through its DevTools protocol over a pipe: no driver, no port, no package."""
+"""A headless Chromium, controlled by its DevTools protocol over a pipe: without a driver, a port or a
+package."""
 
 from __future__ import annotations
 
@@ -35,7 +36,7 @@ class Browser:
         (theirs_in, self._out), (self._in, theirs_out) = os.pipe(), os.pipe()
         ends = [
             fcntl.fcntl(end, fcntl.F_DUPFD, 10) for end in (theirs_in, theirs_out)
-        ]  # away from 3 and 4, which Chromium reads and writes
+        ]  # not 3 and 4, which Chromium reads and writes
         command = [
             "bash",
             "-c",
@@ -61,7 +62,7 @@ class Browser:
             self.call(f"{domain}.enable")
 
     def call(self, method: str, **parameters: Any) -> Any:
-        """A command of the protocol and its answer."""
+        """Send a command of the protocol and return its answer."""
         self._number += 1
         message: dict[str, Any] = {"id": self._number, "method": method, "params": parameters}
         if self._session:
@@ -78,7 +79,7 @@ class Browser:
         return answers[0]["result"]
 
     def open(self, page: Path, width: int = 1440, dark: bool = False) -> None:
-        """Open a file in a window of that width, and wait until it is loaded."""
+        """Open a file in a window of that width and wait until it has loaded."""
         self.call(
             "Emulation.setDeviceMetricsOverride",
             width=width,
@@ -102,7 +103,7 @@ class Browser:
         return answer["result"].get("value")
 
     def click(self, selector: str, x: float = 0.5, y: float = 0.5) -> None:
-        """Click with the mouse into an element, at these shares of its width and height."""
+        """Click into an element, at these fractions of its width and height."""
         self.ask(f"document.querySelector({json.dumps(selector)}).scrollIntoView({{block: 'center'}})")
         box = self.ask(f"document.querySelector({json.dumps(selector)}).getBoundingClientRect().toJSON()")
         left, top = box["left"] + x * box["width"], box["top"] + y * box["height"]
@@ -110,7 +111,7 @@ class Browser:
             self.call("Input.dispatchMouseEvent", type=kind, x=left, y=top, button="left", clickCount=1)
 
     def press(self, key: str, code: int) -> None:
-        """A key, to the element in focus."""
+        """Send a key to the element in focus."""
         for kind in ("keyDown", "keyUp"):
             self.call("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code)
 
@@ -124,7 +125,7 @@ class Browser:
         file.write_bytes(base64.b64decode(data))
 
     def close(self) -> None:
-        os.close(self._out)  # at which Chromium ends
+        os.close(self._out)  # Chromium ends when the pipe closes
         try:
             self._process.wait(timeout=20)
         except subprocess.TimeoutExpired:
@@ -152,7 +153,7 @@ class Browser:
             self._note(message)
 
     def _note(self, message: dict[str, Any]) -> None:
-        """Remember what a test wants to know of the events."""
+        """Record the requests and complaints among the events."""
         kind, parameters = message.get("method"), message.get("params", {})
         if kind == "Page.loadEventFired":
             self._loaded = True

@@ -1,4 +1,4 @@
-"""What all tests share: one thread, a private cache, and the command line in this process."""
+"""Fixtures for all tests: one thread, a private cache, and the command line in this process."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ schedule: {name: cosine, timesteps: 20}
 train: {steps: 12, batch_size: 64, lr: 1e-3}
 evaluate: {sampler: {name: ddim, steps: 3}, grid: 4, samples: 8}
 """
-# Less: 6 steps in 2 epochs.
+# An even smaller budget: 6 steps in 2 epochs.
 TINIER = TINY.replace("dataset: digits", "dataset: {name: digits, limit: 192}").replace(
     "steps: 12", "epochs: 2"
 )
@@ -53,7 +53,7 @@ def last(run: Path) -> str:
 def command(
     folder: Path, *arguments: str, code: int = 0, launcher: tuple[str, ...] = ()
 ) -> subprocess.CompletedProcess[str]:
-    """The command line in a process of its own."""
+    """Run a command line in a process of its own."""
     done = subprocess.run(
         [sys.executable, *launcher, "-m", "ddpmx", *arguments],
         cwd=folder,
@@ -67,7 +67,7 @@ def command(
 
 
 def only_run(out: Path) -> Path:
-    """The folder of the one run below `out`."""
+    """The folder of the only run below `out`."""
     (run,) = (file.parent for file in out.glob("*/*/spec.yaml"))
     return run
 
@@ -79,7 +79,7 @@ def epochs(run: Path) -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="session", autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cache of decoded data and classifiers that only this session sees."""
+    """Use a cache of decoded data and classifiers that belongs to this session alone."""
     path = tmp_path_factory.mktemp("cache")
     os.environ["DDPMX_CACHE"] = str(path)
     return path
@@ -87,7 +87,8 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run with two checkpoints, not to be changed; its spec is `tiny.yaml` two folders above."""
+    """A finished run with two checkpoints, which tests must not change. Its spec is `tiny.yaml` two folders
+    above."""
     import torch
 
     from ddpmx.runs.run import run
@@ -100,7 +101,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def copied(trained: Path, tmp_path: Path) -> Path:
-    """A copy of the trained run, to be damaged."""
+    """A copy of the trained run that a test may damage."""
     run = tmp_path / "runs" / "tiny" / trained.name
     shutil.copytree(trained, run, symlinks=True)
     return run

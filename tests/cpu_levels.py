@@ -1,4 +1,4 @@
-"""The levels of vector instructions that the CPU kernels of networks' layers run at here."""
+"""The levels of vector instructions at which the CPU kernels of layers can run on this machine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Pipelines' folders with faults that hypothesis makes: for tests/exchange/test_import_fuzz.py and tools/fuzz_import.py."""
+"""Folders of diffusers pipelines with faults that hypothesis generates.
+
+For tests/exchange/test_import_fuzz.py and tools/fuzz_import.py.
+"""
 
 from __future__ import annotations
 
@@ -121,11 +124,11 @@ class Files(dict[str, bytes]):
 
 
 Edit = Callable[[Files, Path], None]
-"""Changes the files that are to be written, or the folder that they have been written to."""
+"""A change to the files before they are written, or to the folder after they have been written."""
 
 
 def sound(folder: Path) -> Files:
-    """The files of a small pipeline as diffusers itself writes it."""
+    """The files of a small pipeline, as diffusers writes them."""
     torch.manual_seed(0)
     diffusers.utils.logging.disable_progress_bar()
     unet = diffusers.UNet2DModel(**SMALL)
@@ -136,7 +139,8 @@ def sound(folder: Path) -> Files:
 
 
 def attempt(files: Files, edits: list[Edit], folder: Path) -> bool:
-    """Whether the folder with these faults can be imported. Any other error than ours is a failure, as is a half-made run."""
+    """Whether the folder with these faults can be imported. Errors other than ddpmx's, and incomplete runs,
+    fail the test."""
     shutil.rmtree(folder, ignore_errors=True)
     files = Files(files)
     for edit in edits:
@@ -172,7 +176,7 @@ def attempt(files: Files, edits: list[Edit], folder: Path) -> bool:
 
 
 def places(data: Any) -> Iterator[tuple[Any, Any]]:
-    """Each (container, key) inside."""
+    """Each (container, key) inside the data, at any depth."""
     for key in list(data) if isinstance(data, dict) else range(len(data)):
         yield data, key
         if isinstance(data[key], dict | list):
@@ -181,7 +185,7 @@ def places(data: Any) -> Iterator[tuple[Any, Any]]:
 
 @st.composite
 def changed_json(draw: st.DrawFn, files: Files) -> Edit:
-    """Another value, key or structure in one of the configurations."""
+    """A changed value, key or structure in one of the configurations."""
     name = draw(st.sampled_from([UNET, UNET, SCHEDULER, SCHEDULER, INDEX]))
     key = draw(st.sampled_from([key for _, key in places(json.loads(files[name]))]))
     value, kind = draw(values | lists), draw(st.sampled_from(["value", "value", "value", "remove", "key"]))
@@ -189,7 +193,7 @@ def changed_json(draw: st.DrawFn, files: Files) -> Edit:
     def edit(files: Files, folder: Path) -> None:
         try:
             data = json.loads(files.get(name, b"{}"))
-        except (ValueError, RecursionError):  # another edit has been here
+        except (ValueError, RecursionError):  # damaged by an earlier edit
             return
         for owner, found in places(data):
             if found == key:
@@ -224,7 +228,7 @@ def changed_text(draw: st.DrawFn, files: Files) -> Edit:
 
 @st.composite
 def changed_header(draw: st.DrawFn, files: Files) -> Edit:
-    """A safetensors header that says something else, with its length right or wrong."""
+    """A changed header of a safetensors file, whose stated length is right or wrong."""
     names = sorted(json.loads(_split(files[WEIGHTS])[0]))
     name, other = draw(st.sampled_from(names)), draw(st.sampled_from(["", "x", "a\x1b[2J.b", names[-1]]))
     kind = draw(st.sampled_from(["shape", "dtype", "data_offsets", "remove", "rename", "length", "add"]))
@@ -246,7 +250,7 @@ def changed_header(draw: st.DrawFn, files: Files) -> Edit:
                 header[other] = {**entry, "shape": [0], "data_offsets": [len(data), len(data)]}
             else:
                 entry[kind] = value
-        except (ValueError, KeyError, TypeError):  # another edit has been here
+        except (ValueError, KeyError, TypeError):  # damaged by an earlier edit
             return
         text = json.dumps(header).encode()
         files[WEIGHTS] = struct.pack("<Q", length if kind == "length" else len(text)) + text + data
@@ -303,7 +307,7 @@ def pickled(draw: st.DrawFn, files: Files) -> Edit:
 
 @st.composite
 def other_files(draw: st.DrawFn, files: Files) -> Edit:
-    """A folder, a pipe or a link where a file is expected, or nothing."""
+    """A folder, a pipe, a link or nothing in place of a file."""
     name = draw(st.sampled_from([UNET, SCHEDULER, INDEX, WEIGHTS]))
     kind = draw(
         st.sampled_from(

@@ -1,4 +1,5 @@
-"""The command line in processes that start in milliseconds, and can be killed just before an exact file operation."""
+"""The command line in processes that start in milliseconds and can be killed just before a given file
+operation."""
 
 from __future__ import annotations
 
@@ -29,7 +30,8 @@ TIMES = ("seconds", "images_per_second")
 
 @dataclass(frozen=True)
 class Death:
-    """SIGKILL just before the `count`-th file operation (an audit event of Python's) whose paths contain `part`."""
+    """A SIGKILL just before the `count`-th file operation, an audit event of Python, whose paths contain
+    `part`."""
 
     part: str
     count: int = 1
@@ -40,12 +42,16 @@ class Death:
 def start(
     folder: Path, *arguments: str | Path, death: Death | None = None, largest_file: int | None = None
 ) -> ForkServerProcess:
-    """`python -m ddpmx …` in `folder`; what it says goes into `folder/said`. No file may grow beyond `largest_file` bytes."""
+    """Start `python -m ddpmx …` in `folder`, with its output in `folder/said`.
+
+    No file may grow beyond `largest_file` bytes.
+    """
     return _start(folder, arguments, death, largest_file, {})
 
 
 def together(folder: Path, count: int, *arguments: str | Path) -> list[int]:
-    """The exit codes of `count` processes of one run on a CPU, as torchrun starts them; what they say goes into `folder/said`."""
+    """The exit codes of `count` processes of one run on a CPU, started like torchrun does, with their output
+    in `folder/said`."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -60,7 +66,7 @@ def together(folder: Path, count: int, *arguments: str | Path) -> list[int]:
 
 
 def ended(process: ForkServerProcess, seconds: float = 300) -> int:
-    """The exit code; −9: killed."""
+    """The exit code; −9 if the process was killed."""
     process.join(seconds)
     assert process.exitcode is not None, "it still runs"
     return process.exitcode
@@ -69,7 +75,7 @@ def ended(process: ForkServerProcess, seconds: float = 300) -> int:
 def command(
     folder: Path, *arguments: str | Path, death: Death | None = None, largest_file: int | None = None
 ) -> tuple[int, str]:
-    """Exit code and what it said."""
+    """The exit code and the output."""
     (folder / "said").unlink(missing_ok=True)
     code = ended(start(folder, *arguments, death=death, largest_file=largest_file))
     return code, (folder / "said").read_text()
@@ -125,11 +131,11 @@ def _command(
     try:
         main()
     finally:
-        atexit._run_exitfuncs()  # multiprocessing leaves without them
+        atexit._run_exitfuncs()  # multiprocessing does not run them
 
 
 def outcome(run: Path) -> dict[str, Any]:
-    """All that a run computed, times aside: tensors as bytes, counters, events, log."""
+    """Everything that a run computed, except times: tensors as bytes, counters, events, log."""
     found: dict[str, Any] = {}
     for which in ("last", "best"):
         folder = run / "checkpoints" / which
@@ -154,6 +160,6 @@ def without_times(event: dict[str, Any]) -> dict[str, Any]:
 
 
 def differing(a: Path, b: Path) -> list[str]:
-    """The keys of the two runs' outcomes that differ."""
+    """The keys at which the outcomes of two runs differ."""
     left, right = outcome(a), outcome(b)
     return [key for key in left | right if left.get(key) != right.get(key)]

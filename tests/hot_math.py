@@ -1,4 +1,4 @@
-"""Inputs for tests of the hot math."""
+"""Inputs for the tests of the hot math, the functions of `ddpmx.ops`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ BACKENDS = [name for name, there in ops.backends().items() if there]
 
 @contextmanager
 def on_backend(name: str) -> Iterator[None]:
-    """Force a backend; tensors are made on the device that it runs on."""
+    """Use a backend, and create tensors on its device."""
     with ops.use_backend(name), torch.device("cuda" if name == "cuda" else "cpu"):
         yield
 
@@ -67,7 +67,7 @@ LAYOUTS = ("channels last", "transposed", "batch last", "strided", "expanded")
 
 
 def layouts(x: Tensor) -> dict[str, Tensor]:
-    """x [B, C, H, W] in other layouts of memory."""
+    """x [B, C, H, W] in other memory layouts."""
     padded = torch.zeros(x.shape[0], x.shape[1], x.shape[2], 2 * x.shape[3], dtype=x.dtype)[..., ::2]
     expanded = x[:1].expand_as(x)
     return {

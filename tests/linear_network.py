@@ -1,4 +1,4 @@
-"""A linear network on Gaussian data, whose every expected loss and bound is a formula."""
+"""A linear network on Gaussian data, for which every expected loss and bound has a closed form."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ STD = 0.5
 
 
 class Linear(nn.Module):
-    """Predicts x_0 = gain_t·x_t; `second`, if given, is the second half of channels."""
+    """Predicts x_0 = gain_t·x_t; `second`, if given, becomes the second half of the channels."""
 
     def __init__(self, gain: Tensor, second: float | None = None) -> None:
         super().__init__()

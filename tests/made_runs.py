@@ -1,4 +1,4 @@
-"""Makes run folders with a history without training, for tests of `compare` and pages."""
+"""Making run folders with a history, without training, for tests of `compare` and pages."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ENVIRONMENT = {
 
 
 def score(value: float, half: float | None = 0.1, **changes: Any) -> dict[str, Any]:
-    """A score as a run writes it: value ± half, by default on 1,000 images."""
+    """A score as a run records it: value ± half, by default on 1,000 images."""
     return {
         "value": value,
         "interval": None if half is None else [value - half, value + half],
@@ -57,7 +57,7 @@ def epoch(number: int, val_loss: float, scores: dict[str, dict[str, Any]]) -> di
 
 
 def per_t(epoch: int, loss: float = 1.0, bits: float = 0.5, **changes: Any) -> dict[str, Any]:
-    """An evaluation by timestep: four ranges, of which the first has no bits."""
+    """An evaluation by timestep with four ranges, of which the first has no bits."""
     shape = np.array([4.0, 3.0, 2.0, 1.0])
     return {
         "event": "per_t",
@@ -81,7 +81,7 @@ def make_run(
     status: str = "finished",
     epochs: int = 2,
 ) -> Path:
-    """A run of the tiny spec with overrides; `scores` are those of its last epoch, after worse ones."""
+    """A run of the tiny spec with overrides. `scores` are those of the last epoch; earlier ones are worse."""
     out.mkdir(parents=True, exist_ok=True)
     file = out / "tiny.yaml"
     file.write_text(TINY)

@@ -1,4 +1,4 @@
-"""What the tests of metrics share: images of noise, and the Fréchet distance by scipy."""
+"""Helpers for tests of metrics: images of noise, and the Fréchet distance computed with scipy."""
 
 import numpy as np
 import scipy.linalg
@@ -8,7 +8,7 @@ from ddpmx.data import Data
 
 
 def noise(data: Data, n: int, low: int = 0, high: int = 256, seed: int = 0) -> torch.Tensor:
-    """Pixels that are uniform in low…high−1."""
+    """Pixels drawn uniformly from low … high − 1."""
     values = np.random.default_rng(seed).integers(
         low, high, (n, data.channels, data.size, data.size), dtype=np.uint8
     )
@@ -16,7 +16,7 @@ def noise(data: Data, n: int, low: int = 0, high: int = 256, seed: int = 0) -> t
 
 
 def frechet(one: np.ndarray, other: np.ndarray) -> float:
-    """|μ − μ'|² + tr(Σ + Σ' − 2(ΣΣ')^½), float64, the last by the eigenvalues of ΣΣ' itself."""
+    """|μ − μ'|² + tr(Σ + Σ' − 2(ΣΣ')^½) in float64; the root comes from the eigenvalues of ΣΣ' itself."""
     a, b = (np.cov(features.astype(np.float64), rowvar=False) for features in (one, other))
     cross = np.sqrt(scipy.linalg.eigvals(a @ b).real.clip(0)).sum()
     return float(

@@ -1,7 +1,9 @@
-"""Minimal filtering in float64, and how much it rounds in float32: what `test_convolution` holds the kernel to.
+"""Minimal filtering in float64, with an estimate of its rounding error in float32, to test the kernel
+against.
 
-Every rounding of a float32 operation is taken as an independent error, of at most 2⁻²⁴ of its result and of a third of that squared
-on average. Variances are carried through the algorithm to first order: nothing of it is measured on some processor.
+Each rounding of a float32 operation is modelled as an independent error of at most 2⁻²⁴ of its result, whose
+mean square is a third of that squared. Variances are propagated through the algorithm to first order, so that
+nothing depends on measurements on a particular processor.
 """
 
 from __future__ import annotations
@@ -13,17 +15,17 @@ from torch import Tensor
 from torch.nn import functional as F
 
 ROUNDING = 2.0**-48 / 3
-"""Variance of one rounding, relative to the result squared."""
+"""Variance of one rounding error, relative to the squared result."""
 SIDE = 6
 POINTS = (0.0, 0.75, -0.75, 1.5, -1.5)
-"""Where polynomials are evaluated; the sixth point is ∞."""
+"""The points at which polynomials are evaluated; the sixth point is ∞."""
 ROUNDINGS = 4
-"""At most this many follow each other in the transform of one side."""
+"""Most operations that follow each other in the transform of one side."""
 
 
 @dataclass(frozen=True)
 class Rounded:
-    """Exact values, and the variance of the error with which float32 has them: float64, of one shape."""
+    """Exact values, and the variance of their error in float32; both float64 and of the same shape."""
 
     value: Tensor
     variance: Tensor
@@ -33,7 +35,7 @@ class Rounded:
         return cls(value.detach().double(), torch.zeros_like(value, dtype=torch.float64))
 
     def transformed(self, matrix: Tensor) -> Rounded:
-        """matrix·X·matrixᵀ of the last two dimensions, one side after the other."""
+        """matrix·X·matrixᵀ over the last two dimensions, one side after the other."""
         return self._side(matrix).transposed()._side(matrix).transposed()
 
     def _side(self, matrix: Tensor) -> Rounded:
@@ -45,7 +47,8 @@ class Rounded:
         return Rounded(self.value.mT, self.variance.mT)
 
     def summed(self, other: Rounded, equation: str, terms: int) -> Rounded:
-        """The einsum of two, a sum of so many products; in whatever order they are added, a partial sum has half of them on average."""
+        """The einsum of two, a sum of that many products. In any order of addition, a partial sum has half of
+        them on average."""
         a, b = self.value.square(), other.value.square()
         carried = torch.einsum(equation, self.variance, b) + torch.einsum(equation, a, other.variance)
         return Rounded(
@@ -55,10 +58,10 @@ class Rounded:
 
 
 def transforms() -> tuple[Tensor, Tensor, Tensor]:
-    """The matrices of tiles [6, 6], weights [6, 3] and results [4, 6] of one side.
+    """The matrices for one side of tiles [6, 6], weights [6, 3] and results [4, 6].
 
-    With V the values of all powers below 6 at the points, a product of polynomials is interpolated by V⁻¹; the algorithm is that
-    product's transpose (Lavin & Gray 2016, arXiv:1509.09308, section 4).
+    If V has the values of all powers below 6 at the points, V⁻¹ interpolates a product of polynomials. The
+    algorithm is the transpose of that product (Lavin & Gray 2016, arXiv:1509.09308, section 4).
     """
     powers = torch.tensor(POINTS, dtype=torch.float64)[:, None] ** torch.arange(SIDE)
     values = torch.cat((powers, torch.eye(SIDE, dtype=torch.float64)[-1:]))
@@ -72,19 +75,22 @@ def transforms() -> tuple[Tensor, Tensor, Tensor]:
 
 
 def tiles(x: Tensor, side: int, margin: int) -> Tensor:
-    """Squares of side `side`, four pixels apart, of images [n, c, h, w] with a margin of zeros: [n, c, down, across, side, side]."""
+    """Squares of side `side`, four pixels apart, in images [n, c, h, w] padded with zeros.
+
+    Returns [n, c, down, across, side, side].
+    """
     height, width = (4 * -(-size // 4) + side - 4 for size in x.shape[2:])
     padded = F.pad(x, (margin, width - x.shape[3] - margin, margin, height - x.shape[2] - margin))
     return padded.unfold(2, side, 4).unfold(3, side, 4)
 
 
 def untiled(squares: Tensor, shape: torch.Size) -> Tensor:
-    """The images of that height and width which squares [n, c, down, across, 4, 4] cover."""
+    """The images [n, c, height, width] that squares [n, c, down, across, 4, 4] cover."""
     return squares.transpose(3, 4).flatten(4, 5).flatten(2, 3)[:, :, : shape[2], : shape[3]]
 
 
 def convolution(x: Tensor, weight: Tensor, bias: Tensor | None) -> Rounded:
-    """What `ops.conv3x3` makes of float32 tensors, by minimal filtering."""
+    """The result of `ops.conv3x3` for float32 tensors, by minimal filtering."""
     to_points, weight_to_points, from_points = transforms()
     at_points = Rounded.exact(tiles(x, SIDE, 1)).transformed(to_points)
     weights = Rounded.exact(weight).transformed(weight_to_points)
@@ -97,7 +103,7 @@ def convolution(x: Tensor, weight: Tensor, bias: Tensor | None) -> Rounded:
 
 
 def gradients(x: Tensor, weight: Tensor, gradient: Tensor) -> tuple[Rounded, Rounded, Rounded]:
-    """The gradients of x, weight and bias, given that of the result."""
+    """The gradients of x, weight and bias for a gradient of the result."""
     to_points, weight_to_points, from_points = transforms()
     at_points = Rounded.exact(tiles(x, SIDE, 1)).transformed(to_points)
     of_results = Rounded.exact(tiles(gradient, 4, 0)).transformed(from_points.T)

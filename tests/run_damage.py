@@ -1,4 +1,5 @@
-"""Damages run folders with hypothesis, as accidents or attackers might, and lists commands to survive it."""
+"""Damage to run folders that hypothesis generates, as by accidents or attackers, and commands that must
+survive it."""
 
 from __future__ import annotations
 
@@ -133,7 +134,7 @@ def damage(data: st.DataObject, run: Path) -> None:
 
 
 def _items(value: Any) -> Iterator[tuple[Any, Any]]:
-    """(container, key) of everything inside a value, at any depth."""
+    """Each (container, key) inside a value, at any depth."""
     for key in list(value) if isinstance(value, dict) else range(len(value)):
         yield value, key
         if isinstance(value[key], dict | list):
@@ -174,7 +175,7 @@ def _event(data: st.DataObject, run: Path) -> None:
     index = data.draw(st.integers(0, len(lines) - 1))
     try:
         line = _written(data, _edited(data, json.loads(lines[index]))).encode()
-    except ValueError:  # damaged before
+    except ValueError:  # damaged by an earlier change
         return
     lines[index : index + data.draw(st.integers(0, 1))] = [line] * data.draw(st.sampled_from([1, 1, 1, 3]))
     file.write_bytes(b"\n".join(lines))
@@ -225,7 +226,7 @@ def _bytes(data: st.DataObject, run: Path) -> None:
 
 
 def _kind(data: st.DataObject, run: Path) -> None:
-    """Replace a file or folder by something of another kind."""
+    """Replace a file or folder with something of another kind."""
     path, kind = run / data.draw(st.sampled_from(PATHS)), data.draw(st.sampled_from(KINDS))
     if not path.parent.is_dir():
         return
@@ -293,4 +294,4 @@ COMMANDS: dict[str, Callable[[Path, Path], object]] = {
     "report": lambda run, spec: write_report(run),
     "page": _page,
 }
-"""Functions of a run's folder and its spec file. The last two take a second each."""
+"""Functions that take a run folder and its spec file. The last two take a second each."""

@@ -1,4 +1,7 @@
-"""Runs of diffusers' schedulers and of our plans on the same indices, start and noise, in float64 where diffusers allows it."""
+"""Running diffusers' schedulers and ddpmx's plans with the same indices, start and noise.
+
+In float64 where diffusers allows it.
+"""
 
 from __future__ import annotations
 
@@ -58,7 +61,7 @@ def states(plan: Plan, denoise: Denoise, x: Tensor) -> list[Tensor]:
 
 
 def prepared(scheduler: Any, steps: int, table: Table = LINEAR) -> Any:
-    """The scheduler with our table in float64 and `steps` timesteps of its own choice."""
+    """The scheduler with ddpmx's table in float64, and `steps` timesteps of the scheduler's choice."""
     scheduler.alphas_cumprod = table.alpha_bar.numpy()
     scheduler.set_timesteps(steps)
     if len(scheduler.sigmas) == len(scheduler.timesteps) + 1 == steps + 1:
@@ -77,7 +80,10 @@ def theirs(
     scaled: bool,
     every: int = 1,
 ) -> Tensor:
-    """The scheduler's final sample from our state x. `scaled`: it keeps x/signal as its state. `every`: draws noise in each such step."""
+    """The scheduler's final sample from ddpmx's state x.
+
+    `scaled`: the scheduler's state is x/signal.
+    """
     drawn = {"calls": 0, "k": 0}
 
     def noise(shape: Any, **unused: object) -> Tensor:

@@ -1,4 +1,4 @@
-"""What the benchmarks compare with computes the same."""
+"""The benchmarks' baselines compute the same results as ddpmx."""
 
 from pathlib import Path
 

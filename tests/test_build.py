@@ -1,4 +1,4 @@
-"""The build: what compiles where, and a package that works whatever could not be built."""
+"""The build: which extensions are compiled where, and a package that works without any of them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ EXACT = ["-O2", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math"]
 
 
 def toolkit() -> Path | None:
-    """A CUDA toolkit with the compiler and the headers."""
+    """A stand-in for a CUDA toolkit, with the compiler and the headers."""
     places = [os.environ.get("CUDA_HOME", ""), f"/usr/local/cuda-{torch.version.cuda}", "/usr/local/cuda"]
     return next(
         (
@@ -153,7 +153,7 @@ def test_the_operators_are_those_of_the_table() -> None:
 
 @pytest.fixture
 def sources_only(tmp_path: Path) -> Path:
-    """The package without its libraries, as where nothing was built."""
+    """The package without its libraries, as if nothing had been built."""
     shutil.copytree(
         ROOT / "ddpmx",
         tmp_path / "ddpmx",
@@ -163,7 +163,7 @@ def sources_only(tmp_path: Path) -> Path:
 
 
 def test_without_libraries_the_reference_runs_everything(sources_only: Path) -> None:
-    """The lane with `reference` alone: the tests of the hot math, the sampling loop and a training run."""
+    """With the backend `reference` alone: the tests of the hot math, the sampling loop and a training run."""
 
     def python(*arguments: str | Path) -> str:
         return run(
@@ -186,7 +186,8 @@ def test_without_libraries_the_reference_runs_everything(sources_only: Path) -> 
 
 @pytest.fixture
 def doctored(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[..., dict[str, str]]]:
-    """What `doctor` says of each backend, where the folder of the libraries holds given files and its record."""
+    """What `doctor` reports on each backend if the folder of the libraries has the given files and build
+    record."""
     before = (dict(choice.MISSING), dict(choice._BUILT))
 
     def backends(record: object = None, *files: str) -> dict[str, str]:
@@ -245,7 +246,7 @@ def test_doctor_says_what_is_live_and_why_the_rest_is_not() -> None:
 
 
 def wheel(folder: Path, **environment: str) -> tuple[Path, dict[str, str], list[str]]:
-    """A wheel built here: its file, what it says of its libraries, and their names."""
+    """A wheel built here: its file, its record of its libraries, and their names."""
     source = folder / "source"
     shutil.copytree(
         ROOT,
@@ -285,7 +286,7 @@ def test_a_build_may_be_forbidden(tmp_path: Path) -> None:
 
 
 def test_a_build_that_fails_leaves_a_working_package(tmp_path: Path) -> None:
-    """A compiler that is there, and does not compile."""
+    """A compiler that exists, but fails."""
     broken = tmp_path / "c++"
     broken.write_text("#!/bin/sh\nexit 1\n")
     broken.chmod(0o755)
@@ -301,7 +302,7 @@ def test_without_a_compiler_the_reason_is_written_down(tmp_path: Path) -> None:
     assert state["cpp"] == "no C++ compiler found: no-such-compiler"
 
 
-# As pip isolates a build: the environment's folders are taken off the path, the user's site is forbidden.
+# Isolated like pip's builds: without the environment's folders on the path, and without the user's site.
 ISOLATED = """
 import site, sys
 before, hidden = sys.path[:], set()
@@ -309,7 +310,7 @@ for folder in site.getsitepackages():
     site.addsitedir(folder, known_paths=hidden)
 sys.path = [path for path in before if path not in sys.path[len(before):]]
 """
-# setuptools, of which setup.py needs some names here.
+# A stand-in for setuptools, with the names that setup.py needs.
 STAND_IN = {
     "setuptools/__init__.py": "Extension = object\ndef setup(**options): pass\n",
     "setuptools/command/__init__.py": "",
@@ -332,7 +333,7 @@ else:
     "where", ["the environment", "a .pth file", "the user's site", "the system's", "nowhere"]
 )
 def test_the_build_finds_torch_wherever_the_environment_sees_it(where: str, tmp_path: Path) -> None:
-    """In an environment whose torch is a stand-in, isolated as pip isolates a build."""
+    """Run setup.py in an environment with a stand-in for torch, isolated like pip's builds."""
     python = tmp_path / "environment" / "bin" / "python"
     version = f"python{sys.version_info[0]}.{sys.version_info[1]}"
     wide = ["--system-site-packages"] if where in ("the user's site", "the system's") else []
@@ -357,7 +358,7 @@ def test_the_build_finds_torch_wherever_the_environment_sees_it(where: str, tmp_
         "PYTHONNOUSERSITE": "1",
         "PYTHONUSERBASE": str(tmp_path / "user"),
     }
-    if where == "the system's":  # whose folders cannot be written to: they are looked at
+    if where == "the system's":  # its folders cannot be written to, so they are only inspected
         bare = run(python, "-c", "import sys; print(*sys.path, sep='\\n')", **isolation).split()
         code = "import runpy, sys; print(*runpy.run_path(sys.argv[1])['places'](), sep='\\n')"
         found = run(python, "-c", code, ROOT / "setup.py", **isolation).split()

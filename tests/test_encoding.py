@@ -1,4 +1,4 @@
-"""Files are UTF-8 whatever the locale, and everything works where there is none."""
+"""Files are UTF-8 whatever the locale, and everything works without a locale."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ASCII = {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "LC_ALL": "C"}
 
 
 def texts_without_encoding(tree: ast.AST) -> Iterator[ast.Call]:
-    """Calls that read or write text in the locale's encoding."""
+    """The calls that read or write text in the locale's encoding."""
     for node in ast.walk(tree):
         if not isinstance(node, ast.Call) or any(word.arg == "encoding" for word in node.keywords):
             continue
@@ -58,7 +58,8 @@ def test_the_search_finds_them() -> None:
 
 
 def test_everything_works_where_the_locale_is_ascii(tmp_path: Path) -> None:
-    """Eight commands in one process, whose streams, files and file names are ASCII; the data and the names are not."""
+    """Run eight commands in one process whose streams, files and file names are ASCII. The data and their
+    names are not."""
     (tmp_path / "tiny.yaml").write_text(TINY + "# é\n", encoding="utf-8")
     (tmp_path / "plugin.py").write_text(
         "import ddpmx\nfrom ddpmx.weightings.constant import Constant\n\n"

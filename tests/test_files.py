@@ -1,4 +1,5 @@
-"""Reading what a user names: every obstacle is one message; and text from outside, made safe to show."""
+"""Reading files that a user names, with one message for every obstacle; and making text from outside safe to
+show."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bytes and model range, grids, PNG and GIF."""
+"""Conversion between bytes and the network's range, grids, PNG and GIF files."""
 
 from pathlib import Path
 
@@ -45,7 +45,7 @@ def test_each_tile_of_a_grid_is_its_image_enlarged_without_smoothing(channels: i
         tile = picture[top : top + 32, left : left + 32]
         for row, column in ((0, 0), (3, 3), (2, 1)):  # every pixel of each 4×4 block
             np.testing.assert_array_equal(tile[row::4, column::4].transpose(2, 0, 1), pixels[k].numpy())
-    assert (picture[36:, 70:] == 255).all()  # the sixth place stays empty
+    assert (picture[36:, 70:] == 255).all()  # the sixth tile stays empty
 
 
 def test_a_grid_is_as_square_as_can_be_and_large_enough_to_see():
@@ -81,7 +81,7 @@ def test_a_gif_keeps_every_frame_and_rests_on_the_last(tmp_path: Path):
 
 
 def tile_values(pixels: torch.Tensor, labels: torch.Tensor | None) -> list[list[int]]:
-    """The grey of each tile of a grid of 48×48 images that are one grey each."""
+    """The grey level of each tile in a grid of uniformly grey 48×48 images."""
     picture = np.array(class_grid(pixels.view(-1, 1, 1, 1).expand(-1, 1, 48, 48), labels))
     return picture[26::50, 26::50].tolist()
 
@@ -90,7 +90,7 @@ def test_each_class_starts_a_row_of_a_grid() -> None:
     greys = torch.arange(7, dtype=torch.uint8)
     assert tile_values(greys, torch.tensor([4, 4, 4, 1, 1, 9, 9])) == [[0, 1, 2], [3, 4, 255], [5, 6, 255]]
     assert tile_values(greys, torch.tensor([4, 4, 4, 4, 4, 9, 9])) == [[0, 1, 2, 3, 4], [5, 6, 255, 255, 255]]
-    many = tile_values(torch.arange(21), torch.tensor([2] * 13 + [0] * 8))  # 13 in a row would be too long
+    many = tile_values(torch.arange(21), torch.tensor([2] * 13 + [0] * 8))  # a row of 13 would be too long
     assert many == [
         [0, 1, 2, 3, 4],
         [5, 6, 7, 8, 9],

@@ -1,7 +1,8 @@
-"""The architecture that ddpmx/__init__.py draws: imports point only downwards, through the doors that packages name.
+"""The architecture that ddpmx/__init__.py draws: imports point only downwards, through the doors that
+packages name.
 
-An import that only type checkers run counts too: what is annotated is used at run time. Exempt are the modules that name
-the classes behind a registry or a slot, since those name kinds, and use none.
+An import that only type checkers run counts too: what is annotated is used at run time. Exempt are the
+modules that name the classes behind a registry or a slot, since those name kinds, and use none.
 """
 
 import ast

@@ -1,4 +1,5 @@
-"""No pickle is ever loaded: not in the sources, and a malicious one in each place where a file is read does not run."""
+"""No pickle is ever loaded: the sources load none, and a malicious one in place of any file that is read does
+not run."""
 
 from __future__ import annotations
 
@@ -27,7 +28,7 @@ Run = Callable[..., Result]
 PACKAGE = Path(__file__).parents[1] / "ddpmx"
 UNSAFE = {"cloudpickle", "dill", "joblib", "marshal", "pickle", "shelve", "yaml"}
 CODE = {"plugins/loading.py": 1, "exchange/export.py": 1}
-"""Files that run code on purpose, a plugin's, and how often."""
+"""The sources that run a plugin's code on purpose, and in how many places."""
 
 
 def calls(tree: ast.AST) -> Iterator[tuple[str, ast.Call]]:
@@ -75,7 +76,7 @@ def marker(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def pickles(marker: Path, tmp_path: Path) -> dict[str, bytes]:
-    """The same attack as a bare pickle, and as torch.save and as numpy.savez write it."""
+    """The same attack as a bare pickle, and as torch.save and numpy.savez write it."""
 
     class Attack:
         def __reduce__(self) -> tuple[object, ...]:
@@ -95,7 +96,7 @@ def pickles(marker: Path, tmp_path: Path) -> dict[str, bytes]:
 def attack(request: pytest.FixtureRequest, pickles: dict[str, bytes], marker: Path) -> bytes:
     content = pickles[request.param]
     if request.param == "pickle":
-        pickle.loads(content)  # it would work
+        pickle.loads(content)  # the attack would work
         marker.unlink()
     return content
 
@@ -133,7 +134,7 @@ def test_in_a_checkpoint(
     refused(ddpmx("sample", run, "-n", "1", "--out", tmp_path / "a.png"), marker)
     result = ddpmx(
         "run", tiny, "--run", run, "--out", tmp_path / "runs"
-    )  # fails, or takes another checkpoint
+    )  # fails, or loads another checkpoint
     refused(result, marker, codes=(0, 1))
 
 
@@ -149,7 +150,7 @@ def test_in_the_caches(
     build(load(spec), choose_device("cpu"))
     (file,) = (cache_root() / "data").iterdir()
     file.write_bytes(attack)
-    assert len(build(load(spec), choose_device("cpu")).data.train) == 8 - 1  # decoded anew
+    assert len(build(load(spec), choose_device("cpu")).data.train) == 8 - 1  # decoded again
     assert not marker.exists()
 
 
@@ -173,7 +174,7 @@ def test_in_data(ddpmx: Run, tiny: Path, tmp_path: Path, marker: Path, attack: b
 def test_in_the_types_of_a_parquet_file(
     ddpmx: Run, tiny: Path, tmp_path: Path, marker: Path, pickles: dict[str, bytes]
 ) -> None:
-    """Arrow's Python extension types were pickles once (CVE-2023-47248)."""
+    """Arrow's Python extension types used to be pickles (CVE-2023-47248)."""
     names = {
         b"ARROW:extension:name": b"arrow.py_extension_type",
         b"ARROW:extension:metadata": pickles["pickle"],
@@ -185,7 +186,7 @@ def test_in_the_types_of_a_parquet_file(
 
 
 def test_a_script_beside_the_data_does_not_run(ddpmx: Run, tiny: Path, tmp_path: Path, marker: Path) -> None:
-    """Data sets on the Hub brought loading scripts once, by the folder's name."""
+    """Data sets on the Hub used to come with loading scripts, named like their folder."""
     (tmp_path / "things").mkdir()
     (tmp_path / "things" / "things.py").write_text(f"import pathlib\npathlib.Path({str(marker)!r}).touch()\n")
     tiny.write_text(TINY.replace("dataset: digits", "dataset: {name: parquet, path: things}"))

@@ -1,4 +1,5 @@
-"""Writing what a user names: obstacles are found before the work, and nothing is left half done or replaced by mistake."""
+"""Writing outputs: obstacles are found before the work, and nothing is left incomplete or replaced by
+mistake."""
 
 from __future__ import annotations
 
@@ -117,7 +118,7 @@ def test_nothing_half_written_is_left(tmp_path: Path) -> None:
 def test_a_pipe_is_written_into_when_it_has_a_reader(tmp_path: Path) -> None:
     pipe, said = tmp_path / "pipe", []
     os.mkfifo(pipe)
-    outputs.check(pipe)  # does not wait
+    outputs.check(pipe)  # does not wait for a reader
     reader = threading.Thread(target=lambda: said.append(pipe.read_text()))
     reader.start()
     outputs.write(pipe, "text")
@@ -151,7 +152,7 @@ def test_a_read_only_file_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
     def refused(
         file: str | Path, flags: int, *rest: int
-    ) -> int:  # the tests may run as root, who may write anything
+    ) -> int:  # the tests may run as root, who may write everywhere
         if Path(file) == path and flags & os.O_WRONLY:
             raise PermissionError(13, "Permission denied")
         return opened(file, flags, *rest)
@@ -229,7 +230,7 @@ def test_a_folder_that_fails_is_as_before_and_does_not_block_the_next(kind: str,
         with pytest.raises(raised):
             fail(path, error)
         assert sorted(tmp_path.rglob("*")) == before
-    stale = (tmp_path if kind != "ours" else path) / f"{outputs.STAGING}out.1"  # of a killed process
+    stale = (tmp_path if kind != "ours" else path) / f"{outputs.STAGING}out.1"  # left by a killed process
     stale.mkdir()
     (stale / "half").write_text("")
     fill(path, "ours")

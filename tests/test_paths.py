@@ -1,4 +1,4 @@
-"""A path is a path: `~`, names of any characters, and pipes, devices, folders and links in the place of files."""
+"""Paths: `~`, names with any characters, and pipes, devices, folders and links in place of files."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return place
 
 
-# the home folder
+# The home folder
 
 
 SPEC = (
@@ -52,7 +52,7 @@ SPEC = (
 
 
 def paths(spec: object) -> list[str]:
-    """All that a spec names on the disk."""
+    """All paths that a spec names."""
     data = spec.resolved()  # type: ignore[attr-defined]
     evaluate, train = data["evaluate"]["metrics"][0]["weights"], data["train"]["init_from"]
     return [data["dataset"]["path"], train, evaluate, data["track"][0]["path"], data["plugins"][0]]
@@ -149,14 +149,14 @@ def test_the_environment_may_name_the_home_folder(home: Path, monkeypatch: pytes
     assert find_weights(home / "own.safetensors") == weights_file(home, "~/own.safetensors")
 
 
-# parquet
+# Parquet files
 
 
 def write(file: Path, count: int, grey: int = 100, kind: str = "PNG") -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     content = io.BytesIO()
     Image.fromarray(np.full((8, 8), grey, np.uint8)).save(content, kind)
-    with file.open("wb") as place:  # pyarrow does not write to every name
+    with file.open("wb") as place:  # pyarrow cannot write to every name
         pq.write_table(pa.table({"image": [{"bytes": content.getvalue(), "path": None}] * count}), place)
 
 
@@ -182,7 +182,7 @@ NAMES = [
 def test_parquet_files_in_a_folder_of_any_name(name: str, tmp_path: Path) -> None:
     write(tmp_path / name / "train.parquet", 8)
     write(tmp_path / name / "test.parquet", 3, grey=50)
-    write(tmp_path / "other" / "train.parquet", 99)  # what a pattern would find
+    write(tmp_path / "other" / "train.parquet", 99)  # a glob pattern would find this one
     for path, counts in (
         (f"./{name}", {"train": 7, "validation": 1, "test": 3}),
         (f"./{name}/train.parquet", {"train": 7, "validation": 1}),
@@ -273,7 +273,7 @@ def test_a_short_look_at_parquet_files_finds_what_loading_does(
     dataset = DATASETS.build("parquet", path="set")
     monkeypatch.setattr("ddpmx.data.tabular.FIRST", 5)
     looked = dataset.look(tmp_path)
-    assert not list((cache_root() / "data").glob("*"))  # nothing was decoded as a whole
+    assert not list((cache_root() / "data").glob("*"))  # no data set was decoded completely
     assert looked.describe() == dataset.load(tmp_path).describe()
     METRICS.build("pixel_fd").check(looked)
 
@@ -291,7 +291,7 @@ def test_a_short_look_knows_classes_that_come_late(tmp_path: Path, monkeypatch: 
     METRICS.build("fd_cnn").check(looked)
 
 
-# files in whose place something else stands
+# Something else in place of a file
 
 
 @pytest.mark.parametrize("kind", ["pipe", "missing", "too long"])
@@ -318,7 +318,7 @@ def test_events_go_into_devices_and_pipes_that_are_read(tmp_path: Path) -> None:
     session.log({"event": "step"})
     session.close("finished")
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(OSError, match="No such device"):  # a plain open would wait for ever
+    with pytest.raises(OSError, match="No such device"):  # a plain open would wait forever
         JSONLines(path=str(tmp_path / "pipe")).open(tmp_path / "run", {"name": "a"}, True)
     reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
     session = JSONLines(path=str(tmp_path / "pipe")).open(tmp_path / "run", {"name": "a"}, True)

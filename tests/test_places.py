@@ -1,4 +1,5 @@
-"""Each command that writes, into each kind of place: one message before the work, the right exit code, and nothing left behind."""
+"""Every command that writes, to every kind of path: one message before the work, the right exit code, and
+nothing left behind."""
 
 from __future__ import annotations
 
@@ -28,7 +29,7 @@ WRITERS = ("sample .png", "sample .npz", "sample .gif", "sample", "compare --htm
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run with results, which no test changes."""
+    """A run with results, which tests must not change."""
     return make_run(tmp_path_factory.mktemp("made"), scores={"fd_cnn": score(3.0)})
 
 
@@ -42,12 +43,12 @@ def trained_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def trained(trained_once: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run with weights, of which each test has its own."""
+    """A run with weights; each test has a copy of its own."""
     return Path(shutil.copytree(trained_once, tmp_path_factory.mktemp("run") / "run", symlinks=True))
 
 
 def arguments(writer: str, path: Path, run: Path) -> tuple[list[str | Path], Path]:
-    """The command line that writes to `path`, which gets the suffix that the writer needs."""
+    """The command line that writes to `path`, and the path with the suffix that the writer needs."""
     command, _, how = writer.partition(" ")
     suffix = {"--html": ".html", "--csv": ".csv"}.get(how, how or {"show": ".html"}.get(command, ""))
     path = path.with_name(path.name + suffix)
@@ -59,7 +60,7 @@ def arguments(writer: str, path: Path, run: Path) -> tuple[list[str | Path], Pat
 
 
 def obstacle(kind: str, path: Path) -> Path:
-    """The place, with something in the way; returns what is to be named."""
+    """Put an obstacle at the path. Returns the path that the message should name."""
     if kind == "folder":
         path.mkdir()
         (path / "precious").write_text("")
@@ -155,13 +156,10 @@ def test_samples_replace_samples_and_nothing_else(
     out = tmp_path / "samples"
     assert ddpmx("sample", trained, "-n", "5", "--steps", "2", "--out", out).code == 0
     assert ddpmx("sample", trained, "-n", "3", "--steps", "2", "--out", out).code == 0
-    assert sorted(file.name for file in out.iterdir()) == [
-        "000000.png",
-        "000001.png",
-        "000002.png",
-    ]  # two of before would be a mixture
+    # None of the five former samples is left.
+    assert sorted(file.name for file in out.iterdir()) == ["000000.png", "000001.png", "000002.png"]
     with Image.open(out / "000000.png") as image:
-        image.save(out / "000000.png")  # now it is somebody else's
+        image.save(out / "000000.png")  # this removes the note by which ddpmx recognises its samples
     assert not is_sample(out / "000000.png")
     for name, work in (("samples", out), (".", tmp_path)):
         monkeypatch.chdir(tmp_path)

@@ -1,4 +1,4 @@
-"""The public names: none goes, each is what it was, and a new one is written down here."""
+"""The public names: none disappears, each keeps its kind, and a new one has to be added here."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ OPS = {
     "names": {"NORMS"},
 }
 ADDED = {"class": {"Noise"}}
-"""What `ddpmx` has gained since the lists above were written, by kind."""
+"""Names that `ddpmx` has gained since the lists above were written, by kind."""
 
 ADDED_OPS = {"class": {"Noise"}}
 

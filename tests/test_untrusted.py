@@ -1,4 +1,4 @@
-"""What a stranger's files cannot do: write outside, fill the memory, take forever, or put code into a page."""
+"""A stranger's files cannot write elsewhere, fill the memory, take forever, or put code into a page."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from ddpmx.storage.folder import RunFolder
 
 Run = Callable[..., Result]
 LEAST = 1 << 30
-"""Bytes: below what any of the bombs would take."""
+"""Bytes; any of the bombs would take more."""
 
 
 # Links
@@ -77,7 +77,7 @@ def test_links_inside_a_run_are_its_own(tmp_path: Path) -> None:
     (run / "checkpoints" / "7").mkdir()
     (run / "checkpoints" / "last").symlink_to("7")
     (run / "wandb" / "logs").mkdir(parents=True)
-    (run / "wandb" / "logs" / "debug.log").symlink_to(tmp_path / "elsewhere")  # as wandb has them
+    (run / "wandb" / "logs" / "debug.log").symlink_to(tmp_path / "elsewhere")  # like wandb's own links
     moved = tmp_path / "moved"
     run.rename(moved)
     (tmp_path / "link").symlink_to(moved)
@@ -102,7 +102,7 @@ def chunk(kind: bytes, content: bytes) -> bytes:
 
 
 def png(width: int, height: int, *extra: bytes, rows: bytes = b"\0\0") -> bytes:
-    """A grey PNG that says it is so large, whatever it holds."""
+    """A grey PNG that claims this size, whatever it contains."""
     header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
     return (
         b"\x89PNG\r\n\x1a\n"
@@ -114,8 +114,8 @@ def png(width: int, height: int, *extra: bytes, rows: bytes = b"\0\0") -> bytes:
 
 
 def bombs(folder: Path) -> dict[str, str]:
-    """Their specs' `dataset:`, by what is wrong."""
-    huge = zlib.compress(bytes(2 * LEAST >> 2), 9)  # 512 MB of nothing
+    """The `dataset:` of each spec, by what is wrong with the data."""
+    huge = zlib.compress(bytes(2 * LEAST >> 2), 9)  # 512 MB of zeros
     images = {
         "50k x 50k": png(50_000, 50_000),
         "9k x 9k of nothing": png(9_000, 9_000, rows=bytes(9_000 * 9_001)),
@@ -156,7 +156,7 @@ for spec in specs:
 
 
 def test_bombs_are_refused_in_bounded_memory(tmp_path: Path) -> None:
-    """All in one process, whose peak is taken after each; its processor time is bounded by the system."""
+    """Run all in one process, with the peak memory after each. The system limits the processor time."""
     specs = {
         name: TINY.replace("dataset: digits", f"dataset: {data}") for name, data in bombs(tmp_path).items()
     }
@@ -259,7 +259,7 @@ def test_pages_leave_huge_pictures_out(tmp_path: Path) -> None:
 
 
 class Tags(HTMLParser):
-    """Each tag of a page with its attributes."""
+    """Collects each tag of a page with its attributes."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -271,7 +271,8 @@ class Tags(HTMLParser):
 
 
 def test_pages_show_a_strangers_text_as_text(ddpmx: Run, tmp_path: Path) -> None:
-    """Classes, an image folder, a tracker's group, metrics, splits and reasons that a browser would run."""
+    """Classes, an image folder, a tracker's group, metrics, splits and reasons with code that a browser would
+    run."""
     script, image = "<script>alert(1)<%2fscript>", "<img src=x onerror=alert(1)>"
     for number, name in enumerate([script.replace("%2f", "_"), image]):
         folder = tmp_path / image / name
@@ -279,7 +280,10 @@ def test_pages_show_a_strangers_text_as_text(ddpmx: Run, tmp_path: Path) -> None
         for k in range(12):
             Image.fromarray(np.full((8, 8), 20 * k + number, np.uint8)).save(folder / f"{k}{image}.png")
     data = ("dataset=null", f"dataset={{name: image_folder, path: {json.dumps(str(tmp_path / image))}}}")
-    tracked = f"track=[{{name: wandb, mode: offline, project: {json.dumps(script)}, group: {json.dumps(image)}, tags: [{json.dumps(script)}]}}]"
+    tracked = (
+        f"track=[{{name: wandb, mode: offline, project: {json.dumps(script)}, group: "
+        f"{json.dumps(image)}, tags: [{json.dumps(script)}]}}]"
+    )
     scored = {image: score(1.0, split=script, preprocessing=image, interval_note=script, extractor=image)}
     run = RunFolder(make_run(tmp_path / "runs", *data, tracked, "name=odd", scores=scored))
     facts = {

@@ -1,4 +1,4 @@
-"""A default never makes a spec invalid: each component with all else default, for short and long schedules."""
+"""No default makes a spec invalid: each component is checked with defaults, for short and long schedules."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ REQUIRED: dict[str, dict[str, Any]] = {
     "convnext_unet": {"dim": 8},
     "ddpm_unet": {"dim": 8},
 }
-# What a component needs beside it, or at least; the message says so, at the component's own line.
+# What a component requires of other fields. Without it, the message says so, at the component's own line.
 NEEDS = {
     ("schedule", "flow"): (10**9, "predict v, or velocity for flow"),
     ("weighting", "vlb"): (10**9, "set its clip or first"),
@@ -74,7 +74,9 @@ def block_of(kind: str, name: str, timesteps: int) -> dict[str, Any]:
 def test_a_component_with_all_else_default(
     kind: str, name: str, field: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ddpmx.trackers.base.require", lambda *_: None)  # its package may not be here
+    monkeypatch.setattr(
+        "ddpmx.trackers.base.require", lambda *_: None
+    )  # the tracker's package may not be installed
     for timesteps in (1, 2, 40):
         spec = Spec.model_validate(minimal(timesteps, field, block_of(kind, name, timesteps)))
         least, needs = NEEDS.get((kind, name), (1, ""))
@@ -89,7 +91,7 @@ def test_default_steps_are_50_or_all_there_are_and_the_resolved_spec_says_so() -
     for timesteps in range(1, 2001):
         resolved = Spec.model_validate(minimal(timesteps)).resolved()
         assert resolved["evaluate"]["sampler"]["steps"] == min(50, timesteps)
-        assert resolved["sampler"]["steps"] is None  # ddpm's: all
+        assert resolved["sampler"]["steps"] is None  # ddpm's default: all timesteps
     for name in SAMPLERS.names():
         sampler = SAMPLERS.build(name)
         for timesteps in (1, 2, 7, 49, 50, 51, 2000):
@@ -114,7 +116,8 @@ def test_steps_that_are_written_are_not_changed(tiny: Path) -> None:
     tiny.write_text(TINY.replace("steps: 3", "steps: 50"))
     with pytest.raises(
         SpecError,
-        match=r"tiny\.yaml:7: evaluate\.sampler\.steps: should be at most the schedule's 20 timesteps, not 50",
+        match=r"tiny\.yaml:7: evaluate\.sampler\.steps: should be at most the schedule's 20 timesteps, "
+        r"not 50",
     ):
         check(load(tiny))
 

@@ -1,4 +1,5 @@
-"""A component's file in its kind's package is all that it takes to add it, for every kind, and finding them loads nothing heavy."""
+"""Adding a component of any kind takes only a file in the kind's package, and discovery imports nothing
+heavy."""
 
 from __future__ import annotations
 
@@ -20,13 +21,17 @@ HEAVY = {"datasets", "diffusers", "matplotlib", "pyarrow", "scipy", "sklearn", "
 REPORT = """
 import json, sys
 from ddpmx.components.registry import REGISTRIES
-print(json.dumps({"found": [kind for kind, registry in REGISTRIES.items() if registry.has("dropped_in")], "loaded": list(sys.modules)}))
+found = [kind for kind, registry in REGISTRIES.items() if registry.has("dropped_in")]
+print(json.dumps({"found": found, "loaded": list(sys.modules)}))
 """
 
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
-    """What a copy of ddpmx finds that has one more file for each kind, and the modules that it loads to do so."""
+    """The kinds whose new component a copy of ddpmx finds, and the modules that it imports.
+
+    The copy has one additional file for each kind.
+    """
     copy = tmp_path_factory.mktemp("copy") / "ddpmx"
     shutil.copytree(
         Path(ddpmx.__file__).parent,

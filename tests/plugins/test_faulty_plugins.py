@@ -1,4 +1,7 @@
-"""Whatever a plugin does wrong, in any method and at any time: one message names its file, class and method, what came and what should."""
+"""Errors of plugins, in any method and at any time, end in one message.
+
+It names the plugin's file, class and method, what it returned and what was expected.
+"""
 
 from __future__ import annotations
 
@@ -21,14 +24,14 @@ Run = Callable[..., Result]
 
 @pytest.fixture(autouse=True)
 def registries_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Other tests must not meet the broken components of this file."""
+    """Restore the registries, so that other tests do not see the broken components of this file."""
     for registry in REGISTRIES.values():
-        registry.names()  # loads the built-ins
+        registry.names()  # imports the built-in components
         monkeypatch.setattr(registry, "_classes", dict(registry._classes))
         monkeypatch.setattr(registry, "_aliases", dict(registry._aliases))
 
 
-# By kind: the class's base, its registry, and what the tiny spec says instead.
+# For each kind: the base class, the registry, and the line that replaces the field in the tiny spec.
 KINDS = {
     "schedule": ("Schedule", "SCHEDULES", "schedule: {{name: {name}, timesteps: 20}}"),
     "weighting": ("Weighting", "WEIGHTINGS", "loss: {{weighting: {name}}}"),
@@ -218,7 +221,8 @@ WRONG = {
     ),
     "sampler late": (
         "sampler",
-        "def rows(self, table, prediction, t):\n    yield ddpmx.Row(19.0, 1.0, 0.0, 1.0, 0.0)\n    raise OSError('gone')",
+        "def rows(self, table, prediction, t):\n    yield ddpmx.Row(19.0, 1.0, 0.0, 1.0, 0.0)\n"
+        "    raise OSError('gone')",
         r"Mine.rows\(\) .* failed: OSError: gone",
     ),
     "sampler NaN": (
@@ -277,7 +281,8 @@ WRONG = {
     "tracker": ("tracker", "def check(self): return self.nothing", r"Mine.check\(\) .* AttributeError"),
     "validator": (
         "time",
-        "from pydantic import model_validator\n@model_validator(mode='after')\ndef look(self): raise OSError('no')",
+        "from pydantic import model_validator\n@model_validator(mode='after')\n"
+        "def look(self): raise OSError('no')",
         "Mine, which is .* failed: OSError: no",
     ),
     "default": (
@@ -292,7 +297,8 @@ WRONG = {
     ),
     "serializer": (
         "time",
-        "x: float = 1.0\nfrom pydantic import field_serializer\n@field_serializer('x')\ndef out(self, x): return x.nothing",
+        "x: float = 1.0\nfrom pydantic import field_serializer\n@field_serializer('x')\n"
+        "def out(self, x): return x.nothing",
         "Mine, which is .* failed: PydanticSerializationError",
     ),
     "property": (
@@ -304,7 +310,8 @@ WRONG = {
 FORWARD = {
     "None": (
         "pass",
-        r"Own.forward\(\), which Mine.build\(\) .* should return floating-point numbers \[64, 1, 8, 8\] on cpu, not None",
+        r"Own.forward\(\), which Mine.build\(\) .* should return floating-point numbers \[64, 1, 8, 8\] on "
+        r"cpu, not None",
     ),
     "shape": ("return self.w(x)[:, :, :4]", r"Own.forward\(\), .* not float32 \[64, 1, 4, 8\] on cpu"),
     "dtype": ("return self.w(x).long()", r"Own.forward\(\), .* not int64 \[64, 1, 8, 8\] on cpu"),
@@ -323,7 +330,7 @@ FORWARD = {
 
 
 def write(folder: Path, kind: str, name: str, body: str, head: str = "") -> Path:
-    """A spec whose plugin registers the class `Mine`, with this body."""
+    """Write a spec whose plugin registers a class `Mine` with this body. Returns the spec's file."""
     base, registry, field = KINDS[kind]
     body = textwrap.indent(textwrap.dedent(body).strip() or "pass", "    ")
     (folder / "bad.py").write_text(
@@ -354,7 +361,10 @@ def matches(pattern: str, text: str) -> bool:
 def test_so_is_what_its_network_does(ddpmx: Run, tmp_path: Path, case: str) -> None:
     forward, message = FORWARD[case]
     lines = textwrap.indent(forward, " " * 12)
-    body = f"def build(self, channels, size):\n    class Own(Net):\n        def wrong(self, x):\n{lines}\n    return Own()"
+    body = (
+        "def build(self, channels, size):\n    class Own(Net):\n"
+        f"        def wrong(self, x):\n{lines}\n    return Own()"
+    )
     spec = write(tmp_path, "model", f"network_{case.replace(' ', '_')}", body)
     result = ddpmx("run", spec, "--out", tmp_path / "runs")
     assert result.code == 1, result.err
@@ -364,7 +374,10 @@ def test_so_is_what_its_network_does(ddpmx: Run, tmp_path: Path, case: str) -> N
 
 
 def test_its_traceback_is_in_the_runs_folder(ddpmx: Run, tmp_path: Path) -> None:
-    body = "def build(self, channels, size):\n    class Own(Net):\n        def wrong(self, x): raise ValueError('deep')\n    return Own()"
+    body = (
+        "def build(self, channels, size):\n    class Own(Net):\n"
+        "        def wrong(self, x): raise ValueError('deep')\n    return Own()"
+    )
     result = ddpmx("run", write(tmp_path, "model", "with_traceback", body), "--out", tmp_path / "runs")
     file = only_run(tmp_path / "runs") / "plugin-traceback.txt"
     assert f"Its traceback: {file}" in result.err

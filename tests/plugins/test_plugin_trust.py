@@ -1,4 +1,5 @@
-"""A run's folder may be a stranger's: its plugins run only where this user has run the same code before, or says so."""
+"""A run folder may be a stranger's: its plugins run only if this user has run the same code before, or allows
+it."""
 
 from __future__ import annotations
 
@@ -59,7 +60,7 @@ def marker(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def run(tmp_path: Path, marker: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A finished run with a plugin, unpacked on a machine that never ran it."""
+    """A finished run with a plugin, unpacked on a machine where the plugin has never run."""
     (tmp_path / "mine.py").write_text(CODE.format(marker=str(marker)))
     (tmp_path / "tiny.yaml").write_text(TINY + "plugins: [mine.py]\n")
     monkeypatch.setenv("DDPMX_CACHE", str(tmp_path / "their-cache"))
@@ -76,7 +77,7 @@ def run(tmp_path: Path, marker: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def forget(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What another process would not know."""
+    """Forget what another process would not know."""
     monkeypatch.setattr(plugins, "_loaded", {})
     monkeypatch.setattr(trust, "_known", set())
 
@@ -144,21 +145,21 @@ def linked_folder(run: Path, place: Path) -> Path:
 
 
 def linked_plugin(run: Path, place: Path) -> Path:
-    """Out of the run's folder, to a file that this user has but never ran."""
+    """A link out of the run folder, to a file that this user has but has never run."""
     (run / "plugins" / "mine.py").rename(place / "elsewhere.py")
     (run / "plugins" / "mine.py").symlink_to(place / "elsewhere.py")
     return run / "spec.yaml"
 
 
 def outside(run: Path, place: Path) -> Path:
-    """A run's spec that names a plugin beside the run's folder."""
+    """A run's spec that names a plugin beside the run folder."""
     (run / "plugins" / "mine.py").rename(run.parent / "mine.py")
     (run / "spec.yaml").write_text((run / "spec.yaml").read_text().replace("plugins/mine.py", "../mine.py"))
     return run / "spec.yaml"
 
 
 def into_the_users_list(run: Path, place: Path) -> Path:
-    """A run's spec that extends the user's, and changes one of its plugins only."""
+    """A run's spec that extends the user's spec and changes only one of its plugins."""
     (place / "users.py").write_text("")
     (place / "users.yaml").write_text(TINY + "plugins: [users.py]\n")
     (run / "plugins" / "mine.py").rename(run.parent / "mine.py")
@@ -273,7 +274,9 @@ def test_a_module_in_the_working_folder_too(
 def test_a_users_own_spec_finds_modules_beside_it(
     ddpmx: Run, run: Path, tmp_path: Path, marker: Path, monkeypatch: pytest.MonkeyPatch, package: bool
 ) -> None:
-    monkeypatch.setattr("sys.path", [entry for entry in sys.path if entry])  # which a test runner may add
+    monkeypatch.setattr(
+        "sys.path", [entry for entry in sys.path if entry]
+    )  # without "", which a test runner may add
     name = f"modules_beside_{package}"
     own = tmp_path / "own"
     (own / name).mkdir(parents=True)
@@ -290,7 +293,7 @@ def test_a_users_own_spec_finds_modules_beside_it(
 def test_a_run_of_ones_own_finds_its_module_in_the_working_folder(
     ddpmx: Run, run: Path, tmp_path: Path, marker: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By what was run on purpose, not by its name."""
+    """Trust depends on the content that was run on purpose, not on its name."""
     elsewhere = [entry for entry in sys.path if entry not in ("", str(tmp_path))]
     monkeypatch.setattr("sys.path", [*elsewhere])
     monkeypatch.chdir(tmp_path)
@@ -342,11 +345,11 @@ SHADOWS = [
 
 @pytest.mark.parametrize("pythonpath", ["", f"{os.pathsep}.", os.pathsep])
 def test_nothing_is_imported_from_the_working_folder(tiny: Path, pythonpath: str) -> None:
-    """Every second name as a package. `--version` loads click, `validate` the rest."""
+    """Every second name is a package. `--version` imports click, `validate` the others."""
     place = tiny.parent
     for index, name in enumerate(
         SHADOWS if not pythonpath else ["click"]
-    ):  # Python's own start looks at PYTHONPATH before us
+    ):  # Python itself reads PYTHONPATH before ddpmx can
         file = place / f"{name}.py" if index % 2 else place / name / "__init__.py"
         file.parent.mkdir(exist_ok=True)
         file.write_text(f"raise SystemExit('{name} of the working folder')")
@@ -381,7 +384,7 @@ def test_compare_runs_nothing(ddpmx: Run, run: Path, tmp_path: Path, marker: Pat
 
 
 def test_what_runs_is_what_was_hashed(run: Path, tmp_path: Path, marker: Path, ddpmx: Run) -> None:
-    """A .pyc beside a harmless plugin, of the kind that Python takes without looking at the source."""
+    """A .pyc beside a harmless plugin, of the kind that Python loads without checking the source."""
     plugin, evil = run / "plugins" / "mine.py", tmp_path / "evil.py"
     shutil.copyfile(plugin, evil)
     plugin.write_text("# nothing\n")

@@ -1,4 +1,4 @@
-"""A class is a plugin's unless its file lies in ddpmx's folder, whichever package that is in."""
+"""A class belongs to a plugin unless its file lies in ddpmx's folder, in any of its packages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Signals from the first moment to the last: an exit code, a word, and never a traceback."""
+"""Signals at any moment between start and end give an exit code and a message, and never a traceback."""
 
 from __future__ import annotations
 
@@ -74,18 +74,21 @@ main()
         ("os.kill(os.getpid(), signal.SIGINT)", "\ninterrupted\n"),
         ("os.kill(os.getpid(), signal.SIGTERM)", "\ninterrupted\n"),
         ("os.kill(os.getpid(), signal.SIGHUP)", "\ninterrupted\n"),
-        # cleaning up after the first signal is cut short by a second one, but not by a terminal that hangs up twice
+        # A second signal interrupts the clean-up after the first one, but a second SIGHUP does not.
         (
-            "try: os.kill(os.getpid(), signal.SIGINT)\nfinally: os.kill(os.getpid(), signal.SIGINT); print('cleaned')",
+            "try: os.kill(os.getpid(), signal.SIGINT)\n"
+            "finally: os.kill(os.getpid(), signal.SIGINT); print('cleaned')",
             "interrupted\n",
         ),
         (
-            "try: os.kill(os.getpid(), signal.SIGHUP)\nfinally: os.kill(os.getpid(), signal.SIGHUP); print('cleaned')",
+            "try: os.kill(os.getpid(), signal.SIGHUP)\n"
+            "finally: os.kill(os.getpid(), signal.SIGHUP); print('cleaned')",
             "\ninterrupted\n",
         ),
-        # lost in a destructor, sent again
+        # A signal that is lost in a destructor is sent again.
         (
-            "import time\nclass Lost:\n  def __del__(self): os.kill(os.getpid(), signal.SIGINT); sum(range(1000))\n"
+            "import time\nclass Lost:\n"
+            "  def __del__(self): os.kill(os.getpid(), signal.SIGINT); sum(range(1000))\n"
             "Lost()\nwhile True: time.sleep(0.01)",
             "\ninterrupted\n",
         ),
@@ -98,20 +101,26 @@ def test_a_signal_during_the_work(work: str, said: str) -> None:
 
 
 def test_ignored_signals_stay_ignored() -> None:
-    ignored = "import signal\nsignal.signal(signal.SIGHUP, signal.SIG_IGN)\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n"
+    ignored = (
+        "import signal\nsignal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
+        "signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
+    )
     work = " for number in (signal.SIGHUP, signal.SIGINT): os.kill(os.getpid(), number)\n return 'through'"
     done = program(ignored + WORK.format(work=work))
     assert (done.returncode, done.stdout) == (0, "through\n")
 
 
 def test_a_signal_after_the_work_keeps_the_exit_code() -> None:
-    late = "import atexit, os, signal\natexit.register(lambda: (os.kill(os.getpid(), signal.SIGINT), sum(range(1000))))\n"
+    late = (
+        "import atexit, os, signal\n"
+        "atexit.register(lambda: (os.kill(os.getpid(), signal.SIGINT), sum(range(1000))))\n"
+    )
     done = program(late + WORK.format(work=" return 'through'"))
     assert (done.returncode, done.stdout, done.stderr) == (0, "through\n", "")
 
 
 def test_a_process_ends_with_the_one_that_started_it() -> None:
-    """The middle one of three processes is killed."""
+    """Kill the middle one of three processes."""
     work = WORK.format(work=" import time\n print(os.getpid(), flush=True)\n while True: time.sleep(0.01)")
     starter = f"""
 import os, subprocess, sys
@@ -123,7 +132,7 @@ subprocess.Popen([sys.executable, "-c", {work!r}], env={{**os.environ, {PARENT!r
         assert process.stdout is not None
         assert int(process.stdout.readline()) != process.pid
         process.kill()
-        _, said = process.communicate(timeout=300)  # which waits for the child, as it holds the pipes
+        _, said = process.communicate(timeout=300)  # also waits for the child, which has the pipes open
     assert said == "\ninterrupted\n"
 
 

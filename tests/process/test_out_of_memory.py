@@ -1,4 +1,4 @@
-"""Memory that runs out on a CPU: a message with a hint, and a run that knows that it failed."""
+"""Running out of memory on a CPU gives a message with a hint, and the run is recorded as failed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ from ddpmx.ops import library
 from ddpmx.process import out_of_memory
 
 Run = Callable[..., Result]
-TORCHS = "[enforce fail at alloc_cpu.cpp:124] . DefaultCPUAllocator: not enough memory: you tried to allocate 123456789 bytes."
+TORCHS = (
+    "[enforce fail at alloc_cpu.cpp:124] . DefaultCPUAllocator: not enough memory: you tried to "
+    "allocate 123456789 bytes."
+)
 
 
 def allocate(*_: object, **__: object) -> None:

@@ -1,4 +1,7 @@
-"""Bad input: exit 2, one message that names file, line, field and the nearest valid name, no traceback, no run folder."""
+"""Bad input is rejected with exit code 2 and one message, without a traceback or a run folder.
+
+The message names the file, the line, the field and the nearest valid name.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from PIL import Image
 
 Run = Callable[..., Result]
 
-# name, what replaces TINY (or is appended to it), what the message must contain
+# The case's name, (old, new) text in TINY, and what the message must contain.
 EDITED = [
     (
         "unknown component",
@@ -297,7 +300,7 @@ def test_a_metric_that_the_data_do_not_allow_is_refused_before_the_run(
 def test_wrong_arguments(
     ddpmx: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], wanted: list[str]
 ) -> None:
-    monkeypatch.chdir(tmp_path)  # where no run has any name
+    monkeypatch.chdir(tmp_path)  # a folder without runs
     refused(ddpmx(*arguments), tmp_path, wanted)
 
 

@@ -1,4 +1,5 @@
-"""Whatever a spec or an override holds, only SpecError comes out; hypothesis makes them. tools/fuzz_spec.py looks longer."""
+"""Specs and overrides that hypothesis generates raise nothing but SpecError. tools/fuzz_spec.py runs for
+longer."""
 
 from __future__ import annotations
 
@@ -64,7 +65,7 @@ def file(tmp_path: Path) -> Path:
 
 
 def places(data: Any) -> Iterator[tuple[Any, Any]]:
-    """Each (container, key) inside."""
+    """Each (container, key) inside the data, at any depth."""
     for key in list(data) if isinstance(data, dict) else range(len(data)):
         yield data, key
         if isinstance(data[key], dict | list):
@@ -72,7 +73,7 @@ def places(data: Any) -> Iterator[tuple[Any, Any]]:
 
 
 def only_spec_errors(file: Path, overrides: list[str] | None = None) -> bool:
-    """Whether it is valid; any other exception is a failure."""
+    """Whether the spec is valid. Any exception other than SpecError fails the test."""
     try:
         for spec in load_all(file, overrides or []):
             check(spec)

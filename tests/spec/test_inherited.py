@@ -1,4 +1,5 @@
-"""Another `name` in a component's block drops the inherited keys that the new component does not have, and no others."""
+"""Giving a component's block another `name` drops the inherited keys that the new component lacks, and no
+others."""
 
 from __future__ import annotations
 
@@ -29,8 +30,8 @@ loss: {weighting: {name: learned, base: {name: p2, gamma: 2.0}}}
 time: {name: logit_normal, std: 2.0}
 sampler: {name: ddpm, variance: beta, clip: {name: dynamic, percentile: 0.9}}
 train: {steps: 2, optimizer: {name: adam, betas: [0.8, 0.9]}}
-evaluate: {sampler: {steps: 5, eta: 0.5, grid: linspace}, samples: 8, grid: 4, metrics: [{name: fd_cnn, reference: train}, is_cnn]}
-"""
+evaluate: {sampler: {steps: 5, eta: 0.5, grid: linspace}, samples: 8, grid: 4, metrics: METRICS}
+""".replace("METRICS", "[{name: fd_cnn, reference: train}, is_cnn]")
 
 
 @pytest.fixture
@@ -46,7 +47,7 @@ def child(base: Path, text: str, name: str = "child.yaml", extends: str = "base.
     return path
 
 
-# The block, what changes it, keys that stay with their values, and keys that go.
+# The block, its new name, the keys that stay with their values, and the keys that are dropped.
 CHANGES: list[tuple[str, Any, dict[str, Any], list[str]]] = [
     ("model", "convnext_unet", {"dim": 8, "dim_mults": [1, 2]}, ["attention", "dropout"]),
     ("schedule", "cosine", {"timesteps": 60, "snr_shift": 2.0}, ["beta_end"]),
@@ -79,7 +80,8 @@ def at(spec: Spec, dotted: str) -> Any:
 
 
 def same(spec: Spec, block: str, name: str, kept: dict[str, Any], gone: list[str]) -> None:
-    """The block is the new component's with the kept values, and one note names what went and where it stood."""
+    """Check that the block is the new component's with the kept values, and that one note names the dropped
+    keys and where they were written."""
     found = at(spec, block)
     assert found["name"] == name
     assert {key: found[key] for key in kept} == kept
@@ -143,13 +145,13 @@ def test_what_the_last_component_has_comes_through_a_chain(base: Path) -> None:
     child(base, "schedule: cosine", "one.yaml")
     child(base, "schedule: {name: sigmoid, beta_start: 0.002}", "two.yaml", "one.yaml")
     spec = load(child(base, "name: three", "three.yaml", "two.yaml"))
-    assert at(spec, "schedule.beta_end") == 0.03  # as before this rule: cosine lacks it, the last one has it
+    assert at(spec, "schedule.beta_end") == 0.03  # cosine lacks it, but the last component has it
     assert at(spec, "schedule.beta_start") == 0.002
     assert spec.notes == ()
     spec = load(child(base, "schedule: edm", "four.yaml", "three.yaml"))
     places = f"{base}:5 and {base.with_name('two.yaml')}:2"
-    told = "schedule: 'edm' does not have beta_end and beta_start, set for 'linear' and 'sigmoid'"
-    assert spec.notes == (f"{told} at {places}: left out",)
+    note = "schedule: 'edm' does not have beta_end and beta_start, set for 'linear' and 'sigmoid'"
+    assert spec.notes == (f"{note} at {places}: left out",)
 
 
 def test_a_misspelt_key_of_the_base_is_not_left_out_in_silence(base: Path) -> None:
@@ -164,10 +166,13 @@ def test_a_fragment_without_a_name_belongs_to_the_base_that_it_changes(base: Pat
     path.write_text("extends: [base.yaml, fragment.yaml]\nschedule: cosine\n")
     (note,) = load(path).notes
     assert "beta_end and beta_start, set for 'linear'" in note
-    rest = "name: a\ndataset: digits\nmodel: {name: convnext_unet, dim: 8}\nschedule: {name: cosine, timesteps: 9}\n"
+    rest = (
+        "name: a\ndataset: digits\nmodel: {name: convnext_unet, dim: 8}\n"
+        "schedule: {name: cosine, timesteps: 9}\n"
+    )
     path.write_text("extends: [fragment.yaml]\n" + rest)
     with pytest.raises(SpecError, match=r"fragment\.yaml:1: schedule\.beta_start: unknown key"):
-        load(path)  # cosine is the first name, not another one
+        load(path)  # cosine is the first name and replaces no other
 
 
 def test_an_item_of_a_list(base: Path) -> None:
@@ -188,7 +193,7 @@ def test_an_item_of_a_list(base: Path) -> None:
         match=r"^-s evaluate\.metrics\.1\.reference=train: evaluate\.metrics\.1\.reference: unknown key",
     ):
         load(base, ["evaluate.metrics.1.reference=train"])
-    assert load(child(base, "evaluate: {metrics: [is_cnn]}")).notes == ()  # a list is replaced whole
+    assert load(child(base, "evaluate: {metrics: [is_cnn]}")).notes == ()  # a list is replaced as a whole
 
 
 def test_null_and_aliases(base: Path) -> None:
@@ -200,9 +205,11 @@ def test_null_and_aliases(base: Path) -> None:
 
 def test_a_plugin_that_is_loaded_after_the_merge(base: Path) -> None:
     base.with_name("mine.py").write_text(
-        "import ddpmx, torch\n\n@ddpmx.SCHEDULES.register('inherited_power')\nclass Power(ddpmx.Schedule):\n    '''Mine.'''\n"
+        "import ddpmx, torch\n\n@ddpmx.SCHEDULES.register('inherited_power')\n"
+        "class Power(ddpmx.Schedule):\n    '''Mine.'''\n"
         "    beta_end: float = 0.5\n    power: float = 2.0\n    def beta(self):\n"
-        "        return self.beta_end * torch.linspace(0.01, 1, self.timesteps, dtype=torch.float64) ** self.power\n"
+        "        ramp = torch.linspace(0.01, 1, self.timesteps, dtype=torch.float64)\n"
+        "        return self.beta_end * ramp ** self.power\n"
     )
     mine = child(base, "plugins: [mine.py]\nschedule: {name: inherited_power, power: 3.0}", "mine.yaml")
     assert at(load(mine), "schedule.beta_end") == 0.03
@@ -218,7 +225,7 @@ def test_points_do_not_see_each_others_blocks(base: Path) -> None:
 
 
 def test_commands_say_it_once(ddpmx: Run, base: Path, tmp_path: Path) -> None:
-    told = "note: model: 'convnext_unet' does not have attention and dropout"
+    note = "note: model: 'convnext_unet' does not have attention and dropout"
     path = child(base, "model: convnext_unet\nevaluate: {metrics: []}")
     for arguments in (
         ("validate", path),
@@ -227,7 +234,7 @@ def test_commands_say_it_once(ddpmx: Run, base: Path, tmp_path: Path) -> None:
     ):
         result = ddpmx(*arguments)
         assert result.code == 0, result.err
-        assert (result.out + result.err).count(told) == 1
+        assert (result.out + result.err).count(note) == 1
     run = only_run(tmp_path / "runs")
     assert load_run(run).notes == ()
     assert "attention" not in RunFolder(run).resolved()["model"]

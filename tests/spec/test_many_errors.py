@@ -1,4 +1,5 @@
-"""All that is wrong with a spec is said at once, each finding with its place; numbers and lists on the command line."""
+"""All errors of a spec are reported at once, each with its position. Numbers and lists on the command
+line."""
 
 from __future__ import annotations
 
@@ -18,7 +19,7 @@ Run = Callable[..., Result]
 
 
 def refused(result: Result, *wanted: str) -> list[str]:
-    """The lines of a refusal, which hold each of these."""
+    """The lines of an error message; each of the wanted texts must be in exactly one of them."""
     assert result.code == 2, result.err
     assert "Traceback" not in result.err
     lines = result.err.splitlines()
@@ -53,8 +54,8 @@ def test_every_finding_has_its_line_field_and_hint(ddpmx: Run, tiny: Path) -> No
 def test_what_only_the_checks_of_the_whole_find_comes_at_once_too(tiny: Path) -> None:
     tiny.write_text(
         TINY.replace("steps: 3", "steps: 300")
-        + "loss: {weighting: vlb}\nguidance: {weight: 2.0}\nsampler: {name: ddpm, steps: 21}\ntrack: [{name: jsonl, path: .}]\n"
-        + "backend: cuda\n"
+        + "loss: {weighting: vlb}\nguidance: {weight: 2.0}\nsampler: {name: ddpm, steps: 21}\n"
+        "track: [{name: jsonl, path: .}]\nbackend: cuda\n"
     )
     with pytest.raises(SpecError) as error:
         check(load(tiny))
@@ -86,15 +87,13 @@ def test_invalid_fields_and_what_the_checks_find_come_together(tiny: Path) -> No
         "foo",
         "loss.weighting",
     }
-    tiny.write_text(
-        TINY.replace("timesteps: 20", "timesteps: x")
-    )  # the default samplers cannot be judged without it
+    # Without valid timesteps, nothing can be said about the samplers.
+    tiny.write_text(TINY.replace("timesteps: 20", "timesteps: x"))
     with pytest.raises(SpecError) as error:
         load(tiny, ["sampler=dpmpp_2m", "train.lr=0"])
     assert {finding.field for finding in error.value.findings} == {"schedule.timesteps", "train.lr"}
-    tiny.write_text(
-        TINY + "sampler: {name: ddim, stepz: 3}\nloss: {weighting: vlbb}\n"
-    )  # nothing follows from their absence
+    # No check depends on these blocks.
+    tiny.write_text(TINY + "sampler: {name: ddim, stepz: 3}\nloss: {weighting: vlbb}\n")
     with pytest.raises(SpecError) as error:
         load(tiny)
     assert {finding.field for finding in error.value.findings} == {"sampler.stepz", "loss.weighting.name"}
@@ -140,7 +139,8 @@ OVERRIDES = [
     ),
     (
         "evaluate.metrics=fd_cnn",
-        "-s evaluate.metrics=fd_cnn: evaluate.metrics: should be a list, not 'fd_cnn'; did you mean [fd_cnn]?",
+        "-s evaluate.metrics=fd_cnn: evaluate.metrics: should be a list, not 'fd_cnn'; did you mean "
+        "[fd_cnn]?",
     ),
     (
         "evaluate.metrics.0=fd_cnn",
@@ -216,12 +216,12 @@ def test_options_that_change_a_runs_spec_are_named(ddpmx: Run, tmp_path: Path) -
         ddpmx("export", run, tmp_path / "x", "--to", "diffusers", "-s", "model.dim=0"),
         "-s model.dim=0: model.dim: ",
     )
-    told = refused(
+    lines = refused(
         ddpmx("track", run, "--to", "jsonl", "-s", "path=3", "-s", "pth=x", "-s", "name=y"),
         "-s path=3: path: ",
         "-s pth=x: pth: ",
     )
-    assert any("-s name=y: name: unknown key" in line for line in told)
+    assert any("-s name=y: name: unknown key" in line for line in lines)
 
 
 def test_points_report_together(ddpmx: Run, tiny: Path) -> None:
@@ -230,7 +230,8 @@ def test_points_report_together(ddpmx: Run, tiny: Path) -> None:
         ddpmx("validate", tiny),
         f"{tiny}:6: train.lr: should be greater than 0, not -1, in the point tiny-seed_0-norm_l1 and 5 more",
         f"{tiny}:9: seed: should be a valid integer, not 'x', in the point tiny-seed_x-norm_l1 and 1 more",
-        f"{tiny}:10: loss.norm: should be 'l1', 'l2' or 'huber', not 'l3', in the point tiny-seed_0-norm_l3 and 2 more",
+        f"{tiny}:10: loss.norm: should be 'l1', 'l2' or 'huber', not 'l3',"
+        " in the point tiny-seed_0-norm_l3 and 2 more",
     )
     assert len(lines) == 3
 
@@ -261,9 +262,9 @@ def test_what_a_message_repeats_is_bounded(ddpmx: Run, tiny: Path) -> None:
 
 def test_many_findings_are_counted() -> None:
     findings = Findings()
-    findings.report()  # nothing
+    findings.report()  # raises nothing, as nothing was collected
     for index in range(MOST_FINDINGS + 5):
-        for _ in range(2):  # the same twice is one
+        for _ in range(2):  # a duplicate counts once
             with findings.collect():
                 raise SpecError(f"number {index}", field="a.b", mark=Mark("f.yaml", index + 1), hint="help")
     with pytest.raises(SpecError) as error:
@@ -313,7 +314,7 @@ def test_classes_whose_names_hold_commas_or_look_like_numbers() -> None:
         ("a, b", [1, 2]),
         ('"a","b"', [1, 2]),
         ('a,"a,b",b', [1, 3, 2]),
-        ("10,0,1", [4, 5, 1]),  # the names 10 and 0, the number 1
+        ("10,0,1", [4, 5, 1]),  # the classes named 10 and 0, and class number 1
         ("7,6", [7, 6]),
         (" x ,x", [6, 6]),
         ('say "hi",a', [7, 1]),

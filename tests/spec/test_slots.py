@@ -1,4 +1,5 @@
-"""What type checkers and editors know about the components in a spec. mypy checks this file too, as the Makefile says."""
+"""Type checkers and editors know the classes of the components in a spec. `make check` runs mypy on this
+file."""
 
 from __future__ import annotations
 

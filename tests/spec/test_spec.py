@@ -67,7 +67,8 @@ def test_an_error_is_placed_where_its_field_or_the_block_around_it_is_written(tm
 def test_defaults_are_the_contracts(tmp_path: Path) -> None:
     path = tmp_path / "s.yaml"
     path.write_text(
-        "name: a\ndataset: digits\nmodel: {name: convnext_unet, dim: 8}\nschedule: {name: linear, timesteps: 10}\n"
+        "name: a\ndataset: digits\nmodel: {name: convnext_unet, dim: 8}\n"
+        "schedule: {name: linear, timesteps: 10}\n"
         "evaluate: {sampler: {steps: 5}}\n"
     )
     resolved = load(path).resolved()
@@ -80,9 +81,8 @@ def test_defaults_are_the_contracts(tmp_path: Path) -> None:
     assert resolved["sampler"]["variance"] == "posterior"
     assert resolved["evaluate"]["every_epochs"] == 5
     assert resolved["evaluate"]["samples"] == 1000
-    assert (
-        resolved["evaluate"]["sampler"]["name"] == "ddim"
-    )  # a block without a name changes the default's parameters
+    # A block without a name changes parameters of the default component.
+    assert resolved["evaluate"]["sampler"]["name"] == "ddim"
     assert resolved["evaluate"]["sampler"]["steps"] == 5
     assert resolved["track"] == []
     assert resolved["backend"] == "auto"
@@ -94,7 +94,8 @@ def test_extends_merges_deep_in_order_and_replaces_lists(tmp_path: Path) -> None
     (tmp_path / "base" / "b.yaml").write_text("train: {lr: 5e-4, patience: 3}\nschedule: {timesteps: 30}\n")
     path = tmp_path / "child.yaml"
     path.write_text(
-        "extends: [base/a.yaml, base/b.yaml]\nname: child\ntrain: {patience: null, batch_size: 32}\nmodel: {dim_mults: [1]}\n"
+        "extends: [base/a.yaml, base/b.yaml]\nname: child\ntrain: {patience: null, batch_size: 32}\n"
+        "model: {dim_mults: [1]}\n"
     )
     spec = load(path, ["train.batch_size=16"])
     assert spec.name == "child"
@@ -113,14 +114,15 @@ def test_null_removes_an_inherited_key_and_is_a_value_where_allowed(tmp_path: Pa
     (tmp_path / "a.yaml").write_text(TINY.replace("lr: 1e-3", "lr: 1e-3, grad_clip: 2.0"))
     path = tmp_path / "b.yaml"
     path.write_text(
-        "extends: a.yaml\ntrain: {lr: null, grad_clip: null}\nmodel: {dim_mults: null}\nschedule: {no_such_key: null}\n"
+        "extends: a.yaml\ntrain: {lr: null, grad_clip: null}\nmodel: {dim_mults: null}\n"
+        "schedule: {no_such_key: null}\n"
     )
     with pytest.raises(ddpmx.SpecError, match="no_such_key: unknown key"):
         load(path)
     path.write_text("extends: a.yaml\ntrain: {lr: null, grad_clip: null}\n")
     spec = load(path)
     assert spec.train.grad_clip is None
-    assert spec.train.lr == 3e-4  # the default again
+    assert spec.train.lr == 3e-4  # back to the default
 
 
 def test_null_over_a_required_block_is_an_error(tmp_path: Path) -> None:
@@ -223,7 +225,7 @@ class PowerLaw(ddpmx.Schedule):
     own = {"name": "power_law", "timesteps": 20, "power": 3.0}
     assert spec.resolved()["schedule"] == {**own, "zero_terminal_snr": False, "snr_shift": 1.0}
     assert "power_law" in ddpmx.SCHEDULES.names()
-    load(path)  # the same plugin again in one process takes no name twice
+    load(path)  # loading the same plugin again does not register its names twice
 
 
 def test_an_installed_package_registers_through_its_entry_point(tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
-"""What a run shows: a bar with loss, speed, time left and the newest grid on a terminal; plain lines elsewhere and under CI."""
+"""A run's progress: on a terminal a bar with loss, speed, time left and the newest grid; elsewhere plain
+lines."""
 
 from __future__ import annotations
 
@@ -35,7 +36,7 @@ with Bar() as bar:
 
 
 def terminal(**environment: str) -> str:
-    """What the script writes to a terminal of its own."""
+    """The output of the script on a terminal of its own."""
     clean = {
         key: value
         for key, value in os.environ.items()
@@ -53,7 +54,7 @@ def terminal(**environment: str) -> str:
     while True:
         try:
             chunk = os.read(ours, 65536)
-        except OSError:  # Linux says so where others say "end of file"
+        except OSError:  # how Linux reports the end of the file
             break
         if not chunk:
             break
@@ -87,7 +88,7 @@ def test_a_run_shows_loss_speed_time_left_and_its_newest_grid(
     )
     monkeypatch.setattr(console, "is_live", lambda: True)
     assert ddpmx("run", tiny, "--out", tmp_path / "runs").code == 0
-    last = screen.getvalue().split("\n")[-3:]  # as it stood when the run ended
+    last = screen.getvalue().split("\n")[-3:]  # the screen when the run ended
     assert re.search(r"train ━+ 12/12 \d:\d\d:\d\d loss \d\.\d{4}  [\d,]+ images/s", "\n".join(last))
     assert any(line.startswith("samples: ") for line in last)
     whole = screen.getvalue().replace("\n", "")
@@ -111,7 +112,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 def said(clock: Clock, seconds: int, total: int = 36_000) -> list[tuple[float, str]]:
-    """When a line came in work of a part a second, and what it said."""
+    """The second at which each line came, and its text, for work of one part per second."""
     lines, found = time_left.TimeLeft(), []
     for done in range(1, seconds + 1):
         clock.now = float(done)
@@ -153,7 +154,8 @@ def test_short_work_and_work_that_ends_say_nothing(clock: Clock):
 
 
 def test_work_within_other_work_shares_its_lines(clock: Clock):
-    """Samples are drawn while training waits: no more than a line a minute of both; what starts anew is timed anew."""
+    """Sampling while training waits: at most one line a minute for both, and new work is timed from its
+    start."""
     lines = time_left.TimeLeft()
     found = []
     for minute in range(10):
@@ -191,7 +193,7 @@ def test_without_a_terminal_bars_and_loops_say_lines(
 
 @pytest.mark.parametrize(("first", "share"), [(0, 1.0), (6, 0.5)])
 def test_the_estimate_at_the_start_is_that_of_the_network_passes(tiny: Path, first: int, share: float):
-    """Where a step of 64 images takes 192 s, a pass of an image takes one."""
+    """If a step of 64 images takes 192 s, a forward pass of one image takes 1 s."""
     spec = spec_file.load(
         tiny, ["evaluate={samples: 100, metrics: [pixel_fd]}", "sampler={name: ddim, steps: 7}"]
     )

@@ -1,4 +1,5 @@
-"""What reaches standard output and standard error: every encoding holds it, nothing raw gets there, and failures are messages."""
+"""Standard output and standard error: any encoding works, nothing is printed raw, and failures are
+messages."""
 
 from __future__ import annotations
 
@@ -29,7 +30,7 @@ SAFE = "a\\x1b[31mb\\x9bc\\u202ed\\u2028e\\x7f"
 
 
 class Broken(io.StringIO):
-    """A stream that cannot be written."""
+    """A stream that cannot be written to."""
 
     def __init__(self, number: int) -> None:
         super().__init__()
@@ -40,7 +41,7 @@ class Broken(io.StringIO):
 
 
 def shell(command: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """A shell's command, in which `ddpmx` is the command line of a Python that starts fast."""
+    """Run a shell command in which `ddpmx` is the command line in a Python that starts fast."""
     ddpmx = f"'{sys.executable}' -m ddpmx"
     return subprocess.run(
         ["bash", "-c", command.replace("ddpmx", ddpmx)],
@@ -120,13 +121,13 @@ def test_a_character_that_is_missing_has_a_plain_form(monkeypatch: pytest.Monkey
 
 
 def test_json_is_exact_in_every_encoding(ddpmx: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    told = ddpmx("list", "metric", "fd_cnn", "--json")
-    assert "é" in told.out
+    unicode = ddpmx("list", "metric", "fd_cnn", "--json")
+    assert "é" in unicode.out
     monkeypatch.setattr(terminal, "can_print", lambda text: text.isascii())
     monkeypatch.setattr("ddpmx.cli.options.can_print", lambda text: text.isascii())
     ascii_only = ddpmx("list", "metric", "fd_cnn", "--json")
     assert ascii_only.out.isascii()
-    assert json.loads(ascii_only.out) == json.loads(told.out)
+    assert json.loads(ascii_only.out) == json.loads(unicode.out)
 
 
 def test_json_keeps_hostile_text_but_not_raw() -> None:
@@ -209,7 +210,8 @@ def test_a_page_holds_no_control_character(tmp_path: Path) -> None:
         MemoryError(),
         MemoryError("Unable to allocate 149. GiB for an array"),
         RuntimeError(
-            "[enforce fail at alloc_cpu.cpp:124] . DefaultCPUAllocator: not enough memory: you tried to allocate 9 bytes."
+            "[enforce fail at alloc_cpu.cpp:124] . DefaultCPUAllocator: not enough memory: you tried to "
+            "allocate 9 bytes."
         ),
         RuntimeError(
             "DefaultCPUAllocator: can't allocate memory: you tried to allocate 160 bytes. Error code 12"
