@@ -8,8 +8,7 @@ from .process import interrupts
 
 
 def main() -> None:
-    """Run the command line. A signal that arrives while it is still being loaded ends it without a
-    traceback."""
+    """Run the command line. A signal that arrives while it is still loading ends it without a traceback."""
     interrupts.install()
     code: object = interrupts.INTERRUPTED
     try:

@@ -20,8 +20,7 @@ class DdpmxError(Exception):
 
 @dataclass(frozen=True)
 class Mark:
-    """The position at which a value of a spec was written: a line of a file, or an option of the command
-    line."""
+    """The position of a value in a spec: a line of a file, or a command-line option."""
 
     file: str
     """The file, or the option and its argument."""
@@ -62,8 +61,7 @@ class SpecError(DdpmxError):
 
     @classmethod
     def of(cls, findings: Iterable[SpecError]) -> SpecError:
-        """One error with all of these findings, of which there must be at least one. Duplicates are
-        dropped."""
+        """One error with all of these findings, at least one. Duplicates are dropped."""
         first, *others = {str(finding): finding for error in findings for finding in error.findings}.values()
         return cls(
             first.message,
@@ -98,8 +96,7 @@ class SpecError(DdpmxError):
         )
 
     def lines(self) -> list[str]:
-        """A line for each of the first MOST_FINDINGS findings, with long input shortened, and the number of
-        others."""
+        """A line for each of the first MOST_FINDINGS findings, shortened, and the number of the others."""
         lines = [finding._line() for finding in self.findings[:MOST_FINDINGS]]
         more = 1 + len(self.others) - len(lines)
         return [*lines, f"and {more:,} more"] if more else lines
@@ -150,8 +147,8 @@ class Interrupted(DdpmxError):
 
 
 class ReaderGone(DdpmxError):
-    """The reader of standard output has closed the pipe, as in `ddpmx list | head -1` (exit code 141, no
-    message)."""
+    """Standard output is a pipe whose reader is gone, as in `ddpmx list | head -1` (exit code 141,
+    silent)."""
 
 
 def closest(name: str, valid: Iterable[str]) -> str | None:

@@ -1,5 +1,4 @@
-"""Reading files whose names come from outside: regular files only, of limited size, with a message for every
-failure."""
+"""Reading files named by users: regular files only, of limited size, with a message for every failure."""
 
 from __future__ import annotations
 
@@ -56,8 +55,7 @@ def open_regular(path: Path) -> BufferedReader:
 
 
 def read_bytes(path: Path, most: int) -> bytes:
-    """The content of a regular file. Raises SpecError as `open_regular` does, and for more than `most`
-    bytes."""
+    """The content of a regular file of at most `most` bytes. Raises SpecError as `open_regular` does."""
     with open_regular(path) as file:
         try:
             content = file.read(most + 1)
@@ -100,7 +98,7 @@ def resolved(path: Path) -> Path:
 
 
 def kind(path: Path) -> Literal["missing", "file", "folder", "other"]:
-    """What a path leads to, following links; `other` is a pipe, socket or device. A dangling link is missing.
+    """The kind of file at a path, following links. `other` is a pipe, socket or device.
 
     Raises SpecError if that cannot be determined: without permission, for circular links, for a name too
     long.

@@ -1,5 +1,4 @@
-"""Images outside of the network: conversion between bytes and [−1, 1], grids to look at, PNG and GIF
-files."""
+"""Images outside of the network: bytes from and to [−1, 1], grids to look at, PNG and GIF files."""
 
 from __future__ import annotations
 
@@ -56,8 +55,7 @@ def grid(pixels: Tensor, columns: int | None = None, pad: int = 2, scale: int | 
 
 
 def class_grid(pixels: Tensor, labels: Tensor | None) -> Image.Image:
-    """A grid in which each class begins a row of its own. Equal `labels`, int64 [n], must be next to each
-    other.
+    """A grid in which each class begins a row of its own. Equal `labels`, int64 [n], must be adjacent.
 
     Rows and columns are at most about twice as long as in a square grid, so that a large class takes several
     rows. With more classes than that, with one image of each class, or without labels, the result is that of
@@ -74,8 +72,7 @@ def class_grid(pixels: Tensor, labels: Tensor | None) -> Image.Image:
 
 
 def save_png(pixels: Tensor, path: Path) -> None:
-    """Save one image, uint8 [c, h, w] with 1 or 3 channels, without enlarging it. `is_sample` recognises the
-    file."""
+    """Save one image, uint8 [c, h, w] with 1 or 3 channels, in a file that `is_sample` recognises."""
     note = PngInfo()
     note.add_text("Software", "ddpmx")
     _to_pil(pixels.cpu()).save(path, format="PNG", pnginfo=note)
@@ -90,8 +87,7 @@ def is_sample(path: Path) -> bool:
 
 
 def gif(frames: Sequence[Image.Image], milliseconds: int = 60, hold: int = 1500) -> bytes:
-    """A GIF that repeats forever and shows each frame for `milliseconds`, the last one for `hold`
-    milliseconds."""
+    """A GIF in an endless loop, with each frame shown for `milliseconds` and the last one for `hold`."""
     durations = [milliseconds] * (len(frames) - 1) + [hold]
     file = io.BytesIO()
     frames[0].save(file, format="GIF", save_all=True, append_images=frames[1:], duration=durations, loop=0)

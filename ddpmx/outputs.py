@@ -1,4 +1,4 @@
-"""Output files and folders (`--out`, `--html`, …): checked before the work, then written completely or not at
+"""Output files and folders (`--out`, `--html`, …): checked before the work, written completely or not at
 all."""
 
 from __future__ import annotations
@@ -32,8 +32,7 @@ STAGING = ".ddpmx-"
 
 
 def cannot_write(path: Path, error: OSError | ValueError, field: str = "") -> DdpmxError:
-    """The error to raise: RunError if the disk is to blame (full, broken), SpecError if the path is
-    (read-only).
+    """The error to raise: RunError for the disk (full, broken), SpecError for the path (read-only).
 
     A ValueError means a name that no file can have, or that this locale cannot encode.
     """
@@ -103,8 +102,7 @@ def whole(path: Path) -> Iterator[Path]:
 
 
 def write(path: Path, content: str | bytes, field: str = "") -> None:
-    """Write text (as UTF-8) or bytes to a file that the option `field` names. Raises what `cannot_write`
-    returns."""
+    """Write text (as UTF-8) or bytes to a file named by the option `field`. Raises SpecError or RunError."""
     content = content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content
     try:
         # Appending, so that what a shell's `>` has already written is not overwritten.
@@ -163,8 +161,7 @@ def whole_folder(
 
 @contextmanager
 def _filling(staging: Path) -> Iterator[None]:
-    """Create the folder `staging` and lock it while this process fills it; delete it at the end if it is
-    still there.
+    """Create the folder `staging` and lock it while it is being filled; delete it if it remains.
 
     Folders that killed processes left beside it are deleted first.
     """
@@ -211,8 +208,7 @@ def _exchange(target: Path, staging: Path, ours: Callable[[Path], bool], last: s
 
 @contextmanager
 def _folders(folder: Path, keep: bool = True) -> Iterator[None]:
-    """Create a folder and its parents. New ones are removed again if the body fails, or always without
-    `keep`."""
+    """Create a folder and its parents. If the body fails, or without `keep`, new ones are removed again."""
     folder = Path(os.path.realpath(folder))
     new = [above for above in (folder, *folder.parents) if not os.path.lexists(above)]
     try:

@@ -13,8 +13,7 @@ from functools import cached_property
 
 @dataclass(frozen=True)
 class Row:
-    """One step of a plan: a network evaluation, unless the row has no x0, and the update of the state x after
-    it.
+    """One step of a plan: a network evaluation, unless the row has no x0, then an update of the state x.
 
     With the network's output for x at index `t`::
 
@@ -56,8 +55,7 @@ class Row:
 
     @property
     def evaluates(self) -> bool:
-        """Whether the row has an x0, for which it evaluates the network. Other rows only scale x and add
-        noise."""
+        """Whether the row has an x0 and so evaluates the network; other rows only scale x and add noise."""
         return self.x0_from_x != 0 or self.x0_from_output != 0
 
 
@@ -82,11 +80,9 @@ class Plan:
     clip: float | DynamicClip | None = None
     """Bound of x0: [−clip, clip], or a dynamic bound; None for no bound."""
     init_scale: float = 1.0
-    """Standard deviation of the starting noise: the root mean square of x at the first index for data of unit
-    variance."""
+    """Standard deviation of the starting noise: the RMS of x at the first index for data of unit variance."""
     levels: tuple[tuple[float, float], ...] = ()
-    """(signal, sigma) of x before each row. Editing and inpainting need them; they may be left out
-    otherwise."""
+    """(signal, sigma) of x before each row; needed for editing and inpainting, otherwise optional."""
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -15,8 +15,7 @@ LONGEST_LINE, MOST_LINES = 1_000, 200
 
 
 def visible(text: str) -> str:
-    """The text on one line, with control characters, line ends, lone surrogates and bidirectional marks
-    escaped.
+    """The text on one line: control characters, line ends, lone surrogates and text directions escaped.
 
     They appear as `\\x1b`, `\\n` and so on.
     """
@@ -38,8 +37,7 @@ def lines(text: str) -> str:
 
 
 def message(text: str) -> str:
-    """A message whose lines are `visible`, with at most MOST_LINES lines of at most LONGEST_LINE
-    characters."""
+    """The text made `visible`, with at most MOST_LINES lines of at most LONGEST_LINE characters."""
     parts = text.split("\n")
     more = [f"… and {len(parts) - MOST_LINES} more lines"] if len(parts) > MOST_LINES else []
     return "\n".join([*(shortened(line, LONGEST_LINE) for line in parts[:MOST_LINES]), *more])
@@ -66,8 +64,7 @@ def json_text(text: str) -> str:
 
 
 def listed(names: Sequence[str], most: int) -> str:
-    """Names as a phrase: `a, b and c`. With more than `most` names, the first ones and the number of
-    others."""
+    """Names as a phrase: `a, b and c`. After `most` names, only the number of the others."""
     shown = list(names[:most])
     if len(names) > most:
         shown.append(f"{len(names) - most} others")
@@ -75,8 +72,7 @@ def listed(names: Sequence[str], most: int) -> str:
 
 
 def number(value: object) -> str:
-    """A number to four digits, with commas between thousands: 0.04833, 12.35, 2,996,315; other values
-    unchanged."""
+    """A number to four digits, with commas: 0.04833, 12.35, 2,996,315. Other values are unchanged."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return str(value)
     if isinstance(value, int):

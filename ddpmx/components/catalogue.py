@@ -99,8 +99,7 @@ def _component(component: type[Component]) -> str:
 
 
 def _parameters(component: type[Component]) -> Iterator[tuple[str, str, str | None, str]]:
-    """(field, type, default, help) of each parameter; the default as a spec would write it, None if
-    required."""
+    """(field, type, default, help) of each parameter. The default is YAML; None if the field is required."""
     schema = component.model_json_schema()
     for field, facts in component.model_fields.items():
         default = None if facts.is_required() else _yaml(facts.get_default(call_default_factory=True))

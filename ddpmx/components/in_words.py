@@ -57,7 +57,7 @@ def _in_words(details: ErrorDetails) -> str:
 
 
 def _list_hint(value: object) -> str:
-    """What to add to "should be a list" for a value that is not one."""
+    """The rest of the sentence "should be a list" for a value that is not one."""
     # An override such as metrics.0=fid, without a list to change, gives {"0": "fid"}.
     if isinstance(value, Mapping) and value and all(str(key).isdecimal() for key in value):
         index = shortened(str(next(iter(value))))

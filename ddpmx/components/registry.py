@@ -78,7 +78,7 @@ class Registry(Generic[C]):
         self._classes: dict[str, type[C]] = {}
         self._aliases: dict[str, str] = {}
         self.describing = False
-        """Whether the JSON Schema of the components is being made, so that it does not contain itself."""
+        """Whether the JSON Schema of the components is being made; it must not contain itself."""
 
     @property
     def base(self) -> type[C]:
@@ -154,8 +154,7 @@ class Registry(Generic[C]):
             ) from None
 
     def build(self, name: str, **parameters: object) -> C:
-        """Make a component. Raises SpecError for an unknown name, an unknown parameter or an invalid
-        value."""
+        """Make a component. Raises SpecError for an unknown name or parameter, or an invalid value."""
         try:
             return make(self.get(name), parameters)
         except ValidationError as error:
@@ -163,8 +162,7 @@ class Registry(Generic[C]):
 
 
 def make(component: type[C], parameters: Mapping[str, object]) -> C:
-    """Make a component. Raises ValidationError for invalid parameters, PluginError if a plugin's class
-    fails."""
+    """Make a component. Raises ValidationError for wrong parameters, PluginError if a plugin fails."""
     if not is_plugin(component):
         return component.model_validate(parameters)
     method = method_of(component)

@@ -19,8 +19,7 @@ class _Unset:
 
 
 UNSET = _Unset()
-"""The value of an inherited key that is overridden with null: None if the field allows it, else the
-default."""
+"""The value of an inherited key overridden with null: None if the field allows it, else the default."""
 
 
 class Strict(BaseModel):

@@ -16,8 +16,7 @@ CPU = torch.device("cpu")
 
 
 def described(value: object) -> str:
-    """A value as messages describe it: a tensor by dtype, shape and device, anything else by type and
-    value."""
+    """A value in the words of a message: a tensor's dtype, shape and device; otherwise type and value."""
     if isinstance(value, Tensor):
         dtype = str(value.dtype).removeprefix("torch.")
         grad = " that requires a gradient" if value.requires_grad else ""

@@ -1,5 +1,4 @@
-"""Attributing errors: telling what a plugin raises, at any time and through any library, from ddpmx's own
-errors."""
+"""Telling errors of plugins, raised at any time and through any library, from ddpmx's own errors."""
 
 from __future__ import annotations
 
@@ -22,8 +21,7 @@ if TYPE_CHECKING:
     import torch
 
 SHOW = "DDPMX_TRACEBACK"
-"""Environment variable; if it is not empty, a plugin's traceback is printed when there is no run folder to
-keep it."""
+"""Environment variable; unless empty, a plugin's traceback is printed if no run folder keeps it."""
 
 _modules: set[str] = set()
 """The modules and packages that are plugins."""
@@ -115,8 +113,7 @@ def watched(who: str) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class _State:
-    """Global state that plugins must not change. Random generators are not part of it: ddpmx seeds its
-    own."""
+    """Global state that plugins must not change. It excludes random generators: ddpmx seeds its own."""
 
     dtype: torch.dtype
     """torch's default dtype."""

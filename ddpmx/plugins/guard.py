@@ -1,5 +1,4 @@
-"""Guarding calls into plugins: an error or a wrong result of a plugin's method names the plugin and the
-method.
+"""Guarding calls into plugins, so that an error or a wrong result names the plugin and its method.
 
 When a plugin's class is registered, each method in it that overrides one of ddpmx's is wrapped. The
 `contract` of the kind's base class says what the method should return. ddpmx's own classes are not wrapped,
@@ -71,7 +70,7 @@ class Method:
         raise PluginError(f"the plugin {self.file}: {self.text} {problem}")
 
     def returned(self, check: Check | None, component: object, arguments: Arguments, result: object) -> None:
-        """Check a result. Raises PluginError if it breaks the contract, or if the check itself fails on it."""
+        """Check a result. Raises PluginError if it breaks the contract or makes the check fail."""
         if check is None:
             return
         try:
@@ -82,8 +81,7 @@ class Method:
             self.refuse(problem)
 
     def call(self, function: Callable[..., T], check: Callable[[T], str], *arguments: object) -> T:
-        """Call a function of the plugin. Raises PluginError if it fails, or if its result does not pass the
-        check."""
+        """Call a function of the plugin. Raises PluginError if it fails or returns a wrong result."""
         with faults.watched(self.who):
             try:
                 result = function(*arguments)
@@ -104,8 +102,7 @@ def is_plugin(cls: type) -> bool:
 
 
 def guard(cls: type, kind: str, name: str, contract: Contract) -> None:
-    """Wrap the methods and properties of a plugin's class that ddpmx calls. `contract` has their checks by
-    name."""
+    """Wrap the methods and properties of a plugin's class that ddpmx calls, with checks from `contract`."""
     faults.add_module(cls.__module__)
     known = {
         key

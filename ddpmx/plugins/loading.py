@@ -84,8 +84,7 @@ def file_hash(path: Path) -> str:
 
 
 def read(path: Path) -> bytes:
-    """The code of a plugin file. Raises SpecError if it cannot be read, is not a regular file or is too
-    large."""
+    """The code of a plugin file. Raises SpecError if it is unreadable, not a regular file or too large."""
     try:
         return files.read_bytes(path, MAX_BYTES)
     except SpecError as error:
@@ -93,8 +92,7 @@ def read(path: Path) -> bytes:
 
 
 def _placed(error: BaseException, plugin: str) -> BaseException:
-    """A SpecError, at the plugin's own line, for what a plugin raised on import; Ctrl-C is returned
-    unchanged."""
+    """A SpecError, at the plugin's own line, for an error on import; Ctrl-C is returned unchanged."""
     if isinstance(error, SpecError):
         return error.at("", _line(error, plugin))
     if isinstance(error, KeyboardInterrupt):

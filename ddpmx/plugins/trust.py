@@ -1,5 +1,4 @@
-"""Deciding which plugins may run: the user's own, and those in run folders that have been run here on purpose
-before.
+"""Deciding which plugins may run: the user's own, and those of run folders that the user has run before.
 
 A run folder has copies of its plugins and may come from a stranger. Its owner proves nothing, since an
 unpacked archive belongs to whoever unpacks it. A plugin is trusted if the same content has been run here
@@ -27,8 +26,7 @@ SPEC, FACTS, REST = (
     ("status.json", "environment.json", "metrics.jsonl"),
     ("checkpoints", "log.csv"),
 )
-"""Files by which a run folder is recognised: the spec with any of the others, or two of FACTS if it was
-renamed."""
+"""The files that identify a run folder: its spec and any other, or, if that was renamed, two of FACTS."""
 
 _known: set[str] = set()
 """Keys of the plugins that this process has run."""
@@ -43,8 +41,7 @@ class Plugin:
     name: str
     """The path of a `.py` file, or the name of a module."""
     content: bytes | None
-    """The code of a file, or of a single-file module that is not installed, so that the code judged is the
-    code run."""
+    """The code of a file, or of a single-file module that is not installed. What was judged is what runs."""
     file: Path | None
     """The file that the content was read from."""
     run: Path | None
@@ -54,7 +51,7 @@ class Plugin:
 
     @property
     def may_run(self) -> bool:
-        """Whether the plugin is the user's own, has been run here on purpose before, or is allowed by an
+        """Whether the plugin is the user's own, was run here on purpose before, or is allowed by an
         option."""
         return self.run is None or PERMISSION.is_granted or self._is_known()
 
@@ -137,8 +134,7 @@ def _is_run(folder: Path) -> bool:
 
 
 def _own_folders(named_in: tuple[Path, ...]) -> tuple[Path, ...]:
-    """The folders of the files, and the working folder if one of them lies in it and it is not in a run
-    folder."""
+    """The folders of the files, and the working folder if it contains one of them and is in no run folder."""
     here = Path.cwd()
     folders = [file.resolve().parent for file in named_in]
     above = (

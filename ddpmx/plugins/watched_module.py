@@ -16,8 +16,7 @@ Problem = Callable[[tuple[Tensor, ...], object], str]
 
 
 def watch_module(module: nn.Module, method: Method, problem: Problem) -> nn.Module:
-    """Add hooks to a module that raise PluginError for a wrong output and restore the global state that it
-    changes.
+    """Add hooks to a module that raise PluginError for a wrong output and restore changed global state.
 
     Copies of the module have the same hooks; the hooks do nothing in a compiled network. Errors that
     `forward` raises are attributed to the plugin where they end the command.

@@ -1,5 +1,4 @@
-"""Handling Ctrl-C, SIGTERM and SIGHUP from the program's start to its end, and the death of the parent
-process.
+"""Handling Ctrl-C, SIGTERM and SIGHUP from start to end, and the death of the parent process.
 
 `StopSignal` takes over while a run trains. This module imports only what Python has already loaded.
 """
@@ -25,7 +24,7 @@ POLL_INTERVAL, GRACE_PERIOD = 0.5, 60.0
 RETRY_DELAY = 0.05
 """Seconds until a signal that arrived at a bad moment is sent again."""
 _received: Counter[int] = Counter()
-"""How often each signal has arrived, not counting those that this module sent again."""
+"""Number of times that each signal has arrived, without those that this module sent again."""
 _resent: set[int] = set()
 """Signals that this module has sent again and that have not arrived yet."""
 
@@ -43,8 +42,7 @@ def install() -> None:
 
 
 def over(code: int) -> None:
-    """From now on, make a signal end the process at once, with the exit code that it would have had
-    anyway."""
+    """From now on, make a signal end the process at once, with this exit code."""
     for number in SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, lambda *_: os._exit(code))

@@ -11,8 +11,7 @@ CGROUPS = Path("/sys/fs/cgroup")
 
 
 def limit() -> int:
-    """The least of the machine's memory, its container's limit and the process's own (`ulimit -v`), in
-    bytes."""
+    """The least of the machine's memory, the container's limit and the process's (`ulimit -v`), in bytes."""
     limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), *_cgroup_limits()]
     own, _ = resource.getrlimit(resource.RLIMIT_AS)
     return min(limits if own == resource.RLIM_INFINITY else [*limits, own])

@@ -30,8 +30,7 @@ def caused(error: BaseException) -> bool:
 
 
 def message(error: BaseException) -> str:
-    """The message for such an error: the library's first line, which may say how much was requested, and a
-    hint."""
+    """The message for such an error: the first line of the library's own message, and a hint."""
     first = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
     return f"out of memory{': ' if first else ''}{first} ({HINT})"
 

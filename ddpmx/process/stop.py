@@ -18,7 +18,7 @@ class StopSignal:
     """A context in which a first signal requests a stop after the current step; a second one stops at once.
 
     Two different signals count as one request, since torchrun follows Ctrl-C with SIGTERM. SIGHUP never stops
-    at once, since a closing terminal sends several. Called, the object tells whether a stop was requested.
+    at once, since a closing terminal sends several. Calling the object returns whether a stop was requested.
     """
 
     def __init__(self) -> None:

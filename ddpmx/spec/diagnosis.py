@@ -1,5 +1,4 @@
-"""Running the checks on a spec that also has invalid fields, so that both kinds of error are reported at
-once."""
+"""Checking a spec that also has invalid fields, so that both kinds of error are reported at once."""
 
 from __future__ import annotations
 
@@ -50,10 +49,6 @@ def other_errors(
     try:
         check(spec)
     except SpecError as error:
-        places = tuple(".".join(map(str, path)) for path in left_out)
-        return tuple(
-            found
-            for found in error.findings
-            if not f"{found.field}.".startswith(tuple(f"{place}." for place in places))
-        )
+        prefixes = tuple(".".join(map(str, path)) + "." for path in left_out)
+        return tuple(finding for finding in error.findings if not f"{finding.field}.".startswith(prefixes))
     return ()

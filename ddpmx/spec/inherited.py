@@ -22,8 +22,7 @@ from .source import KeyPath, Source
 
 
 def without_inherited(source: Source) -> tuple[dict[str, object], list[str]]:
-    """The data without keys that belong to a replaced component, and a note for each block that had such
-    keys.
+    """The data without keys of replaced components, and a note for each block that had such keys.
 
     An unknown key stays, so that validation rejects it, if it was written for the block's present component,
     or if the component that it was written for does not have it either.
@@ -92,8 +91,7 @@ def _registered(slot: Slot, name: object) -> type[Component] | None:
 
 
 def _kind(field: FieldInfo) -> tuple[Slot | None, bool, type[BaseModel] | None]:
-    """What a field holds: the slot of its component, whether it is a list of components, the model of a
-    block.
+    """The content of a field: (slot of its component, whether it is a list of components, model of a block).
 
     Both the slot and the model are None for a plain value.
     """

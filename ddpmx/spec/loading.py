@@ -1,5 +1,4 @@
-"""Loading a Spec from files and `-s` overrides: `extends`, plugins, validation, and the position of each
-error."""
+"""Loading a Spec from files and `-s` overrides: `extends`, plugins, validation, positions of errors."""
 
 from __future__ import annotations
 
@@ -33,8 +32,7 @@ MAX_FILES = 100
 
 
 Override = str | Source
-"""A change of a spec: KEY=VALUE from `-s`, or the Source that another option's value stands for
-(`option`)."""
+"""A change of a spec: KEY=VALUE from `-s`, or a Source that `option` made from another option."""
 
 
 def load(path: Path | str, overrides: Iterable[Override] = ()) -> Spec:
@@ -59,8 +57,7 @@ def plugins_of(source: Source) -> list[str]:
 
 
 def merged(path: Path | str, overrides: Iterable[Override] = ()) -> Source:
-    """A file merged over the files that it extends, with the overrides on top. Not validated; keeps
-    `sweep`."""
+    """A file merged over what it extends, with the overrides on top. Not validated; keeps `sweep`."""
     source = _read(Path(path), (), count(1))
     findings = Findings()
     for change in overrides:
@@ -73,8 +70,7 @@ def merged(path: Path | str, overrides: Iterable[Override] = ()) -> Source:
 
 
 def validated(source: Source, path: Path | str, run: Path | None = None) -> Spec:
-    """Load the plugins of merged data and validate it. Errors without a position, as of missing keys, name
-    `path`.
+    """Load the plugins of merged data and validate it. Errors without a position name `path`.
 
     `run` is the run folder that the spec belongs to, if any. Raises SpecError with every finding, and for
     plugins from a run folder that this user has never run.
@@ -216,8 +212,7 @@ def override(text: str) -> Source:
 
 
 def _make_absolute(source: Source) -> None:
-    """Make all paths absolute. A path is relative to the file that it is written in, or to the working folder
-    if it comes from an override."""
+    """Make all paths absolute: relative to the file that has them, or to the working folder in overrides."""
     trackers = source.data.get("track")
     evaluate = source.data.get("evaluate")
     metrics = evaluate.get("metrics") if isinstance(evaluate, dict) else None

@@ -47,7 +47,7 @@ class EmaSpec(Strict):
 
 
 class TrainSpec(Strict):
-    """How the network is trained, and for how long."""
+    """The training of the network: its length, batches, optimizer and checkpoints."""
 
     epochs: int | None = Field(None, ge=1, le=1_000_000)
     """Passes over the training images. Without `epochs` and `steps`, 100."""
@@ -78,9 +78,9 @@ class TrainSpec(Strict):
     patience: int | None = Field(None, ge=1)
     """Stop training after this many epochs without a new lowest validation loss; null to never stop early."""
     on_nan: Literal["stop", "skip", "rollback"] = "stop"
-    """What to do when the loss or the gradient of a step is not finite. `stop` ends the run. `skip` skips the
-    batch, at most 10 batches in a row. `rollback` goes back to the last checkpoint and halves the learning
-    rate, at most 3 times. The step is always reported and never changes the weights."""
+    """Response to a step whose loss or gradient is not finite. `stop` ends the run. `skip` skips the batch,
+    at most 10 batches in a row. `rollback` goes back to the last checkpoint and halves the learning rate, at
+    most 3 times. The step is always reported and never changes the weights."""
     checkpoint_every: int = Field(1, ge=1)
     """Epochs between the checkpoints that are kept; `last` and `best` are updated after every epoch."""
     checkpoint_every_steps: int | None = Field(None, ge=1)
@@ -125,7 +125,7 @@ class GuidanceSpec(Strict):
     """1 uses the conditional output alone and 0 the unconditional one. Any other weight evaluates the network
     twice per step."""
     rescale: float = Field(0.0, ge=0, le=1)
-    """How far to restore the conditional output's standard deviation: 0 not at all, 1 fully."""
+    """Degree to which the conditional output's standard deviation is restored: 0 not at all, 1 fully."""
     interval: tuple[float, float] | None = None
     """[low, high]: guide only where low ≤ log-SNR < high, elsewhere use weight 1; null to always guide."""
 
@@ -137,7 +137,7 @@ class GuidanceSpec(Strict):
 
 
 class EvaluateSpec(Strict):
-    """What is measured during training, how often, and on which samples."""
+    """Evaluation during training: its metrics, their samples, and how often they are computed."""
 
     every_epochs: int = Field(5, ge=1)
     """Epochs between evaluations of the metrics. They are always evaluated at the end."""
@@ -188,9 +188,9 @@ class Spec(Strict):
     guidance: GuidanceSpec = GuidanceSpec()
     """Classifier-free guidance whenever images are sampled; needs a network with model.classes."""
     train: TrainSpec = TrainSpec()
-    """How the network is trained, and for how long."""
+    """The training of the network: its length, batches, optimizer and checkpoints."""
     evaluate: EvaluateSpec = EvaluateSpec()
-    """What is measured during training, how often, and on which samples."""
+    """Evaluation during training: its metrics, their samples, and how often they are computed."""
     track: tuple[Annotated[Tracker, Slot(TRACKERS)], ...] = ()
     """Trackers that receive a copy of the run's metrics."""
     backend: Literal["auto", "reference", "cpp", "cuda"] = "auto"
@@ -236,8 +236,7 @@ class Spec(Strict):
         return self._placed(SpecError(message, hint=hint), field, is_own=True)
 
     def _placed(self, finding: SpecError, field: str, is_own: bool) -> SpecError:
-        """The finding at the line of `field`. With `is_own`, its own field lies inside that one and is
-        kept."""
+        """The finding at the line of `field`; with `is_own`, its own field is kept as a part of that one."""
         if not is_own:
             mark = self._source.mark(tuple(field.split(".")))
             return SpecError(

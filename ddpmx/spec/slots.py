@@ -1,5 +1,4 @@
-"""The classes of the components in a spec, so that type checkers and editors know what `spec.sampler.plan`
-is.
+"""The classes of the components in a spec, for type checkers and for completion in editors.
 
 At run time they are all `object`. A slot checks a value against its registry instead, which imports a kind's
 classes only when one is looked up.

@@ -25,13 +25,12 @@ class Source:
     data: dict[str, object] = field(default_factory=dict)
     """The merged mapping, as plain data."""
     marks: dict[KeyPath, Mark] = field(default_factory=dict)
-    """Where the value at each path was written."""
+    """The position at which the value at each path was written."""
     owners: dict[KeyPath, str | None] = field(default_factory=dict)
-    """The `name` that a key's block had at the end of the layer that last wrote the key; None without a
-    name."""
+    """The `name` of a key's block at the end of the layer that last wrote the key; None without one."""
 
     def mark(self, path: KeyPath) -> Mark | None:
-        """Where the value at `path` was written, or the nearest block around it."""
+        """The position of the value at `path`, or else of the nearest block around it that has one."""
         while path and path not in self.marks:
             path = path[:-1]
         return self.marks.get(path)
@@ -54,7 +53,7 @@ class Source:
             path = _with_indices(data, written)
             for block in (path[:n] for n in range(1, len(path) + 1)):
                 if isinstance(value_at(self.data, block), str) and isinstance(value_at(data, block), Mapping):
-                    # A bare string became a block: its `name` stands where the string stood.
+                    # A bare string became a block, whose `name` was written where the string was.
                     merged.marks.setdefault((*block, "name"), self.marks.get(block, mark))
                 merged.marks.setdefault(block, mark)  # an override has a mark for its last key only
                 merged.owners.pop(block, None)
@@ -108,8 +107,7 @@ def _with_indices(data: object, path: KeyPath) -> KeyPath:
 def _merge(
     base: Mapping[Key, object], over: Mapping[Key, object], path: KeyPath, replaced: set[KeyPath]
 ) -> dict[Key, object]:
-    """`over` merged over `base`; the paths at which values of `base` were replaced are added to
-    `replaced`."""
+    """`over` merged over `base`. Paths at which values of `base` were replaced are added to `replaced`."""
     out = dict(base)
     for key, new in over.items():
         old, here = out.get(key), (*path, key)

@@ -43,12 +43,11 @@ class Document:
     data: object
     """Its value, as plain data of any type."""
     marks: dict[KeyPath, Mark]
-    """Where the value at each path was written."""
+    """The position at which the value at each path was written."""
 
 
 def read(path: Path) -> Source:
-    """Parse a file that holds a mapping. Raises SpecError; it has no mark if the file cannot be read at
-    all."""
+    """Parse a file that contains a mapping. Raises SpecError, without a mark if the file is unreadable."""
     document = parse(read_text(path, MAX_BYTES), str(path))
     if not isinstance(document.data, dict):
         raise SpecError("should be a mapping of fields, such as `name: my_run`", mark=Mark(str(path), 1))
@@ -83,8 +82,7 @@ def parse(text: str, file: str) -> Document:
 
 
 def refuse_unprintable(text: str, mark: Mark, field: str = "") -> None:
-    """Raise SpecError for control characters, which quoted text can contain as escapes, and lone
-    surrogates."""
+    """Raise SpecError for control characters and lone surrogates, which quoted YAML can contain."""
     if match := _UNPRINTABLE.search(text):
         message = f"should be printable text, but contains the character U+{ord(match[0]):04X}"
         raise SpecError(message, field=field, mark=mark)
@@ -105,8 +103,7 @@ class _TooMany(Exception):
 
 
 class _Composer(Composer):
-    """A composer that stops at the first value over the limit, since composing a megabyte of them takes a
-    minute."""
+    """A composer that stops at the first value over the limit; a megabyte of them would take a minute."""
 
     count = levels = 0
 

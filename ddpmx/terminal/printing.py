@@ -107,8 +107,7 @@ def can_print(text: str) -> bool:
 
 @contextmanager
 def guarded() -> Iterator[None]:
-    """A context in which `sys.stdout` and `sys.stderr` handle failures and encodings as this module
-    describes."""
+    """A context in which `sys.stdout` and `sys.stderr` treat failures and encodings as described above."""
     _occupy_closed_descriptors()
     stdout, stderr = sys.stdout, sys.stderr
     sys.stdout, sys.stderr = cast(TextIO, _Output(stdout)), cast(TextIO, _Messages(stderr))
@@ -178,7 +177,7 @@ class _Guarded:
 
 
 class _Output(_Guarded):
-    """Standard output. Once it has failed, it fails at every use, since libraries may swallow the first
+    """Standard output. Once it has failed, it fails at every use, as libraries may swallow the first
     error."""
 
     _error: OSError | None = None
@@ -208,8 +207,7 @@ class _Messages(_Guarded):
 
 
 def _occupy_closed_descriptors() -> None:
-    """Open /dev/null as each closed standard descriptor; a file opened later could otherwise become standard
-    output."""
+    """Open /dev/null as each closed standard descriptor, so that no other file becomes standard output."""
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         os.set_inheritable(descriptor, True)
     os.close(descriptor)

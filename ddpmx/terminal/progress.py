@@ -13,8 +13,8 @@ T = TypeVar("T")
 
 
 def track(items: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
-    """Yield the items while showing a bar on stderr, or lines with the time left. `total` is `len(items)` if
-    None."""
+    """Yield the items and show a bar on stderr, or lines with the time left. `total`: by default
+    len(items)."""
     if not is_live():
         count = total if total is not None else len(items) if isinstance(items, Sized) else None
         lines = TimeLeft()

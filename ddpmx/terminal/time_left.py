@@ -1,5 +1,4 @@
-"""Lines that report the progress of long work where no bar can move: few, and the rarer the longer the work
-takes."""
+"""Lines that report the progress of long work where no bar can move, the rarer the longer it takes."""
 
 from __future__ import annotations
 
@@ -45,7 +44,7 @@ class _Work:
     started: float
     """`time.perf_counter()` at that moment."""
     done: int
-    """How much was already done, for example by a run before it was resumed."""
+    """The part that was already done, for example by a run before it was resumed."""
 
 
 @dataclass
