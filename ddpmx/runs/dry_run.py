@@ -28,7 +28,7 @@ from ..storage import checkpoint
 from ..storage.folder import RunFolder
 from ..training.experiment import Experiment, build
 from ..training.loop import StepDone, train
-from ..training.objective import runs_twice
+from ..training.objective import estimates_first
 from ..training.pacing import Pacing
 from ..training.state import Trained, TrainState, prepare
 from ..training.validation import validate
@@ -71,7 +71,7 @@ def estimate(experiment: Experiment, say: Callable[[str], None] = quietly) -> It
     `say` is told what is about to be measured, where that may take long.
     """
     spec, network = experiment.spec, experiment.network
-    evaluate, pacing = spec.evaluate, Pacing.of(spec, len(experiment.data.train), experiment.table)
+    evaluate, pacing = spec.evaluate, Pacing.from_spec(spec, len(experiment.data.train), experiment.table)
     epochs, times = pacing.epochs, pacing.evaluations
     trained = prepare(experiment)
     start = time.process_time()  # what this process has done so far, a run does too
@@ -84,7 +84,7 @@ def estimate(experiment: Experiment, say: Callable[[str], None] = quietly) -> It
     say("measuring the validation …")
     _, plain = _timed(lambda: validate(experiment, network, World(), bits=False))
     _, curves = _timed(lambda: validate(experiment, network, World()))
-    within = times - pacing.evaluations_at_ends
+    within = times - pacing.evaluations_at_epoch_ends
     yield f"validation, {epochs + within} times", (epochs + within - times) * plain + times * curves
     network.eval()
     if pacing.grid is not None:
@@ -122,7 +122,7 @@ def _train(experiment: Experiment, trained: Trained) -> tuple[TrainState, StepDo
     for event in train(trial, state, trained, World(), lambda: False):
         if isinstance(event, StepDone):
             done = event
-            twice = kinds == 2 and runs_twice(experiment.spec.seed, state.step - 1)
+            twice = kinds == 2 and estimates_first(experiment.spec.seed, state.step - 1)
             seconds = state.seconds - before if state.batch > 1 else state.seconds
             before = state.seconds
             if state.step > WARM_UP:

@@ -81,7 +81,7 @@ class Forecast:
         measured = pacing.evaluations if any(metric.needs_images for metric in spec.evaluate.metrics) else 0
         drawn = share * each * (pacing.grids * spec.evaluate.grid + measured * spec.evaluate.samples)
         last = 0 if pacing.grid is None else final * (spec.evaluate.grid + STRIP)
-        validations = share * (pacing.epochs + pacing.evaluations - pacing.evaluations_at_ends)
+        validations = share * (pacing.epochs + pacing.evaluations - pacing.evaluations_at_epoch_ends)
         return {
             "training": (pacing.steps - self.first) * step,
             "sampling": (drawn + last) * a_pass,

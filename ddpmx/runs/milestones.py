@@ -36,8 +36,8 @@ def within_epoch(session: Session) -> None:
     state, pacing = session.state, session.pacing
     if state.batch in (0, pacing.per_epoch) or is_over(session.experiment.spec.train, state):
         return
-    kinds = ["samples"] if pacing.grid is not None and pacing.grid.within(state.step) else []
-    kinds += ["per_t", "evaluate"] if pacing.evaluation.within(state.step) else []
+    kinds = ["samples"] if pacing.grid is not None and pacing.grid.due_within_epoch(state.step) else []
+    kinds += ["per_t", "evaluate"] if pacing.evaluation.due_within_epoch(state.step) else []
     due = [kind for kind in kinds if session.lacks(kind)]
     if due or (pacing.save_steps is not None and state.step % pacing.save_steps == 0):
         session.save()

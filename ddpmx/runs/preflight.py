@@ -168,7 +168,7 @@ def _time_range(spec: Spec, table: Table) -> list[str]:
 def of_budget(spec: Spec, images: int, table: Table) -> list[str]:
     """How averaging and evaluation compare with the training of so many images."""
     found = []
-    pacing = Pacing.of(spec, images, table)
+    pacing = Pacing.from_spec(spec, images, table)
     steps = pacing.steps
     ema = spec.train.ema
     if ema is not None and not ema.warmup and (memory := 1 / (1 - ema.decay)) > steps:

@@ -30,7 +30,7 @@ from ..trackers import Trackers
 from ..training.events import Event
 from ..training.experiment import Experiment, build
 from ..training.loop import EpochDone, Skipped, StepDone, train
-from ..training.stability import Diverged, told
+from ..training.stability import Diverged, bad_step_message
 from ..training.state import is_over, prepare
 from ..training.validation import Validated, validate
 from ..world import World
@@ -219,7 +219,9 @@ def _epochs(session: Session) -> None:
                     **event.facts,
                 }
             )
-            session.bar.say(f"warning: step {event.step} leaves its batch out: {told(event.facts)}")
+            session.bar.say(
+                f"warning: step {event.step} leaves its batch out: {bad_step_message(event.facts)}"
+            )
         session.draw_plots()
         if isinstance(event, EpochDone):
             session.save()
@@ -238,9 +240,9 @@ def _end_epoch(session: Session, validated: Validated) -> None:
     experiment, spec, row = session.experiment, session.experiment.spec, session.state.row
     pacing, over = session.pacing, is_over(spec.train, session.state)
     where: Where = {"epoch": row["epoch"], "step": row["step"]}
-    if pacing.grid is not None and (over or pacing.grid.at_end(row["epoch"], row["step"])):
+    if pacing.grid is not None and (over or pacing.grid.due_at_epoch_end(row["epoch"], row["step"])):
         draw_grid(session, f"epoch-{row['epoch']:04d}.png", spec.evaluate.sampler, session.averaged, where)
-    due = over or pacing.evaluation.at_end(row["epoch"], row["step"])
+    due = over or pacing.evaluation.due_at_epoch_end(row["epoch"], row["step"])
     scores: dict[str, Score] = {}
     if spec.evaluate.metrics and due:
         scores = scored(session)

@@ -17,9 +17,9 @@ from ..terminal.console import Bar
 from ..trackers import Trackers
 from ..training.events import PASSES, Event
 from ..training.experiment import Experiment
-from ..training.learning_rate import jump
+from ..training.learning_rate import budget_note
 from ..training.pacing import Pacing
-from ..training.stability import MOST_ROLLBACKS, Diverged, Stability, told_instability
+from ..training.stability import MAX_ROLLBACKS, Diverged, Stability, instability_message
 from ..training.state import Trained, TrainState, is_over
 from ..world import World
 
@@ -53,7 +53,7 @@ class Session:
     @cached_property
     def pacing(self) -> Pacing:
         """What is due when."""
-        return Pacing.of(self.experiment.spec, len(self.experiment.data.train), self.experiment.table)
+        return Pacing.from_spec(self.experiment.spec, len(self.experiment.data.train), self.experiment.table)
 
     @property
     def averaged(self) -> nn.Module:
@@ -67,7 +67,7 @@ class Session:
         return (
             str(row["verdict"])
             if "verdict" in row
-            else told_instability(row["unstable"])
+            else instability_message(row["unstable"])
             if "unstable" in row
             else ""
         )
@@ -249,13 +249,13 @@ class Session:
                 if event["step"] == state.step and "lr" in event
             ]
             before = logged[-1] / factor if logged else None
-        return "" if before is None else jump(train, state.step, self.pacing.steps, before, factor)
+        return "" if before is None else budget_note(train, state.step, self.pacing.steps, before, factor)
 
     def roll_back(self, cause: Diverged) -> bool:
         """Go back to the last checkpoint with half the learning rate; False where that was done too often."""
-        if len(self.state.rollbacks) == MOST_ROLLBACKS:
+        if len(self.state.rollbacks) == MAX_ROLLBACKS:
             self.bar.say(
-                f"warning: went back {MOST_ROLLBACKS} times before, each time with half the learning rate"
+                f"warning: went back {MAX_ROLLBACKS} times before, each time with half the learning rate"
             )
             return False
         self.restore(converged=True)

@@ -32,7 +32,7 @@ from ..process import out_of_memory
 from ..text import shortened
 from ..times import TimeState
 from ..training.ema import Ema
-from ..training.events import Row, parse, told
+from ..training.events import Row, first_problem, parse
 from ..training.state import Trained, TrainState
 from . import manifest
 from .checkpoint_folder import find, set_links, sync
@@ -117,7 +117,9 @@ def _counters(content: dict[str, Any], checkpoint: Path) -> TrainState:
         for event in content.get("rollbacks", ()):
             parse(json.dumps(event).encode())
     except ValidationError as error:
-        raise RunError(f"{file} is damaged, or was written by another version: {told(error)}") from None
+        raise RunError(
+            f"{file} is damaged, or was written by another version: {first_problem(error)}"
+        ) from None
     except (ValueError, RecursionError) as error:
         raise RunError(f"{file} is damaged: {error}") from None
     return TrainState(**content)

@@ -15,7 +15,7 @@ from typing_extensions import TypedDict
 
 from ..errors import RunError, SpecError
 from ..files import open_regular, read_json, why
-from ..training.events import OPEN, Count, told
+from ..training.events import OPEN, Count, first_problem
 
 STATE = "state.json"
 UNSEALED = {"train", "optimizer"}
@@ -70,7 +70,7 @@ def read(folder: Path) -> dict[str, Any]:
         if re.fullmatch("[0-9]+", folder.name) and int(folder.name) != step:
             raise ValueError(f"it belongs to step {step}")
     except ValidationError as error:
-        raise RunError(f"{file} is damaged: {told(error)}") from None
+        raise RunError(f"{file} is damaged: {first_problem(error)}") from None
     except SpecError as error:
         raise RunError(f"{file} is damaged: {error}") from None
     except (ValueError, RecursionError) as error:

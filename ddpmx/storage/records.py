@@ -16,7 +16,7 @@ from ..components.in_words import findings_of
 from ..errors import Mark, SpecError
 from ..files import read_text
 from ..spec.yaml_source import read
-from ..training.events import OPEN, Amount, Count, Ordinal, Seed, told
+from ..training.events import OPEN, Amount, Count, Ordinal, Seed, first_problem
 
 MAX_BYTES = 20_000_000
 """Most bytes of a JSON file that is read."""
@@ -182,7 +182,7 @@ def _read(path: Path, adapter: TypeAdapter[T]) -> T:
     try:
         return adapter.validate_json(text)
     except ValidationError as error:
-        raise SpecError(f"{path} is damaged: {told(error)}") from None
+        raise SpecError(f"{path} is damaged: {first_problem(error)}") from None
 
 
 def read_spec(path: Path) -> RunSpec:

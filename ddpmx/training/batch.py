@@ -1,4 +1,4 @@
-"""A batch of images at timesteps: the one value that training, validation and the bound hand on."""
+"""A batch of images at timesteps: the value that training, validation and the bound pass on."""
 
 from __future__ import annotations
 
@@ -12,32 +12,35 @@ from ..ops import Noise, Purpose, stream
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Clean images, how far each is to be noised and by which ε, and what the network is told of them; all on one device."""
+    """Clean images with their timesteps, noise and labels; all tensors are on one device."""
 
     x_start: Tensor
-    """float32 [b, c, h, w] in [−1, 1]."""
+    """Clean images, float32 [b, c, h, w] in [−1, 1]."""
     t: Tensor
     """Table indices, int64 [b]."""
     noise: Noise
-    """ε, not made yet; its sample ids are those of the images."""
+    """ε, not generated yet; its sample ids are the images' ids."""
     labels: Tensor | None = None
-    """Classes, int64 [b], for a network that is told them."""
+    """Classes, int64 [b]; None for a network without classes."""
     estimate_first: bool = True
-    """Whether a self-conditioned network is run twice, the second time on its own estimate of x_0."""
+    """Whether a self-conditioned network runs twice, the second time on its own estimate of x_0."""
 
 
 @dataclass(frozen=True, slots=True)
 class Draws:
-    """What a training step draws for its images before any is fetched: int64 [B] each, on the CPU."""
+    """The random choices of a training step for its images, made before any image is fetched; on the CPU."""
 
     t: Tensor
+    """Table indices, int64 [B]."""
     noise: Noise
+    """ε, not generated yet; its sample ids are the images' ids."""
     labels: Tensor | None
-    """None for a network without classes."""
+    """Classes, int64 [B], some replaced by "no class"; None for a network without classes."""
     estimate_first: bool
+    """Whether a self-conditioned network runs twice."""
 
     def batch(self, x_start: Tensor, part: Tensor | slice = slice(None)) -> Batch:
-        """The batch of the images `part`, indices into these, which are `x_start`; on the device of that."""
+        """The batch of the images `x_start` on their device; `part` are their indices into these draws."""
         device = x_start.device
         noise = replace(self.noise, sample_ids=self.noise.sample_ids[part].to(device))
         labels = None if self.labels is None else self.labels[part].to(device)
@@ -45,7 +48,7 @@ class Draws:
 
 
 def fetch_images(pixels: Tensor, ids: Tensor, seed: int, epoch: int, flip: bool) -> Tensor:
-    """The images `ids` of a set [n, c, h, w] of bytes, for the network: float32 [b, c, h, w] in [−1, 1].
+    """The images `ids` of a data set uint8 [n, c, h, w], as float32 [b, c, h, w] in [−1, 1].
 
     With `flip`, half of the images are mirrored, a different half in each epoch.
     """

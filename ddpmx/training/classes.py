@@ -1,4 +1,4 @@
-"""The classes of a network that is told them: what training shows of them, and which ones a user asks for."""
+"""Classes of a class-conditional network: labels in training, and the classes that a user asks for."""
 
 from __future__ import annotations
 
@@ -13,44 +13,47 @@ from ..ops import Purpose, stream
 from ..text import shortened
 from .experiment import Experiment
 
-LABEL_DROPOUT = 0.1  # in the range of 0.1 to 0.2 that Ho & Salimans 2022, arXiv:2207.12598, found best
+LABEL_DROPOUT = 0.1
+"""Default of `train.label_dropout`, in the range of 0.1 to 0.2 that Ho & Salimans 2022, arXiv:2207.12598,
+found best."""
 
 
-def shown_labels(experiment: Experiment, ids: Tensor, step: int) -> Tensor | None:
-    """What the network is told of the training images `ids`: their labels, int64 [b], some replaced by "no class".
+def labels_with_dropout(experiment: Experiment, ids: Tensor, step: int) -> Tensor | None:
+    """Labels of the training images `ids`, int64 [b]; None for a network without classes.
 
-    Which ones is drawn for (seed, step, id), with probability `train.label_dropout`. None for a network without classes.
+    Each is replaced by "no class" with probability `train.label_dropout`, as a function of (seed, step, id).
     """
     spec, labels = experiment.spec, experiment.data.train.labels
     if labels is None or not experiment.classes:
         return None
-    share = LABEL_DROPOUT if spec.train.label_dropout is None else spec.train.label_dropout
-    hidden = ops.uniform(ids, stream(Purpose.LABEL, step), spec.seed) < share
-    return torch.where(hidden, len(experiment.classes), labels[ids])
+    probability = LABEL_DROPOUT if spec.train.label_dropout is None else spec.train.label_dropout
+    dropped = ops.uniform(ids, stream(Purpose.LABEL, step), spec.seed) < probability
+    return torch.where(dropped, len(experiment.classes), labels[ids])
 
 
 def parse_classes(text: str, names: Sequence[str]) -> list[int]:
-    """Indices of the classes in `text`, which has their names or numbers with commas between.
+    """Indices of the classes listed in `text` by name or number, separated by commas.
 
-    A name may hold commas: the longest that fits counts, and quotes ("a,b") say where one begins and ends. What is both a
-    name and a number is the name. Raises SpecError for one that `names` lacks, with all that there are.
+    A name may contain commas: the longest name that matches is taken, and quotes ("a,b") mark where a name
+    begins and ends. A word that is both a name and a number is read as the name. Raises SpecError for an
+    unknown class, listing all valid ones.
     """
     spellings = {name.strip(): index for index, name in reversed([*enumerate(names)])}
     spellings |= {f'"{name}"': index for index, name in enumerate(names)}
-    found, rest, more = [], text.strip(), True
-    while more:
-        fits = [spelling for spelling in spellings if _begins_with(rest, spelling)]
-        word = max(fits, key=len) if fits else rest.partition(",")[0].strip()
-        number = int(word) if not fits and len(word) < 20 and word.isdecimal() else len(names)
-        if not fits and number >= len(names):
+    indices, rest, has_more = [], text.strip(), True
+    while has_more:
+        matches = [spelling for spelling in spellings if _begins_with(rest, spelling)]
+        word = max(matches, key=len) if matches else rest.partition(",")[0].strip()
+        number = int(word) if not matches and len(word) < 20 and word.isdecimal() else len(names)
+        if not matches and number >= len(names):
             valid = ", ".join(name if name == str(i) else f"{i} {name}" for i, name in enumerate(names))
             raise SpecError(f"there is no class '{shortened(word)}'", hint=f"valid: {valid}")
-        found.append(spellings[word] if fits else number)
+        indices.append(spellings[word] if matches else number)
         _, comma, rest = rest[len(word) :].partition(",")
-        rest, more = rest.strip(), bool(comma)
-    return found
+        rest, has_more = rest.strip(), bool(comma)
+    return indices
 
 
 def _begins_with(text: str, word: str) -> bool:
-    """Whether the text is the word, or goes on with a comma behind it."""
+    """Whether the text is the word, alone or followed by a comma."""
     return text.startswith(word) and text[len(word) :].lstrip()[:1] in ("", ",")

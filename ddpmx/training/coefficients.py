@@ -1,4 +1,4 @@
-"""The table's columns that a training step gathers by index."""
+"""Coefficients of a training step at each index of the table."""
 
 from __future__ import annotations
 
@@ -15,39 +15,46 @@ from ..theory.variance import Posterior, posterior
 
 @dataclass(frozen=True, slots=True)
 class Coefficients:
-    """[T] each, of one dtype and on one device."""
+    """Columns to be gathered by timestep: [T] each, of one dtype and on one device."""
 
     signal: Tensor
+    """Coefficient of x_0 in x_t."""
     sigma: Tensor
+    """Coefficient of ε in x_t."""
     target_x: Tensor
+    """Coefficient of x_0 in the network's target."""
     target_eps: Tensor
+    """Coefficient of ε in the network's target."""
     weight: Tensor
+    """Weight of the loss at each index."""
     importance: Tensor
-    """Also multiplies the training loss, to make up for how its t are drawn."""
+    """Second factor of the training loss, which corrects for how often t is drawn."""
     log_snr: Tensor
-    """What a learned weighting sees: within ±30."""
+    """log-SNR limited to ±30, the input of a learned weighting."""
     time: Tensor
-    """What the network's time embedding sees."""
+    """Input of the network's time embedding."""
     input_scale: Tensor | None
-    """What x_t is multiplied by before the network sees it."""
+    """Factor of x_t in the network's input; None for 1."""
     x0_from_x: Tensor
+    """Coefficient of x_t in x_0."""
     x0_from_output: Tensor
-    """x_0 = x0_from_x·x_t + x0_from_output·output."""
+    """Coefficient of the network's output in x_0."""
     posterior: Posterior | None
-    """Of a sampling step; None for a network that does not learn its variance."""
+    """Posterior of a sampling step; None if the network does not learn the variance."""
 
     def x0(self, x_t: Tensor, output: Tensor, t: Tensor) -> Tensor:
-        """The clean images that a network's output [b, c, h, w] for x_t at indices t [b] implies, in the columns' dtype."""
+        """x_0 implied by a network's output for x_t at indices t [b]: [b, c, h, w], in the columns' dtype."""
         from_x, from_output = (
             column[t].view(-1, 1, 1, 1) for column in (self.x0_from_x, self.x0_from_output)
         )
+        # x_0 = x0_from_x·x_t + x0_from_output·output
         return from_x * x_t.to(from_x.dtype) + from_output * output.float().to(from_output.dtype)
 
 
 def coefficients(
     spec: Spec, table: Table, device: torch.device, dtype: torch.dtype = torch.float32
 ) -> Coefficients:
-    """The columns of a checked spec, computed in float64 and then rounded to `dtype`."""
+    """Coefficients of a spec that has passed its checks, computed in float64 and rounded to `dtype`."""
     indices = torch.arange(table.timesteps, dtype=torch.float64)
     target_x, target_eps = spec.prediction.target(table.signal, table.sigma)
     weight = spec.loss.weighting.weights(table, spec.prediction)

@@ -1,7 +1,7 @@
-"""The events of metrics.jsonl, typed: what a line must hold to count, whoever wrote it.
+"""The events of metrics.jsonl: the keys and types that a line needs to be valid, whoever wrote it.
 
-A kind that is not among KINDS comes from a newer version or a plugin and needs no more than its name; keys that are not listed are
-kept as they are, in every kind.
+A kind that is not in KINDS comes from a newer version or a plugin and needs only its name. Keys that are not
+listed here are kept unchanged, in every kind.
 """
 
 from __future__ import annotations
@@ -17,8 +17,10 @@ from typing_extensions import TypedDict
 from ..components.in_words import findings_of
 
 Event = dict[str, Any]
+"""One line of metrics.jsonl."""
 PASSES = "passes"
-"""The key of the events of an evaluation or a grid within an epoch: passes over the training images so far, no whole number."""
+"""Key of the events of an evaluation or a grid within an epoch: passes over the training images so far, a
+fraction."""
 Count = Annotated[int, Field(ge=0, le=2**63 - 1)]
 Ordinal = Annotated[int, Field(ge=1, le=2**63 - 1)]
 Amount = Annotated[float, Field(ge=0, le=1e15, allow_inf_nan=False)]
@@ -49,15 +51,19 @@ class Score(TypedDict):
 
 @with_config(OPEN)
 class Scored(TypedDict):
+    """An event that may have scores."""
+
     scores: NotRequired[dict[Metric, Score]]
 
 
 class Plain(Scored):
+    """An event that may have metrics."""
+
     metrics: NotRequired[Metrics]
 
 
 class Other(Plain):
-    """Of a kind that is not known here."""
+    """An event of an unknown kind."""
 
     event: Annotated[str, Field(min_length=1, max_length=100)]
     epoch: NotRequired[Count]
@@ -65,6 +71,8 @@ class Other(Plain):
 
 
 class Step(Plain):
+    """A logged training step."""
+
     event: Literal["step"]
     step: Count
     loss: float
@@ -75,7 +83,7 @@ class Step(Plain):
 
 @with_config(OPEN)
 class Unstable(TypedDict):
-    """`Stability.instability`."""
+    """The result of `Stability.instability`."""
 
     at_step: Count
     factor: float
@@ -86,7 +94,7 @@ class Unstable(TypedDict):
 
 @with_config(OPEN)
 class Row(TypedDict):
-    """What the end of an epoch says, in its event and in a checkpoint."""
+    """Results of an epoch, in its event and in a checkpoint."""
 
     epoch: Ordinal
     step: Ordinal
@@ -100,12 +108,16 @@ class Row(TypedDict):
 
 
 class Epoch(Row):
+    """The end of an epoch."""
+
     event: Literal["epoch"]
     metrics: Metrics
     scores: NotRequired[dict[Metric, Score]]
 
 
 class Evaluate(Scored):
+    """An evaluation within an epoch, or by `ddpmx evaluate`."""
+
     event: Literal["evaluate"]
     epoch: Count
     step: Count
@@ -117,6 +129,8 @@ class Evaluate(Scored):
 
 
 class Samples(Plain):
+    """A grid of sampled images."""
+
     event: Literal["samples"]
     epoch: Count
     step: Count
@@ -126,7 +140,7 @@ class Samples(Plain):
 
 @with_config(OPEN)
 class Curves(TypedDict):
-    """`Validated.by_timestep`."""
+    """The result of `Validated.by_timestep`."""
 
     t: Annotated[list[float], Field(min_length=1, max_length=10_000)]
     log_snr: Levels
@@ -137,6 +151,8 @@ class Curves(TypedDict):
 
 
 class PerT(Plain, Curves):
+    """The validation loss by timestep."""
+
     event: Literal["per_t"]
     epoch: Count
     step: Count
@@ -144,6 +160,8 @@ class PerT(Plain, Curves):
 
 
 class Diverged(Plain):
+    """A step that was not finite, and what was done about it."""
+
     event: Literal["diverged"]
     action: str
     epoch: Count
@@ -151,6 +169,8 @@ class Diverged(Plain):
 
 
 class End(Plain):
+    """The end of a run."""
+
     event: Literal["end"]
     step: Count
     status: str
@@ -158,9 +178,10 @@ class End(Plain):
     seconds: NotRequired[Amount]
 
 
-def _of_one_length(event: PerT) -> PerT:
+def _check_lengths(event: PerT) -> PerT:
+    """The event, unchanged. Raises ValueError if its lists differ in length."""
     if len({len(event[key]) for key in ("t", "log_snr", "n", "loss", "share", "bits")}) > 1:
-        raise ValueError("its lists should have one length")
+        raise ValueError("its lists should have the same length")
     return event
 
 
@@ -169,7 +190,7 @@ KINDS: dict[str, Any] = {
     "epoch": Epoch,
     "evaluate": Evaluate,
     "samples": Samples,
-    "per_t": Annotated[PerT, AfterValidator(_of_one_length)],
+    "per_t": Annotated[PerT, AfterValidator(_check_lengths)],
     "diverged": Diverged,
     "end": End,
 }
@@ -177,6 +198,7 @@ KINDS: dict[str, Any] = {
 
 @cache
 def _adapter(kind: str) -> TypeAdapter[Event]:
+    """The validator of a kind, or of an unknown one."""
     return TypeAdapter(KINDS.get(kind, Other))
 
 
@@ -186,29 +208,29 @@ def is_row(event: Event) -> bool:
 
 
 def passes_of(event: Mapping[str, Any]) -> float:
-    """Passes over the training images at the event; at an epoch's end its number, though the last one may be a part of a pass."""
+    """Passes over the images at an event; at an epoch's end its number, even if the pass is partial."""
     return float(event[PASSES] if PASSES in event else event["epoch"])
 
 
 def kind_of(line: bytes) -> str:
-    """The kind that a line begins with, as ddpmx writes it; empty where it begins otherwise."""
-    found = _KIND.match(line)
-    return found[1].decode() if found else ""
+    """The kind at the start of a line, where ddpmx writes it; empty if it is not there."""
+    match = _KIND.match(line)
+    return match[1].decode() if match else ""
 
 
 def parse(line: bytes) -> Event:
-    """The event of a line. Raises ValueError that says in a few words why it is none."""
+    """The event of a line. Raises ValueError with a short reason if the line is not valid."""
     kind = kind_of(line)
     try:
         event = _adapter(kind if kind in KINDS else "").validate_json(line)
-        if kind not in KINDS and event["event"] in KINDS:  # its keys stand in another order
+        if kind not in KINDS and event["event"] in KINDS:  # its keys are in another order
             event = _adapter(event["event"]).validate_json(line)
     except ValidationError as error:
-        raise ValueError(told(error)) from None
+        raise ValueError(first_problem(error)) from None
     return event
 
 
-def told(error: ValidationError) -> str:
-    """The first finding of a pydantic error, with its field."""
+def first_problem(error: ValidationError) -> str:
+    """The first problem of a pydantic error, with its field."""
     path, message = findings_of(error)[0]
     return f"{'.'.join(map(str, path))}: {message}" if path else message

@@ -1,4 +1,4 @@
-"""What a spec describes, built: data, coefficients, network; shared by training, sampling and evaluation."""
+"""The data, coefficients and network built from a spec, shared by training, sampling and evaluation."""
 
 from __future__ import annotations
 
@@ -33,31 +33,39 @@ class Experiment:
     """A spec with its parts built on a device."""
 
     spec: Spec
+    """The spec, after its checks."""
     data: Data
+    """The data set."""
     table: Table
+    """Signal, sigma and log-SNR at each index."""
     prediction: Prediction
+    """What the network predicts."""
     coefficients: Coefficients
+    """Coefficients of a training step, float32 on the device."""
     network: nn.Module
+    """The network, on the device."""
     device: torch.device
+    """The device of the network."""
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
+        """(channels, height, width) of an image."""
         return (self.data.channels, self.data.size, self.data.size)
 
     @property
     def parameters(self) -> int:
-        """How many numbers the network learns."""
+        """Number of the network's parameters."""
         return sum(parameter.numel() for parameter in self.network.parameters())
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The names of the classes that the network is told; none for a network that is told none."""
+        """Names of the classes that the network is conditioned on; empty for an unconditional network."""
         return self.data.classes or () if self.spec.model.conditional else ()
 
     def spread(self, count: int, classes: Sequence[int] = ()) -> Tensor | None:
-        """Labels, int64 [count], of images that are spread evenly over the classes, in order (all of them by default).
+        """Labels for images spread evenly over `classes` in order (all by default): int64 [count].
 
-        None for a network that is told none.
+        None for a network without classes.
         """
         if not self.classes:
             return None
@@ -65,34 +73,35 @@ class Experiment:
         return chosen[torch.arange(count) * len(chosen) // count]
 
     def network_input(self, x: Tensor, scale: Tensor | None, x0: Tensor | None = None) -> Tensor:
-        """What the network sees of x [n, c, h, w]: x times its prediction's `input_scale` [n], if there is one.
+        """The network's input for x [n, c, h, w]: x times the prediction's `input_scale` [n], if it has one.
 
-        A self-conditioned network has as many channels again for the estimate x0, which is not scaled; None is zeros.
+        A self-conditioned network's input is [n, 2c, h, w], with the estimate x0 (None: zeros) as further
+        channels, not scaled.
         """
         scaled = x if scale is None else x * scale.to(x).view(-1, 1, 1, 1)
         if self.spec.model.self_conditioned:
             return torch.cat((scaled, torch.zeros_like(x) if x0 is None else x0.to(x.dtype)), dim=1)
         if x0 is not None:
-            raise ValueError("x0 is for a self-conditioned network")
+            raise ValueError("x0 needs a self-conditioned network, and this one is not")
         return scaled
 
     def output(
         self, network: nn.Module, x: Tensor, t: Tensor, labels: Tensor | None = None, x0: Tensor | None = None
     ) -> Tensor:
-        """The network's output at table indices t [n], which may be fractional; in x's dtype.
+        """The network's output for x [n, c, h, w] at table indices t [n] (may be fractional), in x's dtype.
 
-        `labels` [n] are for a network with classes, x0 is the last estimate of x_0 for a self-conditioned one. A network that
-        learns the variance returns it as a second half of channels.
+        `labels` [n] are for a class-conditional network, and x0 is the last estimate of x_0 for a
+        self-conditioned one. The output is [n, c, h, w], or [n, 2c, h, w] if the network learns the variance.
         """
         t = t.cpu().double()
         time = embed_time(t, self.table, self.spec.model.time).to(self.device)
-        seen = self.network_input(x, self.prediction.input_scale(*self.table.at(t)), x0)
-        told = () if labels is None else (labels.to(self.device),)
+        network_input = self.network_input(x, self.prediction.input_scale(*self.table.at(t)), x0)
+        condition = () if labels is None else (labels.to(self.device),)
         with self.autocast():
-            return network(seen, time, *told).to(x.dtype)  # type: ignore[no-any-return]
+            return network(network_input, time, *condition).to(x.dtype)  # type: ignore[no-any-return]
 
     def denoiser(self, network: nn.Module, labels: Tensor | None = None) -> Denoise:
-        """denoise(x, t, x0=None) of `ddpmx.sample`: `output`, for labels guided towards them as the spec's `guidance` says."""
+        """denoise(x, t, x0=None) for `ddpmx.sample`; labels are guided by the spec's `guidance`."""
         if labels is None:
             return lambda x, t, x0=None: self.output(network, x, t, None, x0)
         options = self.spec.guidance
@@ -107,14 +116,14 @@ class Experiment:
         )
 
     def autocast(self) -> torch.autocast:
-        """The spec's `train.precision`."""
+        """The context that runs the network in the spec's `train.precision`."""
         return torch.autocast(
             self.device.type, torch.bfloat16, enabled=self.spec.train.precision == "bfloat16"
         )
 
 
 def check_labels(spec: Spec, data: Data) -> None:
-    """Raises SpecError for a network that is to be told classes which the data do not have."""
+    """Raises SpecError if the network is class-conditional and the data have no labels."""
     if spec.model.conditional:
         for split, images in (("training", data.train), ("validation", data.validation)):
             if images.labels is None or data.classes is None:
@@ -125,7 +134,7 @@ def check_labels(spec: Spec, data: Data) -> None:
 
 
 def load_data(spec: Spec) -> Data:
-    """The data set, which suits the spec's metrics and network. Raises SpecError where it is not there or does not."""
+    """Load the data set. Raises SpecError if it is missing or does not fit the spec's metrics and network."""
     with spec.blame("dataset"):
         data = spec.dataset.load(Path.cwd())
     check_data(spec, data)
@@ -133,13 +142,13 @@ def load_data(spec: Spec) -> Data:
 
 
 def look(spec: Spec) -> Data:
-    """The data set from a short look: of a large one, images of the right number, shape and labels without content."""
+    """The data set without loading it whole: a large one has images of the right shape, but no content."""
     with spec.blame("dataset"):
         return spec.dataset.look(Path.cwd())
 
 
 def check_data(spec: Spec, data: Data) -> None:
-    """Raises SpecError where the data do not suit the spec's metrics and network."""
+    """Raises SpecError if the data do not fit the spec's metrics and network."""
     findings = Findings()
     for index, metric in enumerate(spec.evaluate.metrics):
         with findings.collect(), spec.blame(f"evaluate.metrics.{index}"):
@@ -152,21 +161,23 @@ def check_data(spec: Spec, data: Data) -> None:
 def build(
     spec: Spec, device: torch.device, shape: Data | None = None, *, training: bool = False
 ) -> Experiment:
-    """Load the data and build the network, with weights that are a function of `seed`.
+    """Load the data and build the network, whose initial weights are a function of `seed`.
 
-    `shape` stands for data whose images will not be looked at, which are then not loaded. Raises SpecError, also where the
-    network is larger than the memory; with `training`, where that cannot hold its training.
+    `shape` replaces the data if their images are not needed, so that they are not loaded. Raises SpecError if
+    the spec is wrong, or if the network (with `training`: its training) does not fit into memory.
     """
     table = check(spec)
     with spec.blame("backend"), ops.use_backend(spec.backend):
-        ops.active(device)  # a SpecError where that backend does not run there
+        ops.active(device)  # raises SpecError if the backend does not run on the device
     data = load_data(spec) if shape is None else shape
     with spec.blame("model"):
         classes = [len(data.classes)] if spec.model.conditional and data.classes else []
         more = {"inputs": 2 * data.channels} if spec.model.self_conditioned else {}
         more |= {"outputs": 2 * data.channels} if spec.model.learns_variance else {}
         make: Callable[[], nn.Module] = partial(spec.model.build, data.channels, data.size, *classes, **more)
-        check_memory(spec.model, make, copies(spec.train) if training and device.type == "cpu" else 1)
+        check_memory(
+            spec.model, make, tensors_per_weight(spec.train) if training and device.type == "cpu" else 1
+        )
         torch.manual_seed(spec.seed)
         network = make()
     return Experiment(
@@ -174,13 +185,13 @@ def build(
     )
 
 
-def copies(train: TrainSpec) -> int:
-    """How many numbers training holds for each weight at least: weights, gradients, their average and Adam's two means."""
+def tensors_per_weight(train: TrainSpec) -> int:
+    """Least number of tensors per weight in training: weight, gradient, moving average, Adam's two means."""
     return 2 + (train.ema is not None) + 2 * isinstance(train.optimizer, Adam | AdamW)
 
 
 def choose_device(name: str | None) -> torch.device:
-    """The named device, or the fastest there is. Raises SpecError for one that is not there."""
+    """The named device, or the fastest available one. Raises SpecError if it can't be used."""
     local = int(os.environ.get("LOCAL_RANK", "0"))
     if name is None:
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"

@@ -1,4 +1,4 @@
-"""The learning rate of each step, and what a changed budget does to it."""
+"""The learning rate of each step, and how it changes when a run is resumed with another budget."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from ..spec.schema import TrainSpec
 
 
 def learning_rate(train: TrainSpec, step: int, total: int) -> float:
-    """Of the step with that number (from 0): linear warm-up, then constant, or a fall to 0 at the end of the budget."""
+    """The scheduled rate of a step, counted from 0, in a budget of `total` steps.
+
+    A linear warm-up, followed by a constant rate or a decay to 0 at the end of the budget.
+    """
     if step < train.warmup_steps:
         return train.lr * (step + 1) / train.warmup_steps
     done = (step - train.warmup_steps) / max(1, total - train.warmup_steps)
@@ -18,11 +21,11 @@ def learning_rate(train: TrainSpec, step: int, total: int) -> float:
     return train.lr * factor
 
 
-def jump(train: TrainSpec, done: int, total: int, before: float, factor: float = 1.0) -> str:
-    """What is worth saying where a run goes on after `done` steps with a budget of `total` steps that it did not have before.
+def budget_note(train: TrainSpec, done: int, total: int, before: float, factor: float = 1.0) -> str:
+    """A note if the learning rate jumps when a run is resumed after `done` steps with a budget of `total`.
 
-    `before` is what the schedule gave the last of these steps. The schedule is that of the new budget from then on, as no
-    step can be taken back, so the rate may jump; empty where it goes on as the schedule has it. `factor` multiplies both rates.
+    `before` is the scheduled rate of the last step. From here on the schedule is that of the new budget, so
+    the rate may jump; the note is empty if it does not. `factor` multiplies both rates.
     """
     if (
         done == 0
@@ -32,6 +35,7 @@ def jump(train: TrainSpec, done: int, total: int, before: float, factor: float =
         return ""
     after = learning_rate(train, done, total)
     return (
-        f"train.lr_schedule: {train.lr_schedule} now ends at step {total:,}, so the learning rate goes from {before * factor:.3g} in step"
-        f" {done:,} to {after * factor:.3g} in step {done + 1:,}; a run with this budget from the start would differ"
+        f"train.lr_schedule: {train.lr_schedule} now ends at step {total:,}, so the learning rate goes from"
+        f" {before * factor:.3g} in step {done:,} to {after * factor:.3g} in step {done + 1:,};"
+        " a run with this budget from the start would differ"
     )

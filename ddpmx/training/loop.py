@@ -1,6 +1,7 @@
-"""The training loop, which yields what happened; saving, sampling and printing are the caller's.
+"""The training loop. It yields events; saving, sampling and printing are up to the caller.
 
-The order of the images is a function of (seed, epoch), as everything that `objective.py` draws is of (seed, step or epoch, image id).
+The order of the images is a function of (seed, epoch), and all that `objective.py` draws is a function of
+(seed, step or epoch, image id).
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from ..spec.schema import Spec
 from ..world import World
 from .experiment import Experiment
 from .pacing import Pacing
-from .stability import MOST_SKIPPED, BadStep, BadStepFacts, Diverged, verdict
+from .stability import MAX_SKIPPED, BadStep, BadStepFacts, Diverged, verdict
 from .state import Trained, TrainState, is_over
 from .step import StepPlan, StepResult, Trainer
 from .validation import Validated, validate
@@ -28,46 +29,57 @@ from .validation import Validated, validate
 
 @dataclass(frozen=True)
 class StepDone:
+    """A step that has changed the weights."""
+
     epoch: int
+    """Epoch, counted from 1."""
     step: int
+    """Step, counted from 1."""
     images: int
+    """Training images seen so far."""
     loss: float
+    """The batch's mean objective."""
     lr: float
+    """Learning rate of the step."""
     grad_norm: float
+    """Norm of the gradient before clipping."""
 
 
 @dataclass(frozen=True)
 class Skipped:
-    """A step that left its batch out and changed no weights."""
+    """A step that was not finite: its batch is skipped, and the weights are unchanged."""
 
     epoch: int
+    """Epoch, counted from 1."""
     step: int
+    """Step, counted from 1."""
     facts: BadStepFacts
+    """Facts that help to find the cause."""
 
 
 @dataclass(frozen=True)
 class EpochDone:
-    """The end of a pass, whose row is in the state."""
+    """The end of an epoch, whose row is in the state."""
 
     validated: Validated
+    """The validation losses."""
 
 
 def train(
     experiment: Experiment, state: TrainState, trained: Trained, world: World, stop: Callable[[], bool]
 ) -> Iterator[StepDone | Skipped | EpochDone]:
-    """Train until the budget is spent, patience ends or `stop()`; `state` is up to date at each yield.
+    """Train until the budget is spent, patience runs out or `stop()`; `state` is up to date at each yield.
 
-    Raises Diverged when the loss or the gradient is not finite, before the weights are touched; with `on_nan: skip` only when there
-    are too many such steps in a row.
+    Raises Diverged if the loss or the gradient is not finite, before the weights change. With `on_nan: skip`,
+    this happens only after too many such steps in a row.
     """
     spec, device, images = experiment.spec, experiment.device, len(experiment.data.train)
     if device.type == "cpu":
         keep_memory()
-    pacing, trainer = Pacing.of(spec, images, experiment.table), Trainer(experiment, trained, world)
+    pacing, trainer = Pacing.from_spec(spec, images, experiment.table), Trainer(experiment, trained, world)
 
-    while (
-        not is_over(spec.train, state) or state.row.get("step", 0) != state.step
-    ):  # or stopped before its validation
+    # the second condition: the run was stopped after its last step and before its validation
+    while not is_over(spec.train, state) or state.row.get("step", 0) != state.step:
         # the steps of a pass
         order = epoch_order(images, spec.seed, state.epoch)
         trained.network.train()
@@ -76,16 +88,18 @@ def train(
             plan = trainer.plan(state, order)
             result = trainer.take(plan)
             if result.is_finite:
-                event: StepDone | Skipped = count_step(trainer, state, plan, result)
+                event: StepDone | Skipped = record_step(trainer, state, plan, result)
             else:
-                event = leave_out(trainer, state, plan, result)
+                event = skip_step(trainer, state, plan, result)
             state.seconds += time.perf_counter() - started
             yield event
             if world.any(stop(), device):
                 return
 
-        # its end
-        validated = validate(experiment, trained.averaged, world, bits=may_evaluate(spec, state, pacing))
+        # the end of the pass
+        validated = validate(
+            experiment, trained.averaged, world, bits=evaluation_may_be_due(spec, state, pacing)
+        )
         end_epoch(state, validated, pacing, learned_weighting=trained.weighting is not None)
         yield EpochDone(validated)
 
@@ -95,8 +109,8 @@ def epoch_order(images: int, seed: int, epoch: int) -> Tensor:
     return ops.bits(torch.arange(images), stream(Purpose.ORDER, epoch), seed).argsort(stable=True)
 
 
-def count_step(trainer: Trainer, state: TrainState, plan: StepPlan, result: StepResult) -> StepDone:
-    """Take in a step that has changed the weights: its loss, and those of its images for a time that learns from them."""
+def record_step(trainer: Trainer, state: TrainState, plan: StepPlan, result: StepResult) -> StepDone:
+    """Record a step that has changed the weights, also in a time distribution that learns from losses."""
     if trainer.trained.time is not None:
         trainer.trained.time.update(plan.draws.t, trainer.world.sum_(result.losses).cpu())
     state.count_step(len(plan.ids), plan.scheduled_lr)
@@ -104,10 +118,10 @@ def count_step(trainer: Trainer, state: TrainState, plan: StepPlan, result: Step
     return StepDone(state.epoch + 1, state.step, state.images, result.loss, plan.lr, result.grad_norm)
 
 
-def leave_out(trainer: Trainer, state: TrainState, plan: StepPlan, result: StepResult) -> Skipped:
-    """Go past a step whose loss or gradient is not finite, which has changed no weights.
+def skip_step(trainer: Trainer, state: TrainState, plan: StepPlan, result: StepResult) -> Skipped:
+    """Skip a step whose loss or gradient is not finite.
 
-    Raises Diverged unless the spec skips such steps, and where too many have been skipped in a row.
+    Raises Diverged if the spec does not skip such steps, or if too many have been skipped in a row.
     """
     experiment = trainer.experiment
     bad = BadStep(
@@ -118,39 +132,40 @@ def leave_out(trainer: Trainer, state: TrainState, plan: StepPlan, result: StepR
     )
     if experiment.spec.train.on_nan != "skip":
         raise Diverged(facts)
-    if state.skipped == MOST_SKIPPED:
-        raise Diverged(facts, f", and {MOST_SKIPPED} batches before it are left out")
+    if state.skipped == MAX_SKIPPED:
+        raise Diverged(facts, f", and {MAX_SKIPPED} batches before it were skipped")
     state.count_step(len(plan.ids), plan.scheduled_lr)
     state.skipped += 1
     return Skipped(state.epoch + 1, state.step, facts)
 
 
-def may_evaluate(spec: Spec, state: TrainState, pacing: Pacing) -> bool:
-    """Whether an evaluation is due after the pass under way, as far as is known before its validation, which may end patience."""
+def evaluation_may_be_due(spec: Spec, state: TrainState, pacing: Pacing) -> bool:
+    """Whether an evaluation is due after the current pass, as far as is known before its validation.
+
+    The validation may end patience, and with it the run.
+    """
     after = replace(state, epoch=state.epoch + 1)
-    return pacing.evaluation.at_end(after.epoch, after.step) or is_over(spec.train, after)
+    return pacing.evaluation.due_at_epoch_end(after.epoch, after.step) or is_over(spec.train, after)
 
 
 def end_epoch(state: TrainState, validated: Validated, pacing: Pacing, *, learned_weighting: bool) -> None:
-    """Note the best loss and write the row of the pass under way; where it is whole, start the next one."""
+    """Record the best loss and the row of the current pass; if the pass is whole, start the next one."""
     if validated.loss < state.best_loss:
         state.best_loss, state.best_step, state.best_epoch = validated.loss, state.step, state.epoch + 1
     state.row = {
         "epoch": state.epoch + 1,
         "step": state.step,
         "images": state.images,
-        "train_loss": state.loss_sum / state.loss_count
-        if state.loss_count
-        else math.nan,  # all of its batches were left out
+        # NaN if all batches of the pass were skipped
+        "train_loss": state.loss_sum / state.loss_count if state.loss_count else math.nan,
         "val_loss": validated.loss,
         "seconds": round(state.seconds, 3),
         "images_per_second": round(state.loss_count / state.seconds, 1),
     }
     diverged = verdict(
         stretch=state.stretch_loss,
-        lowest_stretch=math.inf
-        if learned_weighting
-        else state.lowest_stretch,  # with its u a loss may be below 0
+        # a learned weighting's objective may be negative, so multiples of its lowest value mean nothing
+        lowest_stretch=math.inf if learned_weighting else state.lowest_stretch,
         validation=validated.loss,
         lowest_validation=state.best_loss,
     )

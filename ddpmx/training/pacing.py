@@ -1,4 +1,7 @@
-"""When a run evaluates, draws and saves: functions of its epochs and steps alone, so that a resumed run does the same."""
+"""When a run evaluates, samples a grid and saves.
+
+All depends on its epochs and steps only, so a resumed run does the same.
+"""
 
 from __future__ import annotations
 
@@ -10,22 +13,25 @@ import torch
 from ..schedules import Table
 from ..spec.schema import Spec, TrainSpec
 
-BACKWARD = 3
-"""A training step costs about as much as so many passes forward."""
-PER_GRID = 4
-"""Where the spec does not say how often: training does at least so many times a grid's work before the next one is drawn."""
+PASSES_PER_TRAINED_IMAGE = 3
+"""Cost of training on an image, in forward passes of one."""
+TRAINING_PER_GRID = 4
+"""Least ratio of training work to a grid's work between two grids, if the spec does not set how often to
+sample one."""
 
 
 def max_epochs(train: TrainSpec) -> float:
+    """The budget in epochs: infinite if only `steps` is set, 100 if neither is."""
     return train.epochs or (math.inf if train.steps else 100)
 
 
 def max_steps(train: TrainSpec) -> float:
+    """The budget in steps: infinite if `steps` is not set."""
     return train.steps or math.inf
 
 
 def steps_per_epoch(train: TrainSpec, images: int) -> int:
-    """Optimizer steps of one pass; its last batch may be smaller than the others."""
+    """Optimizer steps of one pass over the images; the last batch may be smaller than the others."""
     return math.ceil(images / train.batch_size)
 
 
@@ -36,45 +42,48 @@ def total_steps(train: TrainSpec, images: int) -> int:
 
 @dataclass(frozen=True)
 class Every:
-    """Every so many epochs, or steps; in any case also at the end of the run, which the caller knows."""
+    """Something due every `count` epochs or steps, and at the end of the run, which the caller checks."""
 
     count: int
+    """Epochs or steps from one time to the next."""
     steps: bool = False
-    """Whether `count` is of steps, which may lie within an epoch."""
+    """Whether `count` is a number of steps, which may end within an epoch."""
     first: bool = False
-    """Also at the end of the first epoch."""
+    """Whether it is also due at the end of the first epoch."""
 
-    def at_end(self, epoch: int, step: int) -> bool:
-        """Whether it is due at the end of that epoch."""
+    def due_at_epoch_end(self, epoch: int, step: int) -> bool:
+        """Whether it is due at the end of an epoch; both are counted from 1."""
         return (step if self.steps else epoch) % self.count == 0 or (self.first and epoch == 1)
 
-    def within(self, step: int) -> bool:
-        """Whether it is due at that step within an epoch."""
+    def due_within_epoch(self, step: int) -> bool:
+        """Whether it is due at a step before the end of its epoch, counted from 1."""
         return self.steps and step % self.count == 0
 
-    def times(self, epochs: int, steps: int) -> int:
-        """How often in a run of so many epochs and steps."""
-        last = steps if self.steps else epochs
-        return -(-last // self.count) + (self.first and self.count > 1 and epochs > 1)
+    def count_in_run(self, epochs: int, steps: int) -> int:
+        """How often it is due in a run of this many epochs and steps."""
+        total = steps if self.steps else epochs
+        return -(-total // self.count) + (self.first and self.count > 1 and epochs > 1)
 
 
 @dataclass(frozen=True)
 class Pacing:
-    """What is due when in a run of one spec."""
+    """The schedule of a run's evaluations, grids and checkpoints."""
 
     steps: int
-    """Of the whole budget."""
+    """Optimizer steps of the whole budget."""
     per_epoch: int
-    """Steps of a whole pass."""
+    """Steps of a whole pass over the images."""
     evaluation: Every
+    """When the metrics are measured."""
     grid: Every | None
-    """None: no pictures at all."""
+    """When a grid of images is sampled; None: never."""
     save_steps: int | None
-    """Steps between the checkpoints within an epoch; None: there are none but before evaluations and grids."""
+    """Steps between checkpoints within an epoch; None: such checkpoints are saved only before evaluations and
+    grids."""
 
     @classmethod
-    def of(cls, spec: Spec, images: int, table: Table) -> Pacing:
-        """For so many training images."""
+    def from_spec(cls, spec: Spec, images: int, table: Table) -> Pacing:
+        """The pacing of a spec with this many training images."""
         evaluate = spec.evaluate
         steps = evaluate.every_steps is not None
         if evaluate.grid == 0:
@@ -82,10 +91,10 @@ class Pacing:
         elif evaluate.grid_every is not None:
             grid = Every(evaluate.grid_every, steps)
         else:
-            drawing = evaluate.grid * passes_per_image(spec, table)
-            grid = Every(
-                max(1, math.ceil(PER_GRID * drawing / (passes_per_trained_image(spec) * images))), first=True
-            )
+            # the epochs whose training costs at least TRAINING_PER_GRID times as much as a grid
+            grid_passes = evaluate.grid * passes_per_image(spec, table)
+            epoch_passes = passes_per_trained_image(spec) * images
+            grid = Every(max(1, math.ceil(TRAINING_PER_GRID * grid_passes / epoch_passes)), first=True)
         return cls(
             total_steps(spec.train, images),
             steps_per_epoch(spec.train, images),
@@ -96,54 +105,58 @@ class Pacing:
 
     @property
     def epochs(self) -> int:
-        """Of the whole budget; the last one may be a part of a pass."""
+        """Epochs of the whole budget; the last one may be only a part of a pass."""
         return math.ceil(self.steps / self.per_epoch)
 
     @property
     def evaluations(self) -> int:
-        return self.evaluation.times(self.epochs, self.steps)
+        """Number of evaluations in the run."""
+        return self.evaluation.count_in_run(self.epochs, self.steps)
 
     @property
-    def evaluations_at_ends(self) -> int:
-        """Those that an epoch's own validation serves."""
+    def evaluations_at_epoch_ends(self) -> int:
+        """Number of evaluations at the end of an epoch, which need no validation of their own."""
         if not self.evaluation.steps:
             return self.evaluations
-        both = math.lcm(self.evaluation.count, self.per_epoch)
-        return -(-self.steps // both)
+        common = math.lcm(self.evaluation.count, self.per_epoch)
+        return -(-self.steps // common)
 
     @property
     def grids(self) -> int:
-        return 0 if self.grid is None else self.grid.times(self.epochs, self.steps)
+        """Number of grids in the run."""
+        return 0 if self.grid is None else self.grid.count_in_run(self.epochs, self.steps)
 
     @property
     def checkpoints(self) -> int:
-        """How often one is written: at each epoch's end, and before what is due within one."""
-        wanted = [
+        """Number of checkpoints in the run: at each epoch's end, and before whatever is due within one."""
+        candidates = [
             self.save_steps,
             *(every.count for every in (self.evaluation, self.grid) if every is not None and every.steps),
         ]
-        counts = [count for count in wanted if count is not None]
+        counts = [count for count in candidates if count is not None]
         stride = math.gcd(*counts)
-        within = range(stride, self.steps, stride) if counts else ()
+        steps = range(stride, self.steps, stride) if counts else ()
         return self.epochs + sum(
-            any(step % count == 0 for count in counts) for step in within if step % self.per_epoch
+            any(step % count == 0 for count in counts) for step in steps if step % self.per_epoch
         )
 
 
 def passes_per_trained_image(spec: Spec) -> float:
-    """What training on an image costs, in passes of an image through the network; half of the steps may predict x_0 first."""
-    return BACKWARD + (0.5 if spec.model.self_conditioned else 0.0)
+    """Cost of training on an image, in forward passes.
+
+    A self-conditioned network runs twice in half of the steps.
+    """
+    return PASSES_PER_TRAINED_IMAGE + (0.5 if spec.model.self_conditioned else 0.0)
 
 
 def passes_per_image(spec: Spec, table: Table) -> int:
-    """How often the network runs to draw an image by `evaluate.sampler`: twice a row where it is guided."""
+    """Forward passes to generate an image with `evaluate.sampler`: two for each guided evaluation."""
     plan = spec.evaluate.sampler.plan(table, spec.prediction)
     guidance = spec.guidance
     if not spec.model.conditional or guidance.weight == 1 or (guidance.weight == 0 and guidance.rescale == 0):
         return plan.evaluations
     if guidance.interval is None:
         return 2 * plan.evaluations
+    low, high = guidance.interval
     log_snr = table.log_snr_at(torch.tensor([row.t for row in plan if row.evaluates], dtype=torch.float64))
-    return plan.evaluations + int(
-        ((guidance.interval[0] <= log_snr) & (log_snr < guidance.interval[1])).sum()
-    )
+    return plan.evaluations + int(((low <= log_snr) & (log_snr < high)).sum())

@@ -1,7 +1,8 @@
-"""What the network predicts for a noised batch: shared by the training loss, the validation and the metric `bpd`.
+"""A network's prediction for a noised batch, for the training loss, the validation and the metric `bpd`.
 
-The coefficients set the precision. The experiment's own are float32 and lie on its device; `coefficients(…, torch.float64)` on
-the CPU give x_0 in float64, though the network still runs in its own precision on its own device.
+The coefficients determine the precision. The experiment's own are float32 on its device. `coefficients(…,
+torch.float64)` on the CPU give x_0 in float64, while the network still runs in its own precision on its own
+device.
 """
 
 from __future__ import annotations
@@ -28,49 +29,57 @@ Network = Callable[..., Tensor]
 
 @dataclass(frozen=True, slots=True)
 class Predicted:
-    """What the network makes of a noised batch: tensors [b, c, h, w] on the batch's device."""
+    """A network's prediction for a noised batch; tensors are [b, c, h, w] on the batch's device."""
 
     batch: Batch
+    """The clean images, timesteps and labels."""
     coefficients: Coefficients
+    """The coefficients that the batch was noised with."""
     x_t: Tensor
+    """The noised images."""
     noise: Noise
-    """ε, made and kept for the loss, except on a GPU, where making it again costs less than reading it."""
+    """ε, kept in memory for the loss, except on a GPU, where generating it again is cheaper than reading
+    it."""
     output: Tensor
+    """The network's prediction; the first half of its channels if it learns the variance."""
     v: Tensor | None
-    """The network's second half of channels, where it learns the variance."""
+    """The second half of the network's channels if it learns the variance, else None."""
 
     @property
     def x0(self) -> Tensor:
-        """The clean images that the output implies, not clipped, in the precision of the coefficients."""
+        """The clean images implied by the output, not clipped, in the precision of the coefficients."""
         return self.coefficients.x0(self.x_t, self.output, self.batch.t)
 
 
 def predict(
     experiment: Experiment, network: Network, batch: Batch, exact: Coefficients | None = None
 ) -> Predicted:
-    """x_t = signal·x_0 + sigma·ε, and what the network predicts from it; `exact` replaces the experiment's coefficients.
+    """Noise the batch, and run the network on it. `exact` replaces the experiment's coefficients.
 
-    A self-conditioned network is run twice if the batch says so, first on zeros and without gradient, then on the x_0 that this
-    gives; otherwise once, on zeros (Chen et al. 2022, arXiv:2208.04202, algorithm 1). The batch lies where the coefficients do.
+    A self-conditioned network runs twice if the batch says so: first on zeros and without gradient, then on
+    the x_0 that this gives. Otherwise it runs once, on zeros (Chen et al. 2022, arXiv:2208.04202, algorithm
+    1). The batch has to be on the device of the coefficients.
     """
     c, t, x_start = exact or experiment.coefficients, batch.t, batch.x_start
     noise = batch.noise
     if x_start.device.type != "cuda":
         noise = replace(noise, given=ops.normal(noise=noise, shape=x_start.shape[1:]))
+    # x_t = signal·x_0 + sigma·ε, [b, c, h, w]
     x_t = ops.add_noise(x_start, c.signal[t].float(), c.sigma[t].float(), noise=noise)
     scale = None if c.input_scale is None else c.input_scale[t]
     condition = [c.time[t].float()] if batch.labels is None else [c.time[t].float(), batch.labels]
     condition = [values.to(experiment.device) for values in condition]
 
     def run(x0: Tensor | None) -> Tensor:
-        seen = experiment.network_input(x_t, scale, x0).to(experiment.device)
+        network_input = experiment.network_input(x_t, scale, x0).to(experiment.device)
         with experiment.autocast():
-            return network(seen, *condition).to(x_t.device)
+            return network(network_input, *condition).to(x_t.device)
 
     channels, estimate = x_start.shape[1], None
     if batch.estimate_first and experiment.spec.model.self_conditioned:
         with torch.no_grad():
             estimate = c.x0(x_t, run(None)[:, :channels], t).clamp(-1, 1)
+    # [b, c or 2c, h, w] to [b, c, h, w] each
     output, *v = run(estimate).split(channels, dim=1)
     return Predicted(batch, c, x_t, noise, output, v[0] if v else None)
 
@@ -78,14 +87,15 @@ def predict(
 def bound_terms(
     predicted: Predicted, q: Posterior, variance: Variance | None = None, *, clip: bool = False
 ) -> Tensor:
-    """The terms of the variational bound at the batch's timesteps, in bits a dimension: [b], as precise as `q` and on its device.
+    """The terms of the variational bound at the batch's timesteps, in bits per dimension: [b].
 
-    `variance` is that of p(x_s | x_t); None: the network's own where it learns one, else the posterior's. `clip` bounds the
-    predicted x_0 to [−1, 1]. A gradient reaches the variance only, not the mean.
+    They have the dtype and device of `q`. `variance` is that of p(x_s | x_t); None means the learned one if
+    the network learns it, else the posterior's. `clip` bounds the predicted x_0 to [−1, 1]. The gradient
+    reaches only the variance, not the mean.
     """
 
     def like_q(values: Tensor) -> Tensor:
-        return values.to(q.log_lower.device).to(q.log_lower.dtype)  # in this order, as MPS has no float64
+        return values.to(q.log_lower.device).to(q.log_lower.dtype)  # device first: MPS has no float64
 
     t, x0 = predicted.batch.t.to(q.log_lower.device), like_q(predicted.x0.detach())
     if variance == "learned" or (variance is None and predicted.v is not None):

@@ -1,6 +1,7 @@
-"""One training step in three parts: a plan made on the host, the work of the device, and a result to be read.
+"""One training step in three parts: a plan made on the host, the work on the device, and a result.
 
-The plan holds all that can be decided without the device: which images, timesteps, noise, labels and learning rate.
+The plan contains all that can be decided without the device: the images, timesteps, noise, labels and
+learning rate.
 """
 
 from __future__ import annotations
@@ -24,65 +25,66 @@ from .state import Trained, TrainState
 
 @dataclass(frozen=True, slots=True)
 class StepPlan:
-    """What a step does, on the CPU."""
+    """All decisions about a step; tensors are on the CPU."""
 
     step: int
-    """Its number, from 0."""
+    """The step, counted from 0."""
     epoch: int
+    """The epoch, counted from 0."""
     draws: Draws
+    """The random choices for its images."""
     importance: Tensor
-    """What multiplies the objective of each image, to make up for how its timestep is drawn: float32 [B]."""
+    """Factor of each image's objective that corrects for how often its timestep is drawn: float32 [B]."""
     zero_loss: float
-    """The mean loss of an output of 0, or a bound of it."""
+    """Upper bound of the expected mean loss of an output of 0."""
     scheduled_lr: float
+    """Learning rate by the schedule."""
     lr: float
-    """As scheduled, halved by each rollback."""
+    """The scheduled learning rate, halved once for each rollback."""
 
     @property
     def ids(self) -> Tensor:
-        """Of the images, int64 [B]."""
+        """Ids of the batch's images, int64 [B]."""
         return self.draws.noise.sample_ids
 
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
-    """What a step found."""
+    """The measurements of a step."""
 
     loss: float
-    """Of the whole batch: the mean objective."""
+    """The mean objective of the whole batch."""
     grad_norm: float
-    """Before it is clipped."""
+    """Norm of the gradient before clipping."""
     losses: Tensor
-    """Of each image, without importance: float32 [B] on the device; 0 for images of other processes."""
+    """Loss of each image, without importance: float32 [B] on the device; 0 for images of other processes."""
 
     @property
     def is_finite(self) -> bool:
+        """Whether the loss and the gradient are finite, so that the step has changed the weights."""
         return math.isfinite(self.loss) and math.isfinite(self.grad_norm)
 
 
 class Trainer:
-    """Takes the steps of a run, one at a time."""
+    """Runs the steps of a training run, one at a time."""
 
     def __init__(self, experiment: Experiment, trained: Trained, world: World) -> None:
         self.experiment, self.trained, self.world = experiment, trained, world
         self.spec, self.parameters = experiment.spec.train, trained.parameters
-        self.pixels = _near(experiment.data.train.pixels, experiment.device)
+        self.pixels = _on_device_if_it_fits(experiment.data.train.pixels, experiment.device)
         self.steps = total_steps(self.spec, len(self.pixels))
         self.network: Network = torch.compile(trained.network) if self.spec.compile else trained.network
-        self.zero_losses, self.importance = (
-            zero_output_loss(experiment),
-            experiment.coefficients.importance.cpu(),
-        )
+        self.zero_losses = zero_output_loss(experiment)
+        self.importance = experiment.coefficients.importance.cpu()
 
     # -- on the host
 
     def plan(self, state: TrainState, order: Tensor) -> StepPlan:
-        """The step that follows `state`, in a pass over the images in this order."""
+        """The next step after `state`, in a pass over the images in this `order`, int64 [images]."""
         ids = order[state.batch * self.spec.batch_size : (state.batch + 1) * self.spec.batch_size]
         draws = draw_step(self.experiment, ids, state.step, self.trained.time)
-        importance = (self.importance if self.trained.time is None else self.trained.time.importance())[
-            draws.t
-        ]
+        by_index = self.importance if self.trained.time is None else self.trained.time.importance()  # [T]
+        importance = by_index[draws.t]  # [B]
         zero_loss = float((self.zero_losses[draws.t] * importance).mean())
         scheduled = learning_rate(self.spec, state.step, self.steps)
         lr = scheduled * 0.5 ** len(state.rollbacks)
@@ -91,7 +93,7 @@ class Trainer:
     # -- on the device
 
     def take(self, plan: StepPlan) -> StepResult:
-        """Forward, backward, clip and update; a step whose loss or gradient is not finite changes no weights."""
+        """Run the step: forward, backward, clipping and update. It changes no weights if it is not finite."""
         device, optimizer, ema = self.experiment.device, self.trained.optimizer, self.trained.ema
         torch.manual_seed(hash((self.experiment.spec.seed, plan.step, self.world.rank)))  # dropout's
         for group in optimizer.param_groups:
@@ -112,14 +114,15 @@ class Trainer:
         return result
 
     def _micro_batches(self, images: int) -> list[Tensor]:
-        """This process's share of a batch in `accumulate` parts, as indices into the batch; none is empty."""
+        """This process's images in up to `accumulate` parts, none empty, as indices into the batch."""
         size = math.ceil(math.ceil(images / self.world.size) / self.spec.accumulate)
         return [part for part in self.world.part(torch.arange(images)).split(size) if len(part)]
 
     def _backward(self, plan: StepPlan, part: Tensor) -> tuple[Tensor, Tensor]:
-        """Adds the gradient of Σ importance·objective/B over a part of the batch; returns that sum, and the loss of each image.
+        """Add the gradient of Σ importance·objective/B over part of a batch; returns the sum and the losses.
 
-        What it makes is gone when it returns: kept to the next part, it would keep its memory in pieces.
+        A function of its own, so that its tensors are freed before the next part: kept longer, they would
+        fragment memory.
         """
         experiment = self.experiment
         images = fetch_images(
@@ -133,18 +136,18 @@ class Trainer:
         return total.detach(), losses.detach()
 
 
-def reduce_and_clip(parameters: Sequence[nn.Parameter], largest: float | None, world: World) -> float:
-    """Sum the gradients over the processes, bound their norm; returns the norm before that."""
+def reduce_and_clip(parameters: Sequence[nn.Parameter], max_norm: float | None, world: World) -> float:
+    """Sum the gradients over the processes, and clip their norm; returns the norm before clipping."""
     if world.size > 1:
         flat = torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in parameters])
         for parameter, grad in zip(
             parameters, world.sum_(flat).split([p.numel() for p in parameters]), strict=True
         ):
             parameter.grad = grad.view_as(parameter)
-    return float(nn.utils.clip_grad_norm_(parameters, math.inf if largest is None else largest))
+    return float(nn.utils.clip_grad_norm_(parameters, math.inf if max_norm is None else max_norm))
 
 
-def _near(pixels: Tensor, device: torch.device) -> Tensor:
-    """The images on the device, if they leave most of its memory free."""
+def _on_device_if_it_fits(pixels: Tensor, device: torch.device) -> Tensor:
+    """The images, moved to the device if they take less than a quarter of its free memory."""
     fits = device.type != "cuda" or pixels.nbytes < torch.cuda.mem_get_info(device)[0] // 4
     return pixels.to(device) if fits else pixels

@@ -1,4 +1,4 @@
-"""The validation loss, and how it lies over the timesteps."""
+"""The validation loss, in total and by timestep."""
 
 from __future__ import annotations
 
@@ -22,57 +22,63 @@ from .objective import loss_of
 from .predicted import bound_terms, predict
 
 BINS = 25
+"""Most bins of the curves over timesteps."""
 
 
 @dataclass(frozen=True)
 class Validated:
-    """Each validation image at its own fixed timestep and noise: on the CPU, [n] each."""
+    """Losses of the validation images, each at its own fixed timestep and noise: [n] on the CPU."""
 
     t: Tensor
+    """Table indices, int64."""
     losses: Tensor
-    """float64, weighted as in training, but for what the weighting learned."""
+    """Losses weighted as in training, without the learned part of a weighting; float64."""
     bits: Tensor | None
-    """float64, the bound's term at t in bits a dimension (`bound_terms`), x_0 within [−1, 1]; None where the schedule has no such terms
-    or they were not asked for."""
+    """Terms of the variational bound at t in bits per dimension (`bound_terms`), with x_0 clipped to [−1, 1];
+    float64. None if the schedule has no such terms, or if they were not asked for."""
 
     @property
     def loss(self) -> float:
-        """The mean."""
+        """The mean loss."""
         return float(self.losses.mean())
 
     def by_timestep(self, experiment: Experiment) -> Curves:
-        """The mean in each of at most 25 equal stretches of the timesteps that have images, as lists, from low noise to high.
+        """Means over at most 25 equal ranges of timesteps that have images, as lists from low noise to high.
 
-        `t` and `log_snr` of its middle, `n` images, `loss`, `share` of all of the training loss (with how often training draws t),
-        and `bits` without index 0, whose term is the decoder's; null where there is none.
+        `t` and `log_snr` are those of a range's middle, and `n` is its number of images. `share` is its part
+        of the whole training loss, given how often training draws t. `bits` leaves out index 0, whose term is
+        the decoder's. Entries without a value are None.
         """
         table = experiment.table
         count = min(BINS, table.timesteps)
-        place = self.t * count // table.timesteps
-        drawn = experiment.spec.time.probabilities(table) * experiment.spec.time.importance(table)
-        trained = self.losses * drawn[self.t]
+        bins = self.t * count // table.timesteps  # [n]
+        density = experiment.spec.time.probabilities(table) * experiment.spec.time.importance(table)  # [T]
+        training_loss = self.losses * density[self.t]  # [n]
         curves = Curves(t=[], log_snr=[], n=[], loss=[], share=[], bits=[])
-        for index in place.unique().tolist():
-            inside = place == index
+        for index in bins.unique().tolist():
+            inside = bins == index
             middle = (index + 0.5) * table.timesteps / count - 0.5
             curves["t"].append(middle)
             curves["log_snr"].append(_log_snr(table, middle))
             curves["n"].append(int(inside.sum()))
             curves["loss"].append(float(self.losses[inside].mean()))
-            curves["share"].append(float(trained[inside].sum() / trained.sum()))
-            later = inside & (self.t > 0)
+            curves["share"].append(float(training_loss[inside].sum() / training_loss.sum()))
+            not_decoder = inside & (self.t > 0)
             curves["bits"].append(
-                None if self.bits is None or not bool(later.any()) else float(self.bits[later].mean())
+                None
+                if self.bits is None or not bool(not_decoder.any())
+                else float(self.bits[not_decoder].mean())
             )
         return curves
 
 
 @torch.no_grad()
 def validate(experiment: Experiment, network: nn.Module, world: World, bits: bool = True) -> Validated:
-    """The losses of all validation images, with `bits` the bound's terms too.
+    """The losses of all validation images, and with `bits` the terms of the variational bound.
 
-    The timesteps are stratified, so that the set covers all of them evenly; `evaluate.seed` fixes both. What a weighting has
-    learned is left out: it could lower the loss with no better image, and no two runs would be comparable.
+    The timesteps are stratified, so that the images cover all of them evenly; `evaluate.seed` fixes timesteps
+    and noise. The learned part of a weighting is left out: it could lower the loss without better images, and
+    runs would not be comparable.
     """
     images, seed, device = experiment.data.validation, experiment.spec.evaluate.seed, experiment.device
     labels = images.labels if experiment.classes else None
@@ -83,9 +89,8 @@ def validate(experiment: Experiment, network: nn.Module, world: World, bits: boo
     q = _posterior(experiment.table) if bits else None
     was_training = network.training
     network.eval()
-    found = torch.zeros(
-        2, len(ids), dtype=torch.float32 if device.type == "mps" else torch.float64, device=device
-    )
+    dtype = torch.float32 if device.type == "mps" else torch.float64
+    values = torch.zeros(2, len(ids), dtype=dtype, device=device)  # losses, terms of the bound
     for part in world.part(ids).split(experiment.spec.train.batch_size):
         if len(part) == 0:
             continue
@@ -97,16 +102,16 @@ def validate(experiment: Experiment, network: nn.Module, world: World, bits: boo
             None if labels is None else labels[part].to(device),
         )
         predicted = predict(experiment, network, batch)
-        found[0, keys] = loss_of(experiment, predicted).to(found.dtype)
+        values[0, keys] = loss_of(experiment, predicted).to(dtype)
         if q is not None:
-            found[1, keys] = bound_terms(predicted, q, clip=True).to(found)
+            values[1, keys] = bound_terms(predicted, q, clip=True).to(values)
     network.train(was_training)
-    losses, terms = world.sum_(found).cpu().double()
+    losses, terms = world.sum_(values).cpu().double()
     return Validated(t, losses, None if q is None else terms)
 
 
 def _posterior(table: Table) -> Posterior | None:
-    """None for a table that has none at some index."""
+    """The posterior of a table; None if it has none at some index."""
     try:
         return posterior(table)
     except SpecError:
@@ -114,10 +119,11 @@ def _posterior(table: Table) -> Posterior | None:
 
 
 def _log_snr(table: Table, t: float) -> float | None:
-    """log-SNR at index t; None where it is infinite, or t lies beside an index where it is: JSON has no infinity."""
-    beside = table.log_snr[[math.floor(t), math.ceil(t)]]
-    return (
-        float(table.log_snr_at(torch.tensor([t], dtype=torch.float64)))
-        if bool(beside.isfinite().all())
-        else None
-    )
+    """log-SNR at a fractional index t; None if it is infinite at one of the nearest indices.
+
+    JSON has no infinity.
+    """
+    neighbours = table.log_snr[[math.floor(t), math.ceil(t)]]
+    if not bool(neighbours.isfinite().all()):
+        return None
+    return float(table.log_snr_at(torch.tensor([t], dtype=torch.float64)))

@@ -23,7 +23,7 @@ from ddpmx.runs.run import run as run_spec
 from ddpmx.spec import loading as spec_file
 from ddpmx.storage.folder import RunFolder
 from ddpmx.testing.gaussian import denoiser
-from ddpmx.training.classes import parse_classes, shown_labels
+from ddpmx.training.classes import parse_classes, labels_with_dropout
 from ddpmx.training.experiment import Experiment, build
 from ddpmx.training.objective import draw_step, step_loss
 from ddpmx.training.validation import validate
@@ -215,7 +215,7 @@ def test_label_dropout_hides_its_share_and_another_one_each_step(experiment: Exp
     assert true is not None
     hidden = []
     for step in range(50):
-        shown = shown_labels(experiment, ids, step)
+        shown = labels_with_dropout(experiment, ids, step)
         assert shown is not None
         assert shown.dtype == torch.int64
         hidden.append(shown == 10)
@@ -232,9 +232,9 @@ def test_label_dropout_hides_its_share_and_another_one_each_step(experiment: Exp
 
 def test_which_labels_are_hidden_depends_on_the_image_and_not_on_its_batch(experiment: Experiment) -> None:
     ids = torch.randperm(1437, generator=torch.Generator().manual_seed(0))
-    whole = shown_labels(experiment, ids, 5)
+    whole = labels_with_dropout(experiment, ids, 5)
     for size in (1, 64, 1000):
-        parts = [shown_labels(experiment, part, 5) for part in ids.split(size)]
+        parts = [labels_with_dropout(experiment, part, 5) for part in ids.split(size)]
         assert torch.equal(torch.cat(parts), whole)  # type: ignore[arg-type]
 
 
@@ -248,7 +248,7 @@ def test_training_is_told_the_shown_labels_and_validation_the_true_ones(experime
 
     ids = torch.arange(100, 400)
     step_loss(experiment, Spy(), draw_step(experiment, ids, 9).batch(torch.zeros(300, 1, 8, 8)))
-    assert torch.equal(received.pop(), shown_labels(experiment, ids, 9))  # type: ignore[arg-type]
+    assert torch.equal(received.pop(), labels_with_dropout(experiment, ids, 9))  # type: ignore[arg-type]
     validate(experiment, Spy(), World())
     assert torch.equal(torch.cat(received), experiment.data.validation.labels)  # type: ignore[arg-type]
 
@@ -257,7 +257,7 @@ def test_a_network_without_classes_is_told_nothing(tiny: Path) -> None:
     plain = build(spec_file.load(tiny), torch.device("cpu"))
     assert plain.classes == ()
     assert plain.spread(10) is None
-    assert shown_labels(plain, torch.arange(5), 0) is None
+    assert labels_with_dropout(plain, torch.arange(5), 0) is None
 
 
 # -- the choice of classes

@@ -198,7 +198,7 @@ def test_the_estimate_at_the_start_is_that_of_the_network_passes(tiny: Path, fir
         tiny, ["evaluate={samples: 100, metrics: [pixel_fd]}", "sampler={name: ddim, steps: 7}"]
     )
     experiment = build(spec, torch.device("cpu"))
-    pacing = Pacing.of(spec, 1437, experiment.table)
+    pacing = Pacing.from_spec(spec, 1437, experiment.table)
     parts = Forecast(experiment, pacing, first).parts(192.0)
     assert parts["training"] == 192.0 * (12 - first)
     assert parts["sampling"] == pytest.approx(share * 3 * (4 + 100) + 7 * (4 + 8))
@@ -208,7 +208,7 @@ def test_the_estimate_at_the_start_is_that_of_the_network_passes(tiny: Path, fir
 def test_the_estimate_is_said_once_after_a_few_steps_and_warns_of_days(tiny: Path):
     spec = spec_file.load(tiny, ["train.patience=3"])
     experiment = build(spec, torch.device("cpu"))
-    pacing = Pacing.of(spec, 1437, experiment.table)
+    pacing = Pacing.from_spec(spec, 1437, experiment.table)
     for step, warning in ((0.2, False), (90_000.0, True)):
         forecast, lines = Forecast(experiment, pacing, 0), []
         for number in range(1, 13):  # the first two steps are slow

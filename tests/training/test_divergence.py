@@ -17,7 +17,7 @@ from ddpmx.storage import checkpoint, checkpoint_folder
 from ddpmx.storage.folder import RunFolder
 from ddpmx.training.experiment import build
 from ddpmx.training.loop import StepDone, train
-from ddpmx.training.stability import BadStep, Stability, told_instability, verdict
+from ddpmx.training.stability import BadStep, Stability, instability_message, verdict
 from ddpmx.training.state import TrainState, prepare
 from ddpmx.world import World
 
@@ -84,7 +84,7 @@ def test_skip_leaves_batches_out_and_gives_up_after_ten_in_a_row(tmp_path: Path)
     code, said = command(broken(tmp_path / "all", "skip", "range(2, 100)", budget=40), "run", "tiny.yaml")
     assert code == 1
     assert "diverged at step 13" in said
-    assert "10 batches before it are left out" in said
+    assert "10 batches before it were skipped" in said
 
 
 @pytest.fixture(scope="module")
@@ -161,7 +161,7 @@ def test_the_facts_of_a_bad_step() -> None:
 def test_the_verdict_on_a_finite_loss() -> None:
     fine = {"stretch": 0.9, "lowest_stretch": 0.1, "validation": 0.9, "lowest_validation": 0.1}
     assert verdict(**fine) == ""
-    assert "of the last 100 steps it is 2, 20 times its lowest" in verdict(**{**fine, "stretch": 2.0})
+    assert "over the last 100 steps it is 2, 20 times its lowest" in verdict(**{**fine, "stretch": 2.0})
     assert "on the validation images it is 3, 30 times its lowest" in verdict(**{**fine, "validation": 3.0})
     assert "nan" in verdict(**{**fine, "validation": math.nan})
     assert verdict(stretch=5.0, lowest_stretch=math.inf, validation=1.0, lowest_validation=1.0) == ""
@@ -197,7 +197,7 @@ def test_a_spike_is_told_and_whether_it_recovered() -> None:
     facts = {
         "at_step": 152,
         "factor": 12.5,
-        "of": "that of a network that puts out 0",
+        "of": "that of a network that outputs 0",
         "recovered": False,
         "now": pytest.approx(0.1),
     }
@@ -212,9 +212,9 @@ def test_a_spike_is_told_and_whether_it_recovered() -> None:
         "now": pytest.approx((97 * 0.1 + 26) / 100),
     }
     assert not stability.instability(253, True)["recovered"]
-    assert told_instability({**facts, "recovered": True, "now": 0.1}) == (
-        "training was unstable: at step 152 the loss was 12.5 times that of a network that puts out 0; it recovered:"
-        " over the last 100 steps it is 0.1 times that of a network that puts out 0"
+    assert instability_message({**facts, "recovered": True, "now": 0.1}) == (
+        "training was unstable: at step 152 the loss was 12.5 times that of a network that outputs 0; it recovered:"
+        " over the last 100 steps it is 0.1 times that of a network that outputs 0"
     )
 
 
@@ -235,7 +235,7 @@ def test_a_rise_without_a_spike_is_told() -> None:
     facts = stability.instability(300, False)
     assert (facts["at_step"], facts["of"], facts["recovered"]) == (
         200,
-        "the lowest mean of 100 steps before",
+        "the lowest earlier mean of 100 steps",
         True,
     )
     assert facts["factor"] == pytest.approx(50)
@@ -293,7 +293,7 @@ def test_a_run_that_was_unstable_and_recovered_says_so_everywhere(
     assert [fact["recovered"] for fact in facts] == [False, False, False, False, True]
     assert all("verdict" not in row for row in epochs(run))
     assert 6 <= facts[-1]["at_step"] <= 20
-    text = told_instability(facts[-1])
+    text = instability_message(facts[-1])
     status = json.loads((run / "status.json").read_text())
     assert (status["status"], status["why"]) == ("finished", text)
     assert said.count("warning: training was unstable") == 2  # in its epoch, and at the end

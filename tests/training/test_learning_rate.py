@@ -12,7 +12,7 @@ from conftest import TINY, Result, only_run
 
 from ddpmx.spec.schema import TrainSpec
 from ddpmx.storage.folder import RunFolder
-from ddpmx.training.learning_rate import jump, learning_rate
+from ddpmx.training.learning_rate import budget_note, learning_rate
 
 Run = Callable[..., Result]
 
@@ -21,12 +21,12 @@ Run = Callable[..., Result]
 def test_a_jump_is_told_with_both_rates(schedule: str) -> None:
     train = TrainSpec(lr=1e-3, lr_schedule=schedule)
     before = learning_rate(train, 19, 20)
-    said = jump(train, 20, 40, before)
+    said = budget_note(train, 20, 40, before)
     assert f"{schedule} now ends at step 40" in said
     assert f"from {before:.3g} in step 20 to 0.0005 in step 21" in said
-    halved = jump(train, 20, 40, before, 0.5)
+    halved = budget_note(train, 20, 40, before, 0.5)
     assert f"from {before / 2:.3g} in step 20 to 0.00025 in step 21" in halved
-    shorter = jump(train, 10, 20, learning_rate(train, 9, 40))
+    shorter = budget_note(train, 10, 20, learning_rate(train, 9, 40))
     assert (
         f"ends at step 20, so the learning rate goes from {learning_rate(train, 9, 40):.3g} in step 10 to 0.0005 in step 11"
         in shorter
@@ -37,10 +37,12 @@ def test_nothing_is_said_where_the_rate_goes_on_as_it_was() -> None:
     for schedule in ("constant", "cosine", "linear"):
         train = TrainSpec(lr=1e-3, lr_schedule=schedule, warmup_steps=5)
         for done in range(21):
-            assert jump(train, done, 20, learning_rate(train, done - 1, 20)) == ""
-        assert jump(train, 3, 40, learning_rate(train, 2, 20)) == ""  # the warm-up is the same for any budget
+            assert budget_note(train, done, 20, learning_rate(train, done - 1, 20)) == ""
+        assert (
+            budget_note(train, 3, 40, learning_rate(train, 2, 20)) == ""
+        )  # the warm-up is the same for any budget
     constant = TrainSpec(lr=1e-3)
-    assert jump(constant, 20, 40, 1e-3) == ""
+    assert budget_note(constant, 20, 40, 1e-3) == ""
 
 
 def test_a_longer_budget_of_a_finished_run(ddpmx: Run, tiny: Path, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from ddpmx.spec.checks import check
 from ddpmx.theory.variance import posterior, vlb_terms
 from ddpmx.training.batch import Batch
 from ddpmx.training.experiment import Experiment, build
-from ddpmx.training.objective import batch_loss, draw_step, runs_twice, step_loss, zero_output_loss
+from ddpmx.training.objective import batch_loss, draw_step, estimates_first, step_loss, zero_output_loss
 from ddpmx.training.validation import validate
 from ddpmx.world import World
 
@@ -175,14 +175,14 @@ def test_the_second_pass_sees_the_x_0_of_the_first(tiny: Path, prediction: str) 
 
 
 def test_half_of_the_training_steps_run_twice_and_validation_always(tiny: Path) -> None:
-    coins = [runs_twice(5, step) for step in range(2000)]
+    coins = [estimates_first(5, step) for step in range(2000)]
     assert abs(sum(coins) - 1000) < 4 * 500**0.5
-    assert coins != [runs_twice(6, step) for step in range(2000)]
+    assert coins != [estimates_first(6, step) for step in range(2000)]
     experiment, network = experiment_of(tiny, CONDITIONED), Recorder()
     for step in range(20):
         network.seen.clear()
         step_loss(experiment, network, draw_step(experiment, IDS, step).batch(images()))
-        assert len(network.seen) == 1 + runs_twice(experiment.spec.seed, step)
+        assert len(network.seen) == 1 + estimates_first(experiment.spec.seed, step)
     network.seen.clear()
     validate(experiment, network, World())
     assert len(network.seen) == 2 * -(-len(experiment.data.validation) // 64)

@@ -25,7 +25,7 @@ from ddpmx.pages.report import write_report
 from ddpmx.spec import loading as spec_file
 from ddpmx.storage.folder import RunFolder
 from ddpmx.training.events import PASSES
-from ddpmx.training.pacing import PER_GRID, Every, Pacing, passes_per_image
+from ddpmx.training.pacing import TRAINING_PER_GRID, Every, Pacing, passes_per_image
 
 Run = Callable[..., Result]
 # 90 training images: six steps an epoch, 15 in all, so that 4, 8 and 15 lie within one and 12 at the end of the second.
@@ -53,18 +53,20 @@ def test_the_counts_are_those_of_a_walk_through_the_run(
     for step in range(1, steps + 1):
         if step % per_epoch == 0 or step == steps:
             ends += 1
-            at_ends += step == steps or evaluation.at_end(ends, step)
-            grids += grid is not None and (step == steps or grid.at_end(ends, step))
+            at_ends += step == steps or evaluation.due_at_epoch_end(ends, step)
+            grids += grid is not None and (step == steps or grid.due_at_epoch_end(ends, step))
             checkpoints += 1
         else:
-            evaluations += evaluation.within(step)
-            grids += grid is not None and grid.within(step)
-            draws = grid is not None and grid.within(step)
-            checkpoints += evaluation.within(step) or draws or (save is not None and step % save == 0)
+            evaluations += evaluation.due_within_epoch(step)
+            grids += grid is not None and grid.due_within_epoch(step)
+            draws = grid is not None and grid.due_within_epoch(step)
+            checkpoints += (
+                evaluation.due_within_epoch(step) or draws or (save is not None and step % save == 0)
+            )
     counted = (
         pacing.epochs,
         pacing.evaluations,
-        pacing.evaluations_at_ends,
+        pacing.evaluations_at_epoch_ends,
         pacing.grids,
         pacing.checkpoints,
     )
@@ -79,15 +81,15 @@ def test_tiny_epochs_do_not_spend_the_run_on_grids(tiny: Path, images: int) -> N
     )
     spec = spec_file.load(tiny)
     table = spec.schedule.table()
-    pacing = Pacing.of(spec, images, table)
+    pacing = Pacing.from_spec(spec, images, table)
     drawing = spec.evaluate.grid * passes_per_image(spec, table)
     assert pacing.grid is not None
     assert pacing.grid.first
-    assert (pacing.grids - 2) * drawing * PER_GRID <= 34 * images * 3
+    assert (pacing.grids - 2) * drawing * TRAINING_PER_GRID <= 34 * images * 3
     assert 2 <= pacing.grids <= 34
     if images > 10_000:
         assert pacing.grids == 34  # as before, where epochs are long enough
-    every = Pacing.of(spec_file.load(tiny, ["evaluate.grid_every=1"]), images, table)
+    every = Pacing.from_spec(spec_file.load(tiny, ["evaluate.grid_every=1"]), images, table)
     assert every.grids == 34
 
 
