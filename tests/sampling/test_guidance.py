@@ -23,7 +23,7 @@ from ddpmx.runs.run import run as run_spec
 from ddpmx.spec import loading as spec_file
 from ddpmx.storage.folder import RunFolder
 from ddpmx.testing.gaussian import denoiser
-from ddpmx.training.classes import parse_classes, labels_with_dropout
+from ddpmx.training.classes import labels_with_dropout, parse_classes
 from ddpmx.training.experiment import Experiment, build
 from ddpmx.training.objective import draw_step, step_loss
 from ddpmx.training.validation import validate
