@@ -39,8 +39,8 @@ def compare(
 ) -> None:
     """What differs between RUNS, or folders of runs, and the results side by side; seeds of one spec count as one."""
     from ..comparison.comparison import compare as compare_runs
-    from ..comparison.comparison import sort
     from ..comparison.output import print_table, to_csv, to_data
+    from ..comparison.sorting import sort
     from ..outputs import check, write
 
     for option, file in (("--html", html), ("--csv", csv_file)):

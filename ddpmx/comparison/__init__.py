@@ -1,3 +1,3 @@
-"""Runs side by side: what differs, which is better, and whether that is more than noise.
+"""Compares runs: how their specs differ, which is better, and whether the difference exceeds the noise.
 May be imported by sweeps, cli.
 """

@@ -1,4 +1,4 @@
-"""How the specs of several runs differ: which fields, said how, and what each spec is called for it."""
+"""How the specs of several runs differ: the fields, their values as text, and a label for each spec."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from ..spec.schema import difference
 
 
 def differing(specs: Sequence[Mapping[str, object]]) -> tuple[str, ...]:
-    """The dotted paths at which resolved specs differ, in the spec's order.
+    """Dotted paths at which resolved specs differ, in the spec's order.
 
-    A component that is another one, or a block that some lack, counts as one path.
+    A different component counts as one path, and so does a block that some specs lack.
     """
     paths = [path for spec in specs for path in difference(specs[0], spec)]
     blocks = {path.removesuffix(".name") for path in paths if path.endswith(".name")}
     whole = blocks | {path for path in paths if any(other.startswith(f"{path}.") for other in paths)}
-    kept = dict.fromkeys(
+    merged = dict.fromkeys(
         next((block for block in sorted(whole) if f"{path}.".startswith(f"{block}.")), path) for path in paths
     )
     top = list(dict.fromkeys(key for spec in specs for key in spec))
-    return tuple(sorted(kept, key=lambda path: top.index(path.split(".")[0])))
+    return tuple(sorted(merged, key=lambda path: top.index(path.split(".")[0])))
 
 
 def value_at(spec: Mapping[str, object], path: str) -> object:
-    """The value at a dotted path; None where there is none."""
+    """The value at a dotted path; None if there is none."""
     value: object = spec
     for key in path.split("."):
         value = value.get(key) if isinstance(value, Mapping) else None
@@ -31,7 +31,10 @@ def value_at(spec: Mapping[str, object], path: str) -> object:
 
 
 def text(value: object, others: Sequence[object] = ()) -> str:
-    """A value as the spec writes it; a component as its name, with the parameters in which `others` of that name differ."""
+    """A value as in the spec.
+
+    For a component, its name and the parameters in which `others` of that name differ.
+    """
     if isinstance(value, list):
         return ", ".join(text(item) for item in value) or "none"
     if not isinstance(value, Mapping):
@@ -39,32 +42,32 @@ def text(value: object, others: Sequence[object] = ()) -> str:
     alike = [
         other for other in others if isinstance(other, Mapping) and other.get("name") == value.get("name")
     ]
-    told = {
+    distinctive = {
         key: item
         for key, item in value.items()
         if key != "name" and any(other.get(key) != item for other in alike)
     }
-    inside = ", ".join(f"{key} {text(item)}" for key, item in told.items())
+    inside = ", ".join(f"{key} {text(item)}" for key, item in distinctive.items())
     name = str(value.get("name", ""))
     return f"{name} ({inside})" if name and inside else name or inside
 
 
 def texts(column: Sequence[object]) -> list[str]:
-    """Values of one path, each told apart from the others."""
+    """Texts of the values at one path, detailed enough to tell them apart."""
     return [text(value, column) for value in column]
 
 
 def labels(names: Sequence[set[str]], fields: Mapping[str, Sequence[str]]) -> list[str]:
-    """What to call each of several specs: the name that its runs share, if no other has it; else what makes it different.
+    """A unique label for each spec: its runs' common name if no other spec has it, else its differences.
 
-    `names` are those of each spec's runs, `fields` the differing paths with each spec's text.
+    `names` are the names of each spec's runs; `fields` has, for each differing path, the text of every spec.
     """
     shared = [next(iter(name)) if len(name) == 1 else "" for name in names]
-    found: list[str] = []
+    result: list[str] = []
     for index, name in enumerate(shared):
         if not (name and shared.count(name) == 1):
             name = " ".join(
                 f"{path.split('.')[-1]}={column[index]}" for path, column in fields.items()
             ) or min(names[index])
-        found.append(f"{name} ({index + 1})" if name in found else name)
-    return found
+        result.append(f"{name} ({index + 1})" if name in result else name)
+    return result

@@ -1,4 +1,4 @@
-"""The curves of several runs in one figure each: losses, metrics with their intervals, effective weights."""
+"""Figures with the curves of several runs: losses, metrics with their intervals, effective weights."""
 
 from __future__ import annotations
 
@@ -20,25 +20,27 @@ from .comparison import Comparison, Group
 from .results import Run
 
 Curve = tuple[Floats, Floats]
-"""x and y."""
+"""The x and y values of a curve."""
 
 
 @dataclass(frozen=True)
 class CaptionedFigure:
-    """A figure and what to know of it. The curve of group i has `canvas.style(i)`."""
+    """A figure with its caption; the curve of group i has the style `canvas.style(i)`."""
 
     figure: Figure
+    """A panel in the shared style."""
     caption: str
+    """Text for below the figure."""
 
 
 def figures(comparison: Comparison) -> Iterator[CaptionedFigure]:
-    """Those that the runs have something for, in the order of a page."""
+    """All figures for which the runs have data, in their order on a page."""
     objectives = {str(standing.condition) for _, standing in comparison.standings("val_loss")}
     units = (
-        "" if len(objectives) < 2 else " The objectives differ, so only the shapes compare, not the heights."
+        "" if len(objectives) < 2 else " The objectives differ: compare the curves' shapes, not the heights."
     )
-    yield from _losses(comparison, "val_loss", "Validation loss", f"A curve for each run.{units}")
-    yield from _losses(comparison, "train_loss", "Training loss", f"Means over each epoch.{units}")
+    yield from _losses(comparison, "val_loss", "Validation loss", f"One curve per run.{units}")
+    yield from _losses(comparison, "train_loss", "Training loss", f"The mean over each epoch.{units}")
     for measure in comparison.measures:
         if measure != "val_loss":
             yield from _metric(comparison, measure)
@@ -54,16 +56,16 @@ def _losses(comparison: Comparison, key: str, title: str, caption: str) -> Itera
     for index, group in enumerate(comparison.groups):
         for run in group.runs:
             epochs = run.history.column("epoch")
-            shown = plotted_indices(epochs)
-            values.append(run.history.column(key)[shown])
-            line(axes, (epochs[shown], values[-1]), index, markers=len(epochs) == 1)
+            indices = plotted_indices(epochs)
+            values.append(run.history.column(key)[indices])
+            line(axes, (epochs[indices], values[-1]), index, markers=len(epochs) == 1)
     if any(map(len, values)):
         yield CaptionedFigure(_finished(figure, axes, np.concatenate(values), 4), caption)
 
 
 def _metric(comparison: Comparison, measure: str) -> Iterator[CaptionedFigure]:
     figure, axes = panel(measure, "epoch", "")
-    found = [np.zeros(0)]
+    plotted = [np.zeros(0)]
     for index, group in enumerate(comparison.groups):
         curve = _over_epochs(group, measure)
         x, values = (
@@ -72,30 +74,30 @@ def _metric(comparison: Comparison, measure: str) -> Iterator[CaptionedFigure]:
         )
         band(axes, x, [estimate.interval for estimate in curve.values()], index)
         line(axes, (x, values), index, markers=len(x) <= 60)
-        found.append(values)
-    if any(map(len, found)):
+        plotted.append(values)
+    if any(map(len, plotted)):
         yield CaptionedFigure(
-            _finished(figure, axes, np.concatenate(found), 10),
-            "As measured while training; shaded: 95 %, over the seeds where there are several.",
+            _finished(figure, axes, np.concatenate(plotted), 10),
+            "Measured during training. Shaded: the 95 % interval, of the mean if a spec has several seeds.",
         )
 
 
 def _over_epochs(group: Group, measure: str) -> dict[float, Estimate]:
-    """At each epoch, or part of one, that every run of the group measured: the mean over them, or the one run's own score."""
+    """The group's mean over seeds, or its only run's score, at each epoch that all of its runs measured."""
     by_seed: dict[int, dict[float, Estimate]] = {}
     for run in group.runs:
         if measure in run.history.curves:
             points = run.history.curves[measure].points()
             by_seed[run.seed] = {passes: Estimate(value, interval) for passes, value, interval in points}
-    having = list(by_seed.values())
-    shared = sorted(set.intersection(*map(set, having))) if having else []
-    return {epoch: mean_over_seeds([own[epoch] for own in having]) for epoch in shared}
+    curves = list(by_seed.values())
+    shared = sorted(set.intersection(*map(set, curves))) if curves else []
+    return {epoch: mean_over_seeds([curve[epoch] for curve in curves]) for epoch in shared}
 
 
 def _by_timestep(
     comparison: Comparison, weights: Mapping[int, Curve], units: str
 ) -> Iterator[CaptionedFigure]:
-    """The last evaluation of each group over the noise levels, as the mean over its runs."""
+    """The last evaluation of each group by noise level, as the mean over its runs."""
     loss = [_last_by_timestep(group, "loss") for group in comparison.groups]
     if any(len(x) for x, _ in loss):
         figure, axes = _over_log_snr("Validation loss by noise level", loss)
@@ -108,29 +110,33 @@ def _by_timestep(
             log_if_wide(under, np.concatenate([weight for _, weight in weights.values()]))
         yield CaptionedFigure(
             figure,
-            f"At the last evaluation, more noise to the right. Broad and pale: the effective weight.{units}",
+            "At the last evaluation. Noise grows to the right. "
+            f"Wide, pale lines: the effective weight.{units}",
         )
     bits = [_last_by_timestep(group, "bits") for group in comparison.groups]
     if any(np.isfinite(y).any() for _, y in bits):
         figure, axes = _over_log_snr("Bits by noise level", bits)
         yield CaptionedFigure(
             figure,
-            "The variational bound's term of one step, in bits a dimension: of one schedule comparable whatever the loss.",
+            "One step's term of the variational bound, in bits per dimension. For the same schedule, it is "
+            "comparable whatever the training loss.",
         )
         yield from _relative(bits, comparison)
 
 
 def _relative(bits: Sequence[Curve], comparison: Comparison) -> Iterator[CaptionedFigure]:
-    """What is hard to see in curves that fall by orders of magnitude: their ratios."""
-    levels, home = bits[comparison.groups.index(comparison.baseline)]
+    """Ratios to the baseline, as they are hard to see in curves that fall by orders of magnitude."""
+    levels, baseline = bits[comparison.groups.index(comparison.baseline)]
     ratios = [
-        (x, y / home) if np.array_equal(x, levels) else (levels, np.full(len(levels), np.nan))
+        (x, y / baseline) if np.array_equal(x, levels) else (levels, np.full(len(levels), np.nan))
         for x, y in bits
     ]
     if len(levels) and sum(bool(np.isfinite(y).any()) for _, y in ratios) > 1:
-        figure, _ = _over_log_snr("Bits, relative to the baseline's", ratios)
-        worth = f"Below 1: a better bound at that noise level than that of {comparison.baseline.label}."
-        yield CaptionedFigure(figure, f"{worth} Specs with another schedule are left out.")
+        figure, _ = _over_log_snr("Bits relative to the baseline", ratios)
+        meaning = (
+            f"Below 1, the bound is better than that of {comparison.baseline.label} at this noise level."
+        )
+        yield CaptionedFigure(figure, f"{meaning} Specs with another schedule are not shown.")
 
 
 def _over_log_snr(title: str, curves: Sequence[Curve]) -> tuple[Figure, Axes]:
@@ -142,27 +148,30 @@ def _over_log_snr(title: str, curves: Sequence[Curve]) -> tuple[Figure, Axes]:
 
 
 def _last_by_timestep(group: Group, key: str) -> Curve:
-    """Over the log-SNR; of the runs that were evaluated at the same levels as the first, and no curve where there is no level."""
+    """The last `per_t` event's values over log-SNR, as the mean over runs; empty without finite log-SNRs.
+
+    Only runs that were evaluated at the same timesteps as the first one count.
+    """
     last = [run.history.last_per_t for run in group.runs]
-    having = [event for event in last if event is not None and x_key(event) == "log_snr"]
-    alike = [event for event in having if event["t"] == having[0]["t"]]
-    if not alike:
+    events = [event for event in last if event is not None and x_key(event) == "log_snr"]
+    comparable = [event for event in events if event["t"] == events[0]["t"]]
+    if not comparable:
         return np.zeros(0), np.zeros(0)
-    return floats(alike[0], "log_snr"), np.mean([floats(event, key) for event in alike], axis=0)
+    return floats(comparable[0], "log_snr"), np.mean([floats(event, key) for event in comparable], axis=0)
 
 
 def _weights(comparison: Comparison) -> tuple[dict[int, Curve], list[str]]:
-    """Each group's effective weight, by its index, and why others have none."""
-    found, failed = {}, []
+    """The effective weights by group index, and why other groups have none."""
+    weights, failed = {}, []
     for index, group in enumerate(comparison.groups):
         try:
             log_snr, weight = _weight(group.runs[0])
         except SpecError as error:
-            failed.append(f"{group.label} has none ({error.message})")
+            failed.append(f"{group.label} is not shown ({error.message})")
             continue
         thin = np.unique(np.linspace(0, len(weight) - 1, min(len(weight), 250)).round().astype(int))
-        found[index] = log_snr[thin], weight[thin]
-    return found, failed
+        weights[index] = log_snr[thin], weight[thin]
+    return weights, failed
 
 
 def _effective(weights: Mapping[int, Curve], failed: Sequence[str]) -> CaptionedFigure:
@@ -170,15 +179,19 @@ def _effective(weights: Mapping[int, Curve], failed: Sequence[str]) -> Captioned
     for index, curve in weights.items():
         line(axes, curve, index)
     axes.invert_xaxis()
-    caption = "What each objective weighs, per unit of log-SNR, more noise to the right: specs with one curve train for the same thing."
+    caption = "Each objective as a weight on the x₀ error, per unit of log-SNR; noise grows to the right. "
+    caption += "Specs with the same curve minimise the same objective."
+    if failed:
+        caption += f" {'; '.join(failed)}."
     values = np.concatenate([weight for _, weight in weights.values()])
-    return CaptionedFigure(
-        _finished(figure, axes, values, 30, integers=False), f"{caption} {'; '.join(failed)}".strip()
-    )
+    return CaptionedFigure(_finished(figure, axes, values, 30, integers=False), caption)
 
 
 def _weight(run: Run) -> Curve:
-    """Raises SpecError where the spec no longer loads or its weighting is learned."""
+    """The run's effective weight over log-SNR.
+
+    Raises SpecError if its spec no longer loads or learns the weight.
+    """
     spec = load_run(run.path)
     return effective_weight(
         spec.schedule.table(), spec.loss.weighting, spec.prediction, spec.loss.norm, spec.time

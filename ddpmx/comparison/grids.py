@@ -1,4 +1,4 @@
-"""Sample grids of several runs, small enough for one page and aligned, so that a cell shows what each run made of one noise."""
+"""Sample grids of several runs, small enough for one page, and aligned: equal cells have the same noise."""
 
 from __future__ import annotations
 
@@ -19,20 +19,23 @@ from ..files import open_regular
 from ..pages.page import Picture, evenly
 
 ROOM = 1_800_000
-"""Most characters of all grids on a page."""
+"""Most characters that all grids on a page take."""
 STOPS = 12
-"""Most epochs of a run that a page shows, before its final grid."""
-PAD = 2  # white pixels between the tiles of `images.grid`
+"""Most epochs of a run whose grids a page shows, in addition to the final grid."""
+PAD = 2
+"""White pixels between the tiles of `images.grid`."""
 T = TypeVar("T")
 Pixels = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
 class Sheet:
-    """A grid without its margins and its enlargement: uint8 [rows·size, columns·size, channels]."""
+    """A grid of images at their original size, without margins."""
 
     pixels: Pixels
+    """uint8 [rows·size, columns·size, channels]."""
     size: int
+    """Pixels per side of a cell."""
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -47,14 +50,19 @@ class Sheet:
 
 @dataclass(frozen=True)
 class Grid:
-    """What one run drew at an epoch, or a part of one; None: its final grid."""
+    """A run's samples at one time."""
 
     epoch: float | None
+    """The epoch, with a fraction for a grid made within one; None for the final grid."""
     picture: Picture
+    """The grid, embedded in the page."""
 
 
 def read_sheet(path: Path, images: int) -> Sheet | None:
-    """A PNG that `images.grid` or `images.class_grid` drew of so many images; None where there is none, or half of one."""
+    """Read a PNG that `images.grid` or `images.class_grid` made of so many images.
+
+    None if missing or incomplete.
+    """
     try:
         with open_regular(path) as content, Image.open(content) as file:
             pixels = np.asarray(file.convert("L" if file.mode == "L" else "RGB"))
@@ -66,25 +74,29 @@ def read_sheet(path: Path, images: int) -> Sheet | None:
 
 
 def _pitch(pixels: Pixels, images: int) -> int | None:
-    """The distance of the tiles: where every margin is white. The square grid's own, if that is among the possible ones."""
+    """The tiles' distance in pixels, for which all margins are white; None if there is no such distance.
+
+    If several fit, the one of a square grid is preferred.
+    """
     height, width = (side - PAD for side in pixels.shape[:2])
     white = [(pixels == 255).all(axis=(axis, 2)) for axis in (1, 0)]
 
     def fits(pitch: int) -> bool:
         return all(bool(line[start::pitch].all()) for line in white for start in range(PAD))
 
-    found = [
+    candidates = [
         pitch
         for pitch in range(PAD + 1, min(height, width) + 1)
         if height % pitch == width % pitch == 0 and fits(pitch)
     ]
     columns = min(images, math.ceil(math.sqrt(images)))
-    return width // columns if width // columns in found else next(iter(found), None)
+    return width // columns if width // columns in candidates else next(iter(candidates), None)
 
 
 def _without_margins(pixels: Pixels, pitch: int) -> Sheet:
-    """Cut the margins away, then undo the enlargement, which repeated each pixel: nothing is lost."""
+    """Cut off the margins, then undo the enlargement, which repeated each pixel; this loses nothing."""
     rows, columns, channels = pixels.shape[0] // pitch, pixels.shape[1] // pitch, pixels.shape[2]
+    # [rows, pitch, columns, pitch, channels], then [rows, size, columns, size, channels]
     tiles = pixels[PAD:, PAD:].reshape(rows, pitch, columns, pitch, channels)[
         :, : pitch - PAD, :, : pitch - PAD
     ]
@@ -99,9 +111,12 @@ def _without_margins(pixels: Pixels, pitch: int) -> Sheet:
 
 
 def fitted(runs: Sequence[dict[float | None, Sheet]]) -> list[list[Grid]]:
-    """Each run's grids, epochs ascending and the final one last, within ROOM: without loss if they fit, else as WebP, and fewer epochs."""
+    """Encode each run's grids within ROOM, by ascending epoch and the final one last.
+
+    They are encoded without loss if they fit, else as lossy WebP, and for fewer epochs if that is needed.
+    """
     stops = STOPS
-    for lossless in (True, False):  # a run's last grid stands for its others
+    for lossless in (True, False):  # a run's last grid is taken as typical of its others
         size = sum(len(encode(sheet, "", lossless).uri) for run in runs for _, sheet in _thinned(run, 0)[-1:])
         if size * (stops + 1) <= ROOM:
             break
@@ -118,10 +133,10 @@ def fitted(runs: Sequence[dict[float | None, Sheet]]) -> list[list[Grid]]:
 
 
 def _thinned(run: Mapping[float | None, T], stops: int) -> list[tuple[float | None, T]]:
-    """So many epochs, the first and the last among them, and the final grid; the last epoch's where there is none."""
+    """At most `stops` epochs, including the first and the last, and the final grid if there is one."""
     epochs = sorted(epoch for epoch in run if epoch is not None)
-    kept = evenly(epochs, stops) if stops > 1 or None in run else epochs[-1:]
-    return [(epoch, run[epoch]) for epoch in [*kept, *([None] if None in run else [])]]
+    chosen = evenly(epochs, stops) if stops > 1 or None in run else epochs[-1:]
+    return [(epoch, run[epoch]) for epoch in [*chosen, *([None] if None in run else [])]]
 
 
 def _label(epoch: float | None) -> str:
@@ -129,12 +144,12 @@ def _label(epoch: float | None) -> str:
 
 
 def label_of(epoch: float) -> str:
-    """What a stop of the page's slider is called."""
+    """The label of an epoch on the page's slider."""
     return f"epoch {epoch:.7g}"
 
 
 def encode(sheet: Sheet, label: str, lossless: bool) -> Picture:
-    """WebP, or PNG where that is smaller and nothing may be lost."""
+    """Embed a grid as lossy WebP, or if `lossless`, as the smaller one of WebP and PNG."""
     image = Image.fromarray(sheet.pixels[..., 0] if sheet.pixels.shape[2] == 1 else sheet.pixels)
     options = (
         [("webp", {"lossless": True}), ("png", {"optimize": True})]

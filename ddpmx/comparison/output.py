@@ -18,11 +18,12 @@ from .comparison import Comparison, Group, Standing
 from .results import Result, Run
 from .words import difference, note, summary
 
-FIGURES = ("value", "low", "high", "rank", "not_ranked", "delta", "delta_low", "delta_high")
+COLUMNS = ("value", "low", "high", "rank", "not_ranked", "delta", "delta_low", "delta_high")
+"""Names of a standing's numbers in CSV and JSON."""
 
 
 def print_table(comparison: Comparison, groups: Sequence[Group], out: IO[str]) -> None:
-    """The groups as rows, then what they say; where `out` is no terminal a line each, as wide as it needs to be."""
+    """Print a row for each group, then the summary; if `out` is not a terminal, rows are never wrapped."""
     live = out.isatty()
     console = Console(file=out, highlight=False, soft_wrap=not live, width=None if live else 10_000)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
@@ -42,24 +43,28 @@ def print_table(comparison: Comparison, groups: Sequence[Group], out: IO[str]) -
 
 
 def _full(comparison: Comparison, groups: Sequence[Group]) -> dict[str, list[str]]:
-    """Columns by heading, a line for each group."""
+    """Columns by heading, with one line per group."""
     columns = _specs(comparison, groups)
     for measure in comparison.measures:
         pairs = [(group, group.standings.get(measure)) for group in groups]
         columns[_heading(comparison, measure)] = [
-            "–" if own is None else amount(own.estimate, own.seeds) for _, own in pairs
+            "–" if standing is None else amount(standing.estimate, standing.seeds) for _, standing in pairs
         ]
         columns[f"{measure} rank"] = [
-            "" if own is None else str(own.rank or f"– {own.mark}") for _, own in pairs
+            "" if standing is None else str(standing.rank or f"– {standing.mark}") for _, standing in pairs
         ]
         columns[f"{measure} Δ"] = [
-            "" if own is None else difference(group, own, comparison, measure) for group, own in pairs
+            "" if standing is None else difference(group, standing, comparison, measure)
+            for group, standing in pairs
         ]
     return columns
 
 
 def _short(comparison: Comparison, groups: Sequence[Group]) -> dict[str, list[str]]:
-    """Fewer and narrower ones: without what is the same everywhere or stands in the label, the rank below the value."""
+    """Fewer and narrower columns, for a terminal.
+
+    Columns that are trivial or repeat the label are omitted; the rank stands below the value.
+    """
     columns = {
         heading: values
         for heading, values in _specs(comparison, groups).items()
@@ -74,9 +79,9 @@ def _short(comparison: Comparison, groups: Sequence[Group]) -> dict[str, list[st
         pairs = [(group, group.standings.get(measure)) for group in groups]
         columns[_heading(comparison, measure)] = [
             "–"
-            if own is None
-            else f"{amount(own.estimate, own.seeds)}\n{note(group, own, comparison, measure)}"
-            for group, own in pairs
+            if standing is None
+            else f"{amount(standing.estimate, standing.seeds)}\n{note(group, standing, comparison, measure)}"
+            for group, standing in pairs
         ]
     return columns
 
@@ -91,7 +96,7 @@ def _specs(comparison: Comparison, groups: Sequence[Group]) -> dict[str, list[st
 
 
 def _heading(comparison: Comparison, measure: str) -> str:
-    """An arrow says which direction is better."""
+    """The measure's name, with an arrow for the better direction."""
     return f"{measure} {comparison.arrow(measure)}"
 
 
@@ -102,7 +107,7 @@ def to_csv(comparison: Comparison, groups: Sequence[Group]) -> str:
     measured = [
         measure if key == "value" else f"{measure}.{key}"
         for measure in comparison.measures
-        for key in FIGURES
+        for key in COLUMNS
     ]
     writer.writerow(["run", "status", "seeds", "folders", *comparison.fields, *measured, "baseline"])
     for group in groups:
@@ -111,14 +116,14 @@ def to_csv(comparison: Comparison, groups: Sequence[Group]) -> str:
         row += group.texts.values()
         for measure in comparison.measures:
             standing = group.standings.get(measure)
-            row += [None] * len(FIGURES) if standing is None else _figures(standing).values()
+            row += [None] * len(COLUMNS) if standing is None else _numbers(standing).values()
         row.append("yes" if group is comparison.baseline else "no")
         writer.writerow(["" if value is None else value for value in row])
     return text.getvalue()
 
 
 def to_data(comparison: Comparison, groups: Sequence[Group]) -> dict[str, object]:
-    """All of it, as JSON types."""
+    """The whole comparison as JSON types."""
     return {
         "baseline": comparison.baseline.label,
         "fields": list(comparison.fields),
@@ -132,7 +137,7 @@ def to_data(comparison: Comparison, groups: Sequence[Group]) -> dict[str, object
                 "fields": group.fields,
                 "measures": {
                     measure: {
-                        **_figures(standing),
+                        **_numbers(standing),
                         "seeds": standing.seeds,
                         "better": standing.better,
                         "condition": dict(standing.condition),
@@ -146,8 +151,8 @@ def to_data(comparison: Comparison, groups: Sequence[Group]) -> dict[str, object
     }
 
 
-def _figures(standing: Standing) -> dict[str, object]:
-    """A standing's numbers, under the names FIGURES."""
+def _numbers(standing: Standing) -> dict[str, object]:
+    """A standing's numbers under the names COLUMNS."""
     low, high = standing.estimate.interval or (None, None)
     delta = standing.delta
     delta_low, delta_high = (delta and delta.interval) or (None, None)
@@ -161,7 +166,7 @@ def _figures(standing: Standing) -> dict[str, object]:
         delta_low,
         delta_high,
     )
-    return dict(zip(FIGURES, values, strict=True))
+    return dict(zip(COLUMNS, values, strict=True))
 
 
 def _run(run: Run) -> dict[str, object]:

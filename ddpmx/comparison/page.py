@@ -1,4 +1,4 @@
-"""`compare --html`: a comparison as one self-contained page."""
+"""`compare --html`: a comparison on one self-contained page."""
 
 from __future__ import annotations
 
@@ -21,41 +21,56 @@ from .results import Run
 from .words import note, summary
 
 STRIP = 10
-"""Frames in a run's strip of denoising."""
+"""Frames in a run's denoising strip."""
 
 
 @dataclass(frozen=True)
 class Cell:
-    """What the table shows of one measure of a group."""
+    """A table cell: a group's result on one measure."""
 
     order: float
-    """The number that the column sorts by."""
+    """The number by which the column is sorted."""
     text: str
+    """The value with its interval."""
     note: str
+    """Rank and difference, or why there is no rank."""
     won: bool
+    """Whether the group is the best by more than noise."""
     bar: tuple[float, float, float] | None
-    """Low end, value and high end of the interval, in percent of what all comparable intervals of the measure span."""
+    """The interval's low end, the value and the high end, in percent of the range of all ranked intervals.
+
+    None if there is no interval or the group is not ranked.
+    """
 
 
 @dataclass(frozen=True)
 class RunSamples:
-    """A run's pictures. Runs of one `key` draw the same noise in the same cell."""
+    """The sample grids and the denoising strip of a run."""
 
     group: str
+    """The group's label."""
     label: str
+    """The run's name in its group."""
     key: str
+    """Equal for runs whose equal cells start from the same noise."""
     shape: tuple[int, int, int, int]
+    """Rows, columns, size of a cell in pixels, channels."""
     grids: list[Grid]
+    """By ascending epoch, the final one last."""
     strip: page.Picture | None
+    """The first image at steps of sampling; None if the run has no denoising strip."""
 
 
 def write_page(comparison: Comparison, groups: Sequence[Group], out: Path) -> Path:
-    """Write the page to `out`, the groups in the order given. Raises SpecError for another suffix."""
+    """Write the page to `out`, with the groups in the order given; returns `out`.
+
+    Raises SpecError if `out` does not end in .html.
+    """
     page.check_suffix(out, "--html")
     indices = {group.label: index for index, group in enumerate(comparison.groups)}
     runs = [(group, run) for group in groups for run in group.runs]
-    shown = list(_pictures(runs))
-    stops = sorted({grid.epoch for one in shown for grid in one.grids if grid.epoch is not None})
+    samples = list(_samples(runs))
+    stops = sorted({grid.epoch for one in samples for grid in one.grids if grid.epoch is not None})
     html = page.render(
         "compare.html.jinja",
         title=_title(comparison),
@@ -70,13 +85,13 @@ def write_page(comparison: Comparison, groups: Sequence[Group], out: Path) -> Pa
         },
         arrows=[comparison.arrow(measure) for measure in comparison.measures],
         provenance=list(_provenance(comparison)),
-        figures=[page.figure(to_svg(drawn.figure), drawn.caption) for drawn in figures(comparison)],
-        shown=shown,
+        figures=[page.figure(to_svg(plot.figure), plot.caption) for plot in figures(comparison)],
+        samples=samples,
         stops=[
             *(label_of(epoch) for epoch in stops),
-            *(["end"] if any(grid.epoch is None for one in shown for grid in one.grids) else []),
+            *(["end"] if any(grid.epoch is None for one in samples for grid in one.grids) else []),
         ],
-        remark=_remark(shown),
+        remark=_remark(samples),
         runs=[(group, run, _numbers(run, comparison.measures)) for group, run in runs],
         environments=list(_environments([run for _, run in runs])),
         commands=[(group, run, _commands(run)) for group, run in runs],
@@ -91,7 +106,7 @@ def _title(comparison: Comparison) -> str:
 
 
 def _key(index: int) -> dict[str, str]:
-    """How the group's curves are drawn: a colour and an SVG dash pattern."""
+    """The style of a group's curves: a colour and an SVG dash pattern."""
     colour, dash = style(index)
     return {
         "colour": colour,
@@ -107,8 +122,8 @@ def _cell(comparison: Comparison, group: Group, measure: str) -> Cell | None:
     standing = group.standings.get(measure)
     if standing is None:
         return None
-    others = [other.estimate for _, other in comparison.standings(measure) if not other.mark]
-    bounds = [bound for estimate in others for bound in estimate.interval or ()]
+    ranked = [other.estimate for _, other in comparison.standings(measure) if not other.mark]
+    bounds = [bound for estimate in ranked for bound in estimate.interval or ()]
     bar = None
     if standing.estimate.interval is not None and not standing.mark and max(bounds) > min(bounds):
         low, high = min(bounds), max(bounds)
@@ -117,17 +132,18 @@ def _cell(comparison: Comparison, group: Group, measure: str) -> Cell | None:
             for end in (standing.estimate.interval[0], standing.estimate.value, standing.estimate.interval[1])
         )
         bar = (left, middle, right)
-    said = note(group, standing, comparison, measure)
-    return Cell(standing.estimate.value, amount(standing.estimate, standing.seeds), said, standing.won, bar)
+    text = amount(standing.estimate, standing.seeds)
+    below = note(group, standing, comparison, measure)
+    return Cell(standing.estimate.value, text, below, standing.won, bar)
 
 
 def _provenance(comparison: Comparison) -> Iterator[tuple[str, str]]:
-    """(measure, how it was taken) of each measure and each way that it was taken in."""
+    """(measure, how it was measured) for each measure, once for each way in which it was measured."""
     for measure in comparison.measures:
         if measure == "val_loss":
             yield (
                 measure,
-                "lowest over the epochs, of the validation images, each at a fixed timestep and noise",
+                "the lowest over all epochs; each validation image has a fixed timestep and fixed noise",
             )
             continue
         yield from (
@@ -144,25 +160,28 @@ def _how(standing: Standing) -> str:
         if key != "data" and value not in (None, "")
     ]
     if score is not None and score.get("floor") is not None:
-        parts.append(
-            f"real images instead of generated ones get {number(score.get('floor'))} (n {number(score.get('floor_n', 0))})"
-        )
+        floor_n = number(score.get("floor_n", 0))
+        parts.append(f"real images score {number(score.get('floor'))} (n {floor_n})")
     if score is not None and score.get("interval_note"):
         parts.append(f"interval: {score['interval_note']}")
     return ", ".join(parts)
 
 
-def _pictures(runs: Sequence[tuple[Group, Run]]) -> Iterator[RunSamples]:
-    """Of the runs that have some."""
-    having = [(group, run, sheets) for group, run in runs if (sheets := _sheets(run))]
-    for (group, run, sheets), grids in zip(having, fitted([sheets for _, _, sheets in having]), strict=True):
+def _samples(runs: Sequence[tuple[Group, Run]]) -> Iterator[RunSamples]:
+    """The samples of the runs that have any."""
+    sampled = [(group, run, sheets) for group, run in runs if (sheets := _sheets(run))]
+    fitted_grids = fitted([sheets for _, _, sheets in sampled])
+    for (group, run, sheets), grids in zip(sampled, fitted_grids, strict=True):
         shape = next(iter(sheets.values())).shape
         key = f"{run.spec['evaluate']['seed']} {shape} {run.spec['dataset']['name']}"
         yield RunSamples(group.label, group.name_of(run), key, shape, grids, _strip(run))
 
 
 def _sheets(run: Run) -> dict[float | None, Sheet]:
-    """A run's grids by epoch, or passes over the training images within one, None for the final grid; without those of another layout."""
+    """A run's grids by epoch, with a fraction for a grid made within one, and None for the final grid.
+
+    Grids of a less frequent layout are omitted.
+    """
     images = run.spec["evaluate"]["grid"]
     if images == 0:
         return {}
@@ -170,37 +189,38 @@ def _sheets(run: Run) -> dict[float | None, Sheet]:
         *run.folder.grids().items(),
         (None, run.folder.samples / "final.png"),
     ]
-    read = {epoch: sheet for epoch, path in files if (sheet := read_sheet(path, images)) is not None}
-    shapes = Counter(sheet.shape for sheet in read.values())
-    return {epoch: sheet for epoch, sheet in read.items() if sheet.shape == shapes.most_common(1)[0][0]}
+    sheets = {epoch: sheet for epoch, path in files if (sheet := read_sheet(path, images)) is not None}
+    shapes = Counter(sheet.shape for sheet in sheets.values())
+    return {epoch: sheet for epoch, sheet in sheets.items() if sheet.shape == shapes.most_common(1)[0][0]}
 
 
 def _strip(run: Run) -> page.Picture | None:
-    """The first image on its way from noise."""
+    """The run's first image at steps of sampling."""
     sheet = read_sheet(run.folder.samples / "denoising.png", 8 * STRIP)
-    return (
-        None
-        if sheet is None
-        else encode(
-            Sheet(sheet.pixels[: sheet.size], sheet.size),
-            "its first image on the way from noise",
-            lossless=True,
+    if sheet is None:
+        return None
+    first_row = Sheet(sheet.pixels[: sheet.size], sheet.size)
+    return encode(first_row, "the first image at steps of sampling, from noise", lossless=True)
+
+
+def _remark(samples: Sequence[RunSamples]) -> str:
+    """Whether cell (i, j) of one grid may be compared with cell (i, j) of another."""
+    keys = Counter(one.key for one in samples)
+    if len(keys) < 2:
+        return (
+            "Each cell starts from the same noise in every run and epoch (evaluate.seed), "
+            "so grids can be compared cell by cell."
         )
+    usual = keys.most_common(1)[0][0]
+    odd = [one.label for one in samples if one.key != usual]
+    return (
+        "Not comparable cell by cell, because the starting noise or the layout differs, "
+        f"with the others: {'; '.join(odd)}."
     )
 
 
-def _remark(shown: Sequence[RunSamples]) -> str:
-    """Whether cell (i, j) of one grid may be compared with cell (i, j) of another."""
-    keys = Counter(one.key for one in shown)
-    if len(keys) < 2:
-        return "Each cell starts from the same noise in every run and epoch (evaluate.seed), so cells compare one by one."
-    usual = keys.most_common(1)[0][0]
-    odd = [one.label for one in shown if one.key != usual]
-    return f"Not from the same noise, or in another layout, as the others, so that their cells do not compare: {'; '.join(odd)}."
-
-
 def _numbers(run: Run, measures: Sequence[str]) -> list[tuple[float, str, str]]:
-    """(value, text, note) of a run's own results; NaN where it has none."""
+    """(value, text, note) of a run's own results, in the order of `measures`; NaN for a missing one."""
     cells = []
     for measure in measures:
         result = run.results.get(measure)
@@ -219,15 +239,18 @@ def _numbers(run: Run, measures: Sequence[str]) -> list[tuple[float, str, str]]:
 
 
 def _environments(runs: Sequence[Run]) -> Iterator[tuple[str, list[tuple[str, int]], bool]]:
-    """(what, [(value, how many runs have it)], whether they differ) of all that the runs' environments say; differences first."""
-    told: list[dict[str, str]] = [dict(page.environment_facts(run.environment)) for run in runs]
+    """(name, [(value, number of runs with it)], whether values differ) of the runs' environments.
+
+    Differences first.
+    """
+    environments: list[dict[str, str]] = [dict(page.environment_facts(run.environment)) for run in runs]
     rows = []
-    for what in dict.fromkeys(key for facts in told for key in facts):
-        values = Counter(facts.get(what, "not recorded") for facts in told)
-        rows.append((what, values.most_common(), len(values) > 1))
+    for name in dict.fromkeys(key for facts in environments for key in facts):
+        values = Counter(facts.get(name, "not recorded") for facts in environments)
+        rows.append((name, values.most_common(), len(values) > 1))
     yield from sorted(rows, key=lambda row: not row[2])
 
 
 def _commands(run: Run) -> list[tuple[str, str]]:
     again = f"python -m ddpmx run {shlex.quote(str(run.path / 'spec.yaml'))}"
-    return page.with_start([("Run it again", again)], run.environment)
+    return page.with_start([("Repeat the run", again)], run.environment)

@@ -1,4 +1,4 @@
-"""What one run reached: its losses and metrics, each with what decides whether another run's may stand beside it."""
+"""Results of a single run: its losses and metrics, each with the conditions under which it is comparable."""
 
 from __future__ import annotations
 
@@ -24,58 +24,75 @@ UNKNOWN = "not recorded"
 
 @dataclass(frozen=True)
 class Result:
-    """A measure of a run. `validation loss` counts at its lowest, whose weights are `best`; a metric at its last measurement."""
+    """A run's result on one measure: the lowest validation loss, or a metric's last measurement."""
 
     estimate: Estimate
+    """The value that counts, with its interval if there is one."""
     epoch: int
+    """The epoch of the estimate."""
     last: float
+    """The last measured value."""
     best: float
+    """The best measured value."""
     best_epoch: int
+    """The epoch of the best value."""
     better: str
     """`lower` or `higher`."""
     condition: Mapping[str, object]
-    """Two results are comparable where these are equal."""
+    """How it was measured: two results are comparable if their conditions are equal."""
     score: Score | None = None
-    """The provenance that the run wrote; None for runs of before there was any."""
+    """Details that the run recorded with the value; None for runs of early versions, which recorded none."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run's folder, read."""
+    """The content of a run's folder."""
 
     folder: RunFolder
+    """The folder that was read."""
     spec: RunSpec
+    """The resolved spec."""
     resolved: Mapping[str, object]
-    """The spec with plugins as content hashes: what runs are compared by."""
+    """The spec with content hashes for plugins, by which runs are compared."""
     status: str
+    """The status in status.json, or `not started`."""
     why: str
+    """The reason for the status; empty if there is none."""
     environment: Environment
+    """The content of environment.json."""
     history: History
+    """The run's events."""
     results: dict[str, Result]
+    """By measure: metrics and `val_loss`."""
 
     @property
     def path(self) -> Path:
+        """The run's folder, as it was given."""
         return self.folder.path
 
     @property
     def id(self) -> str:
+        """The folder's name."""
         return self.path.resolve().name
 
     @property
     def name(self) -> str:
+        """The spec's name."""
         return self.spec["name"]
 
     @property
     def seed(self) -> int:
+        """The training seed."""
         return self.spec["seed"]
 
     @property
     def is_finished(self) -> bool:
+        """Whether the run finished."""
         return self.status == "finished"
 
 
 def read_run(path: Path) -> Run:
-    """Raises SpecError where the folder is no run."""
+    """Read a run's folder. Raises SpecError if it is not one."""
     folder = RunFolder(path)
     spec, status, environment = folder.spec_data(), folder.status(), folder.environment()
     history, metrics = History(), _Metrics(spec, environment)
@@ -88,9 +105,10 @@ def read_run(path: Path) -> Run:
 
 
 def read_runs(paths: list[Path]) -> list[Run]:
-    """The runs that the paths are or hold, in order. One that cannot be read is reported and left out, unless a path names it.
+    """Read the runs at or below the paths, in order.
 
-    Raises SpecError for a named one, and where none is left.
+    An unreadable run below a path is reported and skipped. Raises SpecError if a path is an unreadable run,
+    or if no run is left.
     """
     named, runs, problems = {os.path.realpath(path) for path in paths}, [], []
     for path in find_runs(paths):
@@ -100,35 +118,36 @@ def read_runs(paths: list[Path]) -> list[Run]:
             if os.path.realpath(path) in named:
                 raise
             problems.append(str(error))
-            warn(f"the run {path} is left out: {error}")
+            warn(f"the run {path} is skipped: {error}")
     if not runs:
         raise SpecError(f"no run can be read: {'; '.join(problems)}")
     return runs
 
 
 def find_runs(paths: list[Path]) -> list[Path]:
-    """The runs that the paths are or hold, up to three folders down, in order and each once; a path without any stays as it is."""
-    found: dict[str, Path] = {}
+    """The runs at the paths, or up to three folders below, in order and without duplicates.
+
+    A path without any run is returned as it is.
+    """
+    runs: dict[str, Path] = {}
     for path in paths:
         below = [file.parent for depth in ("*", "*/*", "*/*/*") for file in path.glob(f"{depth}/spec.yaml")]
         inside = [] if os.path.lexists(path / "spec.yaml") else sorted(below)
         for run in inside or [path]:
-            found.setdefault(os.path.realpath(run), run)
-    return list(found.values())
+            runs.setdefault(os.path.realpath(run), run)
+    return list(runs.values())
 
 
 def _validation(spec: RunSpec, environment: Environment, history: History) -> dict[str, Result]:
+    """The lowest validation loss on the run's current data, under `val_loss`; empty if there is none."""
     values = history.column("val_loss")
-    counted = np.isfinite(values) & (history.column("step") > changed_at(environment))
-    if not counted.any():
+    counts = np.isfinite(values) & (history.column("step") > changed_at(environment))
+    if not counts.any():
         return {}
-    values, epochs = values[counted], history.column("epoch")[counted]
+    values, epochs = values[counts], history.column("epoch")[counts]
     lowest, epoch = float(values.min()), int(epochs[values == values.min()].min())
-    objective = {
-        "prediction": spec["prediction"],
-        "schedule": spec["schedule"],
-        "loss": spec["loss"],
-    }  # these give the loss its unit
+    # These fields define what the loss measures.
+    objective = {"prediction": spec["prediction"], "schedule": spec["schedule"], "loss": spec["loss"]}
     condition = {
         "data": _data(spec, environment, {"step": math.inf}),
         **objective,
@@ -138,13 +157,14 @@ def _validation(spec: RunSpec, environment: Environment, history: History) -> di
 
 
 class _Metrics:
-    """The results of a run's metrics, its events taken in one after the other."""
+    """The results of a run's metrics, from events added one by one."""
 
     def __init__(self, spec: RunSpec, environment: Environment) -> None:
         self._spec, self._environment = spec, environment
         self.results: dict[str, Result] = {}
 
     def add(self, event: Event) -> None:
+        """Take in one more event."""
         if event["event"] not in ("epoch", "evaluate"):
             return
         for name, value in event["metrics"].items():
@@ -152,26 +172,24 @@ class _Metrics:
                 self._add(name, value, event)
 
     def _add(self, name: str, value: float, event: Event) -> None:
-        known = score(event, name)
+        details = score(event, name)
         n = event.get("samples", self._spec["evaluate"]["samples"])
-        better = (
-            known["better"] if known else "higher" if name == "is_cnn" else "lower"
-        )  # runs without scores have is_cnn and fd_cnn only
+        # Runs of early versions have no details; their only metrics were is_cnn and fd_cnn.
+        better = details["better"] if details else "higher" if name == "is_cnn" else "lower"
         before, epoch = self.results.get(name), event["epoch"]
-        condition = {"data": _data(self._spec, self._environment, event), **_provenance(known, n)}
+        condition = {"data": _data(self._spec, self._environment, event), **_measurement(details, n)}
         if before is not None and before.condition["data"] != condition["data"]:
-            before = None  # a best one of other images is none of these
-        better_than = max if better == "higher" else min
+            before = None  # values on other data do not count for the best one
+        better_of = max if better == "higher" else min
         best, best_epoch = value, epoch
-        if before is not None and better_than(value, before.best) != value:
+        if before is not None and better_of(value, before.best) != value:
             best, best_epoch = before.best, before.best_epoch
-        self.results[name] = Result(
-            Estimate.from_score(value, known or {}), epoch, value, best, best_epoch, better, condition, known
-        )
+        estimate = Estimate.from_score(value, details or {})
+        self.results[name] = Result(estimate, epoch, value, best, best_epoch, better, condition, details)
 
 
-def _provenance(score: Score | None, n: int) -> dict[str, object]:
-    """What decides, besides the data, whether two measurements of a metric are comparable."""
+def _measurement(score: Score | None, n: int) -> dict[str, object]:
+    """The conditions, in addition to the data, under which two measurements of a metric are comparable."""
     if score is None:
         return {"n": n, "split": UNKNOWN, "extractor": UNKNOWN, "preprocessing": UNKNOWN}
     return {
@@ -183,5 +201,5 @@ def _provenance(score: Score | None, n: int) -> dict[str, object]:
 
 
 def _data(spec: RunSpec, environment: Environment, event: Event) -> str:
-    """What data an event was measured with, by content where the run has written that down."""
+    """The data that an event was measured on: its fingerprint, or its name if the run recorded none."""
     return fingerprint_of(event, environment) or spec["dataset"]["name"]

@@ -1,4 +1,4 @@
-"""What a comparison says, in words: numbers with their noise, and which spec won, or that none did."""
+"""A comparison in words: differences with their noise, and which spec is best, or that none is."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from ..text import listed
 from ..theory.estimate import amount, within_noise
 from .comparison import Comparison, Group, Standing
 
-NAMED = 6
+MOST_NAMED = 6
 """Most groups that a sentence names."""
 
 
 def difference(group: Group, standing: Standing, comparison: Comparison, measure: str) -> str:
-    """The difference to the baseline: `−0.3 ± 0.1`, with a ≈ before it where it is within the noise."""
+    """The difference to the baseline, such as `−0.3 ± 0.1`, with ≈ before it if it is within noise."""
     baseline = comparison.baseline
     if standing.delta is None:
         return "baseline" if group is baseline else ""
@@ -23,18 +23,18 @@ def difference(group: Group, standing: Standing, comparison: Comparison, measure
 
 
 def note(group: Group, standing: Standing, comparison: Comparison, measure: str) -> str:
-    """What stands below a number: `rank 2 · Δ −0.3 ± 0.1`, or why there is no rank."""
+    """The line below a value, such as `rank 2 · Δ −0.3 ± 0.1`, or why there is no rank."""
     delta = difference(group, standing, comparison, measure)
-    told = [
+    parts = [
         standing.mark,
         f"rank {standing.rank}" if standing.rank else "",
         f"Δ {delta}" if standing.delta else delta,
     ]
-    return " · ".join(filter(None, told))
+    return " · ".join(filter(None, parts))
 
 
 def summary(comparison: Comparison) -> list[str]:
-    """A sentence or more about each measure, and what finished runs say of their training."""
+    """Sentences about each measure, runs with remarks, changed data, and how to read the intervals."""
     lines = [_sentence(measure, comparison.standings(measure)) for measure in comparison.measures]
     lines += [
         f"{group.name_of(run)}: {run.why}."
@@ -54,11 +54,13 @@ def summary(comparison: Comparison) -> list[str]:
     ]
     if any(standing.seeds == 1 for standing in ranked):
         lines.append(
-            "Where a spec has one seed, its interval is that of the measurement alone: what another seed would change is not in it."
+            "A spec with a single seed has the interval of its measurement only: "
+            "it does not cover what another training seed would change."
         )
     if max(map(_ranked, map(comparison.standings, comparison.measures)), default=0) > 2:
         lines.append(
-            "The more specs, the more a difference must be to count (Bonferroni), so that the luckiest does not pass for the best."
+            "The more specs are ranked, the larger a difference must be to count (Bonferroni correction), "
+            "so that a merely lucky spec is not called the best."
         )
     return lines
 
@@ -68,8 +70,9 @@ def _ranked(standings: Sequence[tuple[Group, Standing]]) -> int:
 
 
 def _sentence(measure: str, standings: Sequence[tuple[Group, Standing]]) -> str:
+    """The result on one measure, with all groups that it concerns."""
     ranked = [(group, standing) for group, standing in standings if standing.rank]
-    told = []
+    parts = []
     if len(ranked) > 1:
         (first, top), others = ranked[0], ranked[1:]
         near = [
@@ -77,22 +80,24 @@ def _sentence(measure: str, standings: Sequence[tuple[Group, Standing]]) -> str:
         ]
         far = [group for group, standing in others if group not in near]
         value, extreme = amount(top.estimate, top.seeds), "lowest" if top.better == "lower" else "highest"
-        told.append(
-            f"no winner: {first.label} is {extreme}, {value}, but {_names(near)} {_is(near)} within noise of it"
-            if near
-            else f"{first.label} is best, {value}"
-        )
+        if near:
+            parts.append(
+                f"no winner: {first.label} is {extreme}, {value},"
+                f" but {_names(near)} {_is(near)} within noise of it"
+            )
+        else:
+            parts.append(f"{first.label} is best, {value}")
         if far:
             lead = amount(
                 far[0].standings[measure].estimate.minus(top.estimate, len(ranked)), seeds=2
             ).replace("-", "")
-            next_one = "" if len(far) == 1 else f"{far[0].label} "
-            told.append(f"{_names(far)} {_is(far)} worse by more than noise ({next_one}by {lead})")
+            nearest = "" if len(far) == 1 else f"{far[0].label} "
+            parts.append(f"{_names(far)} {_is(far)} worse by more than noise ({nearest}by {lead})")
     elif len(standings) == 1:
         group, standing = standings[0]
-        told.append(f"only {group.label} has it, {amount(standing.estimate, standing.seeds)}")
+        parts.append(f"only {group.label} has it, {amount(standing.estimate, standing.seeds)}")
     else:
-        told.append("nothing can be ranked")
+        parts.append("nothing can be ranked")
     marks = (
         dict.fromkeys(standing.mark for _, standing in standings if standing.mark)
         if len(standings) > 1
@@ -100,8 +105,8 @@ def _sentence(measure: str, standings: Sequence[tuple[Group, Standing]]) -> str:
     )
     for mark in marks:
         unranked = [group for group, standing in standings if standing.mark == mark]
-        told.append(f"{_names(unranked)} {_is(unranked)} not ranked ({mark})")
-    return f"{measure}: {'; '.join(told)}."
+        parts.append(f"{_names(unranked)} {_is(unranked)} not ranked ({mark})")
+    return f"{measure}: {'; '.join(parts)}."
 
 
 def _is(groups: Sequence[Group]) -> str:
@@ -109,4 +114,4 @@ def _is(groups: Sequence[Group]) -> str:
 
 
 def _names(groups: Sequence[Group]) -> str:
-    return listed([group.label for group in groups], NAMED)
+    return listed([group.label for group in groups], MOST_NAMED)

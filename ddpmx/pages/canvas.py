@@ -1,6 +1,6 @@
-"""How every figure is drawn, and the one way it becomes SVG: same input, same bytes, for dark and light pages.
+"""Style of all figures, and their conversion to SVG: reproducible to the byte, for light and dark pages.
 
-A figure is one small panel, so that a page can lay them side by side or under each other and the text stays readable.
+A figure is one small panel, so that its text stays readable however a page arranges its figures.
 """
 
 from __future__ import annotations
@@ -25,14 +25,16 @@ from .svg import DARK_AND_LIGHT
 Floats = NDArray[np.float64]
 Numbers = Sequence[float] | Floats
 XY = tuple[Numbers, Numbers]
-"""The x and the y of a curve."""
+"""The x and y values of a curve."""
 
-INK = "#010203"  # stands for the page's own text colour; `to_svg` replaces it
-# Okabe and Ito's colour-blind-safe hues, in shades that read on white and on near-black
+INK = "#010203"
+"""A placeholder for the page's text colour, which `to_svg` puts in its place."""
 COLOURS = ("#1f86c9", "#d55e00", "#0a9c74", "#c06ba4")
+"""Hues of Okabe and Ito's colour-blind-safe palette, in shades readable on white and on near-black."""
 Dash = str | tuple[float, tuple[float, ...]]
+"""A line style of matplotlib."""
 DASHES: tuple[Dash, ...] = ("-", (0, (5, 2)), (0, (1.2, 1.6)), (0, (6, 1.5, 1.2, 1.5)))
-STYLE: dict[Any, Any] = {  # the stubs list every key by name
+STYLE: dict[Any, Any] = {  # Any, as the stubs list every key by name
     "figure.figsize": (4.2, 2.7),
     "figure.constrained_layout.use": True,
     "svg.fonttype": "none",
@@ -70,11 +72,11 @@ STYLE: dict[Any, Any] = {  # the stubs list every key by name
     ),
 }
 THIN = 300
-"""Most points of a curve that is made of single steps."""
+"""Most points of a curve over steps; longer ones are averaged."""
 
 
 def to_svg(figure: Figure) -> str:
-    """The figure as an `<svg>` element: text stays text, the background is transparent, the ink follows the page."""
+    """The figure as an `<svg>` element, with real text in the page's colour and a transparent background."""
     title = figure.axes[0].get_title(loc="left")
     file = io.BytesIO()
     with mpl.rc_context({**STYLE, "svg.hashsalt": title}):
@@ -86,7 +88,7 @@ def to_svg(figure: Figure) -> str:
         )
     svg = file.getvalue().decode()
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
-    svg = re.sub(r'<g id="[^"]*"', "<g", svg)  # two figures of one page must not share an id
+    svg = re.sub(r'<g id="[^"]*"', "<g", svg)  # two figures on one page must not share an id
     svg = re.sub(r"font-family: [^;\"]*", "font-family: system-ui, sans-serif", svg)
     svg = re.sub(r"\s*\n\s*", " ", svg).replace(INK, "currentColor")
     label = f'<svg class="ddpmx-figure" role="img" aria-label="{html.escape(title)}" '
@@ -96,7 +98,7 @@ def to_svg(figure: Figure) -> str:
 
 
 def write(figures: Mapping[str, Figure], folder: Path) -> dict[str, str]:
-    """`<folder>/<name>.svg` for each figure; returns the texts."""
+    """Write each figure to `<folder>/<name>.svg`; returns the SVG texts by name."""
     folder.mkdir(exist_ok=True)
     svgs = {name: to_svg(figure) for name, figure in figures.items()}
     for name, svg in svgs.items():
@@ -105,12 +107,13 @@ def write(figures: Mapping[str, Figure], folder: Path) -> dict[str, str]:
 
 
 def thinned(values: Numbers) -> Floats:
-    """At most THIN numbers: means of neighbours."""
+    """At most THIN numbers: means of equal stretches of neighbouring values."""
     parts = np.array_split(np.asarray(values, dtype=np.float64), min(THIN, len(values)))
     return np.array([part.mean() for part in parts])
 
 
 def panel(title: str, x_label: str, y_label: str) -> tuple[Figure, Axes]:
+    """An empty figure in the shared style, and its axes."""
     with mpl.rc_context(STYLE):
         figure = Figure()
         axes = figure.subplots()
@@ -121,11 +124,12 @@ def panel(title: str, x_label: str, y_label: str) -> tuple[Figure, Axes]:
 
 
 def legend(axes: Axes) -> None:
+    """Add a legend in the shared style."""
     axes.legend(frameon=False, fontsize=8, handlelength=2.4, labelcolor=INK)
 
 
 def style(index: int) -> tuple[str, Dash]:
-    """Colour and dashes of the curve of that index: 16 that can be told apart, by colour alone the first four."""
+    """Colour and dashes of curve `index`: 16 distinct styles, the first four of different colours."""
     return COLOURS[index % len(COLOURS)], DASHES[(index + index // len(COLOURS)) % len(DASHES)]
 
 
@@ -139,13 +143,12 @@ def line(
     markers: bool = False,
     alpha: float = 1,
 ) -> None:
-    """A curve whose values that are not finite are gaps, and which stays visible where another covers it."""
+    """Plot a curve in the style of `index`, with a gap wherever a value is not finite."""
     x, y = (np.asarray(numbers, dtype=np.float64) for numbers in curve)
     finite = np.isfinite(x) & np.isfinite(y)
     x, y = np.where(finite, x, np.nan), np.where(finite, y, np.nan)
-    alone = (
-        finite & ~np.roll(np.append(finite, False), 1)[:-1] & ~np.append(finite, False)[1:]
-    )  # no neighbour, so no line would show it
+    # A point without neighbours has no line segment, so it needs a marker.
+    alone = finite & ~np.roll(np.append(finite, False), 1)[:-1] & ~np.append(finite, False)[1:]
     axes.plot(
         *(x, y),
         color=style(index)[0],
@@ -160,7 +163,10 @@ def line(
 
 
 def band(axes: Axes, x: Numbers, intervals: Sequence[tuple[float, float] | None], index: int) -> None:
-    """The intervals around curve `index`, shaded; a bar where there is one only, and nothing where there is none."""
+    """Shade the intervals of curve `index`, with gaps where there are none.
+
+    A single interval becomes a bar.
+    """
     low, high = (
         np.array([interval or (np.nan, np.nan) for interval in intervals], dtype=np.float64).reshape(-1, 2).T
     )
@@ -171,7 +177,7 @@ def band(axes: Axes, x: Numbers, intervals: Sequence[tuple[float, float] | None]
 
 
 def behind(axes: Axes) -> Axes:
-    """Axes of the same x, drawn below and without a scale: for a shape that explains the curves."""
+    """Axes with the same x axis, behind the curves and without a scale: for a background shape."""
     twin = axes.twinx()
     twin.set_axis_off()
     axes.set_zorder(twin.get_zorder() + 1)
@@ -179,12 +185,12 @@ def behind(axes: Axes) -> Axes:
 
 
 def whole_numbers(axes: Axes) -> None:
-    """Ticks of the x axis at whole numbers only."""
+    """Put the x axis's ticks at whole numbers only."""
     axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
 
 
 def log_if_wide(axes: Axes, values: Floats, factor: float = 30) -> None:
-    """A log axis where the positive values spread over more than `factor` and none is below zero."""
+    """Make the y axis logarithmic if no value is negative and positive ones span more than `factor`-fold."""
     values = values[np.isfinite(values)]
     positive = values[values > 0]
     if len(positive) and (values >= 0).all() and positive.max() > factor * positive.min():
@@ -199,5 +205,5 @@ def log_if_wide(axes: Axes, values: Floats, factor: float = 30) -> None:
 
 
 def _power_of_ten(value: float, _: object) -> str:
-    """10⁻³ in plain characters: mathtext would be drawn glyph by glyph."""
+    """A power of ten, such as 10⁻³, in plain characters: mathtext would turn into separate glyph outlines."""
     return "10" + str(round(math.log10(value))).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))

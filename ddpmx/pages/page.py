@@ -1,4 +1,4 @@
-"""Self-contained HTML pages from the templates: one file that asks the network for nothing, dark or light as the reader's system is."""
+"""Self-contained HTML pages from templates: one file each, no network requests, light and dark."""
 
 from __future__ import annotations
 
@@ -21,34 +21,39 @@ from ..terminal.time_left import duration as duration
 from ..text import lines, number, shortened
 from .svg import is_figure
 
-LARGE, LARGEST_FIGURE, LARGEST_PICTURE = 100_000, 2_000_000, 100_000_000  # bytes
+LARGE_PNG, MAX_FIGURE, MAX_IMAGE = 100_000, 2_000_000, 100_000_000  # bytes
 T = TypeVar("T")
 TEMPLATES = Path(__file__).parent / "templates"
 
 
 @dataclass(frozen=True)
 class Picture:
-    """An image inside the page."""
+    """An image embedded in a page."""
 
     uri: str
+    """A `data:` URI with the image's content."""
     width: int
+    """Pixels."""
     height: int
+    """Pixels."""
     label: str
+    """Alternative text."""
 
 
 def render(template: str, **values: object) -> str:
-    """The page that a template of `templates/` makes of the values, all of them escaped, control characters too.
+    """Render a template of `templates/`; all values are escaped, including control characters.
 
-    The page's content security policy allows nothing but inline style, embedded images and our own script, by its hash.
+    The page's content security policy allows only inline styles, embedded images, and its own script by hash.
     """
     script = (TEMPLATES / "page.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    policy = f"default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src 'sha256-{digest}'"
     page = _environment().get_template(template)
     return lines(
         page.render(
             script=Markup(script),
             style=Markup((TEMPLATES / "page.css").read_text(encoding="utf-8")),
-            policy=f"default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src 'sha256-{digest}'",
+            policy=policy,
             **values,
         )
     )
@@ -68,26 +73,26 @@ def _environment() -> Environment:
 
 
 def picture(image: Image.Image, label: str) -> Picture:
-    """An image as PNG, or as WebP of quality 90 where the PNG would be large, as noise in colour is."""
+    """Embed an image as PNG, or as WebP of quality 90 if the PNG is large, as colour noise would be."""
     file = io.BytesIO()
     image.save(file, format="PNG")
     return _picture(file.getvalue(), image, label)
 
 
 def picture_of(path: Path, label: str) -> Picture | None:
-    """The same of a PNG file; None where there is none, or half of one."""
+    """Embed a PNG file like `picture`; None if it is missing, incomplete or not an image."""
     try:
-        png = read_bytes(path, LARGEST_PICTURE)
+        png = read_bytes(path, MAX_IMAGE)
         with Image.open(io.BytesIO(png)) as image:
             image.load()
             return _picture(png, image, label)
-    except (OSError, SpecError, Image.DecompressionBombError):  # Pillow's other errors are among the first
+    except (OSError, SpecError, Image.DecompressionBombError):  # Pillow's other errors are OSErrors
         return None
 
 
 def _picture(png: bytes, image: Image.Image, label: str) -> Picture:
     content, kind = png, "png"
-    if len(png) > LARGE:
+    if len(png) > LARGE_PNG:
         file = io.BytesIO()
         image.save(file, format="WEBP", quality=90)
         content, kind = file.getvalue(), "webp"
@@ -98,58 +103,68 @@ def _picture(png: bytes, image: Image.Image, label: str) -> Picture:
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure inside the page."""
+    """A figure embedded in a page."""
 
     svg: Markup | str | None
+    """The figure as SVG, or a text to show in its place."""
     caption: str
+    """Text below the figure."""
 
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of text below their headings."""
+    """A table of text."""
 
     columns: Sequence[str]
+    """Headings."""
     rows: list[list[str]]
+    """A cell for each column."""
 
 
 def figure(svg: str, caption: str) -> Figure:
-    """A figure of ours, with what a reader should know of it."""
+    """A figure that ddpmx plotted, with its caption."""
     return Figure(inline_svg(svg), caption)
 
 
 def inline_svg(svg: str) -> Markup | None:
-    """A figure of ours as a part of the page; None for text that is not one, such as a file cut short or a stranger's."""
+    """SVG that can be embedded safely.
+
+    None unless the text is a complete figure like those that ddpmx plots.
+    """
     return Markup(svg) if is_figure(svg) else None
 
 
 def inline_svg_of(path: Path) -> Markup | None:
-    """The same of a file."""
-    if not path.is_file() or path.stat().st_size > LARGEST_FIGURE:
+    """Like `inline_svg`, from a file; None also if it is missing or too large."""
+    if not path.is_file() or path.stat().st_size > MAX_FIGURE:
         return None
     return inline_svg(path.read_text(encoding="utf-8", errors="replace"))
 
 
 def check_suffix(out: Path, option: str) -> None:
-    """Raises SpecError, at the option that named it, for a file that no browser would take for a page."""
+    """Raise SpecError at `option` unless the file's name ends like that of an HTML page."""
     if out.suffix.lower() not in (".html", ".htm"):
         raise SpecError(f"should end in .html, not '{shortened(out.name)}'", field=option)
 
 
 def environment_facts(environment: Mapping[str, object]) -> Iterator[tuple[str, str]]:
-    """What environment.json says, without the command, which stands elsewhere on a page."""
+    """(name, value) of everything in environment.json, except the command, which a page shows elsewhere."""
     return facts({key: value for key, value in environment.items() if key != "command"})
 
 
 def with_start(
     commands: Sequence[tuple[str, str]], environment: Mapping[str, object]
 ) -> list[tuple[str, str]]:
-    """(what, command) of what one does with a run, and of how it was started, where that is recorded."""
+    """The (title, command) pairs, and the command that started the run, if it is recorded."""
     command = environment.get("command")
-    return [*commands, ("How it was started", str(command))] if command else [*commands]
+    return [*commands, ("This run was started with", str(command))] if command else [*commands]
 
 
 def facts(mapping: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """(what, value) of all that a JSON mapping says, blocks inside it as `block key`; what is empty is left out."""
+    """(name, value) of everything in a JSON mapping, except empty values.
+
+    A nested key is named `block key`.
+    """
     for key, value in mapping.items():
         if isinstance(value, Mapping):
             yield from facts(value, f"{prefix}{key} ")
@@ -161,6 +176,6 @@ def facts(mapping: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str
 
 
 def evenly(items: list[T], count: int) -> list[T]:
-    """At most `count` of them, both ends among them."""
+    """At most `count` evenly spaced items, including the first and the last."""
     count = min(len(items), count)
     return [items[round(i * (len(items) - 1) / max(1, count - 1))] for i in range(count)]

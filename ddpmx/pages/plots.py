@@ -1,4 +1,4 @@
-"""What is plotted of schedules, weights, samplers and training: figures from plain arrays and tables."""
+"""Figures of schedules, loss weights, samplers and training, from plain arrays and tables."""
 
 from __future__ import annotations
 
@@ -36,32 +36,34 @@ from .canvas import (
 )
 
 CAPTIONS = {
-    "beta": "The variance that step t adds, as a share of what is there after it.",
-    "alpha_bar": "The share of the image in the variance of x at t.",
-    "signal_sigma": "x at t is signal·x₀ + sigma·ε.",
-    "log_snr": "log(signal²/sigma²): 0 where image and noise are equally strong.",
-    "weight": "What multiplies the error of each prediction's output. Broad: the prediction of this spec.",
-    "effective_weight": "The same objective on the x₀ error, per unit of log-SNR and with the timesteps' distribution in it: "
-    "specs with one curve train for the same thing.",
-    "learned_weight": "u of a learned weighting at the end: the logarithm of the base-weighted loss, by whose exponential it is divided.",
-    "sampler": "The noise level of each network evaluation, from noise to image.",
+    "beta": "The fraction of the variance after step t that is noise added by step t.",
+    "alpha_bar": "The fraction of the variance of xₜ that comes from the image.",
+    "signal_sigma": "The noisy image at t is xₜ = signal·x₀ + sigma·ε.",
+    "log_snr": "log(signal²/sigma²). At 0, image and noise are equally strong.",
+    "weight": "The factor that multiplies the network's output error, for each choice of what the network "
+    "predicts. The wide line is this spec's prediction.",
+    "effective_weight": "The same objective as a weight on the x₀ error, per unit of log-SNR; this includes "
+    "how often each timestep is drawn. Specs with the same curve minimise the same objective.",
+    "learned_weight": "u of the learned weighting at the end of training: its estimate of the logarithm of "
+    "the base-weighted loss. The loss is divided by exp(u).",
+    "sampler": "The noise level of each network evaluation, from pure noise to the image.",
 }
-"""What a reader should know about each of a spec's figures, in the order of a page."""
+"""Captions of a spec's figures, in their order on a page."""
 
 
 def write_plots(folder: Path, spec: Spec) -> None:
-    """The spec's figures as `<folder>/<name>.svg`."""
+    """Write the spec's figures to `<folder>/<name>.svg`."""
     write(spec_figures(spec), folder)
 
 
 def write_learned(folder: Path, table: Table, weighting: nn.Module | None) -> None:
-    """What a learned weighting has come to, as `<folder>/learned_weight.svg`; nothing for any other."""
+    """Plot a learned weighting to `<folder>/learned_weight.svg`; does nothing if there is none."""
     if weighting is not None:
         write({"learned_weight": learned_figure(table, weighting)}, folder)
 
 
 def spec_figures(spec: Spec) -> dict[str, Figure]:
-    """Every figure that a spec has before it is trained. Raises SpecError as its schedule, weighting and samplers do."""
+    """All figures of a spec before training, by name. Raises SpecError if a component of the spec does."""
     table = spec.schedule.table()
     plans = {"sampler": spec.sampler, "evaluate": spec.evaluate.sampler}
     return {
@@ -78,12 +80,15 @@ def spec_figures(spec: Spec) -> dict[str, Figure]:
 
 
 def schedule_figures(table: Table) -> dict[str, Figure]:
-    """β, ᾱ and log-SNR over t; for a schedule that is not variance preserving signal and sigma instead of the first two."""
+    """β, ᾱ and log-SNR over t.
+
+    If the schedule is not variance preserving, signal and sigma instead of β and ᾱ.
+    """
     t = np.arange(table.timesteps, dtype=np.float64)
     try:
         curves = {
-            "beta": ("β: noise that a step adds", {"": table.beta}),
-            "alpha_bar": ("ᾱ: signal that is left", {"": table.alpha_bar}),
+            "beta": ("β: noise added by each step", {"": table.beta}),
+            "alpha_bar": ("ᾱ: signal that remains", {"": table.alpha_bar}),
         }
     except SpecError:
         curves = {"signal_sigma": ("Signal and noise", {"signal": table.signal, "sigma": table.sigma})}
@@ -94,9 +99,8 @@ def schedule_figures(table: Table) -> dict[str, Figure]:
         for i, (label, values) in enumerate(lines.items()):
             line(axes, (t, values.numpy()), i, label)
         if len(lines) > 1:
-            log_if_wide(
-                axes, np.array([values.max() for values in lines.values()])
-            )  # sigma that dwarfs the signal
+            # Sigma may be far larger than the signal.
+            log_if_wide(axes, np.array([values.max() for values in lines.values()]))
             legend(axes)
     return figures
 
@@ -104,9 +108,9 @@ def schedule_figures(table: Table) -> dict[str, Figure]:
 def weight_figures(
     table: Table, weighting: Weighting, prediction: Prediction, norm: str = "l2", time: Time | None = None
 ) -> dict[str, Figure]:
-    """The weight of each prediction's error over log-SNR, and what that means for the x_0 error; the spec's own is drawn bold."""
-    own = prediction.component_name
-    names = [own, *(name for name in ("epsilon", "x_start", "v", "velocity") if name != own)]
+    """The loss weight and the effective weight over log-SNR, for each prediction; the spec's own is bold."""
+    spec_name = prediction.component_name
+    names = [spec_name, *(name for name in ("epsilon", "x_start", "v", "velocity") if name != spec_name)]
     weights: dict[str, Callable[[str | Prediction], tuple[Floats, Floats]]] = {
         "weight": lambda p: (table.log_snr.numpy(), weighting.weights(table, p).numpy()),
         "effective_weight": lambda p: effective_weight(table, weighting, p, norm, time),
@@ -118,25 +122,25 @@ def weight_figures(
     figures = {}
     for key, values in weights.items():
         figures[key], axes = panel(titles[key], "log-SNR", "")
-        drawn = []
+        plotted = []
         for i, name in enumerate(names):
             try:
-                x, y = values(prediction if name == own else name)
-            except SpecError:  # not the spec's own: an experiment is checked before it is drawn
-                if name == own:
+                x, y = values(prediction if name == spec_name else name)
+            except SpecError:  # the spec's own weight was checked before; another's may not be finite
+                if name == spec_name:
                     raise
                 axes.plot([], [], color="none", label=f"{name}: not finite")
                 continue
-            line(axes, (x, y), i, name, bold=name == own)
-            drawn.append(y)
-        log_if_wide(axes, np.concatenate(drawn))
-        axes.invert_xaxis()  # as in the plots over t, noise grows to the right
+            line(axes, (x, y), i, name, bold=name == spec_name)
+            plotted.append(y)
+        log_if_wide(axes, np.concatenate(plotted))
+        axes.invert_xaxis()  # noise grows to the right, as in the plots over t
         legend(axes)
     return figures
 
 
 def learned_figure(table: Table, weighting: nn.Module) -> Figure:
-    """u of a learned weighting over log-SNR."""
+    """The output u of a learned weighting over log-SNR."""
     figure, axes = panel("Learned weight: u", "log-SNR", "")
     log_snr = embed_time(torch.arange(table.timesteps), table, "log_snr")
     with torch.no_grad():
@@ -147,14 +151,14 @@ def learned_figure(table: Table, weighting: nn.Module) -> Figure:
 
 
 def sampler_figure(table: Table, plans: Mapping[str, Plan]) -> Figure:
-    """The log-SNRs at which each plan evaluates the network, in order."""
-    figure, axes = panel("Where the samplers evaluate", "share of the evaluations", "log-SNR")
+    """The log-SNRs at which each sampling plan evaluates the network, in order."""
+    figure, axes = panel("Noise levels of the samplers", "progress of sampling", "log-SNR")
     for i, (label, plan) in enumerate(plans.items()):
         t = torch.tensor([row.t for row in plan], dtype=torch.float64)
-        done = np.linspace(0, 1, len(plan)) if len(plan) > 1 else np.zeros(1)
+        progress = np.linspace(0, 1, len(plan)) if len(plan) > 1 else np.zeros(1)
         line(
             axes,
-            (done, table.log_snr_at(t).numpy()),
+            (progress, table.log_snr_at(t).numpy()),
             i,
             f"{label}, {plan.evaluations} evaluations",
             markers=len(plan) <= 60,
@@ -167,7 +171,10 @@ def sampler_figure(table: Table, plans: Mapping[str, Plan]) -> Figure:
 def learning_figure(
     epochs: Numbers, train: Numbers, val: Numbers, steps: Numbers = (), step_losses: Numbers = ()
 ) -> Figure:
-    """Training and validation loss over epochs, the lowest validation loss marked. `steps` places `step_losses`, in epochs."""
+    """Training and validation loss over epochs, with the lowest validation loss marked.
+
+    `step_losses` are losses of single steps, and `steps` their x positions in epochs.
+    """
     figure, axes = panel("Loss", "epoch", "")
     losses = [np.asarray(values, dtype=np.float64) for values in (train, val, step_losses)]
     if len(steps):
@@ -200,7 +207,7 @@ def metric_figure(
     values: Sequence[float],
     intervals: Sequence[tuple[float, float] | None] = (),
 ) -> Figure:
-    """One metric over the epochs at which it was measured, its 95 % intervals shaded."""
+    """One metric over the epochs at which it was measured, with its 95 % intervals shaded."""
     figure, axes = panel(name, "epoch", "")
     if intervals:
         band(axes, epochs, intervals, 0)
@@ -211,12 +218,15 @@ def metric_figure(
 
 
 def gradient_figure(steps: Numbers, norms: Numbers, clip: float | None = None) -> Figure:
-    """The gradient's norm over the steps, before it is clipped; where steps are averaged, also the largest of each few."""
+    """The gradient's norm before clipping, over steps.
+
+    If steps are averaged, also the maximum of each stretch.
+    """
     figure, axes = panel("Gradient norm", "step", "")
     values = np.asarray(norms, dtype=np.float64)
     if len(values) > THIN:
-        largest = [part.max() for part in np.array_split(values, THIN)]
-        axes.plot(thinned(steps), largest, color=INK, alpha=0.3, linewidth=0.8, label="largest")
+        maxima = [part.max() for part in np.array_split(values, THIN)]
+        axes.plot(thinned(steps), maxima, color=INK, alpha=0.3, linewidth=0.8, label="maximum")
     line(axes, (thinned(steps), thinned(values)), 0, "mean" if len(values) > THIN else "")
     if clip is not None:
         axes.axhline(

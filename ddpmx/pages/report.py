@@ -1,4 +1,4 @@
-"""`report.html`: a run on one page, from the run's folder alone."""
+"""`report.html`: a run on one page, made from the run's folder alone."""
 
 from __future__ import annotations
 
@@ -25,14 +25,17 @@ from ..theory.estimate import Estimate
 from . import canvas, page, plots
 from .timestep_plots import CAPTIONS, timestep_figures
 
-GRIDS, GRID_CHARACTERS = 12, 500_000
-"""Most epochs whose grids a report holds, and most characters of them: a page that can be mailed."""
+GRIDS = 12
+"""Most sample grids of training in a report."""
+GRID_CHARACTERS = 500_000
+"""Most characters that these grids take, so that the page stays small enough to mail."""
 
 
 def write_report(run: Path, status: Status | None = None) -> Path:
-    """Write `<run>/report.html`, and the curves as SVG beside the run's other plots. Raises SpecError if the folder is no run.
+    """Write `<run>/report.html`, and its curves as SVG files to `<run>/plots/`; returns the page's path.
 
-    `status` is what status.json is about to say, where that is not what it says.
+    `status` overrides status.json, for a status that is about to be written. Raises SpecError if the folder
+    is not a run.
     """
     folder = RunFolder(run)
     status = status or folder.status()
@@ -51,8 +54,10 @@ def write_report(run: Path, status: Status | None = None) -> Path:
         row_count=history.row_count,
         results=_results(spec, history, changed_at(environment)),
         changes=data_changes(environment),
-        final=page.picture_of(folder.samples / "final.png", "images drawn from the best weights"),
-        denoising=page.picture_of(folder.samples / "denoising.png", "images on their way from noise"),
+        final=page.picture_of(folder.samples / "final.png", "images sampled with the best weights"),
+        denoising=page.picture_of(
+            folder.samples / "denoising.png", "images at steps of sampling, from noise"
+        ),
         grids=_grids(folder),
         curves=[page.figure(svg, CAPTIONS.get(name, "")) for name, svg in curves.items()],
         methods=list(_methods(folder.plots)),
@@ -67,7 +72,7 @@ def write_report(run: Path, status: Status | None = None) -> Path:
 
 
 def _curves(spec: RunSpec, environment: Environment, history: History) -> dict[str, Figure]:
-    """The loss, each metric that was measured while training, how the loss lies over the timesteps, and the gradient."""
+    """Figures of the loss, metrics measured during training, the loss by noise level, and the gradient."""
     figures = {}
     images, per_epoch = environment.get("data", {}).get("train"), 0.0
     columns = {key: history.column(key) for key in ("epoch", "step", "train_loss", "val_loss")}
@@ -76,11 +81,11 @@ def _curves(spec: RunSpec, environment: Environment, history: History) -> dict[s
     elif history.steps and images:
         per_epoch = math.ceil(images / spec["train"]["batch_size"])
     if per_epoch:
-        shown = plotted_indices(columns["epoch"])
+        indices = plotted_indices(columns["epoch"])
         figures["learning"] = plots.learning_figure(
-            columns["step"][shown] / per_epoch,
-            columns["train_loss"][shown],
-            columns["val_loss"][shown],
+            columns["step"][indices] / per_epoch,
+            columns["train_loss"][indices],
+            columns["val_loss"][indices],
             np.asarray(history.steps, dtype=np.float64) / per_epoch,
             history.losses,
         )
@@ -97,14 +102,18 @@ def _curves(spec: RunSpec, environment: Environment, history: History) -> dict[s
     return figures
 
 
-def _results(spec: RunSpec, history: History, since: int) -> list[tuple[str, str, str]]:
-    """(what, value, note) of the numbers that one looks for first; losses up to the step `since` are of other data."""
+def _results(spec: RunSpec, history: History, changed_step: int) -> list[tuple[str, str, str]]:
+    """(name, value, note) of the main results.
+
+    Losses up to step `changed_step` do not count, because they were measured on other data.
+    """
     results = []
     losses, epochs = history.column("val_loss"), history.column("epoch")
-    counted = np.isfinite(losses) & (history.column("step") > since)
-    if counted.any():
-        best = int(np.argmin(np.where(counted, losses, np.inf)))
-        results.append(("Validation loss", number(float(losses[best])), f"lowest, epoch {int(epochs[best])}"))
+    counts = np.isfinite(losses) & (history.column("step") > changed_step)
+    if counts.any():
+        best = int(np.argmin(np.where(counts, losses, np.inf)))
+        note = f"lowest, epoch {int(epochs[best])}"
+        results.append(("Validation loss", number(float(losses[best])), note))
     for name, event in history.latest.items():
         samples = event.get("samples", spec["evaluate"]["samples"])
         estimate = Estimate.from_score(event["metrics"][name], score(event, name) or {})
@@ -117,19 +126,22 @@ def _results(spec: RunSpec, history: History, since: int) -> list[tuple[str, str
         )
         results.append(("Training loss", number(last["train_loss"]), f"epoch {last['epoch']:.0f}"))
         results.append(("Training time", page.duration(history.seconds or 0), f"{last['step']:,.0f} steps"))
-        results.append(("Images/s", number(round(statistics.median(speeds))), "median epoch"))
+        results.append(("Images per second", number(round(statistics.median(speeds))), "median over epochs"))
     return results
 
 
 def _scores(history: History) -> page.Table:
-    """What is known of each metric's last value, as columns and rows of text; no rows for a run of before scores."""
+    """Each metric's last value with its details.
+
+    Without rows for runs of early versions, which recorded none.
+    """
     columns = (
         "metric",
         "value",
         "95 % interval",
         "better",
         "images",
-        "real images get",
+        "value for real images",
         "split",
         "extractor",
         "preprocessing",
@@ -138,58 +150,58 @@ def _scores(history: History) -> page.Table:
     )
     rows = []
     for name, event in history.latest.items():
-        known = score(event, name)
-        if known:
-            interval = "none" if known["interval"] is None else " … ".join(map(number, known["interval"]))
+        details = score(event, name)
+        if details:
+            interval = "none" if details["interval"] is None else " … ".join(map(number, details["interval"]))
             floor = (
                 ""
-                if known.get("floor") is None
-                else f"{number(known['floor'])} (n {number(known.get('floor_n', 0))})"
+                if details.get("floor") is None
+                else f"{number(details['floor'])} (n {number(details.get('floor_n', 0))})"
             )
-            told = [
-                known["better"],
-                known["n"],
+            cells = [
+                details["better"],
+                details["n"],
                 floor,
-                known["split"],
-                known["extractor"],
-                known["preprocessing"],
-                known["seed"],
+                details["split"],
+                details["extractor"],
+                details["preprocessing"],
+                details["seed"],
                 event["epoch"],
             ]
             rows.append(
                 [
                     name,
-                    number(known["value"]),
+                    number(details["value"]),
                     interval,
-                    *("" if value is None else number(value) for value in told),
+                    *("" if value is None else number(value) for value in cells),
                 ]
             )
     return page.Table(columns, rows)
 
 
 def _grids(folder: RunFolder) -> list[page.Picture]:
-    """The grids of training: the first, the last, and as many between as the page has room for."""
-    read = [
+    """Sample grids of training: the first, the last, and as many in between as the page has room for."""
+    pictures = [
         page.picture_of(path, f"epoch {passes:.7g}")
         for passes, path in page.evenly(list(folder.grids().items()), GRIDS)
     ]
-    grids = [picture for picture in read if picture is not None]
+    grids = [picture for picture in pictures if picture is not None]
     room = GRID_CHARACTERS // max((len(picture.uri) for picture in grids), default=1)
     return page.evenly(grids, max(2, room))
 
 
 def _methods(folder: Path) -> Iterator[page.Figure]:
-    """The figures that the run drew of its spec; where a file is something else, that."""
+    """The figures of the run's spec, from its folder; a file that is something else is replaced by a note."""
     for name, caption in plots.CAPTIONS.items():
         path = folder / f"{name}.svg"
         if path.exists():
             svg = page.inline_svg_of(path)
-            left_out = f"plots/{path.name} is left out: it is not a figure as ddpmx draws them"
-            yield page.Figure(left_out, "") if svg is None else page.Figure(svg, caption)
+            note = f"plots/{path.name} is not shown, because it is not a figure plotted by ddpmx"
+            yield page.Figure(note, "") if svg is None else page.Figure(svg, caption)
 
 
 def _table(history: History) -> page.Table:
-    """The last rows of the log, as columns and rows of text."""
+    """The last rows of the log."""
     columns = [*COLUMNS, *history.curves, *LAST_COLUMNS]
     values = [{**event, **event["metrics"]} for event in history.rows]
     rows = [["" if row.get(column) is None else number(row[column]) for column in columns] for row in values]
@@ -199,18 +211,18 @@ def _table(history: History) -> page.Table:
 def _commands(
     run: Path, spec: RunSpec, status: Status | None, environment: Environment
 ) -> list[tuple[str, str]]:
-    """(what, command) for what one does next with a run."""
+    """(title, command) for the usual next steps."""
     program, here, file = "python -m ddpmx", shlex.quote(str(run)), shlex.quote(str(run / "spec.yaml"))
     resume = f"{program} run {file} --resume --run {here}"
     train = spec["train"]
     budget, length = ("steps", train["steps"]) if train["steps"] else ("epochs", train["epochs"])
     longer = f"{resume} -s train.{budget}={2 * (length or 100)}"
     commands = [
-        ("Go on with it", resume)
+        ("Resume training", resume)
         if status is None or status["status"] != "finished"
         else ("Train twice as long", longer),
-        ("Draw images", f"{program} sample {here} -n 64 --out samples.png"),
-        ("Measure it again", f"{program} evaluate {here}"),
-        ("The same run again", f"{program} run {file}"),
+        ("Sample images", f"{program} sample {here} -n 64 --out samples.png"),
+        ("Evaluate again", f"{program} evaluate {here}"),
+        ("Repeat the run", f"{program} run {file}"),
     ]
     return page.with_start(commands, environment)

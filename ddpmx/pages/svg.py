@@ -1,4 +1,7 @@
-"""Which SVG may stand in a page: only what our own figures are made of, since a run's folder may be a stranger's."""
+"""Decides which SVG may be embedded in a page: only what ddpmx's own figures contain.
+
+A run's folder may come from someone else, so its SVG files are not trusted.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import re
 from xml.etree import ElementTree
 
 DARK_AND_LIGHT = ".ddpmx-figure{color:#30363c}@media(prefers-color-scheme:dark){.ddpmx-figure{color:#d3d8de}}"
-"""The page's ink, which figures follow."""
+"""The page's text colours, for figures."""
 NAMESPACES = ("{http://www.w3.org/2000/svg}", "{http://www.w3.org/1999/xlink}")
 ELEMENTS = {
     "svg": {"aria-label", "class", "height", "role", "version", "viewBox", "width"},
@@ -19,7 +22,10 @@ ELEMENTS = {
     "clipPath": {"id"},
     "rect": {"height", "width", "x", "y"},
 }
-"""The elements of our figures, with their attributes. Only a path can be used again, so nothing grows by being used in turn."""
+"""Elements of our figures, with their attributes.
+
+Only a path has an id that `use` can refer to, so nested uses, which could grow exponentially, are impossible.
+"""
 DECLARATION = r"\s*(?:fill|stroke|font|opacity|text-anchor)[a-z-]*:[\w\s#.,%'-]*"
 VALUES = {
     "class": re.compile("ddpmx-figure"),
@@ -28,15 +34,16 @@ VALUES = {
     "clip-path": re.compile(r"url\(#\w+\)"),
     "style": re.compile(rf"({DECLARATION}(;{DECLARATION})*;?\s*)?"),
 }
-"""What those of their attributes are that could do more than draw."""
+"""Allowed values of the attributes that could do more than draw."""
 SHEET = re.compile(rf"{re.escape(DARK_AND_LIGHT)}|\*\{{[a-z-]+: ?[a-z]+; ?[a-z-]+: ?[a-z]+\}}")
-"""Our style sheet, or matplotlib's."""
+"""The only allowed style sheets: ours and matplotlib's."""
 
 
 def is_figure(svg: str) -> bool:
-    """Whether the text is one of our figures or as harmless; one cut short is not.
+    """Whether the text is a complete SVG with nothing that our figures don't contain.
 
-    A page is read as HTML, which ends comments, instructions and CDATA elsewhere than XML does: a text with any of them is none.
+    Comments, processing instructions and CDATA are refused: HTML, as which a page is parsed, ends them
+    elsewhere than XML does.
     """
     if not svg.startswith("<svg ") or "<!" in svg or "<?" in svg:
         return False
@@ -56,5 +63,8 @@ def _is_ours(element: ElementTree.Element) -> bool:
 
 
 def _local(name: str) -> str:
-    """Without the namespace of SVG or of links; any other stays and is unknown."""
+    """The name without the namespace of SVG or XLink.
+
+    Any other namespace stays, so that the name is unknown.
+    """
     return next((name.removeprefix(space) for space in NAMESPACES if name.startswith(space)), name)

@@ -1,4 +1,4 @@
-"""A grid's PNG gives back the images that it was drawn of, and many of them fit a page."""
+"""A grid's PNG gives back the images it was made from, and many grids fit on one page."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def test_the_tiles_come_back_pixel_for_pixel(n: int, size: int, channels: int, t
         assert np.array_equal(cell(sheet, k // columns, k % columns), images[k].permute(1, 2, 0).numpy()), k
 
 
-def test_digits_on_white_paper_do_not_hide_the_margins(tmp_path: Path):
-    """White borders inside the tiles look like margins of smaller ones."""
+def test_white_images_do_not_hide_the_margins(tmp_path: Path):
+    """White borders inside the tiles look like margins of smaller tiles."""
     images = torch.full((16, 1, 8, 8), 255, dtype=torch.uint8)
     images[:, :, 3:5, 3:5] = noise(16, 2)
     grid(images).save(tmp_path / "grid.png")
@@ -60,7 +60,7 @@ def test_a_row_for_each_class(tmp_path: Path):
     assert np.array_equal(cell(sheet, 9, 2)[..., 0], images[29, 0].numpy())
 
 
-def test_half_a_file_is_none(tmp_path: Path):
+def test_an_incomplete_file_is_none(tmp_path: Path):
     grid(noise(16, 8)).save(tmp_path / "grid.png")
     whole = (tmp_path / "grid.png").read_bytes()
     (tmp_path / "grid.png").write_bytes(whole[: len(whole) // 2])
@@ -69,13 +69,14 @@ def test_half_a_file_is_none(tmp_path: Path):
 
 
 def sheets(epochs: int, size: int, channels: int = 3) -> dict[int | None, Sheet]:
-    found: dict[int | None, Sheet] = {None: Sheet(noise(1, size, channels)[0].permute(1, 2, 0).numpy(), size)}
+    """A run's sheets of colour noise by epoch, and the final one under None."""
+    final: dict[int | None, Sheet] = {None: Sheet(noise(1, size, channels)[0].permute(1, 2, 0).numpy(), size)}
     return {
         **{
             epoch: Sheet(noise(1, size, channels, epoch)[0].permute(1, 2, 0).numpy(), size)
             for epoch in range(1, epochs + 1)
         },
-        **found,
+        **final,
     }
 
 
@@ -83,17 +84,17 @@ def test_grids_that_fit_lose_nothing():
     run = sheets(epochs=5, size=16)
     (grids,) = fitted([run])
     assert [grid.epoch for grid in grids] == [1, 2, 3, 4, 5, None]
-    for shown in grids:
-        content = base64.b64decode(shown.picture.uri.split(",")[1])
-        assert np.array_equal(np.asarray(Image.open(io.BytesIO(content))), run[shown.epoch].pixels)
+    for one in grids:
+        content = base64.b64decode(one.picture.uri.split(",")[1])
+        assert np.array_equal(np.asarray(Image.open(io.BytesIO(content))), run[one.epoch].pixels)
 
 
 def test_grids_that_do_not_fit_are_fewer_and_keep_the_ends(monkeypatch: pytest.MonkeyPatch):
-    """Noise is the worst of pictures: what is left of 2 × 41 of them stays within the room."""
+    """Noise is the worst case: of 2 × 41 grids, as many remain as fit into ROOM."""
     monkeypatch.setattr(compare_grids, "ROOM", 60_000)
-    shown = fitted([sheets(epochs=40, size=64), sheets(epochs=40, size=64)])
-    assert sum(len(grid.picture.uri) for run in shown for grid in run) <= 60_000
-    for run in shown:
+    runs = fitted([sheets(epochs=40, size=64), sheets(epochs=40, size=64)])
+    assert sum(len(grid.picture.uri) for run in runs for grid in run) <= 60_000
+    for run in runs:
         epochs = [grid.epoch for grid in run]
         assert len(epochs) > 3
         assert (epochs[0], epochs[-2:]) == (1, [40, None])

@@ -1,4 +1,4 @@
-"""`compare` says how specs differ and which is better, and refuses where noise or another measurement stands between them."""
+"""`compare` says how specs differ and which is better, unless noise or a different measurement forbids it."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ import pytest
 from conftest import Result
 from made_runs import make_run, score
 
-from ddpmx.comparison.comparison import Comparison, compare, sort
+from ddpmx.comparison.comparison import Comparison, compare
 from ddpmx.comparison.fields import differing, labels, texts
 from ddpmx.comparison.output import print_table
+from ddpmx.comparison.sorting import sort
 from ddpmx.comparison.words import amount, summary
 from ddpmx.errors import SpecError
 from ddpmx.storage.folder import RunFolder
@@ -25,7 +26,7 @@ from ddpmx.theory.estimate import Estimate, mean_over_seeds
 
 
 def of(tmp_path: Path, **values: tuple[float, float | None]) -> Comparison:
-    """A comparison of one run each: name=(fd_cnn, half of its interval's width)."""
+    """A comparison with one run per spec: name=(fd_cnn, half the width of its interval)."""
     runs = [
         make_run(tmp_path, f"name={name}", f"train.lr={1e-4 * (i + 1)}", scores={"fd_cnn": score(*value)})
         for i, (name, value) in enumerate(values.items())
@@ -55,7 +56,7 @@ def test_seeds_of_one_spec_are_one_group(tmp_path: Path):
     assert first.standings["fd_cnn"].seeds == 3
 
 
-def test_the_seeds_of_a_sweeps_point_are_called_as_the_point(tmp_path: Path):
+def test_the_seeds_of_a_sweep_point_have_the_points_name(tmp_path: Path):
     made = [
         make_run(tmp_path, f"name=s-{norm}-seed_{seed}", f"seed={seed}", f"loss.norm={norm}")
         for norm in ("l1", "l2")
@@ -65,8 +66,8 @@ def test_the_seeds_of_a_sweeps_point_are_called_as_the_point(tmp_path: Path):
     assert [group.label for group in compare(made[:2]).groups] == ["s-l1"]
 
 
-def test_runs_of_one_seed_are_repeats_and_not_draws(tmp_path: Path):
-    """Two equal runs must not look like a spread of 0."""
+def test_runs_of_one_seed_are_repeats_and_not_samples(tmp_path: Path):
+    """Two equal runs must not look like a standard deviation of 0."""
     runs = [make_run(tmp_path, scores={"fd_cnn": score(4.0, 0.3)}) for _ in range(2)]
     (group,) = compare(runs).groups
     standing = group.standings["fd_cnn"]
@@ -77,7 +78,7 @@ def test_runs_of_one_seed_are_repeats_and_not_draws(tmp_path: Path):
     )
 
 
-def test_ranks_stop_where_the_noise_begins(tmp_path: Path):
+def test_specs_within_noise_share_a_rank(tmp_path: Path):
     """a and b overlap, b and c overlap, a and c do not: nobody beats b, only a beats c."""
     assert ranks(of(tmp_path, a=(4.0, 0.5), b=(4.6, 0.5), c=(5.2, 0.5), d=(9.0, 0.5))) == {
         "a": 1,
@@ -88,8 +89,8 @@ def test_ranks_stop_where_the_noise_begins(tmp_path: Path):
 
 
 @pytest.mark.parametrize(("half", "apart"), [(2.0, False), (0.1, True)])
-def test_seeds_that_agree_are_known_no_better_than_their_scores(tmp_path: Path, half: float, apart: bool):
-    """4.00 and 4.02 are a mean ± 0.13 to Student, though each score is known to ± half only, and all share the starting noise."""
+def test_seeds_that_agree_are_no_more_certain_than_their_scores(tmp_path: Path, half: float, apart: bool):
+    """Student's t gives ± 0.13 for the mean of 4.00 and 4.02, but each has ± half, from shared noise."""
     made = [
         make_run(
             tmp_path,
@@ -124,30 +125,30 @@ def test_within_noise_there_is_no_winner(tmp_path: Path):
     comparison = of(tmp_path, a=(4.0, 0.5), b=(4.1, 0.5), c=(9.0, 0.5))
     assert not any(group.standings["fd_cnn"].won for group in comparison.groups)
     said = next(line for line in summary(comparison) if line.startswith("fd_cnn"))
-    assert (
-        said
-        == "fd_cnn: no winner: a is lowest, 4.00 [3.50, 4.50], but b is within noise of it; c is worse by more than noise (by 5.00 ± 0.81)."
+    assert said == (
+        "fd_cnn: no winner: a is lowest, 4.00 [3.50, 4.50], but b is within noise of it;"
+        " c is worse by more than noise (by 5.00 ± 0.81)."
     )
 
 
-def test_beyond_noise_there_is_one(tmp_path: Path):
+def test_beyond_noise_there_is_a_winner(tmp_path: Path):
     comparison = of(tmp_path, a=(5.0, 0.1), b=(4.0, 0.1))
     assert [group.standings["fd_cnn"].won for group in comparison.groups] == [False, True]
     said = summary(comparison)
     assert "fd_cnn: b is best, 4.00 [3.90, 4.10]; a is worse by more than noise (by 1.00 ± 0.14)." in said
-    assert "one seed" in said[-1]
+    assert "single seed" in said[-1]
 
 
 @pytest.mark.parametrize(
     ("change", "why"),
     [
         ({"n": 500}, "n 500, not 1,000"),
-        ({"extractor": "beef"}, "another extractor"),
+        ({"extractor": "beef"}, "different extractor"),
         ({"split": "train"}, "split train, not test"),
-        ({"preprocessing": "resized"}, "another preprocessing"),
+        ({"preprocessing": "resized"}, "different preprocessing"),
     ],
 )
-def test_scores_that_are_measured_otherwise_are_not_ranked(
+def test_scores_that_are_measured_differently_are_not_ranked(
     tmp_path: Path, change: dict[str, object], why: str
 ):
     runs = [
@@ -172,12 +173,12 @@ def test_losses_of_another_objective_are_not_compared(tmp_path: Path):
     ]
     comparison = compare(runs)
     assert list(ranks(comparison, "val_loss").values()) == [None, None]
-    assert comparison.groups[1].standings["val_loss"].mark == "another loss"
+    assert comparison.groups[1].standings["val_loss"].mark == "different loss"
     assert comparison.groups[1].standings["val_loss"].delta is None
 
 
 def test_a_run_without_scores_has_no_interval_and_no_rank(tmp_path: Path):
-    """As runs wrote them before there was provenance: the sample count is then the spec's."""
+    """Runs of early versions recorded no details of a score; the sample count is then the spec's."""
     comparison = of(tmp_path, a=(4.0, 0.1), b=(5.0, 0.1))
     old = make_run(tmp_path, "name=old", scores={"fd_cnn": score(1.0)})
     lines = [json.loads(line) for line in (old / "metrics.jsonl").read_text().splitlines()]
@@ -427,7 +428,7 @@ def test_a_narrow_terminal_breaks_no_number(tmp_path: Path, monkeypatch: pytest.
     out = Terminal()
     print_table(comparison, comparison.groups, out)
     text = re.sub(r"\x1b\[[0-9;]*m", "", out.getvalue())
-    for said in ("norm=l1", "4.05 ± 0.64", "9.05 ± 0.64", "rank 2 · Δ +5.00 ± 0.30", "another loss"):
+    for said in ("norm=l1", "4.05 ± 0.64", "9.05 ± 0.64", "rank 2 · Δ +5.00 ± 0.30", "different loss"):
         assert said in text
     assert max(map(len, text.splitlines())) <= 70
     assert "status" not in text

@@ -1,4 +1,7 @@
-"""Figures show the numbers they are given; the effective weight is the objective, whatever it is written in."""
+"""Figures show the given numbers.
+
+The effective weight depends on the objective, not on how it is expressed.
+"""
 
 from __future__ import annotations
 
@@ -50,28 +53,28 @@ def test_constant_weights_have_their_closed_forms():
     density, snr = 80 / (16 * 81), np.exp(np.linspace(8, -8, 81))
     wanted = {"x_start": np.ones(81), "epsilon": snr, "v": 1 + snr, "velocity": (1 + np.sqrt(snr)) ** 2}
     for prediction, weight in wanted.items():
-        log_snr, found = effective_weight(table, constant, prediction)
+        log_snr, effective = effective_weight(table, constant, prediction)
         np.testing.assert_allclose(log_snr, np.linspace(8, -8, 81), atol=1e-9)
-        np.testing.assert_allclose(found, weight * density, rtol=1e-9)
+        np.testing.assert_allclose(effective, weight * density, rtol=1e-9)
         np.testing.assert_allclose(
             effective_weight(table, constant, prediction, "l1")[1], np.sqrt(weight) * density, rtol=1e-9
         )
 
 
-def test_the_effective_weight_does_not_depend_on_how_finely_the_schedule_is_cut():
+def test_the_effective_weight_does_not_depend_on_the_number_of_timesteps():
     constant = ddpmx.WEIGHTINGS.build("constant")
     coarse, fine = (
         effective_weight(ddpmx.SCHEDULES.build("cosine", timesteps=t).table(), constant, "epsilon")
         for t in (200, 2000)
     )
     inside = np.abs(coarse[0]) < 6
-    there = np.exp(np.interp(-coarse[0], -fine[0], np.log(fine[1])))
-    np.testing.assert_allclose(coarse[1][inside], there[inside], rtol=0.02)
+    interpolated = np.exp(np.interp(-coarse[0], -fine[0], np.log(fine[1])))
+    np.testing.assert_allclose(coarse[1][inside], interpolated[inside], rtol=0.02)
 
 
 def test_the_time_distribution_is_in_the_effective_weight():
     class FirstHalf(Time):
-        """Only the less noisy half."""
+        """Only the less noisy half of the timesteps."""
 
         def draw(self, u: torch.Tensor, table: Table) -> torch.Tensor:
             return (u * 0.5 * table.timesteps).long()
@@ -102,7 +105,7 @@ def test_infinite_log_snr_is_a_gap():
         assert "nan" not in canvas.to_svg(figure).lower()
 
 
-def test_schedule_figures_hold_the_table():
+def test_schedule_figures_show_the_table():
     table = ddpmx.SCHEDULES.build("linear", timesteps=300).table()
     figures = plots.schedule_figures(table)
     assert list(figures) == ["beta", "alpha_bar", "log_snr"]
@@ -124,14 +127,14 @@ def test_signal_and_sigma_have_the_axis_that_shows_both(name: str, scale: str):
     table = ddpmx.SCHEDULES.build(name, timesteps=100).table()
     figure = plots.schedule_figures(table)["signal_sigma"]
     assert figure.axes[0].get_yscale() == scale
-    drawn = lines(figure)
-    np.testing.assert_array_equal(drawn["signal"][1], table.signal.numpy())
-    np.testing.assert_array_equal(drawn["sigma"][1], table.sigma.numpy())
+    curves = lines(figure)
+    np.testing.assert_array_equal(curves["signal"][1], table.signal.numpy())
+    np.testing.assert_array_equal(curves["sigma"][1], table.sigma.numpy())
 
 
 @pytest.mark.parametrize("timesteps", [1, 50])
 @pytest.mark.parametrize("name", ["edm", "flow"])
-def test_schedules_that_are_not_variance_preserving_can_be_drawn(name: str, timesteps: int):
+def test_schedules_that_are_not_variance_preserving_can_be_plotted(name: str, timesteps: int):
     table = ddpmx.SCHEDULES.build(name, timesteps=timesteps).table()
     figures = plots.schedule_figures(table)
     figures |= plots.weight_figures(
@@ -144,13 +147,13 @@ def test_schedules_that_are_not_variance_preserving_can_be_drawn(name: str, time
         assert "nan" not in canvas.to_svg(figure).lower()
 
 
-def test_a_prediction_whose_weight_is_not_finite_is_named_not_drawn():
-    """At signal 0 the ε error says nothing of x_0: every finite x_0 weight is an infinite ε weight."""
+def test_a_prediction_whose_weight_is_not_finite_is_named_but_not_plotted():
+    """At signal 0 the ε error says nothing about x_0: every finite x_0 weight is an infinite ε weight."""
     log_snr = torch.linspace(8, -8, 17, dtype=torch.float64)
     log_snr[-1] = -math.inf
 
     class Even(ddpmx.Weighting):
-        """1 on the x_0 error."""
+        """A weight of 1 on the x_0 error."""
 
         def x_start_weight(self, table: Table) -> torch.Tensor:
             return torch.ones_like(table.signal)
@@ -176,11 +179,11 @@ def test_learning_figure_marks_the_lowest_finite_validation_loss():
     figure = plots.learning_figure(
         [1, 2, 3, 4], [1.0, 0.5, nan, 0.3], [nan, 0.6, 0.4, 0.7], [0.5, 1.0, 1.5], [2.0, math.inf, 1.0]
     )
-    drawn = lines(figure)
-    assert [float(v[0]) for v in drawn["lowest, 0.4"]] == [3.0, 0.4]
-    np.testing.assert_array_equal(drawn["training"][1], [1.0, 0.5, nan, 0.3])
+    curves = lines(figure)
+    assert [float(v[0]) for v in curves["lowest, 0.4"]] == [3.0, 0.4]
+    np.testing.assert_array_equal(curves["training"][1], [1.0, 0.5, nan, 0.3])
     assert figure.axes[0].get_yscale() == "log"
-    canvas.to_svg(plots.learning_figure([1], [nan], [nan]))  # nothing to draw is no error
+    canvas.to_svg(plots.learning_figure([1], [nan], [nan]))  # having no finite value is not an error
 
 
 def test_many_steps_are_averaged_and_none_is_lost():
@@ -195,26 +198,26 @@ def test_many_steps_are_averaged_and_none_is_lost():
 
 
 def test_svg_is_deterministic_text_that_follows_the_page():
-    def draw() -> str:
+    def plot() -> str:
         return canvas.to_svg(plots.metric_figure("fd_<$cnn$>", [1, 2, 3], [1e-3, 10.0, 1e3]))
 
-    svg = draw()
-    assert svg == draw()
+    svg = plot()
+    assert svg == plot()
     root = ElementTree.fromstring(svg)
     assert root.tag == f"{SVG}svg"
     words = {element.text for element in root.iter(f"{SVG}text")}
     assert {"fd_<$cnn$>", "epoch", "10⁻³", "10³"} <= words
     ids = [element.get("id") for element in root.iter() if element.get("id")]
     other = ElementTree.fromstring(canvas.to_svg(plots.metric_figure("is_cnn", [1, 2, 3], [1e-3, 10.0, 1e3])))
-    assert not set(ids) & {element.get("id") for element in other.iter()}  # both fit on one page
+    assert not set(ids) & {element.get("id") for element in other.iter()}  # both can be on one page
     assert "currentColor" in svg
     assert canvas.INK not in svg
     assert "#ffffff" not in svg  # no background
-    assert svg.count("http") == 2  # the two names of the namespaces
+    assert svg.count("http") == 2  # the names of the two namespaces
 
 
 def luminance(colour: str) -> float:
-    """WCAG 2.2, relative luminance."""
+    """Relative luminance as WCAG 2.2 defines it."""
     channels = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
     r, g, b = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels)
     return 0.2126 * r + 0.7152 * g + 0.0722 * b
@@ -227,7 +230,7 @@ def test_curves_stand_out_from_light_and_dark_pages(colour: str, paper: str):
     assert (high + 0.05) / (low + 0.05) >= 3  # WCAG 1.4.11, for graphics
 
 
-def test_a_spec_draws_every_figure_that_has_a_caption(tiny: Path, tmp_path: Path):
+def test_a_spec_has_every_figure_that_has_a_caption(tiny: Path, tmp_path: Path):
     plots.write_plots(tmp_path / "plots", load(tiny))
     written = {path.stem for path in (tmp_path / "plots").iterdir()}
     assert written == set(plots.CAPTIONS) - {"signal_sigma", "learned_weight"}

@@ -1,4 +1,4 @@
-"""report.html says what the run's folder says, asks nobody for anything, and is made of whatever is there."""
+"""report.html shows what the run's folder contains, makes no network requests, tolerates missing files."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SOURCES = ("src", "href", "data", "action", "poster", "srcset", "xlink:href", "b
 
 
 class Page(HTMLParser):
-    """Tags, the addresses that they name, and the visible text."""
+    """The tags of a page, the addresses in them, and the text."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -50,8 +50,8 @@ class Page(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The plots of the tiny spec, drawn once."""
+def spec_plots(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the tiny spec's plots, made once."""
     path = tmp_path_factory.mktemp("plots")
     (path / "tiny.yaml").write_text(TINY)
     plots.write_plots(path / "plots", load(path / "tiny.yaml"))
@@ -59,10 +59,10 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def run(tiny: Path, tmp_path: Path, drawn: Path) -> RunFolder:
-    """A run that has only begun."""
+def run(tiny: Path, tmp_path: Path, spec_plots: Path) -> RunFolder:
+    """A run that has just started."""
     folder = RunFolder.create(tmp_path / "runs", load(tiny))
-    shutil.copytree(drawn, folder.plots, dirs_exist_ok=True)
+    shutil.copytree(spec_plots, folder.plots, dirs_exist_ok=True)
     folder.set_status("running")
     return folder
 
@@ -70,7 +70,7 @@ def run(tiny: Path, tmp_path: Path, drawn: Path) -> RunFolder:
 def trained(
     folder: RunFolder, epochs: int = 3, size: int = 8, channels: int = 1, images: int = 16
 ) -> RunFolder:
-    """Give the run a history in which the second epoch is the best, with blurred noise for samples."""
+    """Give the run a history whose second epoch is the best, and blurred noise as samples."""
     generator = torch.Generator().manual_seed(0)
 
     def noise(n: int) -> torch.Tensor:
@@ -180,20 +180,20 @@ def test_no_request_leaves_it(run: RunFolder):
 def test_pictures_are_the_run_s_own(run: RunFolder):
     pictures = {str(img["alt"]): str(img["src"]) for img in write(trained(run)).named("img")}
     assert list(pictures) == [
-        "images drawn from the best weights",
+        "images sampled with the best weights",
         "epoch 1",
         "epoch 2",
         "epoch 3",
-        "images on their way from noise",
+        "images at steps of sampling, from noise",
     ]
-    for label, name in (("epoch 2", "epoch-0002"), ("images drawn from the best weights", "final")):
+    for label, name in (("epoch 2", "epoch-0002"), ("images sampled with the best weights", "final")):
         (run.path / "taken.png").write_bytes(base64.b64decode(pictures[label].split(",")[1]))
         with Image.open(run.path / "taken.png") as taken, Image.open(run.samples / f"{name}.png") as saved:
             assert taken.tobytes() == saved.tobytes()
 
 
 def test_an_ordinary_run_stays_below_a_megabyte(run: RunFolder):
-    """64 colour images of 32×32, with some noise in them, in 14 epochs."""
+    """Grids of 64 slightly noisy colour images of 32×32, in 14 epochs."""
     html = write_report(trained(run, epochs=14, size=32, channels=3, images=64).path).read_text()
     assert len(html.encode()) < 1_000_000
     labels = [str(img["alt"]) for img in Page(html).named("img")]
@@ -215,19 +215,19 @@ def test_everything_written_by_a_user_is_escaped(run: RunFolder):
 
 
 @pytest.mark.parametrize("status", ["failed", "interrupted"])
-def test_a_run_that_did_not_finish_says_why_and_how_to_go_on(run: RunFolder, status: str):
+def test_a_run_that_did_not_finish_says_why_and_how_to_resume(run: RunFolder, status: str):
     trained(run).set_status(status, "diverged at step 31: the loss is nan")
     text = write(run).text
     assert status in text
     assert "diverged at step 31: the loss is nan" in text
-    assert f"--resume --run {run.path}\n" in text.replace(f"{run.path}Draw", f"{run.path}\n")
+    assert f"--resume --run {run.path}\n" in text.replace(f"{run.path}Sample", f"{run.path}\n")
     assert "train.steps=" not in text
 
 
-def test_a_run_that_has_only_begun(run: RunFolder):
+def test_a_run_that_has_just_started(run: RunFolder):
     text = write(run).text
     assert "running" in text
-    assert "No epoch is finished yet." in text
+    assert "No epoch has finished yet." in text
 
 
 def test_steps_of_an_unfinished_first_epoch_are_shown(run: RunFolder):
@@ -253,7 +253,7 @@ def test_steps_of_an_unfinished_first_epoch_are_shown(run: RunFolder):
 @pytest.mark.parametrize(
     "missing", ["environment.json", "status.json", "metrics.jsonl", "samples", "plots", "log.csv"]
 )
-def test_it_is_made_of_what_is_there(run: RunFolder, missing: str):
+def test_missing_files_are_tolerated(run: RunFolder, missing: str):
     path = trained(run).path / missing
     if path.is_dir():
         shutil.rmtree(path)
@@ -262,7 +262,7 @@ def test_it_is_made_of_what_is_there(run: RunFolder, missing: str):
     assert "tiny" in write(run).text
 
 
-def test_files_cut_short_are_left_out(run: RunFolder):
+def test_truncated_files_are_omitted(run: RunFolder):
     trained(run)
     for path in (run.samples / "epoch-0002.png", run.plots / "beta.svg"):
         path.write_bytes(path.read_bytes()[:300])
@@ -320,6 +320,6 @@ def test_durations(seconds: float, text: str):
 
 
 def test_the_events_are_those_of_the_contract(run: RunFolder):
-    """What the helpers above write is read back by the run's own folder."""
+    """`RunFolder` reads back what the functions above write."""
     assert [event["event"] for event in trained(run).events()].count("epoch") == 3
     assert json.loads((run.path / "status.json").read_text())["status"] == "finished"

@@ -1,4 +1,4 @@
-"""SVG in pages: our own figures pass, and nothing that could do more than draw."""
+"""SVG in pages: ddpmx's own figures are accepted, and nothing that could do more than draw."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ from ddpmx.pages.report import write_report
 from ddpmx.spec.loading import load
 from ddpmx.storage.folder import RunFolder
 
-FIGURE = '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"><defs>{}</defs></svg>\n'
+FIGURE = (
+    '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink">'
+    "<defs>{}</defs></svg>\n"
+)
 NASTY = {
     "script": "<script>alert(1)</script>",
     "prefixed script": '<x:script xmlns:x="http://www.w3.org/2000/svg">alert(1)</x:script>',
@@ -41,7 +44,8 @@ NASTY = {
     "comment that HTML ends sooner": "<!-- --!><script>alert(1)</script> -->",
     "instruction that HTML ends sooner": "<?x ><script>alert(1)</script> ?>",
     "cdata": "<![CDATA[<script>alert(1)</script>]]>",
-    "growth by use": '<g id="a"><path d="M0 0"/></g><g id="b"><use xlink:href="#a"/><use xlink:href="#a"/></g>',
+    "growth by use": '<g id="a"><path d="M0 0"/></g>'
+    '<g id="b"><use xlink:href="#a"/><use xlink:href="#a"/></g>',
 }
 
 
@@ -74,7 +78,7 @@ def test_every_figure_of_ours_passes(changes: tuple[str, ...], tmp_path: Path) -
 
 
 def test_every_curve_of_a_report_passes(tmp_path: Path) -> None:
-    """Also those of many steps, with names that need escapes."""
+    """Including curves of many steps, and a metric's name with characters that need escaping."""
     run = RunFolder(make_run(tmp_path, "train.grad_clip=1.0", scores={"a<b>&'\"": score(2.0)}, epochs=3))
     for step in range(1, 700):
         run.add_event(
@@ -96,16 +100,16 @@ def test_every_curve_of_a_report_passes(tmp_path: Path) -> None:
     assert page.count('"ddpmx-figure" role') == len(list(figures(comparison))) > 2
 
 
-def test_a_page_leaves_a_strangers_picture_out_and_says_so(tmp_path: Path) -> None:
+def test_a_page_omits_a_foreign_svg_and_says_so(tmp_path: Path) -> None:
     run = RunFolder(make_run(tmp_path))
     (run.plots / "beta.svg").write_text(FIGURE.format(NASTY["script"]))
     (run.plots / "alpha_bar.svg").write_text(FIGURE.format(""))
     (run.plots / "log_snr.svg").write_bytes(b"\xff\xfe<svg")
     html = write_report(run.path).read_text()
     assert "alert(1)" not in html
-    assert "plots/beta.svg is left out" in html
-    assert "plots/log_snr.svg is left out" in html
-    assert "plots/alpha_bar.svg is left out" not in html
+    assert "plots/beta.svg is not shown" in html
+    assert "plots/log_snr.svg is not shown" in html
+    assert "plots/alpha_bar.svg is not shown" not in html
 
 
 BOMBS = """
@@ -114,8 +118,8 @@ from pathlib import Path
 from ddpmx.pages.page import inline_svg_of
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
 before = peak()
-found = [inline_svg_of(file) for file in sorted(Path(sys.argv[1]).iterdir())]
-print(len(found), sum(svg is not None for svg in found), peak() - before)
+figures = [inline_svg_of(file) for file in sorted(Path(sys.argv[1]).iterdir())]
+print(len(figures), sum(svg is not None for svg in figures), peak() - before)
 """
 
 
@@ -147,6 +151,6 @@ def test_bombs_are_refused_in_bounded_memory(tmp_path: Path) -> None:
     assert memory < 1 << 29
 
 
-def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+def test_a_pipe_does_not_block(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "beta.svg")
     assert inline_svg_of(tmp_path / "beta.svg") is None

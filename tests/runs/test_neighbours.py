@@ -77,7 +77,7 @@ def test_a_bad_neighbour_is_left_out_by_name(
         assert len(said.splitlines()) == 1
     result = ddpmx("compare", tmp_path, "--json")
     assert result.code == 0, result.err
-    assert f"the run {bad} is left out: " in result.err
+    assert f"the run {bad} is skipped: " in result.err
     assert {run["path"] for group in json.loads(result.out)["groups"] for run in group["runs"]} == {
         str(done),
         str(open_),

@@ -1,4 +1,4 @@
-// Turns a row of pictures into one place with a slider; without script they stay a row.
+// Replaces a row of grids by one grid and a slider. Without JavaScript, the row stays.
 for (const box of document.querySelectorAll(".epochs")) {
   const pictures = [...box.querySelectorAll("img")];
   const range = box.querySelector("input");
@@ -11,7 +11,7 @@ for (const box of document.querySelectorAll(".epochs")) {
   show();
 }
 
-// A column's heading sorts its table: numbers (data-sort, or the text) before text, what is missing last.
+// Clicking a column's heading sorts its table by data-sort, or by the text: numbers first, empty cells last.
 for (const table of document.querySelectorAll("table.sortable")) {
   const headings = [...table.tHead.rows[0].cells];
   const body = table.tBodies[0];
@@ -34,7 +34,7 @@ for (const table of document.querySelectorAll("table.sortable")) {
   });
 }
 
-// One slider for the grids of all runs, and one cell of all of them enlarged.
+// One slider for the grids of all runs, and an enlarged view of one cell of each.
 for (const box of document.querySelectorAll(".samples")) {
   const range = box.querySelector("input");
   const stops = range.dataset.stops.split(",");
@@ -72,23 +72,23 @@ for (const box of document.querySelectorAll(".samples")) {
     enlarge();
   };
   const choose = (sheet, row, column) => {
-    const inside = (value, count) => Math.min(Math.max(value, 0), count - 1);
+    const clamp = (value, count) => Math.min(Math.max(value, 0), count - 1);
     chosen.key = sheet.dataset.key;
-    chosen.row = inside(row, Number(sheet.dataset.rows));
-    chosen.column = inside(column, Number(sheet.dataset.columns));
+    chosen.row = clamp(row, Number(sheet.dataset.rows));
+    chosen.column = clamp(column, Number(sheet.dataset.columns));
     enlarge();
   };
   const arrows = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
   for (const sheet of sheets) {
     sheet.style.setProperty("--rows", sheet.dataset.rows);
     sheet.style.setProperty("--columns", sheet.dataset.columns);
-    const point = (event) => {
+    const chooseCell = (event) => {
       const area = sheet.getBoundingClientRect();
-      const at = (offset, length, count) => Math.floor((offset / length) * count);
-      choose(sheet, at(event.clientY - area.top, area.height, sheet.dataset.rows), at(event.clientX - area.left, area.width, sheet.dataset.columns));
+      const cell = (offset, length, count) => Math.floor((offset / length) * count);
+      choose(sheet, cell(event.clientY - area.top, area.height, sheet.dataset.rows), cell(event.clientX - area.left, area.width, sheet.dataset.columns));
     };
-    sheet.addEventListener("pointermove", point);
-    sheet.addEventListener("click", point);
+    sheet.addEventListener("pointermove", chooseCell);
+    sheet.addEventListener("click", chooseCell);
     sheet.addEventListener("keydown", (event) => {
       if (!(event.key in arrows)) return;
       event.preventDefault();
