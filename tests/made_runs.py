@@ -102,9 +102,7 @@ def make_run(
     return folder.path
 
 
-def add_pictures(
-    run: Path, epochs: int, seed: int, images: int = 16, size: int = 8, channels: int = 1
-) -> None:
+def add_grids(run: Path, epochs: int, seed: int, images: int = 16, size: int = 8, channels: int = 1) -> None:
     """Add a grid for each epoch, a final grid and a denoising strip, with random tiles from the seed."""
     generator = torch.Generator().manual_seed(seed)
 

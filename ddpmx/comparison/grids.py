@@ -16,7 +16,7 @@ from PIL import Image
 
 from ..errors import SpecError
 from ..files import open_regular
-from ..pages.page import Picture, evenly
+from ..pages.page import EmbeddedImage, evenly
 
 ROOM = 1_800_000
 """Most characters that all grids on a page take."""
@@ -54,7 +54,7 @@ class Grid:
 
     epoch: float | None
     """The epoch, with a fraction for a grid made within one; None for the final grid."""
-    picture: Picture
+    image: EmbeddedImage
     """The grid, embedded in the page."""
 
 
@@ -126,10 +126,10 @@ def fitted(runs: Sequence[dict[float | None, Sheet]]) -> list[list[Grid]]:
         {epoch: encode(sheet, _label(epoch), lossless) for epoch, sheet in _thinned(run, stops)}
         for run in runs
     ]
-    while stops > 1 and sum(len(picture.uri) for run in encoded for picture in run.values()) > ROOM:
+    while stops > 1 and sum(len(image.uri) for run in encoded for image in run.values()) > ROOM:
         stops -= 1
         encoded = [dict(_thinned(run, stops)) for run in encoded]
-    return [[Grid(epoch, picture) for epoch, picture in run.items()] for run in encoded]
+    return [[Grid(epoch, image) for epoch, image in run.items()] for run in encoded]
 
 
 def _thinned(run: Mapping[float | None, T], stops: int) -> list[tuple[float | None, T]]:
@@ -148,7 +148,7 @@ def label_of(epoch: float) -> str:
     return f"epoch {epoch:.7g}"
 
 
-def encode(sheet: Sheet, label: str, lossless: bool) -> Picture:
+def encode(sheet: Sheet, label: str, lossless: bool) -> EmbeddedImage:
     """Embed a grid as lossy WebP, or if `lossless`, as the smaller one of WebP and PNG."""
     image = Image.fromarray(sheet.pixels[..., 0] if sheet.pixels.shape[2] == 1 else sheet.pixels)
     options = (
@@ -162,6 +162,6 @@ def encode(sheet: Sheet, label: str, lossless: bool) -> Picture:
         image.save(file, format=kind, **option)
         contents.append((file.getvalue(), kind))
     content, kind = min(contents, key=lambda pair: len(pair[0]))
-    return Picture(
+    return EmbeddedImage(
         f"data:image/{kind};base64,{base64.b64encode(content).decode()}", image.width, image.height, label
     )

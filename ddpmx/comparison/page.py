@@ -57,7 +57,7 @@ class RunSamples:
     """Rows, columns, size of a cell in pixels, channels."""
     grids: list[Grid]
     """By ascending epoch, the final one last."""
-    strip: page.Picture | None
+    strip: page.EmbeddedImage | None
     """The first image at steps of sampling; None if the run has no denoising strip."""
 
 
@@ -194,7 +194,7 @@ def _sheets(run: Run) -> dict[float | None, Sheet]:
     return {epoch: sheet for epoch, sheet in sheets.items() if sheet.shape == shapes.most_common(1)[0][0]}
 
 
-def _strip(run: Run) -> page.Picture | None:
+def _strip(run: Run) -> page.EmbeddedImage | None:
     """The run's first image at steps of sampling."""
     sheet = read_sheet(run.folder.samples / "denoising.png", 8 * STRIP)
     if sheet is None:

@@ -21,13 +21,18 @@ from ..terminal.time_left import duration as duration
 from ..text import lines, number, shortened
 from .svg import is_figure
 
-LARGE_PNG, MAX_FIGURE, MAX_IMAGE = 100_000, 2_000_000, 100_000_000  # bytes
+LARGE_PNG = 100_000
+"""Bytes above which an image is embedded as WebP instead."""
+MAX_FIGURE = 2_000_000
+"""Most bytes of an SVG file that is read."""
+MAX_PNG = 100_000_000
+"""Most bytes of a PNG file that is read."""
 T = TypeVar("T")
 TEMPLATES = Path(__file__).parent / "templates"
 
 
 @dataclass(frozen=True)
-class Picture:
+class EmbeddedImage:
     """An image embedded in a page."""
 
     uri: str
@@ -72,31 +77,31 @@ def _environment() -> Environment:
     return environment
 
 
-def picture(image: Image.Image, label: str) -> Picture:
+def embed_image(image: Image.Image, label: str) -> EmbeddedImage:
     """Embed an image as PNG, or as WebP of quality 90 if the PNG is large, as colour noise would be."""
     file = io.BytesIO()
     image.save(file, format="PNG")
-    return _picture(file.getvalue(), image, label)
+    return _embed(file.getvalue(), image, label)
 
 
-def picture_of(path: Path, label: str) -> Picture | None:
-    """Embed a PNG file like `picture`; None if it is missing, incomplete or not an image."""
+def embed_png(path: Path, label: str) -> EmbeddedImage | None:
+    """Embed a PNG file like `embed_image`; None if it is missing, incomplete or not an image."""
     try:
-        png = read_bytes(path, MAX_IMAGE)
+        png = read_bytes(path, MAX_PNG)
         with Image.open(io.BytesIO(png)) as image:
             image.load()
-            return _picture(png, image, label)
+            return _embed(png, image, label)
     except (OSError, SpecError, Image.DecompressionBombError):  # Pillow's other errors are OSErrors
         return None
 
 
-def _picture(png: bytes, image: Image.Image, label: str) -> Picture:
+def _embed(png: bytes, image: Image.Image, label: str) -> EmbeddedImage:
     content, kind = png, "png"
     if len(png) > LARGE_PNG:
         file = io.BytesIO()
         image.save(file, format="WEBP", quality=90)
         content, kind = file.getvalue(), "webp"
-    return Picture(
+    return EmbeddedImage(
         f"data:image/{kind};base64,{base64.b64encode(content).decode()}", image.width, image.height, label
     )
 

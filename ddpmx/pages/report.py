@@ -54,10 +54,8 @@ def write_report(run: Path, status: Status | None = None) -> Path:
         row_count=history.row_count,
         results=_results(spec, history, changed_at(environment)),
         changes=data_changes(environment),
-        final=page.picture_of(folder.samples / "final.png", "images sampled with the best weights"),
-        denoising=page.picture_of(
-            folder.samples / "denoising.png", "images at steps of sampling, from noise"
-        ),
+        final=page.embed_png(folder.samples / "final.png", "images sampled with the best weights"),
+        denoising=page.embed_png(folder.samples / "denoising.png", "images at steps of sampling, from noise"),
         grids=_grids(folder),
         curves=[page.figure(svg, CAPTIONS.get(name, "")) for name, svg in curves.items()],
         methods=list(_methods(folder.plots)),
@@ -179,14 +177,14 @@ def _scores(history: History) -> page.Table:
     return page.Table(columns, rows)
 
 
-def _grids(folder: RunFolder) -> list[page.Picture]:
+def _grids(folder: RunFolder) -> list[page.EmbeddedImage]:
     """Sample grids of training: the first, the last, and as many in between as the page has room for."""
-    pictures = [
-        page.picture_of(path, f"epoch {passes:.7g}")
+    images = [
+        page.embed_png(path, f"epoch {passes:.7g}")
         for passes, path in page.evenly(list(folder.grids().items()), GRIDS)
     ]
-    grids = [picture for picture in pictures if picture is not None]
-    room = GRID_CHARACTERS // max((len(picture.uri) for picture in grids), default=1)
+    grids = [image for image in images if image is not None]
+    room = GRID_CHARACTERS // max((len(image.uri) for image in grids), default=1)
     return page.evenly(grids, max(2, room))
 
 

@@ -45,7 +45,7 @@ def show(spec: Spec, out: Path) -> Path:
             for name, caption in plots.CAPTIONS.items()
             if name in figures
         ],
-        strip=page.picture(
+        strip=page.embed_image(
             noising_strip(_examples(data.train), table, levels, spec.seed),
             "real images, more noise to the right",
         ),

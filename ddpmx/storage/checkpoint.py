@@ -126,7 +126,7 @@ def _counters(content: dict[str, Any], checkpoint: Path) -> TrainState:
 
 
 def _parts(trained: Trained) -> dict[str, nn.Module | Ema | TimeState]:
-    """What is stored as it is in `<name>.safetensors`, by name.
+    """The parts whose `state_dict` is stored in `<name>.safetensors`, by name.
 
     The optimizer's state has to be flattened first.
     """

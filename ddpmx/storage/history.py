@@ -22,7 +22,7 @@ ROWS = 200
 MOST_PER_T = 200
 """Most `per_t` events (evaluations by timestep) that are kept; of more, evenly spaced ones."""
 MOST_METRICS = 100
-"""Most metrics that are followed; a log that names more is damaged."""
+"""Most metrics that are kept; further ones are ignored."""
 MOST_POINTS = 5_000
 """Most points of a curve over epochs; of a longer one, every 2nd, 4th, … epoch is plotted, and the last."""
 

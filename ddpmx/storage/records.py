@@ -80,7 +80,7 @@ class Environment(TypedDict):
     device: NotRequired[str]
     """The device's type and model."""
     parameters: NotRequired[Count]
-    """Number of trained parameters of the network."""
+    """Number of parameters of the network."""
     command: NotRequired[str]
     """The command line that started the run."""
 

@@ -85,7 +85,7 @@ def test_grids_that_fit_lose_nothing():
     (grids,) = fitted([run])
     assert [grid.epoch for grid in grids] == [1, 2, 3, 4, 5, None]
     for one in grids:
-        content = base64.b64decode(one.picture.uri.split(",")[1])
+        content = base64.b64decode(one.image.uri.split(",")[1])
         assert np.array_equal(np.asarray(Image.open(io.BytesIO(content))), run[one.epoch].pixels)
 
 
@@ -93,7 +93,7 @@ def test_grids_that_do_not_fit_are_fewer_and_keep_the_ends(monkeypatch: pytest.M
     """Noise is the worst case: of 2 × 41 grids, as many remain as fit into ROOM."""
     monkeypatch.setattr(compare_grids, "ROOM", 60_000)
     runs = fitted([sheets(epochs=40, size=64), sheets(epochs=40, size=64)])
-    assert sum(len(grid.picture.uri) for run in runs for grid in run) <= 60_000
+    assert sum(len(grid.image.uri) for run in runs for grid in run) <= 60_000
     for run in runs:
         epochs = [grid.epoch for grid in run]
         assert len(epochs) > 3

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from browser import PROGRAM, Browser
-from made_runs import ENVIRONMENT, add_pictures, make_run, per_t, score
+from made_runs import ENVIRONMENT, add_grids, make_run, per_t, score
 from PIL import Image
 
 from ddpmx.comparison.comparison import compare
@@ -60,7 +60,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
         )
     )
     for seed, run in enumerate(made):
-        add_pictures(run, 3, seed)
+        add_grids(run, 3, seed)
         RunFolder(run).add_event(per_t(3))
     RunFolder(made[2]).write_json(
         "environment.json", {**ENVIRONMENT, "device": NASTY, "command": f"x {NASTY}"}
@@ -226,7 +226,7 @@ def test_twelve_runs_with_grids_stay_below_3_megabytes(tmp_path: Path):
             epochs=3,
         )
         made.append(run)
-    add_pictures(made[0], 3, 0, images=36, size=32, channels=3)
+    add_grids(made[0], 3, 0, images=36, size=32, channels=3)
     for run in made[1:]:
         shutil.copytree(made[0] / "samples", run / "samples", dirs_exist_ok=True)
     comparison = compare(made)

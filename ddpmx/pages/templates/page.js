@@ -1,10 +1,10 @@
 // Replaces a row of grids by one grid and a slider. Without JavaScript, the row stays.
 for (const box of document.querySelectorAll(".epochs")) {
-  const pictures = [...box.querySelectorAll("img")];
+  const images = [...box.querySelectorAll("img")];
   const range = box.querySelector("input");
   const show = () => {
-    pictures.forEach((picture, i) => { picture.hidden = i !== range.valueAsNumber; });
-    box.querySelector("output").value = range.ariaValueText = pictures[range.valueAsNumber].alt;
+    images.forEach((image, i) => { image.hidden = i !== range.valueAsNumber; });
+    box.querySelector("output").value = range.ariaValueText = images[range.valueAsNumber].alt;
   };
   box.classList.add("live");
   range.addEventListener("input", show);
@@ -64,9 +64,9 @@ for (const box of document.querySelectorAll(".samples")) {
     const stop = stops[range.valueAsNumber];
     box.querySelector("output").value = range.ariaValueText = stop;
     for (const sheet of sheets) {
-      const pictures = [...sheet.querySelectorAll("img")];
-      const last = pictures.findLast((picture) => epoch(picture.alt) <= epoch(stop)) ?? pictures[0];
-      pictures.forEach((picture) => { picture.hidden = picture !== last; });
+      const images = [...sheet.querySelectorAll("img")];
+      const last = images.findLast((image) => epoch(image.alt) <= epoch(stop)) ?? images[0];
+      images.forEach((image) => { image.hidden = image !== last; });
       sheet.parentElement.querySelector(".when").textContent = last.alt === stop ? "" : `(${last.alt})`;
     }
     enlarge();
