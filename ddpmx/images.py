@@ -39,7 +39,7 @@ def grid(pixels: Tensor, columns: int | None = None, pad: int = 2, scale: int | 
     """
     n, c, h, w = pixels.shape
     if c not in (1, 3):
-        raise SpecError(f"should be images with 1 (grey) or 3 (RGB) channels to be shown, not {c}")
+        raise SpecError(f"images to show should have 1 (grey) or 3 (RGB) channels, not {c}")
     if n == 0:
         raise SpecError("there are no images to show")
     scale = scale or max(1, math.ceil(MIN_TILE / min(h, w)))

@@ -55,7 +55,7 @@ def test_a_grid_is_as_square_as_can_be_and_large_enough_to_see():
 
 
 def test_two_channels_cannot_be_shown():
-    with pytest.raises(SpecError, match="not of 2"):
+    with pytest.raises(SpecError, match="channels, not 2"):
         grid(random_pixels(1, 2, 8, 8))
 
 

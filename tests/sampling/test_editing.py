@@ -202,7 +202,7 @@ def test_resampling_brings_the_conditional_distribution() -> None:
 @pytest.mark.parametrize("name", ["dpmpp_2m", "heun", "deis"])
 def test_only_steps_that_stand_alone_can_be_resampled(name: str) -> None:
     plan = ddpmx.SAMPLERS.build(name, steps=10).plan(TABLE)
-    with pytest.raises(ValueError, match="one evaluation each"):
+    with pytest.raises(ValueError, match="one evaluation per step"):
         plan.resampled(2)
 
 
