@@ -1,6 +1,7 @@
-"""A sweep's points as tasks of a Ray cluster: the one that RAY_ADDRESS names, or one that is started on this machine.
+"""A sweep's points as tasks of a Ray cluster: the one in RAY_ADDRESS, or one that is started on this machine.
 
-Every node needs ddpmx in the same Python environment, and the run folders and data on a file system that all of them share.
+Every node needs the same Python environment with ddpmx, and run folders and data on a file system that all
+nodes share.
 """
 
 from __future__ import annotations
@@ -16,16 +17,19 @@ from pathlib import Path
 import ddpmx
 
 from ..errors import SpecError
-from .local import Job, share, spawn
+from .local import Job, divide_cores, spawn
 
 POLL = 0.2
-"""Seconds between a task's looks at its process: a cancelled task notices then."""
+"""Seconds between a task's checks of its process, at which it also notices that it has been cancelled."""
 GRACE = 10.0
-"""Seconds that running tasks have to end their processes when the sweep leaves in a hurry."""
+"""Seconds that running tasks have to end their processes when the sweep ends early."""
 
 
 class RayEngine:
-    """Runs jobs as tasks, each with a GPU where the cluster has some (and the device is not another), or a share of its cores."""
+    """Runs jobs as tasks, each with a GPU or with some of the cluster's cores.
+
+    Tasks get GPUs if the cluster has any and `device` is None or cuda.
+    """
 
     def __init__(self, points: int, jobs: int | None, device: str | None) -> None:
         try:
@@ -36,9 +40,8 @@ class RayEngine:
             ) from None
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         ray = self._ray
-        with chdir(
-            Path(ddpmx.__file__).parents[1]
-        ):  # Ray puts the folder that it starts in on the tasks' path
+        # Ray adds the folder that it starts in to the tasks' import path.
+        with chdir(Path(ddpmx.__file__).parents[1]):
             ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         cores = [int(node.get("CPU", 0)) for node in nodes]
@@ -46,7 +49,7 @@ class RayEngine:
         if device in (None, "cuda") and any(node.get("GPU") for node in nodes):
             needs = {"num_cpus": 1, "num_gpus": 1}
         else:
-            threads = min(share(sum(cores), points, jobs)[0], max(cores))
+            threads = min(divide_cores(sum(cores), points, jobs)[0], max(cores))
             needs = {"num_cpus": threads}
             environment["OMP_NUM_THREADS"] = str(threads)
         self._jobs, self._environment = jobs or points, environment
@@ -72,30 +75,34 @@ class RayEngine:
         ] = job
 
     def ended(self) -> list[tuple[Job, int]]:
-        """The jobs that ended since the last call, with their exit codes; -N: killed by signal N."""
+        """The jobs that have ended since the last call, with their exit codes; -N: killed by signal N."""
         if not self._running:
             return []
-        over, _ = self._ray.wait(list(self._running), num_returns=len(self._running), timeout=0)
-        return [(job, self._code(task, job)) for task in over for job in [self._running.pop(task)]]
+        ended, _ = self._ray.wait(list(self._running), num_returns=len(self._running), timeout=0)
+        return [(job, self._code(task, job)) for task in ended for job in [self._running.pop(task)]]
 
     def stop(self) -> None:
-        """Ask all to save and stop."""
+        """Ask all jobs to save and stop."""
         for task in self._running:
             self._ray.cancel(task)
 
     def _code(self, task: object, job: Job) -> int:
+        """The exit code of a task's process."""
         try:
             return int(self._ray.get(task))
-        except self._ray.exceptions.TaskCancelledError:  # before it began
+        except self._ray.exceptions.TaskCancelledError:  # cancelled before it started
             return 130
-        except self._ray.exceptions.RayError as error:  # its node went away, say
+        except self._ray.exceptions.RayError as error:  # its node is gone, for example
             with job.log.open("a", encoding="utf-8") as log:
                 log.write(f"error: {type(error).__name__}: {str(error).splitlines()[0]}\n")
             return 1
 
 
 def _work(command: tuple[str, ...], log: str, folder: str, environment: Mapping[str, str]) -> int:
-    """Run a point's command on the node that the task came to; cancelling the task asks it to save and stop."""
+    """Run a point's command on the task's node and return its exit code.
+
+    Cancelling the task asks the command to save and stop.
+    """
     with Path(log).open("ab") as file:
         process = spawn(command, file, environment, folder)
     while process.returncode is None:

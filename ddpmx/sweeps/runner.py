@@ -1,4 +1,4 @@
-"""Running a sweep: each point is a run of its own, in a process of its own, below `<out>/<sweep's name>/`."""
+"""Runs a sweep: each point is a run and a process of its own, in a folder below `<out>/<sweep's name>/`."""
 
 from __future__ import annotations
 
@@ -34,33 +34,41 @@ from .local import Job, LocalEngine, program, slots
 from .points import Sweep, in_all_points, load_sweep
 from .ray import RayEngine
 
-KEEP = f"{ALLOW} keeps finished points and resumes others; another --out trains all of them with the present data"
+KEEP = (
+    f"{ALLOW} keeps finished points and resumes the others; "
+    "another --out trains all points on the present data"
+)
+"""The hint of the error about changed data."""
 POLL = 0.1
-"""Seconds between looks at the running points."""
+"""Seconds between checks of the running points."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """What the command line asks of a sweep."""
+    """The arguments of `ddpmx sweep` that its points share."""
 
     path: Path
+    """The spec file."""
     overrides: tuple[str, ...]
+    """The values of `-s`."""
     out: Path
+    """The folder for runs."""
     device: str | None = None
+    """The value of `--device`."""
     allow_changed_data: bool = False
-    """Points that were trained with other data count, or are resumed."""
+    """Whether points that were trained on other data count as finished, or are resumed."""
 
     def command(self, point: str) -> tuple[str, ...]:
         """The command line that runs one point, from any folder."""
         settings = [part for text in self.overrides for part in ("-s", text)]
-        place = ["--out", str(self.out.resolve()), *(["--device", self.device] if self.device else [])]
-        place += [ALLOW] if self.allow_changed_data else []
-        allow = ["--allow-plugins"] if trust.PERMISSION.is_granted else []
-        return (*program(), "run", str(self.path.resolve()), "--point", point, *settings, *place, *allow)
+        options = ["--out", str(self.out.resolve()), *(["--device", self.device] if self.device else [])]
+        options += [ALLOW] if self.allow_changed_data else []
+        options += ["--allow-plugins"] if trust.PERMISSION.is_granted else []
+        return (*program(), "run", str(self.path.resolve()), "--point", point, *settings, *options)
 
 
 class Engine(Protocol):
-    """What starts points and tells which ended; a context that leaves none running."""
+    """Starts points and reports which have ended. Leaving the context stops those that are still running."""
 
     def __enter__(self) -> Self: ...
 
@@ -78,7 +86,7 @@ class Engine(Protocol):
 def run_point(
     grid: Sweep, spec: Spec, *, out: Path, device: torch.device, allow_changed_data: bool = False
 ) -> Path:
-    """Run one point as its sweep does: not again if it is finished, going on where it stopped. Returns the run's folder."""
+    """Run one point as its sweep does: keep a finished run, resume a stopped one. Returns its folder."""
     done = finished_runs([spec], out).get(spec.name)
     if done is not None:
         if not allow_changed_data:
@@ -88,7 +96,7 @@ def run_point(
     previous = unfinished_run(spec, folder)
     if previous is not None:
         wait_until_free(previous)
-        if RunFolder(previous).is_finished:  # by now
+        if RunFolder(previous).is_finished:  # another process has finished it meanwhile
             return previous
     return run(
         spec, out=folder, device=device, resume=Resume(previous, allow_changed_data) if previous else None
@@ -96,14 +104,18 @@ def run_point(
 
 
 def commands(request: Request) -> list[tuple[str, ...]]:
-    """One command line a point, all of them checked."""
+    """The command line of each point. Raises SpecError if a point cannot work."""
     grid = load_sweep(request.path, request.overrides)
     _notes(grid)
     return [request.command(spec.name) for spec in grid.points]
 
 
 def sweep(request: Request, *, engine: str, jobs: int | None, say: Callable[[str], None]) -> None:
-    """Run all points that are not finished. Raises SpecError before anything starts, RunError when points failed, Interrupted."""
+    """Run all points that are not finished, and report on all of them.
+
+    Raises SpecError before anything starts, RunError if points failed, and Interrupted if the sweep was
+    stopped.
+    """
     grid = load_sweep(request.path, request.overrides)
     notes = _notes(grid)
     done, folder = finished_runs(grid.points, request.out), request.out / grid.name
@@ -121,19 +133,16 @@ def sweep(request: Request, *, engine: str, jobs: int | None, say: Callable[[str
             _make(folder)
             for note in notes:
                 bar.say(f"note: {note}")
-            bar.say(
-                f"{grid.name}: {len(waiting)} of {len(result)} points to run, their output in {folder}/*.log"
-            )
+            bar.say(f"{grid.name}: {len(waiting)} of {len(result)} points to run, output in {folder}/*.log")
             stopped = _run_all(waiting, workers, stop, bar, result)
         else:
             stopped = False
     done = finished_runs(grid.points, request.out)
     if done:
-        _make(folder)  # they may all have been finished by another sweep
+        _make(folder)  # it does not exist yet if another sweep finished all points
         page = folder / "compare.html"
-        comparison = compare(
-            [done[name] for name in result if name in done], min(done.values())
-        )  # as of `compare` of the folder
+        # The same baseline as for `ddpmx compare` of the folder
+        comparison = compare([done[name] for name in result if name in done], min(done.values()))
         write_page(comparison, comparison.groups, page)
     say(_table([[name, status, *_where(name, status, done, folder)] for name, status in result.items()]))
     if done:
@@ -141,7 +150,7 @@ def sweep(request: Request, *, engine: str, jobs: int | None, say: Callable[[str
     unfinished = [name for name in result if name not in done]
     if stopped:
         raise Interrupted(
-            f"stopped; {len(done)} of {len(result)} points are finished. The same command goes on from there."
+            f"stopped; {len(done)} of {len(result)} points are finished. The same command resumes the others."
         )
     if unfinished:
         raise RunError(
@@ -150,8 +159,11 @@ def sweep(request: Request, *, engine: str, jobs: int | None, say: Callable[[str
 
 
 def _changed(points: list[Spec], done: dict[str, Path], folder: Path, *, refuse: bool) -> set[str]:
-    """The points whose run, finished or not, was trained with other data than there are now. Raises SpecError to `refuse` them."""
-    present, found = PresentData(), set()
+    """The points whose run, finished or not, was trained on data that have changed since.
+
+    Raises SpecError if there are any and `refuse` is set.
+    """
+    present, changed = PresentData(), set()
     for spec in points:
         path = done.get(spec.name) or unfinished_run(spec, folder)
         if path is None or recorded_data(run_of := RunFolder(path)) is None:
@@ -159,8 +171,8 @@ def _changed(points: list[Spec], done: dict[str, Path], folder: Path, *, refuse:
         if refuse:
             refuse_changed(spec, run_of, present.load(spec), KEEP)
         elif difference(run_of, present.load(spec)):
-            found.add(spec.name)
-    return found
+            changed.add(spec.name)
+    return changed
 
 
 def _engine(name: str, points: int, jobs: int | None, device: str | None) -> Engine:
@@ -168,7 +180,10 @@ def _engine(name: str, points: int, jobs: int | None, device: str | None) -> Eng
 
 
 def _run_all(jobs: list[Job], engine: Engine, stop: StopSignal, bar: Bar, result: dict[str, str]) -> bool:
-    """Start jobs as there is room until all have ended, noting each one's status; whether a stop was asked for."""
+    """Start jobs whenever there is room, until all have ended, and write each one's status to `result`.
+
+    Returns whether a stop was requested.
+    """
     waiting = deque(jobs)
     running: dict[str, tuple[Job, float]] = {}
     total, asked = len(jobs), False
@@ -192,23 +207,23 @@ def _run_all(jobs: list[Job], engine: Engine, stop: StopSignal, bar: Bar, result
 
 
 def _notes(grid: Sweep) -> list[str]:
-    """What is worth knowing of the points before they run, each note once. Raises SpecError where points cannot work."""
-    found: dict[str, list[str]] = {}
+    """The preflight's notes about the points, each once. Raises SpecError if points cannot work."""
+    points_of: dict[str, list[str]] = {}
     names = [spec.name for spec in grid.points]
     for name, notes in zip(
         names, in_all_points(names, grid.points, lambda spec: of_combination(spec, check(spec))), strict=True
     ):
         for note in notes:
-            found.setdefault(note, []).append(name)
-    each = [
+            points_of.setdefault(note, []).append(name)
+    of_points = [
         f"{names[0]}{f' and {len(names) - 1} more' if names[1:] else ''}: {note}"
-        for note, names in found.items()
+        for note, names in points_of.items()
     ]
-    return each + of_sweep(grid.points)
+    return of_points + of_sweep(grid.points)
 
 
 def _make(folder: Path) -> None:
-    """The folder, in which the sweep's page can be written."""
+    """Create the folder and check that the sweep's page can be written there."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -217,6 +232,7 @@ def _make(folder: Path) -> None:
 
 
 def _status(job: Job, code: int, asked: bool) -> str:
+    """A job's status by its exit code; `asked`: whether the sweep had been asked to stop."""
     if code == 0:
         return "finished"
     if asked and code in (130, -signal.SIGTERM):
@@ -224,8 +240,8 @@ def _status(job: Job, code: int, asked: bool) -> str:
     if code < 0:
         return f"failed: killed by {signal.Signals(-code).name}"
     lines = _tail(job.log)
-    said = [line for line in lines if line.startswith(("failed: ", "error: "))]
-    return f"failed: {(said or lines or [f'exit code {code}'])[-1].removeprefix('failed: ')}"
+    errors = [line for line in lines if line.startswith(("failed: ", "error: "))]
+    return f"failed: {(errors or lines or [f'exit code {code}'])[-1].removeprefix('failed: ')}"
 
 
 def _last_line(log: Path) -> str:
@@ -233,16 +249,16 @@ def _last_line(log: Path) -> str:
 
 
 def _tail(log: Path) -> list[str]:
-    """The last lines of what the newest try wrote, without empty ones."""
+    """The last lines of the newest attempt's output, without empty ones."""
     with log.open("rb") as file:
         file.seek(max(0, file.seek(0, os.SEEK_END) - 4000))
         lines = file.read().decode(errors="replace").splitlines()
-    begun = max((index for index, line in enumerate(lines) if line.startswith("$ ")), default=-1)
-    return [line for line in lines[begun + 1 :] if line.strip()]
+    start = max((index for index, line in enumerate(lines) if line.startswith("$ ")), default=-1)
+    return [line for line in lines[start + 1 :] if line.strip()]
 
 
 def _where(name: str, status: str, done: dict[str, Path], folder: Path) -> tuple[str, str]:
-    """Training time and run folder of a finished point, the log of another."""
+    """(training time, run folder) of a finished point; ("", log) of another one."""
     if name in done:
         ended = RunFolder(done[name]).status()
         return duration(ended.get("seconds", 0) if ended else 0), str(done[name])

@@ -243,7 +243,7 @@ def test_a_sweeps_block_reports_together(ddpmx: Run, tiny: Path) -> None:
     lines = refused(
         ddpmx("validate", tiny),
         f"{tiny}:9: sweep.sed: not a field that a sweep can change (did you mean 'seed'?)",
-        f"{tiny}:10: sweep.train.lr: should be a list of values, at least one",
+        f"{tiny}:10: sweep.train.lr: should be a list of at least one value",
         f"{tiny}:12: sweep.points.0.foo: not a field",
         f"{tiny}:13: sweep.points.1: should be a block of fields with a `name:`",
     )

@@ -1,4 +1,4 @@
-"""Running sweeps: what is run again and what is not, how many at once, stopping, failing, both engines."""
+"""Running sweeps: which points are repeated, how many run at once, stopping, failures, and both engines."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ddpmx.runs.resume import finished_runs, locked, unfinished_run, wait_until_
 from ddpmx.spec.loading import load
 from ddpmx.spec.schema import Spec
 from ddpmx.storage.folder import RunFolder
-from ddpmx.sweeps.local import Job, LocalEngine, share, slots
+from ddpmx.sweeps.local import Job, LocalEngine, divide_cores, slots
 from ddpmx.sweeps.runner import _run_all
 from ddpmx.terminal.console import Bar
 
@@ -40,22 +40,22 @@ def wait_for(condition: Callable[[], bool], seconds: float = 600) -> None:
 @pytest.mark.parametrize("cores", [1, 2, 7, 64])
 @pytest.mark.parametrize("points", [1, 3, 12])
 @pytest.mark.parametrize("jobs", [None, 1, 5])
-@pytest.mark.parametrize("given", ["", "1", "4"])
+@pytest.mark.parametrize("setting", ["", "1", "4"])
 def test_points_share_the_cores(
-    cores: int, points: int, jobs: int | None, given: str, monkeypatch: pytest.MonkeyPatch
+    cores: int, points: int, jobs: int | None, setting: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("OMP_NUM_THREADS", given)
-    threads, at_once = share(cores, points, jobs)
+    monkeypatch.setenv("OMP_NUM_THREADS", setting)
+    threads, at_once = divide_cores(cores, points, jobs)
     assert 1 <= at_once <= points
-    assert threads == int(given) if given else threads >= 1
+    assert threads == int(setting) if setting else threads >= 1
     if jobs is None:
-        assert threads * at_once <= cores or at_once == 1  # nothing is oversubscribed
-        assert at_once == points or (at_once + 1) * threads > cores  # and no room is left
+        assert threads * at_once <= cores or at_once == 1  # no core has two threads
+        assert at_once == points or (at_once + 1) * threads > cores  # and no further point fits
     else:
         assert at_once == min(jobs, points)
 
 
-def test_one_process_a_visible_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_process_per_visible_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
@@ -70,7 +70,7 @@ def test_one_process_a_visible_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 def run_all(
     folder: Path, scripts: list[str], room: int, before: Callable[[], None] | None = None
 ) -> dict[str, str]:
-    """The statuses of shell scripts run as jobs."""
+    """The statuses of shell scripts that run as jobs."""
     jobs = [
         Job(f"job{index}", ("sh", "-c", script), folder / f"job{index}.log")
         for index, script in enumerate(scripts)
@@ -88,7 +88,10 @@ def run_all(
 
 
 def test_a_failure_does_not_stop_the_others(tmp_path: Path) -> None:
-    failing = "echo noise; echo 'failed: diverged at step 3' >&2; echo 'failed at step 3; no checkpoint' >&2; exit 1"
+    failing = (
+        "echo noise; echo 'failed: diverged at step 3' >&2; "
+        "echo 'failed at step 3; no checkpoint' >&2; exit 1"
+    )
     result = run_all(
         tmp_path,
         ["exit 0", failing, "echo 'error: f.yaml:3: bad'; exit 2", "kill -9 $$", "exit 7", "exit 0"],
@@ -116,7 +119,10 @@ def test_there_are_never_more_at_once_than_slots_and_each_has_its_own(tmp_path: 
 
 
 def test_ctrl_c_lets_the_running_ones_save_and_starts_no_more(tmp_path: Path) -> None:
-    saving = f"trap 'echo saved >> {tmp_path}/saved; exit 130' TERM; touch {tmp_path}/$SLOT; while true; do sleep 0.05; done"
+    saving = (
+        f"trap 'echo saved >> {tmp_path}/saved; exit 130' TERM; "
+        f"touch {tmp_path}/$SLOT; while true; do sleep 0.05; done"
+    )
 
     def interrupt() -> None:
         wait_for(lambda: (tmp_path / "0").exists() and (tmp_path / "1").exists())
@@ -127,7 +133,7 @@ def test_ctrl_c_lets_the_running_ones_save_and_starts_no_more(tmp_path: Path) ->
     assert (tmp_path / "saved").read_text() == "saved\nsaved\n"
 
 
-def test_leaving_in_a_hurry_leaves_nothing_running(tmp_path: Path) -> None:
+def test_an_exception_leaves_nothing_running(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError), LocalEngine([{}]) as engine:  # noqa: PT012
         engine.start(Job("a", ("sh", "-c", f"echo $$ > {tmp_path}/pid; exec sleep 600"), tmp_path / "a.log"))
         wait_for(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text().endswith("\n"))
@@ -154,13 +160,12 @@ def test_a_finished_run_is_known_by_what_it_computed(tiny: Path, tmp_path: Path)
     assert finished_runs([load(tiny, ["seed=5"])], out) == {}
 
 
-def test_an_unfinished_run_is_gone_on_with_only_for_the_very_same_spec(tiny: Path, tmp_path: Path) -> None:
+def test_an_unfinished_run_is_resumed_only_for_the_very_same_spec(tiny: Path, tmp_path: Path) -> None:
     spec = load(tiny)
     assert unfinished_run(spec, tmp_path) is None
     run = stored(tmp_path, spec, "interrupted")
-    stored(
-        tmp_path, load(tiny, ["train.steps=13"]), "interrupted"
-    )  # another point, though `run --resume` may go on with it
+    # `run --resume` may resume it for another budget; as a point it is another one.
+    stored(tmp_path, load(tiny, ["train.steps=13"]), "interrupted")
     stored(tmp_path, spec, "finished")
     assert unfinished_run(spec, tmp_path) == run
 
@@ -181,7 +186,7 @@ def seeds(tiny: Path) -> Path:
     return tiny
 
 
-def test_print_gives_a_command_a_point_and_nothing_else(ddpmx: Run, seeds: Path, tmp_path: Path) -> None:
+def test_print_gives_one_command_per_point_and_nothing_else(ddpmx: Run, seeds: Path, tmp_path: Path) -> None:
     result = ddpmx(
         "sweep",
         seeds,
@@ -278,7 +283,7 @@ def test_a_point_that_is_not_there(ddpmx: Run, seeds: Path, tmp_path: Path) -> N
     assert "did you mean 'tiny-seed_" in result.err
 
 
-def test_a_point_and_a_run_to_go_on_with_exclude_each_other(ddpmx: Run, seeds: Path, tmp_path: Path) -> None:
+def test_a_point_and_a_run_to_resume_exclude_each_other(ddpmx: Run, seeds: Path, tmp_path: Path) -> None:
     result = ddpmx("run", seeds, "--point", "tiny-seed_1", "--run", tmp_path, "--out", tmp_path / "runs")
     assert result.code == 2
     assert "--run" in result.err
@@ -308,10 +313,10 @@ def losses(run: Path) -> list[Any]:
 
 
 @pytest.mark.slow
-def test_interrupted_and_killed_points_are_gone_on_with_and_others_left_alone(
+def test_interrupted_and_killed_points_are_resumed_and_others_left_alone(
     ddpmx: Run, tiny: Path, tmp_path: Path
 ) -> None:
-    """Seed 0 is killed with SIGKILL while the sweep runs; the sweep is stopped with SIGINT while seed 1 runs; then all again."""
+    """SIGKILL ends seed 0 while the sweep runs; SIGINT stops the sweep during seed 1; then it starts again."""
     tiny.write_text(TINY.replace("steps: 12", "steps: 120") + "sweep: {seed: [0, 1]}\n")
 
     def step(seed: int) -> bool:
@@ -347,7 +352,7 @@ def test_interrupted_and_killed_points_are_gone_on_with_and_others_left_alone(
 
 
 @pytest.mark.slow
-def test_a_point_that_fails_is_tried_again_and_the_rest_goes_on(tiny: Path, tmp_path: Path) -> None:
+def test_a_point_that_fails_is_tried_again_and_the_others_run(tiny: Path, tmp_path: Path) -> None:
     tiny.write_text(
         TINY
         + "sweep: {points: [{name: wild, train: {lr: 1e6, grad_clip: null}, loss.norm: l2}, {name: tame}]}\n"
@@ -364,7 +369,7 @@ def test_a_point_that_fails_is_tried_again_and_the_rest_goes_on(tiny: Path, tmp_
 
 
 @pytest.mark.slow
-def test_ray_runs_stops_and_goes_on(tiny: Path, tmp_path: Path) -> None:
+def test_ray_runs_stops_and_resumes(tiny: Path, tmp_path: Path) -> None:
     """On a cluster that ray.init() starts on this machine."""
     tiny.write_text(TINY.replace("steps: 12", "steps: 120") + "sweep: {seed: [0, 1]}\n")
     arguments = command("--engine", "ray")
@@ -377,7 +382,7 @@ def test_ray_runs_stops_and_goes_on(tiny: Path, tmp_path: Path) -> None:
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=600)
     assert process.returncode == 130, err
-    assert "interrupted" in [status for found in statuses(tmp_path).values() for status in found]
+    assert "interrupted" in [status for runs in statuses(tmp_path).values() for status in runs]
     done = subprocess.run(arguments, cwd=tmp_path, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stderr
     assert statuses(tmp_path) == {"tiny-seed_0": ["finished"], "tiny-seed_1": ["finished"]}
@@ -386,7 +391,7 @@ def test_ray_runs_stops_and_goes_on(tiny: Path, tmp_path: Path) -> None:
     } == {0, 1}
 
 
-def test_a_job_is_told_which_process_it_must_not_outlive(tmp_path: Path) -> None:
+def test_a_job_knows_which_process_it_must_not_outlive(tmp_path: Path) -> None:
     run_all(tmp_path, ["echo $DDPMX_PARENT"], room=1)
     assert (tmp_path / "job0.log").read_text().splitlines()[-1] == str(os.getpid())
 
@@ -405,7 +410,7 @@ def test_a_run_that_another_process_is_saving_is_waited_for(tiny: Path, tmp_path
     thread = threading.Thread(target=save)
     thread.start()
     begun.wait()
-    wait_until_free(run, 0.1)  # not for ever
+    wait_until_free(run, 0.1)  # gives up after 0.1 s
     order.append("looked")
     wait_until_free(run)
     order.append("free")
@@ -415,7 +420,7 @@ def test_a_run_that_another_process_is_saving_is_waited_for(tiny: Path, tmp_path
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGHUP, signal.SIGTERM])
-def test_a_sweep_that_dies_takes_its_points_along_and_they_are_resumed(
+def test_the_points_of_a_sweep_that_dies_stop_and_are_resumed(
     tiny: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
     tiny.write_text(TINY.replace("steps: 12", "steps: 120") + "sweep: {seed: [0, 1]}\n")
@@ -431,9 +436,10 @@ def test_a_sweep_that_dies_takes_its_points_along_and_they_are_resumed(
     process.send_signal(number)
     process.communicate(timeout=600)
     assert process.returncode == (-signal.SIGKILL if number == signal.SIGKILL else 130)
+    # Started at once, while the old points may still be saving
     again = subprocess.run(
         command("--jobs", "2"), cwd=tmp_path, capture_output=True, text=True, timeout=600, check=False
-    )  # at once
+    )
     assert again.returncode == 0, again.stderr
     assert statuses(tmp_path) == {"tiny-seed_0": ["finished"], "tiny-seed_1": ["finished"]}
     for run in tmp_path.glob("runs/tiny/*/*/"):

@@ -1,4 +1,4 @@
-"""The `sweep:` block: which specs it gives, what they are called, and what is refused where."""
+"""The `sweep:` block: its specs, their names, and where its errors are reported."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def values(grid: Sweep, *fields: str) -> list[tuple[Any, ...]]:
     return [tuple(value(spec.resolved(), field) for field in fields) for spec in grid.points]
 
 
-def test_fields_multiply_in_their_order(sweep: Callable[..., Sweep]) -> None:
+def test_fields_multiply_in_the_order_of_the_block(sweep: Callable[..., Sweep]) -> None:
     grid = sweep("loss.norm: [l1, l2]\nseed: [0, 1, 2]\ntrain.lr: [1e-3, 2e-3]")
     assert values(grid, "loss.norm", "seed", "train.lr") == list(
         itertools.product(["l1", "l2"], [0, 1, 2], [1e-3, 2e-3])
@@ -53,7 +53,7 @@ def test_fields_multiply_in_their_order(sweep: Callable[..., Sweep]) -> None:
     ]
 
 
-def test_zip_walks_together_and_multiplies_with_the_rest(sweep: Callable[..., Sweep]) -> None:
+def test_zip_advances_together_and_multiplies_with_the_rest(sweep: Callable[..., Sweep]) -> None:
     grid = sweep("zip: {train.lr: [1e-3, 2e-3], train.batch_size: [32, 64]}\nseed: [0, 1]")
     pairs = [(1e-3, 32), (2e-3, 64)]
     assert values(grid, "train.lr", "train.batch_size", "seed") == [
@@ -63,7 +63,8 @@ def test_zip_walks_together_and_multiplies_with_the_rest(sweep: Callable[..., Sw
 
 def test_points_take_dotted_fields_and_blocks(sweep: Callable[..., Sweep]) -> None:
     grid = sweep(
-        "points:\n  - {name: plain}\n  - name: other\n    loss: {norm: huber}\n    loss.delta: 0.5\n    schedule.timesteps: 30"
+        "points:\n  - {name: plain}\n"
+        "  - name: other\n    loss: {norm: huber}\n    loss.delta: 0.5\n    schedule.timesteps: 30"
     )
     assert [spec.name for spec in grid.points] == ["tiny-plain", "tiny-other"]
     assert values(grid, "loss.norm", "loss.delta", "schedule.timesteps") == [
@@ -85,7 +86,8 @@ def test_a_point_differs_from_its_base_in_what_it_sets_and_its_name(
 
 def test_names_are_folders_unique_and_of_bounded_length(sweep: Callable[..., Sweep]) -> None:
     grid = sweep(
-        "track: [[], [{name: tensorboard}]]\ntrain.lr: [1e-5, 1e+5]\nschedule.name: [cosine, linear]\nmodel.dim_mults: [[1, 2], [1, 1]]\n"
+        "track: [[], [{name: tensorboard}]]\ntrain.lr: [1e-5, 1e+5]\n"
+        "schedule.name: [cosine, linear]\nmodel.dim_mults: [[1, 2], [1, 1]]\n"
         "evaluate.sampler.steps: [3, 4]\nsampler: [{name: ddim, steps: 5, eta: 0.25, grid: trailing}, ddpm]"
     )
     names = [spec.name for spec in grid.points]
@@ -93,7 +95,7 @@ def test_names_are_folders_unique_and_of_bounded_length(sweep: Callable[..., Swe
     assert all(re.fullmatch(r"tiny-[A-Za-z0-9_.-]+", name) and len(name) <= 100 for name in names)
 
 
-def test_values_that_read_alike_get_names_of_their_own(sweep: Callable[..., Sweep], tmp_path: Path) -> None:
+def test_values_with_equal_labels_get_different_names(sweep: Callable[..., Sweep], tmp_path: Path) -> None:
     (tmp_path / "a b").mkdir()
     (tmp_path / "a+b").mkdir()
     names = [
@@ -106,9 +108,10 @@ def test_values_that_read_alike_get_names_of_their_own(sweep: Callable[..., Swee
     assert all(name.startswith("tiny-dataset_image_folder_path_a_b-") for name in names)
 
 
-def test_fields_that_end_alike_are_told_apart(sweep: Callable[..., Sweep]) -> None:
+def test_fields_that_end_alike_have_different_labels(sweep: Callable[..., Sweep]) -> None:
     grid = sweep(
-        "sampler: [{name: ddim, steps: 4}]\nevaluate.sampler.steps: [3]\ntrain.steps: [5]\nevaluate.seed: [1]\nseed: [2]"
+        "sampler: [{name: ddim, steps: 4}]\nevaluate.sampler.steps: [3]\ntrain.steps: [5]\n"
+        "evaluate.seed: [1]\nseed: [2]"
     )
     (point,) = grid.points
     assert (
@@ -223,13 +226,13 @@ def test_an_override_that_every_point_would_hide_is_refused(sweep: Callable[...,
             sweep("seed: [0, 1]\nzip: {train.lr: [1e-3]}", f"{field}=3")
 
 
-def test_a_name_that_is_no_folder(sweep: Callable[..., Sweep]) -> None:
+def test_a_name_that_cannot_be_a_folder(sweep: Callable[..., Sweep]) -> None:
     for name in ("../up", "''", "3", "x" * 101):
         with pytest.raises(SpecError, match="name"):
             sweep("seed: [0]", f"name={name}")
 
 
-def test_run_says_what_a_sweep_is_for(ddpmx: Run, tiny: Path, tmp_path: Path) -> None:
+def test_run_and_show_point_to_ddpmx_sweep(ddpmx: Run, tiny: Path, tmp_path: Path) -> None:
     tiny.write_text(TINY + "sweep: {seed: [0, 1]}\n")
     for command in (("run", tiny, "--out", tmp_path / "runs"), ("show", tiny)):
         result = ddpmx(*command)
@@ -247,7 +250,7 @@ def test_validate_checks_every_point(ddpmx: Run, tiny: Path) -> None:
     tiny.write_text(TINY + "sweep:\n  schedule.timesteps: [20, 40]\n  evaluate.sampler.steps: [3, 30]\n")
     refused = ddpmx("validate", tiny)
     assert refused.code == 2
-    assert f"{tiny}:{LINES + 3}: evaluate.sampler.steps" in refused.err  # too many for T = 20 alone
+    assert f"{tiny}:{LINES + 3}: evaluate.sampler.steps" in refused.err  # too many for T = 20 only
 
 
 def test_the_schema_knows_the_block(ddpmx: Run, sweep: Callable[..., Sweep]) -> None:
