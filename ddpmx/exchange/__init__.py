@@ -1,3 +1,3 @@
-"""Runs to and from the folders of other libraries.
+"""Export of runs to the folders of other libraries, and import from them.
 May be imported by cli.
 """

@@ -1,4 +1,4 @@
-"""The README.md of an exported folder: what it holds, how it is loaded, and what was measured."""
+"""The README.md of an exported folder: its content, how to load it, and the measured metrics."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from .. import __version__
 from ..spec.schema import Spec
 from ..storage.folder import RunFolder, to_yaml
 from ..training.events import Event
-from .schedulers import Twin
+from .schedulers import DiffusersPipeline
 from .shipping import packages
 
 CARD = """---
@@ -18,7 +18,7 @@ tags: [unconditional-image-generation, ddpmx]
 
 # {name}
 
-Exported from a run of ddpmx {version}, which is not needed to use it.
+This diffusion model was exported from a run of ddpmx {version}. Loading it needs `diffusers`, but not ddpmx.
 
 ```python
 from diffusers import {pipeline}
@@ -27,35 +27,41 @@ pipeline = {pipeline}.from_pretrained("."{trust})
 images = pipeline(batch_size=4, {arguments}).images
 ```
 
-With these arguments the samples equal those of `ddpmx sample` from the same starting and injected noise, up to rounding; the random
-generators differ, so a seed means other images there.{notes}
+From the same starting noise and the same noise in each step, these arguments generate the same images as
+`ddpmx sample`, up to rounding. The random number generators differ, so equal seeds give other images.{notes}
+
+## Metrics
 
 {measured}
 
-The resolved spec:
+## Configuration
+
+The complete ddpmx spec of the run:
 
 ```yaml
 {spec}```
 """
 
 
-def model_card(folder: RunFolder, spec: Spec, twin: Twin, *, code: str) -> str:
-    """Markdown. `code` is what `unet/network.py` holds; empty for a network that diffusers has itself."""
+def model_card(folder: RunFolder, spec: Spec, pipeline: DiffusersPipeline, *, code: str) -> str:
+    """The card in Markdown. `code` is the content of `unet/network.py`, if the network needs that file."""
     notes = []
     if code:
-        needs = ", ".join(packages(code))
+        imported = ", ".join(packages(code))
         notes += [
-            "The network is not one of diffusers' own: `trust_remote_code=True` runs its code, `unet/network.py`,"
-            f" which imports these packages: {needs}."
+            "The network's class is not part of diffusers. `trust_remote_code=True` allows diffusers to run"
+            f" its code, `unet/network.py`, which imports these packages: {imported}."
         ]
     if spec.train.precision != "float32":
-        notes += [f"The run computed its network in {spec.train.precision}; these weights are float32."]
+        notes += [
+            f"The run computed its network in {spec.train.precision}. The weights in this folder are float32."
+        ]
     return CARD.format(
         name=spec.name,
         version=__version__,
-        pipeline=twin.pipeline,
+        pipeline=pipeline.kind,
         trust=", trust_remote_code=True" if code else "",
-        arguments=", ".join(f"{key}={value!r}" for key, value in twin.arguments.items()),
+        arguments=", ".join(f"{key}={value!r}" for key, value in pipeline.arguments.items()),
         notes="".join(f"\n\n{note}" for note in notes),
         measured=_measured(folder.events()),
         spec=to_yaml(spec.resolved()),
@@ -63,11 +69,11 @@ def model_card(folder: RunFolder, spec: Spec, twin: Twin, *, code: str) -> str:
 
 
 def _measured(events: Iterable[Event]) -> str:
-    """The newest value of each metric, as a table."""
-    found = {
+    """A table of the newest value of each metric."""
+    newest = {
         name: (value, event["step"]) for event in events for name, value in event.get("metrics", {}).items()
     }
-    if not found:
-        return "No metric was measured."
-    rows = [f"| {name} | {value:.6g} | {step} |" for name, (value, step) in found.items()]
-    return "\n".join(["| metric | value | after step |", "| --- | --- | --- |", *rows])
+    if not newest:
+        return "No metrics were measured."
+    rows = [f"| {name} | {value:.6g} | {step} |" for name, (value, step) in newest.items()]
+    return "\n".join(["| metric | value | after training step |", "| --- | --- | --- |", *rows])

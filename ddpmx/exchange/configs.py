@@ -1,4 +1,4 @@
-"""The JSON files of a diffusers folder, read as typed values: every error names the file and the key."""
+"""The JSON files of a diffusers folder, read as typed values. Every error names the file and the key."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ..models.unet_config import Name, UnetConfig
 from ..text import shortened
 
 PARTS = {"unet": "unet/config.json", "scheduler": "scheduler/scheduler_config.json"}
-"""The parts of a pipeline that can be imported, and where their configurations are."""
+"""The parts of a pipeline that can be imported, and the paths of their configurations."""
 INDEX = "model_index.json"
 UNET = "UNet2DModel"
 Beta = Annotated[float, Field(gt=0, le=1)]
@@ -25,15 +25,18 @@ C = TypeVar("C", bound=BaseModel)
 
 
 class ImageUnetConfig(UnetConfig):
-    """unet/config.json: a network of square images."""
+    """unet/config.json of a network for square images."""
 
     sample_size: int = Field(ge=1, le=4096)
+    """Height and width of the images, in pixels."""
     in_channels: int = Field(3, ge=1, le=4)
+    """Channels of the images."""
     out_channels: int | None = None
+    """Channels of the output; null for as many as the images have."""
 
 
 class SchedulerConfig(BaseModel):
-    """scheduler/scheduler_config.json, with diffusers' defaults; other keys change nothing about these schedulers."""
+    """scheduler/scheduler_config.json, with diffusers' defaults. Other keys do not affect the schedulers."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="ignore", allow_inf_nan=False)
 
@@ -55,7 +58,7 @@ class SchedulerConfig(BaseModel):
 
 
 def typed(kind: type[C], config: Mapping[str, object]) -> C:
-    """The configuration as a value of that class. Raises SpecError that names the key."""
+    """The configuration as a value of class `kind`. Raises SpecError that names the key."""
     try:
         return kind.model_validate(config)
     except ValidationError as error:
@@ -63,7 +66,7 @@ def typed(kind: type[C], config: Mapping[str, object]) -> C:
 
 
 def mapping(path: Path) -> dict[str, object]:
-    """The object in a JSON file. Raises SpecError that names the file."""
+    """The object in a JSON file. Raises SpecError that names the file if there is none."""
     try:
         content = read_json(path)
     except SpecError as error:
@@ -71,34 +74,37 @@ def mapping(path: Path) -> dict[str, object]:
             error.message, hint="a pipeline's folder has model_index.json, unet/ and scheduler/"
         ) from None
     if not isinstance(content, dict):
-        raise SpecError(f"{path} should hold an object, not {shortened(repr(content))}")
+        raise SpecError(f"{path} should contain a JSON object, not {shortened(repr(content))}")
     return content
 
 
 @contextmanager
 def inside(path: Path) -> Iterator[None]:
-    """Put the file in front of a SpecError's message."""
+    """Prefix the field of each SpecError with the file."""
     try:
         yield
     except SpecError as error:
         raise error.each(
-            lambda found: SpecError(
-                found.message, field=f"{path}: {found.field}" if found.field else str(path), hint=found.hint
+            lambda finding: SpecError(
+                finding.message,
+                field=f"{path}: {finding.field}" if finding.field else str(path),
+                hint=finding.hint,
             )
         ) from None
 
 
 def check_index(folder: Path, classes: Mapping[str, object]) -> None:
-    """Raises SpecError where model_index.json, if there is one, lists other parts than `classes`, which names each part's class."""
+    """Check that model_index.json, if there is one, lists the parts and classes in `classes` and no others.
+
+    `classes` maps each part to the name of its class. Raises SpecError at the first difference.
+    """
     if not os.path.lexists(folder / INDEX):
         return
     content = mapping(folder / INDEX)
     with inside(folder / INDEX):
         for part, value in content.items():
-            if not isinstance(value, list) or value == [
-                None,
-                None,
-            ]:  # an option of the pipeline, or a part that it is saved without
+            # Options of the pipeline, and parts that were not saved, need no check.
+            if not isinstance(value, list) or value == [None, None]:
                 continue
             if part not in classes:
                 raise SpecError(
@@ -108,6 +114,7 @@ def check_index(folder: Path, classes: Mapping[str, object]) -> None:
                 )
             if value != ["diffusers", classes[part]]:
                 raise SpecError(
-                    f"is {shortened(repr(value))}, and {PARTS[part]} is of diffusers' {shortened(str(classes[part]))}",
+                    f"is {shortened(repr(value))}, but {PARTS[part]} is a configuration of diffusers'"
+                    f" {shortened(str(classes[part]))}",
                     field=part,
                 )

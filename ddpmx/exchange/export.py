@@ -27,8 +27,10 @@ from .schedulers import to_scheduler
 from .shipping import standalone
 from .unet import renamed, to_config, translate
 
-VERSION = "0.35.0"  # of diffusers: the oldest that is known to read these files
+VERSION = "0.35.0"
+"""The oldest version of diffusers that is known to read these files."""
 MODULE, CLASS = "network", "DdpmxNetwork"
+"""The module and the class of a network that diffusers does not have itself."""
 CUSTOM = '''
 
 import torch
@@ -38,7 +40,10 @@ from diffusers.models.unets.unet_2d import UNet2DOutput
 
 
 class {name}(ModelMixin, ConfigMixin):
-    """The network as diffusers' pipelines call it; `times[timestep]` is what it is told of a timestep, the timestep itself without."""
+    """The network as diffusers' pipelines call it.
+
+    Its time input is `times[timestep]`, or the timestep itself if `times` is None.
+    """
 
     @register_to_config
     def __init__(self, in_channels, sample_size, fields, times=None):
@@ -49,7 +54,9 @@ class {name}(ModelMixin, ConfigMixin):
     def forward(self, sample, timestep, return_dict=True):
         index = torch.as_tensor(timestep, device=sample.device).reshape(-1)
         times = self.config.times
-        t = index.float() if times is None else torch.tensor(times, dtype=torch.float32, device=sample.device)[index.long()]
+        t = index.float()
+        if times is not None:
+            t = torch.tensor(times, dtype=torch.float32, device=sample.device)[index.long()]
         output = self.network(sample, t.expand(len(sample)))
         return UNet2DOutput(sample=output) if return_dict else (output,)
 '''
@@ -58,7 +65,8 @@ class {name}(ModelMixin, ConfigMixin):
 def export(run: Path, folder: Path, *, weights: str, overrides: tuple[str, ...] = ()) -> Path:
     """Write the run's network, schedule and sampler to `folder`, which must be new or empty; returns it.
 
-    Raises SpecError for what diffusers has no twin of and RunError where the disk fails; then nothing is left in `folder`.
+    Raises SpecError for a part without an equivalent in diffusers, and RunError if the disk fails. Nothing is
+    left in `folder` then.
     """
     folder = expanded(folder)
     check_folder(folder, "FOLDER")
@@ -66,38 +74,39 @@ def export(run: Path, folder: Path, *, weights: str, overrides: tuple[str, ...] 
     spec, experiment = opened.spec, opened.experiment
     experiment.network.eval()
     with spec.blame(""):
-        twin = to_scheduler(spec, experiment.table)
+        pipeline = to_scheduler(spec, experiment.table)
     network = _network(experiment)
     broken = next(
         (name for name, tensor in network.weights.items() if not bool(tensor.isfinite().all())), None
     )
     if broken is not None:
         raise SpecError(
-            f"{run}: the weights {broken} hold numbers that are not finite", hint="--weights names others"
+            f"{run}: the weights {broken} have values that are not finite",
+            hint="--weights chooses another checkpoint",
         )
     library = MODULE if network.code else "diffusers"
-    card = model_card(opened.folder, spec, twin, code=network.code)
-    with whole_folder(folder, "FOLDER") as place:
+    card = model_card(opened.folder, spec, pipeline, code=network.code)
+    with whole_folder(folder, "FOLDER") as out:
         index = {
-            "_class_name": twin.pipeline,
-            "scheduler": ["diffusers", twin.scheduler["_class_name"]],
+            "_class_name": pipeline.kind,
+            "scheduler": ["diffusers", pipeline.scheduler["_class_name"]],
             "unet": [library, network.kind],
         }
-        (place / "unet").mkdir()
-        (place / "scheduler").mkdir()
-        _write(place / "model_index.json", index)
-        _write(place / "scheduler" / "scheduler_config.json", twin.scheduler)
-        _write(place / "unet" / "config.json", {"_class_name": network.kind, **network.config})
+        (out / "unet").mkdir()
+        (out / "scheduler").mkdir()
+        _write(out / "model_index.json", index)
+        _write(out / "scheduler" / "scheduler_config.json", pipeline.scheduler)
+        _write(out / "unet" / "config.json", {"_class_name": network.kind, **network.config})
         if network.code:
-            (place / "unet" / f"{MODULE}.py").write_text(network.code, encoding="utf-8")
+            (out / "unet" / f"{MODULE}.py").write_text(network.code, encoding="utf-8")
         tensors = {name: tensor.detach().contiguous().clone() for name, tensor in network.weights.items()}
         try:
             save_file(
-                tensors, place / "unet" / "diffusion_pytorch_model.safetensors", metadata={"format": "pt"}
+                tensors, out / "unet" / "diffusion_pytorch_model.safetensors", metadata={"format": "pt"}
             )
-        except SafetensorError as error:  # of a full disk
+        except SafetensorError as error:  # the disk is full
             raise RunError(f"{shortened(str(folder))} cannot be written: {shortened(str(error))}") from None
-        (place / "README.md").write_text(card, encoding="utf-8")
+        (out / "README.md").write_text(card, encoding="utf-8")
     return folder
 
 
@@ -106,14 +115,20 @@ class _Network:
     """A network as diffusers loads it."""
 
     kind: str
-    """Its class."""
+    """The name of its class."""
     config: dict[str, object]
+    """The content of unet/config.json."""
     weights: dict[str, Tensor]
+    """Its tensors, under the class's names."""
     code: str = ""
-    """Of the class, where diffusers has none."""
+    """Python that defines the class; empty if diffusers has it."""
 
 
 def _network(experiment: Experiment) -> _Network:
+    """The run's network as diffusers' own class where that is the same, otherwise with its code.
+
+    Raises SpecError if the code does not run without ddpmx.
+    """
     model, network = experiment.spec.model, experiment.network
     channels, size, _ = experiment.image_shape
     if isinstance(network, DiffusersUnetModule) and type(model) is DiffusersUnet and model.time == "index":
@@ -126,12 +141,14 @@ def _network(experiment: Experiment) -> _Network:
                 to_config(model, network, channels, size),
                 translate(network.state_dict(), renamed(model)),
             )
-        except SpecError:  # a ddpm_unet that UNet2DModel cannot follow ships its own code
+        except (
+            SpecError
+        ):  # UNet2DModel cannot express this ddpm_unet, which is exported with its code instead
             pass
     with experiment.spec.blame("model"):
         code = standalone(type(model))
         fields = model.model_dump(mode="json")
-        _same(code, type(model).__name__, fields, experiment)
+        _check_code(code, type(model).__name__, fields, experiment)
     times = embed_time(
         torch.arange(experiment.table.timesteps, dtype=torch.float64), experiment.table, model.time
     )
@@ -145,24 +162,22 @@ def _network(experiment: Experiment) -> _Network:
     return _Network(CLASS, config, weights, code + CUSTOM.format(name=CLASS, component=type(model).__name__))
 
 
-def _same(code: str, name: str, fields: Mapping[str, object], experiment: Experiment) -> None:
-    """Run the code and compare its network with the run's. Raises SpecError where it fails or they differ."""
+def _check_code(code: str, name: str, fields: Mapping[str, object], experiment: Experiment) -> None:
+    """Run the code and compare its network with the run's. Raises SpecError if it fails or outputs differ."""
     channels, size, _ = experiment.image_shape
-    space: dict[str, Any] = {"__name__": MODULE}
-    x, t = (
-        torch.randn(2, channels, size, size, generator=torch.Generator().manual_seed(0)),
-        torch.tensor([0.0, 1.0]),
-    )
+    namespace: dict[str, Any] = {"__name__": MODULE}
+    x = torch.randn(2, channels, size, size, generator=torch.Generator().manual_seed(0))
+    t = torch.tensor([0.0, 1.0])
     try:
-        exec(compile(code, f"{MODULE}.py", "exec", dont_inherit=True), space)
+        exec(compile(code, f"{MODULE}.py", "exec", dont_inherit=True), namespace)
         values = {key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()}
-        shipped: nn.Module = space[name](**values).build(channels, size)
-        shipped.load_state_dict(experiment.network.state_dict())
+        exported: nn.Module = namespace[name](**values).build(channels, size)
+        exported.load_state_dict(experiment.network.state_dict())
         with torch.no_grad():
-            torch.testing.assert_close(shipped.eval()(x, t), experiment.network(x, t))
-    except Exception as error:  # whatever a network's code raises outside of its package
+            torch.testing.assert_close(exported.eval()(x, t), experiment.network(x, t))
+    except Exception as error:  # code that runs outside its package can raise anything
         raise SpecError(
-            f"the network's code does not run alone: {type(error).__name__}: {error}".splitlines()[0]
+            f"the network's code does not run without ddpmx: {type(error).__name__}: {error}".splitlines()[0]
         ) from error
 
 

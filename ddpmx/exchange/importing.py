@@ -1,4 +1,4 @@
-"""`ddpmx import`: a pipeline of images that diffusers saved becomes a run's folder."""
+"""`ddpmx import`: a run's folder made of an image pipeline that diffusers saved."""
 
 from __future__ import annotations
 
@@ -39,14 +39,15 @@ from .weights import Weights, weights_in
 
 
 def import_pipeline(folder: Path, *, name: str | None, out: Path) -> Path:
-    """A finished run with the folder's network, schedule and sampler; returns the run's folder.
+    """Make a finished run of the pipeline's network, schedule and sampler, and return the run's folder.
 
-    The network becomes a `ddpm_unet` where that is the same, and a `diffusers_unet` elsewhere. Its training images are
-    not known: `sample` and `export` work, `evaluate` needs a data set of the same shape. Raises SpecError that names the
-    file and the field which cannot be imported, before anything is written, and before anything large is built.
+    The network becomes a `ddpm_unet` if that is the same network, otherwise a `diffusers_unet`. The training
+    images are unknown, so `sample` and `export` work, and `evaluate` needs a data set of the same shape.
+    Raises SpecError that names the file and the field that cannot be imported, before anything is written and
+    before anything large is built.
     """
     folder, out = expanded(folder), expanded(out)
-    if not os.path.isdir(folder):  # noqa: PTH112 (which raises nothing)
+    if not os.path.isdir(folder):  # noqa: PTH112 (never raises, unlike Path.is_dir)
         raise SpecError(
             f"{shortened(str(folder))} is not a folder",
             hint="a pipeline's folder has model_index.json, unet/ and scheduler/",
@@ -75,49 +76,55 @@ def import_pipeline(folder: Path, *, name: str | None, out: Path) -> Path:
 
 def _spec(title: str, blocks: Mapping[str, object]) -> Spec:
     try:
-        return Spec.model_validate(
-            {"name": title, **blocks, "train": {"ema": None}}
-        )  # the folder has one set of weights
+        # Without EMA, because the folder has one set of weights
+        return Spec.model_validate({"name": title, **blocks, "train": {"ema": None}})
     except ValidationError as error:
         raise spec_error(error) from None
 
 
 def _config(folder: Path, part: str) -> Path:
-    """The part's configuration: in a folder of its own, or as in the first pipelines (google/ddpm-cifar10-32) beside the others."""
+    """The path of the part's configuration.
+
+    It is in the part's own folder, or beside the others, as in the first pipelines (google/ddpm-cifar10-32).
+    """
     flat = folder / Path(PARTS[part]).name
     return flat if os.path.lexists(flat) and not os.path.lexists(folder / part) else folder / PARTS[part]
 
 
 def _title(folder: Path) -> str:
-    """The folder's own name as a name of runs."""
+    """The folder's name, changed to be a valid name of a run."""
     try:
-        own = folder.resolve().name
-    except (OSError, RuntimeError):  # a folder that has been read, so at most its working folder is gone
-        own = folder.name
-    return re.sub(r"[^A-Za-z0-9_.-]", "_", own).lstrip(".")[:100] or "imported"
+        name = folder.resolve().name
+    except (OSError, RuntimeError):  # the working folder is gone
+        name = folder.name
+    return re.sub(r"[^A-Za-z0-9_.-]", "_", name).lstrip(".")[:100] or "imported"
 
 
 def _model(config: Mapping[str, object]) -> tuple[dict[str, object], dict[str, int]]:
-    """The blocks `model`, and the shape of the images."""
+    """The spec's `model` block, and the shape of the images.
+
+    Raises SpecError for a network that cannot be imported.
+    """
     kind = config.get("_class_name")
     if kind != UNET:
-        hint = f"valid: {UNET}, of pipelines that draw images from noise alone"
+        hint = f"valid: {UNET}, in a pipeline that generates images from noise alone"
         if kind == CLASS:
-            hint = "ddpmx exported this folder: use the run that it was made from"
+            hint = "ddpmx exported this folder: use the run that it was exported from"
         raise SpecError(f"{shortened(repr(kind))} cannot be imported", field="_class_name", hint=hint)
     if type(config.get("sample_size")) is not int:
         raise SpecError(
-            f"should be the side of square images, not {shortened(repr(config.get('sample_size')))}",
+            f"should be the height of square images, not {shortened(repr(config.get('sample_size')))}",
             field="sample_size",
         )
     for field in ("num_class_embeds", "class_embed_type"):
         if config.get(field) is not None:
-            raise SpecError("networks that are told classes cannot be imported", field=field)
+            raise SpecError("class-conditional networks cannot be imported", field=field)
     checked = typed(ImageUnetConfig, config)
     channels = checked.in_channels
     if checked.out_channels not in (None, channels):
         raise SpecError(
-            f"should be in_channels, {channels}: a learned variance cannot be imported", field="out_channels"
+            f"should equal in_channels, {channels}: a network with a learned variance cannot be imported",
+            field="out_channels",
         )
     shape = {"channels": channels, "size": checked.sample_size}
     try:
@@ -127,11 +134,14 @@ def _model(config: Mapping[str, object]) -> tuple[dict[str, object], dict[str, i
 
 
 def _diffusers_unet(config: Mapping[str, object], difference: SpecError) -> dict[str, object]:
-    """The block of diffusers' own network. Raises SpecError, why it is needed, where diffusers is not installed."""
+    """The `model` block of a `diffusers_unet`.
+
+    Raises `difference`, the reason why `ddpm_unet` does not suffice, if diffusers is not installed.
+    """
     try:
         import diffusers
     except ImportError:
-        hint = "pip install 'ddpmx[diffusers]' brings diffusers' own network"
+        hint = "pip install 'ddpmx[diffusers]' installs diffusers' own network"
         raise SpecError(difference.message, field=difference.field, hint=hint) from None
     known = set(diffusers.UNet2DModel._get_init_keys(diffusers.UNet2DModel))
     return {
@@ -141,24 +151,26 @@ def _diffusers_unet(config: Mapping[str, object], difference: SpecError) -> dict
 
 
 def _names(model: Model, shape: Mapping[str, int], weights: Weights) -> dict[str, str]:
-    """The name in the file of each of the network's tensors.
+    """The name in the weights file of each of the network's tensors.
 
-    Raises SpecError where the file holds others, or they have other shapes, and for a network that the memory cannot hold.
+    Raises SpecError if the file's tensors have other names or shapes, and for a network that does not fit
+    into memory.
     """
     make = partial(model.build, shape["channels"], shape["size"])
     with torch.device("meta"):
         shapes = {name: tuple(tensor.shape) for name, tensor in make().state_dict().items()}
-    own = {name: name for name in shapes}
-    without_prefix = {name.removeprefix("unet."): name for name in own}
-    modern_names = translate(own, renamed(model)) if isinstance(model, DdpmUnet) else without_prefix
-    written = {modern(name): name for name in weights.shapes}
-    ours = {written.get(name, name): own for name, own in modern_names.items()}
-    weights.check({name: shapes[own] for name, own in ours.items()})
+    ours = {name: name for name in shapes}
+    without_prefix = {name.removeprefix("unet."): name for name in ours}
+    modern_names = translate(ours, renamed(model)) if isinstance(model, DdpmUnet) else without_prefix
+    in_file = {modern(name): name for name in weights.shapes}
+    ours_of = {in_file.get(name, name): our_name for name, our_name in modern_names.items()}
+    weights.check({name: shapes[our_name] for name, our_name in ours_of.items()})
     check_memory(model, make)
-    return {own: name for name, own in ours.items()}
+    return {our_name: name for name, our_name in ours_of.items()}
 
 
 def _write(experiment: Experiment, folder: Path, out: Path) -> Path:
+    """Write the run's folder and return it. `folder` is the pipeline's."""
     with _whole(out, experiment.spec) as run:
         checkpoint.save(run.checkpoints, TrainState(), prepare(experiment))
         described = environment.describe(experiment.device, ops.active(experiment.device))
@@ -175,13 +187,13 @@ def _write(experiment: Experiment, folder: Path, out: Path) -> Path:
 
 @contextmanager
 def _whole(out: Path, spec: Spec) -> Iterator[RunFolder]:
-    """A new run's folder, which is deleted again where writing it fails. Raises SpecError or RunError."""
+    """A new run's folder, which is deleted if writing it fails. Raises SpecError or RunError."""
     run = RunFolder.create(out, spec)
     try:
         yield run
     except BaseException as error:
         shutil.rmtree(run.path, ignore_errors=True)
-        with suppress(OSError):  # other runs of that name are in it
+        with suppress(OSError):  # fails, as it should, if other runs of that name are in it
             run.path.parent.rmdir()
         if isinstance(error, OSError):
             raise cannot_write(run.path, error, "--out") from None

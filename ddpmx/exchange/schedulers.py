@@ -19,38 +19,46 @@ PREDICTIONS = {"epsilon": "epsilon", "x_start": "sample", "v": "v_prediction"}
 VARIANCES = {"posterior": "fixed_small", "beta": "fixed_large"}
 SCHEDULES = {"linear": "linear", "scaled_linear": "scaled_linear"}
 SPACINGS = ("leading", "linspace", "trailing")
-EPSILON_AT = 0.999  # diffusers' bound of β in squaredcos_cap_v2
+BETA_MAX = 0.999
+"""The largest β of diffusers' squaredcos_cap_v2."""
 
 
 @dataclass(frozen=True)
-class Twin:
-    """What draws the same images in diffusers: a pipeline, its scheduler's configuration and the arguments of its call."""
+class DiffusersPipeline:
+    """A pipeline of diffusers that generates the same images as a spec's sampler."""
 
-    pipeline: str
+    kind: str
+    """The name of its class."""
     scheduler: dict[str, object]
+    """Its scheduler's configuration."""
     arguments: dict[str, object]
+    """The arguments of its call."""
 
 
-def to_scheduler(spec: Spec, table: Table) -> Twin:
-    """The twin of a spec's sampler. Raises SpecError, at the field, for what diffusers has no twin of."""
+def to_scheduler(spec: Spec, table: Table) -> DiffusersPipeline:
+    """The pipeline for a spec's sampler. Raises SpecError at a field that diffusers has no equivalent of."""
     sampler = spec.sampler
     if type(sampler) is not DDPM and type(sampler) is not DDIM:
-        raise _no_twin(
+        raise _no_equivalent(
             "sampler.name",
             f"the sampler '{sampler.component_name}'",
-            "-s 'sampler=ddim' or ddpm can be exported",
+            "`-s sampler=ddim` or `-s sampler=ddpm` can be exported",
         )
     if not table.is_variance_preserving:
-        raise _no_twin(
+        raise _no_equivalent(
             "schedule.name",
             f"the schedule '{spec.schedule.component_name}'",
-            "it has those with signal² + sigma² = 1",
+            "its schedules are variance-preserving: signal² + sigma² = 1",
         )
     name = spec.prediction.component_name
     if name not in PREDICTIONS:
-        raise _no_twin("prediction", f"the prediction '{name}'", f"it has {', '.join(PREDICTIONS)}")
+        raise _no_equivalent(
+            "prediction", f"the prediction '{name}'", f"can be exported: {', '.join(PREDICTIONS)}"
+        )
     if spec.model.conditional:
-        raise _no_twin("model.classes", "a pipeline of unconditional images that is told classes", "")
+        raise _no_equivalent(
+            "model.classes", "a class-conditional network in a pipeline of unconditional images", ""
+        )
     indices = _indices(spec, table, spec.prediction)
     config = {
         "num_train_timesteps": table.timesteps,
@@ -61,89 +69,103 @@ def to_scheduler(spec: Spec, table: Table) -> Twin:
         "thresholding": False,
         "timestep_spacing": "trailing" if sampler.grid == "all" else sampler.grid,
         "steps_offset": 0,
-        "rescale_betas_zero_snr": False,  # trained_betas are what they are
+        "rescale_betas_zero_snr": False,  # trained_betas already have it
     }
     if isinstance(sampler, DDPM):
         return _ddpm(sampler, config, indices)
     return _ddim(sampler, config, indices, table.timesteps)
 
 
-def _ddpm(sampler: DDPM, config: dict[str, object], indices: list[float]) -> Twin:
+def _ddpm(sampler: DDPM, config: dict[str, object], indices: list[float]) -> DiffusersPipeline:
     if sampler.variance not in VARIANCES:
-        raise _no_twin(
+        raise _no_equivalent(
             "sampler.variance",
             f"the variance '{sampler.variance}'",
-            f"{', '.join(VARIANCES)} can be exported",
+            f"can be exported: {', '.join(VARIANCES)}",
         )
     if indices[-1] > 0 and sampler.variance == "beta":
-        raise _no_twin(
+        raise _no_equivalent(
             "sampler.variance",
-            "a last step without noise from an index above 0",
-            "variance posterior, or the grid leading",
+            "a last step without noise that starts above index 0",
+            "use the variance posterior or the grid leading",
         )
     config |= {"_class_name": "DDPMScheduler", "variance_type": VARIANCES[sampler.variance]}
-    return Twin("DDPMPipeline", config, {"num_inference_steps": len(indices)})
+    return DiffusersPipeline("DDPMPipeline", config, {"num_inference_steps": len(indices)})
 
 
-def _ddim(sampler: DDIM, config: dict[str, object], indices: list[float], timesteps: int) -> Twin:
-    stride = timesteps // len(indices)  # of DDIMScheduler, whatever its spacing
+def _ddim(
+    sampler: DDIM, config: dict[str, object], indices: list[float], timesteps: int
+) -> DiffusersPipeline:
+    stride = timesteps // len(indices)  # DDIMScheduler's stride in every spacing
     if any(before - after != stride for before, after in pairwise(indices)) or indices[-1] >= stride:
-        hint = f"with steps that divide {timesteps}, the grids trailing and leading have them"
-        raise _no_twin(
-            "sampler.grid", f"steps of ddim that are not all {timesteps} // {len(indices)} indices long", hint
+        hint = f"the grids trailing and leading have such steps if the number of steps divides {timesteps}"
+        raise _no_equivalent(
+            "sampler.grid",
+            f"ddim steps whose lengths are not all {timesteps} // {len(indices)} indices",
+            hint,
         )
     config |= {"_class_name": "DDIMScheduler", "set_alpha_to_one": True}
     arguments: dict[str, object] = {"num_inference_steps": len(indices), "eta": sampler.eta}
     if sampler.clip is not None:
         arguments["use_clipped_model_output"] = True
-    return Twin("DDIMPipeline", config, arguments)
+    return DiffusersPipeline("DDIMPipeline", config, arguments)
 
 
 def _indices(spec: Spec, table: Table, prediction: Prediction) -> list[float]:
+    """The timesteps of the sampler's rows. Raises SpecError for a grid that diffusers does not have."""
     sampler = spec.sampler
     if sampler.timesteps is not None:
-        raise _no_twin(
+        raise _no_equivalent(
             "sampler.timesteps",
             "a list of timesteps in a scheduler's configuration",
-            "give `steps` and `grid`",
+            "set `steps` and `grid` instead",
         )
     if sampler.grid not in (*SPACINGS, "all"):
-        raise _no_twin("sampler.grid", f"the grid '{sampler.grid}'", f"it has {', '.join(SPACINGS)}")
+        raise _no_equivalent(
+            "sampler.grid", f"the grid '{sampler.grid}'", f"can be exported: {', '.join(SPACINGS)}"
+        )
     return [row.t for row in sampler.plan(table, prediction)]
 
 
-def _no_twin(field: str, what: str, hint: str) -> SpecError:
-    return SpecError(f"diffusers has no twin of {what}", field=field, hint=hint)
+def _no_equivalent(field: str, what: str, hint: str) -> SpecError:
+    return SpecError(f"diffusers has no equivalent of {what}", field=field, hint=hint)
 
 
 def from_scheduler(config: Mapping[str, object]) -> dict[str, object]:
-    """The blocks `schedule`, `prediction` and `sampler` of a spec. Raises SpecError that names the configuration's field."""
-    given = typed(SchedulerConfig, config)
-    kind, spacing = given.class_name, given.timestep_spacing
+    """The blocks `schedule`, `prediction` and `sampler` of a spec.
+
+    Raises SpecError that names the configuration's field.
+    """
+    scheduler = typed(SchedulerConfig, config)
+    kind, spacing = scheduler.class_name, scheduler.timestep_spacing
     if kind not in ("DDPMScheduler", "DDIMScheduler"):
         raise _cannot("_class_name", kind, "DDPMScheduler, DDIMScheduler")
-    if given.thresholding:
+    if scheduler.thresholding:
         raise _cannot("thresholding", True, "false")
     names = {theirs: ours for ours, theirs in PREDICTIONS.items()}
-    if given.prediction_type not in names:
-        raise _cannot("prediction_type", given.prediction_type, ", ".join(names))
+    if scheduler.prediction_type not in names:
+        raise _cannot("prediction_type", scheduler.prediction_type, ", ".join(names))
     if spacing not in SPACINGS:
         raise _cannot("timestep_spacing", spacing, ", ".join(SPACINGS))
-    if spacing == "leading" and given.steps_offset != 0:
-        raise _cannot("steps_offset", given.steps_offset, "0")
-    clip = given.clip_sample_range if given.clip_sample else None
+    if spacing == "leading" and scheduler.steps_offset != 0:
+        raise _cannot("steps_offset", scheduler.steps_offset, "0")
+    clip = scheduler.clip_sample_range if scheduler.clip_sample else None
     sampler: dict[str, object] = {
         "name": "ddpm" if kind == "DDPMScheduler" else "ddim",
         "clip": clip,
         "grid": spacing,
     }
     if kind == "DDPMScheduler":
-        sampler["variance"] = _variance(given.variance_type)
-    elif not given.set_alpha_to_one:
+        sampler["variance"] = _variance(scheduler.variance_type)
+    elif not scheduler.set_alpha_to_one:
         raise _cannot("set_alpha_to_one", False, "true")
     else:
-        sampler["steps"] = min(50, given.num_train_timesteps)
-    return {"schedule": _schedule(given), "prediction": names[given.prediction_type], "sampler": sampler}
+        sampler["steps"] = min(50, scheduler.num_train_timesteps)
+    return {
+        "schedule": _schedule(scheduler),
+        "prediction": names[scheduler.prediction_type],
+        "sampler": sampler,
+    }
 
 
 def _variance(variance: str) -> str:
@@ -153,26 +175,27 @@ def _variance(variance: str) -> str:
     return names[variance]
 
 
-def _schedule(given: SchedulerConfig) -> dict[str, object]:
-    timesteps = {"timesteps": given.num_train_timesteps}
-    terminal = {"zero_terminal_snr": True} if given.rescale_betas_zero_snr else {}
-    betas, kind = given.trained_betas, given.beta_schedule
+def _schedule(scheduler: SchedulerConfig) -> dict[str, object]:
+    timesteps = {"timesteps": scheduler.num_train_timesteps}
+    terminal = {"zero_terminal_snr": True} if scheduler.rescale_betas_zero_snr else {}
+    betas, kind = scheduler.trained_betas, scheduler.beta_schedule
     if betas is not None:
-        if len(betas) != given.num_train_timesteps:
+        if len(betas) != scheduler.num_train_timesteps:
             raise SpecError(
-                f"should be as many as num_train_timesteps, {given.num_train_timesteps:,}, not {len(betas):,}",
+                f"should have num_train_timesteps = {scheduler.num_train_timesteps:,} values,"
+                f" not {len(betas):,}",
                 field="trained_betas",
             )
         return {"name": "betas", **timesteps, "values": [float(beta) for beta in betas], **terminal}
     if kind == "squaredcos_cap_v2":
-        return {"name": "cosine", **timesteps, "s": 0.008, "beta_max": EPSILON_AT, **terminal}
+        return {"name": "cosine", **timesteps, "s": 0.008, "beta_max": BETA_MAX, **terminal}
     if kind not in SCHEDULES:
         raise _cannot("beta_schedule", kind, ", ".join([*SCHEDULES, "squaredcos_cap_v2"]))
     return {
         "name": SCHEDULES[kind],
         **timesteps,
-        "beta_start": given.beta_start,
-        "beta_end": given.beta_end,
+        "beta_start": scheduler.beta_start,
+        "beta_end": scheduler.beta_end,
         **terminal,
     }
 

@@ -1,6 +1,7 @@
-"""A network's code as one file that runs without ddpmx: its component's `build` and all that this uses.
+"""The code of a network as one file that runs without ddpmx: the component's `build` and everything it uses.
 
-Read from the sources: definitions are followed through the modules of ddpmx and of plugins; other libraries are imported.
+It is collected from the sources: definitions are followed through the modules of ddpmx and of plugins, and
+other libraries are imported.
 """
 
 from __future__ import annotations
@@ -20,13 +21,14 @@ from ..errors import SpecError
 Definition = ast.ClassDef | ast.FunctionDef | ast.Assign | ast.AnnAssign
 BASE = "SimpleNamespace"
 IN_TORCH = dict.fromkeys(("ddpmx.ops", "ddpmx.ops.layers"), "ddpmx.ops.layers.in_torch")
-"""Where the same functions are without kernels."""
+"""Modules with kernels, and the module that has the same functions in plain torch."""
 
 
 def standalone(component: type[Component]) -> str:
-    """Python that defines the class of that name, its fields given as arguments, and all that its methods use.
+    """Python that defines the component's class and everything that its methods use.
 
-    Raises SpecError where a source cannot be read, or two modules define the same name.
+    The class takes its fields as keyword arguments. Raises SpecError if a source cannot be read, or if two
+    modules define the same name.
     """
     bundle = _Bundle()
     bundle.add(sys.modules[component.__module__], component.__name__)
@@ -37,18 +39,18 @@ def standalone(component: type[Component]) -> str:
 
 
 def packages(code: str) -> list[str]:
-    """The top-level modules that Python code imports besides those of the standard library, sorted."""
-    found = set()
+    """The top-level modules that Python code imports, sorted, without those of the standard library."""
+    modules = set()
     for node in ast.walk(ast.parse(code)):
         if isinstance(node, ast.Import):
-            found |= {alias.name.partition(".")[0] for alias in node.names}
+            modules |= {alias.name.partition(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            found.add(node.module.partition(".")[0])
-    return sorted(found - sys.stdlib_module_names)
+            modules.add(node.module.partition(".")[0])
+    return sorted(modules - sys.stdlib_module_names)
 
 
 class _Bundle:
-    """Definitions in the order in which Python needs them."""
+    """Definitions, in an order in which Python can run them."""
 
     def __init__(self) -> None:
         self.imports: set[str] = set()
@@ -57,7 +59,7 @@ class _Bundle:
         self._sources: dict[str, tuple[str, dict[str, Definition], dict[str, tuple[str, str]]]] = {}
 
     def add(self, module: ModuleType, name: str) -> None:
-        """Define `name` of a module, after what it uses."""
+        """Add the definition of a module's `name`, after those that it uses."""
         text, definitions, imported = self._read(module)
         if name in imported:
             self._import(*imported[name], name)
@@ -65,11 +67,11 @@ class _Bundle:
             owner = self._owner.setdefault(name, module.__name__)
             if owner != module.__name__:
                 raise SpecError(
-                    f"its code cannot be shipped: {owner} and {module.__name__} both define {name}"
+                    f"its code cannot be exported: {owner} and {module.__name__} both define {name}"
                 )
             if name in self.parts:
                 return
-            self.parts[name] = ""  # under way: functions may use each other
+            self.parts[name] = ""  # marks it as begun, because functions may use each other
             node = definitions[name]
             if _is_component(getattr(module, name)):
                 assert isinstance(node, ast.ClassDef)
@@ -83,12 +85,12 @@ class _Bundle:
             self.parts[name] = source
 
     def _import(self, module: str, name: str, alias: str) -> None:
-        """What one of the modules imports: followed into ddpmx and plugins, an import otherwise."""
+        """Add an imported name: its definition if it is ddpmx's or a plugin's, otherwise the import."""
         if module == "ddpmx":
             if name not in ddpmx._MODULE_OF:
                 raise SpecError(
-                    f"its code cannot be shipped: it needs 'ddpmx.{name}' as it runs",
-                    hint="from ddpmx import … what it uses",
+                    f"its code cannot be exported: it uses 'ddpmx.{name}' when it runs",
+                    hint="import the names that it uses: from ddpmx import …",
                 )
             module = f"ddpmx.{ddpmx._MODULE_OF[name]}"
         if module.startswith("ddpmx."):
@@ -101,7 +103,7 @@ class _Bundle:
             self.imports.add(f"import {module}" + (f" as {alias}" if alias != module.split(".")[0] else ""))
 
     def _plain(self, module: ModuleType, node: ast.ClassDef) -> ast.ClassDef:
-        """A component without its fields, checks and registration: only its methods."""
+        """The class of a component with only its methods, without fields, validators and registration."""
         methods: list[ast.stmt] = [
             part for part in node.body if isinstance(part, ast.FunctionDef) and not _validates(part)
         ]
@@ -120,12 +122,12 @@ class _Bundle:
         return plain
 
     def _read(self, module: ModuleType) -> tuple[str, dict[str, Definition], dict[str, tuple[str, str]]]:
-        """The text of a module, its definitions, and what its imports mean: alias -> (module, name)."""
+        """The text of a module, its definitions by name, and its imports: alias -> (module, name)."""
         if module.__name__ not in self._sources:
             try:
                 text = inspect.getsource(module)
             except (OSError, TypeError) as error:
-                raise SpecError(f"its code cannot be shipped: {error}") from None
+                raise SpecError(f"its code cannot be exported: {error}") from None
             definitions: dict[str, Definition] = {}
             imported: dict[str, tuple[str, str]] = {}
             for node in ast.parse(text).body:
@@ -149,11 +151,12 @@ def _is_component(value: object) -> bool:
 
 
 def _has_network(value: object) -> bool:
-    """Whether a base of a component is one itself, rather than ddpmx's base of all models."""
+    """Whether a component's base class is a registered component, as ddpmx's base of all models is not."""
     return _is_component(value) and bool(getattr(value, "component_name", ""))
 
 
 def _defined(node: ast.stmt) -> list[str]:
+    """The names that a statement defines."""
     if isinstance(node, ast.ClassDef | ast.FunctionDef):
         return [node.name]
     targets = (
@@ -167,12 +170,12 @@ def _defined(node: ast.stmt) -> list[str]:
 
 
 def _validates(node: ast.FunctionDef) -> bool:
-    """Whether pydantic calls it, of what a component without fields has no use for."""
+    """Whether it is a pydantic validator, which a component without fields does not need."""
     return any("validator" in ast.unparse(decorator) for decorator in node.decorator_list)
 
 
 def _names(node: ast.AST) -> Iterator[str]:
-    """The names that a definition uses when it runs; annotations do not run."""
+    """The names that a definition uses when it runs. Annotations do not run."""
     for field, value in ast.iter_fields(node):
         if field in ("annotation", "returns"):
             continue
@@ -184,6 +187,6 @@ def _names(node: ast.AST) -> Iterator[str]:
 
 
 def _source(text: str, node: Definition) -> str:
-    """As it is written, comments and decorators included."""
+    """The source of a definition as it is written, including comments and decorators."""
     first = min([node.lineno, *(decorator.lineno for decorator in getattr(node, "decorator_list", []))])
     return "\n".join(text.splitlines()[first - 1 : node.end_lineno])

@@ -1,4 +1,4 @@
-"""`ddpm_unet` and diffusers' UNet2DModel are one network: the configurations and the names of the weights, both ways."""
+"""`ddpm_unet` as diffusers' UNet2DModel and back: configurations and names of weights."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from ..text import shortened
 
 V = TypeVar("V")
 
-# What ddpm_unet always is.
 FIXED: dict[str, object] = {
     "center_input_sample": False,
     "time_embedding_type": "positional",
@@ -38,7 +37,7 @@ FIXED: dict[str, object] = {
     "class_embed_type": None,
     "num_class_embeds": None,
 }
-# What UNet2DModel is where its configuration is silent, which ones of old versions are.
+"""The keys of UNet2DModel's configuration that are the same for every ddpm_unet."""
 DEFAULTS: dict[str, Any] = {
     **FIXED,
     "freq_shift": 0,
@@ -53,6 +52,7 @@ DEFAULTS: dict[str, Any] = {
     "up_block_types": [*3 * ["AttnUpBlock2D"], "UpBlock2D"],
     "block_out_channels": [224, 448, 672, 896],
 }
+"""UNet2DModel's defaults, for keys that are missing, as in configurations of old versions."""
 _ATTENTION = {"norm": "group_norm", "q": "to_q", "k": "to_k", "v": "to_v", "out": "to_out.0"}
 _BLOCK = {
     "norm_1": "norm1",
@@ -66,16 +66,16 @@ _OLD = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"
 
 
 def to_config(model: DdpmUnet, network: nn.Module, channels: int, size: int) -> dict[str, object]:
-    """The configuration of the UNet2DModel that is this network. Raises SpecError where there is none."""
+    """The configuration of the UNet2DModel that equals this network. Raises SpecError if there is none."""
     groups = _groups(network)
     if len(groups) != 1:
         raise SpecError(
-            f"its normalisations have {sorted(groups)} groups, and UNet2DModel's all have one number of them",
+            f"its normalisations have {sorted(groups)} groups, but a UNet2DModel has one number for all",
             field="model.dim",
         )
     if model.classes or model.time != "index":
         raise SpecError(
-            "UNet2DModel is told the timestep's index, and no class",
+            "the inputs of UNet2DModel are the image and the timestep's index only",
             field="model.classes" if model.classes else "model.time",
         )
     attends = [size // 2**level in model.attention for level in range(len(model.dim_mults))]
@@ -94,52 +94,52 @@ def to_config(model: DdpmUnet, network: nn.Module, channels: int, size: int) -> 
 
 
 def _groups(network: nn.Module) -> set[int]:
-    """Of its normalisations."""
+    """The numbers of groups of a network's group norms."""
     return {module.num_groups for module in network.modules() if isinstance(module, nn.GroupNorm)}
 
 
 def from_config(config: Mapping[str, object]) -> DdpmUnet:
-    """The component that builds the network of a UNet2DModel's configuration, which `ImageUnetConfig` has checked.
+    """The component that builds the network of a UNet2DModel's configuration.
 
-    Raises SpecError that names the first field which `ddpm_unet` cannot follow.
+    `ImageUnetConfig` has checked it. Raises SpecError at the first field that `ddpm_unet` cannot express.
     """
-    given = DEFAULTS | {key: value for key, value in config.items() if not key.startswith("_")}
-    widths, channels, size = given["block_out_channels"], given.get("in_channels", 3), given["sample_size"]
-    attends = [kind == "AttnDownBlock2D" for kind in given["down_block_types"]]
+    full = DEFAULTS | {key: value for key, value in config.items() if not key.startswith("_")}
+    widths, channels, size = full["block_out_channels"], full.get("in_channels", 3), full["sample_size"]
+    attends = [kind == "AttnDownBlock2D" for kind in full["down_block_types"]]
     multiples = tuple(width // widths[0] for width in widths)
     try:
         model = DdpmUnet(
             dim=widths[0],
             dim_mults=multiples,
-            blocks=given["layers_per_block"],
+            blocks=full["layers_per_block"],
             attention=tuple(size // 2**level for level, attention in enumerate(attends) if attention),
-            dropout=float(given["dropout"]),
+            dropout=float(full["dropout"]),
         )
     except ValidationError as error:
         raise SpecError(
-            f"ddpm_unet cannot be built so: {spec_error(error)}", field="block_out_channels"
+            f"ddpm_unet cannot be built like this: {spec_error(error)}", field="block_out_channels"
         ) from None
     try:
-        with torch.device("meta"):  # only its structure is needed
+        with torch.device("meta"):  # only the structure is needed
             network = model.build(channels, size)
     except SpecError as error:
         raise SpecError(error.message, field="sample_size") from None
     groups = _groups(network)
-    if groups != {given["norm_num_groups"]}:
+    if groups != {full["norm_num_groups"]}:
         raise SpecError(
-            f"is {given['norm_num_groups']}, and ddpm_unet has {sorted(groups)}", field="norm_num_groups"
+            f"is {full['norm_num_groups']}, but ddpm_unet has {sorted(groups)}", field="norm_num_groups"
         )
     for key, value in to_config(model, network, channels, size).items():
-        found = given.get(key, channels)
-        if found != value:
+        actual = full.get(key, channels)
+        if actual != value:
             raise SpecError(
-                f"is {shortened(json.dumps(found))}, and ddpm_unet has {json.dumps(value)}", field=key
+                f"is {shortened(json.dumps(actual))}, but ddpm_unet has {json.dumps(value)}", field=key
             )
     return model
 
 
 def renamed(model: DdpmUnet) -> dict[str, str]:
-    """UNet2DModel's name of each of ddpm_unet's parts: `down.0.block` -> `down_blocks.0.resnets.0`."""
+    """ddpm_unet's name of each part -> UNet2DModel's, as in `down.0.block` -> `down_blocks.0.resnets.0`."""
     names = {
         "time.mlp.0": "time_embedding.linear_1",
         "time.mlp.2": "time_embedding.linear_2",
@@ -150,26 +150,27 @@ def renamed(model: DdpmUnet) -> dict[str, str]:
         **_stage("middle_2", "mid_block", 1),
     }
     levels = len(model.dim_mults)
-    at = 0
+    index = 0
     for level in range(levels):
         if level:
-            names[f"down.{at}.conv"] = f"down_blocks.{level - 1}.downsamplers.0.conv"
-            at += 1
+            names[f"down.{index}.conv"] = f"down_blocks.{level - 1}.downsamplers.0.conv"
+            index += 1
         for block in range(model.blocks):
-            names |= _stage(f"down.{at}", f"down_blocks.{level}", block)
-            at += 1
-    at = 0
+            names |= _stage(f"down.{index}", f"down_blocks.{level}", block)
+            index += 1
+    index = 0
     for level in range(levels):
         for block in range(model.blocks + 1):
-            names |= _stage(f"up.{at}", f"up_blocks.{level}", block)
-            at += 1
+            names |= _stage(f"up.{index}", f"up_blocks.{level}", block)
+            index += 1
         if level < levels - 1:
-            names[f"up.{at}.conv"] = f"up_blocks.{level}.upsamplers.0.conv"
-            at += 1
+            names[f"up.{index}.conv"] = f"up_blocks.{level}.upsamplers.0.conv"
+            index += 1
     return names
 
 
 def _stage(ours: str, theirs: str, block: int) -> dict[str, str]:
+    """The names in one residual block with its attention."""
     names = {f"{ours}.block.{part}": f"{theirs}.resnets.{block}.{name}" for part, name in _BLOCK.items()}
     return names | {
         f"{ours}.attention.{part}": f"{theirs}.attentions.{block}.{name}" for part, name in _ATTENTION.items()
@@ -177,18 +178,21 @@ def _stage(ours: str, theirs: str, block: int) -> dict[str, str]:
 
 
 def translate(weights: Mapping[str, V], names: Mapping[str, str]) -> dict[str, V]:
-    """The weights under the other library's names. Raises SpecError for one that has none there."""
-    found = {}
+    """The weights under the other library's names. Raises SpecError for a weight without such a name."""
+    renamed_weights = {}
     for name, value in weights.items():
         part, _, leaf = name.rpartition(".")
         if part not in names:
-            raise SpecError(f"the weight {name} has no place in ddpm_unet")
-        found[f"{names[part]}.{leaf}"] = value
-    return found
+            raise SpecError(f"ddpm_unet has no weight named {name}")
+        renamed_weights[f"{names[part]}.{leaf}"] = value
+    return renamed_weights
 
 
 def modern(name: str) -> str:
-    """A UNet2DModel's weight as versions since 0.15 name it; older files have query, key, value, proj_attn in attention."""
+    """The name of a UNet2DModel's weight in diffusers 0.15 and newer.
+
+    Older versions called the layers of attention query, key, value and proj_attn.
+    """
     part, _, leaf = name.rpartition(".")
     above, _, last = part.rpartition(".")
     return f"{above}.{_OLD[last]}.{leaf}" if ".attentions." in name and last in _OLD else name

@@ -1,4 +1,4 @@
-"""A network's weights in a diffusers folder: their names and shapes first, which tell their size, then the numbers."""
+"""The weights of a network in a diffusers folder: first names and shapes, to know the size, then numbers."""
 
 from __future__ import annotations
 
@@ -20,57 +20,65 @@ from ..process import memory
 from ..text import shortened
 
 NAMES = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin")
+"""The names of a weights file; the first one that exists is read."""
 FLOATS = ("F64", "F32", "F16", "BF16")
+"""The data types of safetensors that can be imported."""
 MAX_PICKLE = 50_000_000
-"""Bytes of a pickle, whose every byte may be an instruction."""
+"""The largest pickle in bytes, each of which may be an instruction."""
 
 
 @dataclass(frozen=True)
 class Weights:
-    """Tensors of floating point numbers in a file."""
+    """The floating point tensors in a file."""
 
     file: Path
+    """The path of the file."""
     shapes: Mapping[str, tuple[int, ...]]
+    """The shape of each tensor."""
     read: Callable[[str], Tensor]
+    """Reads the tensor of a name."""
 
     def check(self, expected: Mapping[str, tuple[int, ...]]) -> None:
-        """Raises SpecError that names the first tensor which is missing, of another shape or not expected."""
+        """Raise SpecError at the first tensor that is missing, has another shape or is not expected."""
         for name, shape in expected.items():
             if name not in self.shapes:
-                raise SpecError(f"{self.file} has no tensor {name}, which the network of its config.json has")
+                raise SpecError(f"{self.file} has no tensor {name}, but the network of its config.json does")
             if self.shapes[name] != shape:
                 raise SpecError(
                     f"{self.file}: {name} has the shape {shortened(str(list(self.shapes[name])))},"
-                    f" and the network of its config.json {list(shape)}"
+                    f" but {list(shape)} in the network of its config.json"
                 )
-        more = [name for name in self.shapes if name not in expected]
-        if more:
-            count = f" and {len(more) - 1:,} more" if more[1:] else ""
+        extra = [name for name in self.shapes if name not in expected]
+        if extra:
+            count = f" and {len(extra) - 1:,} more" if extra[1:] else ""
             raise SpecError(
-                f"{self.file} has {shortened(more[0])}{count}, which the network of its config.json has not"
+                f"{self.file} has {shortened(extra[0])}{count}, but the network of its config.json does not"
             )
 
-    def fill(self, own: Mapping[str, Tensor], names: Mapping[str, str]) -> None:
-        """Copy the file's tensors into a network's; `names` gives the file's name of each of them.
+    def fill(self, tensors: Mapping[str, Tensor], names: Mapping[str, str]) -> None:
+        """Copy the file's tensors into a network's. `names` maps the network's names to the file's.
 
-        Raises SpecError where one cannot be read, or is not finite.
+        Raises SpecError if a tensor cannot be read, or is not finite.
         """
         with torch.no_grad():
-            for name, tensor in own.items():
+            for name, tensor in tensors.items():
                 with _readable(self.file):
                     tensor.copy_(self.read(names[name]))
                 if not bool(tensor.isfinite().all()):
-                    raise SpecError(f"{self.file}: {names[name]} holds numbers that are not finite")
+                    raise SpecError(f"{self.file}: {names[name]} has values that are not finite")
 
 
 @contextmanager
 def weights_in(folder: Path) -> Iterator[Weights]:
-    """The weights file of a network's folder: safetensors, or a file of torch.save, of which only tensors are unpickled."""
+    """The weights in a network's folder: safetensors, or a file of torch.save.
+
+    Only tensors are unpickled from the latter.
+    """
     file = next((folder / name for name in NAMES if os.path.lexists(folder / name)), None)
     if file is None:
         raise SpecError(
             f"{folder} has no weights",
-            hint=f"one of {', '.join(NAMES)}; shards and variants are not read{_others(folder)}",
+            hint=f"expected {' or '.join(NAMES)}; shards and variants are not read{_others(folder)}",
         )
     open_regular(file).close()
     with ExitStack() as stack:
@@ -78,16 +86,16 @@ def weights_in(folder: Path) -> Iterator[Weights]:
 
 
 def _others(folder: Path) -> str:
-    """The weights in the folder that have other names, for a message."""
+    """An example of weights in the folder with another name, for a message."""
     try:
-        found = sorted(
+        others = sorted(
             path.name
             for path in folder.iterdir()
             if path.suffix in (".safetensors", ".bin") or ".index." in path.name
         )
-    except OSError:  # no such folder: what is missing has been named
-        found = []
-    return f", such as {shortened(found[0])}" if found else ""
+    except OSError:  # no such folder, which the message already says
+        others = []
+    return f", such as {shortened(others[0])}" if others else ""
 
 
 def _safetensors(file: Path, stack: ExitStack) -> Weights:
@@ -104,7 +112,7 @@ def _safetensors(file: Path, stack: ExitStack) -> Weights:
 
 def _pickled(file: Path) -> Weights:
     _check_pickle(file)
-    with _readable(file), warnings.catch_warnings(action="ignore"):  # of what is then refused
+    with _readable(file), warnings.catch_warnings(action="ignore"):  # about files that are refused below
         content = torch.load(file, map_location="cpu", weights_only=True)
     if not isinstance(content, dict):
         raise SpecError(
@@ -113,7 +121,8 @@ def _pickled(file: Path) -> Weights:
     for name, tensor in content.items():
         if not isinstance(name, str) or not isinstance(tensor, Tensor):
             raise SpecError(
-                f"the weights {file} hold more than tensors: {shortened(str(name))} is a {type(tensor).__name__}"
+                f"the weights {file} contain more than tensors:"
+                f" {shortened(str(name))} is a {type(tensor).__name__}"
             )
         plain = tensor.layout == torch.strided and tensor.device.type == "cpu" and tensor.is_floating_point()
         if not plain or tensor.untyped_storage().nbytes() < tensor.numel() * tensor.element_size():
@@ -122,22 +131,21 @@ def _pickled(file: Path) -> Weights:
 
 
 def _check_pickle(file: Path) -> None:
-    """Raises SpecError where reading the file would take more memory or time than its size lets one expect."""
+    """Raise SpecError if reading the file would take far more memory or time than its size suggests."""
     with open_regular(file) as opened, _readable(file):
         pickle = size = file.stat().st_size
-        if (
-            opened.read(4) == b"PK\x03\x04"
-        ):  # as torch tells its archives from its older files, which are one pickle
+        # An archive; older files of torch are one pickle.
+        if opened.read(4) == b"PK\x03\x04":
             entries = zipfile.ZipFile(opened).infolist()
             unpacked = sum(entry.file_size for entry in entries)
             if unpacked > size:  # torch.save does not compress
                 raise SpecError(
-                    f"{file} unpacks to {memory.amount(unpacked)}, more than its own {memory.amount(size)}"
+                    f"{file} unpacks to {memory.amount(unpacked)}, but has only {memory.amount(size)}"
                 )
             pickle = max((entry.file_size for entry in entries if entry.filename.endswith(".pkl")), default=0)
     if size > memory.limit():
         raise SpecError(
-            f"{file} takes {memory.amount(size)}, and here are {memory.amount(memory.limit())} of memory"
+            f"{file} needs {memory.amount(size)} of memory, but the limit is {memory.amount(memory.limit())}"
         )
     if pickle > MAX_PICKLE:
         raise SpecError(
@@ -147,16 +155,17 @@ def _check_pickle(file: Path) -> None:
 
 @contextmanager
 def _readable(file: Path) -> Iterator[None]:
-    """Turn what the libraries raise for a damaged file into a SpecError that names it."""
+    """Turn the exceptions that libraries raise for a damaged file into a SpecError that names the file."""
     try:
         yield
     except SpecError:
         raise
     except (SafetensorError, OSError, RuntimeError, ValueError) as error:
         raise SpecError(
-            f"the weights {file} cannot be read: {shortened(str(error).splitlines()[0] if str(error) else repr(error))}"
+            f"the weights {file} cannot be read: "
+            + shortened(str(error).splitlines()[0] if str(error) else repr(error))
         ) from None
-    except Exception as error:  # pickle's own errors, UnpicklingError among them
+    except Exception as error:  # pickle raises many kinds, such as UnpicklingError
         raise SpecError(
-            f"the weights {file} hold more than tensors, or are damaged: {type(error).__name__}"
+            f"the weights {file} contain more than tensors, or are damaged: {type(error).__name__}"
         ) from None

@@ -1,4 +1,4 @@
-"""Where `export` cannot write, it says so before its work, and leaves nothing behind."""
+"""`export` reports a folder that it cannot write before it starts, and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CONTENT = ["README.md", "model_index.json", "scheduler", "unet"]
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run's folder."""
+    """The folder of an imported run."""
     from ddpmx.exchange.importing import import_pipeline
 
     folder = tmp_path_factory.mktemp("imported")
@@ -35,16 +35,16 @@ def names(folder: Path) -> list[str]:
     return sorted(entry.name for entry in folder.iterdir())
 
 
-@pytest.mark.parametrize("place", ["file", "full", "file/inside", "dangling/../file", "x" * 300, "file/"])
-def test_a_place_that_cannot_be_is_named(
-    ddpmx: Ddpmx, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+@pytest.mark.parametrize("path", ["file", "full", "file/inside", "dangling/../file", "x" * 300, "file/"])
+def test_an_unusable_folder_is_named(
+    ddpmx: Ddpmx, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
-    monkeypatch.setattr("ddpmx.exchange.export.open_run", None)  # no work is done
+    monkeypatch.setattr("ddpmx.exchange.export.open_run", None)  # fails if any work is done
     (tmp_path / "file").write_text("mine")
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "mine").touch()
     before = names(tmp_path)
-    result = ddpmx("export", run, "--to", "diffusers", f"{tmp_path}/{place}")
+    result = ddpmx("export", run, "--to", "diffusers", f"{tmp_path}/{path}")
     assert result.code == 2
     assert result.err.startswith("error: FOLDER: ")
     assert names(tmp_path) == before
@@ -73,7 +73,7 @@ def test_a_full_disk_leaves_nothing(
     assert names(tmp_path / "new" / "out") == CONTENT
 
 
-def test_an_empty_folder_behind_a_link_or_to_work_in(
+def test_an_empty_folder_may_be_a_link_or_the_working_folder(
     ddpmx: Ddpmx, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "empty").mkdir()

@@ -1,4 +1,7 @@
-"""Whatever a diffusers folder holds, only our errors come out and nothing half-made stays. tools/fuzz_import.py looks longer."""
+"""Whatever a diffusers folder contains, `import` raises only our errors and leaves nothing incomplete behind.
+
+tools/fuzz_import.py runs the same for longer.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
     return sound(tmp_path_factory.mktemp("sound"))
 
 
-def test_the_sound_folder_is_imported(files: Files, tmp_path: Path) -> None:
+def test_the_unchanged_folder_is_imported(files: Files, tmp_path: Path) -> None:
     assert attempt(files, [], tmp_path / "in")
 
 
