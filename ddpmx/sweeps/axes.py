@@ -1,6 +1,4 @@
-"""The axes of a `sweep:` block: the fields that each one varies, its choices, and their labels in points'
-names.
-"""
+"""The axes of a `sweep:` block: the fields that each axis varies, its choices, and their labels."""
 
 from __future__ import annotations
 
