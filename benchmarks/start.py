@@ -56,9 +56,8 @@ def main() -> None:
             spent.append(start(Path(folder)))
     processor, wall = zip(*spent[1:], strict=True)  # the first run fills the caches
     for name, times in (("processor", processor), ("wall", wall)):
-        print(
-            f"{name} time {min(times):.2f} s at best of {', '.join(f'{seconds:.2f}' for seconds in sorted(times))}"
-        )
+        every = ", ".join(f"{seconds:.2f}" for seconds in sorted(times))
+        print(f"{name} time {min(times):.2f} s at best of {every}")
 
 
 if __name__ == "__main__":

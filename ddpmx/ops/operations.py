@@ -56,10 +56,15 @@ class AddNoise:
     """x_t = signal·x_start + sigma·ε."""
 
     x_start: Tensor
+    """The clean images, [B, …]."""
     signal: Tensor
+    """The factor of x_start, [B]."""
     sigma: Tensor
+    """The factor of ε, [B]."""
     noise: Noise
+    """The source of ε."""
     out: Tensor | None
+    """The memory for x_t, or None for a new tensor."""
 
     def is_plain(self) -> bool:
         if not is_grad_enabled():
@@ -92,13 +97,21 @@ class WeightedLoss:
     """loss[b] = weight[b] · mean of norm(output − (target_x·x_start + target_eps·ε))."""
 
     output: Tensor
+    """The network's output, [B, …]."""
     x_start: Tensor
+    """The clean images, of the same shape."""
     target_x: Tensor
+    """The factor of x_start in the target, [B]."""
     target_eps: Tensor
+    """The factor of ε in the target, [B]."""
     weight: Tensor
+    """The weight of each sample's loss, [B]."""
     noise: Noise
+    """The source of ε."""
     norm: str
+    """One of NORMS."""
     delta: float
+    """The bound of the quadratic part of huber."""
 
     def is_plain(self) -> bool:
         delta = self.delta
@@ -136,14 +149,23 @@ class ReverseStep:
     """A row of a sampling plan, applied to the state x: the clipped x0, then x' and m, as in `ddpmx.Row`."""
 
     x: Tensor
+    """The state, [B, …]."""
     output: Tensor
+    """The network's output, of the same shape."""
     row: Row
+    """The coefficients."""
     history: tuple[Tensor, ...]
+    """Earlier m, newest first."""
     anchor: Tensor | None
+    """The x of an earlier row, if the row has a c_anchor."""
     clip: float | Tensor | None
+    """The bound of |x0|: one number, [B], or None."""
     noise: Noise
+    """The source of ε."""
     out: Tensor | None
+    """The memory for x', or None for a new tensor."""
     want_m: bool
+    """Whether m is computed."""
 
     def is_plain(self) -> bool:
         clip = self.clip

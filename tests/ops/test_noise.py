@@ -316,7 +316,7 @@ def test_distribution_is_normal(part: str) -> None:
 
 
 def test_tails_have_the_right_weight() -> None:
-    """Of 4 million draws, the counts beyond ±2, ±3, ±4 and ±4.5 σ are within 4.5 σ of the binomial mean."""
+    """The counts beyond ±2, ±3, ±4 and ±4.5 σ in 4 million draws are within 4.5 σ of the binomial mean."""
     x = draws(1000, 4096, seed=5).ravel()
     for bound in (2, 3, 4, 4.5):
         p = stats.norm.sf(bound)
