@@ -1,5 +1,5 @@
-"""What the network predicts: each module of this package registers some; a new file here needs no other change.
-May be imported by samplers, weightings, theory, spec, training, testing, pages, exchange.
+"""Predictions, the network's possible outputs: each module registers some. A new file here needs no other
+change. May be imported by samplers, weightings, theory, spec, training, testing, pages, exchange.
 """
 
 from ..components.discovery import discover

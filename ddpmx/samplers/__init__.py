@@ -1,4 +1,4 @@
-"""Samplers: each module of this package registers a family; a new file here needs no other change.
+"""Samplers: each module of this package registers a family. A new file here needs no other change.
 May be imported by spec, runs, exchange, testing.
 """
 

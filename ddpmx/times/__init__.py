@@ -1,10 +1,12 @@
-"""Time distributions: each module of this package registers a family; a new file here needs no other change.
+"""Time distributions: each module of this package registers a family. A new file here needs no other change.
 May be imported by theory, spec, training, testing, storage, pages.
 """
 
 from ..components.discovery import discover
-from .base import Time, TimeState, Uneven
+from .base import NonUniform, Time, TimeState
 
-__all__ = ["Time", "TimeState", "Uneven"]
+__all__ = ["NonUniform", "Time", "TimeState"]
+
+Uneven = NonUniform  # its former name, which plugins may import
 
 discover(__name__, __path__)

@@ -1,4 +1,4 @@
-"""How training draws the timestep of each sample."""
+"""The base of all time distributions, from which training draws the timestep of each image."""
 
 from __future__ import annotations
 
@@ -16,30 +16,31 @@ from ..schedules import Table
 
 
 class TimeState(Protocol):
-    """What a distribution that learns from the losses has learned; it draws in the place of its `Time`, by the same rules."""
+    """The state of a time distribution that learns from the losses; it replaces `Time.draw`."""
 
     def draw(self, u: Tensor) -> Tensor:
-        """As `Time.draw`."""
+        """Indices int64 [B] from `u`, float64 [B], as `Time.draw`."""
         ...
 
     def importance(self) -> Tensor:
-        """As `Time.importance`."""
+        """The factor on the training loss at each index, float64 [T], as `Time.importance`."""
         ...
 
     def update(self, t: Tensor, losses: Tensor) -> None:
-        """Take in a step's whole batch: its indices, int64 [B], and losses [B], without importance; both on the CPU."""
+        """Learn from one step's batch: `t`, int64 [B], and losses [B] before importance, on the CPU."""
         ...
 
     def state_dict(self) -> dict[str, Tensor]:
-        """All of it, for a checkpoint."""
+        """The whole state, for a checkpoint."""
         ...
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Goes on from a checkpoint. Raises KeyError or RuntimeError if it is another distribution's."""
+        """Resume from a checkpoint's state. Raises KeyError or RuntimeError for another distribution's."""
         ...
 
 
-def _indices(drawn: object, u: Tensor, timesteps: int) -> str:
+def _indices_problem(drawn: object, u: Tensor, timesteps: int) -> str:
+    """What is wrong with indices, which should be int64, shaped like `u`, in 0 … T−1; empty if nothing."""
     problem = tensor(drawn, u.shape, torch.int64, u.device)
     if problem or not isinstance(drawn, Tensor):
         return problem
@@ -50,28 +51,30 @@ def _indices(drawn: object, u: Tensor, timesteps: int) -> str:
     return problem
 
 
-def _probabilities(values: object, timesteps: int) -> str:
+def _probabilities_problem(values: object, timesteps: int) -> str:
+    """What is wrong with probabilities, which should be float64 [T], ≥ 0, of sum 1; empty if nothing."""
     problem = numbers(values, [timesteps], finite=True, least=0)
     if problem or not isinstance(values, Tensor):
         return problem
     if abs(float(values.sum()) - 1) > 1e-3:
-        problem = f"should return probabilities of sum 1, not {float(values.sum()):g}"
+        problem = f"should return probabilities that sum to 1, not to {float(values.sum()):g}"
     return problem
 
 
-class _Watched:
-    """What a plugin's distribution has learned, each answer looked at."""
+class _WatchedState:
+    """A plugin's TimeState whose every result is checked."""
 
-    def __init__(self, state: TimeState, method: Method, given: Arguments) -> None:
-        self._state, self._method, self._timesteps = state, method, given["table"].timesteps
+    def __init__(self, state: TimeState, method: Method, arguments: Arguments) -> None:
+        self._state, self._method, self._timesteps = state, method, arguments["table"].timesteps
 
     def _named(self, name: str) -> Method:
-        text = f"{type(self._state).__qualname__.replace('<locals>.', '')}.{name}(), which {self._method.text} made,"
+        owner = type(self._state).__qualname__.replace("<locals>.", "")
+        text = f"{owner}.{name}(), which {self._method.text} made,"
         return Method(self._method.file, text)
 
     def draw(self, u: Tensor) -> Tensor:
         return self._named("draw").call(
-            self._state.draw, lambda value: _indices(value, u, self._timesteps), u
+            self._state.draw, lambda value: _indices_problem(value, u, self._timesteps), u
         )
 
     def importance(self) -> Tensor:
@@ -91,21 +94,27 @@ class _Watched:
         return self._named("state_dict").call(self._state.state_dict, check)
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        self._state.load_state_dict(state)  # of whose errors a checkpoint's reader makes its own
+        self._state.load_state_dict(state)  # the checkpoint reader handles its errors
 
 
 class Time(Component):
-    """Base of all time distributions: override `draw`, or inherit from `Uneven` and override `cdf`."""
+    """Base of all time distributions: override `draw`, or inherit from `NonUniform` and override `cdf`."""
 
     contract: ClassVar[Contract] = {
-        "draw": lambda _, given, drawn: _indices(drawn, given["u"], given["table"].timesteps),
-        "probabilities": lambda _, given, values: _probabilities(values, given["table"].timesteps),
-        "importance": lambda _, given, values: numbers(
-            values, [given["table"].timesteps], finite=True, least=0
+        "draw": lambda _, arguments, drawn: _indices_problem(
+            drawn, arguments["u"], arguments["table"].timesteps
         ),
-        "cdf": lambda _, given, values: numbers(values, [given["table"].timesteps + 1], finite=True, least=0),
+        "probabilities": lambda _, arguments, values: _probabilities_problem(
+            values, arguments["table"].timesteps
+        ),
+        "importance": lambda _, arguments, values: numbers(
+            values, [arguments["table"].timesteps], finite=True, least=0
+        ),
+        "cdf": lambda _, arguments, values: numbers(
+            values, [arguments["table"].timesteps + 1], finite=True, least=0
+        ),
         "start": Replace(
-            lambda _, given, state: (
+            lambda _, arguments, state: (
                 ""
                 if state is None
                 else has(
@@ -118,37 +127,43 @@ class Time(Component):
                     "load_state_dict",
                 )
             ),
-            lambda state, method, given: None if state is None else _Watched(state, method, given),
+            lambda state, method, arguments: (
+                None if state is None else _WatchedState(state, method, arguments)
+            ),
         ),
     }
 
     def draw(self, u: Tensor, table: Table) -> Tensor:
-        """Indices, int64 [B] in 0 … T−1, from uniform numbers `u`, float64 [B] in [0, 1), one for each image of a batch."""
+        """Indices int64 [B] in 0 … T−1, from one uniform number `u` for each image: float64 [B] in [0, 1)."""
         raise NotImplementedError
 
     def probabilities(self, table: Table) -> Tensor:
-        """How likely `draw` gives each index: float64 [T], of sum 1. Here counted over evenly spread `u`, so not exact."""
+        """The probability that `draw` returns each index: float64 [T], of sum 1.
+
+        This default counts over evenly spaced `u`, so it is approximate.
+        """
         count = max(4, min(256, 2**21 // table.timesteps)) * table.timesteps
         u = (torch.arange(count, dtype=torch.float64) + 0.5) / count
         return torch.bincount(self.draw(u, table), minlength=table.timesteps).double() / count
 
     def importance(self, table: Table) -> Tensor:
-        """What multiplies the training loss at each index, besides the loss's own weighting: float64 [T]."""
+        """The factor on the training loss at each index, on top of the loss's weighting: float64 [T]."""
         return torch.ones_like(table.signal)
 
     def start(self, table: Table) -> TimeState | None:
-        """What it knows before the first step, for a distribution that learns; None: it does not."""
+        """The state before the first step of a distribution that learns; None: it does not learn."""
         return None
 
 
-class Uneven(Time):
+class NonUniform(Time):
     """Base of distributions that favour some timesteps: override `cdf`."""
 
     unbiased: bool = False
-    """Divide the training loss by T·p_t: the objective is then uniform times', but a timestep that is hardly drawn counts enormously."""
+    """Divide the training loss by T·p_t, so that the objective is that of uniform times. A timestep that is
+    rarely drawn then has a very large weight."""
 
     def cdf(self, table: Table) -> Tensor:
-        """The probability of an index below k, for k = 0 … T: float64 [T + 1], from 0 to 1, nowhere falling."""
+        """The probability of an index below k, for k = 0 … T: float64 [T + 1], non-decreasing from 0 to 1."""
         raise NotImplementedError
 
     def draw(self, u: Tensor, table: Table) -> Tensor:
@@ -156,11 +171,11 @@ class Uneven(Time):
         return inverse(self.cdf(table), u)
 
     def probabilities(self, table: Table) -> Tensor:
-        """cdf[k + 1] − cdf[k], exactly what `draw` does."""
+        """cdf[k + 1] − cdf[k], the exact probabilities of `draw`: float64 [T]."""
         return self.cdf(table).diff()
 
     def importance(self, table: Table) -> Tensor:
-        """1/(T·p_t) where `unbiased`, else 1. Raises SpecError that names an index which is never drawn."""
+        """1/(T·p_t) if `unbiased`, else 1: float64 [T]. Raises SpecError if an index is never drawn."""
         if not self.unbiased:
             return super().importance(table)
         weight = 1 / (table.timesteps * self.probabilities(table))
@@ -168,18 +183,19 @@ class Uneven(Time):
         if bool(never.any()):
             index = int(never.nonzero()[0])
             raise SpecError(
-                f"the time '{self.component_name}' never draws index {index}",
+                f"the time distribution '{self.component_name}' never draws index {index}, "
+                "so its loss cannot be divided by T·p_t",
                 field="unbiased",
-                hint="make it broader",
+                hint="make the distribution broader, or set unbiased to false",
             )
         return weight
 
 
 def boundaries(table: Table) -> Tensor:
-    """k/T for k = 0 … T, float64 [T + 1]: index k stands for the times between boundaries k and k + 1 of (0, 1)."""
+    """k/T for k = 0 … T: float64 [T + 1]. Index k covers the times of (0, 1) from k/T to (k + 1)/T."""
     return torch.arange(table.timesteps + 1, dtype=torch.float64) / table.timesteps
 
 
 def inverse(cdf: Tensor, u: Tensor) -> Tensor:
-    """The k with cdf[k] ≤ u < cdf[k + 1], int64 [B], for cdf [T + 1] from 0 to 1 and u [B] in [0, 1)."""
+    """The k with cdf[k] ≤ u < cdf[k + 1]: int64 [B], from cdf [T + 1] and u [B] in [0, 1)."""
     return torch.searchsorted(cdf[1:-1].to(u.device), u, right=True)

@@ -1,4 +1,4 @@
-"""Timesteps drawn by how large their losses were."""
+"""Timesteps drawn in proportion to the size of their recent losses."""
 
 from __future__ import annotations
 
@@ -12,16 +12,24 @@ from ..schedules import Table
 from .base import inverse
 from .uniform import Uniform
 
-HISTORY = 10  # losses of each timestep, the paper's
-UNIFORM = 0.001  # share that stays uniform: the paper's code's, so that no timestep is forgotten
+HISTORY = 10
+"""Losses kept for each timestep, as in the paper."""
+UNIFORM_PROBABILITY = 0.001
+"""The part of the distribution that stays uniform, as in the paper's code, so that every timestep is still
+drawn."""
 
 
 @TIMES.register("loss_aware", paper="Nichol & Dhariwal 2021, arXiv:2102.09672, eq. 18")
 class LossAware(Uniform):
-    """p_t ∝ √E[L_t²] over the last 10 losses of each timestep, the loss divided by T·p_t: the same objective with less noisy gradients.
+    """Draws timesteps with larger losses more often, for less noisy gradients of the same objective.
 
-    Uniform until each timestep has been drawn 10 times, which takes at least 10·T images; then a share of 0.001 stays uniform.
-    L_t is the weighted loss. The history is part of a checkpoint.
+    L_t is the weighted loss, and the mean is over the last 10 losses of timestep t::
+
+        p_t ∝ √E[L_t²]
+
+    The training loss is divided by T·p_t, which keeps the objective that of uniform times. Draws are uniform
+    until every timestep has been drawn 10 times, which takes at least 10·T images; after that a part of 0.001
+    stays uniform. The history is saved in checkpoints.
     """
 
     def start(self, table: Table) -> LossHistory:
@@ -29,26 +37,27 @@ class LossAware(Uniform):
 
 
 class LossHistory:
-    """The last losses of each timestep: the k-th that it had is at k mod 10."""
+    """The last 10 losses of each timestep, of which the k-th is stored in column k mod 10."""
 
     def __init__(self, timesteps: int) -> None:
-        self.losses = torch.zeros(timesteps, HISTORY, dtype=torch.float64)
-        self.counts = torch.zeros(timesteps, dtype=torch.int64)
+        self.losses = torch.zeros(timesteps, HISTORY, dtype=torch.float64)  # [T, HISTORY]
+        self.counts = torch.zeros(timesteps, dtype=torch.int64)  # [T]
 
     def probabilities(self) -> Tensor:
-        """p_t, float64 [T], of sum 1."""
-        size = self.losses.square().mean(dim=1).sqrt()
-        even = torch.full_like(size, 1 / len(size))
+        """p_t: float64 [T], of sum 1."""
+        # p_t = (1 − 0.001)·√E[L_t²]/Σ_s √E[L_s²] + 0.001/T
+        size = self.losses.square().mean(dim=1).sqrt()  # √E[L_t²]: [T]
+        uniform = torch.full_like(size, 1 / len(size))
         if bool((self.counts < HISTORY).any()) or not float(size.sum()) > 0:
-            return even
-        return (1 - UNIFORM) * size / size.sum() + UNIFORM * even
+            return uniform
+        return (1 - UNIFORM_PROBABILITY) * size / size.sum() + UNIFORM_PROBABILITY * uniform
 
     def draw(self, u: Tensor) -> Tensor:
         p = self.probabilities()
         return inverse(torch.cat([p.new_zeros(1), p.cumsum(0)]), u)
 
     def importance(self) -> Tensor:
-        """1/(T·p_t), whatever p is: the mean over draws is that over uniform timesteps."""
+        """1/(T·p_t), so that the mean over draws is the mean over uniform timesteps: float64 [T]."""
         p = self.probabilities()
         return 1 / (len(p) * p)
 

@@ -1,4 +1,4 @@
-"""Normal distributions of the logit of the time, and of the logarithm of the noise level."""
+"""Times whose logit is normal, and noise levels whose logarithm is normal."""
 
 from __future__ import annotations
 
@@ -9,41 +9,43 @@ from torch import Tensor
 from ..components.registry import TIMES
 from ..errors import SpecError
 from ..schedules import Table
-from .base import Uneven, boundaries
+from .base import NonUniform, boundaries
 
 
 @TIMES.register("logit_normal", paper="Esser et al. 2024, arXiv:2403.03206, eq. 19")
-class LogitNormal(Uneven):
-    """log(t/(1 − t)) ~ N(mean, std²) for the time t in (0, 1): most draws in the middle, none at the ends."""
+class LogitNormal(NonUniform):
+    """logit(t) = log(t/(1 − t)) ~ N(mean, std²) for the time t in (0, 1), which favours the middle."""
 
     mean: float = 0.0
-    """Below 0 favours little noise, above 0 much."""
+    """Mean of the logit: below 0 favours low noise, above 0 high noise."""
     std: float = Field(1.0, gt=0)
-    """How broad it is, in logits."""
+    """Standard deviation of the logit: a larger std spreads the draws more widely."""
 
     def cdf(self, table: Table) -> Tensor:
-        return _below((boundaries(table).logit() - self.mean) / self.std)
+        return _normal_cdf((boundaries(table).logit() - self.mean) / self.std)
 
 
 @TIMES.register("log_normal", paper="Karras et al. 2022, arXiv:2206.00364, table 1")
-class LogNormal(Uneven):
-    """ln σ ~ N(mean, std²) for the noise level σ = sigma_ve; the index whose ln σ is nearest."""
+class LogNormal(NonUniform):
+    """ln σ ~ N(mean, std²) for the noise level σ = sigma/signal; draws the index with the nearest ln σ."""
 
     mean: float = -1.2
-    """The paper's P_mean, for data of deviation ½."""
+    """P_mean of the paper, which is for data of standard deviation ½."""
     std: float = Field(1.2, gt=0)
-    """The paper's P_std."""
+    """P_std of the paper."""
 
     def cdf(self, table: Table) -> Tensor:
-        log_sigma = -0.5 * table.log_snr
-        middles = (log_sigma[:-1] + log_sigma[1:]) / 2
+        log_sigma = -0.5 * table.log_snr  # ln σ: [T]
+        middles = (log_sigma[:-1] + log_sigma[1:]) / 2  # where the nearest index changes: [T − 1]
         if bool(middles.isnan().any()):
-            raise SpecError(f"the time '{self.component_name}' needs a finite log-SNR at one index at least")
+            raise SpecError(
+                f"the time distribution '{self.component_name}' needs an index with a finite log-SNR"
+            )
         ends = log_sigma.new_tensor([-torch.inf]), log_sigma.new_tensor([torch.inf])
-        return _below((torch.cat([ends[0], middles, ends[1]]) - self.mean) / self.std)
+        return _normal_cdf((torch.cat([ends[0], middles, ends[1]]) - self.mean) / self.std)
 
 
-def _below(z: Tensor) -> Tensor:
-    """The standard normal distribution's cdf."""
-    share: Tensor = torch.special.ndtr(z)
-    return share
+def _normal_cdf(z: Tensor) -> Tensor:
+    """The cumulative distribution function of the standard normal distribution."""
+    probability: Tensor = torch.special.ndtr(z)
+    return probability

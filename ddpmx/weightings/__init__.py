@@ -1,4 +1,4 @@
-"""Loss weightings: each module of this package registers a family; a new file here needs no other change.
+"""Loss weightings: each module of this package registers a family. A new file here needs no other change.
 May be imported by theory, spec, training, testing, pages.
 """
 

@@ -13,9 +13,10 @@ from .base import Weighting
 
 @WEIGHTINGS.register("constant", paper="Ho et al. 2020, arXiv:2006.11239, eq. 14")
 class Constant(Weighting):
-    """1 at every timestep, for the prediction in use: what the field calls L_simple.
+    """Weight 1 at every timestep on the error of the prediction in use: the L_simple of DDPM.
 
-    The one weighting that is not one objective: it weighs the ε error by 1 under ε, the x_0 error by 1 under x_start.
+    It is the only weighting whose objective depends on the prediction: with epsilon it puts 1 on the ε error,
+    with x_start on the x_0 error.
     """
 
     def weights(self, table: Table, prediction: str | Prediction) -> Tensor:

@@ -1,4 +1,4 @@
-"""A weighting that training learns: each noise level's loss is divided by its own size."""
+"""A weighting learned in training: the loss at each noise level is divided by its own size."""
 
 from __future__ import annotations
 
@@ -22,16 +22,22 @@ FREQUENCIES = 64
     "learned", paper="Karras et al. 2024, arXiv:2312.02696; Kendall et al. 2018, arXiv:1705.07115"
 )
 class Learned(Weighting):
-    """base weight/exp(u)·error + u, u a small network of log-SNR that learns log(base weight·error): all noise levels count alike.
+    """Divides the loss at each noise level by its learned size, so that all noise levels count equally.
 
-    u is trained with the network, by the same optimizer, from 0 on, where this is the base weighting. Validation uses the base's
-    weights alone, so that losses of different u can be compared. `plots/learned_weight.svg` shows the u of a run.
+    ::
+
+        loss = weight·error/exp(u) + u
+
+    weight is that of `base`, and u(log-SNR) a small network, which learns log(weight·error). The optimizer
+    trains u together with the main network; it starts at u = 0, where the loss is that of `base`. Validation
+    uses the weights of `base` alone, so that its losses stay comparable as u changes.
+    `plots/learned_weight.svg` shows a run's u.
     """
 
     base: Annotated[Weighting, Slot(WEIGHTINGS, {"name": "constant"})] = default_component(
         {"name": "constant"}
     )
-    """The weighting that it starts from."""
+    """The weighting that training starts from."""
 
     @model_validator(mode="after")
     def _base_is_fixed(self) -> Self:
@@ -40,7 +46,7 @@ class Learned(Weighting):
         return self
 
     def weights(self, table: Table, prediction: str | Prediction) -> Tensor:
-        """The base's."""
+        """The weights of `base`, checked."""
         return checked_weights(self.base, table, prediction)
 
     def module(self) -> nn.Module:
@@ -48,24 +54,25 @@ class Learned(Weighting):
 
 
 class LogLoss(nn.Module):
-    """log-SNR [n] -> u [n]: cosines and sines, then a linear layer that starts as 0.
+    """u(log-SNR), [n] → [n]: cosine and sine features, then a linear layer that is initialised to 0.
 
-    As in EDM2 they are of log(σ)/4 and their frequencies normally distributed, but evenly spread quantiles instead of draws.
+    As in EDM2, the features are those of log(σ)/4 at normally distributed frequencies; here the frequencies
+    are evenly spaced quantiles of that distribution instead of random draws.
     """
 
     frequency: Tensor
 
     def __init__(self) -> None:
         super().__init__()
-        place = (torch.arange(FREQUENCIES, dtype=torch.float64) + 0.5) / FREQUENCIES
+        quantile = (torch.arange(FREQUENCIES, dtype=torch.float64) + 0.5) / FREQUENCIES
         self.register_buffer(
-            "frequency", (2 * math.pi * torch.special.ndtri(0.5 + place / 2)).float(), persistent=False
+            "frequency", (2 * math.pi * torch.special.ndtri(0.5 + quantile / 2)).float(), persistent=False
         )
         self.linear = nn.Linear(2 * FREQUENCIES, 1)
         nn.init.zeros_(self.linear.weight)
         nn.init.zeros_(self.linear.bias)
 
     def forward(self, log_snr: Tensor) -> Tensor:
-        angle = log_snr[:, None] / -8 * self.frequency  # log(σ)/4 is −log-SNR/8
+        angle = log_snr[:, None] / -8 * self.frequency  # log(σ)/4 = −log-SNR/8: [n, FREQUENCIES]
         features = math.sqrt(2) * torch.cat((angle.cos(), angle.sin()), dim=1)  # [n, 2·FREQUENCIES]
         return cast(Tensor, self.linear(features)).squeeze(1)

@@ -1,4 +1,4 @@
-"""The ε loss with less weight where little noise is to be removed: what is learned there is hardly seen."""
+"""ε losses with less weight at low noise, where what the network learns is hardly visible."""
 
 from __future__ import annotations
 
@@ -12,21 +12,22 @@ from .base import Weighting
 
 @WEIGHTINGS.register("p2", paper="Choi et al. 2022, arXiv:2204.00227, eq. 8")
 class P2(Weighting):
-    """1/(k + SNR)^gamma on the ε error."""
+    """1/(k + SNR)^gamma on the ε error, which lowers the weight at low noise."""
 
     gamma: float = Field(1.0, ge=0)
-    """How much less the clean end counts; 0 is the plain ε loss."""
+    """How strongly the weight falls at low noise; 0 is the plain ε loss."""
     k: float = Field(1.0, ge=0)
-    """Bounds the weight of the noisy end, by 1/k^gamma."""
+    """Limits the weight at high noise to 1/k^gamma."""
 
     def x_start_weight(self, table: Table) -> Tensor:
         snr = table.log_snr.exp()
+        # x_0 weight = SNR·(ε weight)
         return snr * (self.k + snr) ** -self.gamma
 
 
 @WEIGHTINGS.register("debiased", paper="Yu et al. 2023, arXiv:2310.08442")
 class Debiased(Weighting):
-    """1/√SNR on the ε error, √SNR on the x_0 error."""
+    """1/√SNR on the ε error, which is √SNR on the x_0 error."""
 
     def x_start_weight(self, table: Table) -> Tensor:
         return (0.5 * table.log_snr).exp()

@@ -1,4 +1,4 @@
-"""The u of a weighting that a plugin's module learns, looked at each time that it is computed."""
+"""A check of the u that a plugin's learned weighting computes, at every call."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from ..plugins.guard import Arguments, Method
 from ..plugins.watched_module import watch_module
 
 
-def watch_log_loss(module: nn.Module | None, method: Method, given: Arguments) -> nn.Module | None:
-    """The module, which from now on raises PluginError for an u that is not one number for each log-SNR."""
+def watch_log_loss(module: nn.Module | None, method: Method, arguments: Arguments) -> nn.Module | None:
+    """The module, which now raises PluginError if its u is not one number for each log-SNR."""
     return None if module is None else watch_module(module, method, _problem)
 
 
@@ -23,5 +23,5 @@ def _problem(inputs: tuple[Tensor, ...], u: object) -> str:
         and u.device == log_snr.device
     ):
         return ""
-    place = "" if log_snr.device == CPU else f" on {log_snr.device}"
-    return f"should return floating-point numbers {list(log_snr.shape)}{place}, not {described(u)}"
+    device = "" if log_snr.device == CPU else f" on {log_snr.device}"
+    return f"should return floating-point numbers {list(log_snr.shape)}{device}, not {described(u)}"

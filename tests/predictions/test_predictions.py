@@ -1,3 +1,5 @@
+"""Predictions against the papers' formulas: targets, recovered images, limits and aliases."""
+
 from __future__ import annotations
 
 import pytest
@@ -17,7 +19,7 @@ PATHS = {
 }
 
 
-def draws(n: int) -> tuple[Tensor, Tensor]:
+def random_pair(n: int) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(0)
     x_start, eps = torch.randn(2, n, dtype=torch.float64, generator=generator)
     return x_start, eps
@@ -26,21 +28,23 @@ def draws(n: int) -> tuple[Tensor, Tensor]:
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("name", NAMES)
 def test_round_trip(name: str, path: str) -> None:
-    """x_0 comes back from x_t and the target, whatever the family of the schedule."""
+    """x_t and the target give x_0 back, in every family of schedules."""
     signal, sigma = PATHS[path]
-    x_start, eps = draws(len(ANGLE))
+    x_start, eps = random_pair(len(ANGLE))
     prediction = PREDICTIONS.build(name)
     target_x, target_eps = prediction.target(signal, sigma)
     from_x, from_output = prediction.x0_from(signal, sigma)
-    back = from_x * (signal * x_start + sigma * eps) + from_output * (target_x * x_start + target_eps * eps)
-    torch.testing.assert_close(back, x_start, rtol=1e-11, atol=1e-11)
+    recovered = from_x * (signal * x_start + sigma * eps) + from_output * (
+        target_x * x_start + target_eps * eps
+    )
+    torch.testing.assert_close(recovered, x_start, rtol=1e-11, atol=1e-11)
 
 
 @pytest.mark.parametrize("path", PATHS)
 def test_x0_formulas(path: str) -> None:
     """The papers' formulas for x_0, written out."""
     signal, sigma = PATHS[path]
-    x, output = draws(len(ANGLE))
+    x, output = random_pair(len(ANGLE))
     expected = {
         "epsilon": (x - sigma * output) / signal,
         "x_start": output,
@@ -55,7 +59,7 @@ def test_x0_formulas(path: str) -> None:
 def test_v_is_the_derivative_by_the_angle() -> None:
     """Salimans & Ho, app. D: with signal = cos φ, sigma = sin φ, v = dx/dφ."""
     phi = ANGLE.clone().requires_grad_()
-    x_start, eps = draws(len(ANGLE))
+    x_start, eps = random_pair(len(ANGLE))
     (slope,) = torch.autograd.grad((phi.cos() * x_start + phi.sin() * eps).sum(), phi)
     target_x, target_eps = PREDICTIONS.build("v").target(ANGLE.cos(), ANGLE.sin())
     torch.testing.assert_close(target_x * x_start + target_eps * eps, slope)
@@ -64,7 +68,7 @@ def test_v_is_the_derivative_by_the_angle() -> None:
 def test_velocity_is_the_derivative_by_time() -> None:
     """Rectified flow: x_t = (1 − t)·x_0 + t·ε, u = dx/dt."""
     t = torch.linspace(0, 1, 40, dtype=torch.float64).requires_grad_()
-    x_start, eps = draws(40)
+    x_start, eps = random_pair(40)
     (slope,) = torch.autograd.grad(((1 - t) * x_start + t * eps).sum(), t)
     target_x, target_eps = PREDICTIONS.build("velocity").target(1 - t.detach(), t.detach())
     torch.testing.assert_close(target_x * x_start + target_eps * eps, slope)
@@ -72,7 +76,7 @@ def test_velocity_is_the_derivative_by_time() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_ends(name: str) -> None:
-    """At sigma 0, x_0 is x_t; at signal 0 every output but ε still tells x_0."""
+    """Where sigma = 0, x_0 is x_t; where signal = 0, every output except ε still determines x_0."""
     signal, sigma = (
         torch.tensor([1.0, 0.0], dtype=torch.float64),
         torch.tensor([0.0, 1.0], dtype=torch.float64),
@@ -102,8 +106,8 @@ def test_unknown_prediction_names_the_nearest() -> None:
         as_prediction("epsilom")
 
 
-def test_a_plugin_writes_its_target_only() -> None:
-    """EDM's F (Karras et al. 2022, table 1) at sigma_data 0.5: x_0 = c_skip·x + c_out·F follows from the target."""
+def test_a_plugin_needs_only_a_target() -> None:
+    """EDM's F as a plugin (Karras et al., table 1): x_0 = c_skip·x + c_out·F follows from its target."""
 
     class Karras(Prediction):
         def target(self, signal: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
@@ -119,13 +123,13 @@ def test_a_plugin_writes_its_target_only() -> None:
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("sigma_data", [0.5, 1.0])
 def test_edm_is_the_papers_preconditioning(path: str, sigma_data: float) -> None:
-    """D(x) = c_skip·x + c_out·F(c_in·x) with table 1's coefficients, at x = x_t/signal and the noise level sigma/signal."""
+    """D(x) = c_skip·x + c_out·F(c_in·x) with table 1's coefficients, x = x_t/signal and σ = sigma/signal."""
     signal, sigma = PATHS[path]
     level, variance = sigma / signal, sigma_data**2
     c_skip, c_out = variance / (level**2 + variance), level * sigma_data / (level**2 + variance).sqrt()
     c_in = 1 / (level**2 + variance).sqrt()
     prediction = PREDICTIONS.build("edm", sigma_data=sigma_data)
-    x_t, output = draws(len(ANGLE))
+    x_t, output = random_pair(len(ANGLE))
     from_x, from_output = prediction.x0_from(signal, sigma)
     torch.testing.assert_close(
         from_x * x_t + from_output * output, c_skip * (x_t / signal) + c_out * output, rtol=1e-12, atol=1e-12
@@ -136,7 +140,7 @@ def test_edm_is_the_papers_preconditioning(path: str, sigma_data: float) -> None
 
 
 def test_edm_keeps_input_and_target_at_unit_variance() -> None:
-    """For data of standard deviation sigma_data, at every noise level; with sigma_data 1 the target is −v."""
+    """Unit variance at every noise level if the data's deviation is sigma_data; F = −v if that is 1."""
     for signal, sigma in PATHS.values():
         prediction = PREDICTIONS.build("edm", sigma_data=0.3)
         target_x, target_eps = prediction.target(signal, sigma)
@@ -150,8 +154,8 @@ def test_edm_keeps_input_and_target_at_unit_variance() -> None:
         torch.testing.assert_close(a, -b)
 
 
-def test_edm_tells_x_0_from_pure_noise() -> None:
-    """Unlike ε, at signal 0."""
+def test_edm_recovers_x_0_from_pure_noise() -> None:
+    """Where signal = 0 the output determines x_0, unlike ε."""
     from_x, from_output = PREDICTIONS.build("edm").x0_from(
         torch.zeros(1, dtype=torch.float64), torch.ones(1, dtype=torch.float64)
     )

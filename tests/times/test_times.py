@@ -1,4 +1,4 @@
-"""How training draws timesteps: drawn frequencies, closed forms, and what the loss is multiplied by to make up for it."""
+"""Time distributions: frequencies of draws, closed forms, and the importance factors on the loss."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from ddpmx.schedules import Table, variance_preserving
 from ddpmx.spec.checks import check
 from ddpmx.spec.loading import load
 from ddpmx.theory.effective import effective_weight
-from ddpmx.times import Time, Uneven
+from ddpmx.times import NonUniform, Time
 from ddpmx.training.experiment import build
 from ddpmx.training.loop import StepDone, epoch_order, train
 from ddpmx.training.objective import draw_step, step_loss, timesteps
@@ -33,14 +33,14 @@ from ddpmx.training.validation import validate
 from ddpmx.world import World
 
 Run = Callable[..., Result]
-UNEVEN = [name for name in TIMES.names() if issubclass(TIMES.get(name), Uneven)]
+NON_UNIFORM = [name for name in TIMES.names() if issubclass(TIMES.get(name), NonUniform)]
 PARAMETERS: list[tuple[str, dict[str, Any]]] = [
     *((name, {}) for name in TIMES.names()),
     ("logit_normal", {"mean": -0.5, "std": 0.6}),
     ("log_normal", {"mean": 0.3, "std": 2.0}),
     *(("mode", {"scale": scale}) for scale in (-1.0, -0.54, 0.0, 0.81, 2 / (math.pi - 2))),
 ]
-EVERY = pytest.mark.parametrize(("name", "fields"), PARAMETERS, ids=str)
+EVERY_TIME = pytest.mark.parametrize(("name", "fields"), PARAMETERS, ids=str)
 
 
 def table_of(timesteps: int) -> Table:
@@ -48,13 +48,13 @@ def table_of(timesteps: int) -> Table:
 
 
 def spread(count: int) -> Tensor:
-    """Evenly spread numbers in (0, 1), off every boundary k/T of a small T."""
+    """Evenly spaced numbers in (0, 1), none on a boundary k/T of a small T."""
     return (torch.arange(count, dtype=torch.float64) + 0.5) / count
 
 
-@EVERY
+@EVERY_TIME
 def test_frequencies_are_the_probabilities(name: str, fields: dict[str, Any]) -> None:
-    """Pearson's chi-square of 10⁶ draws; indices that are expected less than 10 times are counted as one."""
+    """Pearson's chi-square test of 10⁶ draws; indices expected less than 10 times are pooled."""
     table, time = table_of(200), TIMES.build(name, **fields)
     u = torch.rand(10**6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     t = torch.cat([time.draw(batch, table) for batch in u.split(100 if name == "stratified" else len(u))])
@@ -64,17 +64,18 @@ def test_frequencies_are_the_probabilities(name: str, fields: dict[str, Any]) ->
         x.numpy() for x in (torch.bincount(t, minlength=200), time.probabilities(table) * len(u))
     )
     common = expected >= 10
-    rest = [drawn[~common].sum()], [expected[~common].sum()]
-    if rest[1][0] < 10:
-        assert rest[0][0] <= rest[1][0] + 6 * math.sqrt(rest[1][0])
-        rest = [], []
-    observed, wanted = np.concatenate([drawn[common], rest[0]]), np.concatenate([expected[common], rest[1]])
-    assert stats.chisquare(observed, wanted * observed.sum() / wanted.sum()).pvalue > 1e-4
+    pooled = [drawn[~common].sum()], [expected[~common].sum()]
+    if pooled[1][0] < 10:
+        assert pooled[0][0] <= pooled[1][0] + 6 * math.sqrt(pooled[1][0])
+        pooled = [], []
+    observed = np.concatenate([drawn[common], pooled[0]])
+    counts = np.concatenate([expected[common], pooled[1]])
+    assert stats.chisquare(observed, counts * observed.sum() / counts.sum()).pvalue > 1e-4
 
 
-@EVERY
+@EVERY_TIME
 @pytest.mark.parametrize("timesteps", [1, 2, 3, 1000])
-def test_probabilities_sum_to_one_and_draws_stay_inside(
+def test_probabilities_sum_to_one_and_draws_stay_in_range(
     name: str, fields: dict[str, Any], timesteps: int
 ) -> None:
     table, time = table_of(timesteps), TIMES.build(name, **fields)
@@ -87,22 +88,22 @@ def test_probabilities_sum_to_one_and_draws_stay_inside(
         assert 0 <= int(time.draw(torch.tensor([u], dtype=torch.float64), table)) < timesteps
 
 
-@pytest.mark.parametrize(("name", "fields"), [(n, f) for n, f in PARAMETERS if n in UNEVEN], ids=str)
+@pytest.mark.parametrize(("name", "fields"), [(n, f) for n, f in PARAMETERS if n in NON_UNIFORM], ids=str)
 def test_draws_change_exactly_at_the_edges_of_the_cdf(name: str, fields: dict[str, Any]) -> None:
     table, time = table_of(50), TIMES.build(name, **fields)
-    assert isinstance(time, Uneven)
+    assert isinstance(time, NonUniform)
     edges = time.cdf(table)
     for k in range(1, 50):
         if edges[k] < 1 - 1e-9 and not (
             name == "mode" and time.model_dump()["scale"] > 1.7 and k == 25
-        ):  # there the quantile is flat
+        ):  # t(u) is flat there
             around = torch.stack([edges[k] * (1 - 1e-12), edges[k] * (1 + 1e-12)])
             assert time.draw(around, table).tolist() == [k - 1, k]
 
 
 @pytest.mark.parametrize(("mean", "std"), [(0.0, 1.0), (0.5, 0.6), (-1.0, 2.0)])
 def test_logit_normal_is_the_integral_of_the_papers_density(mean: float, std: float) -> None:
-    """Esser et al., eq. 19, integrated numerically over each index's share of (0, 1)."""
+    """Esser et al., eq. 19, integrated numerically over each index's interval of (0, 1)."""
 
     def density(t: float) -> float:
         logit = math.log(t / (1 - t))
@@ -121,7 +122,7 @@ def test_logit_normal_draws_a_normal_logit() -> None:
 
 
 def test_log_normal_draws_the_index_nearest_to_edms_sigma() -> None:
-    """ln σ = P_mean + P_std·n, then the nearest ln σ of the table; on EDM's range and on a variance-preserving table."""
+    """ln σ = P_mean + P_std·n, rounded to the table's nearest ln σ; on EDM's σ and on a cosine schedule."""
     sigma = torch.logspace(math.log10(0.002), math.log10(80), 300, dtype=torch.float64)
     u = spread(2000)
     drawn = -1.2 + 1.2 * stats.norm.ppf(u.numpy())
@@ -154,7 +155,7 @@ def test_log_normal_never_draws_an_index_without_noise_or_without_signal() -> No
 
 @pytest.mark.parametrize("scale", [-1.0, -0.5, 0.0, 0.81, 1.29, 1.75])
 def test_mode_is_the_papers_map(scale: float) -> None:
-    """Esser et al., eq. 20, at evenly spread u: the same draws, in the reverse order."""
+    """Esser et al., eq. 20, at evenly spaced u: the same draws in reverse order."""
     u = spread(100_003).numpy()
     t = 1 - u - scale * (np.cos(np.pi * u / 2) ** 2 - 1 + u)
     drawn = TIMES.build("mode", scale=scale).draw(torch.from_numpy(u), table_of(64))
@@ -166,17 +167,17 @@ def test_mode_is_the_papers_map(scale: float) -> None:
 
 def test_mode_favours_the_middle_or_the_ends() -> None:
     table = table_of(64)
-    middle, even, ends = (
+    middle, uniform, ends = (
         TIMES.build("mode", scale=scale).probabilities(table) for scale in (1.29, 0.0, -0.5)
     )
-    torch.testing.assert_close(even, torch.full_like(even, 1 / 64), rtol=1e-12, atol=0)
+    torch.testing.assert_close(uniform, torch.full_like(uniform, 1 / 64), rtol=1e-12, atol=0)
     assert bool((middle[:32].diff() > 0).all())
     assert bool((ends[:32].diff() < 0).all())
     torch.testing.assert_close(middle, middle.flip(0), rtol=1e-12, atol=0)
 
 
 def test_cosmap_has_the_papers_density() -> None:
-    """Esser et al., eq. 21, integrated; and its map t = 1 − 1/(tan(πu/2) + 1)."""
+    """The integral of Esser et al., eq. 21, and its map t = 1 − 1/(tan(πu/2) + 1)."""
     p = TIMES.build("cosmap").probabilities(table_of(20))
     for k in range(20):
         area = integrate.quad(
@@ -203,20 +204,19 @@ def test_stratified_is_vdms_formula() -> None:
     assert TIMES.build("stratified").draw(u, table_of(1000)).tolist() == [875, 125, 375, 625]
 
 
-@pytest.mark.parametrize("name", UNEVEN)
+@pytest.mark.parametrize("name", NON_UNIFORM)
 def test_importance_makes_the_mean_over_draws_the_uniform_mean(name: str) -> None:
     table = SCHEDULES.build("linear", timesteps=100).table()
     loss = torch.rand(100, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-    fair = TIMES.build(name, unbiased=True)
-    assert (fair.probabilities(table) * fair.importance(table) * loss).sum().item() == pytest.approx(
-        loss.mean().item(), rel=1e-12
-    )
+    unbiased = TIMES.build(name, unbiased=True)
+    mean = (unbiased.probabilities(table) * unbiased.importance(table) * loss).sum().item()
+    assert mean == pytest.approx(loss.mean().item(), rel=1e-12)
     biased = TIMES.build(name)
     assert torch.equal(biased.importance(table), torch.ones_like(loss))
-    assert torch.equal(biased.probabilities(table), fair.probabilities(table))
+    assert torch.equal(biased.probabilities(table), unbiased.probabilities(table))
 
 
-def test_even_times_need_no_importance() -> None:
+def test_uniform_times_need_no_importance() -> None:
     for name in ("uniform", "stratified"):
         assert TIMES.build(name).importance(table_of(10)).tolist() == [1] * 10
         assert TIMES.build(name).probabilities(table_of(10)).tolist() == [0.1] * 10
@@ -224,14 +224,14 @@ def test_even_times_need_no_importance() -> None:
             TIMES.build(name, unbiased=True)
 
 
-@pytest.mark.parametrize("name", UNEVEN)
+@pytest.mark.parametrize("name", NON_UNIFORM)
 def test_an_unbiased_time_has_the_effective_weight_of_uniform_times(name: str) -> None:
     table, weighting = SCHEDULES.build("linear", timesteps=100).table(), WEIGHTINGS.build("snr")
-    fair = effective_weight(table, weighting, "v", time=TIMES.build(name, unbiased=True))[1]
-    np.testing.assert_allclose(fair, effective_weight(table, weighting, "v")[1], rtol=1e-12)
+    unbiased = effective_weight(table, weighting, "v", time=TIMES.build(name, unbiased=True))[1]
+    np.testing.assert_allclose(unbiased, effective_weight(table, weighting, "v")[1], rtol=1e-12)
 
 
-def test_a_plugins_draws_are_counted() -> None:
+def test_a_plugins_probabilities_are_counted() -> None:
     class Squared(Time):
         """t = u²."""
 
@@ -258,7 +258,7 @@ def test_fields_out_of_range(name: str, field: str, value: object) -> None:
     assert error.value.field == field
 
 
-def test_a_time_that_cannot_be_unbiased_is_refused_at_its_field(tiny: Path) -> None:
+def test_an_impossible_unbiased_is_refused_with_its_field(tiny: Path) -> None:
     tiny.write_text(TINY + "time: {name: logit_normal, std: 0.001, unbiased: true}\n")
     with pytest.raises(SpecError, match="never draws index 0") as error:
         check(load(tiny))
@@ -266,8 +266,8 @@ def test_a_time_that_cannot_be_unbiased_is_refused_at_its_field(tiny: Path) -> N
 
 
 def test_training_is_multiplied_by_the_importance_and_validation_is_not(tiny: Path) -> None:
-    def losses(time: str) -> tuple[Tensor, Tensor, Tensor, float]:
-        """The first step's t, its loss in the loop, its mean loss by hand, and the validation loss."""
+    def first_losses(time: str) -> tuple[Tensor, Tensor, Tensor, float]:
+        """The first step's t, its loss from the loop and computed by hand, and the validation loss."""
         tiny.write_text(TINY + f"time: {time}\n")
         experiment = build(load(tiny), torch.device("cpu"))
         ids = epoch_order(len(experiment.data.train), 0, 0)[:64]
@@ -280,13 +280,15 @@ def test_training_is_multiplied_by_the_importance_and_validation_is_not(tiny: Pa
         assert isinstance(first, StepDone)
         return t, torch.tensor(first.loss), mean.float(), validation
 
-    t, plain, plain_by_hand, validation = losses("logit_normal")
-    t_fair, fair, fair_by_hand, validation_fair = losses("{name: logit_normal, unbiased: true}")
-    assert torch.equal(t, t_fair)
+    t, plain, plain_by_hand, validation = first_losses("logit_normal")
+    t_unbiased, unbiased, unbiased_by_hand, validation_unbiased = first_losses(
+        "{name: logit_normal, unbiased: true}"
+    )
+    assert torch.equal(t, t_unbiased)
     torch.testing.assert_close(plain, plain_by_hand, rtol=1e-5, atol=0)
-    torch.testing.assert_close(fair, fair_by_hand, rtol=1e-5, atol=0)
-    assert float((fair / plain - 1).abs()) > 0.01
-    assert validation_fair == validation
+    torch.testing.assert_close(unbiased, unbiased_by_hand, rtol=1e-5, atol=0)
+    assert float((unbiased / plain - 1).abs()) > 0.01
+    assert validation_unbiased == validation
 
 
 def test_a_batchs_stratified_times_do_not_depend_on_how_it_is_split(
@@ -307,14 +309,14 @@ def test_a_batchs_stratified_times_do_not_depend_on_how_it_is_split(
 
 
 def test_every_timestep_of_a_step_is_in_its_stratum(tiny: Path) -> None:
-    """u_0 is the first image's own number, so a step's times are a function of seed, step and the batch's ids."""
+    """u_0 is the first image's number, so the times depend only on the seed, the step and the ids."""
     tiny.write_text(TINY + "time: stratified\n")
     experiment = build(load(tiny), torch.device("cpu"))
     ids = torch.tensor([5, 3, 9, 0])
     first = float(ops.uniform(ids[:1], stream(Purpose.TIME, 7), experiment.spec.seed))
-    wanted = [int((first + i / 4) % 1 * experiment.table.timesteps) for i in range(4)]
-    assert timesteps(experiment, ids, 7).tolist() == wanted
+    expected = [int((first + i / 4) % 1 * experiment.table.timesteps) for i in range(4)]
+    assert timesteps(experiment, ids, 7).tolist() == expected
     assert (
         timesteps(replace(experiment, spec=experiment.spec.model_copy(update={"seed": 1})), ids, 7).tolist()
-        != wanted
+        != expected
     )

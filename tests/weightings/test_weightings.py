@@ -1,4 +1,4 @@
-"""Weights against the papers' formulas for each prediction, written in numpy; one objective whatever is predicted; limits."""
+"""Weights against the papers' formulas in numpy; one objective for every prediction; limits."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def table_of(log_snr: Tensor) -> Table:
 
 
 def exploding() -> Table:
-    """signal 1, σ from 0.002 to 80, as in EDM."""
+    """A table with signal = 1 and σ from 0.002 to 80, as in EDM."""
     sigma = torch.logspace(math.log10(0.002), math.log10(80), 200, dtype=torch.float64)
     return Table(
         torch.ones_like(sigma), sigma, lambda log_snr: (torch.ones_like(log_snr), (-0.5 * log_snr).exp())
@@ -38,7 +38,7 @@ def exploding() -> Table:
 
 
 class Bound(Weighting):
-    """The bound itself, infinite at index 0: x_0 weight ½(SNR_{t−1} − SNR_t)."""
+    """The unclipped bound, ½(SNR_{t−1} − SNR_t) on the x_0 error, which is infinite at index 0."""
 
     component_name: ClassVar[str] = "bound"
 
@@ -48,7 +48,7 @@ class Bound(Weighting):
 
 
 def study_formula(beta: np.ndarray) -> np.ndarray:
-    """β²/(2σ²α(1−ᾱ)) with σ² = β(1−ᾱ_{t−1})/(1−ᾱ_t), in numpy, at every index but the first."""
+    """β²/(2σ²α(1−ᾱ)) with σ² = β(1−ᾱ_{t−1})/(1−ᾱ_t), in numpy, from index 1 on."""
     alpha, alpha_bar = 1 - beta, np.cumprod(1 - beta)
     variance = beta[1:] * (1 - alpha_bar[:-1]) / (1 - alpha_bar[1:])
     return beta[1:] ** 2 / (2 * variance * alpha[1:] * (1 - alpha_bar[1:]))
@@ -65,7 +65,7 @@ def test_vlb_is_the_studys_formula_and_the_snr_identity(schedule: str) -> None:
 
 
 def test_vlb_is_the_divergence_of_the_samplers_step() -> None:
-    """KL(q(x_s|x_t,x_0) ‖ q(x_s|x_t,x̂_0)) = (c_x0·(x_0 − x̂_0))²/(2·std²), from the rows that ddpm plans."""
+    """KL(q(x_s|x_t,x_0) ‖ q(x_s|x_t,x̂_0)) = (c_x0·(x_0 − x̂_0))²/(2·std²), from the rows planned by ddpm."""
     table = SCHEDULES.build("linear", timesteps=100).table()
     rows = SAMPLERS.build("ddpm").plan(table).rows[:-1]
     weight = WEIGHTINGS.build("vlb", clip=1e9).weights(table, "x_start")
@@ -91,7 +91,7 @@ def test_clip_bounds_the_epsilon_weight_then_converts(clip: float) -> None:
     "make", [lambda: vp("cosine"), lambda: vp("linear"), exploding], ids=["cosine", "linear", "exploding"]
 )
 def test_two_predictions_are_one_objective(weighting: str, make: Callable[[], Table]) -> None:
-    """weight·error² is the same number for every prediction whose output implies the same x_0."""
+    """weight·error² is the same for every prediction whose output implies the same x_0."""
     table = make()
     component = WEIGHTINGS.build(
         weighting, **{"vlb": {"clip": 5.0}, "learned": {"base": "p2"}}.get(weighting, {})
@@ -100,7 +100,7 @@ def test_two_predictions_are_one_objective(weighting: str, make: Callable[[], Ta
         2, table.timesteps, dtype=torch.float64, generator=torch.Generator().manual_seed(0)
     )
     error_x = guess - x_start
-    error_eps = -table.signal / table.sigma * error_x  # from x_t = signal·x_0 + sigma·ε, x_t being given
+    error_eps = -table.signal / table.sigma * error_x  # from x_t = signal·x_0 + sigma·ε with x_t fixed
     on_x_start = component.weights(table, "x_start") * error_x.square()
     for name in NAMES:
         target_x, target_eps = PREDICTIONS.build(name).target(table.signal, table.sigma)
@@ -118,7 +118,7 @@ def test_constant_is_one_for_the_prediction_in_use(name: str) -> None:
     assert weight.tolist() == [1.0] * 10
 
 
-def test_a_name_an_alias_and_a_prediction_are_alike() -> None:
+def test_a_name_an_alias_and_a_prediction_are_equivalent() -> None:
     table = SCHEDULES.build("linear", timesteps=10).table()
     weighting = WEIGHTINGS.build("vlb", clip=1.0)
     expected = weighting.weights(table, "v")
@@ -129,7 +129,7 @@ def test_a_name_an_alias_and_a_prediction_are_alike() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_an_infinite_weight_is_refused_by_index(name: str) -> None:
+def test_an_infinite_weight_is_refused_with_its_index(name: str) -> None:
     table = SCHEDULES.build("linear", timesteps=10).table()
     with pytest.raises(SpecError, match=r"'vlb' is inf at index 0 \(set its clip or first\)"):
         WEIGHTINGS.build("vlb").weights(table, name)
@@ -137,9 +137,10 @@ def test_an_infinite_weight_is_refused_by_index(name: str) -> None:
         Bound().weights(table, name)
 
 
-# What a weighting tends to at infinite log-SNR; None: nothing finite. At −∞ (no signal) and +∞ (no noise), on the error of
-# (epsilon, x_start, v, velocity) of a variance-preserving table, from ε weight = x_0 weight/SNR, v weight = x_0 weight/(SNR + 1),
-# velocity weight = x_0 weight/(√SNR + 1)².
+# A weighting's limits at infinite log-SNR: at −∞ (no signal), then at +∞ (no noise); None where there is no
+# finite limit. Each lists the weights of the (epsilon, x_start, v, velocity) errors on a variance-preserving
+# table, from ε weight = x_0 weight/SNR, v weight = x_0 weight/(SNR + 1) and velocity weight = x_0
+# weight/(√SNR + 1)².
 LIMITS: dict[tuple[str, ...], tuple[list[float | None], list[float | None]]] = {
     ("snr",): ([1, 0, 0, 0], [1, None, 1, 1]),
     ("truncated_snr", "floor", "2"): ([None, 2, 2, 2], [1, None, 1, 1]),
@@ -161,12 +162,12 @@ def test_infinite_log_snr_has_the_weights_limit(case: tuple[str, ...]) -> None:
     weighting = WEIGHTINGS.build(name, **fields)
     log_snr = torch.linspace(8, -8, 9, dtype=torch.float64)
     inside = table_of(log_snr)
-    for index, end, wanted in ((8, -math.inf, LIMITS[case][0]), (0, math.inf, LIMITS[case][1])):
+    for index, end, limits in ((8, -math.inf, LIMITS[case][0]), (0, math.inf, LIMITS[case][1])):
         open_ended = log_snr.clone()
         open_ended[index] = end
         table = table_of(open_ended)
-        neighbour = 1 if index == 0 and name == "vlb" else index  # index 1 looks back at index 0
-        for prediction, limit in zip(NAMES, wanted, strict=True):
+        neighbour = 1 if index == 0 and name == "vlb" else index  # the weight at index 1 uses index 0
+        for prediction, limit in zip(NAMES, limits, strict=True):
             if limit is None:
                 with pytest.raises(SpecError, match=f"'{name}' is inf at index {index}"):
                     weighting.weights(table, prediction)
@@ -180,7 +181,7 @@ def test_infinite_log_snr_has_the_weights_limit(case: tuple[str, ...]) -> None:
 
 
 def test_limits_hold_on_tables_that_do_not_preserve_variance() -> None:
-    """signal 1 throughout: D's weight of EDM at σ = 0 is infinite, that of ε is 1; without noise v is ε."""
+    """With signal = 1 and σ = 0, EDM's weight of the x_0 error is infinite; of ε, and so of v, it is 1."""
     sigma = torch.tensor([0.0, 0.1, 1.0, 80.0], dtype=torch.float64)
     table = Table(torch.ones_like(sigma), sigma)
     assert WEIGHTINGS.build("edm").weights(table, "epsilon")[0].item() == pytest.approx(1, rel=1e-12)
@@ -190,16 +191,16 @@ def test_limits_hold_on_tables_that_do_not_preserve_variance() -> None:
 
 
 def test_the_unclipped_bound_is_infinite_where_a_neighbour_is() -> None:
-    """½(SNR_{t−1} − SNR_t) is finite for the x_0 error where no signal is left, and infinite for the ε error."""
+    """At signal 0, ½(SNR_{t−1} − SNR_t) is finite for the x_0 error and infinite for the ε error."""
     log_snr = torch.tensor([4.0, 1.0, -2.0, -math.inf], dtype=torch.float64)
     bound = WEIGHTINGS.build("vlb", first="skip")
-    for prediction in ("x_start", "v", "velocity"):  # at signal 0 their errors are the x_0 error, up to sign
+    for prediction in ("x_start", "v", "velocity"):  # at signal 0 their errors are ± the x_0 error
         assert bound.weights(table_of(log_snr), prediction)[-1].item() == pytest.approx(
             0.5 * math.exp(-2), rel=1e-12
         )
     with pytest.raises(SpecError, match="'vlb' is inf at index 3"):
         bound.weights(table_of(log_snr), "epsilon")
-    with pytest.raises(SpecError, match="'elbo' is inf at index 2"):  # its slope looks ahead
+    with pytest.raises(SpecError, match="'elbo' is inf at index 2"):  # its slope at index 2 uses index 3
         WEIGHTINGS.build("elbo").weights(table_of(log_snr), "v")
     with pytest.raises(SpecError, match="'vlb' is inf at index 1"):  # SNR_0 is infinite
         bound.weights(table_of(-log_snr.flip(0)), "v")
@@ -263,7 +264,8 @@ FORMULAS: dict[str, dict[str, Callable[[np.ndarray], np.ndarray]]] = {
         "v": lambda s: s / ((1 + s * np.exp(-2)) * (1 + s)),
     },
 }
-"""The papers' weights of each error, by SNR, at the default parameters; v as variance-preserving tables have it."""
+"""The papers' weight of each error as a function of SNR, with the default parameters; v on
+variance-preserving tables."""
 
 
 @pytest.mark.parametrize("name", FORMULAS)
@@ -279,18 +281,12 @@ def test_weights_are_the_papers_for_each_prediction(name: str, schedule: str) ->
 
 def test_every_weighting_has_a_formula_above_or_a_test_of_its_own() -> None:
     built_in = {name for name in WEIGHTINGS.names() if WEIGHTINGS.get(name).__module__.startswith("ddpmx.")}
-    assert built_in == {
-        *FORMULAS,
-        "constant",
-        "vlb",
-        "elbo",
-        "learned",
-    }  # the last in test_learned_training.py
+    assert built_in == {*FORMULAS, "constant", "vlb", "elbo", "learned"}  # learned: test_learned_training.py
 
 
 @pytest.mark.parametrize("sigma_data", [0.5, 1.0, 2.0])
 def test_edm_weighs_the_preconditioned_networks_output_by_one(sigma_data: float) -> None:
-    """D = c_skip·x + c_out·F: λ(σ)·c_out² = 1, the paper's reason for λ; in the form of its table 1."""
+    """λ(σ)·c_out² = 1 for D = c_skip·x + c_out·F, which is why the paper chooses λ; written as in table 1."""
     table = exploding()
     sigma = table.sigma.numpy()
     weight = WEIGHTINGS.build("edm", sigma_data=sigma_data).weights(table, "x_start").numpy()
@@ -332,21 +328,21 @@ def test_soft_min_snr_is_below_min_snr_and_half_of_it_at_the_corner() -> None:
 
 
 @pytest.mark.parametrize("name", ["min_snr", "soft_min_snr", "p2", "sigmoid"])
-def test_these_weigh_the_epsilon_error_less_the_less_noise_there_is(name: str) -> None:
-    """Never rising with log-SNR: the weightings that are a bound of noisy data (Kingma & Gao 2023, sec. 4)."""
+def test_these_weights_of_the_epsilon_error_fall_with_the_noise(name: str) -> None:
+    """Weights that never rise with log-SNR are a bound for noisy data (Kingma & Gao 2023, sec. 4)."""
     weight = WEIGHTINGS.build(name).weights(vp("cosine"), "epsilon")
     assert bool((weight.diff() >= -1e-14).all())
 
 
 def test_elbo_is_the_derivative_of_log_snr() -> None:
-    """Of λ = a·t² + b·t + c central differences are exact: −½λ' = −½(2at + b)."""
+    """Central differences of λ = a·t² + b·t + c are exact: −½λ' = −½(2at + b)."""
     t = torch.arange(50, dtype=torch.float64)
     weight = WEIGHTINGS.build("elbo").weights(table_of(9 - 0.2 * t - 0.003 * t**2), "epsilon")
     torch.testing.assert_close(weight[1:-1], 0.5 * (0.2 + 0.006 * t)[1:-1], rtol=1e-9, atol=0)
 
 
-def test_elbo_is_what_vlb_tends_to() -> None:
-    """½(e^d − 1) against ½d for steps d of λ: their difference shrinks with the step."""
+def test_elbo_is_the_limit_of_vlb() -> None:
+    """With steps d of λ they are ½(e^d − 1) and ½d, whose relative difference shrinks with d."""
     gaps = []
     for timesteps in (500, 5000):
         table = table_of(torch.linspace(10, -10, timesteps, dtype=torch.float64))
@@ -359,16 +355,19 @@ def test_elbo_is_what_vlb_tends_to() -> None:
 
 
 def test_the_bound_does_not_depend_on_the_schedule() -> None:
-    """Σ_t weight·(x_0 error)² of an error that depends on log-SNR only: the integral over log-SNR (Kingma et al. 2021, eq. 18)."""
+    """Σ_t weight·error² is an integral over log-SNR if the error depends on log-SNR only.
+
+    Kingma et al. 2021, eq. 18.
+    """
 
     def total(weighting: Weighting, log_snr: Tensor) -> float:
         table = table_of(log_snr)
         weight = weighting.weights(table, "epsilon")
-        weight[[0, -1]] /= 2  # the trapezoid's ends
+        weight[[0, -1]] /= 2  # the ends of the trapezoidal rule
         return float((weight * (-0.1 * log_snr.square()).exp()).sum())
 
-    share = torch.linspace(0, 1, 4000, dtype=torch.float64)
-    straight, bent = 8 - 16 * share, 8 - 16 * share**1.5
+    fraction = torch.linspace(0, 1, 4000, dtype=torch.float64)
+    straight, bent = 8 - 16 * fraction, 8 - 16 * fraction**1.5
     for weighting in (WEIGHTINGS.build("elbo"), WEIGHTINGS.build("sigmoid", per_log_snr=True)):
         assert total(weighting, bent) == pytest.approx(total(weighting, straight), rel=1e-4)
 
@@ -376,9 +375,9 @@ def test_the_bound_does_not_depend_on_the_schedule() -> None:
 def test_sigmoid_per_log_snr_is_elbo_times_the_sigmoid() -> None:
     table = vp("cosine")
     for name in NAMES:
-        per, elbo = WEIGHTINGS.build("sigmoid", bias=-1.0, per_log_snr=True), WEIGHTINGS.build("elbo")
+        per_log_snr, elbo = WEIGHTINGS.build("sigmoid", bias=-1.0, per_log_snr=True), WEIGHTINGS.build("elbo")
         expected = elbo.weights(table, name) * torch.sigmoid(-1 - table.log_snr)
-        torch.testing.assert_close(per.weights(table, name), expected, rtol=1e-12, atol=0)
+        torch.testing.assert_close(per_log_snr.weights(table, name), expected, rtol=1e-12, atol=0)
 
 
 def test_a_slope_needs_two_timesteps() -> None:
@@ -388,7 +387,7 @@ def test_a_slope_needs_two_timesteps() -> None:
 
 
 @pytest.mark.parametrize("clip", [None, 0.05])
-def test_vlb_has_three_ways_at_the_first_index(clip: float | None) -> None:
+def test_vlb_has_three_options_at_the_first_index(clip: float | None) -> None:
     table = vp("linear")
     full = WEIGHTINGS.build("vlb", clip=1e9).weights(table, "epsilon").clamp(max=clip or math.inf)
     skip, repeat = (
@@ -408,12 +407,12 @@ def test_vlb_of_one_timestep_has_nothing_to_repeat() -> None:
     assert error.value.field == "first"
 
 
-def test_truncated_snr_is_called_max_snr_too() -> None:
+def test_max_snr_is_an_alias_of_truncated_snr() -> None:
     assert WEIGHTINGS.build("max_snr", floor=3.0) == WEIGHTINGS.build("truncated_snr", floor=3.0)
 
 
 def test_a_plugins_weighting_has_limits_too() -> None:
-    """It is one definition over log-SNR: 2·SNR on the x_0 error is 2 on the ε error, without signal too."""
+    """2·SNR on the x_0 error is 2 on the ε error, even where no signal is left."""
 
     class Twice(Weighting):
         component_name: ClassVar[str] = "twice"
@@ -431,7 +430,7 @@ import math, torch, ddpmx
 
 @ddpmx.WEIGHTINGS.register("bad_weights")
 class BadWeights(ddpmx.Weighting):
-    '''One weight of its own at index 3.'''
+    '''Weights of 1, but `value` at index 3.'''
     value: float | str = 0.0
     def weights(self, table, prediction):
         weight = torch.ones(table.timesteps, dtype=torch.float64)
@@ -442,7 +441,7 @@ class BadWeights(ddpmx.Weighting):
 
 @ddpmx.WEIGHTINGS.register("bad_definition")
 class BadDefinition(BadWeights):
-    '''The same of the x_0 error.'''
+    '''The same weights, of the x_0 error.'''
     weights = ddpmx.Weighting.weights
     def x_start_weight(self, table):
         return BadWeights.weights(self, table, None)
@@ -453,12 +452,12 @@ class BadDefinition(BadWeights):
 @pytest.mark.parametrize(
     "block", ["{name: NAME, value: VALUE}", "{name: learned, base: {name: NAME, value: VALUE}}"]
 )
-def test_validate_refuses_weights_that_are_no_weights(
+def test_validate_refuses_invalid_weights(
     ddpmx: Callable[..., Result], tiny: Path, name: str, block: str
 ) -> None:
     (tiny.parent / "bad.py").write_text(BAD_WEIGHTING)
     method = {"bad_weights": "BadWeights.weights", "bad_definition": "BadDefinition.x_start_weight"}[name]
-    for value, told in (
+    for value, printed in (
         ("nan", "nan"),
         ("inf", "inf"),
         ("'-inf'", "-inf"),
@@ -470,7 +469,7 @@ def test_validate_refuses_weights_that_are_no_weights(
         result = ddpmx("validate", tiny)
         assert result.code == 2
         assert "loss.weighting" in result.err
-        assert all(part in result.err for part in (method, told, "at index 3")), result.err
+        assert all(part in result.err for part in (method, printed, "at index 3")), result.err
     if name == "bad_weights":
         tiny.write_text(tiny.read_text().replace("1e39", "flat"))
         assert (
