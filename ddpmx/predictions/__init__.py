@@ -1,5 +1,5 @@
-"""Predictions, the network's possible outputs: each module registers some. A new file here needs no other
-change. May be imported by samplers, weightings, theory, spec, training, testing, pages, exchange.
+"""Predictions: each module of this package registers some. A new file here needs no other change.
+May be imported by samplers, weightings, theory, spec, training, testing, pages, exchange.
 """
 
 from ..components.discovery import discover
