@@ -26,14 +26,17 @@ SHAPE = (3, 1, 4, 4)
 
 
 def random(*shape: int, seed: int = 0) -> Tensor:
+    """Normal numbers, float64 of this shape."""
     return torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
 
 
 def injected(k: int, shape: tuple[int, ...]) -> Tensor:
+    """The k-th noise that both samplers add."""
     return random(*shape, seed=1000 + k)
 
 
 def difference(ours: Tensor, theirs: Tensor) -> float:
+    """The largest difference, relative to the largest of their values."""
     return ((ours - theirs).abs().max() / theirs.abs().max()).item()
 
 
@@ -46,8 +49,8 @@ def ours(plan: Plan, denoise: Denoise, x: Tensor) -> Tensor:
 
 
 def states(plan: Plan, denoise: Denoise, x: Tensor) -> list[Tensor]:
-    """x after each row."""
-    out: list[Tensor] = []
+    """x after each row of the plan."""
+    after: list[Tensor] = []
     sample(
         denoise,
         plan,
@@ -55,9 +58,9 @@ def states(plan: Plan, denoise: Denoise, x: Tensor) -> list[Tensor]:
         x_init=x,
         noise=injected,
         dtype=torch.float64,
-        callback=lambda i, row, x_next, m: out.append(x_next),
+        callback=lambda i, row, x_next, m: after.append(x_next),
     )
-    return out
+    return after
 
 
 def prepared(scheduler: Any, steps: int, table: Table = LINEAR) -> Any:
@@ -65,9 +68,9 @@ def prepared(scheduler: Any, steps: int, table: Table = LINEAR) -> Any:
     scheduler.alphas_cumprod = table.alpha_bar.numpy()
     scheduler.set_timesteps(steps)
     if len(scheduler.sigmas) == len(scheduler.timesteps) + 1 == steps + 1:
-        at = scheduler.timesteps.long()
+        indices = scheduler.timesteps.long()
         end = table.sigma_ve[:1] if scheduler.sigmas[-1] > 0 else torch.zeros(1, dtype=torch.float64)
-        scheduler.sigmas = torch.cat([table.sigma_ve[at], end])
+        scheduler.sigmas = torch.cat([table.sigma_ve[indices], end])
     return scheduler
 
 
@@ -78,13 +81,12 @@ def theirs(
     monkeypatch: pytest.MonkeyPatch,
     *,
     scaled: bool,
-    every: int = 1,
 ) -> Tensor:
     """The scheduler's final sample from ddpmx's state x.
 
     `scaled`: the scheduler's state is x/signal.
     """
-    drawn = {"calls": 0, "k": 0}
+    drawn = {"k": 0}
 
     def noise(shape: Any, **unused: object) -> Tensor:
         drawn["k"] += 1
@@ -95,6 +97,8 @@ def theirs(
         monkeypatch.setattr(module, "randn_tensor", noise)
     y = x * (1 + scheduler.sigmas[0].double() ** 2).sqrt() if scaled else x
     for t in scheduler.timesteps:
-        given = scheduler.scale_model_input(y, t) if scaled else y
-        y = scheduler.step(denoise(given.double(), t.double().expand(len(x))), t, y).prev_sample.double()
+        model_input = scheduler.scale_model_input(y, t) if scaled else y
+        y = scheduler.step(
+            denoise(model_input.double(), t.double().expand(len(x))), t, y
+        ).prev_sample.double()
     return y

@@ -3,9 +3,9 @@ May be imported by spec, runs, exchange, testing.
 """
 
 from ..components.discovery import discover
-from .base import OWN, Sampler, Solver
+from .base import UNSET, Sampler, Solver
 from .path import Path, Point, points
 
-__all__ = ["OWN", "Path", "Point", "Sampler", "Solver", "points"]
+__all__ = ["UNSET", "Path", "Point", "Sampler", "Solver", "points"]
 
 discover(__name__, __path__)

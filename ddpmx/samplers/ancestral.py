@@ -1,4 +1,4 @@
-"""Where a step stops when the rest of the way is new noise."""
+"""The split of a step into a deterministic part and new noise."""
 
 from __future__ import annotations
 
@@ -9,10 +9,14 @@ from .path import Point
 
 
 def split(here: Point, there: Point, eta: float) -> tuple[Point, float]:
-    """(target, std): a deterministic step to `target` and new noise of that std in x together reach `there`.
+    """(target, std): a deterministic step to `target`, then new noise of that std in x, reaches `there`.
 
-    With q = SNR_here/SNR_there, std = eta·sigma·√(1 − q) and target.sigma = √(sigma² − std²), sigma being that of `there`:
-    eta 0 is deterministic, eta 1 has the variance of the posterior (k-diffusion's sigma_up and sigma_down).
+    With q = SNR_here/SNR_there and sigma that of `there`::
+
+        std = eta·sigma·√(1 − q)     target.sigma = √(sigma² − std²)
+
+    eta 0 is deterministic, and eta 1 has the posterior's variance. k-diffusion calls the two sigma_up and
+    sigma_down.
     """
     q = (there.sigma_ve / here.sigma_ve) ** 2
     return replace(

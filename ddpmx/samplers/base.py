@@ -1,4 +1,4 @@
-"""What all samplers share. A sampler does not loop: it plans the rows that `ddpmx.sample` runs."""
+"""The base of all samplers. A sampler does not loop: it plans the rows that `ddpmx.sample` runs."""
 
 from __future__ import annotations
 
@@ -24,46 +24,48 @@ from .grid import GridName, descending, spaced
 from .path import Path, Point, points
 
 
-class _Own(Enum):
-    OWN = "the sampler's own"
+class _Unset(Enum):
+    UNSET = "the sampler's own field"
 
 
-OWN = _Own.OWN
-"""The default of `plan`'s clip: the sampler's own field. None means no clip."""
+UNSET = _Unset.UNSET
+"""The default of the argument `clip` of `plan`: use the sampler's field. None means no bound."""
 
 
 def straight(here: Point, there: Point) -> Row:
-    """The row that moves x along a line on which x_0 and ε stay as they are: x' = signal'·x_0 + sigma'·ε.
+    """The row that moves x in a straight line, with x_0 and ε held fixed: x' = signal'·x_0 + sigma'·ε.
 
-    Euler's step of the probability-flow ODE, in sigma/signal as well as in x; ddim's with eta 0.
+    It is Euler's step of the probability-flow ODE, whether in x or in x/signal over sigma/signal, and ddim's
+    step at eta 0.
     """
-    share = there.sigma / here.sigma
+    # with ε = (x − signal·x_0)/sigma: x' = ratio·x + (signal' − ratio·signal)·x_0, ratio = sigma'/sigma
+    ratio = there.sigma / here.sigma
     return Row(
-        here.t, here.x0_from_x, here.x0_from_output, c_x=share, c_x0=there.signal - share * here.signal
+        here.t, here.x0_from_x, here.x0_from_output, c_x=ratio, c_x0=there.signal - ratio * here.signal
     )
 
 
 def clean(here: Point) -> Row:
-    """The row that takes the predicted x_0 as it is."""
+    """The row whose result is the predicted x_0 itself."""
     return Row(here.t, here.x0_from_x, here.x0_from_output, c_x=0.0, c_x0=1.0)
 
 
 def _last(indices: tuple[float, ...], strength: float) -> tuple[float, ...]:
-    """The share `strength` of the indices at the end."""
+    """The last ⌊strength·n⌋ of the n indices."""
     if not 0 < strength <= 1:
         raise SpecError(f"should be above 0 and at most 1, not {strength:g}", field="strength")
     count = int(len(indices) * strength)
     if count == 0:
         raise SpecError(
-            f"{strength:g} of {len(indices)} steps leaves none",
+            f"should keep at least one of the {len(indices)} steps, which {strength:g} does not",
             field="strength",
-            hint=f"at least {1 / len(indices):.2g}",
+            hint=f"use at least {1 / len(indices):.2g}",
         )
     return indices[-count:]
 
 
-def _row(sampler: Sampler, given: Arguments, row: object) -> str:
-    """What is wrong with a row that a plugin plans."""
+def _row_problem(sampler: Sampler, arguments: Arguments, row: object) -> str:
+    """What is wrong with a row that a plugin plans; empty if nothing."""
     if not isinstance(row, Row):
         return f"should give a ddpmx.Row, not {described(row)}"
     single = {
@@ -74,44 +76,47 @@ def _row(sampler: Sampler, given: Arguments, row: object) -> str:
     values = single | {"c_history": row.c_history, "noise_range": row.noise_range or ()}
     for name, numbers in values.items():
         for value in numbers if isinstance(numbers, tuple | list) else (numbers,):
-            number = isinstance(value, int | float) or (
+            is_number = isinstance(value, int | float) or (
                 isinstance(value, Tensor) and value.ndim == 0 and not value.requires_grad
             )
-            if not number or not math.isfinite(value):
-                return f"should give rows of finite numbers, and one has {name} {described(value) if not number else f'{float(value):g}'}"
+            if not is_number or not math.isfinite(value):
+                actual = f"{float(value):g}" if is_number else described(value)
+                return f"should give rows of finite numbers, but {name} of one is {actual}"
     return ""
 
 
 class Sampler(Component):
-    """Base of all samplers: override `step`, or `rows` for a method that looks further than the next index."""
+    """Base of all samplers: override `step`, or `rows` if the method needs more than the next index."""
 
     contract: ClassVar[Contract] = {
-        "plan": lambda _, given, value: instance(value, Plan),
-        "rows": Each(_row),
-        "solve": Each(_row),
-        "step": _row,
-        "finish": _row,
+        "plan": lambda _, arguments, value: instance(value, Plan),
+        "rows": Each(_row_problem),
+        "solve": Each(_row_problem),
+        "step": _row_problem,
+        "finish": _row_problem,
     }
 
     steps: int | None = Field(None, ge=1)
-    """How many indices the grid has; null: all T."""
+    """Number of indices on the grid; null: all T."""
     grid: GridName = "trailing"
-    """How the indices are spaced; at steps T `leading`, `trailing` and `linspace` are all T of them."""
+    """Spacing of the indices. With T steps, `leading`, `trailing` and `linspace` contain every index."""
     timesteps: Annotated[tuple[float, ...], AfterValidator(descending)] | None = None
-    """The exact indices to evaluate at, descending, fractional if wanted, instead of `steps` and `grid`."""
+    """The exact indices to evaluate at, instead of `steps` and `grid`: descending; they may be fractional."""
     clip: Clip = 1.0
-    """Bounds x_0 to [−clip, clip] in every step, images being in [−1, 1]; null: no bound; `dynamic` or
-    `{name: dynamic, percentile: 0.995}`: each image to that percentile of its |x_0| where it is above 1, then divided by it."""
+    """Bounds x_0 to [−clip, clip] in every step (images are in [−1, 1]); null: no bound. `dynamic`, or
+    `{name: dynamic, percentile: 0.995}`: let s be this percentile of an image's |x_0|, but at least 1; then
+    x_0 is bounded to [−s, s] and divided by s."""
 
     @property
     def learns_variance(self) -> bool:
-        """Whether the network must tell the variance too, as one of a model with `learned_variance` does."""
+        """Whether the network must also output the variance, as a model with `learned_variance` does."""
         return False
 
     def fitted(self, timesteps: int) -> Self:
-        """The sampler with a number of steps that a schedule of so many timesteps has, where `steps` is a default.
+        """This sampler with a default `steps` that suits a schedule of `timesteps` timesteps.
 
-        That is as many as the default says, or all where there are fewer timesteps or the grid takes all.
+        A default above `timesteps`, or with the grid `all`, becomes `timesteps`. Steps that the user set
+        stay.
         """
         if (
             "steps" in self.model_fields_set
@@ -126,55 +131,55 @@ class Sampler(Component):
         table: Table,
         prediction: str | Prediction = "epsilon",
         *,
-        clip: float | DynamicClip | Literal[_Own.OWN] | None = OWN,
+        clip: float | DynamicClip | Literal[_Unset.UNSET] | None = UNSET,
         timesteps: Sequence[float] | None = None,
         strength: float = 1.0,
     ) -> Plan:
         """The rows from the first index to the clean image.
 
-        `clip` and `timesteps` replace the sampler's own fields, `clip=None` by no bound. `strength` below 1 leaves out the first
-        indices, for changing an image instead of drawing one: ⌊strength·n⌋ of the n stay (Meng et al. 2021, arXiv:2108.01073,
-        with diffusers' rounding).
+        `clip` and `timesteps` replace the sampler's fields; `clip=None` means no bound. With `strength` below
+        1 only the last ⌊strength·n⌋ of the n indices are kept, which changes an image instead of sampling a
+        new one (Meng et al. 2021, arXiv:2108.01073, with diffusers' rounding).
 
-        Raises SpecError for more steps than the table has, indices out of order or outside the table, coefficients that are
-        not finite, and a strength that leaves no index.
+        Raises SpecError for more steps than the table has, for indices out of order or outside the table, for
+        coefficients that are not finite, and for a strength that keeps no index.
         """
         prediction = as_prediction(prediction)
-        clip = self.clip if isinstance(clip, _Own) else clip
+        clip = self.clip if isinstance(clip, _Unset) else clip
         if isinstance(clip, float | int) and not clip > 0:
             raise SpecError(f"should be greater than 0, not {clip:g}", field="clip")
         try:
-            given = self.timesteps if timesteps is None else descending(timesteps)
+            exact = self.timesteps if timesteps is None else descending(timesteps)
         except ValueError as error:
             raise SpecError(str(error), field="timesteps") from None
         indices = _last(
-            spaced(self.grid, table, self.fitted(table.timesteps).steps) if given is None else given, strength
+            spaced(self.grid, table, self.fitted(table.timesteps).steps) if exact is None else exact, strength
         )
         rows = tuple(self.rows(table, prediction, indices))
-        signal, sigma = table.at(torch.tensor([row.t for row in rows], dtype=torch.float64))
+        signal, sigma = table.at(torch.tensor([row.t for row in rows], dtype=torch.float64))  # [rows] each
         levels = tuple(zip(signal.tolist(), sigma.tolist(), strict=True))
         return Plan(rows, clip, math.hypot(*levels[0]), levels)
 
     def rows(self, table: Table, prediction: Prediction, timesteps: Sequence[float]) -> Iterable[Row]:
-        """One row for each index; the last one takes the predicted x_0 as it is: from there on nothing is left to do."""
+        """One row for each index; the result of the last one is the predicted x_0 itself."""
         path = points(table, prediction, timesteps)
         for here, there in pairwise(path):
             yield self.step(here, there)
         yield clean(path[-1])
 
     def step(self, here: Point, there: Point) -> Row:
-        """The row that takes x from one point to the next, which has less noise but is not clean."""
+        """The row that moves x from point `here` to `there`, the next one, which has less noise."""
         raise NotImplementedError
 
 
 class Solver(Sampler):
-    """Base of the methods that integrate over log-SNR: override `solve`."""
+    """Base of the methods that integrate an ODE or SDE over log-SNR: override `solve`."""
 
     steps: int | None = Field(50, ge=1)
-    """How many indices the grid has; null: all T."""
+    """Number of indices on the grid; null: all T."""
 
     def rows(self, table: Table, prediction: Prediction, timesteps: Sequence[float]) -> Iterable[Row]:
-        """The rows of each step; one that the method cannot take, from or to infinite log-SNR, is a straight line."""
+        """The rows of all steps; a step that `solve` cannot take, at infinite log-SNR, is a straight line."""
         path = Path(table, prediction, timesteps)
         for i in range(len(path) - 1):
             if self.takes(path, i):
@@ -184,11 +189,11 @@ class Solver(Sampler):
         yield self.finish(path)
 
     def solve(self, path: Path, i: int) -> Iterable[Row]:
-        """The rows from the i-th point to the next: one for each network evaluation."""
+        """The rows from point i of the path to the next, one for each network evaluation."""
         raise NotImplementedError
 
     def takes(self, path: Path, i: int) -> bool:
-        """Whether `solve` can take the step from the i-th point: whether the log-SNR of both its ends is finite."""
+        """Whether `solve` can take the step from point i, that is, whether log-SNR is finite at both ends."""
         return path[i].inside and path[i + 1].inside
 
     def finish(self, path: Path) -> Row:

@@ -1,4 +1,4 @@
-"""The values of `sampler.clip`: a number, null, or the block of dynamic thresholding."""
+"""The field `sampler.clip`: a number, null, or dynamic thresholding."""
 
 from __future__ import annotations
 
@@ -15,14 +15,16 @@ from ..rows import DynamicClip
 
 class _Dynamic(Strict):
     name: Literal["dynamic"]
+    """Selects dynamic thresholding (Saharia et al. 2022, arXiv:2205.11487)."""
     percentile: float = Field(0.995, gt=0, le=1)
+    """The percentile of an image's |x_0| that bounds it, as a fraction of 1."""
 
 
 class _ClipField:
-    """How pydantic reads, writes and describes the field."""
+    """Tells pydantic how to read, write and describe the field."""
 
     def parse(self, value: object) -> float | DynamicClip | None:
-        """Raises the errors that pydantic collects."""
+        """The field's value. Raises errors that pydantic collects."""
         if value is None or isinstance(value, DynamicClip):
             return value
         if isinstance(value, Mapping | str):
@@ -36,6 +38,7 @@ class _ClipField:
         return float(value)
 
     def dump(self, value: float | DynamicClip | None) -> object:
+        """The value as a spec writes it."""
         return (
             {"name": "dynamic", "percentile": value.percentile} if isinstance(value, DynamicClip) else value
         )

@@ -1,4 +1,4 @@
-"""Implicit sampling (Song et al. 2020)."""
+"""DDIM, denoising diffusion implicit models (Song et al. 2020)."""
 
 from __future__ import annotations
 
@@ -15,30 +15,31 @@ from .path import Point
 
 @SAMPLERS.register("ddim", paper="Song et al. 2020, arXiv:2010.02502, eq. 12 and 16")
 class DDIM(Sampler):
-    """Deterministic at eta 0; at eta 1 it is ddpm with the posterior variance.
+    """Deterministic at eta 0; equal to ddpm with the posterior variance at eta 1.
 
-    Between neighbours on the grid, t and then s, with q = SNR_t/SNR_s and ε from x_t and the clipped x_0::
+    From index t to s, the next on the grid, with q = SNR_t/SNR_s; ε follows from x_t and the clipped x_0::
 
         x_s = signal_s·x_0 + √(sigma_s² − std²)·ε + std·(new noise)
         std² = eta²·sigma_s²·(1 − q)
     """
 
     steps: int | None = Field(50, ge=1)
-    """How many indices the grid has; null: all T."""
+    """Number of indices on the grid; null: all T."""
     eta: float = Field(0.0, ge=0)
-    """Share of the posterior's standard deviation that is added as new noise."""
+    """New noise, as a fraction of the posterior's standard deviation; 0 adds none."""
 
     def step(self, here: Point, there: Point) -> Row:
         q = (here.signal * there.sigma / (there.signal * here.sigma)) ** 2
-        kept = (
-            1 - self.eta**2 + self.eta**2 * q
-        )  # of x's noise, as a variance; 1 − eta²·(1 − q) without its cancellation
+        # (sigma_s² − std²)/sigma_s² = 1 − eta²·(1 − q), written without cancellation
+        kept = 1 - self.eta**2 + self.eta**2 * q
         if kept < 0:
             raise SpecError(
                 f"{self.eta:g} adds more noise than x has after index {here.t:g}",
                 field="eta",
-                hint="1 is always possible",
+                hint="use at most 1, which always works",
             )
+        # x_s = direction·x_t + (signal_s − direction·signal_t)·x_0 + std·(new noise), as ε = (x_t −
+        # signal_t·x_0)/sigma_t
         direction = there.sigma * math.sqrt(kept) / here.sigma
         return Row(
             here.t,

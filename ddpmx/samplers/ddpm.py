@@ -14,20 +14,22 @@ from .path import Point
 
 @SAMPLERS.register("ddpm", paper="Ho et al. 2020, arXiv:2006.11239, algorithm 2")
 class DDPM(Sampler):
-    """Ancestral sampling: draws from q(x_s | x_t, x_0) at the predicted x_0, with no noise in the last step.
+    """Ancestral sampling: draws from q(x_s | x_t, x_0) at the predicted x_0; the last step adds no noise.
 
-    Between neighbours on the grid, t and then s, with q = SNR_t/SNR_s::
+    From index t to s, the next on the grid, with q = SNR_t/SNR_s::
 
         x_s = signal_t/signal_s·sigma_s²/sigma_t²·x_t + signal_s·(1 − q)·x_0 + std·ε
         std² = sigma_s²·(1 − q)  (posterior)  or  sigma_t²·(1 − q)  (beta)
 
-    For s = t−1 and a variance-preserving schedule these are β̃_t and β_t. `learned_range` is between the two, in log, where the
-    network says for each element (Nichol & Dhariwal 2021, arXiv:2102.09672, eq. 15).
+    For s = t − 1 and a variance-preserving schedule these variances are β̃_t and β_t. With `learned_range`
+    the network interpolates between their logarithms for each element (Nichol & Dhariwal 2021,
+    arXiv:2102.09672, eq. 15).
     """
 
     variance: Literal["posterior", "beta", "learned_range"] = "posterior"
-    """Variance of the noise added: `posterior` (diffusers' fixed_small) is right for data that are one point, `beta` (fixed_large)
-    for data of unit variance; `learned_range` needs a model with learned_variance."""
+    """Variance of the added noise. `posterior` (fixed_small in diffusers) is exact for data that are a single
+    point, `beta` (fixed_large) for data of unit variance. `learned_range` needs a model with
+    learned_variance."""
 
     @property
     def learns_variance(self) -> bool:
@@ -35,10 +37,12 @@ class DDPM(Sampler):
 
     def step(self, here: Point, there: Point) -> Row:
         q = (here.signal * there.sigma / (there.signal * here.sigma)) ** 2
+        # std of the added noise: sigma_s·√(1 − q) and sigma_t·√(1 − q)
         posterior, beta = (sigma * math.sqrt(1 - q) for sigma in (there.sigma, here.sigma))
         if self.learns_variance and there.sigma == 0:
             raise SpecError(
-                f"learned_range has no lower end below index {here.t:g}: index {there.t:g} has no noise",
+                f"learned_range has no lower bound at index {here.t:g}, because the next index, {there.t:g}, "
+                "has no noise",
                 field="variance",
             )
         return Row(

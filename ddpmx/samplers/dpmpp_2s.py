@@ -15,7 +15,10 @@ from .path import Path, Point
 
 
 def singlestep(path: Path, here: Point, there: Point, noise: float = 0.0) -> Iterable[Row]:
-    """The straight step with x_0 as it is at the log-SNR midpoint; `there` may be off the path, `noise` is added at its end."""
+    """The straight step with the x_0 of the log-SNR midpoint, then noise of standard deviation `noise`.
+
+    `there` need not be on the path.
+    """
     middle, whole = path.between(here, there), straight(here, there)
     yield replace(straight(here, middle), keep_anchor=True)
     yield Row(
@@ -31,9 +34,12 @@ def singlestep(path: Path, here: Point, there: Point, noise: float = 0.0) -> Ite
 
 @SAMPLERS.register("dpmpp_2s", paper="Lu et al. 2022, arXiv:2211.01095, algorithm 1 with r = 1/2")
 class DPMpp2S(Solver):
-    """Second order, two evaluations a step: DPM-Solver++(2S).
+    """Second order, two evaluations per step: DPM-Solver++(2S).
 
-    With u the straight step from t to the log-SNR midpoint: x_s = sigma_s/sigma_t·x_t + signal_s·(1 − e^(−h))·x_0(u).
+    u is the state after the straight step from t to the log-SNR midpoint, and h = λ_s − λ_t with λ =
+    log(signal/sigma)::
+
+        x_s = sigma_s/sigma_t·x_t + signal_s·(1 − e^(−h))·x_0(u)
     """
 
     def solve(self, path: Path, i: int) -> Iterable[Row]:
@@ -42,10 +48,10 @@ class DPMpp2S(Solver):
 
 @SAMPLERS.register("dpmpp_2s_ancestral", paper="Lu et al. 2022, arXiv:2211.01095; Crowson, k-diffusion")
 class DPMpp2SAncestral(Solver):
-    """A step of dpmpp_2s to less noise than the next index has, then new noise up to it."""
+    """A dpmpp_2s step to less noise than the next index has, then new noise up to its level."""
 
     eta: float = Field(1.0, ge=0, le=1)
-    """Share of the posterior's standard deviation that is added as new noise; 0 is dpmpp_2s."""
+    """New noise, as a fraction of the posterior's standard deviation; 0 is dpmpp_2s."""
 
     def solve(self, path: Path, i: int) -> Iterable[Row]:
         target, noise = split(path[i], path[i + 1], self.eta)

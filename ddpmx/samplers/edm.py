@@ -1,4 +1,4 @@
-"""The stochastic sampler of Karras et al. 2022."""
+"""EDM's stochastic sampler (Karras et al. 2022)."""
 
 from __future__ import annotations
 
@@ -19,23 +19,27 @@ from .path import Path, Point, index_at, points
 
 @SAMPLERS.register("edm", paper="Karras et al. 2022, arXiv:2206.00364, algorithm 2")
 class EDM(Solver):
-    """Heun's method in n = sigma/signal; before each step, new noise raises n to n̂ = (1 + γ)·n ("churn").
+    """Heun's method with "churn": before each step, new noise raises n = sigma/signal to n̂ = (1 + γ)·n.
 
-    γ = min(s_churn/steps, √2 − 1) where s_tmin <= n <= s_tmax, else 0; n̂ ends with the table. The network is then
-    evaluated at n̂, a fractional index. The row before the step adds the noise, which is exact as both are linear.
+    ::
+
+        γ = min(s_churn/steps, √2 − 1) where s_tmin ≤ n ≤ s_tmax, else 0
+
+    n̂ is at most the table's largest sigma/signal. The network is evaluated at n̂, a fractional index. The
+    noise is added by the row before the step, which is exact because both are linear.
     """
 
     s_churn: float = Field(0.0, ge=0)
-    """How much noise is added over all steps; 0 is heun."""
+    """Amount of noise added over all steps; 0 is heun."""
     s_tmin: float = Field(0.0, ge=0)
-    """The lowest sigma/signal at which noise is added."""
+    """Lowest sigma/signal at which noise is added."""
     s_tmax: float | None = Field(None, gt=0)
-    """The highest sigma/signal at which noise is added; null: no limit."""
+    """Highest sigma/signal at which noise is added; null: no limit."""
     s_noise: float = Field(1.0, gt=0)
-    """Factor on the standard deviation of the noise."""
+    """Factor on the standard deviation of the added noise."""
 
     def rows(self, table: Table, prediction: Prediction, timesteps: Sequence[float]) -> Iterable[Row]:
-        """The rows of each step; where the first one churns, a row before it that only adds noise."""
+        """The rows of all steps, after a row that only adds noise if the first step churns."""
         path = Path(table, prediction, timesteps)
         raised = [self._raised(path, i) for i in range(len(path))]
         if raised[0] is not path[0]:
@@ -48,7 +52,7 @@ class EDM(Solver):
         yield clean(raised[-1])
 
     def _raised(self, path: Path, i: int) -> Point:
-        """The i-th point after its churn; itself where there is none."""
+        """Point i after its churn; the point itself if it does not churn."""
         point = path[i]
         gamma = min(self.s_churn / len(path), math.sqrt(2) - 1)
         if (
@@ -62,9 +66,10 @@ class EDM(Solver):
         return raised if raised.sigma_ve > point.sigma_ve else point
 
     def _churned(self, row: Row, before: Point, after: Point) -> Row:
-        """The row that ends in `before`, and then adds noise up to `after`."""
+        """The row extended: it reaches `before`, then adds noise up to `after`."""
         if before is after:
             return row
+        # x̂ = signal_after/signal_before·x' + signal_after·√(n_after² − n_before²)·s_noise·ε
         scale = after.signal / before.signal
         noise = after.signal * math.sqrt(after.sigma_ve**2 - before.sigma_ve**2) * self.s_noise
         return replace(

@@ -1,7 +1,10 @@
-"""Multistep methods that remember ε: DEIS, LMS and iPNDM.
+"""Multistep methods that use past values of ε: DEIS, LMS and iPNDM.
 
-With n = sigma/signal and y = x/signal the probability-flow ODE is dy/dn = ε, so y_s = y_t + ∫ ε dn from n_t to n_s. The
-methods differ in the polynomial that stands for ε.
+With n = sigma/signal and y = x/signal the probability-flow ODE is dy/dn = ε, and therefore::
+
+    y_s = y_t + ∫ ε dn from n_t to n_s
+
+The methods differ in the polynomial that approximates ε.
 """
 
 from __future__ import annotations
@@ -18,7 +21,10 @@ from .path import Path, Point
 
 
 def epsilon_row(here: Point, signal: float, weights: Sequence[float]) -> Row:
-    """y_s = y_t + Σ weights[j]·ε_j, newest first, to where the signal is `signal`; pushes ε = (x − signal_t·x_0)/sigma_t."""
+    """The row of y_s = y_t + Σ_j weights[j]·ε_j, newest first, where `signal` is that of s.
+
+    It pushes ε_0 = (x − signal_t·x_0)/sigma_t onto the history.
+    """
     newest, *older = weights
     return Row(
         here.t,
@@ -34,14 +40,15 @@ def epsilon_row(here: Point, signal: float, weights: Sequence[float]) -> Row:
 
 @SAMPLERS.register("deis", paper="Zhang & Chen 2022, arXiv:2204.13902, tAB-DEIS in log ρ")
 class DEIS(Solver):
-    """ε as a polynomial in log n, integrated exactly over n; the last step is of first order."""
+    """ε as a polynomial in log n (n = sigma/signal), integrated exactly; the last step is of order 1."""
 
     order: int = Field(2, ge=1, le=4)
-    """How many values of ε the polynomial goes through; fewer in the first steps."""
+    """Number of values of ε that the polynomial interpolates; the first steps use fewer."""
 
     def solve(self, path: Path, i: int) -> Iterable[Row]:
         here, there = path[i], path[i + 1]
         h = there.half_log_snr - here.half_log_snr
+        # v = (λ − λ_t)/h with λ = log(signal/sigma), newest first
         nodes = [
             (point.half_log_snr - here.half_log_snr) / h for point in (here, *path.before(i, self.order - 1))
         ]
@@ -50,24 +57,24 @@ class DEIS(Solver):
 
 
 class Adams(Solver):
-    """Base of the Adams–Bashforth methods in n, which integrate to the clean image, n = 0, like to any other point."""
+    """Base of the Adams–Bashforth methods in n, whose last step also integrates, to n = 0."""
 
     order: int = Field(4, ge=1, le=4)
-    """How many values of ε the polynomial goes through; fewer in the first steps."""
+    """Number of values of ε that the polynomial interpolates; the first steps use fewer."""
 
     def nodes(self, path: Path, i: int, width: float) -> list[float]:
-        """Where ε is taken as known, in steps: v = (n − n_t)/width, newest first; width is n_s − n_t."""
+        """The polynomial's nodes v = (n − n_t)/width for each ε, newest first; width = n_s − n_t."""
         raise NotImplementedError
 
     def solve(self, path: Path, i: int) -> Iterable[Row]:
-        yield self._to(path, i, path[i + 1].signal, path[i + 1].sigma_ve)
+        yield self._row_to(path, i, path[i + 1].signal, path[i + 1].sigma_ve)
 
     def finish(self, path: Path) -> Row:
         last = len(path) - 1
-        return self._to(path, last, 1.0, 0.0) if path[last].inside else super().finish(path)
+        return self._row_to(path, last, 1.0, 0.0) if path[last].inside else super().finish(path)
 
-    def _to(self, path: Path, i: int, signal: float, sigma_ve: float) -> Row:
-        width = sigma_ve - path[i].sigma_ve
+    def _row_to(self, path: Path, i: int, signal: float, sigma_ve: float) -> Row:
+        width = sigma_ve - path[i].sigma_ve  # n_s − n_t
         nodes = self.nodes(path, i, width)
         return epsilon_row(
             path[i],
@@ -78,7 +85,7 @@ class Adams(Solver):
 
 @SAMPLERS.register("lms", paper="Crowson 2022, k-diffusion; Liu et al. 2022, arXiv:2202.09778")
 class LMS(Adams):
-    """The linear multistep method: ε as a polynomial in n, through its values where they were found."""
+    """Linear multistep: ε as a polynomial in n = sigma/signal through its past values, integrated exactly."""
 
     def nodes(self, path: Path, i: int, width: float) -> list[float]:
         return [
@@ -89,9 +96,9 @@ class LMS(Adams):
 
 @SAMPLERS.register("ipndm", paper="Zhang & Chen 2022, arXiv:2204.13902; Liu et al. 2022, arXiv:2202.09778")
 class IPNDM(Adams):
-    """Adams–Bashforth's constant weights, (55, −59, 37, −9)/24 at order 4, whatever the grid.
+    """Adams–Bashforth with the constant weights of an evenly spaced grid: (55, −59, 37, −9)/24 at order 4.
 
-    Its order is the one named where the grid is even in n, and at most 2 elsewhere.
+    It reaches its nominal order on grids that are even in n = sigma/signal, and at most order 2 on others.
     """
 
     def nodes(self, path: Path, i: int, width: float) -> list[float]:

@@ -15,7 +15,7 @@ from .path import Path
 
 @SAMPLERS.register("euler", paper="Karras et al. 2022, arXiv:2206.00364, algorithm 1 without its second half")
 class Euler(Solver):
-    """First-order steps of the probability-flow ODE; the same as ddim with eta 0, on every kind of schedule.
+    """First-order steps of the probability-flow ODE, equal to ddim with eta 0 on every schedule.
 
     ::
 
@@ -28,10 +28,12 @@ class Euler(Solver):
 
 @SAMPLERS.register("euler_ancestral", paper="Karras et al. 2022, arXiv:2206.00364; Crowson, k-diffusion")
 class EulerAncestral(DDIM):
-    """Euler to less noise than the next index has, then new noise up to it; the same as ddim, with eta 1 by default.
+    """An Euler step to less noise than the next index has, then new noise up to its level.
 
-    With n = sigma/signal: std_up² = eta²·n_s²·(1 − n_s²/n_t²), std_down² = n_s² − std_up².
+    It equals ddim, with eta 1 by default. With n = sigma/signal::
+
+        std_up² = eta²·n_s²·(1 − n_s²/n_t²)     std_down² = n_s² − std_up²
     """
 
     eta: float = Field(1.0, ge=0, le=1)
-    """Share of the posterior's standard deviation that is added as new noise."""
+    """New noise, as a fraction of the posterior's standard deviation; 0 is euler."""

@@ -13,10 +13,13 @@ from .path import Path, Point
 
 
 def trapezoid(here: Point, there: Point, *, flow: bool = False) -> Iterable[Row]:
-    """Euler's step, then again with the mean of the derivatives at both of its ends.
+    """Euler's step, then a repeat of it with the mean of the derivatives at both ends.
 
-    In z = x/c, with c = signal (or 1 for `flow`): z' = z + (d + d')/2 and d' = Δ(signal/c)·x_0 + Δ(sigma/c)·ε at `there`;
-    z + d is where Euler's step has brought x.
+    In z = x/c, with c = signal (or 1 for `flow`)::
+
+        z' = z + (d + d')/2     d' = Δ(signal/c)·x_0 + Δ(sigma/c)·ε, evaluated at `there`
+
+    z + d is the state after Euler's step.
     """
     c_here, c_there = (1.0, 1.0) if flow else (here.signal, there.signal)
     signal = there.signal / c_there - here.signal / c_here
@@ -34,17 +37,20 @@ def trapezoid(here: Point, there: Point, *, flow: bool = False) -> Iterable[Row]
 
 @SAMPLERS.register("heun", paper="Karras et al. 2022, arXiv:2206.00364, algorithm 1")
 class Heun(Solver):
-    """Second order, two evaluations a step: the trapezoidal rule for the probability-flow ODE.
+    """Second order, two evaluations per step: the trapezoidal rule for the probability-flow ODE.
 
-    In n = sigma/signal, with y = x/signal and d = ε at both ends of Euler's step: y_s = y_t + (n_s − n_t)·(d_t + d_s)/2.
-    On rectified flow (signal + sigma = 1) in sigma instead, with x for y and the velocity ε − x_0 for d.
+    With n = sigma/signal, y = x/signal and d = ε, at both ends of Euler's step::
+
+        y_s = y_t + (n_s − n_t)·(d_t + d_s)/2
+
+    On rectified flow (signal + sigma = 1), n is sigma instead, y is x, and d is the velocity ε − x_0.
     """
 
     def solve(self, path: Path, i: int) -> Iterable[Row]:
         yield from trapezoid(path[i], path[i + 1], flow=_is_flow(path.table))
 
     def takes(self, path: Path, i: int) -> bool:
-        """On rectified flow a step may start from pure noise."""
+        """Whether log-SNR is finite at both ends; on rectified flow a step may also start from pure noise."""
         return path[i + 1].inside and (path[i].inside or _is_flow(path.table))
 
 

@@ -1,4 +1,4 @@
-"""The weights with which multistep methods sum past values: integrals of the polynomial through them."""
+"""Weights of the past values in multistep methods: integrals of the polynomial through these values."""
 
 from __future__ import annotations
 
@@ -7,16 +7,19 @@ from collections.abc import Sequence
 
 
 def lagrange(nodes: Sequence[float], moments: Sequence[float]) -> list[float]:
-    """∫ L_j for each node, L_j being the polynomial that is 1 at node j and 0 at the others; moments[k] = ∫ v^k.
+    """∫ L_j for each node j, where L_j is the polynomial that is 1 at node j and 0 at the others.
 
-    Summed with values at the nodes, that is the integral of the polynomial through them.
+    moments[k] = ∫ v^k. The sum of these weights times values at the nodes is the integral of the polynomial
+    through the values.
     """
     weights = []
     for j, node in enumerate(nodes):
-        polynomial, scale = [1.0], 1.0  # from the constant up
+        # L_j(v) = Π_{i ≠ j} (v − node_i)/(node_j − node_i); its coefficients start with the constant
+        polynomial, scale = [1.0], 1.0
         for other in (*nodes[:j], *nodes[j + 1 :]):
             polynomial = [
-                up - other * same for up, same in zip([0.0, *polynomial], [*polynomial, 0.0], strict=True)
+                lower - other * coefficient
+                for lower, coefficient in zip([0.0, *polynomial], [*polynomial, 0.0], strict=True)
             ]
             scale *= node - other
         weights.append(sum(c * m for c, m in zip(polynomial, moments, strict=False)) / scale)
@@ -24,12 +27,13 @@ def lagrange(nodes: Sequence[float], moments: Sequence[float]) -> list[float]:
 
 
 def exponential_moments(z: float, count: int) -> list[float]:
-    """z·∫ e^(−z·(1−v))·v^k dv over v from 0 to 1, which is z·k!·φ_(k+1)(−z), for k = 0 … count − 1."""
-    if abs(z) < 1:  # the recursion below would cancel
+    """z·∫ e^(−z·(1−v))·v^k dv over v in 0 … 1, for k = 0 … count − 1, which is z·k!·φ_(k+1)(−z)."""
+    if abs(z) < 1:  # a series, because the recursion below loses digits here
         return [
             z * sum((-z) ** j * math.factorial(k) / math.factorial(k + j + 1) for j in range(20))
             for k in range(count)
         ]
+    # I_0 = 1 − e^(−z), I_k = 1 − k/z·I_{k−1}
     moments = [-math.expm1(-z)]
     for k in range(1, count):
         moments.append(1 - k / z * moments[-1])

@@ -1,4 +1,4 @@
-"""The points that a sampler passes, and the points between them."""
+"""The points that a sampler passes through, and points between them."""
 
 from __future__ import annotations
 
@@ -15,34 +15,39 @@ from ..schedules import Table
 
 @dataclass(frozen=True)
 class Point:
-    """A place where the network is evaluated: x_t = signal·x_0 + sigma·ε, x_0 = x0_from_x·x_t + x0_from_output·output."""
+    """An index with its x_t = signal·x_0 + sigma·ε and x_0 = x0_from_x·x_t + x0_from_output·output."""
 
     t: float
+    """The index, which may be fractional."""
     signal: float
+    """The factor of the clean image x_0 in x_t."""
     sigma: float
+    """The standard deviation of the noise in x_t."""
     x0_from_x: float
+    """The factor of x_t in x_0."""
     x0_from_output: float
+    """The factor of the network's output in x_0."""
 
     @property
     def inside(self) -> bool:
-        """Whether the log-SNR is finite."""
+        """Whether log-SNR is finite, that is, neither signal nor sigma is 0."""
         return self.signal > 0 and self.sigma > 0
 
     @property
     def sigma_ve(self) -> float:
-        """sigma/signal, of a point inside."""
+        """sigma/signal, for a finite log-SNR."""
         return self.sigma / self.signal
 
     @property
     def half_log_snr(self) -> float:
-        """log(signal/sigma), of a point inside: the λ of the DPM-Solver papers."""
+        """λ = log(signal/sigma) as in the DPM-Solver papers, for a finite log-SNR."""
         return math.log(self.signal) - math.log(self.sigma)
 
 
 def points(table: Table, prediction: Prediction, timesteps: Sequence[float]) -> list[Point]:
-    """The points at these indices, fractional or not.
+    """The points at these indices, which may be fractional.
 
-    Raises SpecError for an index outside the table, and where the prediction does not tell x_0 in float32's range.
+    Raises SpecError for an index outside the table, and where the prediction cannot recover x_0 in float32.
     """
     signal, sigma = table.at(torch.tensor(timesteps, dtype=torch.float64))
     from_x, from_output = prediction.x0_from(signal, sigma)
@@ -51,7 +56,8 @@ def points(table: Table, prediction: Prediction, timesteps: Sequence[float]) -> 
     ):
         if not (math.isfinite(a) and math.isfinite(b)):
             raise SpecError(
-                f"the prediction '{prediction.component_name}' does not tell x_0 at index {t:g}, where the signal is {s:g}",
+                f"the prediction '{prediction.component_name}' cannot recover x_0 at index {t:g}, "
+                f"where the signal is {s:g}",
                 hint="predict v, or velocity for flow; or use a schedule that keeps some signal",
             )
     columns = zip(
@@ -61,11 +67,14 @@ def points(table: Table, prediction: Prediction, timesteps: Sequence[float]) -> 
 
 
 def index_at(table: Table, log_snr: float) -> float:
-    """The index at which the table has this log-SNR: the inverse of `Table.log_snr_at`, at most the finite ends."""
+    """The fractional index with this log-SNR, the inverse of `Table.log_snr_at`.
+
+    A log-SNR outside the table's finite range gives the nearest index of that range.
+    """
     finite = table.log_snr.isfinite().nonzero()
     first, last = int(finite[0]), int(finite[-1])
     values = table.log_snr[first : last + 1]
-    above = int(torch.searchsorted(-values, -log_snr))  # the first index with no more than this log-SNR
+    above = int(torch.searchsorted(-values, -log_snr))  # the first index with at most this log-SNR
     if above == 0 or above == len(values):
         return float(first if above == 0 else last)
     low, high = values[above - 1].item(), values[above].item()
@@ -73,7 +82,7 @@ def index_at(table: Table, log_snr: float) -> float:
 
 
 class Path:
-    """The points of a sampling run, noisiest first; `path[i]` is the i-th."""
+    """The points of a sampling run, noisiest first; `path[i]` is point i."""
 
     def __init__(self, table: Table, prediction: Prediction, timesteps: Sequence[float]) -> None:
         self.table, self.prediction = table, prediction
@@ -86,11 +95,11 @@ class Path:
         return self.points[i]
 
     def before(self, i: int, most: int) -> list[Point]:
-        """At most `most` points before the i-th, newest first, down to where the log-SNR is infinite."""
+        """Up to `most` points before point i, newest first, without those of infinite log-SNR."""
         return [point for point in self.points[max(i - most, 0) : i] if point.inside][::-1]
 
     def between(self, here: Point, there: Point) -> Point:
-        """The point in the middle of these two in log-SNR. `there` may be off the path."""
+        """The point halfway between two points in log-SNR. `there` need not be on the path."""
         return points(
             self.table, self.prediction, [index_at(self.table, here.half_log_snr + there.half_log_snr)]
         )[0]

@@ -139,4 +139,4 @@ def test_what_a_default_cannot_follow_is_blamed_on_a_line_that_the_user_wrote(
     with pytest.raises(SpecError) as error:
         check(load(path))
     (line,) = error.value.lines()
-    assert line.startswith(f"{path}:{where}: the prediction 'epsilon' does not tell x_0 at index 8")
+    assert line.startswith(f"{path}:{where}: the prediction 'epsilon' cannot recover x_0 at index 8")

@@ -1,4 +1,4 @@
-"""The grids that are spaced in the noise level, and every sampler on every grid."""
+"""Grids that are spaced by noise level, and every sampler on every grid."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NOISE_GRIDS = ["karras", "exponential", "beta", "log_snr"]
 
 
 def levels(table: Table, indices: tuple[float, ...]) -> np.ndarray:
-    """sigma/signal there."""
+    """sigma/signal at the indices."""
     return torch.exp(-table.log_snr_at(torch.tensor(indices, dtype=torch.float64)) / 2).numpy()
 
 
@@ -34,7 +34,7 @@ def levels(table: Table, indices: tuple[float, ...]) -> np.ndarray:
 )
 @pytest.mark.filterwarnings("ignore:__array:DeprecationWarning")
 def test_noise_grids_are_diffusers(grid: str, options: str) -> None:
-    """Their sigmas, which are float32, at our fractional indices; between the same ends: theirs start where linspace does."""
+    """sigma/signal at our fractional indices equals diffusers' float32 sigmas on its linspace grid."""
     from diffusers import EulerDiscreteScheduler
 
     scheduler = EulerDiscreteScheduler(1000, timestep_spacing="linspace", **{options: True})
@@ -46,7 +46,7 @@ def test_noise_grids_are_diffusers(grid: str, options: str) -> None:
         )
 
 
-def test_log_snr_is_even() -> None:
+def test_log_snr_is_evenly_spaced() -> None:
     for table in (LINEAR, SCHEDULES.build("cosine", timesteps=300).table()):
         indices = spaced("log_snr", table, 37)
         assert (indices[0], indices[-1]) == (table.timesteps - 1, 0)
@@ -69,13 +69,13 @@ def test_index_at_inverts_log_snr() -> None:
             torch.arange(1000),
         ]
     )
-    found = [index_at(LINEAR, value) for value in LINEAR.log_snr_at(indices).tolist()]
-    np.testing.assert_allclose(found, indices.numpy(), atol=1e-8)
+    inverted = [index_at(LINEAR, value) for value in LINEAR.log_snr_at(indices).tolist()]
+    np.testing.assert_allclose(inverted, indices.numpy(), atol=1e-8)
     assert (index_at(LINEAR, 1e9), index_at(LINEAR, -1e9)) == (0, 999)
 
 
-def endless(top: bool, bottom: bool, timesteps: int = 20) -> Table:
-    """A table whose ends are pure noise, or clean."""
+def table_with_ends(top: bool, bottom: bool, timesteps: int = 20) -> Table:
+    """A table that ends in pure noise if `top`, and starts clean if `bottom`."""
     signal, sigma = (
         SCHEDULES.build("linear", timesteps=timesteps, beta_end=0.6)
         .table()
@@ -95,21 +95,23 @@ ENDS = [(False, False), (True, False), (False, True), (True, True)]
 @pytest.mark.parametrize(("top", "bottom"), ENDS)
 @pytest.mark.parametrize("grid", NOISE_GRIDS)
 def test_noise_grids_at_every_step_count(grid: str, top: bool, bottom: bool) -> None:
-    """From T−1 to 0, and from T−1 alone in one step; finite indices in between, whatever the ends are."""
+    """From T−1 to 0 (only T−1 with one step), with finite log-SNR in between, whatever the ends are."""
     for total in (1, 2, 3, 4, 20):
         if total == 1 and top and bottom:
             continue
-        table = endless(top, bottom, total)
+        table = table_with_ends(top, bottom, total)
         for steps in range(1, total + 1):
             indices = spaced(grid, table, steps)
             assert len(indices) == steps
             assert all(after < before for before, after in itertools.pairwise(indices))
             assert indices[0] == total - 1
             assert steps == 1 or indices[-1] == 0
-            table.log_snr_at(torch.tensor(indices, dtype=torch.float64))  # raises inside an infinite interval
+            table.log_snr_at(
+                torch.tensor(indices, dtype=torch.float64)
+            )  # raises for an index next to infinite log-SNR
 
 
-# every sampler
+# All samplers.
 
 PARAMETERS = {
     "edm": [{}, {"s_churn": 5.0}, {"s_churn": 100.0, "s_tmin": 0.5}],
@@ -123,9 +125,10 @@ EVERY = [(name, parameters) for name in SAMPLERS.names() for parameters in PARAM
 
 @pytest.mark.parametrize(("name", "parameters"), EVERY)
 def test_every_sampler_ends_clean(name: str, parameters: dict[str, object]) -> None:
-    """On every grid, at 1, 2, 3 and T steps: finite rows at the indices asked for, and a constant x_0 comes out as it is.
+    """A constant x_0 comes out unchanged, from finite rows at the grid's indices.
 
-    Churn moves the evaluations up; each step's second evaluation is at the next index still.
+    On every grid, at 1, 2, 3 and T steps. Churn moves the evaluations to more noise, so its indices are not
+    checked.
     """
     x, x0 = random(2, 5), torch.linspace(-0.9, 0.9, 5, dtype=torch.float64).expand(2, 5)
 
@@ -135,7 +138,7 @@ def test_every_sampler_ends_clean(name: str, parameters: dict[str, object]) -> N
     for (top, bottom), grid, steps in itertools.product(ENDS, GRIDS, (1, 2, 3, 20)):
         if (grid == "all" and steps != 20) or ((top or bottom) and grid not in ("linspace", "karras")):
             continue
-        table = endless(top, bottom)
+        table = table_with_ends(top, bottom)
         run = SAMPLERS.build(name, grid=grid, steps=steps, **parameters).plan(table, "x_start")
         for row in run:
             numbers = (
@@ -149,20 +152,21 @@ def test_every_sampler_ends_clean(name: str, parameters: dict[str, object]) -> N
                 row.m_x0,
             )
             assert all(map(math.isfinite, (*numbers, *row.c_history)))
-        asked = spaced(grid, table, steps)
+        indices = spaced(grid, table, steps)
         if "s_churn" not in parameters:
-            assert set(asked) <= {row.t for row in run}
+            assert set(indices) <= {row.t for row in run}
         images = sample(constant, run, x.shape, x_init=x * run.init_scale, dtype=torch.float64)
         torch.testing.assert_close(images, x0, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize(
-    ("name", "parameters"), [each for each in EVERY if each != ("ddpm", {"variance": "beta"})]
+    ("name", "parameters"), [case for case in EVERY if case != ("ddpm", {"variance": "beta"})]
 )
-def test_every_sampler_is_the_same_in_every_family(name: str, parameters: dict[str, object]) -> None:
-    """x/signal follows one process whatever signal is: images from one start and one noise agree.
+def test_every_sampler_agrees_between_families(name: str, parameters: dict[str, object]) -> None:
+    """x/signal follows the same process whatever signal is, so images from the same start and noise agree.
 
-    Heun has its own form on rectified flow; ddpm's beta variance is sigma_t² whatever the signal is.
+    Left out: heun on rectified flow, where it has another form, and ddpm's beta variance, which is sigma_t²
+    whatever the signal is.
     """
     indices = [999, 800, 500.5, 300, 120.25, 50, 0]
     x, ends = random(*SHAPE), []
@@ -186,9 +190,9 @@ def test_every_sampler_is_the_same_in_every_family(name: str, parameters: dict[s
 @pytest.mark.parametrize(
     "name", [name for name in SAMPLERS.names() if name not in ("ddpm", "ddim", "euler_ancestral")]
 )
-def test_infinite_ends_are_left_in_a_straight_line(name: str) -> None:
-    """From pure noise: x' = signal'·x_0 + sigma'·ε, with ε = x."""
-    table = endless(top=True, bottom=False)
+def test_a_step_from_pure_noise_is_a_straight_line(name: str) -> None:
+    """x' = signal'·x_0 + sigma'·ε, with ε = x."""
+    table = table_with_ends(top=True, bottom=False)
     row = SAMPLERS.build(name, timesteps=[19, 12, 5, 0]).plan(table, "v").rows[0]
     assert (row.c_x, row.c_x0) == pytest.approx((table.sigma[12].item(), table.signal[12].item()))
     assert (row.c_noise, row.c_history, row.c_anchor) == (0, (), 0)

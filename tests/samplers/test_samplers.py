@@ -1,3 +1,5 @@
+"""Grids, plans and the rows of ddpm and ddim against the papers, diffusers and exact moments."""
+
 from __future__ import annotations
 
 import itertools
@@ -28,7 +30,7 @@ def close(a: Row, b: Row, rel: float = 1e-11) -> bool:
     return all(math.isclose(x, y, rel_tol=rel, abs_tol=1e-13) for x, y in numbers)
 
 
-# grids
+# Grids.
 
 
 @pytest.mark.parametrize("grid", ["leading", "trailing", "linspace"])
@@ -51,9 +53,8 @@ def test_grids_are_diffusers(grid: str) -> None:
         scheduler.set_timesteps(steps)
         table = SCHEDULES.build("linear", timesteps=total).table()
         plan = SAMPLERS.build("ddpm", steps=steps, grid=grid).plan(table)
-        assert (
-            timesteps(plan) == scheduler.timesteps[:steps].tolist()
-        )  # (15, 13): theirs has a 14th index, −1
+        # diffusers' grid for (15, 13) has a 14th index, −1
+        assert timesteps(plan) == scheduler.timesteps[:steps].tolist()
 
 
 @pytest.mark.parametrize("grid", ["leading", "trailing", "linspace"])
@@ -69,7 +70,7 @@ def test_grids_at_every_step_count(grid: str) -> None:
 
 
 def test_defaults() -> None:
-    """ddpm takes every index, ddim 50 trailing ones."""
+    """ddpm evaluates at every index, ddim at 50 trailing ones."""
     assert timesteps(SAMPLERS.build("ddpm").plan(LINEAR)) == list(range(999, -1, -1))
     assert timesteps(SAMPLERS.build("ddpm", grid="all").plan(LINEAR)) == list(range(999, -1, -1))
     assert timesteps(SAMPLERS.build("ddim").plan(LINEAR)) == list(range(999, -1, -20))
@@ -94,7 +95,7 @@ def test_a_new_grid_is_a_function() -> None:
         ({"timesteps": (3.0, -1.0)}, "timesteps"),
     ],
 )
-def test_what_does_not_fit_the_table_is_refused(parameters: dict[str, object], field: str) -> None:
+def test_parameters_that_do_not_fit_the_table_are_refused(parameters: dict[str, object], field: str) -> None:
     with pytest.raises(SpecError) as error:
         SAMPLERS.build("ddim", **parameters).plan(LINEAR)
     assert error.value.field == field
@@ -140,11 +141,11 @@ def test_plan_arguments_replace_fields() -> None:
     assert timesteps(sampler.plan(LINEAR, timesteps=[7.25, 3])) == [7.25, 3]
 
 
-# coefficients
+# Coefficients.
 
 
 def test_ddpm_rows_are_the_papers() -> None:
-    """Ho et al. eq. 7 with α, ᾱ and β, in numpy."""
+    """Ho et al., eq. 7, with α, ᾱ and β, in numpy."""
     beta = np.linspace(1e-4, 0.02, 1000)
     alpha_bar = np.cumprod(1 - beta)
     posterior = SAMPLERS.build("ddpm", variance="posterior").plan(LINEAR).rows
@@ -163,7 +164,7 @@ def test_ddpm_rows_are_the_papers() -> None:
 
 
 def test_ddim_rows_are_the_papers() -> None:
-    """Song et al. eq. 12 and 16, in numpy, on a grid of 10."""
+    """Song et al., eq. 12 and 16, in numpy, on a grid of 10 indices."""
     alpha_bar = np.cumprod(1 - np.linspace(1e-4, 0.02, 1000))
     for eta in (0.0, 0.5, 1.0, 1.01):
         rows = SAMPLERS.build("ddim", steps=10, eta=eta).plan(LINEAR).rows
@@ -198,7 +199,7 @@ SAMPLED = [
 
 @pytest.mark.parametrize("prediction", ["epsilon", "x_start", "v", "velocity"])
 @pytest.mark.parametrize(("name", "parameters"), SAMPLED)
-def test_last_row_takes_x0_as_it_is(name: str, parameters: dict[str, object], prediction: str) -> None:
+def test_last_row_is_the_predicted_x0(name: str, parameters: dict[str, object], prediction: str) -> None:
     for grid in ("leading", "trailing", "linspace"):
         for steps in (1, 2, 10):
             last = (
@@ -223,7 +224,7 @@ def test_rows_carry_the_prediction(prediction: str) -> None:
 def test_rows_are_the_same_process_in_every_family(
     name: str, parameters: dict[str, object], family: str
 ) -> None:
-    """x/signal follows one process whatever signal is, if log-SNR is the same: its rows follow from the VP ones."""
+    """x/signal follows one process for a given log-SNR, so the rows follow from the variance-preserving ones."""
     ratio = LINEAR.sigma_ve
     signal = torch.ones_like(ratio) if family == "exploding" else 1 / (1 + ratio)
     sampler = SAMPLERS.build(name, **parameters, steps=20)
@@ -244,12 +245,12 @@ def test_init_scale_is_the_root_mean_square_of_x() -> None:
 
 
 def test_a_table_that_ends_in_pure_noise() -> None:
-    """ε does not tell x_0 at signal 0, v does; the step from there forgets x, but for its noise in ddim."""
+    """Where signal = 0, v determines x_0 but ε does not; of x only ddim keeps anything, its noise."""
     beta = torch.linspace(1e-4, 0.02, 100, dtype=torch.float64)
     beta[-1] = 1
     signal = torch.sqrt(torch.cumprod(1 - beta, 0))
     table = Table(signal, torch.sqrt(1 - signal.square()))
-    with pytest.raises(SpecError, match="'epsilon' does not tell x_0 at index 99"):
+    with pytest.raises(SpecError, match="'epsilon' cannot recover x_0 at index 99"):
         SAMPLERS.build("ddpm").plan(table, "epsilon")
     first = SAMPLERS.build("ddpm").plan(table, "v").rows[0]
     assert (first.c_x, first.c_x0) == (0, table.signal[98].item())
@@ -259,15 +260,15 @@ def test_a_table_that_ends_in_pure_noise() -> None:
 
 def test_signal_below_float32_is_refused() -> None:
     table = SCHEDULES.build("linear", timesteps=100_000).table()
-    with pytest.raises(SpecError, match="does not tell x_0 at index 99999"):
+    with pytest.raises(SpecError, match="cannot recover x_0 at index 99999"):
         SAMPLERS.build("ddim").plan(table, "epsilon")
 
 
-# moments: what the plan does to Gaussian data
+# Moments: what a plan does to Gaussian data.
 
 
 def stds(plan: Plan, table: Table, prediction: str, std: float) -> Iterator[float]:
-    """The standard deviation of x after each row, exactly: a row is linear in x for a Gaussian denoiser."""
+    """The exact standard deviation of x after each row; with a Gaussian denoiser a row is linear in x."""
     signal, sigma = table.at(torch.tensor(timesteps(plan), dtype=torch.float64))
     target_x, target_eps = as_prediction(prediction).target(signal, sigma)
     mean = signal * std**2 / ((signal * std) ** 2 + sigma**2)  # E[x_0|x_t] = mean·x_t
@@ -291,7 +292,7 @@ def stds(plan: Plan, table: Table, prediction: str, std: float) -> Iterator[floa
 def test_moments_of_gaussian_data(
     name: str, parameters: dict[str, object], expected: dict[int, float], prediction: str
 ) -> None:
-    """Known values for data of standard deviation 0.5 on the linspace grid."""
+    """The values computed for data of standard deviation 0.5 on the linspace grid."""
     for steps, std in expected.items():
         plan = SAMPLERS.build(name, **parameters, steps=steps, grid="linspace").plan(LINEAR, prediction)
         *_, final = stds(plan, LINEAR, prediction, 0.5)
@@ -300,7 +301,7 @@ def test_moments_of_gaussian_data(
 
 @pytest.mark.parametrize(("variance", "std"), [("posterior", 1e-6), ("beta", 1.0)])
 def test_each_variance_is_exact_for_its_data(variance: str, std: float) -> None:
-    """Ho et al. §3.2: β is optimal for data of unit variance, β̃ for data that are one point; at any number of steps."""
+    """Ho et al. §3.2: β is optimal for data of unit variance and β̃ for a single point, with any steps."""
     table = SCHEDULES.build("cosine", timesteps=1000).table()
     for steps in (1000, 20, 3):
         plan = SAMPLERS.build("ddpm", variance=variance, steps=steps).plan(table, "v")
@@ -309,11 +310,11 @@ def test_each_variance_is_exact_for_its_data(variance: str, std: float) -> None:
         np.testing.assert_allclose(list(stds(plan, table, "v", std))[:-1], marginal, rtol=1e-4)
 
 
-# a method of another kind: two rows a step, an anchor, a history
+# A method with two rows per step, an anchor and a history.
 
 
-def test_the_base_carries_methods_that_look_further() -> None:
-    """A sampler may override `rows`; the base still finds indices, prediction, clip and the starting scale."""
+def test_a_sampler_may_override_rows() -> None:
+    """The base class still provides the indices, the prediction, the clip and the starting scale."""
 
     class TwoRows(Sampler):
         def rows(self, table: Table, prediction: object, timesteps: object) -> list[Row]:
@@ -327,12 +328,12 @@ def test_the_base_carries_methods_that_look_further() -> None:
 
 
 def test_step_sees_neighbours_on_the_grid() -> None:
-    seen: list[tuple[float, float]] = []
+    steps: list[tuple[float, float]] = []
 
-    class Watching(Sampler):
+    class Recording(Sampler):
         def step(self, here: Point, there: Point) -> Row:
-            seen.append((here.t, there.t))
+            steps.append((here.t, there.t))
             return Row(here.t, here.x0_from_x, here.x0_from_output, c_x=1.0, c_x0=0.0)
 
-    Watching(timesteps=(9.0, 4.5, 0.0)).plan(LINEAR)
-    assert seen == [(9.0, 4.5), (4.5, 0.0)]
+    Recording(timesteps=(9.0, 4.5, 0.0)).plan(LINEAR)
+    assert steps == [(9.0, 4.5), (4.5, 0.0)]

@@ -1,4 +1,4 @@
-"""The deterministic samplers against diffusers, against the papers' formulas in float64, and by their order of convergence."""
+"""The deterministic samplers against diffusers and the papers' formulas, and their order of convergence."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array:DeprecationWarning")  # 
 
 STEPS = 20
 
-# sampler, its parameters, diffusers' scheduler, its parameters, whether that keeps x/signal
+# Our sampler and its parameters, diffusers' scheduler and its parameters, and whether its state is x/signal.
 THEIRS: list[tuple[str, dict[str, Any], str, dict[str, Any], bool]] = [
     ("euler", {}, "EulerDiscreteScheduler", {}, True),
     ("heun", {}, "HeunDiscreteScheduler", {}, True),
@@ -55,33 +55,36 @@ def test_is_diffusers(
     prediction: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The same final sample on the same trailing indices. KDPM2 refuses x_start, Euler and DPMSolverMultistep round to float32."""
+    """The same final sample on the same trailing indices.
+
+    KDPM2 does not support x_start; Euler and DPMSolverMultistep round to float32.
+    """
     import diffusers
 
     if (scheduler, prediction) == ("KDPM2DiscreteScheduler", "x_start"):
         pytest.skip("diffusers does not implement it")
-    theirs_to_run = getattr(diffusers, scheduler)(
+    reference = getattr(diffusers, scheduler)(
         1000, prediction_type=THEIR_NAMES[prediction], timestep_spacing="trailing", **options
     )
-    theirs_to_run = prepared(theirs_to_run, STEPS)
+    reference = prepared(reference, STEPS)
     denoise = denoiser(LINEAR, PREDICTIONS.build(prediction), mean=0.6)
     x = random(*SHAPE)
     indices = [
         float(t)
-        for t in sorted({float(t) for t in theirs_to_run.timesteps} & set(range(49, 1000, 50)), reverse=True)
+        for t in sorted({float(t) for t in reference.timesteps} & set(range(49, 1000, 50)), reverse=True)
     ]
     assert len(indices) == STEPS
-    if theirs_to_run.sigmas[-1] == 0:
+    if reference.sigmas[-1] == 0:
         mine = ours(plan(name, LINEAR, indices, prediction, **parameters), denoise, x)
-    else:  # DEIS ends at index 0, one row before the clean image
+    else:  # diffusers' DEIS ends at index 0, one row before the clean image
         mine = states(plan(name, LINEAR, [*indices, 0.0], prediction, **parameters), denoise, x)[-2]
-    relative = difference(mine, theirs(theirs_to_run, denoise, x, monkeypatch, scaled=scaled))
+    relative = difference(mine, theirs(reference, denoise, x, monkeypatch, scaled=scaled))
     print(f"{name:20} {parameters!s:20} {scheduler:32} {prediction:8} {relative:.1e}")
     assert relative < (1e-5 if name == "dpm_2" else 1e-6)
 
 
 def test_dpmpp_2s_is_diffusers_at_midpoints(monkeypatch: pytest.MonkeyPatch) -> None:
-    """DPMSolverSinglestep takes its inner point from the grid; on one that is even in log-SNR, that is our midpoint."""
+    """On a grid even in log-SNR, DPMSolverSinglestep's inner point, which is on the grid, is our midpoint."""
     from diffusers import DPMSolverSinglestepScheduler
 
     fine = [row.t for row in SAMPLERS.build("ddim", steps=21, grid="log_snr").plan(LINEAR)]
@@ -99,7 +102,10 @@ def test_dpmpp_2s_is_diffusers_at_midpoints(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_ipndm_is_diffusers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """IPNDM predicts v on signal cos, sigma sin; its betas are the sigmas here. Its own first one has no signal: ours starts below."""
+    """diffusers' IPNDM, which predicts v with signal = cos and sigma = sin, and calls sigma `betas`.
+
+    Its own first sigma leaves no signal, so the test starts below it.
+    """
     from diffusers import IPNDMScheduler
 
     sigma = torch.sin(torch.linspace(0.97, 0.02, 16, dtype=torch.float64) * math.pi / 2)
@@ -122,7 +128,7 @@ def test_ipndm_is_diffusers(monkeypatch: pytest.MonkeyPatch) -> None:
     [("euler", "FlowMatchEulerDiscreteScheduler"), ("heun", "FlowMatchHeunDiscreteScheduler")],
 )
 def test_rectified_flow_is_diffusers(name: str, scheduler: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """From pure noise, signal 0, on signal 1 − t, sigma t. Both schedulers round the state to float32."""
+    """From pure noise with signal = 1 − t and sigma = t. Both schedulers round the state to float32."""
     import diffusers
 
     sigma = torch.arange(1, 1001, dtype=torch.float64) / 1000
@@ -139,7 +145,7 @@ def test_rectified_flow_is_diffusers(name: str, scheduler: str, monkeypatch: pyt
 
 
 def test_euler_is_edms(monkeypatch: pytest.MonkeyPatch) -> None:
-    """EDMEuler without churn, on signal 1 and with the network inside its preconditioning."""
+    """EDMEuler without churn, with signal = 1 and the network inside its preconditioning."""
     from diffusers import EDMEulerScheduler
 
     scheduler = EDMEulerScheduler()
@@ -158,7 +164,7 @@ def test_euler_is_edms(monkeypatch: pytest.MonkeyPatch) -> None:
     assert difference(ours(plan("euler", table, indices, "x_start"), denoise, x), y) < 1e-6
 
 
-# order of convergence
+# Order of convergence.
 
 
 ORDERS: list[tuple[str, dict[str, Any], float]] = [
@@ -183,11 +189,11 @@ ORDERS: list[tuple[str, dict[str, Any], float]] = [
 
 @pytest.mark.parametrize(("name", "parameters", "order"), ORDERS)
 def test_order_of_convergence(name: str, parameters: dict[str, Any], order: float) -> None:
-    """On a mixture of Gaussians, by the exact flow, on a grid even in log-SNR.
+    """Against the exact flow of a mixture of Gaussians, on a grid even in log-SNR.
 
-    unipc is of order p + 1: its corrector interpolates one value more than the predictor (Zhao et al. 2023). iPNDM's
-    constant weights are those of an even grid in sigma/signal, so that this one leaves order 2. dpmpp_3m's first steps are of
-    lower order, which fades late: more steps.
+    unipc has order p + 1, because its corrector interpolates one value more than the predictor (Zhao et al.
+    2023). ipndm's weights are for grids even in sigma/signal, so it has at most order 2 here. dpmpp_3m's
+    first steps have lower order, whose effect vanishes only at more steps.
     """
     steps = (320, 640) if name.startswith("dpmpp_3m") else (160, 320)
     measured = order_of_convergence(SAMPLERS.build(name, **parameters), steps=steps)
@@ -196,7 +202,7 @@ def test_order_of_convergence(name: str, parameters: dict[str, Any], order: floa
 
 
 def test_ipndm_is_lms_on_an_even_grid() -> None:
-    """Where sigma/signal is even, and of order 4 there."""
+    """On a grid even in sigma/signal the rows agree, and the order is 4."""
     table = exploding(4.0, 81, "sigma_ve")
     indices = [float(t) for t in range(80, -1, -1)]
     for a, b in zip(

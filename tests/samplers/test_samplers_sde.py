@@ -1,4 +1,4 @@
-"""The stochastic samplers against diffusers, against k-diffusion's and EDM's formulas in float64, and by their exact moments."""
+"""The stochastic samplers against diffusers, k-diffusion's and EDM's formulas, and exact moments."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ STEPS = 20
 INDICES = [float(t) for t in range(999, -1, -50)]
 
 
-# against diffusers
+# Against diffusers.
 
 
 @pytest.mark.parametrize("prediction", THEIR_NAMES)
@@ -60,7 +60,7 @@ def test_is_diffusers(
     prediction: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The same final sample with the same noise. KDPM2 draws noise for the step to the clean image too, times 0."""
+    """The same final sample with the same noise. KDPM2 also draws noise for its last step, times 0."""
     import diffusers
 
     if (name, prediction) in (("dpm_2_ancestral", "x_start"), ("euler_ancestral", "x_start")):
@@ -77,7 +77,7 @@ def test_is_diffusers(
     assert relative < 1e-6
 
 
-# against the formulas in float64
+# Against the formulas in float64.
 
 
 def marginals(indices: list[float]) -> tuple[Tensor, Tensor]:
@@ -87,11 +87,12 @@ def marginals(indices: list[float]) -> tuple[Tensor, Tensor]:
 @pytest.mark.parametrize("published", [False, True])
 @pytest.mark.parametrize(("name", "eta"), [("dpmpp_3m", 0.0), ("dpmpp_3m_sde", 1.0), ("dpmpp_3m_sde", 0.4)])
 def test_dpmpp_3m_is_k_diffusions(name: str, eta: float, published: bool) -> None:
-    """k-diffusion's sample_dpmpp_3m_sde, in y = x/signal, but for `full` and the second step.
+    """k-diffusion's sample_dpmpp_3m_sde in y = x/signal, except for `full` and the second step.
 
-    Its (published) weight of the second difference d2 is half of what the Taylor expansion has, as d2 is half of a second
-    derivative. diffusers' third-order sde-dpmsolver++ has (1 − e^(−2h) − 2h)/(2h)² − 1/2 there, which goes to −1 and not to 0
-    as h does: a sign is wrong, so that it is no oracle. The second step is dpmpp_2m's here and in diffusers, a Taylor one in k-diffusion.
+    Its (published) weight of the second difference d2 is half of that in the Taylor expansion, because d2 is
+    half of a second derivative. diffusers' third-order sde-dpmsolver++ cannot serve as a reference: its
+    weight there is (1 − e^(−2h) − 2h)/(2h)² − 1/2, which has a wrong sign and goes to −1 instead of 0 with h.
+    The second step is that of dpmpp_2m here and in diffusers, but a Taylor step in k-diffusion.
     """
     denoise = denoiser(LINEAR, PREDICTIONS.build("x_start"), mean=0.6)
     x = random(*SHAPE)
@@ -128,7 +129,7 @@ def test_dpmpp_3m_is_k_diffusions(name: str, eta: float, published: bool) -> Non
 @pytest.mark.parametrize("name", ["dpm_2_ancestral", "dpmpp_2s_ancestral"])
 @pytest.mark.parametrize("eta", [1.0, 0.5])
 def test_ancestral_is_k_diffusions(name: str, eta: float) -> None:
-    """k-diffusion's sample_dpm_2_ancestral and sample_dpmpp_2s_ancestral: a step to sigma_down, then noise of sigma_up."""
+    """k-diffusion's ancestral dpm_2 and dpmpp_2s: a step to sigma_down, then noise of deviation sigma_up."""
     denoise = denoiser(LINEAR, PREDICTIONS.build("x_start"), mean=0.6)
     x = random(*SHAPE)
     signal, sigma = marginals(INDICES)
@@ -169,7 +170,7 @@ def test_ancestral_is_k_diffusions(name: str, eta: float) -> None:
     ],
 )
 def test_edm_is_algorithm_2(churn: dict[str, float], start: float) -> None:
-    """Karras et al. 2022, algorithm 2, on signal 1: the noise comes before each step there, and out of the row before it here."""
+    """Karras et al. 2022, algorithm 2, with signal = 1; its noise before a step is in our previous row."""
     sigma = LINEAR.sigma_ve
     table = Table(
         torch.ones_like(sigma), sigma, lambda log_snr: (torch.ones_like(log_snr), torch.exp(-log_snr / 2))
@@ -212,21 +213,21 @@ def test_edm_is_algorithm_2(churn: dict[str, float], start: float) -> None:
 
 
 def test_edm_stays_in_the_table() -> None:
-    """There is no noise above the last index: from there the first step has no churn, and the next ones go up to it at most."""
+    """A step from the last index, which has the most noise, has no churn; later ones reach it at most."""
     rows = SAMPLERS.build("edm", steps=500, s_churn=1e9).plan(LINEAR).rows
     assert rows[0].t == 999
     assert max(row.t for row in rows) == 999
     assert any(row.t % 1 for row in rows)
 
 
-# exact moments: every row is linear in x, x_0 and noise, and x_0 in x for Gaussian data
+# Exact moments: every row is linear in x, x_0 and the noise, and for Gaussian data x_0 is linear in x.
 
 
 def final_std(plan: Plan, table: Table, prediction: str = "v", std: float = 0.5) -> float:
-    """Of x after the last row: x as coefficients of the start and of each noise, which are independent."""
+    """The standard deviation of the final x, from its coefficients of the independent start and noises."""
     kind = as_prediction(prediction)
     size = 1 + sum(row.c_noise != 0 for row in plan)
-    x, drawn = np.zeros(size), 1
+    x, noise_index = np.zeros(size), 1
     x[0] = plan.init_scale
     history: list[np.ndarray[Any, Any]] = []
     anchor = x
@@ -242,8 +243,8 @@ def final_std(plan: Plan, table: Table, prediction: str = "v", std: float = 0.5)
         if row.c_anchor:
             after = after + row.c_anchor * anchor
         if row.c_noise:
-            after[drawn] += row.c_noise
-            drawn += 1
+            after[noise_index] += row.c_noise
+            noise_index += 1
         if row.push:
             history.insert(0, row.m_x * x + row.m_x0 * x0)
         x = after
@@ -251,10 +252,10 @@ def final_std(plan: Plan, table: Table, prediction: str = "v", std: float = 0.5)
 
 
 def test_moments_of_sampling_agree_with_the_rows() -> None:
-    """20 steps of an SDE with memory, drawn 40,000 times, have the standard deviation that its rows say."""
-    drawn = SAMPLERS.build("dpmpp_2m_sde", steps=20, clip=None).plan(LINEAR)
-    images = sample(denoiser(LINEAR, PREDICTIONS.build("epsilon")), drawn, (50, 800), seed=3)
-    expected = final_std(drawn, LINEAR, "epsilon")
+    """40,000 samples of a multistep SDE sampler with 20 steps have the deviation computed from its rows."""
+    sde = SAMPLERS.build("dpmpp_2m_sde", steps=20, clip=None).plan(LINEAR)
+    images = sample(denoiser(LINEAR, PREDICTIONS.build("epsilon")), sde, (50, 800), seed=3)
+    expected = final_std(sde, LINEAR, "epsilon")
     assert images.std().item() == pytest.approx(expected, abs=4 * expected / math.sqrt(2 * images.numel()))
 
 
@@ -270,20 +271,20 @@ def test_moments_of_sampling_agree_with_the_rows() -> None:
     ],
 )
 def test_std_approaches_the_datas(name: str, parameters: dict[str, float], steps: tuple[int, ...]) -> None:
-    """On data of standard deviation 0.5, ever closer, on the log-SNR grid."""
-    found = [
+    """With more steps on the log-SNR grid, the deviation comes closer to the data's 0.5."""
+    stds = [
         final_std(SAMPLERS.build(name, steps=count, grid="log_snr", **parameters).plan(LINEAR, "v"), LINEAR)
         for count in steps
     ]
-    print(f"{name:20} std at {steps}: {[round(std, 4) for std in found]}")
-    errors = [abs(std - 0.5) for std in found]
+    print(f"{name:20} std at {steps}: {[round(std, 4) for std in stds]}")
+    errors = [abs(std - 0.5) for std in stds]
     assert errors[0] > errors[1] > errors[2]
     assert errors[2] < 0.005
 
 
 @pytest.mark.parametrize("steps", [10, 100])
 def test_euler_ancestral_is_ddpm(steps: int) -> None:
-    """With eta 1 it draws from the posterior."""
+    """At eta 1 it draws from the posterior."""
     a, b = (
         SAMPLERS.build(name, steps=steps, grid="trailing").plan(LINEAR)
         for name in ("euler_ancestral", "ddpm")
