@@ -15,7 +15,7 @@ from .path import Point
 
 @SAMPLERS.register("ddim", paper="Song et al. 2020, arXiv:2010.02502, eq. 12 and 16")
 class DDIM(Sampler):
-    """Deterministic at eta 0; equal to ddpm with the posterior variance at eta 1.
+    """Deterministic sampling at eta 0; at eta 1 it equals ddpm with the posterior variance.
 
     From index t to s, the next on the grid, with q = SNR_t/SNR_s; ε follows from x_t and the clipped x_0::
 

@@ -85,7 +85,7 @@ class Adams(Solver):
 
 @SAMPLERS.register("lms", paper="Crowson 2022, k-diffusion; Liu et al. 2022, arXiv:2202.09778")
 class LMS(Adams):
-    """Linear multistep: ε as a polynomial in n = sigma/signal through its past values, integrated exactly."""
+    """Linear multistep: integrates the polynomial in n = sigma/signal through past values of ε."""
 
     def nodes(self, path: Path, i: int, width: float) -> list[float]:
         return [

@@ -224,7 +224,7 @@ def test_rows_carry_the_prediction(prediction: str) -> None:
 def test_rows_are_the_same_process_in_every_family(
     name: str, parameters: dict[str, object], family: str
 ) -> None:
-    """x/signal follows one process for a given log-SNR, so the rows follow from the variance-preserving ones."""
+    """The process of x/signal depends on log-SNR only, so the rows follow from those of LINEAR."""
     ratio = LINEAR.sigma_ve
     signal = torch.ones_like(ratio) if family == "exploding" else 1 / (1 + ratio)
     sampler = SAMPLERS.build(name, **parameters, steps=20)
