@@ -19,7 +19,7 @@ from ..errors import SpecError
 from ..files import expanded
 from ..models import Model
 from ..models.ddpm_unet import DdpmUnet
-from ..models.diffusers_unet import OURS
+from ..models.diffusers_unet import SET_BY_DATA
 from ..models.size import check_memory
 from ..outputs import cannot_write
 from ..pages.report import write_report
@@ -146,7 +146,7 @@ def _diffusers_unet(config: Mapping[str, object], difference: SpecError) -> dict
     known = set(diffusers.UNet2DModel._get_init_keys(diffusers.UNet2DModel))
     return {
         "name": "diffusers_unet",
-        "config": {key: value for key, value in config.items() if key in known and key not in OURS},
+        "config": {key: value for key, value in config.items() if key in known and key not in SET_BY_DATA},
     }
 
 

@@ -1,4 +1,4 @@
-"""Networks: each module of this package registers one; a new file here needs no other change.
+"""Networks. Each module of this package registers one; adding a file here needs no other change.
 May be imported by spec, training, pages, runs, exchange.
 """
 

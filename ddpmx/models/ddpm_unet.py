@@ -1,4 +1,4 @@
-"""The U-Net of residual blocks of Ho et al. 2020, arXiv:2006.11239 (appendix B)."""
+"""The residual U-Net of Ho et al. 2020, arXiv:2006.11239 (appendix B)."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ class DdpmUnet(ConditionalModel):
     """U-Net of residual blocks with attention and dropout; the defaults are the paper's CIFAR-10 network."""
 
     dim: int = Field(default=128, ge=4, le=4096, multiple_of=2)
-    """Width of the first level, and of the sinusoidal time embedding."""
+    """Base width, which `dim_mults` multiplies; also the size of the sinusoidal time embedding."""
 
     dim_mults: Multiples = Field(default=(1, 2, 2, 2), min_length=1, max_length=12)
-    """Widths of the levels as multiples of dim; between two levels the image's side is halved."""
+    """Widths of the levels as multiples of dim. The image's side is halved from each level to the next."""
 
     blocks: int = Field(default=2, ge=1, le=64)
-    """Residual blocks of a level on the way down; the way up has one more."""
+    """Residual blocks per level on the way down; each level has one more on the way up."""
 
     attention: tuple[Annotated[int, Field(ge=1)], ...] = (16,)
-    """Sides of the feature maps that get attention after each block; the middle of the network always has it."""
+    """Side lengths of the feature maps with attention after each block; the middle block always has it."""
 
     dropout: float = Field(default=0.1, ge=0, lt=1)
-    """Share of the features that a block drops in training."""
+    """Dropout probability in each residual block."""
 
     def build(
         self,
@@ -51,7 +51,7 @@ class DdpmUnet(ConditionalModel):
 class DdpmUnetModule(nn.Module):
     """x [n, inputs, h, w], t [n] and, with classes, labels [n] -> [n, outputs, h, w].
 
-    Inside, tensors are in channels_last order, which is faster on every device.
+    Internally, tensors are in channels_last order, which is faster on every device.
     """
 
     def __init__(
@@ -59,8 +59,8 @@ class DdpmUnetModule(nn.Module):
     ) -> None:
         super().__init__()
 
-        def stage(before: int, width: int) -> Stage:
-            return Stage(before, width, 4 * config.dim, size in config.attention, config.dropout)
+        def stage(width_in: int, width: int) -> Stage:
+            return Stage(width_in, width, 4 * config.dim, size in config.attention, config.dropout)
 
         self.time = TimeEmbedding(config.dim, nn.SiLU(), classes)
         self.first = Conv3x3(inputs, config.dim)
@@ -96,23 +96,23 @@ class DdpmUnetModule(nn.Module):
 
     def forward(self, x: Tensor, t: Tensor, labels: Tensor | None = None) -> Tensor:
         time = F.silu(self.time(t, labels))  # [n, 4·dim]
-        x = self.first(x).contiguous(memory_format=torch.channels_last)
+        x = self.first(x).contiguous(memory_format=torch.channels_last)  # [n, dim, h, w]
         skips = [x]
         for module in self.down:
-            x = module(x, time)
+            x = module(x, time)  # [n, dim·multiple, h, w]; a Downsample halves h and w
             skips.append(x)
         x = self.middle_2(self.middle_1(x, time), time)
-        for module in self.up:
+        for module in self.up:  # an Upsample doubles h and w, and takes no skip
             x = module(torch.cat((x, skips.pop()), dim=1) if isinstance(module, Stage) else x, time)
-        return cast(Tensor, self.output(F.silu(self.norm(x)))).contiguous()
+        return cast(Tensor, self.output(F.silu(self.norm(x)))).contiguous()  # [n, outputs, h, w]
 
 
 class Stage(nn.Module):
-    """A residual block, and attention if there is any at this resolution."""
+    """A residual block, followed by attention if this resolution has it."""
 
-    def __init__(self, before: int, width: int, time_dim: int, attention: bool, dropout: float) -> None:
+    def __init__(self, width_in: int, width: int, time_dim: int, attention: bool, dropout: float) -> None:
         super().__init__()
-        self.block = ResidualBlock(before, width, time_dim, dropout)
+        self.block = ResidualBlock(width_in, width, time_dim, dropout)
         self.attention = AttentionBlock(width) if attention else nn.Identity()
 
     def forward(self, x: Tensor, time: Tensor) -> Tensor:
@@ -120,26 +120,29 @@ class Stage(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """Two normalised 3×3 convolutions with the time added between them."""
+    """Two 3×3 convolutions, each after a norm and SiLU, with the time added between them, and a residual.
 
-    def __init__(self, before: int, width: int, time_dim: int, dropout: float) -> None:
+    x [n, width_in, h, w], time [n, time_dim] -> [n, width, h, w].
+    """
+
+    def __init__(self, width_in: int, width: int, time_dim: int, dropout: float) -> None:
         super().__init__()
-        self.norm_1 = group_norm(before)
-        self.conv_1 = Conv3x3(before, width)
+        self.norm_1 = group_norm(width_in)
+        self.conv_1 = Conv3x3(width_in, width)
         self.time = nn.Linear(time_dim, width)
         self.norm_2 = group_norm(width)
         self.dropout = nn.Dropout(dropout)
         self.conv_2 = Conv3x3(width, width)
-        self.residual = nn.Conv2d(before, width, 1) if before != width else nn.Identity()
+        self.residual = nn.Conv2d(width_in, width, 1) if width_in != width else nn.Identity()
 
     def forward(self, x: Tensor, time: Tensor) -> Tensor:
-        h = self.conv_1(F.silu(self.norm_1(x))) + self.time(time)[:, :, None, None]
+        h = self.conv_1(F.silu(self.norm_1(x))) + self.time(time)[:, :, None, None]  # [n, width, h, w]
         h = self.conv_2(self.dropout(F.silu(self.norm_2(h))))
         return cast(Tensor, h + self.residual(x))
 
 
 class AttentionBlock(nn.Module):
-    """Normalised single-head attention over the positions, added to its input."""
+    """Single-head attention over the positions of the normalised input, added to that input."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -148,14 +151,14 @@ class AttentionBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         h = rearrange(self.norm(x), "n c h w -> n (h w) c")
-        weight = (self.q(h) * h.shape[-1] ** -0.5 @ self.k(h).transpose(1, 2)).softmax(
-            dim=-1
-        )  # [n, positions, positions]
+        # softmax(q·kᵀ/√c)·v
+        scores = self.q(h) * h.shape[-1] ** -0.5 @ self.k(h).transpose(1, 2)
+        weight = scores.softmax(dim=-1)  # [n, positions, positions]
         return x + rearrange(cast(Tensor, self.out(weight @ self.v(h))), "n (h w) c -> n c h w", h=x.shape[2])
 
 
 class Downsample(nn.Module):
-    """Half the side: a 3×3 convolution of stride 2, padded at the far edges only, as in the paper's code."""
+    """Halve the side: a 3×3 convolution of stride 2, padded right and bottom only, as in the paper's code."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -166,7 +169,7 @@ class Downsample(nn.Module):
 
 
 class Upsample(nn.Module):
-    """Twice the side: each pixel four times, then a 3×3 convolution."""
+    """Double the side: repeat each pixel to 2×2, then a 3×3 convolution."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -177,13 +180,13 @@ class Upsample(nn.Module):
 
 
 def group_norm(width: int) -> nn.GroupNorm:
-    """As many groups as divide the width, at most 32 and of two channels at least."""
+    """GroupNorm with the most groups, up to 32, that divide the width and have at least two channels each."""
     groups = next(groups for groups in range(min(32, width // 2), 0, -1) if width % groups == 0)
     return nn.GroupNorm(groups, width, eps=1e-6)
 
 
 def _initialise(module: nn.Module) -> None:
-    """The paper's code's start: uniform with variance 2/(inputs + outputs), biases 0."""
+    """Initialise as the paper's code does: uniform with variance 2/(inputs + outputs), biases 0."""
     if isinstance(module, nn.Conv2d | nn.Linear):
         nn.init.xavier_uniform_(module.weight)
         assert module.bias is not None
@@ -191,5 +194,5 @@ def _initialise(module: nn.Module) -> None:
 
 
 def zero_(layer: nn.Conv2d | nn.Linear) -> None:
-    """A layer that starts as 0, so that its block starts as the identity."""
+    """Zero a layer's weights, so that its block starts as the identity."""
     nn.init.zeros_(layer.weight)

@@ -1,4 +1,4 @@
-"""Layers whose work on CPUs our own kernels do."""
+"""Layers that run on ddpmx's own CPU kernels."""
 
 from __future__ import annotations
 
@@ -17,14 +17,17 @@ class Conv3x3(nn.Conv2d):
         assert self.bias is not None
         return conv3x3(x, self.weight, self.bias)
 
-    def of_norm(self, norm: ImageNorm, x: Tensor, *, gelu: bool = False) -> Tensor:
-        """The convolution of the norm of x, or of its GELU; for less memory than one after the other: `ops.norm_conv3x3`."""
+    def after_norm(self, norm: ImageNorm, x: Tensor, *, gelu: bool = False) -> Tensor:
+        """The convolution of norm(x), or of norm(GELU(x)) with `gelu`.
+
+        Fused, which needs less memory than one after the other: `ops.norm_conv3x3`.
+        """
         assert self.bias is not None
         return norm_conv3x3(x, norm.weight, norm.bias, norm.eps, self.weight, self.bias, gelu=gelu)
 
 
 class Depthwise7x7(nn.Conv2d):
-    """A 7×7 convolution of each channel by itself: `ops.depthwise`."""
+    """A 7×7 convolution of each channel separately: `ops.depthwise`."""
 
     def __init__(self, channels: int) -> None:
         super().__init__(channels, channels, 7, padding=3, groups=channels)
@@ -35,7 +38,7 @@ class Depthwise7x7(nn.Conv2d):
 
 
 class ImageNorm(nn.GroupNorm):
-    """A GroupNorm of one group: `ops.norm`."""
+    """A GroupNorm with a single group, over all channels and positions of an image: `ops.norm`."""
 
     def __init__(self, channels: int) -> None:
         super().__init__(1, channels)

@@ -1,4 +1,4 @@
-"""Memory for time: a part of a network whose inner tensors are not kept from the forward to the backward pass, but made again."""
+"""Trading time for memory: intermediate tensors are recomputed in the backward pass instead of being kept."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from torch.autograd.function import once_differentiable
 
 
 def recomputed(function: Callable[[Tensor], Tensor], x: Tensor, *modules: nn.Module) -> Tensor:
-    """function(x), which uses parameters of these modules only and draws no random numbers; it can be differentiated once.
+    """function(x), which is called again in the backward pass; it can be differentiated once.
 
-    Chen et al. 2016, arXiv:1604.06174. As `torch.utils.checkpoint`, which takes seconds and 150 MB to import what compiles graphs.
+    `function` may use parameters of these modules only, and may not draw random numbers. Chen et al. 2016,
+    arXiv:1604.06174. `torch.utils.checkpoint` does the same, but imports torch's graph compiler, which takes
+    seconds and 150 MB.
     """
     if torch.compiler.is_compiling():
         return function(x)
@@ -23,6 +25,8 @@ def recomputed(function: Callable[[Tensor], Tensor], x: Tensor, *modules: nn.Mod
 
 
 class _Recomputed(torch.autograd.Function):
+    """Keeps only the input and the parameters for the backward pass."""
+
     @staticmethod
     @torch.amp.custom_fwd(device_type="cpu")  # type: ignore[untyped-decorator]
     def forward(ctx: Any, function: Callable[[Tensor], Tensor], x: Tensor, *parameters: Tensor) -> Tensor:

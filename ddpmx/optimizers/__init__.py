@@ -1,4 +1,4 @@
-"""Optimizers: each module of this package registers one; a new file here needs no other change.
+"""Optimizers. Each module of this package registers one; adding a file here needs no other change.
 May be imported by spec, training.
 """
 

@@ -1,4 +1,4 @@
-"""Adam, and its form with decoupled weight decay."""
+"""Adam, and AdamW with decoupled weight decay."""
 
 from __future__ import annotations
 
@@ -16,16 +16,18 @@ Beta = Annotated[float, Field(ge=0, lt=1)]
 
 
 class _Adaptive(Optimizer):
+    """Fields that Adam and AdamW share."""
+
     betas: tuple[Beta, Beta] = (0.9, 0.999)
-    """Decay of the running means of the gradient and of its square."""
+    """Decay of the moving averages of the gradient and of its square."""
 
     eps: float = Field(default=1e-8, gt=0, le=1)
-    """Added to the root of the mean square."""
+    """Added to the root of the mean square, in the denominator."""
 
 
 @OPTIMIZERS.register("adam", paper="Kingma & Ba 2014, arXiv:1412.6980")
 class Adam(_Adaptive):
-    """Adam; weight decay is added to the gradient."""
+    """Adam; weight decay is added to the gradient (L2 regularisation)."""
 
     def build(
         self, parameters: Iterable[nn.Parameter], lr: float, weight_decay: float
@@ -35,7 +37,7 @@ class Adam(_Adaptive):
 
 @OPTIMIZERS.register("adamw", paper="Loshchilov & Hutter 2017, arXiv:1711.05101")
 class AdamW(_Adaptive):
-    """Adam whose weight decay shrinks the weights directly, by lr·weight_decay each step."""
+    """Adam with decoupled weight decay: each step multiplies the weights by 1 − lr·weight_decay."""
 
     def build(
         self, parameters: Iterable[nn.Parameter], lr: float, weight_decay: float

@@ -1,4 +1,4 @@
-"""What an optimizer is to the rest of ddpmx."""
+"""The interface between optimizers and the rest of ddpmx."""
 
 from __future__ import annotations
 
@@ -16,10 +16,12 @@ from ..plugins.guard import Contract
 class Optimizer(Component):
     """Base of all optimizers: override `build`."""
 
-    contract: ClassVar[Contract] = {"build": lambda _, given, value: instance(value, torch.optim.Optimizer)}
+    contract: ClassVar[Contract] = {
+        "build": lambda _, arguments, value: instance(value, torch.optim.Optimizer)
+    }
 
     def build(
         self, parameters: Iterable[nn.Parameter], lr: float, weight_decay: float
     ) -> torch.optim.Optimizer:
-        """An optimizer of these parameters; its state is tensors and numbers, which checkpoints can hold."""
+        """Build an optimizer of these parameters; its state must be tensors and numbers, for checkpoints."""
         raise NotImplementedError

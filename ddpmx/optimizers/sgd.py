@@ -18,15 +18,15 @@ class Sgd(Optimizer):
     """Stochastic gradient descent with momentum; weight decay is added to the gradient."""
 
     momentum: float = Field(default=0.9, ge=0, lt=1)
-    """Share of the last step's velocity that is kept."""
+    """Fraction of the previous step's velocity that is kept."""
 
     nesterov: bool = False
-    """Take the gradient's step after the momentum's."""
+    """Use Nesterov momentum: the step looks ahead along the velocity."""
 
     @model_validator(mode="after")
     def _nesterov_needs_momentum(self) -> Self:
         if self.nesterov and self.momentum == 0:
-            raise ValueError("nesterov needs a momentum above 0")
+            raise ValueError("nesterov needs a momentum above 0; set `momentum`, or `nesterov: false`")
         return self
 
     def build(

@@ -120,7 +120,7 @@ def test_an_impossible_value_is_named(
     assert str(folder / file) in error or (str(folder / WEIGHTS) in error and "config.json" in error)
     assert (
         key in error
-        or "config: UNet2DModel does not work so" in error
+        or "config: UNet2DModel does not work with this configuration" in error
         or ".weight" in error
         or "schedule" in error
     )
@@ -235,7 +235,7 @@ def test_a_network_larger_than_the_memory(
     monkeypatch.setattr(memory, "limit", lambda: 1000)
     monkeypatch.setattr(torch, "load", None)
     error = refused()
-    assert "parameters, which take at least" in error
+    assert "parameters, which need at least" in error
     assert "1 kB of memory" in error
 
 

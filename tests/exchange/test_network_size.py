@@ -63,7 +63,7 @@ def test_a_run_larger_than_the_memory(ddpmx: Ddpmx, tiny: Path, model: str) -> N
     result = ddpmx("run", tiny, "-s", f"model={model}", "--out", tiny.parent / "runs")
     assert result.code == 2
     assert "model: the network has " in result.err
-    assert "parameters, which, with what training keeps of each, take at least" in result.err
+    assert "parameters, which need, with the tensors that training keeps for each, at least" in result.err
     assert not (tiny.parent / "runs").exists()
 
 

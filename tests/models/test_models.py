@@ -1,3 +1,5 @@
+"""Networks: published sizes, plain forms, diffusers' weights, classes, dtypes, and invalid parameters."""
+
 from __future__ import annotations
 
 import math
@@ -27,22 +29,22 @@ def parameters(network: nn.Module) -> int:
 
 
 def started(network: nn.Module) -> nn.Module:
-    """Every weight moved off the 0 or 1 that it may start at, so that nothing is multiplied away."""
+    """The network with every weight moved away from its initial 0 or 1, so nothing is multiplied by 0."""
     generator = torch.Generator().manual_seed(1)
     for p in network.parameters():
         p.data.add_(torch.randn(p.shape, generator=generator), alpha=0.1)
     return network
 
 
-def near(found: Tensor, wanted: Tensor) -> bool:
-    """Whether two outputs of a network differ by float32's roundings only: by at most 1,700 of them, relative to the largest value.
+def near(output: Tensor, expected: Tensor) -> bool:
+    """Whether two outputs of a network differ by float32 rounding only: less than 1e-4 of the largest value.
 
-    Relative to each value it would hang on how near to 0 some value lies, and that on the order in which a machine adds.
+    Not relative to each value: how close some values are to 0 depends on the order in which a machine adds.
     """
-    return float((found - wanted).detach().abs().max()) < 1e-4 * float(wanted.detach().abs().max())
+    return float((output - expected).detach().abs().max()) < 1e-4 * float(expected.detach().abs().max())
 
 
-# -- sizes that were published
+# -- published sizes
 
 
 def test_the_studys_network_has_its_2_996_315_parameters() -> None:
@@ -58,7 +60,7 @@ def test_the_papers_cifar10_network_has_its_35_7_million_parameters() -> None:
         assert parameters(MODELS.build("ddpm_unet").build(channels=3, size=32)) == 35_746_307
 
 
-# -- convnext_unet against its plain form
+# -- convnext_unet against a plain implementation
 
 
 def plain_block(block: ConvNextBlock, x: Tensor, time: Tensor | None) -> Tensor:
@@ -76,7 +78,7 @@ def plain_norm(x: Tensor, norm: nn.GroupNorm) -> Tensor:
 
 
 def heads(weight: Tensor, x: Tensor) -> Tensor:
-    """A 1×1 convolution, seen as [n, 4 heads, 32 features, positions]."""
+    """A 1×1 convolution, as [n, 4 heads, 32 features, positions]."""
     return torch.einsum("oc,ncp->nop", weight, x.flatten(2)).unflatten(1, (4, 32))
 
 
@@ -142,11 +144,11 @@ def test_convnext_unet_and_its_gradients_are_its_plain_forms(
         strict=True,
     ):
         error = (ours - theirs).norm() / theirs.norm().clamp(min=1e-3)
-        assert error < 1e-3, (name, error)  # some are sums in which nearly all cancels
+        assert error < 1e-3, (name, error)  # some are sums of which nearly everything cancels
 
 
-def test_linear_attention_is_not_shaken_by_large_inputs() -> None:
-    """The softmaxes subtract their maxima: inputs that would overflow exp pass."""
+def test_linear_attention_handles_large_inputs() -> None:
+    """The softmaxes subtract their maxima, so inputs that would overflow exp are fine."""
     torch.manual_seed(0)
     attention = LinearAttention(6)
     x = 300 * torch.randn(2, 6, 4, 4)
@@ -264,7 +266,7 @@ def test_dropout_follows_torchs_generator_and_stops_in_eval() -> None:
 
 
 def test_with_classes_ddpm_unet_is_diffusers_class_embedding() -> None:
-    """The label's vector is added to the time's, before the activation; label 3 of 3 classes is a row like the others."""
+    """The label's vector is added to the time's before the activation. Label 3 of 3 is an ordinary row."""
     diffusers = pytest.importorskip("diffusers")
     theirs = diffusers.UNet2DModel(
         sample_size=8,
@@ -279,12 +281,12 @@ def test_with_classes_ddpm_unet_is_diffusers_class_embedding() -> None:
     ours.mlp[0].load_state_dict(theirs.time_embedding.linear_1.state_dict())
     ours.mlp[2].load_state_dict(theirs.time_embedding.linear_2.state_dict())
     ours.label.load_state_dict(theirs.class_embedding.state_dict())
-    seen = []
-    theirs.mid_block.register_forward_pre_hook(lambda module, arguments: seen.append(arguments[1]))
+    embeddings = []
+    theirs.mid_block.register_forward_pre_hook(lambda module, arguments: embeddings.append(arguments[1]))
     t, labels = torch.tensor([0.0, 7.0, 40.0, 999.0]), torch.tensor([0, 3, 1, 3])
     with torch.no_grad():
         theirs(torch.randn(4, 3, 8, 8), t, class_labels=labels)
-        torch.testing.assert_close(ours(t, labels), seen[0], rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(ours(t, labels), embeddings[0], rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", sorted(SMALL))
@@ -307,10 +309,12 @@ def test_the_output_depends_on_the_label_and_no_class_is_one(name: str) -> None:
 def test_classes_add_one_matrix_and_nothing_else(name: str) -> None:
     torch.manual_seed(0)
     plain = MODELS.build(name, **SMALL[name]).build(1, 8)
-    told = MODELS.build(name, **SMALL[name], classes=True).build(1, 8, 10)
-    added = {key: value.shape for key, value in told.state_dict().items() if key not in plain.state_dict()}
+    labelled = MODELS.build(name, **SMALL[name], classes=True).build(1, 8, 10)
+    added = {
+        key: value.shape for key, value in labelled.state_dict().items() if key not in plain.state_dict()
+    }
     assert added == {"time.label.weight": (11, 4 * 8)}
-    assert parameters(told) == parameters(plain) + 11 * 32
+    assert parameters(labelled) == parameters(plain) + 11 * 32
     with pytest.raises(ValueError, match="labels"):
         plain(torch.zeros(1, 1, 8, 8), torch.zeros(1), torch.zeros(1, dtype=torch.int64))
 
@@ -329,7 +333,7 @@ def test_more_channels_in_and_out_all_take_part(name: str) -> None:
 
 def test_a_network_that_knows_no_classes_has_no_such_key() -> None:
     class Plugin(Model):
-        """A plugin's network, whose build takes channels and size."""
+        """A plugin's network, whose build takes channels and size only."""
 
     with pytest.raises(ValidationError, match="unknown key"):
         Plugin.model_validate({"classes": True})
@@ -383,15 +387,15 @@ def test_bfloat16_autocast_is_near_float32(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("size", "levels", "said"),
+    ("size", "levels", "hint"),
     [(30, 3, "28 and 32"), (28, 4, "24 and 32"), (2, 4, "work: 8"), (33, 2, "32 and 34")],
 )
 @pytest.mark.parametrize("name", sorted(SMALL))
 def test_a_size_that_the_depth_does_not_divide_is_refused_with_those_that_work(
-    name: str, size: int, levels: int, said: str
+    name: str, size: int, levels: int, hint: str
 ) -> None:
     model = MODELS.build(name, dim=8, dim_mults=(1,) * levels)
-    with pytest.raises(SpecError, match=said) as error:
+    with pytest.raises(SpecError, match=hint) as error:
         model.build(1, size)
     assert error.value.field == "dim_mults"
     assert f"it is {size}" in error.value.message
@@ -432,7 +436,7 @@ def test_the_embedding_is_its_formula() -> None:
     )
 
 
-def test_the_three_ways_to_say_the_time() -> None:
+def test_the_three_time_inputs() -> None:
     table = SCHEDULES.build("linear", timesteps=200).table()
     t = torch.tensor([0.0, 3.5, 199.0], dtype=torch.float64)
     assert embed_time(t, table, "index").tolist() == [0.0, 3.5, 199.0]
@@ -459,7 +463,9 @@ def test_an_index_of_pure_noise_has_a_finite_log_snr() -> None:
     ("dim", "mults"),
     [(8, (1,)), (8, (1,) * 6), (16, (1, 2)), (28, (1, 2, 4)), (64, (4, 2, 1)), (32, (1, 16))],
 )
-def test_a_network_that_is_said_to_be_small_is(name: str, dim: int, mults: tuple[int, ...]) -> None:
+def test_a_network_counts_as_small_only_if_its_weights_are(
+    name: str, dim: int, mults: tuple[int, ...]
+) -> None:
     model = MODELS.build(name, dim=dim, dim_mults=mults)
     with torch.device("meta"):
         size = sum(parameter.nbytes for parameter in model.build(3, 32).parameters())

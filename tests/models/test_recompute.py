@@ -1,3 +1,5 @@
+"""Recomputation: same values and gradients as the function itself, and only the inputs are kept."""
+
 from __future__ import annotations
 
 import pytest
@@ -32,9 +34,9 @@ def test_values_and_gradients_are_those_of_the_function_and_only_inputs_are_kept
             ),
         ):
             y = function(x)
-        (of_x,) = torch.autograd.grad(y.sum(), x, retain_graph=True)
+        (x_gradient,) = torch.autograd.grad(y.sum(), x, retain_graph=True)
         y.sum().backward(inputs=list(part.parameters()))
-        results.append([y.detach(), of_x, *(p.grad for p in part.parameters() if p.grad is not None)])
+        results.append([y.detach(), x_gradient, *(p.grad for p in part.parameters() if p.grad is not None)])
         assert part.unused.weight.grad is None
     assert max(kept) == x.numel()
     for ours, theirs in zip(*results, strict=True):

@@ -12,7 +12,7 @@ LR, DECAY, STEPS = 0.01, 0.1, 5
 
 
 def trained(name: str, **parameters: object) -> tuple[Tensor, Tensor, list[Tensor]]:
-    """Start, end, and the gradients that were given."""
+    """Weights before and after training, and the gradients used."""
     torch.manual_seed(0)
     weight = nn.Parameter(torch.randn(6))
     start = weight.detach().double()
