@@ -271,10 +271,10 @@ def test_a_short_look_at_parquet_files_finds_what_loading_does(
     write(tmp_path / "set" / "train.parquet", 40)
     write(tmp_path / "set" / "test.parquet", 30)
     dataset = DATASETS.build("parquet", path="set")
-    monkeypatch.setattr("ddpmx.data.tabular.FIRST", 5)
+    monkeypatch.setattr("ddpmx.data.tabular.PREVIEWED", 5)
     looked = dataset.look(tmp_path)
     assert not list((cache_root() / "data").glob("*"))  # no data set was decoded completely
-    assert looked.describe() == dataset.load(tmp_path).describe()
+    assert looked.summary() == dataset.load(tmp_path).summary()
     METRICS.build("pixel_fd").check(looked)
 
 
@@ -285,7 +285,7 @@ def test_a_short_look_knows_classes_that_come_late(tmp_path: Path, monkeypatch: 
     for split, values in (("train", [0] * 10 + [7] * 10), ("test", [7] * 4)):
         images = [{"bytes": content.getvalue(), "path": None}] * len(values)
         pq.write_table(pa.table({"image": images, "label": values}), tmp_path / "set" / f"{split}.parquet")
-    monkeypatch.setattr("ddpmx.data.tabular.FIRST", 3)
+    monkeypatch.setattr("ddpmx.data.tabular.PREVIEWED", 3)
     looked = DATASETS.build("parquet", path="set").look(tmp_path)
     assert looked.classes == ("0", "7")
     METRICS.build("fd_cnn").check(looked)

@@ -1,4 +1,4 @@
-"""Data sets, decoded once to bytes and kept in memory: each module registers some; a new file here needs no other change.
+"""Data sets, decoded once to bytes and kept in memory. Each module registers some; adding a file is enough.
 May be imported by spec, training, metrics, storage, runs, cli.
 """
 

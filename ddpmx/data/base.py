@@ -1,4 +1,4 @@
-"""What a data set is: images as bytes in memory, in splits, with a fingerprint of their content."""
+"""A data set in memory: images as bytes, divided into splits, with a fingerprint of their content."""
 
 from __future__ import annotations
 
@@ -20,56 +20,65 @@ from ..plugins.expected import instance
 from ..plugins.guard import Contract
 from ..text import shortened
 
-MOST_NAMED, MOST_SHOWN = 10, 40  # classes of which a line is told, and characters of each
-_SPLIT_SEED = 20260101  # a constant: which images validate never depends on a spec's `seed`
+MAX_NAMES, MAX_NAME_LENGTH = 10, 40
+"""How many classes the summary names, and characters of each name."""
+_SPLIT_SEED = 20260101  # a constant, so that the validation images never depend on a spec's `seed`
 
 
 @dataclass(frozen=True, eq=False)
 class Images:
-    """`pixels`: uint8 [n, c, h, w] with c 1 (grey) or 3 (RGB); `labels`: int64 [n], or None."""
+    """Images and their labels."""
 
     pixels: Tensor
+    """uint8 [n, c, h, w], with c 1 (grey) or 3 (RGB)."""
     labels: Tensor | None = None
+    """int64 [n], or None without labels."""
 
     def __len__(self) -> int:
         return len(self.pixels)
 
     def take(self, index: Tensor) -> Images:
-        """The images at `index` (int64), in that order."""
+        """The images at `index`, int64 [k], in that order."""
         return Images(self.pixels[index], None if self.labels is None else self.labels[index])
 
 
-class Unseen(Images):
-    """Images of which number, shape and labels are known: their pixels are zeros that take no memory."""
+class Undecoded(Images):
+    """Images of which only number, shape and labels are known; the pixels are zeros that use no memory."""
 
     @classmethod
-    def of(cls, count: int, shape: Sequence[int], labels: Tensor | None) -> Unseen:
-        """`shape` is that of one image, [c, h, w]."""
+    def of(cls, count: int, shape: Sequence[int], labels: Tensor | None) -> Undecoded:
+        """`count` images of `shape` [c, h, w]."""
         return cls(torch.zeros(1, 1, 1, 1, dtype=torch.uint8).expand(count, *shape), labels)
 
-    def take(self, index: Tensor) -> Unseen:
-        return Unseen.of(
+    def take(self, index: Tensor) -> Undecoded:
+        return Undecoded.of(
             len(index), self.pixels.shape[1:], None if self.labels is None else self.labels[index]
         )
 
 
 @dataclass(frozen=True, eq=False)
 class Data:
-    """A loaded data set: at least one square image in each split that there is.
+    """A loaded data set. Each split has at least one image, and all images are square and of one size.
 
-    `test` is None where the set has none. `classes[k]` names label k; None: no labels. `flip` says that training may
-    mirror an image left to right. `fingerprint` is a hash of all pixels and labels, made here when empty. `left_out`
-    says what was found and not taken, and why, a phrase each. Raises SpecError for splits that do not fit together.
+    Raises SpecError for splits that do not fit together.
     """
 
     name: str
+    """The data set's name, for messages."""
     train: Images
+    """The training images."""
     validation: Images
+    """The validation images, which are never used for training."""
     test: Images | None = None
+    """The test images; None if the data set has no test split."""
     classes: tuple[str, ...] | None = None
+    """`classes[k]` is the name of label k; None without labels."""
     flip: bool = False
+    """Whether training may mirror images left to right."""
     fingerprint: str = ""
+    """A hash of all pixels and labels; computed here if empty."""
     left_out: tuple[str, ...] = ()
+    """What was found but is not used, and why: one phrase each."""
 
     def __post_init__(self) -> None:
         shape = self.train.pixels.shape[1:]
@@ -81,56 +90,62 @@ class Data:
                 or pixels.shape[1] not in (1, 3)
                 or pixels.shape[2] != pixels.shape[3]
             ):
-                found = f"{pixels.dtype} {list(pixels.shape)}"
+                actual = f"{pixels.dtype} {list(pixels.shape)}"
                 raise SpecError(
-                    f"the {split} images of '{self.name}' should be uint8 [n, 1 or 3, size, size], not {found}"
+                    f"the {split} images of '{self.name}' should be uint8 [n, 1 or 3, size, size],"
+                    f" not {actual}"
                 )
             if len(images) == 0:
                 raise SpecError(f"the {split} split of '{self.name}' has no images")
             if pixels.shape[1:] != shape:
                 raise SpecError(
-                    f"the {split} images of '{self.name}' are {list(pixels.shape[1:])}, those that train {list(shape)}"
+                    f"the {split} images of '{self.name}' are {list(pixels.shape[1:])}, but the training"
+                    f" images are {list(shape)}; all splits must have one shape"
                 )
-            known = len(self.classes or ())
+            class_count = len(self.classes or ())
             if labels is not None and not (
-                labels.shape == (len(images),) and labels.min() >= 0 and labels.max() < known
+                labels.shape == (len(images),) and labels.min() >= 0 and labels.max() < class_count
             ):
                 raise SpecError(
-                    f"the labels of the {split} split of '{self.name}' should be {len(images)} indices into its classes"
+                    f"the labels of the {split} split of '{self.name}' should be {len(images)} indices from"
+                    f" 0 to {class_count - 1}, one for each image"
+                    if class_count
+                    else f"the {split} split of '{self.name}' has labels, but the data set names no classes"
                 )
         if not self.fingerprint:
             object.__setattr__(self, "fingerprint", self._fingerprint())
 
     @property
     def channels(self) -> int:
-        """1 or 3."""
+        """1 (grey) or 3 (RGB)."""
         return self.train.pixels.shape[1]
 
     @property
     def size(self) -> int:
-        """Pixels on a side."""
+        """Side length in pixels."""
         return self.train.pixels.shape[2]
 
     @property
     def counts(self) -> dict[str, int]:
-        """Images in each split that there is."""
+        """Number of images in each existing split."""
         return {split: len(images) for split, images in self.splits()}
 
-    def describe(self) -> str:
-        """What was found, on a line: images of each split, shape, classes, and what was left out."""
+    def summary(self) -> str:
+        """One line: number of images in each split, their shape, the classes, and what was left out."""
         counts = ", ".join(f"{count:,} {split}" for split, count in self.counts.items() if split != "train")
         kind = "grey" if self.channels == 1 else "RGB"
-        text = f"{self.name}: {self.counts['train']:,} training images of {self.size}×{self.size}, {kind}; {counts}"
+        text = f"{self.name}: {self.counts['train']:,} training images of {self.size}×{self.size}, {kind}"
+        text += f"; {counts}"
         if self.classes:
-            shown = [shortened(name, MOST_SHOWN) for name in self.classes[:MOST_NAMED]]
-            more = [f"{len(self.classes) - MOST_NAMED:,} others"] if len(self.classes) > MOST_NAMED else []
+            names = [shortened(name, MAX_NAME_LENGTH) for name in self.classes[:MAX_NAMES]]
+            others = [f"{len(self.classes) - MAX_NAMES:,} others"] if len(self.classes) > MAX_NAMES else []
             text += (
-                f"; {len(self.classes):,} class{'es' * (len(self.classes) > 1)} ({', '.join(shown + more)})"
+                f"; {len(self.classes):,} class{'es' * (len(self.classes) > 1)} ({', '.join(names + others)})"
             )
         return text + (f"; left out: {', '.join(self.left_out)}" if self.left_out else "")
 
     def splits(self) -> Iterator[tuple[str, Images]]:
-        """Name and images of each split that there is: train, validation, test."""
+        """Name and images of each existing split, in the order train, validation, test."""
         yield "train", self.train
         yield "validation", self.validation
         if self.test is not None:
@@ -147,28 +162,29 @@ class Data:
 
 
 class Dataset(Component):
-    """Base of the data sets."""
+    """Base of all data sets: override `load`."""
 
-    contract: ClassVar[Contract] = {"load": lambda _, given, value: instance(value, Data)}
+    contract: ClassVar[Contract] = {"load": lambda _, arguments, value: instance(value, Data)}
 
     limit: int | None = Field(default=None, ge=2)
-    """Train with at most this many images: a fixed random choice, in which a smaller one is contained."""
+    """Train with at most this many images: a fixed random choice, which a larger limit only adds to."""
 
     @abstractmethod
     def load(self, root: Path) -> Data:
-        """Reads the data. `root` is the folder that relative paths start from, the spec's.
+        """Read the data set. Relative paths start from `root`, the spec's folder.
 
-        Raises SpecError when they are not there or can't be used.
+        Raises SpecError if the data is missing or cannot be used.
         """
 
     def look(self, root: Path) -> Data:
-        """What `load` gives, as far as a short look can tell: of a large set, `Unseen` images of the right number and shape.
+        """A quick preview of what `load` returns.
 
-        Raises SpecError as `load` does, for what such a look finds.
+        For a large data set, the images are `Undecoded`, but of the right number and shape. Raises SpecError
+        as `load` does, for any problem that such a preview can find.
         """
         return self.load(root)
 
 
 def shuffled(n: int, limit: int | None = None) -> Tensor:
-    """A fixed permutation of 0…n−1 (int64), of which `limit` keeps the start."""
+    """The first `limit` entries of a fixed permutation of 0…n−1, int64."""
     return torch.from_numpy(np.random.default_rng(_SPLIT_SEED).permutation(n)[:limit])

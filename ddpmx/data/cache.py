@@ -1,4 +1,7 @@
-"""What was slow to make and is kept between runs: decoded images, trained classifiers. safetensors with a JSON header."""
+"""The cache of slow results between runs, such as decoded images and trained classifiers.
+
+Each entry is a safetensors file with a JSON header.
+"""
 
 from __future__ import annotations
 
@@ -25,39 +28,32 @@ T = TypeVar("T")
 
 
 def read(path: Path, unpack: Callable[[Tensors, dict[str, object]], T]) -> T | None:
-    """What `unpack` makes of the tensors and the facts that `write` left there; None where there is no such file.
+    """Read an entry that `write` stored: `unpack(tensors, facts)`, or None if there is no such file.
 
-    `unpack` raises KeyError, TypeError, ValueError or RuntimeError for an entry that does not hold what it should. Such an entry, like
-    one that is no safetensors file, is reported and counts as none, so that it is made again.
+    `unpack` raises KeyError, TypeError, ValueError or RuntimeError for unexpected content. Then, or if the
+    file is not valid safetensors, the entry is reported and None is returned, so that the caller recreates
+    it.
     """
     if not os.path.lexists(path):
         return None
     try:
-        with (
-            open_regular(path) as file
-        ):  # read at once: safe_open opens twice, and between the two another process may replace the file
+        # Read in one go: safe_open opens the file twice, and another process may replace it in between.
+        with open_regular(path) as file:
             content = file.read()
         tensors = load(content)
         header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-        facts, found = dict(json.loads(header["__metadata__"]["facts"])), _crc32(tensors)
-        if facts.pop("crc32", found) != found:  # entries of before have none
-            raise ValueError("other bytes than were written")
+        facts, checksum = dict(json.loads(header["__metadata__"]["facts"])), _crc32(tensors)
+        if facts.pop("crc32", checksum) != checksum:  # old entries have no checksum
+            raise ValueError("the checksum does not match")
         return unpack(tensors, facts)
-    except (
-        SafetensorError,
-        SpecError,
-        OSError,
-        KeyError,
-        TypeError,
-        ValueError,
-        RuntimeError,
-    ):  # RecursionError is a RuntimeError
-        warn(f"the cache entry {path} is damaged and is made again")
+    # RuntimeError includes RecursionError, which deeply nested JSON raises.
+    except (SafetensorError, SpecError, OSError, KeyError, TypeError, ValueError, RuntimeError):
+        warn(f"the cache entry {path} is damaged; it will be recreated")
         return None
 
 
 def write(path: Path, tensors: Tensors, facts: Mapping[str, object]) -> None:
-    """Writes whole or not at all, whatever other processes do at the same time. Raises RunError when it can't."""
+    """Store an entry atomically, even when several processes write it. Raises RunError if that fails."""
     with scratch() as folder:
         try:
             packed = {name: tensor.contiguous() for name, tensor in tensors.items()}
@@ -66,31 +62,30 @@ def write(path: Path, tensors: Tensors, facts: Mapping[str, object]) -> None:
             )
             path.parent.mkdir(parents=True, exist_ok=True)
             if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path)  # no entry of ours
+                shutil.rmtree(path)  # not one of our entries
             (Path(folder) / path.name).replace(path)
         except (OSError, SafetensorError) as error:
             raise RunError(
-                f"cannot write the cache file {path}: {error}; DDPMX_CACHE can name another folder"
+                f"cannot write the cache file {path}: {error}; set DDPMX_CACHE to a writable folder"
             ) from error
 
 
 def _crc32(tensors: Tensors) -> str:
-    """Of names and values: what tells bits that a disk has lost."""
-    found = 0
+    """Checksum of names and values, which detects bits that a disk has lost."""
+    checksum = 0
     for name, tensor in sorted(tensors.items()):
-        found = zlib.crc32(
-            tensor.contiguous().flatten().view(torch.uint8).numpy().data, zlib.crc32(name.encode(), found)
-        )
-    return f"{found:08x}"
+        content = tensor.contiguous().flatten().view(torch.uint8).numpy().data
+        checksum = zlib.crc32(content, zlib.crc32(name.encode(), checksum))
+    return f"{checksum:08x}"
 
 
 def scratch() -> tempfile.TemporaryDirectory[str]:
-    """A folder on the cache's disk, removed on leaving. Raises RunError when the cache's folder can't be made."""
+    """A temporary folder on the cache's disk. Raises RunError if the cache's folder cannot be created."""
     root = cache_root()
     try:
         root.mkdir(parents=True, exist_ok=True)
         return tempfile.TemporaryDirectory(prefix=".tmp-", dir=root)
     except OSError as error:
         raise RunError(
-            f"cannot write in the cache folder {root}: {error}; DDPMX_CACHE can name another one"
+            f"cannot write to the cache folder {root}: {error}; set DDPMX_CACHE to a writable folder"
         ) from error

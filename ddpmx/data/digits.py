@@ -1,4 +1,4 @@
-"""The embedded data set: 1,797 handwritten digits of 8×8 pixels that come with scikit-learn."""
+"""The built-in data set: scikit-learn's 1,797 handwritten digits of 8×8 pixels."""
 
 from __future__ import annotations
 
@@ -13,34 +13,34 @@ from .base import Data, Dataset, Images, shuffled
 
 @DATASETS.register("digits", paper="Alpaydin, Kaynak 1998, UCI Optical Recognition of Handwritten Digits")
 class Digits(Dataset):
-    """8×8 grey scans of handwritten digits, from scikit-learn; no network needed.
+    """8×8 grey scans of handwritten digits, from scikit-learn; needs no network access.
 
-    1,437 images train, 180 validate and 180 test, always the same ones, with as many of each digit as its share.
-    Grey levels 0…16 are scaled to 0…255.
+    The split is fixed and stratified by digit: 1,437 training, 180 validation and 180 test images. Grey
+    levels 0…16 are scaled to 0…255.
     """
 
     def load(self, root: Path) -> Data:
-        """All 1,797 images; `root` is not used."""
+        """Load all 1,797 images; `root` is not used."""
         from sklearn.datasets import load_digits
 
         scans = load_digits()
-        pixels = (
-            torch.from_numpy(scans.images).mul(255 / 16).round().to(torch.uint8).unsqueeze(1)
-        )  # [1797, 1, 8, 8]
+        levels = torch.from_numpy(scans.images)  # [1797, 8, 8]
+        pixels = levels.mul(255 / 16).round().to(torch.uint8).unsqueeze(1)  # [1797, 1, 8, 8]
         labels = torch.from_numpy(scans.target).to(torch.int64)
-        everything = Images(pixels, labels)
+        images = Images(pixels, labels)
         parts = _interleaved(labels).split([180, 180, len(labels) - 360])
-        validation, test, train = (everything.take(part.sort().values) for part in parts)
+        validation, test, train = (images.take(part.sort().values) for part in parts)
         if self.limit is not None:
             train = train.take(shuffled(len(train), self.limit).sort().values)
         return Data("digits", train, validation, test, tuple(map(str, range(10))))
 
 
 def _interleaved(labels: Tensor) -> Tensor:
-    """A fixed order of the images in which each piece has all classes in proportion: the k-th of n stands at (k + ½)/n."""
+    """A fixed order of the images, int64 [n], of which every section has all classes in proportion."""
     order = shuffled(len(labels))
-    place = torch.empty(len(labels), dtype=torch.float64)
+    position = torch.empty(len(labels), dtype=torch.float64)
     for label in labels.unique():
-        of_label = order[labels[order] == label]
-        place[of_label] = (torch.arange(len(of_label), dtype=torch.float64) + 0.5) / len(of_label)
-    return place.argsort(stable=True)
+        images = order[labels[order] == label]
+        # The k-th of a class's m images gets the position (k + ½)/m, between 0 and 1.
+        position[images] = (torch.arange(len(images), dtype=torch.float64) + 0.5) / len(images)
+    return position.argsort(stable=True)

@@ -1,4 +1,4 @@
-"""A folder of image files."""
+"""The data set that is a folder of image files."""
 
 from __future__ import annotations
 
@@ -12,37 +12,37 @@ from ..errors import SpecError
 from ..files import why
 from ..terminal.progress import track
 from ..text import shortened
-from .base import Images, Unseen
+from .base import Images, Undecoded
 from .decode import Channels, Decoder
 from .layout import Layout, Reading, read_layout
 from .stored import Decoded, Stored, Survey
 
-SAMPLED = 256
-"""Images of a large folder that `look` decodes."""
+PREVIEWED = 256
+"""Number of images of a large folder that `look` decodes."""
 
 
 @DATASETS.register("image_folder")
 class ImageFolder(Stored):
     """A folder of image files; its sub-folders are splits (train, validation, test) or classes.
 
-    With a folder `train` (in any case), splits are the folders `train`, `validation` and `test`; otherwise all images train.
-    Where every image of a split lies in one of two or more sub-folders, these are the classes. Hidden files and folders are
-    left out, links are followed.
+    If there is a folder `train` (in upper or lower case), the folders `train`, `validation` and `test` are
+    the splits. Otherwise all images are training images. If every image of a split is in one of two or more
+    sub-folders, these are the classes. Hidden files and folders are skipped, and links are followed.
     """
 
     path: str
     """The folder, relative to the spec."""
     layout: Reading | None = None
-    """What sub-folders are: `splits` or `classes`; null: by their names, and an error where these can be read in two ways."""
+    """What the sub-folders are: `splits` or `classes`; null: decided by their names, unless ambiguous."""
     size: int | None = Field(default=None, ge=8, le=4096)
-    """Resize the shorter side to this many pixels and cut out the centre; null: the images are square and of one size already."""
+    """Resize the shorter side to this and crop the centre; null: all images are square and of one size."""
     channels: Channels = None
-    """1: grey, 3: RGB, null: grey if all images are"""
+    """1: grey, 3: RGB, null: grey if all images are grey."""
     flip: bool = False
     """Mirror half of the images left to right in training."""
 
     def survey(self, source: Path | None) -> Survey:
-        """Path, size and time of change of each file: reading a large folder whole would take as long as decoding it."""
+        """Survey by path, size and modification time, since reading the files is as slow as decoding them."""
         assert source is not None  # `path` is required
         layout = read_layout(source, self.layout)
         stats = []
@@ -59,7 +59,7 @@ class ImageFolder(Stored):
         return Survey(key, len(stats), sum(size for _, _, size, _ in stats), layout.left_out, layout)
 
     def decode(self, source: Path | None, survey: Survey) -> Decoded:
-        """All images. Raises SpecError that names the file that can't be used."""
+        """Decode all images. Raises SpecError, which names the file, for one that cannot be used."""
         layout = survey.content
         assert isinstance(layout, Layout)
         decoder = Decoder(self.size, self.channels)
@@ -72,24 +72,24 @@ class ImageFolder(Stored):
         )
 
     def sample(self, source: Path | None, survey: Survey) -> Decoded:
-        """All labels, and some images of each split, evenly chosen."""
+        """Decode some images, evenly spaced in each split, and return `Undecoded` images with all labels."""
         layout = survey.content
         assert isinstance(layout, Layout)
         decoder = Decoder(self.size, self.channels)
         for split, files in layout.files.items():
-            most = max(1, SAMPLED // len(layout.files))
-            for file in files[:: -(-len(files) // most)]:
+            count = max(1, PREVIEWED // len(layout.files))
+            for file in files[:: -(-len(files) // count)]:
                 decoder.add(split, str(file), file)
         shape = next(iter(decoder.stacks().values())).shape[1:]
-        found: dict[str, Images] = {
-            split: Unseen.of(len(files), shape, _labels(layout, split))
+        splits: dict[str, Images] = {
+            split: Undecoded.of(len(files), shape, _labels(layout, split))
             for split, files in layout.files.items()
         }
-        return Decoded(found, layout.classes)
+        return Decoded(splits, layout.classes)
 
 
 def _labels(layout: Layout, split: str) -> torch.Tensor | None:
-    """int64 [n], or None where there are no classes."""
+    """The labels of a split, int64 [n], or None without classes."""
     if layout.classes is None:
         return None
     index = {name: k for k, name in enumerate(layout.classes)}

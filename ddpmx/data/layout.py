@@ -1,4 +1,4 @@
-"""How the folders of an image folder are read: as splits, as classes, or as neither."""
+"""The layout of an image folder: whether its sub-folders are splits, classes, or neither."""
 
 from __future__ import annotations
 
@@ -15,126 +15,138 @@ SPLITS = {
     "validation": ("validation", "valid", "val"),
     "test": ("test", "testing"),
 }
-"""The names of a split's folder, in any case."""
+"""Accepted folder names for each split, in upper or lower case."""
 Reading = Literal["splits", "classes"]
-Groups = dict[str, Listing]
-MOST_NAMED = 8
+"""What the user says that sub-folders are."""
+Listings = dict[str, Listing]
+"""The content of each sub-folder, by its name; "" is for files directly in the folder."""
+MAX_NAMES = 8
+"""How many folders a message names."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """The image files of each split, sorted, and what they are labelled with."""
+    """The image files of each split, and their classes."""
 
     files: dict[str, list[Path]]
+    """The image files of each split, sorted."""
     folders: dict[str, Path]
-    """Where each split's images are."""
+    """The folder of each split."""
     classes: tuple[str, ...] | None
+    """Names of the classes, sorted; None without classes."""
     left_out: tuple[str, ...]
-    """What was not taken, and why, a phrase each."""
+    """What is not used, and why: one phrase each."""
 
     def class_of(self, split: str, file: Path) -> str:
-        """The name of the sub-folder that holds a file."""
+        """The sub-folder of the split's folder that contains a file."""
         return file.relative_to(self.folders[split]).parts[0]
 
 
 def read_layout(source: Path, reading: Reading | None) -> Layout:
-    """Find the images below a folder, and their splits and classes; `reading` decides where the folders can be read in two ways.
+    """Find the images below a folder, and their splits and classes.
 
-    Raises SpecError where nothing decides, where there are no images, and for what cannot be read.
+    `reading` decides if the sub-folders could be either splits or classes. Raises SpecError if that is
+    ambiguous, if there are no images, and for folders that cannot be read.
     """
     if not source.is_dir():
-        raise SpecError(f"should be a folder of images: {shortened(str(source))}", field="path")
-    found = scan(source)
-    splits = {} if reading == "classes" else _splits(source, found, reading)
+        raise SpecError(
+            f"should be a folder of images, but is not a folder: {shortened(str(source))}", field="path"
+        )
+    listings = scan(source)
+    splits = {} if reading == "classes" else _splits(source, listings, reading)
     left_out = LeftOut()
     if splits:
-        groups = {split: found.pop(name) for split, name in splits.items()}
+        groups = {split: listings.pop(name) for split, name in splits.items()}
         folders = {split: source / name for split, name in splits.items()}
-        for name, listing in found.items():  # what lies beside the splits
+        for name, listing in listings.items():  # the folders that are not splits
             if listing.images:
-                left_out.add(
-                    "image{s} outside of the splits", f"{name}/" if name else "", len(listing.images)
-                )
-        left_out.update(found[""].left_out)
+                left_out.add("image{s} outside the splits", f"{name}/" if name else "", len(listing.images))
+        left_out.update(listings[""].left_out)
     else:
         everything = Listing()
-        for listing in found.values():
+        for listing in listings.values():
             everything.join(listing)
         groups, folders = {"train": everything}, {"train": source}
     for split, listing in groups.items():
         left_out.update(listing.left_out)
         if not listing.images:
-            said = "; left out: " + ", ".join(left_out.lines()) if left_out.lines() else ""
-            raise SpecError(f"no image files in {shortened(str(folders[split]))}{said}", field="path")
+            skipped = "; left out: " + ", ".join(left_out.lines()) if left_out.lines() else ""
+            raise SpecError(f"no image files in {shortened(str(folders[split]))}{skipped}", field="path")
     files = {split: sorted(listing.images) for split, listing in groups.items()}
-    classes, why = _classes(files, folders)
-    return Layout(files, folders, classes, (*left_out.lines(), *([why] if why else [])))
+    classes, reason = _classes(files, folders)
+    return Layout(files, folders, classes, (*left_out.lines(), *([reason] if reason else [])))
 
 
-def _splits(source: Path, found: Groups, reading: Reading | None) -> dict[str, str]:
-    """The folder of each split, by the split's name; empty where all images train."""
+def _splits(source: Path, listings: Listings, reading: Reading | None) -> dict[str, str]:
+    """The folder of each split, by the split's name; empty if all images are training images."""
     named: dict[str, str] = {}
     for split, names in SPLITS.items():
-        candidates = [name for name in found if name.lower() in names]
+        candidates = [name for name in listings if name.lower() in names]
         if len(candidates) > 1:
-            candidates = [name for name in candidates if found[name].images] or candidates[:1]
+            candidates = [name for name in candidates if listings[name].images] or candidates[:1]
         if len(candidates) > 1:
             raise SpecError(
-                f"{shortened(str(source))} can be read in two ways: {_listed(candidates)} are each a folder of the {split} split",
+                f"{shortened(str(source))} is ambiguous: each of the folders {_listed(candidates)} could be"
+                f" the {split} split",
                 field="path",
-                hint="merge or rename them",
+                hint="merge them, or rename all but one",
             )
         if candidates:
             named[split] = candidates[0]
     others = [
-        name for name, listing in found.items() if name and listing.images and name not in named.values()
+        name for name, listing in listings.items() if name and listing.images and name not in named.values()
     ]
     if reading == "splits":
         if "train" not in named:
-            raise SpecError(f"there is no folder 'train' in {shortened(str(source))}", field="layout")
+            raise SpecError(
+                f"`layout: splits` needs a folder 'train', and {shortened(str(source))} has none",
+                field="layout",
+            )
         return named
     if "train" in named and (len(named) > 1 or not others):
         return named
-    used = {split: name for split, name in named.items() if split == "train" or found[name].images}
+    used = {split: name for split, name in named.items() if split == "train" or listings[name].images}
     if not used:
         return {}
     as_classes = _listed(sorted([*others, *used.values()]))
     as_splits = (
-        f"a training set in {used['train']}, {_listed(others)} left out"
+        f"the training images are in {used['train']}, and {_listed(others)} left out"
         if "train" in used
-        else f"{_listed([*used.values()])} only"
+        else f"only {_listed([*used.values()])}"
     )
     raise SpecError(
-        f"{shortened(str(source))} can be read in two ways: as splits ({as_splits}), or as classes ({as_classes})",
+        f"the folders in {shortened(str(source))} could be splits ({as_splits}) or classes ({as_classes})",
         field="path",
-        hint="`layout: splits` or `layout: classes` says which",
+        hint="set `layout: splits` or `layout: classes` in the spec's `dataset` block",
     )
 
 
 def _classes(files: dict[str, list[Path]], folders: dict[str, Path]) -> tuple[tuple[str, ...] | None, str]:
-    """The sub-folders of the training images, where each file of each split lies in one of two or more; else why not."""
+    """The sub-folders as classes, if there are two or more and each image is in one; otherwise None and why.
+
+    The reason is empty if the folder does not look as if it had classes.
+    """
     classes: tuple[str, ...] = ()
     for split, images in files.items():
-        within = [file.relative_to(folders[split]).parts for file in images]
-        loose = sum(len(parts) == 1 for parts in within)
-        names = sorted({parts[0] for parts in within if len(parts) > 1})
+        paths = [file.relative_to(folders[split]).parts for file in images]
+        loose = sum(len(parts) == 1 for parts in paths)
+        names = sorted({parts[0] for parts in paths if len(parts) > 1})
         if loose and len(names) > 1:
+            images_are = "images are" if loose > 1 else "image is"
             return (
                 None,
-                f"all labels, as {loose:,} {split} images lie in none of the folders {_listed(names)}",
+                f"all labels, because {loose:,} {split} {images_are} in none of the folders {_listed(names)}",
             )
         if split == "train":
             classes = tuple(names)
-        strange = sorted(set(names) - set(classes))
-        if classes and strange:
-            return None, f"all labels, as the training images have no folder {_listed(strange)}"
+        unknown = sorted(set(names) - set(classes))
+        if classes and unknown:
+            return None, f"all labels, because the training images have no folder {_listed(unknown)}"
         if loose or len(names) < 2:
-            why = (
-                f"all labels, as the {split} images lie in fewer than two folders" if len(classes) > 1 else ""
-            )
-            return None, why
+            reason = f"all labels, because the {split} images are in fewer than two folders"
+            return None, reason if len(classes) > 1 else ""
     return classes, ""
 
 
 def _listed(names: list[str]) -> str:
-    return listed([shortened(name, 40) for name in names], MOST_NAMED)
+    return listed([shortened(name, 40) for name in names], MAX_NAMES)

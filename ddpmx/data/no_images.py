@@ -1,4 +1,4 @@
-"""No images: the data set of a network that came without its own."""
+"""The data set without images, for a network that was imported without its data."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ MAX_CHANNELS, MAX_SIZE = 4, 4096
 
 @DATASETS.register("no_images")
 class NoImages(Dataset):
-    """Only the shape of the images: enough to sample from an imported network, not to train or measure it."""
+    """Only the shape of the images: enough to sample from an imported network, not to train it."""
 
     channels: int = Field(3, ge=1, le=MAX_CHANNELS)
     """1: grey, 3: RGB."""
     size: int = Field(ge=1, le=MAX_SIZE)
-    """Pixels on a side."""
+    """Side length in pixels."""
 
     def load(self, root: Path) -> Data:
         return Shape(self.channels, self.size)
 
 
 class Shape(Data):
-    """A shape, and perhaps classes, in the place of images; asking for one raises SpecError."""
+    """A data set of which only the shape and perhaps the classes are known; `train` raises SpecError."""
 
     def __init__(
         self, channels: int, size: int, name: str = "no_images", classes: tuple[str, ...] | None = None
@@ -45,12 +45,13 @@ class Shape(Data):
             object.__setattr__(self, key, value)
 
     shape: tuple[int, int]
+    """Channels and side length."""
 
     @property
     def train(self) -> Images:
         raise SpecError(
-            "this run has no images, and they are needed here: its network was imported without the data that it was trained on",
-            hint="name them: -s dataset=null -s dataset=cifar10, say",
+            "this run has no images: its network was imported without its data set, which is needed here",
+            hint="name the data set: for example -s dataset=null -s dataset=cifar10",
         )
 
     validation = train
@@ -63,7 +64,7 @@ class Shape(Data):
     def size(self) -> int:
         return self.shape[1]
 
-    def describe(self) -> str:
+    def summary(self) -> str:
         return f"{self.name}: no images, {self.channels}×{self.size}×{self.size}"
 
     def splits(self) -> Iterator[tuple[str, Images]]:

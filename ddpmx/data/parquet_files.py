@@ -1,4 +1,4 @@
-"""The parquet files of a data set on a disk: found, hashed, counted, and handed to the `datasets` library."""
+"""The parquet files of a local data set: found, hashed, counted, and opened with `datasets`."""
 
 from __future__ import annotations
 
@@ -18,33 +18,35 @@ from ..text import shortened
 if TYPE_CHECKING:
     from datasets import IterableDataset
 
-ABOUT = ("README.md", "dataset_infos.json", ".huggingface.yaml")
+METADATA = ("README.md", "dataset_infos.json", ".huggingface.yaml")
 """Files in which a repository describes its splits and columns."""
 PLAIN = re.compile(r"[\w./ ,@+=()~-]*")
-"""Paths that `datasets` takes as they are; in others it sees patterns or addresses, or cannot print them."""
+"""Paths that `datasets` reads literally. It takes others for patterns or URLs, or cannot print them."""
 BLOCK = 1 << 20
 """Bytes read at a time."""
 
 
 @dataclass(frozen=True)
 class Opened:
-    """The rows of each split as `datasets` names them, and how many there are where that is known."""
+    """Opened parquet files."""
 
     splits: Mapping[str, IterableDataset]
+    """The rows of each split, by the names that `datasets` gives."""
     counts: Mapping[str, int]
+    """Number of rows of each split, as far as known."""
     unused: list[str]
-    """Files that are in no split."""
+    """Files that belong to no split."""
 
 
 def parquet_files(source: Path) -> list[Path]:
-    """All parquet files in a folder, sorted, or the one that is named; hidden ones are left out.
+    """All parquet files below a folder, sorted, without hidden ones; or the given file.
 
-    Raises SpecError where there are none, and for one that is a pipe, a device or a link to nothing.
+    Raises SpecError if there are none, and for a pipe, a device or a broken link.
     """
-    what = kind(source)
-    if what == "file":
+    source_kind = kind(source)
+    if source_kind == "file":
         return [source]
-    if what == "other":
+    if source_kind == "other":
         raise SpecError(
             f"{shortened(str(source))} is a pipe or a device, not a folder of parquet files", field="path"
         )
@@ -58,8 +60,8 @@ def parquet_files(source: Path) -> list[Path]:
         raise SpecError(f"no parquet files in {shortened(str(source))}", field="path")
     for file in files:
         if kind(file) != "file":
-            found = "a link to nothing" if kind(file) == "missing" else "a pipe, a socket or a device"
-            raise SpecError(f"{shortened(str(file))} is {found}, not a parquet file", field="path")
+            actual = "a broken link" if kind(file) == "missing" else "a pipe, a socket or a device"
+            raise SpecError(f"{shortened(str(file))} is {actual}, not a parquet file", field="path")
     return sorted(files)
 
 
@@ -76,7 +78,7 @@ def file_hash(file: Path) -> str:
 
 
 def count_rows(file: Path) -> int:
-    """Its rows. Raises SpecError for a file that is not parquet, or only half of one."""
+    """The number of rows of a file. Raises SpecError if it is not a whole parquet file."""
     import pyarrow.parquet  # type: ignore[import-untyped, unused-ignore]
 
     try:
@@ -89,38 +91,39 @@ def count_rows(file: Path) -> int:
 
 
 def load_files(source: Path, config: str | None, scratch: Path) -> Opened:
-    """The rows of the files, split as the `datasets` library splits them by their names or by the README.
+    """Open the files with the `datasets` library, which finds the splits by file names or by the README.
 
-    `config` names a folder of `source`, or a configuration in the README. Raises SpecError for what the library refuses.
+    `config` is a folder in `source`, or a configuration in the README. Raises SpecError for whatever the
+    library rejects.
     """
     import datasets
 
-    if config and kind(source / config) == "folder":  # a configuration's folder in the Hub's layout
+    if config and kind(source / config) == "folder":  # the folder of a configuration, as on the Hub
         source, config = source / config, None
     try:
-        whole = kind(source) == "folder"
-        plain = _plain(source, scratch)
-        if whole:
+        is_folder = kind(source) == "folder"
+        plain = _plain_path(source, scratch)
+        if is_folder:
             builder = datasets.load_dataset_builder(str(plain), config, cache_dir=str(scratch / "built"))
         else:
             builder = datasets.load_dataset_builder(
                 "parquet", data_files=str(plain), cache_dir=str(scratch / "built")
             )
         rows = builder.as_streaming_dataset()
-        listed = builder.config.data_files or {}
+        files = builder.config.data_files or {}
         counts = {
-            str(split): sum(count_rows(Path(file)) for file in listed[split])
+            str(split): sum(count_rows(Path(file)) for file in files[split])
             for split in rows
-            if split in listed
+            if split in files
         }
-        used = {os.path.realpath(file) for split in listed for file in listed[split]}
+        used = {os.path.realpath(file) for split in files for file in files[split]}
         unused = (
             [
                 str(file.relative_to(source))
                 for file in parquet_files(source)
                 if os.path.realpath(file) not in used
             ]
-            if whole
+            if is_folder
             else []
         )
     except (OSError, ValueError) as error:
@@ -130,34 +133,33 @@ def load_files(source: Path, config: str | None, scratch: Path) -> Opened:
     return Opened(rows, counts, unused)
 
 
-def _plain(source: Path, scratch: Path) -> Path:
-    """The source, or links to its files below a folder whose name holds nothing that `datasets` reads as a pattern."""
+def _plain_path(source: Path, scratch: Path) -> Path:
+    """The source itself if its paths are PLAIN; otherwise a temporary folder of links with plain names."""
     files = parquet_files(source)
     if all(PLAIN.fullmatch(str(file)) for file in (source, *files)):
         return source
-    place = next(
-        (root for root in (str(scratch), tempfile.gettempdir(), "/tmp") if PLAIN.fullmatch(root)), None
-    )
-    if place is None:
-        hint = "DDPMX_CACHE can name a folder whose path has only letters, digits and spaces"
+    candidates = (str(scratch), tempfile.gettempdir(), "/tmp")
+    parent = next((folder for folder in candidates if PLAIN.fullmatch(folder)), None)
+    if parent is None:
         raise SpecError(
-            f"the path {shortened(str(source))} needs a plain one for temporary links",
+            f"the path {shortened(str(source))} has special characters, so it must be read through links"
+            " in a temporary folder, but the paths of all temporary folders have special characters too",
             field="path",
-            hint=hint,
+            hint="set DDPMX_CACHE to a folder whose path has only letters, digits and spaces",
         )
-    root = Path(tempfile.mkdtemp(prefix="links-", dir=place))
+    root = Path(tempfile.mkdtemp(prefix="links-", dir=parent))
     if source in files:
         return _link(root, "train.parquet", source)
     for name, file in zip(_plain_names(source, files), files, strict=True):
         _link(root, name, file)
-    for about in ABOUT:
-        if kind(source / about) == "file":
-            _link(root, about, source / about)
+    for name in METADATA:
+        if kind(source / name) == "file":
+            _link(root, name, source / name)
     return root
 
 
 def _plain_names(source: Path, files: list[Path]) -> Iterator[str]:
-    """The files' names below the source, in the same order and each once, without what is not plain."""
+    """A unique plain name for each file, in the same order."""
     taken: set[str] = set()
     for number, file in enumerate(files):
         relative = str(file.relative_to(source))
@@ -169,10 +171,10 @@ def _plain_names(source: Path, files: list[Path]) -> Iterator[str]:
 
 
 def _link(root: Path, name: str, target: Path) -> Path:
-    place = root / name
-    place.parent.mkdir(parents=True, exist_ok=True)
-    place.symlink_to(target)
-    return place
+    link = root / name
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.symlink_to(target)
+    return link
 
 
 def _refuse(error: OSError) -> None:

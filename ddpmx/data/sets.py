@@ -1,4 +1,4 @@
-"""The data sets that are read as rows: three by name, and any other from parquet files or the Hub."""
+"""Data sets that are read as rows: three well-known ones, and any others in parquet files or on the Hub."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from .tabular import Tabular
     "mnist", paper="LeCun et al. 1998, Gradient-based learning applied to document recognition"
 )
 class Mnist(Tabular):
-    """60,000 + 10,000 handwritten digits, 28×28, grey; never flipped."""
+    """60,000 training and 10,000 test images of handwritten digits, 28×28, grey; never flipped."""
 
     repository: ClassVar[str] = "ylecun/mnist"
 
 
 @DATASETS.register("fashion_mnist", paper="Xiao, Rasul, Vollgraf 2017, arXiv:1708.07747")
 class FashionMnist(Tabular):
-    """60,000 + 10,000 photographs of clothes, 28×28, grey."""
+    """60,000 training and 10,000 test photographs of clothes, 28×28, grey."""
 
     repository: ClassVar[str] = "zalando-datasets/fashion_mnist"
     flip: bool = False
@@ -32,24 +32,24 @@ class FashionMnist(Tabular):
 
 @DATASETS.register("cifar10", paper="Krizhevsky 2009, Learning multiple layers of features from tiny images")
 class Cifar10(Tabular):
-    """50,000 + 10,000 photographs of ten kinds of animals and vehicles, 32×32, RGB."""
+    """50,000 training and 10,000 test photographs of ten kinds of animals and vehicles, 32×32, RGB."""
 
     repository: ClassVar[str] = "uoft-cs/cifar10"
     flip: bool = False
     """Mirror half of the images left to right in training."""
 
 
-class Rows(Tabular):
-    """What a set of rows that ddpmx does not know by name may need to be told."""
+class Custom(Tabular):
+    """Fields for data sets whose columns and image shape ddpmx does not know in advance."""
 
     image_column: str | None = None
-    """The column of encoded images; null: the first one of that type, or called `image` or `img`."""
+    """The column of encoded images; null: the first column of images, or the one called `image` or `img`."""
     label_column: str | None = None
-    """The column of labels; null: the first one of class labels, or called `label`."""
+    """The column of labels; null: the first column of class labels, or the one called `label`."""
     size: int | None = Field(default=None, ge=8, le=4096)
-    """Resize the shorter side to this many pixels and cut out the centre; null: the images are square and of one size already."""
+    """Resize the shorter side to this and crop the centre; null: all images are square and of one size."""
     channels: Channels = None
-    """1: grey, 3: RGB, null: grey if all images are"""
+    """1: grey, 3: RGB, null: grey if all images are grey."""
     flip: bool = False
     """Mirror half of the images left to right in training."""
 
@@ -61,24 +61,24 @@ class Rows(Tabular):
 
 
 @DATASETS.register("parquet")
-class Parquet(Rows):
-    """Parquet files in a folder, as a Hub repository has them, or one file; splits by the files' names."""
+class Parquet(Custom):
+    """A folder of parquet files, laid out as on the Hub, or one file; file names define the splits."""
 
     path: str
     """The folder or file, relative to the spec."""
 
 
 @DATASETS.register("hub")
-class Hub(Rows):
-    """Any image data set on the Hugging Face Hub, or a copy of its folder under `$DDPMX_DATA/hub/<repo>`.
+class Hub(Custom):
+    """Any image data set on the Hugging Face Hub, or a copy of its folder in `$DDPMX_DATA/hub/<repo>`.
 
-    It is cached under its name: give a `revision` where the repository may change.
+    The cache identifies it by name, so give a `revision` if the repository may change.
     """
 
     repo: str = Field(pattern=r"^[\w.-]+(/[\w.-]+)?$")
     """The repository: owner/name."""
     config: str | None = None
-    """The configuration (subset), where there are several."""
+    """The configuration (subset); needed if there are several."""
     revision: str | None = None
     """A commit, tag or branch; null: the newest."""
 

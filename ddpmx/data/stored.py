@@ -1,4 +1,4 @@
-"""Data sets that lie on a disk or on the Hub: found, decoded once, cached, divided."""
+"""Data sets on disk or on the Hub: located, decoded once, cached, and divided into splits."""
 
 from __future__ import annotations
 
@@ -21,86 +21,88 @@ from ..text import shortened
 from . import cache
 from .base import Data, Dataset, Images, shuffled
 
-_FORMAT = 2  # of the cache files: a change in how images are decoded counts it up
+_FORMAT = 2  # version of the cache files; must increase when images are decoded differently
 FEW_IMAGES, FEW_BYTES = 1000, 20_000_000
-"""What `look` decodes as a whole."""
+"""The largest data set that `look` decodes completely."""
 SPLITS = ("train", "validation", "test")
 
 
 @dataclass(frozen=True, eq=False)
 class Decoded:
-    """A data set as it was published: its splits by name (`train`, and perhaps `validation` and `test`)."""
+    """A data set with its original splits."""
 
     splits: dict[str, Images]
+    """The images of `train`, and perhaps of `validation` and `test`."""
     classes: tuple[str, ...] | None
+    """Names of the classes; None without labels."""
     left_out: tuple[str, ...] = ()
-    """What was found in decoding and not taken, a phrase each."""
+    """What turned out not to be usable in decoding: one phrase each."""
 
 
 @dataclass(frozen=True, eq=False)
 class Survey:
-    """What is known of a data set before anything of it is decoded."""
+    """Information about a data set before anything is decoded."""
 
     key: Sequence[object]
-    """All that the decoded bytes depend on (JSON types): the key of the cache."""
+    """Everything that the decoded bytes depend on, as JSON types: the key in the cache."""
     images: int | None
-    """How many there are; None: not known."""
+    """Number of images; None: unknown."""
     bytes: int = 0
-    """In all of its files."""
+    """Total size of the files."""
     left_out: tuple[str, ...] = ()
-    """What is there and is not taken, and why, a phrase each."""
+    """What was found but is not used, and why: one phrase each."""
     content: object = None
-    """What its own `decode` needs."""
+    """Anything else that the class's own `decode` needs."""
 
 
 class Stored(Dataset):
-    """Base of the data sets that are read from files; they are decoded once and cached under `$DDPMX_CACHE`.
+    """Base of data sets that are read from files, decoded once, and cached in `$DDPMX_CACHE`.
 
-    A validation split that the set comes with is used as it is; else `validation` of the training set is held out. A
-    test split is never made: a set without one has none.
+    If the data set has a validation split, it is used. Otherwise the fraction `validation` of the training
+    images is held out. A test split is never created.
     """
 
     path: str | None = None
-    """Where the files are: a folder (or one parquet file), relative to the spec."""
+    """The data set's folder (or one parquet file), relative to the spec."""
     validation: float = Field(default=0.05, gt=0, lt=1)
-    """Fraction of the training set that validates instead, always the same images; unused if the set has a validation split."""
+    """Fraction of the training images, always the same, held out if the set has no validation split."""
 
     @abstractmethod
     def survey(self, source: Path | None) -> Survey:
-        """Finds the files. `source` None: the Hub. Raises SpecError for what can't be used."""
+        """Find the files; None means the Hub. Raises SpecError for files that cannot be used."""
 
     @abstractmethod
     def decode(self, source: Path | None, survey: Survey) -> Decoded:
-        """Reads and decodes everything. Raises SpecError for what can't be used."""
+        """Read and decode everything. Raises SpecError for anything that cannot be used."""
 
     @abstractmethod
     def sample(self, source: Path | None, survey: Survey) -> Decoded:
-        """`Unseen` images in place of all of them, whose shape is that of some which are decoded. Raises SpecError as `decode`."""
+        """Decode some images for the shape, and return `Undecoded` images. Raises SpecError like `decode`."""
 
     def load(self, root: Path) -> Data:
-        """The data set, from the cache where it was decoded before."""
+        """The data set, from the cache if it was decoded before."""
         source = self.locate(root)
         survey = self.survey(source)
-        return self._divide(self._cached(survey) or self._decoded(source, survey), survey)
+        return self._divide(self._cached(survey) or self._decode_and_cache(source, survey), survey)
 
     def look(self, root: Path) -> Data:
-        """The data set where it is small or was decoded before, else what a sample of it tells."""
+        """The whole data set if it is small or cached; otherwise what a sample of it reveals."""
         source = self.locate(root)
         survey = self.survey(source)
-        found = self._cached(survey)
+        decoded = self._cached(survey)
         if (
-            found is None
+            decoded is None
             and survey.images is not None
             and survey.images <= FEW_IMAGES
             and survey.bytes <= FEW_BYTES
         ):
-            found = self.decode(source, survey)  # not for the cache, which a look leaves alone
-        if found is not None:
-            return self._divide(found, survey)
+            decoded = self.decode(source, survey)  # not cached: a preview never writes to the cache
+        if decoded is not None:
+            return self._divide(decoded, survey)
         return self._divide(self.sample(source, survey), survey, fingerprint="not computed")
 
     def locate(self, root: Path) -> Path | None:
-        """The set's files: `path`, else `$DDPMX_DATA/<name>`, else None. Raises SpecError when `path` is not there."""
+        """The location: `path`, else `$DDPMX_DATA/<name>`, else None. Raises SpecError for a wrong `path`."""
         if self.path is not None:
             path = root / expanded(self.path)
             if kind(path) == "missing":
@@ -113,7 +115,7 @@ class Stored(Dataset):
         return None if kind(path) == "missing" else resolved(path)
 
     def subfolder(self) -> str:
-        """Where the set lies under the data root."""
+        """The data set's folder within the data root."""
         return self.component_name
 
     def _file(self, survey: Survey) -> Path:
@@ -123,28 +125,31 @@ class Stored(Dataset):
     def _cached(self, survey: Survey) -> Decoded | None:
         return cache.read(self._file(survey), _unpack)
 
-    def _decoded(self, source: Path | None, survey: Survey) -> Decoded:
-        """Decodes it, for the cache too."""
+    def _decode_and_cache(self, source: Path | None, survey: Survey) -> Decoded:
         decoded = self.decode(source, survey)
         facts = {"classes": decoded.classes, "source": str(source or "the Hub"), "left_out": decoded.left_out}
         cache.write(self._file(survey), _tensors(decoded), facts)
         return decoded
 
     def _divide(self, decoded: Decoded, survey: Survey, fingerprint: str = "") -> Data:
+        """Apply `limit`, and hold out validation images if the data set has no validation split."""
         train, validation = decoded.splits["train"], decoded.splits.get("validation")
         order = shuffled(len(train), self.limit)
         if validation is None:
             held_out = max(1, round(len(order) * self.validation))
             if held_out >= len(order):
                 raise SpecError(
-                    f"{self.validation} of {len(order)} training images leaves none to train with",
+                    f"holding out {self.validation} of {len(order)} training images leaves none to train on",
                     field="validation",
+                    hint="use a smaller fraction, or more images",
                 )
             validation = train.take(order[:held_out].sort().values)
             order = order[held_out:]
         if len(order) < len(train):
             train = train.take(order.sort().values)
-        flip = bool(getattr(self, "flip", False))  # a field of the sets whose images may be mirrored
+        flip = bool(
+            getattr(self, "flip", False)
+        )  # only data sets whose images may be mirrored have this field
         left_out = (*survey.left_out, *decoded.left_out)
         test = decoded.splits.get("test")
         return Data(
@@ -162,14 +167,14 @@ def _tensors(decoded: Decoded) -> dict[str, Tensor]:
 
 
 def _unpack(tensors: Mapping[str, Tensor], facts: Mapping[str, object]) -> Decoded:
-    """What the cache holds. Raises KeyError or ValueError where it is not what was written there."""
+    """The data set in a cache entry. Raises KeyError or ValueError if the content is not as written."""
     classes, left_out = facts["classes"], facts.get("left_out", [])
-    if not _is_words(left_out) or not (classes is None or _is_words(classes)):
-        raise ValueError("classes that are no names")
+    if not _is_strings(left_out) or not (classes is None or _is_strings(classes)):
+        raise ValueError("class names that are not strings")
     splits = [name.removesuffix(".pixels") for name in tensors if name.endswith(".pixels")]
     if not set(tensors) <= {f"{split}.{part}" for split in SPLITS for part in ("pixels", "labels")}:
-        raise ValueError("other splits")
-    shape, found = tensors["train.pixels"].shape[1:], {}
+        raise ValueError("unknown splits")
+    shape, images = tensors["train.pixels"].shape[1:], {}
     for split in splits:
         pixels, labels = tensors[f"{split}.pixels"], tensors.get(f"{split}.labels")
         if pixels.dtype != torch.uint8 or pixels.dim() != 4 or len(pixels) == 0 or pixels.shape[1:] != shape:
@@ -178,12 +183,12 @@ def _unpack(tensors: Mapping[str, Tensor], facts: Mapping[str, object]) -> Decod
             raise ValueError("not square images")
         if labels is not None:
             if classes is None or labels.dtype != torch.int64 or labels.shape != (len(pixels),):
-                raise ValueError("not labels")
+                raise ValueError("invalid labels")
             if not 0 <= int(labels.min()) <= int(labels.max()) < len(classes):
                 raise ValueError("labels without a class")
-        found[split] = Images(pixels, labels)
-    return Decoded(found, None if classes is None else tuple(classes), tuple(left_out))
+        images[split] = Images(pixels, labels)
+    return Decoded(images, None if classes is None else tuple(classes), tuple(left_out))
 
 
-def _is_words(value: object) -> TypeGuard[list[str]]:
-    return isinstance(value, list) and all(isinstance(word, str) for word in value)
+def _is_strings(value: object) -> TypeGuard[list[str]]:
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)

@@ -52,7 +52,7 @@ def dry_run(spec: Spec, device: torch.device, say: Callable[[str], None]) -> Non
     Raises SpecError or RunError as a run would.
     """
     experiment = build(spec, device, training=True)
-    say(f"data: {experiment.data.describe()}")
+    say(f"data: {experiment.data.summary()}")
     say(f"{experiment.parameters:,} parameters; {device}")
     for finding in findings(experiment):
         say(f"note: {finding}")

@@ -64,7 +64,7 @@ def examine(spec: Spec, looked: dict[str, Data | SpecError]) -> tuple[str, list[
     if isinstance(data, SpecError):
         raise data
     check_data(spec, data)
-    return data.describe(), [*of_metrics(spec, data), *of_combination(spec, table)]
+    return data.summary(), [*of_metrics(spec, data), *of_combination(spec, table)]
 
 
 def of_metrics(spec: Spec, data: Data) -> list[str]:

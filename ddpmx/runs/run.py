@@ -74,7 +74,7 @@ def run(spec: Spec, *, out: Path, device: torch.device, resume: Resume | None = 
         stack.enter_context(ops.use_backend(spec.backend))
         stop = stack.enter_context(StopSignal())
         if world.is_main:
-            bar.say(f"data: {experiment.data.describe()}")
+            bar.say(f"data: {experiment.data.summary()}")
             for finding in findings(experiment):
                 bar.say(f"note: {finding}")
             if resume:

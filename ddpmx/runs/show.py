@@ -101,7 +101,7 @@ def _facts(spec: Spec, table: Table, data: Data) -> list[tuple[str, str]]:
     left = f"{100 * float(table.signal[-1] / torch.hypot(table.signal[-1], table.sigma[-1])):.2g} %"
     classes = len(data.classes or ()) if spec.model.conditional else 0
     return [
-        ("Data", data.describe()),
+        ("Data", data.summary()),
         ("Schedule", block(spec.schedule)),
         ("Noise levels", f"log-SNR from {first:.4g} to {last:.4g}; the last step keeps {left} of the image"),
         ("Prediction", block(spec.prediction)),

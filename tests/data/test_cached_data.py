@@ -1,4 +1,4 @@
-"""Cached data: an entry that is not what was written is made again, whoever spoiled it and however."""
+"""Cached data sets: a damaged entry is recreated, whatever the damage."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ddpmx.files import cache_root
 
 @pytest.fixture
 def truth(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Data:
-    """A labelled set of images, cached."""
+    """A labelled data set, which is now cached."""
     monkeypatch.setenv("DDPMX_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
     for k in range(24):
@@ -69,7 +69,7 @@ PIXELS, LABELS, FACTS = (
 
 
 def holding(tensors: dict[str, torch.Tensor], facts: object = FACTS) -> Callable[[Path], None]:
-    """Writes an entry that is whole, and no data set."""
+    """A damage: a valid cache entry that is not a valid data set."""
     return lambda file: cache.write(file, tensors, facts)  # type: ignore[arg-type]
 
 

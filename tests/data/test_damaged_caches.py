@@ -1,4 +1,4 @@
-"""What is kept between runs: an entry that is not what was written is made again."""
+"""Cached features, classifiers and images: a damaged entry is recreated."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ def damaged_entries(content: bytes) -> dict[str, bytes]:
     }
 
 
-def test_a_damaged_cache_entry_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The features of real images, and the classifier that makes them."""
+def test_a_damaged_cache_entry_is_recreated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The features of real images, and the classifier that computes them."""
     monkeypatch.setattr("ddpmx.metrics.classifier.EPOCHS", 1)
     monkeypatch.setattr("ddpmx.metrics.classifier.MIN_STEPS", 1)
     monkeypatch.setenv("DDPMX_CACHE", str(tmp_path))

@@ -1,4 +1,4 @@
-"""Data sets: where they come from, what is decoded, how they are divided, and what is refused."""
+"""Data sets: where they are found, how they are decoded and split, and what is rejected."""
 
 import io
 import os
@@ -36,7 +36,7 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def decodes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Grows by a name with each image that is decoded."""
+    """The names of all images decoded so far."""
     names: list[str] = []
     decode: Callable[..., np.ndarray] = ddpmx.data.decode.decode
 
@@ -59,7 +59,7 @@ def encoded(pixels: np.ndarray, kind: str = "PNG") -> bytes:
 
 
 def write_parquet(file: Path, images: list[bytes], labels: list[int] | None = None) -> None:
-    """As the Hub has it: typed columns `image` and `label`."""
+    """Write a file like those on the Hub: typed columns `image` and `label`."""
     file.parent.mkdir(parents=True, exist_ok=True)
     features = {"image": ImageFeature()}
     columns: dict[str, list[object]] = {"image": [{"bytes": image, "path": None} for image in images]}
@@ -87,9 +87,9 @@ def rows(pixels: torch.Tensor) -> set[bytes]:
 
 def test_digits_are_the_scans_each_in_one_split() -> None:
     data, scans = load("digits"), load_digits()
-    found = torch.cat([images.pixels for _, images in data.splits()])
+    pixels = torch.cat([images.pixels for _, images in data.splits()])
     truth = np.round(scans.images * 255 / 16).astype(np.uint8)
-    assert sorted(image.numpy().tobytes() for image in found) == sorted(image.tobytes() for image in truth)
+    assert sorted(image.numpy().tobytes() for image in pixels) == sorted(image.tobytes() for image in truth)
     assert data.counts == {"train": 1437, "validation": 180, "test": 180}
     assert (data.channels, data.size, data.flip) == (1, 8, False)
     label_of = {image.tobytes(): label for image, label in zip(truth, scans.target, strict=True)}
@@ -99,9 +99,9 @@ def test_digits_are_the_scans_each_in_one_split() -> None:
 
 def test_digits_are_stratified() -> None:
     data = load("digits")
-    share = torch.bincount(torch.from_numpy(load_digits().target)) / 1797
+    fraction = torch.bincount(torch.from_numpy(load_digits().target)) / 1797
     for _, images in data.splits():
-        assert ((torch.bincount(images.labels) - share * len(images)).abs() <= 1).all()
+        assert ((torch.bincount(images.labels) - fraction * len(images)).abs() <= 1).all()
 
 
 def test_a_smaller_limit_is_contained_in_a_larger_one() -> None:
@@ -155,7 +155,7 @@ def test_parquet_equals_a_plain_decode(tmp_path: Path, kind: str, shape: tuple[i
     assert data.classes == CLASSES
 
 
-def test_what_was_decoded_once_is_not_decoded_again(tmp_path: Path, decodes: list[str]) -> None:
+def test_a_data_set_is_decoded_only_once(tmp_path: Path, decodes: list[str]) -> None:
     file = tmp_path / "train.parquet"
     write_parquet(file, [encoded(picture(k)) for k in range(20)], [k % 3 for k in range(20)])
     first = load("parquet", tmp_path, path="train.parquet")
@@ -180,9 +180,7 @@ def test_other_content_is_decoded_anew(tmp_path: Path, decodes: list[str]) -> No
     assert len(decodes) == 40
 
 
-def test_a_damaged_cache_is_made_anew_and_nothing_else_is_left_in_it(
-    tmp_path: Path, decodes: list[str]
-) -> None:
+def test_a_damaged_cache_entry_is_recreated_and_is_the_only_file(tmp_path: Path, decodes: list[str]) -> None:
     write_parquet(tmp_path / "train.parquet", [encoded(picture(k)) for k in range(20)])
     first = load("parquet", tmp_path, path="train.parquet")
     (cached,) = (file for file in cache_root().rglob("*") if file.is_file())
@@ -274,8 +272,10 @@ def test_a_folder_of_classes_with_a_test_split(tmp_path: Path) -> None:
     assert data.flip
     for split, images in data.splits():
         for image, label in zip(images.pixels, images.labels, strict=True):
-            of_class = {picture(1000 * int(label) + 100 * (split == "test") + i).tobytes() for i in range(12)}
-            assert image.numpy().tobytes() in of_class
+            class_images = {
+                picture(1000 * int(label) + 100 * (split == "test") + i).tobytes() for i in range(12)
+            }
+            assert image.numpy().tobytes() in class_images
 
 
 def test_loose_images_have_no_labels_and_no_test_split(tmp_path: Path) -> None:
@@ -286,7 +286,7 @@ def test_loose_images_have_no_labels_and_no_test_split(tmp_path: Path) -> None:
     assert (data.test, data.classes, data.train.labels) == (None, None, None)
 
 
-def test_grey_and_coloured_images_become_coloured_unless_told(tmp_path: Path) -> None:
+def test_grey_and_coloured_images_become_rgb_unless_channels_is_set(tmp_path: Path) -> None:
     write_pngs(tmp_path / "set", 20)
     Image.fromarray(picture(99, 8, 8, 3)).save(tmp_path / "set" / "z.png")
     data = load("image_folder", tmp_path, path="set")
@@ -360,7 +360,7 @@ def test_oblong_images_ask_for_a_size(tmp_path: Path) -> None:
 
 def test_a_decompression_bomb_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_pngs(tmp_path / "set", 3, 64, 64)
-    for limit in (3000, 1000):  # PIL warns up to twice its limit and raises above
+    for limit in (3000, 1000):  # PIL warns above its limit, and raises above twice its limit
         monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
         with pytest.raises(SpecError, match=r"000\.png.*decompression bomb"):
             load("image_folder", tmp_path, path="set")
@@ -422,8 +422,8 @@ def test_a_file_that_others_write_at_the_same_time_is_always_whole(tmp_path: Pat
 
     def write(k: int) -> bool:
         cache.write(path, {"x": torch.full((50_000,), k)}, {"k": k})
-        found = cache.read(path, lambda tensors, facts: (tensors, facts))
-        return found is not None and bool((found[0]["x"] == found[1]["k"]).all())
+        entry = cache.read(path, lambda tensors, facts: (tensors, facts))
+        return entry is not None and bool((entry[0]["x"] == entry[1]["k"]).all())
 
     with ThreadPoolExecutor(8) as pool:
         assert all(pool.map(write, range(64)))
@@ -481,7 +481,7 @@ def test_a_path_that_does_not_exist_is_an_error_at_once(
 
 
 @pytest.mark.parametrize(("name", "parameters"), [("mnist", {}), ("hub", {"repo": "nobody/nothing"})])
-def test_data_that_are_nowhere_name_the_three_ways(
+def test_missing_data_lists_the_three_ways_to_provide_it(
     monkeypatch: pytest.MonkeyPatch, name: str, parameters: dict[str, str]
 ) -> None:
     from huggingface_hub import HfApi
@@ -494,10 +494,10 @@ def test_data_that_are_nowhere_name_the_three_ways(
         load(name, **parameters)
 
 
-def test_the_hub_is_asked_through_datasets_and_what_it_gives_is_cached(
+def test_the_hub_is_read_through_datasets_and_cached(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, decodes: list[str]
 ) -> None:
-    """The network is played by a local folder; everything after the question where the repository is runs for real."""
+    """A local folder plays the Hub; everything after the request for the repository's commit is real."""
     import datasets
     from huggingface_hub import HfApi
 
@@ -522,7 +522,8 @@ def test_the_hub_is_asked_through_datasets_and_what_it_gives_is_cached(
 
 
 def test_importing_the_data_sets_imports_no_heavy_library() -> None:
-    code = "import ddpmx.data, sys; print([m for m in ('datasets', 'sklearn', 'pyarrow', 'scipy') if m in sys.modules])"
+    libraries = ("datasets", "sklearn", "pyarrow", "scipy")
+    code = f"import ddpmx.data, sys; print([name for name in {libraries} if name in sys.modules])"
     env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     assert (
         subprocess.run(

@@ -1,4 +1,4 @@
-"""Images of more than 8 bits, in every kind of file: taken as the format says, or refused by name; marks of orientation are obeyed."""
+"""Images of more than 8 bits in every file format: read as the format says, or rejected; EXIF orientation."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def file_of(pixels: np.ndarray | Image.Image, kind: str, **options: Any) -> byte
 
 
 def tiff_of(values: np.ndarray, **tags: int) -> bytes:
-    """A TIFF of one strip, written by hand: values as they are in memory, little-endian."""
+    """A hand-written TIFF with one strip: values as they are in memory, little-endian."""
     fields = {
         256: values.shape[1],
         257: values.shape[0],
@@ -64,7 +64,7 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF", "JPEG2000", "PPM"])
-def test_16_bits_without_a_sign_are_taken(kind: str) -> None:
+def test_unsigned_16_bit_images_are_read(kind: str) -> None:
     options = {"irreversible": False} if kind == "JPEG2000" else {}
     np.testing.assert_array_equal(decode(file_of(WIDE, kind, **options), "a file"), BYTES)
 
@@ -73,7 +73,7 @@ def test_a_tiff_says_how_many_bits_and_which_end_is_white() -> None:
     np.testing.assert_array_equal(decode(tiff_of(WIDE), "a file"), BYTES)
     np.testing.assert_array_equal(decode(tiff_of(WIDE, format=1), "a file"), BYTES)
     np.testing.assert_array_equal(decode(tiff_of(WIDE, photometric=0), "a file"), 255 - BYTES)
-    twelve = (WIDE >> 4).reshape(-1, 2)  # two values lie in three bytes
+    twelve = (WIDE >> 4).reshape(-1, 2)  # three bytes hold two values
     packed = np.stack(
         [twelve[:, 0] >> 4, (twelve[:, 0] & 15) << 4 | twelve[:, 1] >> 8, twelve[:, 1] & 255], 1
     ).astype(np.uint8)
@@ -83,19 +83,19 @@ def test_a_tiff_says_how_many_bits_and_which_end_is_white() -> None:
 REFUSED = {
     "float TIFF": (file_of(RAMP.astype(np.float32), "TIFF"), "floating-point"),
     "float TIFF up to 1000": (file_of((1000 * RAMP).astype(np.float32), "TIFF"), "floating-point"),
-    "int32 TIFF": (file_of((RAMP * 65535).astype(np.int32), "TIFF"), "with a sign"),
-    "uint32 TIFF": (tiff_of(WIDE.astype(np.uint32)), "32 bits"),
-    "int16 TIFF": (tiff_of(WIDE.astype(np.int16), format=2), "with a sign"),
-    "int8 TIFF": (tiff_of(BYTES.astype(np.int8), format=2), "with a sign"),
+    "int32 TIFF": (file_of((RAMP * 65535).astype(np.int32), "TIFF"), "signed"),
+    "uint32 TIFF": (tiff_of(WIDE.astype(np.uint32)), "32-bit"),
+    "int16 TIFF": (tiff_of(WIDE.astype(np.int16), format=2), "signed"),
+    "int8 TIFF": (tiff_of(BYTES.astype(np.int8), format=2), "signed"),
     "PFM": (b"Pf\n16 16\n-1.0\n" + RAMP.astype("<f4").tobytes(), "floating-point"),
 }
 
 
 @pytest.mark.parametrize("name", sorted(REFUSED))
-def test_numbers_without_a_range_are_refused_by_name(name: str) -> None:
+def test_pixels_without_a_defined_white_are_refused(name: str) -> None:
     encoded, why = REFUSED[name]
     for channels in (None, 1, 3):
-        with pytest.raises(SpecError, match=f"^the file cannot be taken: its pixels are .*{why}"):
+        with pytest.raises(SpecError, match=f"^the file cannot be used: its pixels are .*{why}"):
             decode(encoded, "the file", None, channels)
 
 
@@ -107,28 +107,28 @@ def test_folders_tables_and_pictures_name_the_file_or_row(
         (tmp_path / "set" / f"{index}.png").write_bytes(file_of(BYTES, "PNG"))
     wide = tmp_path / "set" / "wide.tif"
     wide.write_bytes(REFUSED["float TIFF"][0])
-    with pytest.raises(SpecError, match=r"wide\.tif cannot be taken: its pixels are floating-point"):
+    with pytest.raises(SpecError, match=r"wide\.tif cannot be used: its pixels are floating-point"):
         DATASETS.build("image_folder", path="set").load(tmp_path)
     rows = [{"bytes": file.read_bytes(), "path": None} for file in sorted((tmp_path / "set").iterdir())]
     pq.write_table(pa.table({"image": rows}), tmp_path / "train.parquet")
     with pytest.raises(
-        SpecError, match=r"row 3 of the train split of .* cannot be taken: its pixels are floating-point"
+        SpecError, match=r"row 3 of the train split of .* cannot be used: its pixels are floating-point"
     ):
         DATASETS.build("parquet", path="train.parquet").load(tmp_path)
     for read in (lambda: read_pictures(wide, 1, (1, 16, 16)), lambda: read_mask(wide, (1, 16, 16))):
-        with pytest.raises(SpecError, match=r"wide\.tif cannot be taken") as error:
+        with pytest.raises(SpecError, match=r"wide\.tif cannot be used") as error:
             read()
         assert error.value.field in ("--image", "--mask")
 
 
-def test_what_is_odd_about_a_set_is_noted_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_oddities_of_a_data_set_are_noted_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "dark").mkdir()
     for index in range(3):
         (tmp_path / "dark" / f"{index}.png").write_bytes(file_of(WIDE >> 4, "PNG"))
     data = DATASETS.build("image_folder", path="dark").load(tmp_path)
     assert int(data.train.pixels.max()) == 15
     assert (
-        "the 3 images of 16 bits are nearly black: their largest value is 4,095 of 65,535"
+        "the 3 16-bit images are nearly black: their largest value is 4,095 of 65,535"
         in capsys.readouterr().err
     )
     moving = Image.fromarray(BYTES)
@@ -143,13 +143,13 @@ def test_what_is_odd_about_a_set_is_noted_once(tmp_path: Path, capsys: pytest.Ca
             int((image.int() - torch.from_numpy(BYTES)).abs().max()) <= 1 for image in data.train.pixels
         )
         said = " ".join(capsys.readouterr().err.split())
-        assert "images of several frames: 1; of each the first frame is taken" in said
+        assert "images with several frames: 1; only the first frame of each is used" in said
         assert f"1.{suffix})" in said
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", "16-bit PNG", "16-bit TIFF"])
-def test_marks_of_orientation_are_obeyed_in_every_format(kind: str, orientation: int) -> None:
+def test_orientation_is_applied_in_every_format(kind: str, orientation: int) -> None:
     pixels = np.zeros((16, 16), np.uint8)
     pixels[:8, :8], pixels[:8, 8:], pixels[8:, :8] = 240, 160, 80
     upright = {
@@ -167,16 +167,16 @@ def test_marks_of_orientation_are_obeyed_in_every_format(kind: str, orientation:
     wide = kind.startswith("16-bit")
     saved = pixels.astype(np.uint16) * 257 if wide else pixels
     options = {"JPEG": {"quality": 100}, "WEBP": {"lossless": True}}.get(kind, {})
-    found = decode(file_of(saved, kind.removeprefix("16-bit "), exif=mark, **options), "a file", None, 1)
-    assert np.abs(found.astype(int) - upright).max() <= 2
+    decoded = decode(file_of(saved, kind.removeprefix("16-bit "), exif=mark, **options), "a file", None, 1)
+    assert np.abs(decoded.astype(int) - upright).max() <= 2
 
 
-def test_transparent_pixels_lie_on_white_in_every_mode() -> None:
+def test_transparent_pixels_become_white_in_every_mode() -> None:
     half = np.full((16, 16), 255, np.uint8)
     half[8:] = 0
     grey = Image.merge("LA", [Image.fromarray(np.zeros((16, 16), np.uint8)), Image.fromarray(half)])
-    found = decode(file_of(grey, "PNG"), "a file")
-    assert found.shape == (16, 16)
-    assert found[[0, 15], 0].tolist() == [0, 255]
+    blended = decode(file_of(grey, "PNG"), "a file")
+    assert blended.shape == (16, 16)
+    assert blended[[0, 15], 0].tolist() == [0, 255]
     keyed = decode(file_of(WIDE, "PNG", transparency=int(WIDE[0, 3])), "a file")
     assert keyed[0, :5].tolist() == [0, 17, 34, 255, 68]

@@ -1,4 +1,4 @@
-"""Folders of images: which are splits, classes or neither, what is left out, and that each run says so."""
+"""Image folders: which are splits, classes or neither, what is left out, and that each run reports it."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DDPMX_CACHE", str(tmp_path / "cache"))
 
 
-def draw(folder: Path, n: int = 4, suffix: str = ".png", kind: str | None = None) -> None:
-    """n images, no two alike."""
+def write_images(folder: Path, n: int = 4, suffix: str = ".png", kind: str | None = None) -> None:
+    """Write n different images."""
     global count
     folder.mkdir(parents=True, exist_ok=True)
     for _ in range(n):
@@ -47,36 +47,36 @@ def total(data: Data) -> int:
 
 def test_hidden_files_and_folders_are_no_images_and_no_classes(tmp_path: Path) -> None:
     for name in ("cat", "dog", ".ipynb_checkpoints", "cat/.cache/deep", ".git/objects"):
-        draw(tmp_path / "set" / name)
-    draw(tmp_path / "set" / "cat", 1, suffix="x.png")
+        write_images(tmp_path / "set" / name)
+    write_images(tmp_path / "set" / "cat", 1, suffix="x.png")
     next((tmp_path / "set" / "dog").iterdir()).rename(tmp_path / "set" / "dog" / ".hidden.png")
     data = load(tmp_path / "set")
     assert (total(data), data.classes) == (4 + 1 + 3, ("cat", "dog"))
     assert sorted(data.left_out) == ["1 hidden file", "3 hidden folders"]
 
 
-def test_linked_folders_are_taken_once_and_circles_end(tmp_path: Path) -> None:
+def test_linked_folders_are_used_once_and_circles_end(tmp_path: Path) -> None:
     for name in ("set/cat", "set/dog/deep", "elsewhere"):
-        draw(tmp_path / name)
+        write_images(tmp_path / name)
     (tmp_path / "set" / "cow").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "set" / "dog" / "round").symlink_to(tmp_path / "set")
     (tmp_path / "set" / "dog" / "deep" / "up").symlink_to("..")
     data = load(tmp_path / "set")
     assert (total(data), data.classes) == (12, ("cat", "cow", "dog"))
-    assert data.left_out == ("2 links back to a folder above (round, up)",)
+    assert data.left_out == ("2 links to a parent folder (round, up)",)
 
 
 @pytest.mark.parametrize("link", ["cow", "cat/again"])
 def test_a_folder_that_is_reached_twice_is_an_error(link: str, tmp_path: Path) -> None:
     for name in ("cat", "dog"):
-        draw(tmp_path / "set" / name)
+        write_images(tmp_path / "set" / name)
     (tmp_path / "set" / link).symlink_to(tmp_path / "set" / "dog")
-    with pytest.raises(SpecError, match="the same folder, whose images would count twice"):
+    with pytest.raises(SpecError, match="the same folder, so its images would count twice"):
         load(tmp_path / "set")
 
 
 def test_a_test_split_may_be_a_link_to_the_training_images(tmp_path: Path) -> None:
-    draw(tmp_path / "set" / "train")
+    write_images(tmp_path / "set" / "train")
     (tmp_path / "set" / "test").symlink_to("train")
     assert load(tmp_path / "set").counts == {"train": 3, "validation": 1, "test": 4}
 
@@ -91,14 +91,14 @@ def test_a_test_split_may_be_a_link_to_the_training_images(tmp_path: Path) -> No
         (("test",), "test"),
     ],
 )
-def test_what_can_be_read_in_two_ways_names_both(
+def test_an_ambiguous_folder_is_reported_with_both_readings(
     folders: tuple[str, ...], named: str, tmp_path: Path
 ) -> None:
     for name in folders:
-        draw(tmp_path / "set" / name)
-    with pytest.raises(SpecError, match="can be read in two ways: as splits .* or as classes") as caught:
+        write_images(tmp_path / "set" / name)
+    with pytest.raises(SpecError, match="could be splits .* or classes") as caught:
         load(tmp_path / "set")
-    assert f"or as classes ({named})" in str(caught.value)
+    assert f"or classes ({named})" in str(caught.value)
     assert "`layout: splits` or `layout: classes`" in caught.value.hint
     as_classes = load(tmp_path / "set", layout="classes")
     assert total(as_classes) == 4 * len(folders)
@@ -106,10 +106,10 @@ def test_what_can_be_read_in_two_ways_names_both(
     if "rain" in "".join(folders):
         as_splits = load(tmp_path / "set", layout="splits")
         assert (total(as_splits), as_splits.classes) == (4, None)
-        (said,) = as_splits.left_out
-        assert said.startswith(f"{4 * (len(folders) - 1)} images outside of the splits (")
+        (phrase,) = as_splits.left_out
+        assert phrase.startswith(f"{4 * (len(folders) - 1)} images outside the splits (")
     else:
-        with pytest.raises(SpecError, match="no folder 'train'"):
+        with pytest.raises(SpecError, match="needs a folder 'train'"):
             load(tmp_path / "set", layout="splits")
 
 
@@ -117,7 +117,7 @@ def test_what_can_be_read_in_two_ways_names_both(
 def test_splits_in_any_case(names: tuple[str, str], tmp_path: Path) -> None:
     for split in names:
         for name in ("cat", "dog"):
-            draw(tmp_path / "set" / split / name, 10)
+            write_images(tmp_path / "set" / split / name, 10)
     data = load(tmp_path / "set")
     assert data.counts == {"train": 18, "validation": 2, "test": 20}
     assert data.classes == ("cat", "dog")
@@ -126,49 +126,49 @@ def test_splits_in_any_case(names: tuple[str, str], tmp_path: Path) -> None:
 @pytest.mark.parametrize("names", [("val", "validation"), ("Test", "test")])
 def test_two_folders_for_one_split_are_an_error(names: tuple[str, str], tmp_path: Path) -> None:
     for name in ("train", *names):
-        draw(tmp_path / "set" / name)
-    with pytest.raises(SpecError, match=rf"{min(names)} and {max(names)} are each a folder of the"):
+        write_images(tmp_path / "set" / name)
+    with pytest.raises(SpecError, match=rf"each of the folders {min(names)} and {max(names)} could be the"):
         load(tmp_path / "set")
 
 
-def test_what_lies_beside_splits_is_said(tmp_path: Path) -> None:
+def test_images_outside_the_splits_are_reported(tmp_path: Path) -> None:
     for name in ("train", "test", "extra", "."):
-        draw(tmp_path / "set" / name)
+        write_images(tmp_path / "set" / name)
     data = load(tmp_path / "set")
     assert data.counts == {"train": 3, "validation": 1, "test": 4}
-    assert data.left_out == ("8 images outside of the splits (extra/)",)
+    assert data.left_out == ("8 images outside the splits (extra/)",)
 
 
-def test_why_there_are_no_classes_is_said(tmp_path: Path) -> None:
+def test_the_reason_for_missing_classes_is_reported(tmp_path: Path) -> None:
     for name in ("cat", "dog"):
-        draw(tmp_path / "set" / "train" / name)
-        draw(tmp_path / "loose" / name)
+        write_images(tmp_path / "set" / "train" / name)
+        write_images(tmp_path / "loose" / name)
     for name in ("cat", "owl"):
-        draw(tmp_path / "set" / "test" / name)
-    draw(tmp_path / "loose", 1)
-    assert load(tmp_path / "set").left_out == ("all labels, as the training images have no folder owl",)
+        write_images(tmp_path / "set" / "test" / name)
+    write_images(tmp_path / "loose", 1)
+    assert load(tmp_path / "set").left_out == ("all labels, because the training images have no folder owl",)
     assert load(tmp_path / "loose").left_out == (
-        "all labels, as 1 train images lie in none of the folders cat and dog",
+        "all labels, because 1 train image is in none of the folders cat and dog",
     )
 
 
 @pytest.mark.parametrize(
     "suffix", [".PNG", ".jpeg", ".JPG", ".webp", ".bmp", ".tif", ".gif", ".ppm", ".pgm", ".jfif", ".tga"]
 )
-def test_all_that_pillow_decodes_is_taken(suffix: str, tmp_path: Path) -> None:
-    draw(tmp_path / "set", 3, suffix)
-    draw(tmp_path / "set", 3)
+def test_all_formats_that_pillow_decodes_are_used(suffix: str, tmp_path: Path) -> None:
+    write_images(tmp_path / "set", 3, suffix)
+    write_images(tmp_path / "set", 3)
     assert total(load(tmp_path / "set")) == 6
 
 
-def test_files_that_are_left_out_are_said(tmp_path: Path) -> None:
-    draw(tmp_path / "set")
+def test_files_that_are_left_out_are_reported(tmp_path: Path) -> None:
+    write_images(tmp_path / "set")
     for name in ("notes.txt", "labels.csv", "more.txt", "README", "figure.eps", "clip.mpg"):
         (tmp_path / "set" / name).write_text("no image")
     data = load(tmp_path / "set")
     assert total(data) == 4
     assert (
-        data.left_out == ("6 files without an image's suffix (.mpg, .eps, .csv, none, .txt)",)
+        data.left_out == ("6 files without an image suffix (.mpg, .eps, .csv, none, .txt)",)
         or len(data.left_out) == 1
     )
     assert all(suffix in data.left_out[0] for suffix in (".txt", ".csv", ".eps", ".mpg", "none"))
@@ -176,9 +176,9 @@ def test_files_that_are_left_out_are_said(tmp_path: Path) -> None:
     assert "EPS" in UNREADABLE
 
 
-def test_what_is_no_regular_file_is_left_out_and_nothing_hangs(tmp_path: Path) -> None:
-    draw(tmp_path / "set")
-    draw(tmp_path / "set" / "folder.png", 2)
+def test_special_files_are_left_out_and_nothing_hangs(tmp_path: Path) -> None:
+    write_images(tmp_path / "set")
+    write_images(tmp_path / "set" / "folder.png", 2)
     os.mkfifo(tmp_path / "set" / "pipe.png")
     (tmp_path / "set" / "nothing.png").symlink_to("nowhere.png")
     (tmp_path / "set" / "circle.png").symlink_to("circle.png")
@@ -190,7 +190,7 @@ def test_what_is_no_regular_file_is_left_out_and_nothing_hangs(tmp_path: Path) -
     data = load(tmp_path / "set")
     assert total(data) == 6
     assert sorted(data.left_out) == [
-        "2 links to nothing (circle.png, nothing.png)",
+        "2 broken links (circle.png, nothing.png)",
         "3 special files (null.png, pipe.png, socket.png)",
     ]
 
@@ -211,11 +211,11 @@ def test_what_is_no_regular_file_is_left_out_and_nothing_hangs(tmp_path: Path) -
 )
 def test_a_folder_of_any_name(name: str, tmp_path: Path) -> None:
     for label in ("cat", name):
-        draw(tmp_path / name / label)
+        write_images(tmp_path / name / label)
     data = DATASETS.build("image_folder", path=f"./{name}", validation=0.1).load(tmp_path)
     assert total(data) == 8
     assert set(data.classes or ()) == {"cat", name}
-    assert data.describe().isprintable()
+    assert data.summary().isprintable()
     assert (
         DATASETS.build("image_folder", path=f"./{name}", validation=0.1).load(tmp_path).classes
         == data.classes
@@ -223,24 +223,24 @@ def test_a_folder_of_any_name(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["file", "pipe", "missing", "circle", "too long", "empty"])
-def test_what_is_no_folder_of_images_is_named(kind: str, tmp_path: Path) -> None:
-    place = tmp_path / ("set" if kind != "too long" else "x" * 300)
+def test_a_path_that_is_not_a_folder_of_images_is_named(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / ("set" if kind != "too long" else "x" * 300)
     if kind == "file":
-        place.write_text("")
+        path.write_text("")
     elif kind == "pipe":
-        os.mkfifo(place)
+        os.mkfifo(path)
     elif kind == "circle":
-        place.symlink_to(place)
+        path.symlink_to(path)
     elif kind == "empty":
-        draw(place / ".hidden")
+        write_images(path / ".hidden")
     with pytest.raises(SpecError) as caught:
-        load(place)
-    assert ("1 hidden folder" if kind == "empty" else place.name[:20]) in str(caught.value)
+        load(path)
+    assert ("1 hidden folder" if kind == "empty" else path.name[:20]) in str(caught.value)
 
 
 def test_a_folder_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    draw(tmp_path / "set" / "cat")
-    draw(tmp_path / "set" / "dog")
+    write_images(tmp_path / "set" / "cat")
+    write_images(tmp_path / "set" / "dog")
     inner = os.scandir
 
     def scandir(path: Path) -> object:
@@ -253,13 +253,13 @@ def test_a_folder_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pyte
         load(tmp_path / "set")
 
 
-# what is said of it
+# what commands report about it
 
 
 @pytest.fixture
 def spec(tmp_path: Path) -> Path:
     for name in ("cat", "dog", ".hidden"):
-        draw(tmp_path / "set" / name)
+        write_images(tmp_path / "set" / name)
     file = tmp_path / "tiny.yaml"
     text = TINY.replace("dataset: digits", "dataset: {name: image_folder, path: set}").replace(
         "samples: 8", "samples: 8, metrics: [pixel_fd]"
@@ -268,12 +268,15 @@ def spec(tmp_path: Path) -> Path:
     return file
 
 
-FOUND = "data: image_folder: 7 training images of 8×8, grey; 1 validation; 2 classes (cat, dog); left out: 1 hidden folder"
+SUMMARY = (
+    "data: image_folder: 7 training images of 8×8, grey; 1 validation; 2 classes (cat, dog);"
+    " left out: 1 hidden folder"
+)
 NOTE = "'pixel_fd' compares with the training images, as 'image_folder' has no test split"
 
 
 @pytest.mark.parametrize("command", [("run",), ("run", "--dry-run"), ("validate",), ("show",)])
-def test_every_command_says_what_was_found(
+def test_every_command_reports_the_summary(
     command: tuple[str, ...], spec: Path, tmp_path: Path, ddpmx: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -282,10 +285,10 @@ def test_every_command_says_what_was_found(
     said = " ".join((result.out + result.err).split())
     if command == ("show",):
         page = (tmp_path / "show-tiny.html").read_text()
-        assert FOUND.removeprefix("data: ") in page
+        assert SUMMARY.removeprefix("data: ") in page
         assert NOTE.replace("'", "&#39;") in page
     else:
-        assert FOUND in said
+        assert SUMMARY in said
         assert f"note: {NOTE}" in said
 
 
@@ -315,13 +318,13 @@ def test_validate_finds_labels_that_are_not_there(spec: Path, ddpmx: Run) -> Non
 
 
 def test_validate_decodes_few_images_of_a_large_set(spec: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What it tells is what loading the set would."""
+    """It reports the same as loading the data set would."""
     import ddpmx.data.decode
 
-    truth = load_spec(spec).dataset.load(Path()).describe()
+    truth = load_spec(spec).dataset.load(Path()).summary()
     monkeypatch.setenv("DDPMX_CACHE", os.environ["DDPMX_CACHE"] + "2")
     monkeypatch.setattr("ddpmx.data.stored.FEW_IMAGES", 3)
-    monkeypatch.setattr("ddpmx.data.folder.SAMPLED", 2)
+    monkeypatch.setattr("ddpmx.data.folder.PREVIEWED", 2)
     decoded = []
     inner = ddpmx.data.decode.decode
     monkeypatch.setattr(
@@ -345,4 +348,4 @@ def test_validate_looks_once_at_the_data_of_a_sweep(
     spec.write_text(spec.read_text() + "sweep: {seed: [0, 1, 2]}\n")
     result = ddpmx("validate", spec)
     assert (result.code, len(looked)) == (0, 1)
-    assert result.out.count(FOUND) == 1
+    assert result.out.count(SUMMARY) == 1
