@@ -119,12 +119,12 @@ class Added(Time):
 from pathlib import Path
 
 from ..components.registry import TRACKERS
-from .base import Event, Session, Tracker
+from .base import Event, Tracker, TrackerSession
 
 
 @TRACKERS.register("added_trackers")
 class Added(Tracker):
-    def open(self, folder: Path, config: dict, resume: bool) -> Session:
+    def open(self, folder: Path, config: dict, resume: bool) -> TrackerSession:
         return Follower(folder)
 
 

@@ -13,7 +13,7 @@ from ..plugins.faults import plugin_error
 from ..spec.loading import load_run, override
 from ..spec.source import Source
 from ..storage.folder import RunFolder
-from ..trackers import Tracker, picture_file
+from ..trackers import Tracker, sample_grid_file
 
 
 def replay(run: Path, name: str, options: tuple[str, ...]) -> int:
@@ -38,7 +38,7 @@ def replay(run: Path, name: str, options: tuple[str, ...]) -> int:
         raise spec_error(error).each(lambda found: _of_option(found, source)) from None
     tracker.check()
     for event in folder.events("samples"):
-        picture_file(run, event)  # the run may be a stranger's, and the tracker uploads it
+        sample_grid_file(run, event)  # the run may be a stranger's, and the tracker uploads it
     if next(folder.events(), None) is None:
         raise SpecError(f"{run} has no events to replay: its metrics.jsonl is empty or not there")
     status = folder.status()

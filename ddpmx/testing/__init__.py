@@ -1,4 +1,4 @@
-"""The conformance suite: what every component of a kind must do. `ddpmx check plugin.py` runs it on a plugin's components.
+"""The conformance suite: what every component of a kind must do. `ddpmx check plugin.py` runs it.
 May be imported by cli.
 """
 
@@ -16,17 +16,20 @@ __all__ = ["Finding", "conformance"]
 
 @dataclass(frozen=True)
 class Finding:
-    """One check of one component: `figure` is what was measured, `problem` what is wrong; both may be empty."""
+    """The result of one check of one component."""
 
     check: str
+    """What was checked."""
     figure: str = ""
+    """What was measured; empty if nothing was."""
     problem: str = ""
+    """What is wrong; empty if the check passed."""
 
 
 def conformance(component: type[Component], **parameters: object) -> Iterator[Finding]:
-    """Check a registered component, built with these parameters: a finding for each check of its kind.
+    """Check a registered component that is built with these parameters: one finding for each check.
 
-    A schedule is built at several T. Kinds without a suite give no finding.
+    A schedule is built with several numbers of timesteps T. Kinds without a suite yield no findings.
     """
     kind = _registry(component).kind
     if kind not in SUITES:
@@ -49,4 +52,4 @@ def _registry(component: type[Component]) -> Registry[Component]:
     for registry in REGISTRIES.values():
         if issubclass(component, registry.base):
             return registry
-    raise SpecError(f"{component.__qualname__} is of no kind that a registry has")
+    raise SpecError(f"{component.__qualname__} is not a component: it inherits from no registry's base class")

@@ -1,4 +1,4 @@
-"""Data that are a mixture of Gaussians in one dimension: the flow's exact solution is known, so a sampler's order can be measured."""
+"""A Gaussian mixture in one dimension. Its exact flow is known, so a sampler's order can be measured."""
 
 from __future__ import annotations
 
@@ -14,11 +14,13 @@ from ..sampling.loop import sample
 from ..schedules import Table
 
 CENTRES, STD = torch.tensor([-0.7, 0.1, 0.6], dtype=torch.float64), 0.3
-LOWEST = 0.05  # sigma where the error is measured, or just above
+"""Means and standard deviation of the three Gaussians."""
+LOWEST = 0.05
+"""The smallest sigma; the error is measured close to it."""
 
 
 def exploding(highest: float, count: int, even_in: str = "log_snr") -> Table:
-    """Signal 1; `count` noise levels from LOWEST to `highest`, even in log-SNR or in sigma_ve."""
+    """A table with signal 1 and `count` noise levels from LOWEST to `highest`, even in log-SNR or sigma."""
     if even_in == "log_snr":
         sigma = torch.logspace(math.log10(LOWEST), math.log10(highest), count, dtype=torch.float64)
     else:
@@ -29,19 +31,21 @@ def exploding(highest: float, count: int, even_in: str = "log_snr") -> Table:
 
 
 def denoiser(table: Table) -> Callable[[Tensor, Tensor], Tensor]:
-    """E[x_0 | x_t] for x_0 from three Gaussians of equal weight, at signal 1; as x_start prediction outputs it."""
+    """The ideal network for x_start prediction at signal 1: E[x_0 | x_t] for equally weighted Gaussians."""
 
     def denoise(x: Tensor, t: Tensor) -> Tensor:
+        # E[x_0 | x_t] = Σ_k p(k | x_t)·(μ_k + s²/(s² + σ²)·(x_t − μ_k)),
+        # with p(k | x_t) ∝ N(x_t; μ_k, s² + σ²)
         variance = table.at(t[:1])[1].square() + STD**2
-        share = torch.softmax(-((x[..., None] - CENTRES) ** 2) / (2 * variance), dim=-1)
-        mean = CENTRES + STD**2 / variance * (x[..., None] - CENTRES)
-        return (share * mean).sum(-1)
+        posterior = torch.softmax(-((x[..., None] - CENTRES) ** 2) / (2 * variance), dim=-1)  # [..., 3]
+        mean = CENTRES + STD**2 / variance * (x[..., None] - CENTRES)  # [..., 3]
+        return (posterior * mean).sum(-1)
 
     return denoise
 
 
 def quantile(p: Tensor, sigma: float) -> Tensor:
-    """x with P(x_t < x) = p: the flow keeps p, so that this is its exact solution in one dimension. By bisection."""
+    """The x with P(x_t < x) = p, by bisection. In one dimension the flow keeps p: this is its solution."""
     std = math.hypot(sigma, STD)
     low, high = torch.full_like(p, -10 * std), torch.full_like(p, 10 * std)
     for _ in range(80):
@@ -54,9 +58,9 @@ def quantile(p: Tensor, sigma: float) -> Tensor:
 def order_of_convergence(
     sampler: Sampler, highest: float = 160.0, steps: tuple[int, int] = (160, 320), even_in: str = "log_snr"
 ) -> float:
-    """The slope of log(median error) over log(steps), three steps before the last point: unipc lowers its order in those.
+    """The slope of log(median error) over log(steps), for a sampler that adds no noise.
 
-    For a sampler that adds no noise.
+    The error is measured three steps before the last point, because unipc lowers its order in the last steps.
     """
     p = torch.linspace(0.03, 0.97, 31, dtype=torch.float64)[:, None]
     errors = []

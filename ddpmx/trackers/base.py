@@ -1,4 +1,4 @@
-"""What every tracker is to a run: another place that its events go to. `metrics.jsonl` in the run's folder is the truth."""
+"""The interface of trackers, which receive copies of the events in a run's `metrics.jsonl`."""
 
 from __future__ import annotations
 
@@ -15,65 +15,66 @@ from ..plugins.expected import has
 from ..plugins.guard import Contract
 
 Event = Mapping[str, Any]
+"""One line of metrics.jsonl; `event["event"]` is its type."""
 
 
-class Session(Protocol):
-    """A tracker that is following a run. All its methods are called in one thread, not the run's."""
+class TrackerSession(Protocol):
+    """A tracker that follows one run. All its methods are called from one thread, which is not the run's."""
 
     def log(self, event: Event) -> None:
-        """One event of metrics.jsonl; the files it names are relative to the run's folder."""
+        """Record one event. The files it names are relative to the run's folder."""
 
     def close(self, status: str) -> None:
-        """The run ended: `finished`, `interrupted` or `failed`. Its report is written."""
+        """End the session. The run is `finished`, `interrupted` or `failed`; its report is written."""
 
 
 class Tracker(Component):
     """Base of all trackers: override `open`."""
 
     contract: ClassVar[Contract] = {
-        "open": lambda _, given, session: has(session, "a session", "log", "close")
+        "open": lambda _, arguments, session: has(session, "a session", "log", "close")
     }
 
     def check(self) -> None:
-        """Raises SpecError when this tracker cannot work here, for want of its package; asked before a run begins."""
+        """Called before a run starts. Raises SpecError if the tracker cannot work, as without its package."""
 
-    def open(self, folder: Path, config: dict[str, object], resume: bool) -> Session:
-        """Follow the run in `folder`, whose resolved spec is `config`; `resume`: it has been followed before."""
+    def open(self, folder: Path, config: dict[str, object], resume: bool) -> TrackerSession:
+        """Follow the run in `folder` with the resolved spec `config`; `resume` continues an old session."""
         raise NotImplementedError
 
 
-PLACES = ("epoch", "step", "images", "samples", "passes")
-"""Numbers of an event that say when it was, or of how much, and are no curves."""
+NOT_CURVES = ("epoch", "step", "images", "samples", "passes")
+"""Numbers of an event that give its time or a sample count, and are not plotted."""
 
 
 def scalars(event: Event) -> dict[str, float]:
-    """The numbers of an event by the name that trackers show: `train/loss`, `epoch/val_loss`, `metrics/fd_cnn`."""
+    """The numbers of an event, by the names in trackers: `train/loss`, `epoch/val_loss`, `metrics/fd_cnn`."""
     group = {"step": "train"}.get(event["event"], event["event"])
     numbers = {
         key: value
         for key, value in event.items()
         if isinstance(value, int | float) and not isinstance(value, bool)
     }
-    found = {f"{group}/{key}": float(value) for key, value in numbers.items() if key not in PLACES}
-    return found | {f"metrics/{name}": float(value) for name, value in event.get("metrics", {}).items()}
+    curves = {f"{group}/{key}": float(value) for key, value in numbers.items() if key not in NOT_CURVES}
+    return curves | {f"metrics/{name}": float(value) for name, value in event.get("metrics", {}).items()}
 
 
 def intervals(event: Event) -> dict[str, float]:
-    """What is known of the certainty of an event's scores: `metrics/fid.low`, `.high`, `.n` and `.floor`, as far as they are given."""
-    found: dict[str, float] = {}
+    """The uncertainty of an event's scores, if known: `metrics/fid.low`, `.high`, `.n` and `.floor`."""
+    numbers: dict[str, float] = {}
     for name, score in event.get("scores", {}).items():
         low, high = score.get("interval") or (None, None)
         facts = {"low": low, "high": high, "n": score.get("n"), "floor": score.get("floor")}
-        found |= {
+        numbers |= {
             f"metrics/{name}.{key}": float(value)
             for key, value in facts.items()
             if isinstance(value, int | float)
         }
-    return found
+    return numbers
 
 
 def flattened(config: Mapping[str, object], prefix: str = "") -> dict[str, object]:
-    """A resolved spec with dotted keys: `train.lr`; blocks in lists by their place: `evaluate.metrics.0.name`."""
+    """A resolved spec with dotted keys: `train.lr`; blocks in lists by index: `evaluate.metrics.0.name`."""
     flat: dict[str, object] = {}
     for key, value in config.items():
         if isinstance(value, list | tuple) and any(isinstance(item, Mapping) for item in value):
@@ -84,25 +85,25 @@ def flattened(config: Mapping[str, object], prefix: str = "") -> dict[str, objec
     return flat
 
 
-def picture_tag(event: Event) -> str:
-    """The epochs' grids are one series, which a slider goes through."""
+def sample_grid_tag(event: Event) -> str:
+    """The series of a sample grid. All epochs' grids are one series, which viewers show with a slider."""
     return "samples/final" if Path(event["path"]).stem == "final" else "samples/epochs"
 
 
-def picture_file(folder: Path, event: Event) -> Path:
-    """The picture that a `samples` event names. Raises SpecError unless it is a file of the run's folder, where links lead too."""
-    with suppress(OSError, ValueError, RuntimeError):  # no name at all, or a link to itself
+def sample_grid_file(folder: Path, event: Event) -> Path:
+    """The PNG that a `samples` event names. Raises SpecError if it is outside the run's folder or missing."""
+    with suppress(OSError, ValueError, RuntimeError):  # an invalid name, or a link to itself
         root = folder.resolve()
         path = (root / str(event.get("path"))).resolve()
         if path.is_relative_to(root) and path.is_file():
             return path
     raise SpecError(
-        f"metrics.jsonl names a picture that is not a file of the run's folder: {event.get('path')!r}"
+        f"metrics.jsonl names an image that is not a file in the run's folder: {event.get('path')!r}"
     )
 
 
 def require(package: str, extra: str) -> ModuleType:
-    """The package, or a SpecError that says how to install it."""
+    """Import a package. Raises SpecError, which says how to install it, if it is missing."""
     try:
         return importlib.import_module(package)
     except ImportError as error:

@@ -1,4 +1,4 @@
-"""TensorBoard's event files."""
+"""The tracker that writes TensorBoard's event files."""
 
 from __future__ import annotations
 
@@ -12,7 +12,17 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ..components.registry import TRACKERS
-from .base import Event, Session, Tracker, flattened, intervals, picture_file, picture_tag, require, scalars
+from .base import (
+    Event,
+    Tracker,
+    TrackerSession,
+    flattened,
+    intervals,
+    require,
+    sample_grid_file,
+    sample_grid_tag,
+    scalars,
+)
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard.writer import SummaryWriter
@@ -20,24 +30,27 @@ if TYPE_CHECKING:
 
 @TRACKERS.register("tensorboard")
 class TensorBoard(Tracker):
-    """TensorBoard: curves, sample grids and the spec in the run's folder; `tensorboard --logdir runs` shows them.
+    """TensorBoard: curves, sample grids and the spec, in the run's folder. View: `tensorboard --logdir runs`.
 
-    What an evaluation measures over the timesteps is below Histograms: t to the right, evaluations behind each other.
+    Values over the timesteps are under Histograms: t is the horizontal axis, and evaluations are stacked in
+    depth.
     """
 
     def check(self) -> None:
         require("torch.utils.tensorboard", "tensorboard")
 
-    def open(self, folder: Path, config: dict[str, object], resume: bool) -> Session:
+    def open(self, folder: Path, config: dict[str, object], resume: bool) -> TrackerSession:
         return TensorBoardSession(require("torch.utils.tensorboard", "tensorboard"), folder, config, resume)
 
 
 class TensorBoardSession:
+    """One run's event files, written with torch's SummaryWriter."""
+
     def __init__(
         self, tensorboard: ModuleType, folder: Path, config: dict[str, object], resume: bool
     ) -> None:
         self._tensorboard, self._folder, self._config, self._resume = tensorboard, folder, config, resume
-        self._writer: SummaryWriter | None = None  # the first step is known only at the first event
+        self._writer: SummaryWriter | None = None  # opened at the first event, which has the first step
         self._results: dict[str, float] = {}
 
     def log(self, event: Event) -> None:
@@ -60,14 +73,14 @@ class TensorBoardSession:
                 )
         if event["event"] == "samples":
             self._writer.add_image(
-                picture_tag(event),
-                _pixels(picture_file(self._folder, event)),
+                sample_grid_tag(event),
+                _pixels(sample_grid_file(self._folder, event)),
                 event["step"],
                 dataformats="HWC",
             )
 
     def _open(self, purge: int | None) -> SummaryWriter:
-        """A new file, which replaces what the earlier ones have from step `purge` on: the run makes that again."""
+        """Open a new file. It replaces everything from step `purge` on, which the run is about to repeat."""
         writer: SummaryWriter = self._tensorboard.SummaryWriter(
             str(self._folder / "tensorboard"), purge_step=purge
         )
@@ -75,26 +88,26 @@ class TensorBoardSession:
 
     def close(self, status: str) -> None:
         if self._writer is not None:
-            plain = {
+            hparams = {
                 key: value
                 for key, value in flattened(self._config).items()
                 if isinstance(value, bool | int | float | str)
             }
             results = {f"final/{name}": value for name, value in self._results.items()}
-            self._writer.add_hparams({**plain, "status": status}, results, run_name=".")
+            self._writer.add_hparams({**hparams, "status": status}, results, run_name=".")
             self._writer.close()
 
 
 def _over_t(t: list[float], values: list[float | None]) -> dict[str, object]:
-    """A curve over t as a histogram whose bars are its values: TensorBoard shows those of all evaluations behind each other."""
-    middle, bars = np.array(t), np.array([value or 0.0 for value in values])
-    inner = (middle[1:] + middle[:-1]) / 2
+    """A curve over t as a histogram with its values as bars, since TensorBoard stacks histograms in depth."""
+    centres, bars = np.array(t), np.array([value or 0.0 for value in values])
+    inner = (centres[1:] + centres[:-1]) / 2
     edges = (
-        np.array([2 * middle[0] - inner[0], *inner, 2 * middle[-1] - inner[-1]])
+        np.array([2 * centres[0] - inner[0], *inner, 2 * centres[-1] - inner[-1]])
         if len(inner)
-        else middle[0] + np.array([-0.5, 0.5])
+        else centres[0] + np.array([-0.5, 0.5])
     )
-    moments = {"num": bars.sum(), "sum": bars @ middle, "sum_squares": bars @ middle**2}
+    moments = {"num": bars.sum(), "sum": bars @ centres, "sum_squares": bars @ centres**2}
     return {
         "min": edges[0],
         "max": edges[-1],

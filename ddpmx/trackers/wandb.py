@@ -1,4 +1,4 @@
-"""Weights & Biases."""
+"""The tracker for Weights & Biases."""
 
 from __future__ import annotations
 
@@ -8,42 +8,52 @@ from types import ModuleType
 from typing import Literal
 
 from ..components.registry import TRACKERS
-from .base import Event, Session, Tracker, flattened, intervals, picture_file, picture_tag, require, scalars
+from .base import (
+    Event,
+    Tracker,
+    TrackerSession,
+    flattened,
+    intervals,
+    require,
+    sample_grid_file,
+    sample_grid_tag,
+    scalars,
+)
 
-PLACES = {"WANDB_DATA_DIR": "data", "WANDB_CACHE_DIR": "cache"}
-"""Where wandb stages artifacts and logs: the user's home, unless these say otherwise."""
+STAGING = {"WANDB_DATA_DIR": "data", "WANDB_CACHE_DIR": "cache"}
+"""Variables for the folders where wandb stages artifacts and logs; by default in the user's home."""
 TIMEOUT = 30
-"""Seconds that a dead network costs at either end."""
+"""Seconds to wait for the network at the start and at the end of a run."""
 
 
 @TRACKERS.register("wandb")
 class WeightsAndBiases(Tracker):
-    """Weights & Biases: the spec, curves, also over the noise level, sample grids, and the report as an artifact.
+    """Weights & Biases: the spec, curves, also over the noise level, sample grids, and the report.
 
-    It cannot take steps back: where a run goes back (`on_nan: rollback`), the curves keep what was first, until they are past it.
-    `ddpmx track RUN --to wandb -s project=NEW` makes a clean copy.
+    It cannot replace steps. After a rollback (`on_nan: rollback`), the curves keep the old values of the
+    repeated steps. `ddpmx track RUN --to wandb -s project=NEW` makes a clean copy.
     """
 
     project: str = "ddpmx"
     """The project in which the run appears."""
     entity: str | None = None
-    """User or team; null: the default of your account."""
+    """User or team; null: your account's default."""
     group: str | None = None
-    """Runs of one group are shown together."""
+    """Group in which the run is shown with others."""
     tags: tuple[str, ...] = ()
-    """Words to find the run by."""
+    """Tags of the run, for searching."""
     mode: Literal["online", "offline", "disabled"] = "online"
-    """Offline writes into the run's folder, for `wandb sync RUN/wandb/offline-run-*`; disabled writes nothing."""
+    """offline: write to the run's folder, for `wandb sync RUN/wandb/offline-run-*`; disabled: do nothing."""
 
     def check(self) -> None:
         require("wandb", "wandb")
 
-    def open(self, folder: Path, config: dict[str, object], resume: bool) -> Session:
+    def open(self, folder: Path, config: dict[str, object], resume: bool) -> TrackerSession:
         return WandbSession(require("wandb", "wandb"), self, folder, config)
 
 
 class WandbSession:
-    """Curves of a step's loss over steps, those of epochs and metrics over images seen; every row has both."""
+    """One run at wandb. Training losses are plotted over steps; epochs and metrics, over images seen."""
 
     def __init__(
         self, wandb: ModuleType, tracker: WeightsAndBiases, folder: Path, config: dict[str, object]
@@ -51,14 +61,14 @@ class WandbSession:
         self._wandb, self._folder = wandb, folder
         self._step = self._images = 0
         self._summary: dict[str, float] = {}
-        self._places = {
-            name: str(folder.resolve() / "wandb" / place)
-            for name, place in PLACES.items()
+        self._own_variables = {
+            name: str(folder.resolve() / "wandb" / subfolder)
+            for name, subfolder in STAGING.items()
             if name not in os.environ
         }
-        os.environ.update(self._places)
+        os.environ.update(self._own_variables)
         run_id = folder.resolve().name
-        self._id = f"{str(config['name'])[:40]}-{run_id}"  # wandb allows 64 characters
+        self._id = f"{str(config['name'])[:40]}-{run_id}"  # wandb allows ids of at most 64 characters
         settings: dict[str, object] = {
             "console": "off",
             "silent": tracker.mode != "online",
@@ -87,20 +97,18 @@ class WandbSession:
         if event["event"] == "end":
             return
         numbers = scalars(event) | intervals(event)
-        if event["step"] < self._step:  # wandb's steps never go back
-            later = (
-                event["event"] == "evaluate" and "passes" not in event
-            )  # measured afterwards, of the best weights
-            self._summary |= numbers if later else {}
+        if event["step"] < self._step:  # wandb accepts no earlier steps
+            # `ddpmx evaluate` measures the best weights after training: a result, not part of a curve.
+            evaluated_later = event["event"] == "evaluate" and "passes" not in event
+            self._summary |= numbers if evaluated_later else {}
             return
         self._summary |= intervals(event)
         self._step, self._images = event["step"], event.get("images", self._images)
         values: dict[str, object] = {**numbers}
         if event["event"] == "samples":
-            picture = self._wandb.Image(
-                str(picture_file(self._folder, event)), caption=Path(event["path"]).stem
+            values[sample_grid_tag(event)] = self._wandb.Image(
+                str(sample_grid_file(self._folder, event)), caption=Path(event["path"]).stem
             )
-            values[picture_tag(event)] = picture
         if event["event"] == "per_t":
             values |= self._over_log_snr(event)
         if values:
@@ -108,21 +116,23 @@ class WandbSession:
             self._run.log(values, step=self._step)
 
     def _over_log_snr(self, event: Event) -> dict[str, object]:
-        """A line chart of the loss and one of the bits, where there are some; runs lie over each other in wandb's workspace."""
+        """Line charts of the loss and of the bits, if any, over log-SNR; wandb overlays several runs."""
         columns = ["log_snr", "t", "n", "loss", "share", "bits"]
         rows = [row for row in zip(*(event[column] for column in columns), strict=True) if row[0] is not None]
         charts = {}
-        for key, title in (("loss", "Validation loss"), ("bits", "Bits a dimension")):
-            having = [row for row in rows if row[columns.index(key)] is not None]
-            if having:
-                table = self._wandb.Table(columns=columns, data=having)
+        for key, title in (("loss", "Validation loss"), ("bits", "Bits per dimension")):
+            known = [row for row in rows if row[columns.index(key)] is not None]
+            if known:
+                table = self._wandb.Table(columns=columns, data=known)
                 charts[f"per_t/{key}"] = self._wandb.plot.line(
                     table, "log_snr", key, title=f"{title} by noise level"
                 )
         return charts
 
     def close(self, status: str) -> None:
-        self._run.log({}, commit=True)  # the last row would overrule the summary
+        self._run.log(
+            {}, commit=True
+        )  # write the last row now: written later, it would overwrite the summary
         self._run.summary.update({**self._summary, "status": status})
         report = self._folder / "report.html"
         if report.exists():
@@ -130,5 +140,5 @@ class WandbSession:
             artifact.add_file(str(report.resolve()))
             self._run.log_artifact(artifact)
         self._run.finish(exit_code={"finished": 0, "interrupted": 130}.get(status, 1))
-        for name in self._places:
+        for name in self._own_variables:
             os.environ.pop(name, None)

@@ -1,4 +1,4 @@
-"""The conformance suite: the built-ins pass it, and each thing that a component can get wrong is found."""
+"""The conformance suite: built-in components pass it, and each kind of mistake is found."""
 
 from __future__ import annotations
 
@@ -17,16 +17,15 @@ from ddpmx.samplers.base import Point
 from ddpmx.testing import conformance
 from ddpmx.testing.suites import SUITES
 
-BUILT_IN = [
-    (kind, name) for kind in SUITES for name in REGISTRIES[kind].names() if name != "betas"
-]  # which has no default
+# The schedule `betas` has a field without a default.
+BUILT_IN = [(kind, name) for kind in SUITES for name in REGISTRIES[kind].names() if name != "betas"]
 
 
 @pytest.mark.parametrize(("kind", "name"), BUILT_IN, ids=str)
 def test_built_ins_conform(kind: str, name: str) -> None:
-    found = list(conformance(REGISTRIES[kind].get(name)))
-    assert found
-    assert [f"{finding.check}: {finding.problem}" for finding in found if finding.problem] == []
+    findings = list(conformance(REGISTRIES[kind].get(name)))
+    assert findings
+    assert [f"{finding.check}: {finding.problem}" for finding in findings if finding.problem] == []
 
 
 def problems(component: type) -> dict[str, str]:
@@ -57,7 +56,7 @@ def test_a_schedule_that_changes_between_calls_is_found() -> None:
         def beta(self) -> Tensor:
             return torch.rand(self.timesteps, dtype=torch.float64) * 0.01 + 1e-4
 
-    assert "the same table each time" in problems(Random)
+    assert "table() always returns the same table" in problems(Random)
 
 
 def test_a_weighting_below_0_is_found() -> None:
@@ -65,10 +64,10 @@ def test_a_weighting_below_0_is_found() -> None:
         def x_start_weight(self, table: ddpmx.Table) -> Tensor:
             return -table.signal
 
-    assert "finite and not negative, or refused" in problems(Negative)
+    assert "weights are finite and not negative, or a SpecError" in problems(Negative)
 
 
-def test_a_prediction_that_does_not_come_back_is_found() -> None:
+def test_a_prediction_that_does_not_recover_x_0_is_found() -> None:
     class Lossy(ddpmx.Prediction):
         def target(self, signal: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
             return signal, sigma
@@ -76,10 +75,10 @@ def test_a_prediction_that_does_not_come_back_is_found() -> None:
         def x0_from(self, signal: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
             return torch.zeros_like(signal), 1 / signal
 
-    assert "x_0 comes back from x_t and the target" in problems(Lossy)
+    assert "x_0 is recovered from x_t and the target" in problems(Lossy)
 
 
-def test_a_time_that_says_other_odds_than_it_draws_is_found() -> None:
+def test_a_time_whose_probabilities_are_wrong_is_found() -> None:
     class Boastful(ddpmx.Time):
         def draw(self, u: Tensor, table: ddpmx.Table) -> Tensor:
             return (u.square() * table.timesteps).long()
@@ -87,19 +86,19 @@ def test_a_time_that_says_other_odds_than_it_draws_is_found() -> None:
         def probabilities(self, table: ddpmx.Table) -> Tensor:
             return torch.full_like(table.signal, 1 / table.timesteps)
 
-    assert "draws indices as often as it says" in problems(Boastful)
+    assert "indices are drawn with the stated probabilities" in problems(Boastful)
 
 
 def test_a_sampler_that_forgets_the_noise_is_found() -> None:
-    """It moves to the next signal level, and leaves the noise as it is."""
+    """A sampler that moves to the next signal level but keeps the noise."""
 
     class Noisy(ddpmx.Sampler):
         def step(self, here: Point, there: Point) -> Row:
             return Row(here.t, here.x0_from_x, here.x0_from_output, c_x=1.0, c_x0=there.signal - here.signal)
 
-    found = problems(Noisy)
-    assert "keeps the spread of Gaussian data" in found
-    assert "order of convergence" in found
+    found_problems = problems(Noisy)
+    assert "preserves the standard deviation of Gaussian data" in found_problems
+    assert "order of convergence" in found_problems
 
 
 def test_a_sampler_that_ends_short_of_the_image_is_found() -> None:
@@ -107,7 +106,7 @@ def test_a_sampler_that_ends_short_of_the_image_is_found() -> None:
         def rows(self, table: ddpmx.Table, prediction: ddpmx.Prediction, timesteps: object) -> list[Row]:
             return [Row(float(t), 0.0, 1.0, c_x=0.5, c_x0=0.5) for t in timesteps]  # type: ignore[attr-defined]
 
-    assert "ends at the clean image, on every grid" in problems(Short)
+    assert "ends at the clean image on every grid" in problems(Short)
 
 
 GOOD = '''

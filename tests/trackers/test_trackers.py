@@ -1,4 +1,4 @@
-"""Trackers mirror the run's events, go on after a resume, and never stop a run."""
+"""Trackers receive the run's events, continue after a resume, and never stop a run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from conftest import TINY, Result, only_run
 import ddpmx
 from ddpmx.errors import SpecError
 from ddpmx.images import grid
-from ddpmx.trackers import Session, Tracker, Trackers, flattened, mirror, picture_file, scalars
+from ddpmx.trackers import Tracker, Trackers, TrackerSession, flattened, mirror, sample_grid_file, scalars
 
 CONFIG = {
     "name": "study",
@@ -29,9 +29,9 @@ CONFIG = {
 
 
 def events(first_step: int = 1, steps: int = 2) -> list[dict[str, Any]]:
-    """An epoch's events, one image a step."""
+    """The events of an epoch with one image per step."""
     numbers = range(first_step, first_step + steps)
-    taken = [
+    trained = [
         {"event": "step", "epoch": 1, "step": k, "images": k, "loss": 1 / k, "lr": 0.5, "grad_norm": 2.0}
         for k in numbers
     ]
@@ -47,7 +47,7 @@ def events(first_step: int = 1, steps: int = 2) -> list[dict[str, Any]]:
         {"event": "samples", "epoch": 1, "step": numbers[-1], "path": f"samples/{name}.png"}
         for name in ("epoch-0001", "final")
     ]
-    return [*taken, {"event": "epoch", **last, **measured}, *grids]
+    return [*trained, {"event": "epoch", **last, **measured}, *grids]
 
 
 PER_T = {
@@ -75,7 +75,7 @@ END = {"event": "end", "status": "finished", "why": "", "step": 4, "seconds": 9.
 
 @pytest.fixture(name="run_ddpmx")
 def _run_ddpmx(request: pytest.FixtureRequest) -> Callable[..., Result]:
-    """conftest's `ddpmx`, which is the package's name here."""
+    """The fixture `ddpmx` of conftest, under another name, since `ddpmx` is the package here."""
     return request.getfixturevalue("ddpmx")
 
 
@@ -123,7 +123,9 @@ class TestJSONLines:
         path = tmp_path / "all" / "events.jsonl"
         tracker = ddpmx.TRACKERS.build("jsonl", path=str(path))
         follow(tracker, folder, [*events(), END])
-        follow(tracker, folder, [END, {**END, "step": 5}], resume=True)  # the first is there
+        follow(
+            tracker, folder, [END, {**END, "step": 5}], resume=True
+        )  # the first one is already in the file
         lines = [json.loads(line) for line in path.read_text().splitlines()]
         assert lines == [
             {"run": "study", "id": "20250101-120000", **event}
@@ -165,14 +167,14 @@ class TestTensorBoard:
 
         return read
 
-    def test_scalars_and_pictures_come_back(self, folder: Path, read: Any):
+    def test_scalars_and_images_are_written(self, folder: Path, read: Any):
         follow(ddpmx.TRACKERS.build("tensorboard"), folder, [*events(), END])
         found = read(folder)
         assert [(e.step, e.value) for e in found.Scalars("train/loss")] == [(1, 1.0), (2, 0.5)]
         assert [(e.step, e.value) for e in found.Scalars("metrics/fd_cnn")] == [(2, 12.5)]
         assert [(e.step, e.width) for e in found.Images("samples/epochs")] == [
             (2, 102)
-        ]  # two tiles of 48 and three gaps of 2
+        ]  # two tiles of 48 pixels and three gaps of 2
         assert len(found.Images("samples/final")) == 1
 
     def test_curves_over_t_are_the_bars_of_a_histogram(self, folder: Path, read: Any):
@@ -197,14 +199,14 @@ class TestTensorBoard:
             list(second.histogram_value.bucket),
         ) == (4, [3.5], [2.0])
 
-    def test_what_a_resumed_run_does_again_is_not_doubled(self, folder: Path, read: Any):
+    def test_steps_that_a_resumed_run_repeats_are_not_duplicated(self, folder: Path, read: Any):
         tracker = ddpmx.TRACKERS.build("tensorboard")
         follow(tracker, folder, events(1, 4))
         follow(tracker, folder, events(3, 4), resume=True)
         assert [e.step for e in read(folder).Scalars("train/loss")] == [1, 2, 3, 4, 5, 6]
 
-    def test_what_a_run_went_back_over_is_replaced(self, folder: Path, read: Any):
-        """Steps 3 and 4 are made again: the run went back to 2, whose values stay."""
+    def test_repeated_steps_after_a_rollback_replace_the_old_ones(self, folder: Path, read: Any):
+        """The run rolls back to step 2 and repeats steps 3 and 4; the values of step 2 stay."""
         again = [
             {**event, **({"loss": 7.0} if "loss" in event else {"val_loss": 0.25})}
             for event in events(3, 2)[:-2]
@@ -222,7 +224,7 @@ class TestTensorBoard:
 
 
 class TestWandb:
-    """Offline, for real: the file that `wandb sync` uploads is read back."""
+    """Real offline runs: the file that `wandb sync` would upload is read back."""
 
     @pytest.fixture(autouse=True)
     def _private(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
@@ -234,27 +236,31 @@ class TestWandb:
         monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
 
     def records(self, run: Path) -> list[Any]:
-        """A 7-byte header, then LevelDB's log: blocks of 32 KiB with pieces (crc 4, length 2, kind 1, data), kind 1 whole, 4 last."""
+        """The records in a run's file: a 7-byte header, then LevelDB's log format.
+
+        Blocks of 32 KiB hold pieces: checksum (4 bytes), length (2), kind (1), data. Kind 1 is a whole
+        record, 4 the last piece of one.
+        """
         import wandb
         from wandb.proto.wandb_internal_pb2 import Record
 
-        wandb.teardown()  # as at the end of a process: its writer may be behind
+        wandb.teardown()  # flushes the writer, as the end of a process does
 
         content = next(run.glob("*.wandb")).read_bytes()
-        found, at, piece = [], 7, b""
-        while at + 7 <= len(content):
-            if at % 32768 > 32768 - 7:
-                at += 32768 - at % 32768
+        records, offset, piece = [], 7, b""
+        while offset + 7 <= len(content):
+            if offset % 32768 > 32768 - 7:
+                offset += 32768 - offset % 32768
                 continue
-            _, length, kind = struct.unpack_from("<IHB", content, at)
-            piece += content[at + 7 : at + 7 + length]
-            at += 7 + length
+            _, length, kind = struct.unpack_from("<IHB", content, offset)
+            piece += content[offset + 7 : offset + 7 + length]
+            offset += 7 + length
             if kind in (1, 4):
-                found.append(Record.FromString(piece))
+                records.append(Record.FromString(piece))
                 piece = b""
-        return found
+        return records
 
-    def test_config_curves_pictures_and_report(self, folder: Path):
+    def test_config_curves_images_and_report(self, folder: Path):
         tracker = ddpmx.TRACKERS.build("wandb", mode="offline", project="p", group="g", tags=("a", "b"))
         follow(tracker, folder, [*events(1, 3), {**PER_T, "step": 3}, END])
         [run] = (folder / "wandb").glob("offline-run-*")
@@ -301,9 +307,8 @@ class TestWandb:
             for key in ("loss", "bits")
         ]
         assert [table["columns"] for table in tables] == 2 * [["log_snr", "t", "n", "loss", "share", "bits"]]
-        assert [
-            table["data"] for table in tables
-        ] == [  # what has no place on the axis, or no bits, is left out
+        # Rows without a finite log-SNR, or without bits, are left out.
+        assert [table["data"] for table in tables] == [
             [[4.0, 1.5, 3, 0.5, 0.6, None], [-1.0, 5.5, 4, 0.25, 0.3, 0.5]],
             [[-1.0, 5.5, 4, 0.25, 0.3, 0.5]],
         ]
@@ -343,8 +348,8 @@ class TestWandb:
         assert found == {"": 8.0, ".low": 7.5, ".high": 8.5, ".n": 100, ".floor": 0.5}
         assert summary["status"] == "finished"
 
-    def test_what_a_run_goes_back_over_is_not_taken_for_its_result(self, folder: Path):
-        """wandb keeps step 4 of the first time; the summary is that of the last step, not of one that was made again."""
+    def test_repeated_steps_after_a_rollback_are_not_the_result(self, folder: Path):
+        """wandb keeps the first step 4; the summary has the last step's values, not a repeated one's."""
         again = [{**event, "val_loss": 9.0} for event in events(3, 1)]
         follow(
             ddpmx.TRACKERS.build("wandb", mode="offline"),
@@ -399,21 +404,21 @@ def test_a_missing_package_is_named_with_what_to_install(
 
 
 class Fake:
-    """Does what it is told at each call; keeps what it hears."""
+    """A session that runs the given functions at each call and records the events."""
 
     def __init__(
         self, log: Callable[[], None] = lambda: None, close: Callable[[], None] = lambda: None
     ) -> None:
-        self.heard: list[Any] = []
+        self.received: list[Any] = []
         self._log, self._close = log, close
 
     def log(self, event: Any) -> None:
         self._log()
-        self.heard.append(event)
+        self.received.append(event)
 
     def close(self, status: str) -> None:
         self._close()
-        self.heard.append(status)
+        self.received.append(status)
 
 
 def fail() -> None:
@@ -430,7 +435,7 @@ def test_a_tracker_that_raises_stops_nothing_and_warns_once(capsys: pytest.Captu
     for event in events():
         trackers.log(event)
     trackers.close("finished")
-    assert listening.heard == [*events(), "finished"]
+    assert listening.received == [*events(), "finished"]
     said = capsys.readouterr().err
     assert said.count("the tracker broken failed (ConnectionError: the network is down)") == 1
     assert len(said.splitlines()) == 1
@@ -442,7 +447,7 @@ def test_a_tracker_that_cannot_open_stops_nothing(
     class CannotOpen(Tracker):
         """Fails at once."""
 
-        def open(self, folder: Path, config: dict[str, Any], resume: bool) -> Session:
+        def open(self, folder: Path, config: dict[str, Any], resume: bool) -> TrackerSession:
             raise TimeoutError("nobody there")
 
     path = tmp_path / "events.jsonl"
@@ -482,7 +487,7 @@ class Hanging(ddpmx.Tracker):
 def test_a_run_ends_though_its_trackers_hang_and_its_events_can_be_replayed(
     run_ddpmx: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    """In opening, in logging and in closing: all three together cost CLOSING at the end."""
+    """Trackers hang in open, log and close: together they delay the end by CLOSING only."""
     monkeypatch.setattr(mirror, "CLOSING", 0.5)
     (tmp_path / "hanging.py").write_text(PLUGIN)
     track = ", ".join(f"{{name: hanging, at: {at}}}" for at in ("open", "log", "close"))
@@ -490,14 +495,14 @@ def test_a_run_ends_though_its_trackers_hang_and_its_events_can_be_replayed(
     result = run_ddpmx("run", tmp_path / "spec.yaml", "--out", tmp_path / "runs")
     assert result.code == 0, result.err
     for name in ("hanging", "hanging (1)", "hanging (2)"):
-        assert f"the tracker {name} did not finish within 0.5 seconds and is left alone" in result.err
+        assert f"the tracker {name} did not finish within 0.5 seconds and gets no more events" in result.err
     run = only_run(tmp_path / "runs")
     assert f"ddpmx track {run} --to hanging" in result.err
     written = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert written[-1]["status"] == "finished"
 
     target = tmp_path / "replayed.jsonl"
-    for _ in range(2):  # the second time there is nothing new
+    for _ in range(2):  # the second replay has nothing new
         result = run_ddpmx("track", run, "--to", "jsonl", "-s", f"path={target}")
         assert result.code == 0, result.err
     lines = [json.loads(line) for line in target.read_text().splitlines()]
@@ -513,7 +518,7 @@ def test_a_run_ends_though_its_trackers_hang_and_its_events_can_be_replayed(
         assert message in result.err
 
 
-def test_a_tracker_that_is_too_slow_is_given_up_and_the_run_never_waits(
+def test_a_tracker_that_is_too_slow_is_abandoned_and_the_run_never_waits(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     monkeypatch.setattr(mirror, "QUEUED", 3)
@@ -522,13 +527,13 @@ def test_a_tracker_that_is_too_slow_is_given_up_and_the_run_never_waits(
     for number in range(100):
         trackers.log({**END, "step": number})
     trackers.close("finished")
-    assert slow.heard == []
-    assert listening.heard == []
+    assert slow.received == []
+    assert listening.received == []
     said = capsys.readouterr().err
-    assert said.count("the tracker slow is 3 events behind and is left alone") == 1
+    assert said.count("the tracker slow is 3 events behind and gets no more events") == 1
 
 
-def test_replaying_into_tensorboard_doubles_nothing(run_ddpmx: Callable[..., Result], folder: Path):
+def test_replaying_into_tensorboard_duplicates_nothing(run_ddpmx: Callable[..., Result], folder: Path):
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     (folder / "spec.yaml").write_text(TINY)
     (folder / "metrics.jsonl").write_text("".join(json.dumps(event) + "\n" for event in [*events(), END]))
@@ -545,10 +550,10 @@ def test_replaying_into_tensorboard_doubles_nothing(run_ddpmx: Callable[..., Res
     ["../../secret.png", "{}/secret.png", "samples/link.png", "samples", "samples/pipe", "a\0b", "x" * 5000],
 )
 @pytest.mark.parametrize("tracker", ["tensorboard", "wandb", "seeing"])
-def test_a_strangers_run_names_no_picture_outside_of_it(
+def test_a_strangers_run_cannot_name_an_image_outside_its_folder(
     run_ddpmx: Callable[..., Result], folder: Path, name: Any, tracker: str, monkeypatch: pytest.MonkeyPatch
 ):
-    """Neither for our trackers nor for one of a plugin. The link comes after the folder was looked over."""
+    """Neither for built-in trackers nor for a plugin's. The link appears after the folder's check."""
     secret = folder.parents[1] / "secret.png"
     grid(torch.zeros(4, 1, 8, 8, dtype=torch.uint8)).save(secret)
     (folder / "samples" / "link.png").symlink_to(secret)
@@ -564,10 +569,10 @@ def test_a_strangers_run_names_no_picture_outside_of_it(
     options = ["-s", "mode=offline"] if tracker == "wandb" else []
     result = run_ddpmx("track", folder, "--to", tracker, "--allow-plugins", *options)
     assert result.code == 2
-    assert "a picture that is not a file of the run's folder" in result.err
+    assert "an image that is not a file in the run's folder" in result.err
     assert not list(folder.glob("seen"))
-    with pytest.raises(SpecError, match="not a file of the run's folder"):
-        picture_file(folder, samples)
+    with pytest.raises(SpecError, match="not a file in the run's folder"):
+        sample_grid_file(folder, samples)
 
 
 SEEING = """
