@@ -71,7 +71,7 @@ class ImageFolder(Stored):
             layout.classes,
         )
 
-    def sample(self, source: Path | None, survey: Survey) -> Decoded:
+    def preview(self, source: Path | None, survey: Survey) -> Decoded:
         """Decode some images, evenly spaced in each split, and return `Undecoded` images with all labels."""
         layout = survey.content
         assert isinstance(layout, Layout)

@@ -50,7 +50,7 @@ def read_layout(source: Path, reading: Reading | None) -> Layout:
     """
     if not source.is_dir():
         raise SpecError(
-            f"should be a folder of images, but is not a folder: {shortened(str(source))}", field="path"
+            f"should be a folder of images, but {shortened(str(source))} is not a folder", field="path"
         )
     listings = scan(source)
     splits = {} if reading == "classes" else _splits(source, listings, reading)
@@ -71,7 +71,11 @@ def read_layout(source: Path, reading: Reading | None) -> Layout:
         left_out.update(listing.left_out)
         if not listing.images:
             skipped = "; left out: " + ", ".join(left_out.lines()) if left_out.lines() else ""
-            raise SpecError(f"no image files in {shortened(str(folders[split]))}{skipped}", field="path")
+            raise SpecError(
+                f"no image files in {shortened(str(folders[split]))}{skipped}",
+                field="path",
+                hint="image files are known by their suffix, such as .png, .jpg or .webp",
+            )
     files = {split: sorted(listing.images) for split, listing in groups.items()}
     classes, reason = _classes(files, folders)
     return Layout(files, folders, classes, (*left_out.lines(), *([reason] if reason else [])))
@@ -135,7 +139,7 @@ def _classes(files: dict[str, list[Path]], folders: dict[str, Path]) -> tuple[tu
             images_are = "images are" if loose > 1 else "image is"
             return (
                 None,
-                f"all labels, because {loose:,} {split} {images_are} in none of the folders {_listed(names)}",
+                f"all labels, because {loose:,} {split} {images_are} outside the folders {_listed(names)}",
             )
         if split == "train":
             classes = tuple(names)

@@ -65,7 +65,7 @@ class Stored(Dataset):
     path: str | None = None
     """The data set's folder (or one parquet file), relative to the spec."""
     validation: float = Field(default=0.05, gt=0, lt=1)
-    """Fraction of the training images, always the same, held out if the set has no validation split."""
+    """Fraction of the training images held out for validation; unused if the set has a validation split."""
 
     @abstractmethod
     def survey(self, source: Path | None) -> Survey:
@@ -76,7 +76,7 @@ class Stored(Dataset):
         """Read and decode everything. Raises SpecError for anything that cannot be used."""
 
     @abstractmethod
-    def sample(self, source: Path | None, survey: Survey) -> Decoded:
+    def preview(self, source: Path | None, survey: Survey) -> Decoded:
         """Decode some images for the shape, and return `Undecoded` images. Raises SpecError like `decode`."""
 
     def load(self, root: Path) -> Data:
@@ -86,7 +86,7 @@ class Stored(Dataset):
         return self._divide(self._cached(survey) or self._decode_and_cache(source, survey), survey)
 
     def look(self, root: Path) -> Data:
-        """The whole data set if it is small or cached; otherwise what a sample of it reveals."""
+        """The whole data set if it is small or cached; otherwise what a preview reveals."""
         source = self.locate(root)
         survey = self.survey(source)
         decoded = self._cached(survey)
@@ -99,7 +99,7 @@ class Stored(Dataset):
             decoded = self.decode(source, survey)  # not cached: a preview never writes to the cache
         if decoded is not None:
             return self._divide(decoded, survey)
-        return self._divide(self.sample(source, survey), survey, fingerprint="not computed")
+        return self._divide(self.preview(source, survey), survey, fingerprint="not computed")
 
     def locate(self, root: Path) -> Path | None:
         """The location: `path`, else `$DDPMX_DATA/<name>`, else None. Raises SpecError for a wrong `path`."""
@@ -147,9 +147,7 @@ class Stored(Dataset):
             order = order[held_out:]
         if len(order) < len(train):
             train = train.take(order.sort().values)
-        flip = bool(
-            getattr(self, "flip", False)
-        )  # only data sets whose images may be mirrored have this field
+        flip = bool(getattr(self, "flip", False))  # a field only where mirroring makes sense
         left_out = (*survey.left_out, *decoded.left_out)
         test = decoded.splits.get("test")
         return Data(

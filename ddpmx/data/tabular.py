@@ -72,7 +72,7 @@ class Tabular(Stored):
         splits = {split: Images(pixels, indices[split]) for split, pixels in stacks.items()}
         return Decoded(splits, classes, records.left_out)
 
-    def sample(self, source: Path | None, survey: Survey) -> Decoded:
+    def preview(self, source: Path | None, survey: Survey) -> Decoded:
         """Decode the first rows of each split, and return as many `Undecoded` images as there are rows."""
         with cache.scratch() as scratch:
             records = self._open(source, Path(scratch))

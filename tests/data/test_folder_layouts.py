@@ -148,7 +148,7 @@ def test_the_reason_for_missing_classes_is_reported(tmp_path: Path) -> None:
     write_images(tmp_path / "loose", 1)
     assert load(tmp_path / "set").left_out == ("all labels, because the training images have no folder owl",)
     assert load(tmp_path / "loose").left_out == (
-        "all labels, because 1 train image is in none of the folders cat and dog",
+        "all labels, because 1 train image is outside the folders cat and dog",
     )
 
 
