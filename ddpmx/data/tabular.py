@@ -94,7 +94,9 @@ class Tabular(Stored):
         for split, pixels in stacks.items():
             count = records.counts.get(split, len(pixels))
             if split not in records.counts:
-                unread = f"all but the first {len(pixels)} rows of the {split} split, whose number is unknown"
+                unread = (
+                    f"all but the first {len(pixels)} rows of the {split} split (their number is unknown)"
+                )
                 left_out = (*left_out, unread)
             labelled = indices[split] is not None
             zeros = torch.zeros(1, dtype=torch.int64).expand(count) if labelled else None  # [count]

@@ -83,8 +83,7 @@ class ConditionalModel(Model):
     """Condition the network on each image's class, for `sample --classes`; the data set needs labels."""
 
     self_condition: bool = False
-    """Also feed the network its previous estimate of the image; training steps take about 1.5 times as long
-    (Chen et al. 2022)."""
+    """Feed back the network's last estimate of x_0; training takes 1.5 times as long (Chen et al. 2022)."""
 
     learned_variance: bool = False
     """Also predict the variance of a sampling step, for samplers that use it (Nichol & Dhariwal 2021)."""
