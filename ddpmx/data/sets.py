@@ -56,7 +56,7 @@ class Custom(Tabular):
     def columns(self) -> tuple[str | None, str | None]:
         return self.image_column, self.label_column
 
-    def form(self) -> tuple[int | None, Channels]:
+    def image_shape(self) -> tuple[int | None, Channels]:
         return self.size, self.channels
 
 
@@ -82,7 +82,7 @@ class Hub(Custom):
     revision: str | None = None
     """A commit, tag or branch; null: the newest."""
 
-    def on_hub(self) -> Repository:
+    def hub_repository(self) -> Repository:
         return Repository(self.repo, self.config, self.revision)
 
     def subfolder(self) -> str:

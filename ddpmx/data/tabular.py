@@ -33,7 +33,7 @@ class Tabular(Stored):
     repository: ClassVar[str] = ""
     """The repository on the Hub, owner/name."""
 
-    def on_hub(self) -> hub.Repository | None:
+    def hub_repository(self) -> hub.Repository | None:
         """The repository on the Hub; None without one."""
         return hub.Repository(self.repository) if self.repository else None
 
@@ -41,23 +41,23 @@ class Tabular(Stored):
         """The columns of images and labels; None: chosen by type and name."""
         return None, None
 
-    def form(self) -> tuple[int | None, Channels]:
+    def image_shape(self) -> tuple[int | None, Channels]:
         """Size and channels that images are converted to; None: unchanged."""
         return None, None
 
     def survey(self, source: Path | None) -> Survey:
         """Survey by the content of the parquet files, or by the repository's name."""
         if source is None:
-            return Survey([str(self.on_hub()), self.columns(), self.form()], None)
+            return Survey([str(self.hub_repository()), self.columns(), self.image_shape()], None)
         files = parquet_files(source)
-        key = [[(file.name, file_hash(file)) for file in files], self.columns(), self.form()]
+        key = [[(file.name, file_hash(file)) for file in files], self.columns(), self.image_shape()]
         return Survey(key, None, sum(file.stat().st_size for file in files))
 
     def decode(self, source: Path | None, survey: Survey) -> Decoded:
         """Decode all rows. Raises SpecError, which names the row or column, for one that cannot be used."""
         with cache.scratch() as scratch:
             records = self._open(source, Path(scratch))
-            decoder = Decoder(*self.form())
+            decoder = Decoder(*self.image_shape())
             labels: Labels = {split: [] for split in records.splits}
             rows = read_rows(records, source)
             progress = track(rows, f"Decoding {self.component_name}", records.total)
@@ -76,7 +76,7 @@ class Tabular(Stored):
         """Decode the first rows of each split, and return as many `Undecoded` images as there are rows."""
         with cache.scratch() as scratch:
             records = self._open(source, Path(scratch))
-            decoder = Decoder(*self.form())
+            decoder = Decoder(*self.image_shape())
             labels: Labels = {split: [] for split in records.splits}
             for split, number, encoded, label in read_rows(records, source, PREVIEWED):
                 decoder.add(split, records.row_name(split, number), encoded)
@@ -104,7 +104,7 @@ class Tabular(Stored):
         return Decoded(splits, classes, left_out)
 
     def _open(self, source: Path | None, scratch: Path) -> Records:
-        repository = self.on_hub()
+        repository = self.hub_repository()
         if source is None:
             assert repository is not None  # without a repository, `path` is required
             splits: Mapping[str, IterableDataset] = hub.fetch(
