@@ -297,7 +297,7 @@ def test_every_command_reports_the_summary(
     [
         ("path: set", "path: nowhere", "dataset.path: no such file or folder"),
         ("[pixel_fd]", "[{name: pixel_fd, reference: test}]", "has no test split"),
-        ("[pixel_fd]", "[{name: precision_recall, k: 5}]", "needs 12 real images"),
+        ("[pixel_fd]", "[{name: precision_recall, k: 5}]", "needs at least 12 real images"),
         ("dim: 8,", "dim: 8, classes: true,", ""),
         ("path: set", "path: set/cat", ""),
     ],
