@@ -5,18 +5,16 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
-import os
 import py_compile
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from conftest import TINY, Result
+from plugin_disguises import DISGUISES
 
-from ddpmx import __file__ as package
 from ddpmx.plugins import loading as plugins
 from ddpmx.plugins import trust
 from ddpmx.spec.loading import load
@@ -27,7 +25,6 @@ from ddpmx.training.experiment import build, choose_device
 from ddpmx.training.state import TrainState, prepare
 
 Run = Callable[..., Result]
-ROOT = Path(package).parents[1]
 CODE = "import pathlib, ddpmx\npathlib.Path({marker!r}).touch()\n"
 COMMANDS = {
     "sample": ("sample", "{run}", "-n", "1", "--steps", "2", "--out", "{out}/a.png"),
@@ -97,95 +94,6 @@ def test_a_strangers_plugin_does_not_run(
     assert "--allow-plugins" in result.err
     assert not marker.exists()
     assert not trust._known
-
-
-def extending(run: Path, place: Path) -> Path:
-    (place / "own.yaml").write_text(f"extends: {run}/spec.yaml\nname: own\n")
-    return place / "own.yaml"
-
-
-def extending_twice(run: Path, place: Path) -> Path:
-    (place / "middle.yaml").write_text(
-        f"extends: {run.name}/spec.yaml\n" if run.parent == place else f"extends: {run}/spec.yaml\n"
-    )
-    (place / "own.yaml").write_text("extends: middle.yaml\nname: own\n")
-    return place / "own.yaml"
-
-
-def copied(run: Path, place: Path) -> Path:
-    text = (run / "spec.yaml").read_text().replace("plugins/mine.py", str(run / "plugins" / "mine.py"))
-    (place / "copy.yaml").write_text(text)
-    return place / "copy.yaml"
-
-
-def through_dots(run: Path, place: Path) -> Path:
-    text = (
-        (run / "spec.yaml")
-        .read_text()
-        .replace("plugins/mine.py", f"{run}/samples/../plugins/../plugins/mine.py")
-    )
-    (place / "copy.yaml").write_text(text)
-    return place / "copy.yaml"
-
-
-def renamed(run: Path, place: Path) -> Path:
-    for name in ("environment.json", "metrics.jsonl"):
-        (run / name).write_text("{}")
-    return (run / "spec.yaml").rename(run / "mine.yaml")
-
-
-def linked(run: Path, place: Path) -> Path:
-    (place / "link.yaml").symlink_to(run / "spec.yaml")
-    return place / "link.yaml"
-
-
-def linked_folder(run: Path, place: Path) -> Path:
-    (place / "project").symlink_to(run)
-    return place / "project" / "spec.yaml"
-
-
-def linked_plugin(run: Path, place: Path) -> Path:
-    """A link out of the run folder, to a file that this user has but has never run."""
-    (run / "plugins" / "mine.py").rename(place / "elsewhere.py")
-    (run / "plugins" / "mine.py").symlink_to(place / "elsewhere.py")
-    return run / "spec.yaml"
-
-
-def outside(run: Path, place: Path) -> Path:
-    """A run's spec that names a plugin beside the run folder."""
-    (run / "plugins" / "mine.py").rename(run.parent / "mine.py")
-    (run / "spec.yaml").write_text((run / "spec.yaml").read_text().replace("plugins/mine.py", "../mine.py"))
-    return run / "spec.yaml"
-
-
-def into_the_users_list(run: Path, place: Path) -> Path:
-    """A run's spec that extends the user's spec and changes only one of its plugins."""
-    (place / "users.py").write_text("")
-    (place / "users.yaml").write_text(TINY + "plugins: [users.py]\n")
-    (run / "plugins" / "mine.py").rename(run.parent / "mine.py")
-    (run / "spec.yaml").write_text(f"extends: {place}/users.yaml\nplugins: {{'0': {run.parent}/mine.py}}\n")
-    return run / "spec.yaml"
-
-
-def without_facts(run: Path, place: Path) -> Path:
-    for name in ("status.json", "metrics.jsonl"):
-        (run / name).unlink()
-    shutil.rmtree(run / "checkpoints")
-    return run / "spec.yaml"
-
-
-DISGUISES = [
-    extending,
-    extending_twice,
-    copied,
-    through_dots,
-    renamed,
-    linked,
-    linked_folder,
-    linked_plugin,
-    outside,
-]
-DISGUISES += [into_the_users_list, without_facts]
 
 
 @pytest.mark.parametrize("disguise", DISGUISES)
@@ -325,45 +233,6 @@ def test_an_installed_plugin_that_fails_stops_nothing_else(
         assert "warning: the entry point broken is skipped: " in result.err
         assert "broken_package failed on import: SystemExit: 0" in result.err
     plugins.load_installed.cache_clear()
-
-
-SHADOWS = [
-    "click",
-    "torch",
-    "pydantic",
-    "ruamel",
-    "numpy",
-    "json",
-    "typing",
-    "__future__",
-    "importlib",
-    "safetensors",
-    "rich",
-    "csv",
-]
-
-
-@pytest.mark.parametrize("pythonpath", ["", f"{os.pathsep}.", os.pathsep])
-def test_nothing_is_imported_from_the_working_folder(tiny: Path, pythonpath: str) -> None:
-    """Every second name is a package. `--version` imports click, `validate` the others."""
-    place = tiny.parent
-    for index, name in enumerate(
-        SHADOWS if not pythonpath else ["click"]
-    ):  # Python itself reads PYTHONPATH before ddpmx can
-        file = place / f"{name}.py" if index % 2 else place / name / "__init__.py"
-        file.parent.mkdir(exist_ok=True)
-        file.write_text(f"raise SystemExit('{name} of the working folder')")
-    environment = {**os.environ, "PYTHONPATH": f"{ROOT}{pythonpath}"}
-    command = ["--version"] if pythonpath else ["validate", tiny.name]
-    done = subprocess.run(
-        [sys.executable, "-m", "ddpmx", *command],
-        cwd=place,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
 
 
 def test_points_of_a_sweep_take_nothing_from_it_either(
