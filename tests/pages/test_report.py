@@ -82,12 +82,12 @@ def trained(
             torch.uint8
         ) + noise(n) // 32
 
-    for at in range(1, epochs + 1):
-        for step in range(10 * at - 9, 10 * at + 1):
+    for index in range(1, epochs + 1):
+        for step in range(10 * index - 9, 10 * index + 1):
             folder.add_event(
                 {
                     "event": "step",
-                    "epoch": at,
+                    "epoch": index,
                     "step": step,
                     "images": 64 * step,
                     "loss": 1 / step,
@@ -95,8 +95,8 @@ def trained(
                     "grad_norm": 1.0,
                 }
             )
-        folder.add_event(epoch(at, 0.25 if at == 2 else 0.5, {"fd_cnn": score(1234.5 + at)}))
-        grid(blurred(images)).save(folder.samples / f"epoch-{at:04d}.png")
+        folder.add_event(epoch(index, 0.25 if index == 2 else 0.5, {"fd_cnn": score(1234.5 + index)}))
+        grid(blurred(images)).save(folder.samples / f"epoch-{index:04d}.png")
     grid(blurred(images)).save(folder.samples / "final.png")
     grid(noise(80), columns=10).save(folder.samples / "denoising.png")
     environment = {

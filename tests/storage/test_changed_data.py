@@ -56,7 +56,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def place(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def workdir(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The same folder as working directory, restored after the test: the run's spec contains its paths."""
     shutil.copytree(made, tmp_path / "backup", symlinks=True)
     monkeypatch.chdir(made)
@@ -76,10 +76,10 @@ def both_are_named(result: Result, run: Path) -> bool:
     )
 
 
-def test_a_resumed_run_needs_its_data(ddpmx: Run, place: Path) -> None:
-    run = only_run(place / "runs")
+def test_a_resumed_run_needs_its_data(ddpmx: Run, workdir: Path) -> None:
+    run = only_run(workdir / "runs")
     before = {file: file.read_bytes() for file in run.rglob("*") if file.is_file()}
-    add_images(place / "set", 24, 56)
+    add_images(workdir / "set", 24, 56)
     for how in (("--run", run), ("--resume",)):
         result = ddpmx("run", "a.yaml", *how, "-s", "train.epochs=2")
         assert both_are_named(result, run), result.err
@@ -88,15 +88,15 @@ def test_a_resumed_run_needs_its_data(ddpmx: Run, place: Path) -> None:
     assert {file: file.read_bytes() for file in run.rglob("*") if file.is_file()} == before
 
 
-def test_changed_data_can_be_allowed_and_is_recorded(ddpmx: Run, place: Path) -> None:
-    run = only_run(place / "runs")
+def test_changed_data_can_be_allowed_and_is_recorded(ddpmx: Run, workdir: Path) -> None:
+    run = only_run(workdir / "runs")
     state = json.loads((run / "checkpoints/last/state.json").read_text())["train"]
     had = environment(run)["data"]
     row = next(event for event in RunFolder(run).events() if event["event"] == "epoch")
     (run / "metrics.jsonl").write_text(  # a loss lower than that of any other epoch
         (run / "metrics.jsonl").read_text().replace(f'"val_loss": {row["val_loss"]}', '"val_loss": 1e-06')
     )
-    add_images(place / "set", 24, 56)
+    add_images(workdir / "set", 24, 56)
     result = ddpmx("run", "a.yaml", "--run", run, "-s", "train.epochs=2", "--allow-changed-data")
     assert result.code == 0, result.err
     assert "the best weights are looked for from step 2 on" in " ".join(result.err.split())
@@ -115,29 +115,29 @@ def test_changed_data_can_be_allowed_and_is_recorded(ddpmx: Run, place: Path) ->
     assert environment(run)["data_before"] == [before]
 
 
-def test_best_is_not_compared_with_a_loss_of_other_images(ddpmx: Run, place: Path) -> None:
+def test_best_is_not_compared_with_a_loss_of_other_images(ddpmx: Run, workdir: Path) -> None:
     """The old loss is far lower, and a process killed after the change may have left it in the checkpoint."""
     from ddpmx.storage import manifest
 
-    run = only_run(place / "runs")
+    run = only_run(workdir / "runs")
     last = run / "checkpoints" / "last"
     content = manifest.read(last)
     content["train"]["best_loss"] = 1e-6
     content.pop("files")
     (last / manifest.STATE).unlink()
     manifest.write(last.resolve(), content)
-    add_images(place / "set", 24, 56)
+    add_images(workdir / "set", 24, 56)
     assert ddpmx("run", "a.yaml", "--run", run, "-s", "train.epochs=2", "--allow-changed-data").code == 0
     assert manifest.read(last)["train"]["best_loss"] > 0.01
     assert (run / "checkpoints/best").readlink() == (run / "checkpoints/last").readlink()
 
 
-def test_evaluate_needs_the_runs_data(ddpmx: Run, place: Path) -> None:
-    run = only_run(place / "runs")
-    add_images(place / "set", 24, 56)
+def test_evaluate_needs_the_runs_data(ddpmx: Run, workdir: Path) -> None:
+    run = only_run(workdir / "runs")
+    add_images(workdir / "set", 24, 56)
     assert both_are_named(ddpmx("evaluate", run), run)
-    add_images(place / "other", 100, 130)
-    other = json.loads(ddpmx("evaluate", run, "-s", f"dataset.path={place}/other", "--json").out)
+    add_images(workdir / "other", 100, 130)
+    other = json.loads(ddpmx("evaluate", run, "-s", f"dataset.path={workdir}/other", "--json").out)
     assert (other["data"]["train"], other["data"]["validation"]) == (28, 2)
     allowed = json.loads(ddpmx("evaluate", run, "--allow-changed-data", "--json").out)
     assert allowed["data"]["train"] == 53
@@ -153,10 +153,10 @@ def test_evaluate_needs_the_runs_data(ddpmx: Run, place: Path) -> None:
     }
 
 
-def test_sampling_and_exporting_need_no_images(ddpmx: Run, place: Path, tmp_path: Path) -> None:
-    run = only_run(place / "runs")
+def test_sampling_and_exporting_need_no_images(ddpmx: Run, workdir: Path, tmp_path: Path) -> None:
+    run = only_run(workdir / "runs")
     assert ddpmx("sample", run, "-n", 4, "--out", tmp_path / "a.npz").code == 0
-    shutil.rmtree(place / "set")
+    shutil.rmtree(workdir / "set")
     assert ddpmx("sample", run, "-n", 4, "--out", tmp_path / "b.npz").code == 0
     np.testing.assert_array_equal(*(np.load(tmp_path / name)["images"] for name in ("a.npz", "b.npz")))
     assert ddpmx("export", run, tmp_path / "exported", "--to", "diffusers").code == 0
@@ -164,9 +164,9 @@ def test_sampling_and_exporting_need_no_images(ddpmx: Run, place: Path, tmp_path
 
 
 def test_a_run_of_an_early_version_that_recorded_no_shape_samples_and_resumes(
-    ddpmx: Run, place: Path, tmp_path: Path
+    ddpmx: Run, workdir: Path, tmp_path: Path
 ) -> None:
-    run = only_run(place / "runs")
+    run = only_run(workdir / "runs")
     old = environment(run)
     for key in ("channels", "size"):
         del old["data"][key]
@@ -177,7 +177,7 @@ def test_a_run_of_an_early_version_that_recorded_no_shape_samples_and_resumes(
     assert "data_before" not in environment(run)
     old["data"] = {"name": "image_folder"}  # without a fingerprint, nothing can be compared
     (run / "environment.json").write_text(json.dumps(old))
-    add_images(place / "set", 24, 56)
+    add_images(workdir / "set", 24, 56)
     assert ddpmx("run", "a.yaml", "--run", run, "-s", "train.epochs=3").code == 0
 
 
@@ -186,17 +186,17 @@ def test_fingerprints_stay_the_same() -> None:
     assert Digits().load(Path()).fingerprint == "53f184dfc504a21e9018c68c72cafda5"
 
 
-def test_a_sweep_checks_the_data_of_its_points(ddpmx: Run, place: Path) -> None:
-    (place / "b.yaml").write_text("extends: a.yaml\nname: swept\nsweep: {seed: [0, 1]}\n")
-    run = only_run(place / "runs")
-    point = load(place / "a.yaml", ["seed=1", "name=swept-seed_1"])
-    folder = RunFolder.create(place / "runs" / "swept", point)
+def test_a_sweep_checks_the_data_of_its_points(ddpmx: Run, workdir: Path) -> None:
+    (workdir / "b.yaml").write_text("extends: a.yaml\nname: swept\nsweep: {seed: [0, 1]}\n")
+    run = only_run(workdir / "runs")
+    point = load(workdir / "a.yaml", ["seed=1", "name=swept-seed_1"])
+    folder = RunFolder.create(workdir / "runs" / "swept", point)
     folder.write_json("environment.json", environment(run))
     folder.set_status("finished", seconds=1)
     finished = ddpmx("sweep", "b.yaml", "--jobs", 1)
     assert finished.code == 0
     assert finished.out.count("finished before") == 2
-    add_images(place / "set", 24, 56)
+    add_images(workdir / "set", 24, 56)
     for command in (("sweep", "b.yaml", "--jobs", 1), ("run", "b.yaml", "--point", "swept-seed_1")):
         result = ddpmx(*command)
         assert both_are_named(result, run), result.err
@@ -208,15 +208,15 @@ def test_a_sweep_checks_the_data_of_its_points(ddpmx: Run, place: Path) -> None:
     assert "--allow-changed-data" in ddpmx("sweep", "b.yaml", "--print", "--allow-changed-data").out
 
 
-def test_an_unfinished_point_is_not_resumed_with_other_data(ddpmx: Run, place: Path) -> None:
-    (place / "b.yaml").write_text("extends: a.yaml\nname: swept\nsweep: {seed: [7]}\n")
-    had = environment(only_run(place / "runs"))
+def test_an_unfinished_point_is_not_resumed_with_other_data(ddpmx: Run, workdir: Path) -> None:
+    (workdir / "b.yaml").write_text("extends: a.yaml\nname: swept\nsweep: {seed: [7]}\n")
+    had = environment(only_run(workdir / "runs"))
     folder = RunFolder.create(
-        place / "runs" / "swept", load(place / "a.yaml", ["seed=7", "name=swept-seed_7"])
+        workdir / "runs" / "swept", load(workdir / "a.yaml", ["seed=7", "name=swept-seed_7"])
     )
     folder.write_json("environment.json", had)
     folder.set_status("interrupted")
-    add_images(place / "set", 24, 56)
+    add_images(workdir / "set", 24, 56)
     for command in (("sweep", "b.yaml", "--jobs", 1), ("run", "b.yaml", "--point", "swept-seed_7")):
         result = ddpmx(*command)
         assert result.code == 2
@@ -225,7 +225,7 @@ def test_an_unfinished_point_is_not_resumed_with_other_data(ddpmx: Run, place: P
 
 
 def test_each_data_set_is_loaded_once_and_none_to_find_runs(
-    place: Path, monkeypatch: pytest.MonkeyPatch
+    workdir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loaded: list[str] = []
     inner = ImageFolder.load
@@ -235,8 +235,8 @@ def test_each_data_set_is_loaded_once_and_none_to_find_runs(
         return inner(self, root)
 
     monkeypatch.setattr(ImageFolder, "load", load_counted)
-    specs = [load(place / "a.yaml", [f"seed={seed}"]) for seed in range(5)]
-    assert len(finished_runs(specs[:1], place / "runs")) == 1
+    specs = [load(workdir / "a.yaml", [f"seed={seed}"]) for seed in range(5)]
+    assert len(finished_runs(specs[:1], workdir / "runs")) == 1
     assert loaded == []
     present = provenance.PresentData()
     assert len({present.load(spec).fingerprint for spec in specs}) == 1
@@ -250,6 +250,6 @@ def test_a_damaged_record_is_none(damage: Any) -> None:
     assert provenance.data_changes({"data_before": [damage], "data": damage}) == []
 
 
-def test_the_option_is_for_a_run_that_is_resumed(ddpmx: Run, place: Path) -> None:
+def test_the_option_is_for_a_run_that_is_resumed(ddpmx: Run, workdir: Path) -> None:
     result = ddpmx("run", "a.yaml", "--allow-changed-data")
     assert (result.code, "--allow-changed-data: is for a run that is resumed" in result.err) == (2, True)

@@ -152,13 +152,15 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     assert file.name == "ema.safetensors"
     with pytest.raises(SpecError, match="do not fit"):
         checkpoint.load_weights(nn.Linear(2, 2), file)
-    own = load_file(file)
-    assert misfit(own, own) == ""
-    few = {name: torch.zeros(7) for name in list(own)[:1]} | {f"other.{i}": torch.zeros(i) for i in range(5)}
-    name, tensor = next(iter(own.items()))
-    said = misfit(few, own)
+    expected = load_file(file)
+    assert misfit(expected, expected) == ""
+    few = {name: torch.zeros(7) for name in list(expected)[:1]} | {
+        f"other.{i}": torch.zeros(i) for i in range(5)
+    }
+    name, tensor = next(iter(expected.items()))
+    said = misfit(few, expected)
     assert f"1 of another shape: {name} is [7] and should be {list(tensor.shape)}" in said
-    assert ("missing: " in said) == (len(own) > 1)
+    assert ("missing: " in said) == (len(expected) > 1)
     assert said.endswith("5 not in the network: other.0 [0], other.1 [1], other.2 [2], …")
 
 

@@ -249,7 +249,7 @@ COUNTERS: dict[str, Any] = {
     "no best step": {"best_step": "x"},
     "rollbacks that are none": {"rollbacks": [3]},
     "counters of a newer version": {"newer": 1},
-    "a place that no epoch has": {"batch": 1000},
+    "a batch that no epoch has": {"batch": 1000},
 }
 
 
