@@ -1,68 +1,20 @@
-"""Schedules against the papers' formulas, diffusers and 50 digits; their options, limits and errors."""
+"""The built-in schedules against the papers' formulas, diffusers and 50 digits."""
 
 from __future__ import annotations
 
 import math
 from decimal import Decimal, localcontext
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from listed_schedules import BUILT_IN, diffusers_betas, family
 
-from ddpmx.components.registry import SCHEDULES, TIMES
-from ddpmx.errors import SpecError
-from ddpmx.schedules import Schedule, Table
+from ddpmx.components.registry import SCHEDULES
+from ddpmx.schedules import Schedule
 
-LISTED = "betas"  # its numbers are in the spec
-BUILT_IN = [
-    name
-    for name in SCHEDULES.names()
-    if SCHEDULES.get(name).__module__.startswith("ddpmx.") and name != LISTED
-]
-NOT_VARIANCE_PRESERVING = ["edm", "flow"]
-VARIANCE_PRESERVING = [name for name in BUILT_IN if name not in NOT_VARIANCE_PRESERVING]
 DEFINED_BY_BETA = [name for name in BUILT_IN if SCHEDULES.get(name).beta is not Schedule.beta]
-
-
-class GivenLogSNR(Schedule):
-    """A schedule with the log-SNR that the test lists."""
-
-    component_name: ClassVar[str] = "given"
-    values: tuple[float, ...]
-
-    def log_snr(self) -> Tensor:
-        return torch.tensor(self.values, dtype=torch.float64)
-
-
-class GivenBeta(Schedule):
-    """A schedule with the β that the test lists."""
-
-    component_name: ClassVar[str] = "given_beta"
-    values: tuple[float, ...]
-
-    def beta(self) -> Tensor:
-        return torch.tensor(self.values, dtype=torch.float64)
-
-
-class VarianceExploding(GivenLogSNR):
-    """signal = 1, any sigma."""
-
-    def from_log_snr(self, log_snr: Tensor) -> tuple[Tensor, Tensor]:
-        return torch.ones_like(log_snr), torch.exp(-log_snr / 2)
-
-
-class Flow(GivenLogSNR):
-    """signal + sigma = 1."""
-
-    def from_log_snr(self, log_snr: Tensor) -> tuple[Tensor, Tensor]:
-        return torch.sigmoid(log_snr / 2), torch.sigmoid(-log_snr / 2)
-
-
-def family(name: str, signal: Tensor, sigma: Tensor) -> Tensor:
-    """The expression in signal and sigma that is 1 at every index of the schedule `name`."""
-    return {"flow": signal + sigma, "edm": signal}.get(name, signal.square() + sigma.square())
 
 
 def paper_betas(name: str, timesteps: int) -> np.ndarray:
@@ -97,14 +49,6 @@ def test_betas_are_the_papers(name: str, timesteps: int) -> None:
     beta = SCHEDULES.build(name, timesteps=timesteps).table().beta.numpy()
     rtol = 1e-11 if name in ("cosine", "exponential") else 1e-12  # the formula itself loses digits there
     np.testing.assert_allclose(beta, paper_betas(name, timesteps), rtol=rtol)
-
-
-def diffusers_betas(**config: Any) -> tuple[Tensor, Tensor]:
-    """diffusers' (betas, alphas_cumprod), float32."""
-    from diffusers import DDPMScheduler
-
-    scheduler = DDPMScheduler(**config)
-    return scheduler.betas, scheduler.alphas_cumprod
 
 
 @pytest.mark.parametrize(
@@ -295,142 +239,6 @@ def test_built_ins_make_a_table_at_any_length(name: str, timesteps: int) -> None
         torch.testing.assert_close(table.beta, schedule.beta(), rtol=1e-12, atol=0)
 
 
-@pytest.mark.parametrize("name", VARIANCE_PRESERVING)
-def test_zero_terminal_snr_is_the_papers(name: str) -> None:
-    """The paper's algorithm 1 in 50 digits, applied to the plain table: neither end loses digits."""
-    plain = SCHEDULES.build(name, timesteps=1000).table()
-    table = SCHEDULES.build(name, timesteps=1000, zero_terminal_snr=True).table()
-    assert (table.signal[-1], table.sigma[-1], table.log_snr[-1], table.beta[-1]) == (0, 1, -math.inf, 1)
-    assert table.log_snr[0].item() == pytest.approx(plain.log_snr[0].item(), rel=1e-13)
-    with localcontext() as context:
-        context.prec = 50
-        snr = [Decimal(value).exp() for value in plain.log_snr.tolist()]
-        signal = [(value / (1 + value)).sqrt() for value in snr]
-        for index in (0, 1, 10, 500, 990, 998):
-            rescaled = signal[0] * (signal[index] - signal[-1]) / (signal[0] - signal[-1])
-            assert table.signal[index].item() == pytest.approx(float(rescaled), rel=1e-12)
-            assert table.sigma[index].item() == pytest.approx(float((1 - rescaled**2).sqrt()), rel=1e-12)
-
-
-@pytest.mark.parametrize("name", VARIANCE_PRESERVING)
-def test_zero_terminal_snr_is_diffusers(name: str) -> None:
-    from diffusers.schedulers.scheduling_ddpm import rescale_zero_terminal_snr
-
-    plain = SCHEDULES.build(name, timesteps=200).table()
-    table = SCHEDULES.build(name, timesteps=200, zero_terminal_snr=True).table()
-    torch.testing.assert_close(table.beta, rescale_zero_terminal_snr(plain.beta), rtol=1e-8, atol=0)
-
-
-def test_zero_terminal_snr_is_diffusers_scheduler() -> None:
-    for name, theirs in (("linear", "linear"), ("cosine", "squaredcos_cap_v2")):
-        _, alpha_bar = diffusers_betas(
-            num_train_timesteps=1000, beta_schedule=theirs, rescale_betas_zero_snr=True
-        )
-        table = SCHEDULES.build(name, timesteps=1000, zero_terminal_snr=True).table()
-        torch.testing.assert_close(table.alpha_bar.float(), alpha_bar, rtol=1e-3, atol=1e-7)
-
-
-@pytest.mark.parametrize("shift", [0.25, 2.0])
-@pytest.mark.parametrize("name", BUILT_IN)
-def test_snr_shift_shifts_log_snr_within_the_family(name: str, shift: float) -> None:
-    plain = SCHEDULES.build(name, timesteps=100).table()
-    table = SCHEDULES.build(name, timesteps=100, snr_shift=shift).table()
-    torch.testing.assert_close(table.log_snr, plain.log_snr + 2 * math.log(shift), rtol=1e-13, atol=1e-13)
-    if name == "edm":
-        torch.testing.assert_close(table.sigma, plain.sigma / shift, rtol=1e-13, atol=0)
-    for values in ((table.signal, table.sigma), table.at(torch.tensor([20.5], dtype=torch.float64))):
-        one = family(name, *values)
-        torch.testing.assert_close(one, torch.ones_like(one), rtol=1e-14, atol=0)
-
-
-def test_the_shift_of_flow_is_an_snr_shift() -> None:
-    shifted, other = (
-        SCHEDULES.build("flow", timesteps=50, **parameters).table()
-        for parameters in ({"shift": 4.0}, {"snr_shift": 0.25})
-    )
-    torch.testing.assert_close(shifted.sigma, other.sigma, rtol=1e-14, atol=0)
-
-
-def test_the_shift_comes_after_the_rescaling() -> None:
-    rescaled = SCHEDULES.build("linear", timesteps=100, zero_terminal_snr=True).table()
-    both = SCHEDULES.build("linear", timesteps=100, zero_terminal_snr=True, snr_shift=0.5).table()
-    torch.testing.assert_close(both.log_snr, rescaled.log_snr + 2 * math.log(0.5), rtol=1e-13, atol=1e-13)
-    assert both.signal[-1] == 0
-
-
-def test_a_plugin_has_the_options() -> None:
-    table = GivenLogSNR(timesteps=3, values=(4.0, 1.0, -3.0), zero_terminal_snr=True, snr_shift=2.0).table()
-    signal = 1 / np.sqrt(1 + np.exp([-4.0, -1.0, 3.0]))
-    signal = signal[0] * (signal - signal[2]) / (signal[0] - signal[2])
-    snr = signal[:2] ** 2 / (1 - signal[:2] ** 2) * 4
-    np.testing.assert_allclose(table.alpha_bar.numpy(), [*(snr / (1 + snr)), 0.0], rtol=1e-12)
-
-
-def test_a_terminal_snr_of_zero_is_unchanged() -> None:
-    plain, rescaled = (
-        GivenBeta(timesteps=3, values=(0.1, 0.2, 1.0), zero_terminal_snr=zero).table()
-        for zero in (False, True)
-    )
-    torch.testing.assert_close(rescaled.alpha_bar, plain.alpha_bar, rtol=1e-14, atol=0)
-
-
-@pytest.mark.parametrize(
-    ("schedule", "field", "message"),
-    [
-        (SCHEDULES.build("edm", timesteps=9, zero_terminal_snr=True), "zero_terminal_snr", "'edm'"),
-        (SCHEDULES.build("flow", timesteps=9, zero_terminal_snr=True), "zero_terminal_snr", "'flow'"),
-        (SCHEDULES.build("linear", timesteps=1, zero_terminal_snr=True), "zero_terminal_snr", "1 timestep"),
-        (
-            SCHEDULES.build("edm", timesteps=9, sigma_min=3.0, sigma_max=2.0),
-            "sigma_min",
-            "less than sigma_max, 2, not 3",
-        ),
-        (
-            SCHEDULES.build("edm", timesteps=1, sigma_min=2.0, sigma_max=2.0),
-            "sigma_min",
-            "less than sigma_max",
-        ),
-        (
-            SCHEDULES.build("linear_log_snr", timesteps=1, log_snr_min=2.0, log_snr_max=1.0),
-            "log_snr_min",
-            "less than log_snr_max",
-        ),
-        (SCHEDULES.build("sigmoid_alpha_bar", timesteps=9, start=3.0, end=-3.0), "start", "less than end"),
-        (SCHEDULES.build("cosine", timesteps=9, beta_min=0.5, beta_max=0.4), "beta_min", "at most beta_max"),
-    ],
-)
-def test_invalid_combinations_are_refused_by_field(schedule: Schedule, field: str, message: str) -> None:
-    with pytest.raises(SpecError, match=message) as error:
-        schedule.table()
-    assert error.value.field == field
-
-
-@pytest.mark.parametrize(
-    ("name", "field", "value"),
-    [
-        *((name, "snr_shift", 0.0) for name in BUILT_IN),
-        ("scaled_linear", "beta_end", 1.5),
-        ("exponential", "rate", 0.0),
-        ("laplace", "b", 0.0),
-        ("sigmoid_alpha_bar", "tau", -1.0),
-        ("sigmoid_alpha_bar", "clip_min", 1.0),
-        ("edm", "rho", 0.5),
-        ("edm", "sigma_min", 0.0),
-        ("flow", "shift", 0.0),
-        ("linear", "zero_terminal_snr", 1),
-    ],
-)
-def test_values_out_of_range_are_refused_by_field(name: str, field: str, value: object) -> None:
-    with pytest.raises(SpecError) as error:
-        SCHEDULES.build(name, timesteps=10, **{field: value})
-    assert error.value.field == field
-
-
-def test_an_increasing_schedule_is_not_rescued_by_rescaling() -> None:
-    with pytest.raises(SpecError, match="at index 1"):
-        GivenLogSNR(timesteps=3, values=(-1.0, 0.0, 1.0), zero_terminal_snr=True).table()
-
-
 def test_cosine_clips_beta() -> None:
     table = SCHEDULES.build("cosine", timesteps=300, beta_min=1e-2, beta_max=0.5).table()
     plain = paper_betas("cosine", 300)
@@ -451,119 +259,3 @@ def test_rescale_ends_as_noisy_as_a_thousand_steps() -> None:
     torch.testing.assert_close(short.beta, torch.linspace(1e-3, 0.2, 100, dtype=torch.float64))
     assert short.log_snr[-1].item() == pytest.approx(long.log_snr[-1].item(), rel=0.1)
     assert SCHEDULES.build("linear", timesteps=100).table().signal[-1] > 0.6
-
-
-@pytest.mark.parametrize(
-    ("schedule", "message"),
-    [
-        (SCHEDULES.build("linear", timesteps=10, rescale=True), "'linear' has β = 1.11556 at index 5"),
-        (
-            SCHEDULES.build("linear", timesteps=100_000, beta_end=0.9),
-            "'linear' should lose signal.* at index",
-        ),
-        (
-            GivenLogSNR(timesteps=3, values=(1.0, 1.0, 0.0)),
-            "'given' should lose signal.* from 1 to 1 at index 1",
-        ),
-        (GivenBeta(timesteps=3, values=(0.1, 1.0, 0.1)), "from -inf to -inf at index 2"),
-        (GivenBeta(timesteps=3, values=(0.1, 0.0, 0.1)), "'given_beta' has β = 0 at index 1"),
-        (GivenBeta(timesteps=2, values=(0.1, -0.1)), "'given_beta' has β = -0.1 at index 1"),
-        (
-            GivenLogSNR(timesteps=2, values=(1.0, 0.0, -1.0)),
-            r"log_snr\(\) of the schedule 'given' should return float64 \[2\] on cpu, not float64 \[3\]",
-        ),
-        (SCHEDULES.base(timesteps=2), "neither beta"),
-        (
-            SCHEDULES.build("sigmoid_alpha_bar", timesteps=1000, tau=0.1),
-            "'sigmoid_alpha_bar' should lose signal",
-        ),
-        (SCHEDULES.build("exponential", timesteps=2, rate=1e3), "from -inf to -inf at index 1"),
-    ],
-)
-def test_an_invalid_schedule_is_refused(schedule: Schedule, message: str) -> None:
-    with pytest.raises(SpecError, match=message):
-        schedule.table()
-
-
-@pytest.mark.parametrize(
-    "value", [torch.zeros(2), [1.0, 0.0], torch.tensor([math.nan, 0.0], dtype=torch.float64)]
-)
-def test_a_plugins_result_is_checked(value: object) -> None:
-    class Plugin(Schedule):
-        def log_snr(self) -> Tensor:
-            return value  # type: ignore[return-value]
-
-    with pytest.raises(SpecError):
-        Plugin(timesteps=2).table()
-
-
-@pytest.mark.parametrize("timesteps", [0, -1, 100_001, 10**15, 10.0, "500", True])
-def test_timesteps_out_of_range(timesteps: object) -> None:
-    with pytest.raises(SpecError) as error:
-        SCHEDULES.build("linear", timesteps=timesteps)
-    assert error.value.field == "timesteps"
-
-
-def test_between_indices_log_snr_is_linear() -> None:
-    table = SCHEDULES.build("cosine", timesteps=50).table()
-    t = torch.tensor([0.0, 3.25, 10.0, 48.5, 49.0], dtype=torch.float64)
-    signal, sigma = table.at(t)
-    expected = np.interp(t.numpy(), np.arange(50), table.log_snr.numpy())
-    np.testing.assert_allclose((2 * torch.log(signal / sigma)).numpy(), expected, rtol=1e-13)
-    np.testing.assert_allclose((signal**2 + sigma**2).numpy(), 1, rtol=1e-14)
-    whole = t[[0, 2, 4]].long()
-    assert torch.equal(signal[[0, 2, 4]], table.signal[whole])
-    assert torch.equal(sigma[[0, 2, 4]], table.sigma[whole])
-
-
-def test_between_indices_a_table_stays_in_its_family() -> None:
-    values = (4.0, 1.0, -3.0)
-    half = torch.tensor([1.5], dtype=torch.float64)
-    signal, sigma = VarianceExploding(timesteps=3, values=values).table().at(half)
-    assert signal.item() == 1
-    assert sigma.item() == pytest.approx(math.exp(0.5))
-    signal, sigma = Flow(timesteps=3, values=values).table().at(half)
-    assert (signal + sigma).item() == pytest.approx(1)
-    assert (sigma / signal).item() == pytest.approx(math.exp(0.5))
-
-
-@pytest.mark.parametrize("cls", [GivenLogSNR, VarianceExploding, Flow])
-def test_the_tables_log_snr_is_the_schedules(cls: type[GivenLogSNR]) -> None:
-    values = (9.0, 2.5, 0.0, -4.0, -30.0)
-    np.testing.assert_allclose(
-        cls(timesteps=5, values=values).table().log_snr.numpy(), values, rtol=1e-14, atol=1e-15
-    )
-
-
-def test_no_interpolation_next_to_infinite_log_snr() -> None:
-    table = GivenBeta(timesteps=3, values=(0.1, 0.2, 1.0)).table()
-    assert table.log_snr[-1] == -math.inf
-    signal, sigma = table.at(torch.tensor([2.0, 1.0, 0.5], dtype=torch.float64))
-    assert (signal[0], sigma[0]) == (0, 1)
-    assert table.beta[-1] == 1
-    with pytest.raises(SpecError, match=r"index 1.5 .* cannot be interpolated"):
-        table.at(torch.tensor([2.0, 1.5], dtype=torch.float64))
-
-
-@pytest.mark.parametrize("t", [-0.1, 2.1, math.nan])
-def test_an_index_outside_the_table_is_refused(t: float) -> None:
-    with pytest.raises(SpecError, match=r"0 … 2"):
-        GivenLogSNR(timesteps=3, values=(1.0, 0.0, -1.0)).table().at(torch.tensor([t], dtype=torch.float64))
-
-
-def test_beta_needs_a_variance_preserving_table() -> None:
-    table = VarianceExploding(timesteps=2, values=(1.0, -1.0)).table()
-    for name in ("beta", "alpha_bar"):
-        with pytest.raises(SpecError, match=f"{name} is defined for variance-preserving"):
-            getattr(table, name)
-    torch.testing.assert_close(table.sigma_ve, torch.exp(torch.tensor([-0.5, 0.5], dtype=torch.float64)))
-
-
-def test_uniform_time_covers_every_index_equally() -> None:
-    table = Table(torch.ones(7), torch.ones(7))
-    u = (torch.arange(7000, dtype=torch.float64) + 0.5) / 7000
-    t = TIMES.build("uniform").draw(u, table)
-    assert t.dtype == torch.int64
-    assert torch.bincount(t).tolist() == [1000] * 7
-    ends = torch.tensor([0.0, 1 - 2**-53], dtype=torch.float64)
-    assert TIMES.build("uniform").draw(ends, table).tolist() == [0, 6]
