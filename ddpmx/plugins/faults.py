@@ -128,6 +128,7 @@ class _State:
 
     @classmethod
     def now(cls) -> _State:
+        """The present state."""
         import torch
 
         folder = ""
@@ -142,6 +143,7 @@ class _State:
         )
 
     def restore(self, who: str) -> None:
+        """Restore this state, with a warning for everything that `who` has changed."""
         now = _State.now()
         if now == self:
             return

@@ -133,6 +133,7 @@ class _Builder:
         self.findings = Findings()
 
     def value(self, node: Node, path: KeyPath, depth: int) -> object:
+        """The value of a node; None if it is invalid."""
         mark = Mark(self.file, node.start_mark.line + 1)
         self.marks.setdefault(path, mark)
         self.count += 1
@@ -151,6 +152,7 @@ class _Builder:
         return None
 
     def mapping(self, node: MappingNode, path: KeyPath, depth: int) -> dict[str, object]:
+        """The value of a mapping, without its invalid and duplicate keys."""
         out: dict[str, object] = {}
         for key_node, value_node in node.value:
             mark = Mark(self.file, key_node.start_mark.line + 1)
@@ -176,6 +178,7 @@ class _Builder:
         return ""
 
     def scalar(self, node: ScalarNode, path: KeyPath, mark: Mark) -> str | int | float | bool | None:
+        """The value of a scalar, whose type follows from its text unless it is quoted."""
         text: str = node.value
         refuse_unprintable(text, mark, _dotted(path))
         if node.style in ('"', "'", "|", ">"):

@@ -52,7 +52,9 @@ class TimeLeft:
     """Decides when a line is due and what it says, for pieces of work by name, which may be nested."""
 
     _works: dict[str, _Work] = field(default_factory=dict)
+    """The unfinished pieces of work, by name."""
     _last: float | None = None
+    """`time.perf_counter()` at the last line."""
 
     def line(self, what: str, done: int, total: int, note: str = "") -> str:
         """The line for `done` of `total`; empty if none is due."""
