@@ -20,10 +20,10 @@ from ddpmx.comparison.output import print_table, to_csv, to_data
 from ddpmx.comparison.page import write_page
 from ddpmx.pages.report import write_report
 from ddpmx.process.stop import StopSignal
+from ddpmx.runs.active_run import ActiveRun
 from ddpmx.runs.opening import open_run
 from ddpmx.runs.replay import replay
 from ddpmx.runs.resume import find_previous, finished_runs
-from ddpmx.runs.session import Session
 from ddpmx.spec.loading import load
 from ddpmx.spec.schema import Spec
 from ddpmx.spec.yaml_source import read
@@ -256,13 +256,13 @@ def _experiment(spec: Path) -> Experiment:
 def _resumed(run: Path, spec: Path) -> None:
     """Prepare to resume, as `--resume` does before it trains."""
     experiment = _experiment(spec)
-    session = Session(
+    active = ActiveRun(
         experiment, RunFolder(run), Trackers(), World(), StopSignal(), Bar(quiet=True), prepare(experiment)
     )
-    session.restore()
-    session.folder.status()
-    session.folder.tidy()
-    session.rewind_log()
+    active.restore()
+    active.folder.status()
+    active.folder.tidy()
+    active.rewind_log()
 
 
 def _find(run: Path, path: Path) -> None:

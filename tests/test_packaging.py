@@ -272,7 +272,7 @@ def test_the_recommended_spec_is_valid_and_sound(tmp_path: Path):
     (block,) = blocks("docs/design_space.md", "yaml")
     (tmp_path / "start.yaml").write_text(f"extends: {ROOT}/experiments/quickstart.yaml\nname: start\n{block}")
     spec = spec_file.load(tmp_path / "start.yaml")
-    assert preflight.of_combination(spec, experiment.check(spec)) == []
+    assert preflight.spec_notes(spec, experiment.check(spec)) == []
 
 
 def test_every_sampler_is_in_the_table_of_the_design_space():

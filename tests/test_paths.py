@@ -21,7 +21,7 @@ from ddpmx.cli.options import UserPath
 from ddpmx.data import Data
 from ddpmx.files import cache_root
 from ddpmx.metrics.inception import missing_inception
-from ddpmx.runs.user_images import read_pictures
+from ddpmx.runs.user_images import read_images
 from ddpmx.spec.loading import load
 from ddpmx.storage.checkpoint import find_weights, weights_file
 from ddpmx.trackers.jsonl import JSONLines
@@ -302,14 +302,14 @@ def test_weights_and_pictures_that_are_no_files(kind: str, tmp_path: Path) -> No
     with pytest.raises(SpecError, match=place.name[:7]):
         find_weights(place)
     with pytest.raises(SpecError, match=place.name[:7]):
-        read_pictures(place, 1, (1, 8, 8))
+        read_images(place, 1, (1, 8, 8))
 
 
 def test_a_folder_of_pictures_skips_what_is_no_file(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "a.png")
     (tmp_path / "b.png").symlink_to("nowhere")
     Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "c.png")
-    assert read_pictures(tmp_path, 1, (1, 8, 8)).shape == (1, 1, 8, 8)
+    assert read_images(tmp_path, 1, (1, 8, 8)).shape == (1, 1, 8, 8)
 
 
 def test_events_go_into_devices_and_pipes_that_are_read(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
-"""The command line: arguments become one call each. The only place that knows exit codes.
+"""The command line. Each command turns its arguments into one call; only this package knows exit codes.
 May be imported by no package: only `python -m ddpmx` starts it.
 
-Bodies import what they need, so that `--help` does not import torch.
+Each command imports what it needs in its body, so that `--help` does not import torch.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from ..errors import Interrupted, ReaderGone, RunError, SpecError
 from ..files import why
 from ..process import out_of_memory
 from ..terminal import printing as terminal
-from . import results, runs, specs
+from . import exchange, results, runs, specs
 from .options import say_error
 
 
 def main() -> None:
     """Run the command line and exit.
 
-    0: done; 1: the run, the disk or standard output failed; 2: the input is wrong; 130: interrupted; 141 (what a shell says of a
-    program that SIGPIPE ends), in silence: standard output is a pipe that nobody reads any more.
+    Exit codes: 0 done; 1 the run, the disk or standard output failed; 2 the input is wrong; 130 interrupted;
+    141, without a message, when standard output is a closed pipe (a shell reports SIGPIPE as 141).
     """
-    # Spinning threads that wait for one which another program keeps off its core made a step 30 times slower.
+    # On a busy machine, threads that spin while they wait for a descheduled one made a step 30 times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     with terminal.guarded():
         code = _run()
@@ -48,9 +48,9 @@ def _run() -> int:
     except (KeyboardInterrupt, click.Abort):
         return _say("interrupted", 130)
     except click.ClickException as error:
-        said = io.StringIO()
-        error.show(said)
-        return _say(said.getvalue().rstrip(), 2)
+        shown = io.StringIO()
+        error.show(shown)
+        return _say(shown.getvalue().rstrip(), 2)
     except (Exception, SystemExit) as error:
         from ..plugins.faults import plugin_error
 
@@ -62,13 +62,14 @@ def _run() -> int:
         if isinstance(error, OSError):
             from ..outputs import DISK_ERRORS
 
-            place = f"{text.shortened(str(error.filename))}: " if error.filename else ""
+            file = f"{text.shortened(str(error.filename))}: " if error.filename else ""
             disk = error.errno in DISK_ERRORS
-            return _say(f"{'failed' if disk else 'error'}: {place}{why(error)}", 1 if disk else 2)
+            return _say(f"{'failed' if disk else 'error'}: {file}{why(error)}", 1 if disk else 2)
         raise
 
 
 def _say(message: str, code: int) -> int:
+    """Print the message on stderr; returns the exit code."""
     terminal.echo(text.message(message), err=True)
     return code
 
@@ -76,12 +77,12 @@ def _say(message: str, code: int) -> int:
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__, prog_name="ddpmx", message="%(prog)s %(version)s")
 def cli() -> None:
-    """Experiments with diffusion models: a YAML spec becomes a trained, sampled, measured and reported run."""
+    """Run experiments with diffusion models. A YAML spec is trained, sampled, evaluated and reported."""
 
 
 for _command in (
-    *(runs.run, runs.sample, runs.evaluate, runs.sweep, results.compare),
+    *(runs.run, runs.sample, runs.sweep, results.evaluate, results.compare),
     *(specs.list_, specs.show, specs.validate, specs.check, specs.schema, specs.doctor),
-    *(runs.export, runs.import_, results.track),
+    *(exchange.export, exchange.import_, exchange.track),
 ):
     cli.add_command(_command)

@@ -1,4 +1,4 @@
-"""Arguments and options that several commands share, and what they become."""
+"""Arguments and options that several commands share, and the functions that turn them into values."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ F = TypeVar("F", bound=Callable[..., object])
 
 
 class Number(click.FloatRange):
-    """A finite number in a range."""
+    """A finite number within a range."""
 
     name = "number"
 
@@ -39,7 +39,7 @@ class Number(click.FloatRange):
 
 
 class UserPath(click.Path):
-    """A path in which a leading `~` is the home folder, also where the shell has left it: `--out=~/runs`."""
+    """A path whose leading `~` is the home folder, even where no shell expands it: `--out=~/runs`."""
 
     def convert(
         self, value: str | os.PathLike[str], param: click.Parameter | None, ctx: click.Context | None
@@ -58,8 +58,8 @@ PATH = UserPath(path_type=Path)
 SPEC = click.argument("spec", type=PATH)
 
 
-def _newest(context: click.Context, parameter: click.Parameter, path: Path | None) -> Path | None:
-    """The run that is meant, which stderr is told where it is not the one named."""
+def _newest_run(context: click.Context, parameter: click.Parameter, path: Path | None) -> Path | None:
+    """The run that the argument refers to; printed on stderr when it is not simply the path itself."""
     from ..storage.newest import newest_run
 
     run = None if path is None else newest_run(path)
@@ -68,8 +68,8 @@ def _newest(context: click.Context, parameter: click.Parameter, path: Path | Non
     return run
 
 
-RUN = click.argument("run", type=PATH, callback=_newest)
-RESUMED = click.option("--run", "resume_from", type=PATH, callback=_newest, help="Go on with this run.")
+RUN = click.argument("run", type=PATH, callback=_newest_run)
+RESUMED = click.option("--run", "resume_from", type=PATH, callback=_newest_run, help="Resume this run.")
 SET = click.option(
     "-s",
     "--set",
@@ -79,31 +79,33 @@ SET = click.option(
     help="Override a field of the spec; repeatable.",
 )
 OUT = click.option(
-    "--out", type=PATH, default=Path("runs"), show_default=True, help="Where the runs' folders go."
+    "--out", type=PATH, default=Path("runs"), show_default=True, help="Folder that holds all runs."
 )
-WEIGHTS = click.option("--weights", default="best", show_default=True, metavar="best|last|FILE")
+WEIGHTS = click.option(
+    "--weights", default="best", show_default=True, metavar="best|last|FILE", help="The weights to use."
+)
 POINT = click.option(
-    "--point", metavar="NAME", help="One point of SPEC's sweep; `run` goes on where it stopped."
+    "--point", metavar="NAME", help="Use this point of SPEC's sweep; `run` resumes it if it was started."
 )
 
 
 def _permission(name: str, permission: Callable[[], Permission], help: str) -> Callable[[F], F]:
-    """A flag that grants a permission for as long as the command runs."""
+    """A flag that grants a permission while the command runs."""
 
-    def grant(context: click.Context, option: click.Parameter, given: bool) -> None:
-        if given:
+    def grant(context: click.Context, option: click.Parameter, is_set: bool) -> None:
+        if is_set:
             context.with_resource(permission().granted())
 
     return click.option(name, is_flag=True, expose_value=False, callback=grant, help=help)
 
 
-def _run_plugins() -> Permission:
+def _plugin_permission() -> Permission:
     from ..plugins.trust import PERMISSION
 
     return PERMISSION
 
 
-def _resume_with_changed_plugins() -> Permission:
+def _changed_plugin_permission() -> Permission:
     from ..runs.changed_plugins import PERMISSION
 
     return PERMISSION
@@ -111,54 +113,57 @@ def _resume_with_changed_plugins() -> Permission:
 
 ALLOW = _permission(
     "--allow-plugins",
-    _run_plugins,
-    "Run the plugins that a run's folder brings, from now on; else only what ran on this machine before.",
+    _plugin_permission,
+    "Trust the plugins in a run's folder from now on. Default: only those run on this machine before.",
 )
 ALLOW_CHANGED = _permission(
     "--allow-changed-plugins",
-    _resume_with_changed_plugins,
-    "Resume although plugins were edited since; the run's folder records it.",
+    _changed_plugin_permission,
+    "Resume even if plugins have been edited since; the run's folder records the change.",
 )
 ALLOW_DATA = click.option(
     "--allow-changed-data",
     is_flag=True,
-    help="Although the run's data have changed since; the run then says so.",
+    help="Proceed even if the run's data have changed since; the run records the change.",
 )
 JSON = click.option(
-    "--json", "as_json", is_flag=True, help="One JSON document on stdout, and nothing else there."
+    "--json", "as_json", is_flag=True, help="Print one JSON document on stdout, and nothing else."
 )
-DEVICE = click.option("--device", metavar="D", help="cpu, cuda, cuda:1, mps. Default: the fastest there is.")
+DEVICE = click.option(
+    "--device", metavar="D", help="cpu, cuda, cuda:1 or mps. Default: the fastest available."
+)
 
 
 def say_error(error: SpecError) -> int:
-    """A line on stderr for each finding, of a plugin's also the traceback where that is asked for; returns the exit code."""
+    """Print a line on stderr for each finding; returns the exit code.
+
+    A plugin's traceback follows if DDPMX_TRACEBACK is set; otherwise a line says how to see it.
+    """
     terminal.echo(text.message("\n".join(f"error: {line}" for line in error.lines())), err=True)
     if error.trace:
         from ..plugins.faults import SHOW
 
-        terminal.echo(
-            text.lines(error.trace) if os.environ.get(SHOW) else f"{SHOW}=1 shows the plugin's traceback.",
-            err=True,
-        )
+        hint = f"{SHOW}=1 shows the plugin's traceback."
+        terminal.echo(text.lines(error.trace) if os.environ.get(SHOW) else hint, err=True)
     return 2
 
 
 def load(path: Path, overrides: tuple[str, ...]) -> Spec:
-    """The checked spec of a file."""
+    """Load and validate the spec in a file."""
     from ..spec.loading import load
 
     return load(path, overrides)
 
 
 def device_of(name: str | None) -> torch.device:
-    """The device of that name, or the fastest."""
+    """The named device, or the fastest one."""
     from ..training.experiment import choose_device
 
     return choose_device(name)
 
 
 def print_json(data: object) -> None:
-    """One JSON document on stdout, in ASCII where that cannot hold more."""
+    """Print one JSON document on stdout, in ASCII where stdout cannot encode more."""
     from ..terminal.console import to_json
 
     text = to_json(data)

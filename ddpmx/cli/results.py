@@ -1,4 +1,4 @@
-"""Commands about what runs have measured."""
+"""Commands that measure runs and compare the results: evaluate and compare."""
 
 from __future__ import annotations
 
@@ -9,23 +9,74 @@ import click
 
 from ..errors import SpecError
 from ..terminal.printing import echo
-from .options import ALLOW, JSON, PATH, RUN, print_json
+from .options import ALLOW, ALLOW_DATA, DEVICE, IMAGES, JSON, PATH, RUN, SET, device_of, print_json
+
+
+@click.command()
+@RUN
+@click.option(
+    "-n",
+    "samples",
+    type=click.IntRange(2, IMAGES),
+    metavar="N",
+    help="How many images to generate. Default: the spec's evaluate.samples.",
+)
+@click.option(
+    "--metrics", metavar="NAME,…", help="Metrics to compute, separated by commas. Default: the spec's."
+)
+@SET
+@DEVICE
+@ALLOW
+@ALLOW_DATA
+@JSON
+def evaluate(
+    run: Path,
+    samples: int | None,
+    metrics: str | None,
+    overrides: tuple[str, ...],
+    device: str | None,
+    allow_changed_data: bool,
+    as_json: bool,
+) -> None:
+    """Compute metrics for RUN and store them in its folder."""
+    from ..runs.evaluate import evaluate as evaluate_run
+
+    names = tuple(name.strip() for name in metrics.split(",")) if metrics else ()
+    event = evaluate_run(
+        run,
+        samples=samples,
+        metrics=names,
+        overrides=overrides,
+        device=device_of(device),
+        allow_changed_data=allow_changed_data,
+    )
+    if as_json:
+        print_json(event)
+        return
+    for name, value in event["metrics"].items():
+        echo(f"{name:<12}{value:.6g}   ({event['samples']} samples, step {event['step']})")
 
 
 @click.command()
 @click.argument("runs", nargs=-1, required=True, metavar="RUN…", type=PATH)
-@click.option("--html", type=PATH, metavar="F", help="Also one self-contained page.")
-@click.option("--csv", "csv_file", type=PATH, metavar="F", help="Also a row for each spec, numbers in full.")
+@click.option("--html", type=PATH, metavar="F", help="Also write one self-contained page.")
+@click.option(
+    "--csv",
+    "csv_file",
+    type=PATH,
+    metavar="F",
+    help="Also write a CSV file: one row per spec, numbers in full.",
+)
 @click.option(
     "--sort",
     "key",
     metavar="KEY",
-    help="A metric, val_loss, a field that differs, name or status. Default: as given.",
+    help="Sort by a metric, val_loss, a field that differs, name or status. Default: the order of RUNS.",
 )
 @click.option(
     "--baseline",
     metavar="RUN|LABEL",
-    help="What differences are taken to. Default: the first RUN, or the first finished one in it.",
+    help="Show differences from this run. Default: the first RUN, or the first finished run in it.",
 )
 @JSON
 @ALLOW
@@ -37,7 +88,10 @@ def compare(
     baseline: str | None,
     as_json: bool,
 ) -> None:
-    """What differs between RUNS, or folders of runs, and the results side by side; seeds of one spec count as one."""
+    """Compare RUNS, or folders of runs, side by side.
+
+    Shows where their specs differ, and all results. Runs that differ only in their seed form one group.
+    """
     from ..comparison.comparison import compare as compare_runs
     from ..comparison.output import print_table, to_csv, to_data
     from ..comparison.sorting import sort
@@ -60,24 +114,3 @@ def compare(
         print_json(to_data(comparison, groups))
     else:
         print_table(comparison, groups, sys.stdout)
-
-
-@click.command()
-@RUN
-@click.option(
-    "--to", "tracker", required=True, metavar="NAME", help="wandb, tensorboard, jsonl or a plugin's."
-)
-@click.option(
-    "-s",
-    "--set",
-    "options",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="A parameter of the tracker, such as project=x; repeatable.",
-)
-@ALLOW
-def track(run: Path, tracker: str, options: tuple[str, ...]) -> None:
-    """Replay RUN's metrics.jsonl into a tracker."""
-    from ..runs.replay import replay
-
-    echo(f"{replay(run, tracker, options)} events of {run} went to {tracker}")

@@ -1,4 +1,4 @@
-"""Commands that make or use the weights of a run."""
+"""Commands that train networks and sample from them: run, sample and sweep."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from .options import (
     ALLOW_DATA,
     DEVICE,
     IMAGES,
-    JSON,
     OUT,
     PATH,
     POINT,
@@ -30,7 +29,6 @@ from .options import (
     Number,
     device_of,
     load,
-    print_json,
 )
 
 
@@ -38,13 +36,17 @@ from .options import (
 @SPEC
 @SET
 @OUT
-@click.option("--resume", is_flag=True, help="Go on with the newest unfinished run of this spec.")
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="Resume this spec's newest unfinished run; if there is none, start a new one.",
+)
 @RESUMED
 @POINT
 @DEVICE
 @ALLOW_DATA
 @click.option(
-    "--dry-run", is_flag=True, help="One step of everything and an estimate of the time; nothing is written."
+    "--dry-run", is_flag=True, help="Try a step of everything and estimate the time; write nothing."
 )
 @ALLOW
 @ALLOW_CHANGED
@@ -59,13 +61,13 @@ def run(
     allow_changed_data: bool,
     dry_run: bool,
 ) -> None:
-    """Train, sample, evaluate and report what SPEC says."""
+    """Train SPEC's network, then sample, evaluate and report."""
     resume = resume or resume_from is not None
     if allow_changed_data and (dry_run or not (resume or point)):
         raise SpecError(
-            "is for a run that is resumed",
+            "only applies when a run is resumed",
             field="--allow-changed-data",
-            hint="--resume, --run RUN or --point NAME",
+            hint="add --resume, --run RUN or --point NAME",
         )
     if point is None:
         loaded = load(spec, overrides)
@@ -73,7 +75,9 @@ def run(
         from ..sweeps.points import load_sweep
 
         if resume_from is not None:
-            raise SpecError("--point finds the run to go on with by itself", field="--run")
+            raise SpecError(
+                "cannot be combined with --point, which finds the run to resume by itself", field="--run"
+            )
         grid = load_sweep(spec, overrides)
         loaded = grid.point(point)
     if dry_run:
@@ -94,7 +98,7 @@ def run(
             grid, loaded, out=out, device=device_of(device), allow_changed_data=allow_changed_data
         )
     if os.environ.get("RANK", "0") == "0":
-        if (folder / "samples" / "final.png").exists():  # evaluate.grid: 0 draws none
+        if (folder / "samples" / "final.png").exists():  # with evaluate.grid: 0 there is no grid
             echo(f"samples: {folder}/samples/final.png")
         echo(f"report:  {folder}/report.html")
         echo(f"next:    python -m ddpmx sample {folder} -n 16 --out more.png")
@@ -103,48 +107,65 @@ def run(
 @click.command()
 @RUN
 @click.option(
-    "-n", "count", type=click.IntRange(1, IMAGES), default=64, show_default=True, help="How many images."
+    "-n",
+    "count",
+    type=click.IntRange(1, IMAGES),
+    metavar="N",
+    default=64,
+    show_default=True,
+    help="How many images to generate.",
 )
-@click.option("--sampler", metavar="NAME", help="Default: the spec's `sampler`.")
+@click.option("--sampler", metavar="NAME", help="The sampler. Default: the spec's `sampler`.")
 @click.option(
-    "--steps", type=STEPS, help="Noise levels on the way; some samplers run the network twice at each."
+    "--steps",
+    type=STEPS,
+    metavar="N",
+    help="Sampling steps; some samplers run the network twice per step.",
 )
 @SET
-@click.option("--seed", type=SEED, help="Default: the spec's evaluate.seed.")
+@click.option("--seed", type=SEED, metavar="N", help="Seed of all noise. Default: the spec's evaluate.seed.")
 @click.option(
-    "--classes", metavar="C,…", help="Names or numbers; images are spread over them in order. Default: all."
+    "--classes",
+    metavar="C,…",
+    help="Names or numbers of classes; each gets an equal number of images, in order. Default: all.",
 )
 @click.option(
     "--guidance",
     type=Number(0),
     metavar="W",
-    help="Towards the class; 1: none extra. Default: the spec's guidance.weight.",
+    help="Weight of classifier-free guidance; 1 adds none. Default: the spec's guidance.weight.",
 )
-@click.option("--image", type=PATH, metavar="F", help="Change this picture, or those of this folder in turn.")
+@click.option(
+    "--image", type=PATH, metavar="F", help="Start from this image, or from those in this folder in turn."
+)
 @click.option(
     "--strength",
     type=Number(0, 1, min_open=True),
     metavar="S",
-    help="How much of the picture is drawn anew, above 0 to 1. Default: 0.5; with --mask 1.",
+    help="How far to change --image: above 0, at most 1 (entirely). Default: 0.5, or 1 with --mask.",
 )
 @click.option(
-    "--mask", type=PATH, metavar="F", help="Complete the picture: white stays as it is, black is drawn."
+    "--mask", type=PATH, metavar="F", help="Inpaint --image: white areas are kept, black ones are filled in."
 )
 @click.option(
     "--resample",
     type=click.IntRange(1, 1000),
     metavar="N",
-    help="Runs of each stretch of 10 steps, so that the parts fit. Default: 10.",
+    help="With --mask, run every 10 steps this many times to blend the filled areas in. Default: 10.",
 )
 @click.option(
     "--to-seed",
     type=SEED,
     metavar="N",
-    help="Images from the start of --seed to that of this one, along the arc between.",
+    help="Interpolate from the noise of --seed to that of this seed, along a great circle.",
 )
 @WEIGHTS
 @click.option(
-    "--out", type=PATH, help="F.png a grid, F.npz an array, F.gif the denoising, a folder one PNG each."
+    "--out",
+    type=PATH,
+    metavar="F",
+    help="F.png: a grid; F.npz: an array; F.gif: the denoising; no suffix: a folder of PNGs."
+    " Default: a grid in RUN's samples/.",
 )
 @DEVICE
 @ALLOW
@@ -166,7 +187,7 @@ def sample(
     out: Path | None,
     device: str | None,
 ) -> None:
-    """Draw images from RUN: new ones, or from pictures of yours."""
+    """Sample images from RUN, starting from noise or your images."""
     from ..runs.edits import Editing
     from ..runs.sample import SampleRequest, sampler_changes
     from ..runs.sample import sample as sample_run
@@ -184,48 +205,6 @@ def sample(
 
 
 @click.command()
-@RUN
-@click.option(
-    "-n",
-    "samples",
-    type=click.IntRange(2, IMAGES),
-    help="Generated images. Default: the spec's evaluate.samples.",
-)
-@click.option("--metrics", help="Names with commas between. Default: the spec's.")
-@SET
-@DEVICE
-@ALLOW
-@ALLOW_DATA
-@JSON
-def evaluate(
-    run: Path,
-    samples: int | None,
-    metrics: str | None,
-    overrides: tuple[str, ...],
-    device: str | None,
-    allow_changed_data: bool,
-    as_json: bool,
-) -> None:
-    """Measure RUN and write the result into it."""
-    from ..runs.evaluate import evaluate as evaluate_run
-
-    names = tuple(name.strip() for name in metrics.split(",")) if metrics else ()
-    event = evaluate_run(
-        run,
-        samples=samples,
-        metrics=names,
-        overrides=overrides,
-        device=device_of(device),
-        allow_changed_data=allow_changed_data,
-    )
-    if as_json:
-        print_json(event)
-        return
-    for name, value in event["metrics"].items():
-        echo(f"{name:<12}{value:.6g}   ({event['samples']} samples, step {event['step']})")
-
-
-@click.command()
 @SPEC
 @SET
 @OUT
@@ -235,16 +214,19 @@ def evaluate(
     type=click.Choice(["local", "ray"]),
     default="local",
     show_default=True,
-    help="Processes here, or tasks of Ray.",
+    help="Run the points as local processes, or as Ray tasks.",
 )
 @click.option(
     "--jobs",
     type=click.IntRange(1, 10_000),
     metavar="N",
-    help="Points at one time. Default: one a GPU, or one a core.",
+    help="Points to run at the same time. Default: one per GPU, or one per core.",
 )
 @click.option(
-    "--print", "only_print", is_flag=True, help="Print one command a point, for a job array, and run nothing."
+    "--print",
+    "only_print",
+    is_flag=True,
+    help="Print one command per point, for a job array, and run nothing.",
 )
 @ALLOW
 @ALLOW_DATA
@@ -258,7 +240,7 @@ def sweep(
     only_print: bool,
     allow_changed_data: bool,
 ) -> None:
-    """Run the points of SPEC's `sweep:` that are not finished."""
+    """Run every point of SPEC's `sweep:` that has not finished yet."""
     from ..sweeps.runner import Request, commands
     from ..sweeps.runner import sweep as run_sweep
 
@@ -268,37 +250,3 @@ def sweep(
             echo(shell_line(command))
     else:
         run_sweep(request, engine=engine, jobs=jobs, say=echo)
-
-
-@click.command()
-@RUN
-@click.argument("folder", type=PATH)
-@click.option(
-    "--to",
-    "library",
-    type=click.Choice(["diffusers"]),
-    required=True,
-    help="The library that is to load the folder.",
-)
-@WEIGHTS
-@SET
-@ALLOW
-def export(run: Path, folder: Path, library: str, weights: str, overrides: tuple[str, ...]) -> None:
-    """Write RUN to FOLDER for another library, which needs no ddpmx to load it."""
-    from ..exchange.export import export as export_run
-
-    echo(export_run(run, folder, weights=weights, overrides=overrides))
-    echo(f"next: {folder}/README.md says how to load it")
-
-
-@click.command(name="import")
-@click.argument("folder", type=PATH)
-@click.option("--name", help="Of the run. Default: the folder's.")
-@OUT
-def import_(folder: Path, name: str | None, out: Path) -> None:
-    """Make a run of FOLDER, a pipeline of images that diffusers saved."""
-    from ..exchange.importing import import_pipeline
-
-    path = import_pipeline(folder, name=name, out=out)
-    echo(path)
-    echo(f"next: python -m ddpmx sample {path} -n 16 --out samples.png")

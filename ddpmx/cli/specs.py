@@ -1,4 +1,4 @@
-"""Commands about components and specs, before anything is trained."""
+"""The commands that need no run: list, show, validate, check, schema and doctor."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .options import ALLOW, JSON, PATH, POINT, SET, SPEC, load, print_json, say_
 @click.argument("name", required=False)
 @JSON
 def list_(kind: str | None, name: str | None, as_json: bool) -> None:
-    """Registered components: all, of a KIND, or NAME's parameters."""
+    """List components: all, those of a KIND, or NAME's parameters."""
     from ..components.catalogue import data, listing
 
     if as_json:
@@ -35,10 +35,13 @@ def list_(kind: str | None, name: str | None, as_json: bool) -> None:
 @SPEC
 @SET
 @POINT
-@click.option("--out", type=PATH, help="Default: show-<name>.html")
+@click.option("--out", type=PATH, help="The page to write. Default: show-<name>.html.")
 @ALLOW
 def show(spec: Path, overrides: tuple[str, ...], point: str | None, out: Path | None) -> None:
-    """Plot SPEC without training: schedule, weights, noising."""
+    """Plot SPEC without training it.
+
+    The page shows the schedule, the loss weights, the samplers' grids, and real images as noise is added.
+    """
     from ..sweeps.points import load_sweep
 
     loaded = load(spec, overrides) if point is None else load_sweep(spec, overrides).point(point)
@@ -54,7 +57,7 @@ def show(spec: Path, overrides: tuple[str, ...], point: str | None, out: Path | 
 @SET
 @ALLOW
 def validate(specs: tuple[Path, ...], overrides: tuple[str, ...]) -> None:
-    """Check SPECS and look at their data, which runs the code of your own plugins."""
+    """Check SPECS and the data they name, without training. This runs the code of your plugins."""
     from ..runs.preflight import examine
     from ..sweeps.points import in_all_points, load_all
 
@@ -63,16 +66,16 @@ def validate(specs: tuple[Path, ...], overrides: tuple[str, ...]) -> None:
         try:
             points = load_all(path, overrides)
             names = [spec.name if points[1:] else "" for spec in points]
-            looked: dict[str, Data | SpecError] = {}
-            found = in_all_points(names, points, partial(examine, looked=looked))
+            examined: dict[str, Data | SpecError] = {}
+            results = in_all_points(names, points, partial(examine, examined=examined))
         except SpecError as error:
             failed.append(error)
             say_error(error)
         else:
             echo(f"{path}: valid" + (f", {len(points)} points" if len(points) > 1 else ""))
-            for line in dict.fromkeys(line for line, _ in found):
+            for line in dict.fromkeys(line for line, _ in results):
                 echo(f"data: {line}")
-            for spec, (_, notes) in zip(points, found, strict=True):
+            for spec, (_, notes) in zip(points, results, strict=True):
                 for note in notes:
                     echo(f"note: {note}" if len(points) == 1 else f"note: {spec.name}: {note}")
     if failed:
@@ -83,37 +86,38 @@ def validate(specs: tuple[Path, ...], overrides: tuple[str, ...]) -> None:
 @click.argument("plugin")
 @ALLOW
 def check(plugin: str) -> None:
-    """Run the conformance suite on what PLUGIN registers."""
+    """Run the conformance suite on the components in PLUGIN."""
     from ..components.registry import REGISTRIES
     from ..plugins.trust import find
     from ..testing import conformance
 
     before = {kind: set(registry.names()) for kind, registry in REGISTRIES.items()}
-    found_plugin = find(str(expanded(plugin)) if plugin.endswith(".py") else plugin)
-    if not found_plugin.may_run:
-        hint = "if you trust it, --allow-plugins runs it"
+    candidate = find(str(expanded(plugin)) if plugin.endswith(".py") else plugin)
+    if not candidate.may_run:
+        hint = "if you trust it, add --allow-plugins"
         raise SpecError(
-            f"{plugin} is code of the run {found_plugin.run} that you have not run on this machine", hint=hint
+            f"{plugin} is code of the run {candidate.run} that you have not run on this machine", hint=hint
         )
-    found_plugin.load()
-    failed = found = False
+    candidate.load()
+    failed = checked = False
     for kind, registry in REGISTRIES.items():
         for name in sorted(set(registry.names()) - before[kind]):
-            found = True
+            checked = True
             echo(f"{kind} {name}")
             for finding in conformance(registry.get(name)):
                 failed |= bool(finding.problem)
                 verdict = f"FAILED: {finding.problem}" if finding.problem else f"ok {finding.figure}".rstrip()
                 echo(f"  {finding.check}: {verdict}")
-    if not found:
-        raise SpecError(f"the plugin {plugin} registers nothing")
+    if not checked:
+        hint = "register a component, for example with @ddpmx.SCHEDULES.register('my_schedule')"
+        raise SpecError(f"the plugin {plugin} registers nothing", hint=hint)
     if failed:
         raise click.exceptions.Exit(2)
 
 
 @click.command()
 def schema() -> None:
-    """Print the JSON Schema of specs, for editors."""
+    """Print the JSON Schema of specs, for completion in editors."""
     import json
 
     from ..plugins.loading import load_installed
@@ -126,7 +130,7 @@ def schema() -> None:
 @click.command()
 @JSON
 def doctor(as_json: bool) -> None:
-    """Versions, devices, live backend; checks the hot math."""
+    """Print versions, devices and backends, and test the kernels."""
     from ..runs.doctor import as_data, report
 
     if as_json:

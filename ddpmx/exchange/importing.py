@@ -173,7 +173,7 @@ def _write(experiment: Experiment, folder: Path, out: Path) -> Path:
     """Write the run's folder and return it. `folder` is the pipeline's."""
     with _whole(out, experiment.spec) as run:
         checkpoint.save(run.checkpoints, TrainState(), prepare(experiment))
-        described = environment.describe(experiment.device, ops.active(experiment.device))
+        described = environment.facts(experiment.device, ops.active(experiment.device))
         source = {
             "imported_from": str(folder.resolve()),
             "data": {"name": "no_images"},

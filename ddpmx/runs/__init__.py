@@ -1,3 +1,3 @@
-"""What one run is and does: train, sample, evaluate, resume, show, and what is checked before.
+"""A single run: preflight, training, sampling, evaluation, resuming, and the commands that inspect it.
 May be imported by exchange, sweeps, cli.
 """

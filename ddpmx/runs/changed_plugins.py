@@ -1,4 +1,4 @@
-"""Plugins that were edited after a run was made: it is resumed with them only where the user says so."""
+"""Plugins that were edited after a run started: it is resumed with them only if the user allows it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..terminal.console import warn
 
 OPTION = "--allow-changed-plugins"
 RECORD = "plugins_before"
-"""Where environment.json has the earlier content of plugins."""
+"""The key of environment.json under which earlier versions of plugins are recorded."""
 
 PERMISSION = Permission()
 """What --allow-changed-plugins grants."""
@@ -22,55 +22,64 @@ PERMISSION = Permission()
 
 @dataclass(frozen=True)
 class Change:
-    """A plugin's file whose content is not what a run was made with: SHA-256 of both."""
+    """A plugin file that was edited after the run started."""
 
     name: str
+    """The file's name."""
     before: str
+    """SHA-256 of the content that the run was made with."""
     now: str
+    """SHA-256 of the present content."""
 
     def __str__(self) -> str:
-        return f"{self.name} (it was {self.before[:12]}, and is {self.now[:12]})"
+        return f"{self.name} (was {self.before[:12]}, is now {self.now[:12]})"
 
 
 def changes(spec: Spec, folder: RunFolder) -> list[Change] | None:
-    """The files that differ, where the run has the spec's plugins by their names and order; None where it has others."""
-    had: list[str] = folder.spec_data().get("plugins", [])
-    if len(had) != len(spec.plugins) or not all(map(_are_one, had, spec.plugins)):
+    """The plugin files whose content differs from the run's copies.
+
+    None if the spec lists other plugins than the run, or lists them in another order.
+    """
+    old_plugins: list[str] = folder.spec_data().get("plugins", [])
+    if len(old_plugins) != len(spec.plugins) or not all(map(_same_name, old_plugins, spec.plugins)):
         return None
     files = [
         (folder.path / old, Path(new))
-        for old, new in zip(had, spec.plugins, strict=True)
+        for old, new in zip(old_plugins, spec.plugins, strict=True)
         if new.endswith(".py")
     ]
-    found = [Change(new.name, file_hash(old), file_hash(new)) for old, new in files]
-    return [change for change in found if change.before != change.now]
+    pairs = [Change(new.name, file_hash(old), file_hash(new)) for old, new in files]
+    return [change for change in pairs if change.before != change.now]
 
 
 def refuse(spec: Spec, folder: RunFolder) -> None:
-    """Raises SpecError for plugins that were edited since the run was made, unless --allow-changed-plugins is given."""
+    """Raise SpecError if plugins were edited since the run started, unless --allow-changed-plugins is set."""
     changed = changes(spec, folder)
-    text = f"changed since the run {folder.path} was made: {', '.join(map(str, changed or ()))}"
+    text = f"edited since the run {folder.path} started: {', '.join(map(str, changed or ()))}"
     if changed and PERMISSION.is_granted:
-        warn(f"plugins {text}; it is resumed with them")
+        warn(f"plugins {text}; resuming with the edited ones")
     elif changed:
-        hint = f"{OPTION} resumes it with them; without --resume a new run starts"
+        hint = f"add {OPTION} to resume with the edited ones, or omit --resume to start a new run"
         raise spec.error("plugins", text, hint=hint)
 
 
 def renew(spec: Spec, folder: RunFolder, step: int) -> tuple[list[str], list[object]]:
-    """The plugins for the run's spec.yaml, changed ones copied into its folder, and the record of all changes so far."""
+    """Copy edited plugins into the run's folder.
+
+    Returns the plugins for the run's spec.yaml and the record of all changes so far.
+    """
     written = folder.environment().get(RECORD)
     record: list[object] = list(written) if isinstance(written, list) else []
     changed = changes(spec, folder)
     if not changed:
-        had: list[str] = folder.spec_data()["plugins"]
-        return had, record
+        plugins: list[str] = folder.spec_data()["plugins"]
+        return plugins, record
     record += [{"plugin": change.name, "sha256": change.before, "until_step": step} for change in changed]
     return [copy_plugin(plugin, folder.path) for plugin in spec.plugins], record
 
 
-def _are_one(old: str, new: str) -> bool:
-    """Whether a run's copy and a plugin have the same name; a second copy has a hash behind it."""
+def _same_name(old: str, new: str) -> bool:
+    """Whether a run's copy was made of a plugin of that name; later copies have a hash appended."""
     if not new.endswith(".py"):
         return old == new
     return re.fullmatch(re.escape(Path(new).stem) + "(_[0-9a-f]{8})?", Path(old).stem) is not None

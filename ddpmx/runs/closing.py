@@ -1,4 +1,4 @@
-"""How a run ends: what its folder, its trackers and the user are told of it."""
+"""The end of a run: its last event, its status, its report, and what the user is told."""
 
 from __future__ import annotations
 
@@ -8,73 +8,70 @@ from ..errors import RunError, SpecError
 from ..plugins.faults import error_text, keep_trace
 from ..storage import checkpoint_folder
 from ..storage.records import Status
-from .session import Session
+from .active_run import ActiveRun
 
 
-def end(session: Session, status: str, why: str) -> str:
-    """Close a run that does not finish; returns what of it is saved, and what could not be written."""
-    what = what_is_saved(session, status)
-    if not session.folder.path.exists():
-        session.trackers.close(status)
-        return what
+def end(active: ActiveRun, status: str, why: str) -> str:
+    """Close a run that stops early; returns a message on what is saved and what could not be written."""
+    message = what_is_saved(active, status)
+    if not active.folder.path.exists():
+        active.trackers.close(status)
+        return message
     try:
-        close(session, status, why)
-    except OSError as error:  # the disk is full, say
-        what += f" Its status could not be written: {error}"
-    except Exception as error:  # what failed fails again where it is drawn
-        what += f" Its report could not be written: {error_text(error)}"
-    return what
+        close(active, status, why)
+    except OSError as error:  # for example a full disk
+        message += f" The run's status could not be written: {error}"
+    except Exception as error:  # what failed the run may fail again while the report plots it
+        message += f" The run's report could not be written: {error_text(error)}"
+    return message
 
 
-def close(session: Session, status: str, why: str = "") -> None:
-    """Say how it ended, in the folder and to the trackers, and write the report, which a finished run has."""
-    if not session.world.is_main:
+def close(active: ActiveRun, status: str, why: str = "") -> None:
+    """Record how the run ended in its folder and trackers, and write the report unless it exists already."""
+    if not active.world.is_main:
         return
-    seconds = round(time.perf_counter() - session.started, 1)
+    seconds = round(time.perf_counter() - active.started, 1)
     try:
-        session.emit(
-            {"event": "end", "status": status, "why": why, "step": session.state.step, "seconds": seconds}
+        active.emit(
+            {"event": "end", "status": status, "why": why, "step": active.state.step, "seconds": seconds}
         )
-        session.folder.set_status(
-            status, why, epoch=session.state.epoch, step=session.state.step, seconds=seconds
+        active.folder.set_status(
+            status, why, epoch=active.state.epoch, step=active.state.step, seconds=seconds
         )
         if status != "finished":
-            report(session)
+            report(active)
     finally:
-        session.trackers.close(status)
+        active.trackers.close(status)
 
 
-def failed(session: Session, error: Exception) -> RunError:
-    """Closes the run; returns the error that says what is saved, and where a plugin's traceback is."""
-    what = end(session, "failed", str(error))
-    if (
-        isinstance(error, SpecError)
-        and error.trace
-        and session.world.is_main
-        and session.folder.path.exists()
-    ):
-        what += f"\n{keep_trace(error.trace, session.folder.path)}"
-    return RunError(f"{error}\n{what}")
+def failed(active: ActiveRun, error: Exception) -> RunError:
+    """Close a run that failed; returns an error that adds what is saved and where a plugin's traceback is."""
+    message = end(active, "failed", str(error))
+    if isinstance(error, SpecError) and error.trace and active.world.is_main and active.folder.path.exists():
+        message += f"\n{keep_trace(error.trace, active.folder.path)}"
+    return RunError(f"{error}\n{message}")
 
 
-def report(session: Session, status: Status | None = None) -> None:
-    from ..pages.plots import write_learned  # here, since loading matplotlib takes a second of every start
+def report(active: ActiveRun, status: Status | None = None) -> None:
+    """Write the run's figures and report.html; `status` overrides the one in status.json."""
+    from ..pages.plots import write_learned  # imported late: matplotlib takes a second to load
     from ..pages.report import write_report
 
-    session.draw_plots()
-    write_learned(session.folder.plots, session.experiment.table, session.trained.weighting)
-    write_report(session.folder.path, status)
+    active.write_plots()
+    write_learned(active.folder.plots, active.experiment.table, active.trained.weighting)
+    write_report(active.folder.path, status)
 
 
-def what_is_saved(session: Session, status: str) -> str:
-    path, step = session.folder.path, session.state.step
+def what_is_saved(active: ActiveRun, status: str) -> str:
+    """A message that names the last checkpoint and says how to resume the run."""
+    path, step = active.folder.path, active.state.step
     if not path.exists():
-        gone = f"{path} is not there any more: it was deleted or moved during the run"
-        return f"{status} at step {step}; {gone}. --resume --run PATH resumes a moved one."
-    last = checkpoint_folder.find(session.folder.checkpoints, "last")
+        gone = f"{path} no longer exists: it was deleted or moved during the run"
+        return f"{status} at step {step}; {gone}. If it was moved, resume it with --resume --run PATH."
+    last = checkpoint_folder.find(active.folder.checkpoints, "last")
     saved = (
-        "no checkpoint was written yet"
+        "no checkpoint was saved yet"
         if last is None
         else f"saved: {last.with_name('last')} (step {last.name})"
     )
-    return f"{status} at step {step}; {saved}. The same command with --resume goes on from there."
+    return f"{status} at step {step}; {saved}. To resume, run the same command with --resume."

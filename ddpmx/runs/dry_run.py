@@ -1,4 +1,4 @@
-"""`run --dry-run`: one step of everything, and the time that all of it would take."""
+"""`run --dry-run`: tries a step of everything that a run does, and estimates how long it would take."""
 
 from __future__ import annotations
 
@@ -33,89 +33,92 @@ from ..training.pacing import Pacing
 from ..training.state import Trained, TrainState, prepare
 from ..training.validation import validate
 from ..world import World
-from .preflight import findings
+from .preflight import notes
 
-WARM_UP, MEASURED, MOST = 2, 5, 100  # training steps
-STRIP = 8  # images of the denoising strip, drawn like the final grid
-SECONDS = 4.0  # of training that are watched; half of it: a call that takes longer is not made twice
-FEW = 64  # images that a metric is tried on first
+WARM_UP_STEPS, TIMED_STEPS, MAX_STEPS = 2, 5, 100
+"""Training steps that are not timed, that are timed at least, and that are taken at most."""
+STRIP_IMAGES = 8
+"""Images of the denoising strip."""
+TRIAL_SECONDS = 4.0
+"""Training and metrics are timed for so long; a call that takes more than half of it is not repeated."""
+TRIAL_IMAGES = 64
+"""Images that a metric is tried on first."""
 T = TypeVar("T")
 
 
 def quietly(text: str) -> None:
-    """Say nothing."""
+    """Print nothing."""
 
 
 def dry_run(spec: Spec, device: torch.device, say: Callable[[str], None]) -> None:
-    """Build everything, train a few steps, validate, run one row of both samplers, measure real images; no run folder is left.
+    """Try everything that a run does, and print what each part would take. Leaves no run folder.
 
-    Raises SpecError or RunError as a run would.
+    Trains a few steps, validates, runs the first row of both samplers and computes the metrics on real
+    images. Raises SpecError or RunError as a run would.
     """
     experiment = build(spec, device, training=True)
     say(f"data: {experiment.data.summary()}")
     say(f"{experiment.parameters:,} parameters; {device}")
-    for finding in findings(experiment):
-        say(f"note: {finding}")
+    for note in notes(experiment):
+        say(f"note: {note}")
     with ops.use_backend(spec.backend):
         say(f"backend: {ops.active(device)}")
         total = 0.0
-        for what, seconds in estimate(experiment, say):
-            say(f"{duration(seconds):>10}  {what}")
+        for part, seconds in estimate(experiment, say):
+            say(f"{duration(seconds):>10}  {part}")
             total += seconds
-    say(f"{duration(total):>10}  in all, patience aside")
+    say(f"{duration(total):>10}  in total, without early stopping")
 
 
 def estimate(experiment: Experiment, say: Callable[[str], None] = quietly) -> Iterator[tuple[str, float]]:
-    """Each part of a run, whose network is trained a little, and its seconds, as soon as it is measured.
+    """Measure each part of a run on a briefly trained network; yields (description, seconds of a whole run).
 
-    `say` is told what is about to be measured, where that may take long.
+    `say` announces each measurement that may take long.
     """
     spec, network = experiment.spec, experiment.network
     evaluate, pacing = spec.evaluate, Pacing.from_spec(spec, len(experiment.data.train), experiment.table)
     epochs, times = pacing.epochs, pacing.evaluations
     trained = prepare(experiment)
-    start = time.process_time()  # what this process has done so far, a run does too
-    say("measuring a few training steps …")
+    start = time.process_time()  # a run starts with what this process has done so far
+    say("timing a few training steps …")
     state, done, step = _train(experiment, trained)
     yield f"training, {pacing.steps:,} steps of {step * 1000:.0f} ms", pacing.steps * step
-    save, pages = _written(spec, state, done, trained)
+    save, pages = _file_seconds(spec, state, done, trained)
     yield "start, plots and report", start + pages
-    yield f"checkpoints, {pacing.checkpoints} times", pacing.checkpoints * save
-    say("measuring the validation …")
+    yield f"checkpoints (×{pacing.checkpoints})", pacing.checkpoints * save
+    say("timing validation …")
     _, plain = _timed(lambda: validate(experiment, network, World(), bits=False))
     _, curves = _timed(lambda: validate(experiment, network, World()))
     within = times - pacing.evaluations_at_epoch_ends
-    yield f"validation, {epochs + within} times", (epochs + within - times) * plain + times * curves
+    yield f"validation (×{epochs + within})", (epochs + within - times) * plain + times * curves
     network.eval()
     if pacing.grid is not None:
-        say("measuring the samplers …")
-        strip = _image_seconds(experiment, spec.sampler, STRIP)
-        shown = _image_seconds(experiment, spec.sampler, evaluate.grid)
+        say("timing the samplers …")
+        strip = _image_seconds(experiment, spec.sampler, STRIP_IMAGES)
+        final = _image_seconds(experiment, spec.sampler, evaluate.grid)
         grid = _image_seconds(experiment, evaluate.sampler, evaluate.grid)
-        seconds = pacing.grids * evaluate.grid * grid + evaluate.grid * shown + STRIP * strip
-        yield f"grids of {evaluate.grid}, {pacing.grids} times", seconds
+        seconds = pacing.grids * evaluate.grid * grid + evaluate.grid * final + STRIP_IMAGES * strip
+        yield f"grids of {evaluate.grid} images (×{pacing.grids})", seconds
     metrics = [metric for metric in evaluate.metrics if not metric.missing()]
     if any(metric.needs_images for metric in metrics):
-        say("measuring the sampling for the metrics …")
-        drawn = _image_seconds(experiment, evaluate.sampler, min(evaluate.batch_size, evaluate.samples))
-        yield (
-            f"sampling {times * evaluate.samples:,} images for the metrics",
-            times * evaluate.samples * drawn,
-        )
+        say("timing the generation of images for the metrics …")
+        each = _image_seconds(experiment, evaluate.sampler, min(evaluate.batch_size, evaluate.samples))
+        count = times * evaluate.samples
+        yield f"generating {count:,} images for the metrics", count * each
     if metrics:
         names = ", ".join(metric.component_name for metric in metrics)
-        say(
-            f"measuring the metrics' own work ({names}); the first time on a data set may train or load a network …"
-        )
-        yield f"the metrics' own work, {times} times", times * measuring_seconds(experiment, metrics)
+        say(f"timing the metrics ({names}); the first time on a data set, this may train or load a network …")
+        yield f"computing the metrics (×{times})", times * metric_seconds(experiment, metrics)
 
 
 def _train(experiment: Experiment, trained: Trained) -> tuple[TrainState, StepDone, float]:
-    """A few steps: where they lead, the last one, and the mean time of one.
+    """Train a few steps; returns the state after them, the last step, and the mean seconds of a step.
 
-    Where a self-conditioned network runs twice in some steps, it is the mean of both kinds of step.
+    A self-conditioned network runs twice in half of the steps; the mean then weighs both kinds of step
+    equally.
     """
-    longer = experiment.spec.train.model_copy(update={"steps": MOST, "epochs": MOST, "patience": None})
+    budget = {"steps": MAX_STEPS, "epochs": MAX_STEPS, "patience": None}
+    longer = experiment.spec.train.model_copy(update=budget)
     trial = replace(experiment, spec=experiment.spec.model_copy(update={"train": longer}))
     state, times, before = TrainState(), dict[bool, list[float]](), 0.0
     kinds = 2 if experiment.spec.model.self_conditioned else 1
@@ -125,79 +128,87 @@ def _train(experiment: Experiment, trained: Trained) -> tuple[TrainState, StepDo
             twice = kinds == 2 and estimates_first(experiment.spec.seed, state.step - 1)
             seconds = state.seconds - before if state.batch > 1 else state.seconds
             before = state.seconds
-            if state.step > WARM_UP:
+            if state.step > WARM_UP_STEPS:
                 times.setdefault(twice, []).append(seconds)
             spent = sum(map(sum, times.values()))
-            if state.step >= WARM_UP + MEASURED and spent > SECONDS and len(times) == kinds:
+            enough_steps = state.step >= WARM_UP_STEPS + TIMED_STEPS
+            if enough_steps and spent > TRIAL_SECONDS and len(times) == kinds:
                 break
     return state, done, fmean(fmean(seconds) for seconds in times.values())
 
 
-def _written(spec: Spec, state: TrainState, done: StepDone, trained: Trained) -> tuple[float, float]:
-    """The times of a checkpoint, and of the plots and the report, in a run folder that is deleted again."""
+def _file_seconds(spec: Spec, state: TrainState, done: StepDone, trained: Trained) -> tuple[float, float]:
+    """Seconds to write a checkpoint, and to write plots and report, in a temporary run folder."""
     try:
         with TemporaryDirectory(prefix="ddpmx-dry-run-") as out:
             folder = RunFolder.create(Path(out), spec)
             _, saving = _timed(lambda: checkpoint.save(folder.checkpoints, state, trained), again=False)
             folder.add_event({"event": "step", **asdict(done)})
-            _, drawing = _timed(lambda: write_plots(folder.plots, spec), again=False)
+            _, plotting = _timed(lambda: write_plots(folder.plots, spec), again=False)
             _, reporting = _timed(lambda: write_report(folder.path), again=False)
     except OSError as error:
-        raise RunError(f"the files of a run cannot be written: {error}") from error
-    return saving, drawing + reporting
+        raise RunError(f"a run's files cannot be written: {error}") from error
+    return saving, plotting + reporting
 
 
 def _image_seconds(experiment: Experiment, sampler: Sampler, count: int) -> float:
-    """Time that one image takes when `count` are drawn together, by the plan's first evaluation; guided, if the spec says so at all."""
+    """Seconds per image when `count` images are generated together.
+
+    Estimated from the plan's first network evaluation. If the spec asks for guidance, it is counted in every
+    row, even outside `guidance.interval`.
+    """
     everywhere = experiment.spec.guidance.model_copy(update={"interval": None})
     experiment = replace(experiment, spec=experiment.spec.model_copy(update={"guidance": everywhere}))
     denoise = experiment.denoiser(experiment.network, experiment.spread(count))
     plan = sampler.plan(experiment.table, experiment.prediction)
     first = Plan((next(row for row in plan if row.evaluates),), plan.clip, plan.init_scale)
     shape = (count, *experiment.image_shape)
-    fed_back = experiment.spec.model.self_conditioned
+    self_condition = experiment.spec.model.self_conditioned
     images, seconds = _timed(
-        lambda: sample(denoise, first, shape, device=experiment.device, self_condition=fed_back)
+        lambda: sample(denoise, first, shape, device=experiment.device, self_condition=self_condition)
     )
     if not bool(images.isfinite().all()):
-        raise RunError(f"the first step of {sampler.component_name} gives values that are not finite")
+        raise RunError(
+            f"the first step of the sampler {sampler.component_name} gives values that are not finite"
+        )
     return seconds * plan.evaluations / count
 
 
 class _Enough(Exception):
-    """A metric has been watched for long enough. Its argument: the share of the work that was done by then."""
+    """Raised when a metric has been timed for long enough; its argument is the fraction of work done."""
 
 
-def measuring_seconds(experiment: Experiment, metrics: Sequence[Metric]) -> float:
-    """Time of the metrics' own work, once, with real images in place of drawn ones.
+def metric_seconds(experiment: Experiment, metrics: Sequence[Metric]) -> float:
+    """Seconds that one evaluation of the metrics takes, with real images in place of generated ones.
 
-    The first time of all does not count: it may fill caches, which the run then finds filled. Then more and more images are
-    measured, as long as it takes little time; the rest is taken in proportion. A metric of the model itself is watched for a while.
+    The first call does not count, since it may fill caches that the run will find filled. After it, the
+    number of images grows as long as a call stays short, and the rest is extrapolated. A metric without
+    images is timed for a while only.
     """
-    of_images = [metric for metric in metrics if metric.needs_images]
-    seconds = sum(_watched(experiment, metric) for metric in metrics if not metric.needs_images)
-    if not of_images:
+    image_metrics = [metric for metric in metrics if metric.needs_images]
+    seconds = sum(_progress_seconds(experiment, metric) for metric in metrics if not metric.needs_images)
+    if not image_metrics:
         return seconds
-    wanted = experiment.spec.evaluate.samples
-    count, spent = min(FEW, wanted), 0.0
+    needed = experiment.spec.evaluate.samples
+    count, spent = min(TRIAL_IMAGES, needed), 0.0
     try:
-        _compute(experiment, of_images, count)
-    except SpecError:  # too few: then all
-        count = wanted
-        _compute(experiment, of_images, count)
+        _compute(experiment, image_metrics, count)
+    except SpecError:  # a metric needs more images than that
+        count = needed
+        _compute(experiment, image_metrics, count)
     while True:
-        _, spent = _timed(partial(_compute, experiment, of_images, count), again=False)
-        if count == wanted or spent > SECONDS / 2:
-            return seconds + spent * wanted / count
-        count = min(4 * count, wanted)
+        _, spent = _timed(partial(_compute, experiment, image_metrics, count), again=False)
+        if count == needed or spent > TRIAL_SECONDS / 2:
+            return seconds + spent * needed / count
+        count = min(4 * count, needed)
 
 
-def _watched(experiment: Experiment, metric: Metric) -> float:
-    """Time of a metric without images, from a part of it if it takes long and tells its progress."""
+def _progress_seconds(experiment: Experiment, metric: Metric) -> float:
+    """Seconds of a metric without images; extrapolated if it takes long and reports its progress."""
     started = time.perf_counter()
 
     def watch(what: str, done: int, total: int) -> None:
-        if done and time.perf_counter() - started > SECONDS:
+        if done and time.perf_counter() - started > TRIAL_SECONDS:
             raise _Enough(done / total)
 
     try:
@@ -213,6 +224,7 @@ def _compute(
     count: int,
     progress: Callable[[str, int, int], None] = quiet,
 ) -> None:
+    """Compute the metrics on the first `count` training images, repeated if there are fewer."""
     pixels = experiment.data.train.pixels
     images = pixels[torch.arange(count) % len(pixels)]
     subject = Subject(
@@ -224,11 +236,14 @@ def _compute(
 
 
 def _timed(call: Callable[[], T], again: bool = True) -> tuple[T, float]:
-    """A result and its time. A short call is made once more: the first one is slower, as memory and kernels are made ready."""
+    """A call's result and its seconds.
+
+    A short call is repeated, because the first one also allocates memory and loads kernels.
+    """
     started = time.perf_counter()
     result = call()
     seconds = time.perf_counter() - started
-    if seconds > SECONDS / 2 or not again:
+    if seconds > TRIAL_SECONDS / 2 or not again:
         return result, seconds
     started = time.perf_counter()
     return call(), time.perf_counter() - started

@@ -1,4 +1,4 @@
-"""What `sample` starts from besides noise: a user's pictures to change or complete, or the way from one seed to another."""
+"""Editing options of `sample`: images to change or inpaint, or two seeds to interpolate between."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from ..errors import SpecError
 from ..rows import Plan
 from ..sampling.editing import SamplingInputs, interpolation
 from ..training.experiment import Experiment
-from .user_images import read_mask, read_pictures
+from .user_images import read_images, read_mask
 
 
 @dataclass(frozen=True)
 class Editing:
-    """Options of `sample`; without any, images start from noise."""
+    """The options; without any, images start from noise."""
 
     image: Path | None = None
-    """A picture or a folder of them, to be changed or completed."""
+    """An image to change or inpaint, or a folder of them."""
     strength: float | None = None
-    """How much of the picture is drawn anew, in (0, 1]; None: 1 with a mask, else 0.5."""
+    """How far to change the image, in (0, 1]. None: 1 with a mask, else 0.5."""
     mask: Path | None = None
-    """White: as in the picture, black: to be drawn."""
+    """An image: white areas are kept, black ones are filled in."""
     resample: int | None = None
-    """How often each stretch of steps is run; None: 10 with a mask, else 1."""
+    """How often each stretch of 10 steps is run. None: 10 with a mask, else 1."""
     to_seed: int | None = None
-    """The seed of the last image; the others lie between."""
+    """The seed of the last image; the other images interpolate between the two seeds."""
 
     def check(self) -> None:
-        """Raises SpecError for options that need another one or exclude each other."""
+        """Raise SpecError for options that need or exclude another one."""
         if self.image is None:
             for option, value in (
                 ("--strength", self.strength),
@@ -36,23 +36,25 @@ class Editing:
                 ("--resample", self.resample),
             ):
                 if value is not None:
-                    raise SpecError(
-                        "is for changing a picture, and none is given", field=option, hint="--image FILE"
-                    )
+                    raise SpecError("only applies with --image", field=option, hint="add --image FILE")
         elif self.to_seed is not None:
-            raise SpecError("goes from noise to noise, not from a picture", field="--to-seed")
+            raise SpecError(
+                "cannot be combined with --image: it interpolates between the noise of two seeds",
+                field="--to-seed",
+            )
 
     @property
-    def share(self) -> float:
+    def effective_strength(self) -> float:
         """The strength, or its default."""
         if self.strength is not None:
             return self.strength
         return 1.0 if self.mask is not None or self.image is None else 0.5
 
     def plan(self, experiment: Experiment) -> Plan:
-        """The spec's sampler over the strength's share of its steps, resampled where that is asked for."""
+        """The plan of the spec's sampler at the given strength, with resampling. Raises SpecError."""
+        sampler = experiment.spec.sampler
         try:
-            plan = experiment.spec.sampler.plan(experiment.table, experiment.prediction, strength=self.share)
+            plan = sampler.plan(experiment.table, experiment.prediction, strength=self.effective_strength)
         except SpecError as error:
             raise (
                 SpecError(error.message, field="--strength", hint=error.hint)
@@ -65,28 +67,34 @@ class Editing:
             return plan
         if not masked:
             raise SpecError(
-                "is for completing a picture, and no mask says what is known",
+                "only applies to inpainting, with --mask",
                 field="--resample",
-                hint="--mask FILE",
+                hint="add --mask FILE",
             )
         try:
             return plan.resampled(resample)
         except ValueError as error:
-            raise SpecError(str(error), field="--resample", hint="--sampler ddpm, or --resample 1") from None
+            hint = "use --sampler ddpm, or --resample 1"
+            raise SpecError(str(error), field="--resample", hint=hint) from None
 
-    def given(
+    def inputs(
         self, count: int, seed: int, shape: tuple[int, int, int], scale: float
     ) -> SamplingInputs | None:
-        """What `count` images of `shape` [c, h, w] start from; None: noise alone. `scale` is the plan's `init_scale`."""
+        """The inputs of `count` images of `shape` [c, h, w]; None if they start from noise alone.
+
+        `scale` is the plan's `init_scale`.
+        """
         if self.to_seed is not None:
             return interpolation(seed, self.to_seed, count, shape, scale)
         if self.image is None:
             return None
-        pictures = read_pictures(self.image, count, shape)
+        images = read_images(self.image, count, shape)
         if self.mask is None:
-            return SamplingInputs(image=pictures)
+            return SamplingInputs(image=images)
         mask = read_mask(self.mask, shape).expand(count, -1, -1, -1)
-        return SamplingInputs(image=pictures if self.share < 1 else None, known=pictures, mask=mask)
+        start = images if self.effective_strength < 1 else None
+        return SamplingInputs(image=start, known=images, mask=mask)
 
 
 FROM_NOISE = Editing()
+"""No editing: images start from noise."""

@@ -1,4 +1,4 @@
-"""Where a run ran: versions, device, commit; what `environment.json` and `doctor` say."""
+"""The environment of a run, for `environment.json` and `doctor`: versions, device and commit."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import torch
 
 import ddpmx
 
-PACKAGES = (
+PACKAGES = (  # libraries that can affect results, or that record them
     "numpy",
     "pydantic",
     "datasets",
@@ -27,18 +27,18 @@ PACKAGES = (
 
 
 def versions() -> dict[str, str]:
-    """Of Python, torch, ddpmx and the libraries that decide numbers; absent ones are left out."""
-    found = {"ddpmx": ddpmx.__version__, "python": platform.python_version(), "torch": torch.__version__}
+    """The versions of ddpmx, Python, torch and those of PACKAGES that are installed."""
+    versions = {"ddpmx": ddpmx.__version__, "python": platform.python_version(), "torch": torch.__version__}
     for package in PACKAGES:
         try:
-            found[package] = metadata.version(package)
+            versions[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             continue
-    return found
+    return versions
 
 
 def device_name(device: torch.device) -> str:
-    """The card's or the processor's own name."""
+    """The model name of the GPU or the processor."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     cpuinfo = Path("/proc/cpuinfo")
@@ -53,7 +53,7 @@ def device_name(device: torch.device) -> str:
 
 
 def commit() -> str | None:
-    """The commit of the checkout that ddpmx runs from, with `+` for uncommitted changes; None outside one."""
+    """The commit that ddpmx runs from, with `+` for uncommitted changes; None outside a Git checkout."""
     folder = Path(__file__).parents[1]
     try:
         head, changed = (
@@ -72,8 +72,8 @@ def commit() -> str | None:
     return head + ("+" if changed else "")
 
 
-def describe(device: torch.device, backend: str) -> dict[str, object]:
-    """The facts that environment.json starts with."""
+def facts(device: torch.device, backend: str) -> dict[str, object]:
+    """The first entries of environment.json."""
     return {
         **versions(),
         "platform": platform.platform(),

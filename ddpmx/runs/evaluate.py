@@ -1,4 +1,4 @@
-"""Measuring a network: the metrics of a spec, during a run and on an existing one."""
+"""Computes a spec's metrics, during a run and for an existing one."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from ..training.experiment import Experiment
 from ..world import World
 from .generate import Samples, generate
 from .opening import RunData, open_run
-from .preflight import of_metrics
+from .preflight import metric_notes
 
 Warn = Callable[[str], None]
-"""Called with what to tell the user."""
+"""Called with a warning for the user."""
 
 
 def measure(
@@ -39,18 +39,19 @@ def measure(
     strict: bool = False,
     folder: Path | None = None,
 ) -> dict[str, Score]:
-    """All metrics of `evaluate:`, on images that `evaluate.sampler` draws, but for those that this machine lacks something for.
+    """Compute the metrics of `evaluate:` on images that `evaluate.sampler` generates.
 
-    Images that are not finite are not measured, scores that are not finite are left out, and so are metrics that fail, whatever
-    they raise: `warn` is told. A traceback of theirs goes into `folder`. Raises SpecError, if `strict`, where the user asked for
-    what a metric of ddpmx cannot do.
+    Skips metrics that this machine lacks something for, metrics that fail for any reason, metrics of images
+    if an image is not finite, and scores that are not finite; each is reported to `warn`. A plugin's
+    traceback goes into `folder`. With `strict`, raises the SpecError of a built-in metric that cannot do what
+    the spec asks.
     """
     spec, world = experiment.spec.evaluate, world or World()
     plan = spec.sampler.plan(experiment.table, experiment.prediction)
     metrics: dict[int, Metric] = {
-        index: metric for index, metric in enumerate(spec.metrics) if _is_here(metric, warn, folder)
+        index: metric for index, metric in enumerate(spec.metrics) if _is_available(metric, warn, folder)
     }
-    images, unmeasured = torch.empty(0, *experiment.image_shape, dtype=torch.uint8), ""
+    images, broken = torch.empty(0, *experiment.image_shape, dtype=torch.uint8), ""
     if any(metric.needs_images for metric in metrics.values()):
         generated = generate(
             experiment,
@@ -61,48 +62,49 @@ def measure(
             world=world,
             progress=lambda done, total: progress("sampling for the metrics", done, total),
         )
-        images, unmeasured = generated.pixels, generated.problem
-        if unmeasured:
+        images, broken = generated.pixels, generated.problem
+        if broken:
             metrics = {index: metric for index, metric in metrics.items() if not metric.needs_images}
     scores: dict[str, Score] = {}
     if world.is_main:
-        if unmeasured:
-            warn(f"{unmeasured}: no metric of images is taken")
+        if broken:
+            warn(f"{broken}, so the metrics of images are skipped")
         subject = Subject(experiment.data, images, spec.seed, progress, experiment, network)
         for index, metric in metrics.items():
             with experiment.spec.blame(f"evaluate.metrics.{index}"):
                 try:
                     scores.update(finite(metric.compute(subject), warn))
                 except (Exception, SystemExit) as error:
-                    wrong = isinstance(error, SpecError) and not isinstance(error, PluginError)
-                    if isinstance(error, Interrupted) or (strict and wrong):
+                    wrong_input = isinstance(error, SpecError) and not isinstance(error, PluginError)
+                    if isinstance(error, Interrupted) or (strict and wrong_input):
                         raise
-                    warn(_left_out(metric, error, folder))
+                    warn(_skipped(metric, error, folder))
     return scores
 
 
-def _is_here(metric: Metric, warn: Warn, folder: Path | None) -> bool:
-    """Whether this machine has what the metric needs."""
+def _is_available(metric: Metric, warn: Warn, folder: Path | None) -> bool:
+    """Whether this machine has everything that the metric needs."""
     try:
         return not metric.missing()
     except PluginError as error:
-        warn(_left_out(metric, error, folder))
+        warn(_skipped(metric, error, folder))
         return False
 
 
-def _left_out(metric: Metric, error: BaseException, folder: Path | None) -> str:
-    """That a metric failed, and why."""
+def _skipped(metric: Metric, error: BaseException, folder: Path | None) -> str:
+    """A warning that a metric failed, and why; a plugin's traceback goes into `folder`."""
     fault = error if isinstance(error, SpecError) else plugin_error(error)
     why = (
         str(fault) if fault is not None else str(error) if isinstance(error, RunError) else error_text(error)
     )
-    text = f"the metric '{metric.component_name}' is left out: {why}"
-    kept = keep_trace(fault.trace, folder) if fault is not None and fault.trace and folder is not None else ""
-    return f"{text}. {kept}" if kept else text
+    text = f"the metric '{metric.component_name}' is skipped: {why}"
+    if fault is not None and fault.trace and folder is not None:
+        text += f". {keep_trace(fault.trace, folder)}"
+    return text
 
 
 def as_event(scores: dict[str, Score]) -> dict[str, object]:
-    """The scores in an event of metrics.jsonl: the bare values, and all that is known of each."""
+    """The scores as an event of metrics.jsonl holds them: the values alone, and each with all its fields."""
     return {
         "metrics": {name: score.value for name, score in scores.items()},
         "scores": {name: score.fields() for name, score in scores.items()},
@@ -118,8 +120,13 @@ def evaluate(
     overrides: Sequence[Override] = (),
     allow_changed_data: bool = False,
 ) -> Event:
-    """Measure an existing run's best weights; adds an `evaluate` event to its metrics.jsonl, renews its report, returns the event."""
-    from ..pages.report import write_report  # slow to load, and a run that starts needs none yet
+    """Compute metrics for the best weights of an existing run.
+
+    Adds an `evaluate` event to the run's metrics.jsonl, rewrites its report, and returns the event. Raises
+    SpecError for metrics that cannot be computed here, and RunError if one failed; the other scores are then
+    stored.
+    """
+    from ..pages.report import write_report  # imported late: slow to load, and not needed when a run starts
 
     changes: list[Override] = [*overrides]
     if samples is not None:
@@ -131,15 +138,17 @@ def evaluate(
     folder, spec, experiment = opened.folder, opened.spec, opened.experiment
     if not spec.evaluate.metrics:
         raise SpecError(
-            "the run's spec names no metrics", field="evaluate.metrics", hint="--metrics fd_cnn,is_cnn"
+            "the run's spec has no metrics",
+            field="evaluate.metrics",
+            hint="name some: --metrics fd_cnn,is_cnn",
         )
     for index, metric in enumerate(spec.evaluate.metrics):
         if metric.missing():
             raise spec.error(
                 f"evaluate.metrics.{index}",
-                f"'{metric.component_name}' can't be taken here: {metric.missing()}",
+                f"'{metric.component_name}' cannot be computed on this machine: {metric.missing()}",
             )
-    for note in of_metrics(spec, experiment.data):
+    for note in metric_notes(spec, experiment.data):
         say(f"note: {note}")
     for name in ("metrics.jsonl", "report.html"):
         outputs.check(folder.path / name, "RUN")
@@ -165,5 +174,5 @@ def evaluate(
     folder.add_event(event)
     write_report(run)
     if problems:
-        raise RunError(f"{'; '.join(problems)}; the other scores are written: {', '.join(scores)}")
+        raise RunError(f"{'; '.join(problems)}; the other scores are stored: {', '.join(scores)}")
     return event

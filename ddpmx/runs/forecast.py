@@ -1,4 +1,4 @@
-"""What a run says at its start of the time that it will take: from its first steps, at no cost.
+"""The estimate of its total time that a run prints near its start, extrapolated from its first steps.
 
 `--dry-run` measures each part instead.
 """
@@ -15,75 +15,87 @@ from ..training.experiment import Experiment
 from ..training.pacing import Pacing, passes_per_image, passes_per_trained_image
 from ..training.state import TrainState
 
-WARM_UP, LEAST = 2, 5
-"""Steps that do not count, and the fewest that do."""
-SECONDS, SHARE = 1.0, 10
-"""As many steps are watched as take so long, but no more than 1/SHARE of all where those are enough."""
-STRIP = 8
-"""Images of the denoising strip, drawn like the final grid."""
+WARM_UP_STEPS, TIMED_STEPS = 2, 5
+"""Steps that are not timed, and the fewest that are."""
+TIMED_SECONDS, TIMED_PART = 1.0, 10
+"""Steps are timed for so many seconds, or until 1/TIMED_PART of all steps are done."""
+STRIP_IMAGES = 8
+"""Images of the denoising strip."""
 DAY = 86_400.0
+"""Seconds above which an estimate for a CPU is a warning."""
 
 
 @dataclass
 class Forecast:
-    """Watches the first steps of this process, until it has said once what all the rest will take."""
+    """Times the first steps of this process until it can estimate, once, how long the rest will take."""
 
     experiment: Experiment
+    """What is trained, and on which device."""
     pacing: Pacing
+    """How many steps, grids and evaluations there are."""
     first: int
     """The step that this process starts from."""
     seconds: float = 0.0
-    """Of the pass under way, at the last look."""
-    said: bool = False
+    """Training time of the current epoch up to the previous step."""
+    reported: bool = False
+    """Whether the estimate has been returned."""
     _times: list[float] = field(default_factory=list)
 
-    def see(self, state: TrainState) -> str:
-        """After each step: the one message, as soon as enough of them were seen, else nothing."""
-        if self.said:
+    def update(self, state: TrainState) -> str:
+        """Time one more step; returns the message once enough steps are timed, otherwise an empty string."""
+        if self.reported:
             return ""
         seconds, self.seconds = state.seconds - (self.seconds if state.batch > 1 else 0.0), state.seconds
-        seen = state.step - self.first
-        if seen > WARM_UP:
+        steps = state.step - self.first
+        if steps > WARM_UP_STEPS:
             self._times.append(seconds)
-        if len(self._times) < LEAST or (
-            sum(self._times) < SECONDS and seen < (self.pacing.steps - self.first) / SHARE
+        if len(self._times) < TIMED_STEPS or (
+            sum(self._times) < TIMED_SECONDS and steps < (self.pacing.steps - self.first) / TIMED_PART
         ):
             return ""
-        self.said = True
+        self.reported = True
         return self.text(fmean(self._times))
 
     def text(self, step: float) -> str:
-        """The message, where a step takes so many seconds."""
+        """The message if one step takes `step` seconds."""
         parts = self.parts(step)
         total = sum(parts.values())
         cpu = self.experiment.device.type == "cpu"
         threads = torch.get_num_threads()
         where = f"{threads} core{'s' if threads > 1 else ''}" if cpu else str(self.experiment.device)
-        told = ", ".join(
-            f"{what} {roughly(seconds)}" for what, seconds in parts.items() if seconds > total / 1000
+        breakdown = ", ".join(
+            f"{part} {roughly(seconds)}" for part, seconds in parts.items() if seconds > total / 1000
         )
         spec = self.experiment.spec
-        more = ", besides the metrics' own work" if spec.evaluate.metrics else ""
-        text = f"about {roughly(total)}{' at most' if spec.train.patience else ''} on {where}: {told}{more}"
+        metrics = ", plus the time to compute metrics" if spec.evaluate.metrics else ""
+        at_most = " at most" if spec.train.patience else ""
+        text = f"estimated time: about {roughly(total)}{at_most} on {where}: {breakdown}{metrics}"
         if cpu and total > DAY:
-            return f"warning: {text}; a GPU, a smaller network or a smaller budget makes that hours (--dry-run measures each part)"
+            return (
+                f"warning: {text}; a GPU, a smaller network or fewer steps would make it hours"
+                " (--dry-run measures each part)"
+            )
         return text
 
     def parts(self, step: float) -> dict[str, float]:
-        """The seconds of what this process has ahead of it. All but training is counted in passes of an image through the network."""
+        """The seconds of each remaining part of the run, if one training step takes `step` seconds.
+
+        Sampling and validation are counted in passes of one image through the network, whose cost follows
+        from that of a training step.
+        """
         experiment, pacing = self.experiment, self.pacing
         spec, images = experiment.spec, len(experiment.data.train)
-        a_pass = step / (passes_per_trained_image(spec) * min(spec.train.batch_size, images))
-        share = 1 - self.first / pacing.steps
+        pass_seconds = step / (passes_per_trained_image(spec) * min(spec.train.batch_size, images))
+        remaining = 1 - self.first / pacing.steps
         each = passes_per_image(spec, experiment.table)
         evaluations = spec.evaluate.sampler.plan(experiment.table, spec.prediction).evaluations
         final = spec.sampler.plan(experiment.table, spec.prediction).evaluations * each / evaluations
         measured = pacing.evaluations if any(metric.needs_images for metric in spec.evaluate.metrics) else 0
-        drawn = share * each * (pacing.grids * spec.evaluate.grid + measured * spec.evaluate.samples)
-        last = 0 if pacing.grid is None else final * (spec.evaluate.grid + STRIP)
-        validations = share * (pacing.epochs + pacing.evaluations - pacing.evaluations_at_epoch_ends)
+        sampling = remaining * each * (pacing.grids * spec.evaluate.grid + measured * spec.evaluate.samples)
+        last = 0 if pacing.grid is None else final * (spec.evaluate.grid + STRIP_IMAGES)
+        validations = remaining * (pacing.epochs + pacing.evaluations - pacing.evaluations_at_epoch_ends)
         return {
             "training": (pacing.steps - self.first) * step,
-            "sampling": (drawn + last) * a_pass,
-            "validation": validations * len(experiment.data.validation) * a_pass,
+            "sampling": (sampling + last) * pass_seconds,
+            "validation": validations * len(experiment.data.validation) * pass_seconds,
         }

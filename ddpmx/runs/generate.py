@@ -1,4 +1,4 @@
-"""Images from a network: batches, processes and stop requests around the one sampling loop."""
+"""Generating many images: batches, processes and progress around the sampling loop."""
 
 from __future__ import annotations
 
@@ -17,45 +17,46 @@ from ..training.experiment import Experiment
 from ..world import World
 
 Progress = Callable[[int, int], None]
-"""Called after each row with (rows done, rows in all); raises to stop."""
+"""Called after each row of the plan with (rows done, rows in total); may raise to stop."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Samples:
-    """Which images to generate. Image i depends on the seed, on i, on its label and on what it starts from."""
+    """Which images to generate. Image i depends only on the seed, i, its label and its inputs."""
 
     count: int
+    """How many images."""
     seed: int
-    """64 bits; all noise is drawn for it."""
+    """64-bit seed of all noise."""
     labels: Tensor | None = None
-    """int64 [count], for a network with classes; None: each class has its even share, in order."""
-    given: SamplingInputs | None = None
-    """What the images start from besides noise of their own."""
+    """int64 [count], for a class-conditional network. None: equally many images of each class, in order."""
+    inputs: SamplingInputs | None = None
+    """Images, masks or states to start from. None: each image starts from its own noise."""
 
     def labels_for(self, experiment: Experiment) -> Tensor | None:
-        """int64 [count]; None for a network without classes."""
+        """The images' labels, int64 [count]; None for a network without classes."""
         return experiment.spread(self.count) if self.labels is None else self.labels
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Generated:
-    """Images that a network has generated."""
+    """Images that a network generated."""
 
     pixels: Tensor
     """uint8 [n, c, h, w], on the CPU; an image that is not finite is black."""
     finite: Tensor
-    """bool [n]: which images hold neither NaN nor infinity."""
+    """bool [n]: which images contain neither NaN nor infinity."""
 
     @property
     def problem(self) -> str:
-        """How many of the images are not finite, and which is the first; empty where all are finite."""
+        """How many images are not finite, and which is the first; empty if all are finite."""
         broken = (~self.finite).nonzero().flatten().tolist()
         if not broken:
             return ""
-        which = (
+        first = (
             "" if len(broken) == len(self.finite) else f", the first is number {broken[0]} (counted from 0)"
         )
-        return f"{len(broken):,} of {len(self.finite):,} images are not finite (NaN or infinity){which}"
+        return f"{len(broken):,} of {len(self.finite):,} images are not finite (NaN or infinity){first}"
 
 
 def generate(
@@ -68,7 +69,7 @@ def generate(
     world: World | None = None,
     progress: Progress | None = None,
 ) -> Generated:
-    """Run the plan for all `samples`; the batch size and the number of processes change no image."""
+    """Run the plan for all `samples`. The batch size and the number of processes do not change any image."""
     world = world or World()
     device = torch.device("cpu") if world.size == 1 else experiment.device
     pixels = torch.zeros(samples.count, *experiment.image_shape, dtype=torch.uint8, device=device)
@@ -83,25 +84,28 @@ def generate(
 
             if len(ids):
                 x = _sample(experiment, network, plan, samples, ids, callback)
-                places, (images, whole) = ids.to(device), _finished(x)
-                pixels[places], finite[places] = images.to(device), whole.to(finite)
+                indices, (images, are_finite) = ids.to(device), _to_pixels(x)
+                pixels[indices], finite[indices] = images.to(device), are_finite.to(finite)
     return Generated(world.sum_(pixels).cpu(), world.sum_(finite).cpu().bool())
 
 
 def denoising(
     experiment: Experiment, network: nn.Module, plan: Plan, samples: Samples, *, frames: int
 ) -> Generated:
-    """The same images on their way from noise: pixels [frames, count, c, h, w], evenly spaced over the plan's rows."""
+    """Generate the same images frame by frame: pixels [frames, count, c, h, w].
+
+    The frames are evenly spaced over the plan's rows, and the last one is the finished image.
+    """
     keep = {round(i * (len(plan) - 1) / max(1, frames - 1)) for i in range(frames)}
-    taken: list[Tensor] = []
+    kept: list[Tensor] = []
 
     def callback(index: int, row: Row, x: Tensor, m: Tensor) -> None:
         if index in keep:
-            taken.append(_finished(x)[0].cpu())
+            kept.append(_to_pixels(x)[0].cpu())
 
     with _evaluating(network):
         x = _sample(experiment, network, plan, samples, torch.arange(samples.count), callback)
-    return Generated(torch.stack(taken), _finished(x)[1].cpu())
+    return Generated(torch.stack(kept), _to_pixels(x)[1].cpu())
 
 
 def _sample(
@@ -112,7 +116,7 @@ def _sample(
     ids: Tensor,
     callback: Callable[[int, Row, Tensor, Tensor], None],
 ) -> Tensor:
-    """The images `ids` of `samples`: float [n, c, h, w], in [−1, 1] but for what the network overshoots."""
+    """The images `ids` of `samples`: float [n, c, h, w], in [−1, 1] unless the network overshoots."""
     labels = samples.labels_for(experiment)
     return sample(
         experiment.denoiser(network, None if labels is None else labels[ids]),
@@ -122,13 +126,13 @@ def _sample(
         device=experiment.device,
         callback=callback,
         self_condition=experiment.spec.model.self_conditioned,
-        **{"sample_ids": ids, **(samples.given.select(ids) if samples.given else {})},
+        **{"sample_ids": ids, **(samples.inputs.select(ids) if samples.inputs else {})},
     )
 
 
 @contextmanager
 def _evaluating(network: nn.Module) -> Iterator[None]:
-    """The network in evaluation mode, and afterwards as it was."""
+    """Put the network into evaluation mode, and restore its mode afterwards."""
     was_training = network.training
     network.eval()
     try:
@@ -137,15 +141,16 @@ def _evaluating(network: nn.Module) -> Iterator[None]:
         network.train(was_training)
 
 
-def _finished(x: Tensor) -> tuple[Tensor, Tensor]:
-    """The pixels of images, and which of them are finite, bool [n]; the others are black."""
+def _to_pixels(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Pixels, uint8 [n, c, h, w], and which images are finite, bool [n]; the others are black."""
     finite = x.isfinite().flatten(1).all(1)
     return to_pixels(x.masked_fill(~finite.view(-1, 1, 1, 1), -1.0)), finite
 
 
 def broken_weights(network: nn.Module) -> str:
-    """Where the network's weights are not finite; empty where all are."""
+    """A message that names the first weights that are not finite; empty if all are finite."""
     for name, tensor in network.state_dict().items():
         if not bool(tensor.isfinite().all()):
-            return f"the network's weights are not finite: {int((~tensor.isfinite()).sum()):,} of {tensor.numel():,} values of {name}"
+            count = int((~tensor.isfinite()).sum())
+            return f"the network's weights are not finite: {count:,} of {tensor.numel():,} values of {name}"
     return ""

@@ -1,4 +1,4 @@
-"""Opening an existing run: its folder, its spec as overrides change it, and its weights in the network."""
+"""Opens an existing run: its folder, its spec with overrides, and its network with loaded weights."""
 
 from __future__ import annotations
 
@@ -19,25 +19,27 @@ from ..training.experiment import Experiment, build
 
 
 class RunData(Enum):
-    """What opening a run needs of its data."""
+    """Which data a command needs of the run it opens."""
 
-    SHAPE = "shape and classes of the images"
+    SHAPE = "only the shape and classes of the images"
     SAME = "the images, unchanged since the run"
-    ANY = "the images, as they are now"
+    ANY = "the images, even if they have changed"
 
 
 @dataclass(frozen=True, slots=True)
 class OpenedRun:
-    """An existing run whose weights are in its network."""
+    """An existing run whose weights are loaded."""
 
     folder: RunFolder
+    """The run's folder."""
     experiment: Experiment
+    """The run's experiment; its network has the loaded weights."""
     weights: Path
-    """The file that the network's weights came from."""
+    """The file that the weights were loaded from."""
 
     @property
     def spec(self) -> Spec:
-        """The run's spec with the overrides that it was opened with."""
+        """The run's spec with the overrides applied."""
         return self.experiment.spec
 
 
@@ -48,9 +50,10 @@ def open_run(
     weights: str,
     data: RunData = RunData.SHAPE,
 ) -> OpenedRun:
-    """Open a run with `weights`: `best`, `last` or a safetensors file.
+    """Open a run with the weights `best`, `last` or those of a safetensors file.
 
-    Raises SpecError where its images are needed and have changed, unless `data` allows that or an override names others.
+    Raises SpecError if the run's images are needed but have changed, unless `data` allows that or an override
+    names another data set.
     """
     overrides = tuple(overrides)
     folder = RunFolder(run)
@@ -58,18 +61,18 @@ def open_run(
     for note in spec.notes:
         say(f"note: {note}")
     file = checkpoint.weights_file(run, weights)
-    others = any(
+    other_data = any(
         isinstance(change, str) and change.partition("=")[0].strip().split(".")[0] == "dataset"
         for change in overrides
     )
-    shape = None if others or data is not RunData.SHAPE else without_images(folder)
+    shape = None if other_data or data is not RunData.SHAPE else without_images(folder)
     experiment = build(spec, device, shape)
-    if shape is None and not others:
+    if shape is None and not other_data:
         present = DataRecord.from_data(experiment.data)
         if data is RunData.SAME:
-            hint = f"{ALLOW} measures with them as they are; -s dataset=… names others"
+            hint = f"add {ALLOW} to use the present data, or name another data set with -s dataset=…"
             refuse_changed(spec, folder, present, hint)
-        elif what := difference(folder, present):
-            say(f"warning: {what}")
+        elif change := difference(folder, present):
+            say(f"warning: {change}")
     checkpoint.load_weights(experiment.network, file)
     return OpenedRun(folder, experiment, file)

@@ -1,4 +1,7 @@
-"""What is worth knowing of a combination before it is trained, in numbers. What cannot work at all is an error elsewhere."""
+"""The preflight: notes, with numbers, on specs that work but are likely to disappoint.
+
+Specs that cannot work are errors, which are raised elsewhere.
+"""
 
 from __future__ import annotations
 
@@ -22,69 +25,70 @@ from ..theory.variance import prior_terms
 from ..training.experiment import Experiment, check_data, look
 from ..training.pacing import Pacing, passes_per_image, passes_per_trained_image
 
-LEFT_SIGNAL = 0.05
-"""Above this share of the image in the last step, samples that start from pure noise cannot match it well."""
-DOMINANT = 0.5
-"""A single timestep above this share of all weight leaves little to the others."""
-SLOWEST = 1e-4
-"""The smallest frequency of the networks' time embedding."""
-WRITTEN_IN = ("schedule", "prediction", "time", "loss")
-"""The blocks of a spec that an objective is written in."""
+MAX_TERMINAL_SIGNAL = 0.05
+"""If more of the image is left at the last timestep, starting from pure noise does not match training."""
+MAX_WEIGHT_FRACTION = 0.5
+"""A single timestep with a larger fraction of the total weight leaves little for the others."""
+LOWEST_FREQUENCY = 1e-4
+"""The lowest frequency in the networks' time embedding."""
+OBJECTIVE_BLOCKS = ("schedule", "prediction", "time", "loss")
+"""The blocks of a spec that together define its objective."""
 
 
-def findings(experiment: Experiment) -> list[str]:
-    """Warnings, one line each; none of them stops a run."""
-    left_out = [
-        f"'{metric.component_name}' is left out: {why}"
+def notes(experiment: Experiment) -> list[str]:
+    """All notes on an experiment, one line each. None of them stops a run."""
+    skipped_metrics = [
+        f"the metric '{metric.component_name}' is skipped: {why}"
         for metric in experiment.spec.evaluate.metrics
         if (why := metric.missing())
     ]
     return [
-        *left_out,
-        *of_metrics(experiment.spec, experiment.data),
-        *of_combination(experiment.spec, experiment.table),
-        *of_budget(experiment.spec, len(experiment.data.train), experiment.table),
-        *of_device(experiment.spec, experiment.device),
+        *skipped_metrics,
+        *metric_notes(experiment.spec, experiment.data),
+        *spec_notes(experiment.spec, experiment.table),
+        *budget_notes(experiment.spec, len(experiment.data.train), experiment.table),
+        *device_notes(experiment.spec, experiment.device),
     ]
 
 
-def examine(spec: Spec, looked: dict[str, Data | SpecError]) -> tuple[str, list[str]]:
-    """What a short look at the spec's data finds, and what is worth knowing. Raises SpecError for a spec that cannot work.
+def examine(spec: Spec, examined: dict[str, Data | SpecError]) -> tuple[str, list[str]]:
+    """A line that describes the spec's data, and the notes on the spec. Raises SpecError if it cannot work.
 
-    `looked` keeps what was found, or why nothing was, for other specs with the same data set.
+    `examined` caches each data set, or the error that it raises, for other specs with the same one.
     """
     table = check(spec)
     key = json.dumps(spec.resolved()["dataset"], sort_keys=True)
-    if key not in looked:
+    if key not in examined:
         try:
-            looked[key] = look(spec)
+            examined[key] = look(spec)
         except SpecError as error:
-            looked[key] = error
-    data = looked[key]
+            examined[key] = error
+    data = examined[key]
     if isinstance(data, SpecError):
         raise data
     check_data(spec, data)
-    return data.summary(), [*of_metrics(spec, data), *of_combination(spec, table)]
+    return data.summary(), [*metric_notes(spec, data), *spec_notes(spec, table)]
 
 
-def of_metrics(spec: Spec, data: Data) -> list[str]:
-    """Which metrics compare with other images than usual."""
+def metric_notes(spec: Spec, data: Data) -> list[str]:
+    """Notes on metrics that do not compare with the usual reference images."""
     return [note for metric in spec.evaluate.metrics if (note := reference_note(metric, data))]
 
 
-def of_device(spec: Spec, device: torch.device) -> list[str]:
-    """What this machine is bad at."""
+def device_notes(spec: Spec, device: torch.device) -> list[str]:
+    """Notes on what this machine does slowly."""
     if spec.train.precision != "bfloat16" or device.type != "cpu":
         return []
     if torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported():
         return []
     return [
-        "train.precision: this processor has no instructions for bfloat16, which takes many times as long as float32 on it"
+        "train.precision: this processor has no bfloat16 instructions, which makes bfloat16 many times slower"
+        " than float32"
     ]
 
 
-def of_combination(spec: Spec, table: Table) -> list[str]:
-    """What reading the spec left out, and what its parts do together, whatever the data."""
+def spec_notes(spec: Spec, table: Table) -> list[str]:
+    """Notes on what the spec's parts do together, whatever the data, and on fields dropped on loading."""
     return [
         *spec.notes,
         *_terminal_signal(spec, table),
@@ -93,42 +97,47 @@ def of_combination(spec: Spec, table: Table) -> list[str]:
     ]
 
 
-def of_sweep(specs: Sequence[Spec]) -> list[str]:
-    """The pairs of specs that differ in nothing but how they write one objective: what a sweep should not compare as two."""
-    found = []
+def sweep_notes(specs: Sequence[Spec]) -> list[str]:
+    """Notes on pairs of specs that write the same objective in two ways, which a sweep should not compare."""
+    messages = []
     resolved = [spec.resolved() for spec in specs]
     for (a, data_a), (b, data_b) in combinations(zip(specs, resolved, strict=True), 2):
         fields = [field for field in difference(data_a, data_b) if field != "name"]
-        if not fields or any(field.split(".")[0] not in WRITTEN_IN for field in fields):
+        if not fields or any(field.split(".")[0] not in OBJECTIVE_BLOCKS for field in fields):
             continue
         factor = same_objective(a, b)
         if factor is not None:
             up_to = "" if abs(factor - 1) < TOLERANCE else f", up to a factor of {factor:.2f}"
-            found.append(
-                f"'{a.name}' and '{b.name}' are the same objective{up_to}: they differ in {', '.join(fields)} only"
+            messages.append(
+                f"'{a.name}' and '{b.name}' have the same objective{up_to}: they differ only in"
+                f" {', '.join(fields)}"
             )
-    return found
+    return messages
 
 
 def prior_bits(table: Table) -> float:
-    """The bound's term that training cannot change, for an x_0 of mean square 1, the most that images in [−1, 1] have."""
+    """The prior term of the variational bound, in bits per dimension, which training cannot change.
+
+    It is for an x_0 of mean square 1, the largest that images in [−1, 1] can have.
+    """
     return float(prior_terms(torch.ones(1, 1, dtype=torch.float64), table))
 
 
-def _left(table: Table) -> float:
-    """The share of the image in the last step, relative to the size of x_T."""
+def _terminal_fraction(table: Table) -> float:
+    """The fraction of x_T that is the image: signal/√(signal² + sigma²) at the last timestep."""
     signal, sigma = float(table.signal[-1]), float(table.sigma[-1])
     return signal / math.hypot(signal, sigma)
 
 
 def _terminal_signal(spec: Spec, table: Table) -> list[str]:
-    left = _left(table)
-    if left <= LEFT_SIGNAL:
+    left = _terminal_fraction(table)
+    if left <= MAX_TERMINAL_SIGNAL:
         return []
     remedy = "zero_terminal_snr: true" if getattr(spec.schedule, "rescale", True) else "rescale: true"
     return [
-        f"schedule: {left:.0%} of the image is still there in the last of {table.timesteps} steps ({prior_bits(table):.3f} bits a"
-        f" dimension), but sampling starts from pure noise, so samples cannot match ({remedy}, or more noise, removes it)"
+        f"schedule: {left:.0%} of the image is left at the last of {table.timesteps} timesteps"
+        f" ({prior_bits(table):.3f} bits per dimension), but sampling starts from pure noise, so samples will"
+        f" not match the data ({remedy} or a schedule with more noise removes it)"
     ]
 
 
@@ -138,13 +147,13 @@ def _dominant_index(spec: Spec, table: Table) -> list[str]:
         * spec.time.probabilities(table)
         * spec.time.importance(table)
     )
-    share = weight / weight.sum()
-    index = int(share.argmax())
-    if float(share[index]) <= DOMINANT or table.timesteps < 4:
+    fraction = weight / weight.sum()
+    index = int(fraction.argmax())
+    if float(fraction[index]) <= MAX_WEIGHT_FRACTION or table.timesteps < 4:
         return []
     return [
-        f"loss.weighting: index {index} carries {share[index]:.0%} of the weight that '{spec.loss.weighting.component_name}' gives to"
-        f" {table.timesteps} timesteps"
+        f"loss.weighting: '{spec.loss.weighting.component_name}' gives {fraction[index]:.0%} of the total"
+        f" weight to a single one of {table.timesteps} timesteps, index {index}"
     ]
 
 
@@ -153,35 +162,41 @@ def _time_range(spec: Spec, table: Table) -> list[str]:
     if kind == "log_snr":
         beyond = int((table.log_snr.abs() > LOG_SNR_BOUND).sum())
         return (
-            [f"model.time: {beyond} indices have a log-SNR beyond ±{LOG_SNR_BOUND:g} and look the same"]
+            [
+                f"model.time: {beyond} timesteps have a log-SNR beyond ±{LOG_SNR_BOUND:g}, so the network"
+                " cannot tell them apart"
+            ]
             if beyond > 1
             else []
         )
     largest = float(embed_time(torch.tensor([table.timesteps - 1.0]), table, kind))
-    if largest * SLOWEST <= 2 * math.pi:
+    if largest * LOWEST_FREQUENCY <= 2 * math.pi:
         return []
     return [
-        f"model.time: an index of {largest:,.0f} turns even the slowest wave of the embedding round (use time: scaled_1000)"
+        f"model.time: at index {largest:,.0f} even the slowest wave of the time embedding completes a period,"
+        " so timesteps become ambiguous (use time: scaled_1000)"
     ]
 
 
-def of_budget(spec: Spec, images: int, table: Table) -> list[str]:
-    """How averaging and evaluation compare with the training of so many images."""
-    found = []
+def budget_notes(spec: Spec, images: int, table: Table) -> list[str]:
+    """Notes on averaging and evaluation that do not suit the training budget, for so many training images."""
+    messages = []
     pacing = Pacing.from_spec(spec, images, table)
     steps = pacing.steps
     ema = spec.train.ema
     if ema is not None and not ema.warmup and (memory := 1 / (1 - ema.decay)) > steps:
-        found.append(
-            f"train.ema: the average remembers {memory:,.0f} steps, the run has {steps:,} (ema.warmup helps)"
+        messages.append(
+            f"train.ema: the average covers about {memory:,.0f} steps, but the run has only {steps:,}"
+            " (set ema.warmup: true, or a smaller decay)"
         )
     times = pacing.evaluations if spec.evaluate.metrics else 0
-    drawn = pacing.grids * spec.evaluate.grid + times * spec.evaluate.samples
-    sampling = drawn * passes_per_image(spec, table)
+    images_generated = pacing.grids * spec.evaluate.grid + times * spec.evaluate.samples
+    sampling = images_generated * passes_per_image(spec, table)
     training = int(passes_per_trained_image(spec) * steps * spec.train.batch_size)
     if sampling > training:
-        found.append(
-            f"evaluate: its {drawn:,} images take {sampling:,} passes of an image through the network, all of training about {training:,}"
-            " (larger every_epochs, fewer samples or sampler steps)"
+        messages.append(
+            f"evaluate: generating its {images_generated:,} images takes {sampling:,} passes of one image"
+            f" through the network, and all of training only about {training:,}"
+            " (increase every_epochs, or use fewer samples or sampler steps)"
         )
-    return found
+    return messages

@@ -1,4 +1,4 @@
-"""The `track` command: a run's metrics.jsonl, once more, for a tracker that missed it."""
+"""The `track` command: sends the events of a run's metrics.jsonl to a tracker that missed them."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ from ..trackers import Tracker, sample_grid_file
 
 
 def replay(run: Path, name: str, options: tuple[str, ...]) -> int:
-    """Hand all events of a run to the tracker `name`, as if the run were made again; returns how many.
+    """Send all events of a run to the tracker `name`, in order; returns how many.
 
-    Its parameters are those of the run's spec, if that names the tracker, changed by `options` (`project=x`). What the
-    tracker has already is not doubled, as far as its kind allows. Raises SpecError, and RunError where the tracker fails.
+    The tracker's parameters are those in the run's spec, if it names the tracker, overridden by `options`
+    such as `project=x`. Events that the tracker already has are not duplicated, as far as its kind allows.
+    Raises SpecError for wrong input, and RunError if the tracker fails.
     """
     folder = RunFolder(run)
     spec = load_run(run)  # its plugins may register the tracker
@@ -35,24 +36,24 @@ def replay(run: Path, name: str, options: tuple[str, ...]) -> int:
     try:
         tracker: Tracker = component.model_validate(source.data)
     except ValidationError as error:
-        raise spec_error(error).each(lambda found: _of_option(found, source)) from None
+        raise spec_error(error).each(lambda finding: _at_option(finding, source)) from None
     tracker.check()
     for event in folder.events("samples"):
-        sample_grid_file(run, event)  # the run may be a stranger's, and the tracker uploads it
+        sample_grid_file(run, event)  # an untrusted run must not make the tracker upload files from elsewhere
     if next(folder.events(), None) is None:
-        raise SpecError(f"{run} has no events to replay: its metrics.jsonl is empty or not there")
+        raise SpecError(f"{run} has no events to send: its metrics.jsonl is empty or missing")
     status = folder.status()
     count = 0
     try:
         session = tracker.open(run, spec.resolved(), True)
         for event in folder.events():
-            if "step" in event:  # trackers place all by its step
+            if "step" in event:  # trackers order events by their step
                 session.log(event)
                 count += 1
         session.close(
             status["status"] if status and status["status"] in ("finished", "failed") else "interrupted"
         )
-    except (Exception, SystemExit) as error:  # whatever a tracker's library raises
+    except (Exception, SystemExit) as error:  # a tracker's library may raise anything
         fault = error if isinstance(error, PluginError) else plugin_error(error)
         if fault is not None:
             raise RunError(str(fault)) from error
@@ -60,8 +61,8 @@ def replay(run: Path, name: str, options: tuple[str, ...]) -> int:
     return count
 
 
-def _of_option(found: SpecError, source: Source) -> SpecError:
-    """The finding at the option that gave the value, or with the option that would give it."""
-    mark = source.mark(tuple(found.field.split(".")))
-    hint = found.hint or ("" if mark else f"-s {found.field}=… gives it")
-    return SpecError(found.message, field=found.field, mark=mark, hint=hint)
+def _at_option(finding: SpecError, source: Source) -> SpecError:
+    """The finding, marked with the -s option that set the value, or with a hint at the option that would."""
+    mark = source.mark(tuple(finding.field.split(".")))
+    hint = finding.hint or ("" if mark else f"set it with -s {finding.field}=…")
+    return SpecError(finding.message, field=finding.field, mark=mark, hint=hint)

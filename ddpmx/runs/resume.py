@@ -1,4 +1,4 @@
-"""Which run `--resume` goes on with, and the lock that keeps two processes off one folder."""
+"""Finds the run that `--resume` continues, and locks a run's folder for one process."""
 
 from __future__ import annotations
 
@@ -22,37 +22,38 @@ from ..training.state import is_over
 from . import changed_plugins
 
 MAY_DIFFER = ("train.epochs", "train.steps", "train.patience", "track")
+"""Fields of a spec that may be changed when its run is resumed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Resume:
-    """How to resume instead of starting a new run."""
+    """The request to resume a run instead of starting a new one."""
 
     run: Path | None = None
-    """None: the newest unfinished run of the spec; where there is none, a new one starts."""
+    """The run. None: the spec's newest unfinished run, or a new one if there is none."""
     allow_changed_data: bool = False
-    """Although the run's data have changed since, which its folder then says."""
+    """Whether to resume even if the run's data have changed since; the run's folder records the change."""
 
 
 def find_previous(spec: Spec, out: Path, named: Path | None) -> Path | None:
-    """The named run, or the newest unfinished run of the same spec; None when there is none.
+    """The named run, or the newest unfinished run of the same spec; None if there is none.
 
-    Raises SpecError, placed at the first differing field, when the named run's spec differs in more than MAY_DIFFER, and where only
-    the content of plugins has changed without leave.
+    Raises SpecError, placed at the first differing field, if the named run's spec differs in more than
+    MAY_DIFFER, or if only its plugins were edited and --allow-changed-plugins is not given.
     """
-    wanted = _wanted(spec)
+    wanted = _comparable(spec)
     if named is not None:
-        differing = _differing(_had(RunFolder(named)), wanted)
+        differing = _differing(_recorded_spec(RunFolder(named)), wanted)
         if differing == ["plugins"] and changed_plugins.changes(spec, RunFolder(named)):
             changed_plugins.refuse(spec, RunFolder(named))
         elif differing:
-            hint = f"a resumed run may differ in {', '.join(MAY_DIFFER)} and the device"
-            message = f"the run {named} has another value here (differing: {', '.join(differing)})"
+            hint = f"only {', '.join(MAY_DIFFER)} and the device may change when a run is resumed"
+            message = f"differs from the run {named}; differing fields: {', '.join(differing)}"
             raise spec.error(differing[0], message, hint=hint)
         return named
     edited: RunFolder | None = None
-    for folder, had in _readable((out / spec.name).glob("*/spec.yaml")):
-        differing = _differing(had, wanted)
+    for folder, recorded in _readable_runs((out / spec.name).glob("*/spec.yaml")):
+        differing = _differing(recorded, wanted)
         if differing not in ([], ["plugins"]) or _is_finished(folder, spec):
             continue
         if not differing:
@@ -66,90 +67,100 @@ def find_previous(spec: Spec, out: Path, named: Path | None) -> Path | None:
 
 
 def finished_runs(specs: Iterable[Spec], out: Path) -> dict[str, Path]:
-    """By a spec's name the newest finished run below `out`, in a sweep or not, that equals it in all but `name` and `track`."""
-    found: dict[str, Path] = {}
-    for folder, had in _readable([*out.glob("*/*/spec.yaml"), *out.glob("*/*/*/spec.yaml")], finished=True):
-        found.setdefault(_computed(had), folder.path)
-    keys = {spec.name: _computed(_wanted(spec)) for spec in specs}
-    return {name: found[key] for name, key in keys.items() if key in found}
+    """The newest finished run below `out` of each spec that has one, by the spec's name.
+
+    A run counts if its spec equals the given one except for `name` and `track`, whether or not it is part of
+    a sweep.
+    """
+    runs: dict[str, Path] = {}
+    files = [*out.glob("*/*/spec.yaml"), *out.glob("*/*/*/spec.yaml")]
+    for folder, recorded in _readable_runs(files, finished=True):
+        runs.setdefault(_result_key(recorded), folder.path)
+    keys = {spec.name: _result_key(_comparable(spec)) for spec in specs}
+    return {name: runs[key] for name, key in keys.items() if key in runs}
 
 
 def unfinished_run(spec: Spec, out: Path) -> Path | None:
-    """The newest run `<out>/<name>/…` of this very spec, its budget included, that has not finished."""
-    wanted = _computed(_wanted(spec))
-    for folder, had in _readable((out / spec.name).glob("*/spec.yaml"), finished=False):
-        if _computed(had) == wanted:
+    """The newest unfinished run `<out>/<name>/…` of exactly this spec, including its budget."""
+    key = _result_key(_comparable(spec))
+    for folder, recorded in _readable_runs((out / spec.name).glob("*/spec.yaml"), finished=False):
+        if _result_key(recorded) == key:
             return folder.path
     return None
 
 
-def _readable(
+def _readable_runs(
     files: Iterable[Path], finished: bool | None = None
 ) -> Iterator[tuple[RunFolder, dict[str, object]]]:
-    """The runs whose spec.yaml these are, the newest first, with their specs; all, or those that have finished, or have not.
+    """The runs of these spec.yaml files with their resolved specs, newest first.
 
-    One that cannot be read (a foreign spec.yaml, a plugin that is gone, a link out of it) is reported and left out.
+    `finished` selects finished or unfinished runs; None selects both. A run that cannot be read (a foreign
+    spec.yaml, a missing plugin, a link out of the folder) is reported and skipped.
     """
     for file in sorted(files, key=_age):
         try:
             folder = RunFolder(file.parent)
             if finished is None or finished == folder.is_finished:
-                had = _had(folder)
+                recorded = _recorded_spec(folder)
             else:
                 continue
         except SpecError as error:
-            warn(f"the run {file.parent} is left out: {error}")
+            warn(f"the run {file.parent} is skipped: {error}")
             continue
-        yield folder, had
+        yield folder, recorded
 
 
 def _age(file: Path) -> float:
-    """Smaller is newer. A link that leads nowhere is the oldest."""
+    """A sort key that is smaller for newer files. A broken link counts as the oldest."""
     try:
         return -file.stat().st_mtime
     except OSError:
         return 0.0
 
 
-def _computed(resolved: Mapping[str, object]) -> str:
-    """All of a resolved spec that decides what its run computes."""
+def _result_key(resolved: Mapping[str, object]) -> str:
+    """Everything in a resolved spec that affects the run's results, as one string."""
     return json.dumps({**resolved, "name": None, "track": None}, sort_keys=True)
 
 
-def _wanted(spec: Spec) -> dict[str, object]:
-    """A resolved spec with plugins as content hashes, as runs are compared by."""
+def _comparable(spec: Spec) -> dict[str, object]:
+    """The resolved spec in the form that is compared with a run's: with plugins as content hashes."""
     return fingerprinted(spec.resolved(), Path.cwd())
 
 
-def _had(folder: RunFolder) -> dict[str, object]:
-    """A run's resolved spec, with the defaults of fields that are newer than the run."""
-    had = folder.resolved()
-    with suppress(ValidationError):  # of a plugin of its own, say: it is told by the comparison
-        had = {
+def _recorded_spec(folder: RunFolder) -> dict[str, object]:
+    """A run's resolved spec, with default values for fields that are newer than the run."""
+    recorded = folder.resolved()
+    with suppress(ValidationError):  # for example of the run's own plugin; the comparison will report it
+        recorded = {
             **fingerprinted(Spec.model_validate(folder.spec_data()).resolved(), folder.path),
-            "plugins": had["plugins"],
+            "plugins": recorded["plugins"],
         }
-    return had
+    return recorded
 
 
-def _differing(had: Mapping[str, object], wanted: Mapping[str, object]) -> list[str]:
-    return [field for field in difference(had, wanted) if not field.startswith(MAY_DIFFER)]
+def _differing(recorded: Mapping[str, object], wanted: Mapping[str, object]) -> list[str]:
+    """The fields that differ, except those that may."""
+    return [field for field in difference(recorded, wanted) if not field.startswith(MAY_DIFFER)]
 
 
 def _is_finished(folder: RunFolder, spec: Spec) -> bool:
-    """Finished, and the spec's budget asks for no more."""
+    """Whether the run has finished and the spec's budget does not extend it."""
     last = find(folder.checkpoints, "last")
     if last is None or not folder.is_finished:
         return False
     try:
         return is_over(spec.train, counters(last))
-    except RunError:  # there is something to mend
+    except RunError:  # a damaged checkpoint: resuming repairs the run or reports what is wrong
         return False
 
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """One process on a run's folder at a time; the system frees the lock of a dead one. Raises SpecError if it is held or cannot be."""
+    """Keep other processes off a run's folder. The system releases the lock if the process dies.
+
+    Raises SpecError if another process has the lock, or if the lock file cannot be written.
+    """
     try:
         lock = (path / ".lock").open("wb")
     except OSError as error:
@@ -163,7 +174,10 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def wait_until_free(path: Path, seconds: float = 60.0) -> None:
-    """Return once no process works on the run's folder, or after `seconds`: the point of a sweep that died may still be saving."""
+    """Wait until no process works on the run's folder, at most `seconds`.
+
+    A point of a sweep that was just terminated may still be saving.
+    """
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         try:

@@ -1,4 +1,4 @@
-"""One run: a folder, the training loop, and what is saved, sampled, measured and said along the way."""
+"""Runs a spec: trains its network, and saves, samples, measures and reports along the way."""
 
 from __future__ import annotations
 
@@ -13,46 +13,43 @@ from .. import ops
 from ..errors import Interrupted, RunError, SpecError
 from ..images import grid
 from ..metrics import Score
-from ..ops import library
 from ..outputs import check_folder
 from ..plugins.faults import plugin_error
-from ..plugins.loading import file_hash
 from ..process import out_of_memory
 from ..process.stop import StopSignal
 from ..spec.schema import Spec
 from ..storage import checkpoint
-from ..storage.atomic import write_atomically
-from ..storage.folder import FINAL, RunFolder, status_now, to_yaml
-from ..storage.provenance import ALLOW, DataRecord, changed_at, difference, earlier_data, refuse_changed
-from ..storage.records import Environment
+from ..storage.folder import FINAL, RunFolder, status_now
+from ..storage.provenance import ALLOW, DataRecord, refuse_changed
 from ..terminal.console import Bar
-from ..trackers import Trackers
 from ..training.events import Event
-from ..training.experiment import Experiment, build
+from ..training.experiment import build
 from ..training.loop import EpochDone, Skipped, StepDone, train
 from ..training.stability import Diverged, bad_step_message
-from ..training.state import is_over, prepare
+from ..training.state import is_over
 from ..training.validation import Validated, validate
 from ..world import World
-from . import changed_plugins, environment
+from .active_run import ActiveRun
 from .closing import close, end, failed, report, what_is_saved
 from .evaluate import as_event
 from .forecast import Forecast
 from .generate import Samples, denoising
-from .milestones import Where, draw_grid, in_a_line, scored, within_epoch
-from .preflight import findings
+from .milestones import Where, compute_scores, format_scores, generate_grid, within_epoch
+from .preflight import notes
 from .resume import Resume, find_previous, locked
-from .session import Session
+from .starting import start
 
 LOG_EVERY = 10
-"""Steps between the `step` events of metrics.jsonl."""
+"""A `step` event goes into metrics.jsonl after every so many steps."""
+STRIP_IMAGES, STRIP_FRAMES = 8, 10
+"""Images of the denoising strip, and frames of each."""
 
 
 def run(spec: Spec, *, out: Path, device: torch.device, resume: Resume | None = None) -> Path:
-    """Train, sample, measure and report; returns the run's folder. Without `resume` it is a new one.
+    """Train, sample, measure and report; returns the run's folder, a new one unless `resume` is given.
 
-    Raises SpecError before anything is written, RunError when the run fails and Interrupted when the user stops it; the
-    last two leave a folder that `--resume` goes on with.
+    Raises SpecError before anything is written, RunError when the run fails and Interrupted when the user
+    stops it. After RunError and Interrupted, `--resume` can resume the run from its folder.
     """
     world = World.join(device)
     with ExitStack() as stack:
@@ -64,7 +61,10 @@ def run(spec: Spec, *, out: Path, device: torch.device, resume: Resume | None = 
         experiment = build(spec, device, training=True)
         present = DataRecord.from_data(experiment.data)
         if resume and previous is not None and not resume.allow_changed_data:
-            hint = f"{ALLOW} resumes with them; without --resume a new run starts, and --run names another"
+            hint = (
+                f"add {ALLOW} to resume with the new data, omit --resume to start a new run, or name another"
+                " one with --run"
+            )
             refuse_changed(spec, RunFolder(previous), present, hint)
         if spec.train.init_from is not None:
             with spec.blame("train.init_from"):
@@ -75,113 +75,60 @@ def run(spec: Spec, *, out: Path, device: torch.device, resume: Resume | None = 
         stop = stack.enter_context(StopSignal())
         if world.is_main:
             bar.say(f"data: {experiment.data.summary()}")
-            for finding in findings(experiment):
-                bar.say(f"note: {finding}")
+            for note in notes(experiment):
+                bar.say(f"note: {note}")
             if resume:
                 bar.say(
-                    f"going on with {previous}"
+                    f"resuming {previous}"
                     if previous
-                    else "no unfinished run of this spec: starting anew"
+                    else "no unfinished run of this spec to resume; starting a new one"
                 )
             folder = RunFolder.create(out, spec) if previous is None else RunFolder(previous)
             stack.enter_context(locked(folder.path))
         path = Path(world.text(str(folder.path) if world.is_main else "", device))
         try:
-            session = _open(experiment, RunFolder(path), world, stop, bar)
+            active = start(experiment, RunFolder(path), world, stop, bar)
         except OSError as error:
             raise RunError(f"the run folder {path} cannot be written: {error}") from error
         try:
             with out_of_memory.reported():
-                _train(session)
-                _finish(session)
+                _train(active)
+                _finish(active)
         except (Interrupted, KeyboardInterrupt):
-            raise Interrupted(end(session, "interrupted", "stopped on request")) from None
+            raise Interrupted(end(active, "interrupted", "stopped on request")) from None
         except (Exception, SystemExit) as error:
-            known = plugin_error(error) or error
-            if isinstance(known, RunError | SpecError | OSError):
-                raise failed(session, known) from error
-            if world.is_main:  # a fault in ddpmx: its traceback is for whoever mends it
-                session.folder.set_status("failed", repr(error), step=session.state.step)
+            cause = plugin_error(error) or error
+            if isinstance(cause, RunError | SpecError | OSError):
+                raise failed(active, cause) from error
+            if world.is_main:  # a bug in ddpmx, which needs its traceback
+                active.folder.set_status("failed", repr(error), step=active.state.step)
             raise
         try:
-            close(session, "finished", session.all_that_is_wrong)
+            close(active, "finished", active.problem_summary)
         except OSError as error:
-            raise RunError(f"{error}\n{what_is_saved(session, 'failed')}") from error
+            raise RunError(f"{error}\n{what_is_saved(active, 'failed')}") from error
     return path
 
 
-def _open(experiment: Experiment, folder: RunFolder, world: World, stop: StopSignal, bar: Bar) -> Session:
-    """Build what training needs, fill it from the last checkpoint if there is one, and write the run's first files."""
-    spec, device = experiment.spec, experiment.device
-    session = Session(experiment, folder, Trackers(), world, stop, bar, prepare(experiment))
-    present, was = (
-        DataRecord.from_data(experiment.data),
-        folder.environment() if world.is_main else Environment(),
-    )
-    changed = difference(folder, present) if world.is_main else ""
-    session.data_since = int(world.text(str(changed_at(was)), device))
-    session.restore()
-    if world.any(bool(changed), device):
-        session.start_data_anew()
-    if not world.is_main:
-        return session
-    before = [
-        {"until_step": min(step, session.state.step), **record.to_json()}
-        for step, record in earlier_data(was)
-    ]
-    if changed:
-        bar.say(f"warning: {changed}; the best weights are looked for from step {session.state.step} on")
-        had = DataRecord.parse(was.get("data"))
-        before += [{"until_step": session.state.step, **had.to_json()}] if had else []
-    resumed = folder.status() is not None
-    plugins_before: list[object] = []
-    if resumed:
-        plugins, plugins_before = changed_plugins.renew(spec, folder, session.state.step)
-        folder.tidy()
-        session.rewind_log()
-        if note := session.rate_jump():
-            bar.say(f"note: {note}")
-        resolved = {**spec.resolved(), "plugins": plugins}
-        write_atomically(folder.path / "spec.yaml", to_yaml(resolved))
-    folder.write_json(
-        "environment.json",
-        {
-            **environment.describe(device, ops.active(device)),
-            "cpu_level": library.cpu_level() if ops.active(device) == "cpp" else None,
-            "data": present.to_json(),
-            **({"data_before": before} if before else {}),
-            "parameters": experiment.parameters,
-            **({changed_plugins.RECORD: plugins_before} if plugins_before else {}),
-            "plugins": {plugin: file_hash(Path(plugin)) for plugin in spec.plugins if plugin.endswith(".py")},
-        },
-    )
-    folder.set_status("running", step=session.state.step)
-    session.trackers = Trackers.open(spec.track, folder.path, spec.resolved(), resumed)
-    logged = sum(event["action"] == "rollback" for event in folder.events("diverged"))
-    for event in session.state.rollbacks[logged:]:  # a kill kept them from the log
-        session.emit(event)
-    return session
-
-
-def _train(session: Session) -> None:
-    """The loop's events, saved and shown; turned back where it diverges and the spec says so."""
-    spec, state = session.experiment.spec, session.state
-    row_is_missing = session.world.is_main and bool(state.row) and state.row["step"] not in session.ends
-    if session.world.any(row_is_missing, session.experiment.device) and (
+def _train(active: ActiveRun) -> None:
+    """Train to the end, rolling back where training diverges and the spec asks for it."""
+    spec, state = active.experiment.spec, active.state
+    row_is_missing = active.world.is_main and bool(state.row) and state.row["step"] not in active.epoch_ends
+    if active.world.any(row_is_missing, active.experiment.device) and (
         state.batch == 0 or is_over(spec.train, state)
     ):
-        # the last process died between the checkpoint and the row
-        _end_epoch(session, validate(session.experiment, session.trained.averaged, session.world))
+        # the previous process was killed between the checkpoint and its row
+        _end_epoch(active, validate(active.experiment, active.trained.averaged, active.world))
     if spec.train.on_nan == "rollback" and state.step == 0:
-        session.save()  # to go back to
+        active.save()  # the first checkpoint to roll back to
     while True:
         try:
-            _epochs(session)
+            _train_epochs(active)
             return
         except Diverged as cause:
-            if spec.train.on_nan != "rollback" or not session.roll_back(cause):
-                state = session.state
-                session.emit(
+            if spec.train.on_nan != "rollback" or not active.roll_back(cause):
+                state = active.state
+                active.emit(
                     {
                         "event": "diverged",
                         "action": "stop",
@@ -193,24 +140,26 @@ def _train(session: Session) -> None:
                 raise
 
 
-def _epochs(session: Session) -> None:
-    """What the loop yields, until it ends, is stopped or diverges."""
-    state, total, epochs = session.state, session.pacing.steps, session.pacing.epochs
-    within_epoch(session)  # the last process may have ended between a checkpoint there and what was due
-    forecast = Forecast(session.experiment, session.pacing, state.step, state.seconds)
-    for event in train(session.experiment, state, session.trained, session.world, session.stop):
+def _train_epochs(active: ActiveRun) -> None:
+    """Log, save and print the events of the training loop, until it ends, is stopped or diverges."""
+    state, total, epochs = active.state, active.pacing.steps, active.pacing.epochs
+    within_epoch(
+        active
+    )  # the previous process may have been killed after a checkpoint, before what was due there
+    forecast = Forecast(active.experiment, active.pacing, state.step, state.seconds)
+    for event in train(active.experiment, state, active.trained, active.world, active.stop):
         if isinstance(event, StepDone):
             if event.step % LOG_EVERY == 0 or event.step == total:
-                session.emit({"event": "step", **asdict(event)})
+                active.emit({"event": "step", **asdict(event)})
             speed = state.loss_count / state.seconds
-            session.bar.show(
+            active.bar.show(
                 "train",
                 event.step,
                 total,
                 f"loss {event.loss:.4f}  {speed:,.0f} images/s  epoch {event.epoch}/{epochs}",
             )
         elif isinstance(event, Skipped):
-            session.emit(
+            active.emit(
                 {
                     "event": "diverged",
                     "action": "skip",
@@ -219,87 +168,89 @@ def _epochs(session: Session) -> None:
                     **event.facts,
                 }
             )
-            session.bar.say(
-                f"warning: step {event.step} leaves its batch out: {bad_step_message(event.facts)}"
-            )
-        session.draw_plots()
+            active.bar.say(f"warning: step {event.step} skipped its batch: {bad_step_message(event.facts)}")
+        active.write_plots()
         if isinstance(event, EpochDone):
-            session.save()
-            _end_epoch(session, event.validated)
+            active.save()
+            _end_epoch(active, event.validated)
         else:
-            if session.world.is_main and (line := forecast.see(state)):
-                session.bar.say(line)
-            within_epoch(session)
-    if state.row.get("step") != state.step:  # stopped within a pass
-        session.save()
+            if active.world.is_main and (line := forecast.update(state)):
+                active.bar.say(line)
+            within_epoch(active)
+    if state.row.get("step") != state.step:  # stopped within an epoch
+        active.save()
         raise Interrupted("stopped on request")
 
 
-def _end_epoch(session: Session, validated: Validated) -> None:
-    """Draw the epoch's grid, measure when it is due, and write the row."""
-    experiment, spec, row = session.experiment, session.experiment.spec, session.state.row
-    pacing, over = session.pacing, is_over(spec.train, session.state)
+def _end_epoch(active: ActiveRun, validated: Validated) -> None:
+    """Generate the epoch's grid and compute metrics if they are due, then write the epoch's row."""
+    experiment, spec, row = active.experiment, active.experiment.spec, active.state.row
+    pacing, over = active.pacing, is_over(spec.train, active.state)
     where: Where = {"epoch": row["epoch"], "step": row["step"]}
     if pacing.grid is not None and (over or pacing.grid.due_at_epoch_end(row["epoch"], row["step"])):
-        draw_grid(session, f"epoch-{row['epoch']:04d}.png", spec.evaluate.sampler, session.averaged, where)
+        generate_grid(active, f"epoch-{row['epoch']:04d}.png", spec.evaluate.sampler, active.averaged, where)
     due = over or pacing.evaluation.due_at_epoch_end(row["epoch"], row["step"])
     scores: dict[str, Score] = {}
     if spec.evaluate.metrics and due:
-        scores = scored(session)
+        scores = compute_scores(active)
     if due:
-        session.emit({"event": "per_t", **where, **validated.by_timestep(experiment)})
+        active.emit({"event": "per_t", **where, **validated.by_timestep(experiment)})
     event: Event = {"event": "epoch", **row, **as_event(scores)}
-    if session.problems and due:
-        event["problems"] = session.problems
-    session.add_row(event)
-    session.ends[row["step"]] = row["epoch"]
-    if session.world.is_main:
-        best = "  (best)" if session.is_best_again() else ""
-        session.bar.say(
-            f"epoch {row['epoch']:>4}  step {row['step']:>7}  train {row['train_loss']:.4f}  val {row['val_loss']:.4f}"
-            f"  {row['images_per_second']:.0f} images/s{in_a_line(scores)}{best}"
+    if active.problems and due:
+        event["problems"] = active.problems
+    active.add_row(event)
+    active.epoch_ends[row["step"]] = row["epoch"]
+    if active.world.is_main:
+        best = "  (best)" if active.is_new_best() else ""
+        active.bar.say(
+            f"epoch {row['epoch']:>4}  step {row['step']:>7}  train {row['train_loss']:.4f}"
+            f"  val {row['val_loss']:.4f}  {row['images_per_second']:.0f} images/s"
+            f"{format_scores(scores)}{best}"
         )
-        if session.has_news:
-            session.bar.say(f"warning: {session.why}; the best weights are of step {session.state.best_step}")
+        if active.just_became_unstable:
+            active.bar.say(
+                f"warning: {active.why}; the best weights are those of step {active.state.best_step}"
+            )
 
 
-def _finish(session: Session) -> None:
-    """The final grid and the denoising strip, by the spec's own sampler from the best weights, and the report.
+def _finish(active: ActiveRun) -> None:
+    """Generate the final images with the spec's own sampler and the best weights, and write the report.
 
-    The run counts as finished after all of this: what a kill keeps from it, `--resume` makes.
+    The run counts as finished only after this, so if it is killed here, `--resume` does what is missing.
     """
-    state, network = session.state, session.averaged
-    if session.world.is_main:
-        checkpoint.load_weights(network, checkpoint.weights_file(session.folder.path, "best"))
+    state, network = active.state, active.averaged
+    if active.world.is_main:
+        checkpoint.load_weights(network, checkpoint.weights_file(active.folder.path, "best"))
     for tensor in (*network.parameters(), *network.buffers()):
-        session.world.from_main(tensor.data)
-    if session.pacing.grid is not None:
-        _draw_final(session, network)
-    if session.world.is_main:
+        active.world.from_main(tensor.data)
+    if active.pacing.grid is not None:
+        _generate_final_images(active, network)
+    if active.world.is_main:
         if state.best_step >= 0:
-            session.bar.say(
+            active.bar.say(
                 f"best: epoch {state.best_epoch}, step {state.best_step}, val {state.best_loss:.4f}"
             )
-        if session.why and not session.has_news:
-            session.warn(session.why)
-        report(session, status_now("finished", session.all_that_is_wrong, epoch=state.epoch, step=state.step))
+        if active.why and not active.just_became_unstable:
+            active.warn(active.why)
+        report(active, status_now("finished", active.problem_summary, epoch=state.epoch, step=state.step))
 
 
-def _draw_final(session: Session, network: nn.Module) -> None:
-    """The pictures that end a run."""
-    experiment, row = session.experiment, session.state.row
-    draw_grid(
-        session,
+def _generate_final_images(active: ActiveRun, network: nn.Module) -> None:
+    """Write samples/final.png and samples/denoising.png."""
+    experiment, row = active.experiment, active.state.row
+    generate_grid(
+        active,
         Path(FINAL).name,
         experiment.spec.sampler,
         network,
         {"epoch": row["epoch"], "step": row["step"]},
     )
-    if session.world.is_main:
+    if active.world.is_main:
         plan = experiment.spec.sampler.plan(experiment.table, experiment.prediction)
-        frames = denoising(experiment, network, plan, Samples(8, experiment.spec.evaluate.seed), frames=10)
+        strip = Samples(STRIP_IMAGES, experiment.spec.evaluate.seed)
+        frames = denoising(experiment, network, plan, strip, frames=STRIP_FRAMES)
         grid(frames.pixels.transpose(0, 1).flatten(0, 1), columns=len(frames.pixels)).save(
-            session.folder.samples / "denoising.png"
+            active.folder.samples / "denoising.png"
         )
         if frames.problem:
-            session.warn(f"in samples/denoising.png {frames.problem}")
+            active.warn(f"in samples/denoising.png {frames.problem}")

@@ -1,4 +1,4 @@
-"""The `sample` command: images from an existing run, as a grid, an array, a GIF or a folder."""
+"""The `sample` command: generates images from an existing run, as a grid, an array, a GIF or a folder."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from .generate import Samples, broken_weights, denoising, generate
 from .opening import OpenedRun, open_run
 
 FRAMES = 40
-"""Of a GIF."""
+"""Frames of a GIF."""
 COUNT = 64
-"""Images, unless told otherwise."""
+"""Images by default."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,24 +33,27 @@ class SampleRequest:
     """Which images to sample from a run."""
 
     count: int = COUNT
+    """How many images."""
     seed: int | None = None
-    """None: the spec's `evaluate.seed`."""
+    """Seed of all noise. None: the spec's `evaluate.seed`."""
     classes: str | None = None
-    """Names or numbers with commas between; the images are spread over them in order. None: all classes."""
+    """Names or numbers of classes, separated by commas; each gets as many images. None: all classes."""
     guidance: float | None = None
-    """Weight towards the class; None: the spec's."""
+    """Weight of classifier-free guidance. None: the spec's."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """A request made complete by the run's spec: what `generate` takes."""
+    """The arguments of `generate` for a request, completed by the run's spec."""
 
     experiment: Experiment
-    """With the guidance that was asked for."""
+    """The run's experiment, with the requested guidance."""
     plan: Plan
+    """The rows that the sampler runs."""
     samples: Samples
+    """The images to generate."""
     classes: list[int]
-    """Those that were asked for; empty for all."""
+    """The requested classes; empty for all."""
 
 
 def sample(
@@ -63,10 +66,11 @@ def sample(
     weights: str = "best",
     out: Path | None = None,
 ) -> Path:
-    """Generate the images and write them to `out`, by its suffix; returns where.
+    """Generate images and write them to `out`, in the format of its suffix; returns the path.
 
-    Without `out` they go into the run's folder, under a name that tells the settings. Raises SpecError for what does not fit
-    together, and RunError where images are not finite. They are written all the same: the others may have taken hours.
+    Without `out`, they go into the run's folder under a name that shows the settings. Raises SpecError for
+    options that do not fit together, and RunError if images are not finite. Images are written even then,
+    since the finite ones may have taken hours.
     """
     if out is not None:
         sample_files.check(out)
@@ -100,22 +104,22 @@ def sample(
 
 
 def prepare(experiment: Experiment, request: SampleRequest, editing: Editing = FROM_NOISE) -> Sampling:
-    """Complete the request. Raises SpecError where the run's network or sampler cannot do what is asked."""
+    """Complete the request. Raises SpecError if the run's network or sampler cannot do what it asks."""
     if request.guidance is not None:
         experiment = _guided(experiment, request.guidance)
-    classes = [] if request.classes is None else _chosen(experiment, request.classes, request.count)
+    classes = [] if request.classes is None else _selected_classes(experiment, request.classes, request.count)
     labels = experiment.spread(request.count, classes)
     seed = experiment.spec.evaluate.seed if request.seed is None else request.seed
     editing.check()
     plan = editing.plan(experiment)
-    given = editing.given(request.count, seed, experiment.image_shape, plan.init_scale)
-    return Sampling(experiment, plan, Samples(request.count, seed, labels, given), classes)
+    inputs = editing.inputs(request.count, seed, experiment.image_shape, plan.init_scale)
+    return Sampling(experiment, plan, Samples(request.count, seed, labels, inputs), classes)
 
 
 def sampler_changes(name: str | None, steps: int | None, overrides: Iterable[Override]) -> list[Override]:
-    """The overrides, after what --sampler changes in the spec and before what --steps does."""
+    """The overrides, preceded by those of --sampler and followed by those of --steps."""
     changes: list[Override] = []
-    if name is not None:  # null first: none of the old one's parameters
+    if name is not None:  # null first, so that no parameter of the old sampler is kept
         changes += [option("--sampler", name, "sampler", None), option("--sampler", name, "sampler", name)]
     changes += overrides
     if steps is not None:
@@ -127,15 +131,15 @@ def sampler_changes(name: str | None, steps: int | None, overrides: Iterable[Ove
 
 
 def _digest(opened: OpenedRun, sampling: Sampling, editing: Editing) -> str:
-    """Of all settings that decide what the images look like."""
+    """A digest of all settings that determine the images."""
     samples = sampling.samples
     counts = {"count": samples.count, "seed": samples.seed, "rows": len(sampling.plan)}
     options = {**counts, "classes": sampling.classes, "editing": asdict(editing)}
-    return sample_files.digest(sampling.experiment.spec, opened.weights, samples.given, options)
+    return sample_files.digest(sampling.experiment.spec, opened.weights, samples.inputs, options)
 
 
 def _stem(sampling: Sampling, request: SampleRequest, editing: Editing, weights: str) -> str:
-    """A file's name that tells the sampler, its steps, the seed, and the options that are not the default ones."""
+    """A file name that shows the sampler, its steps, the seed, and every option that is not the default."""
     parts = {
         "n": None if request.count == COUNT else request.count,
         "classes": "_".join(map(str, sampling.classes)) or None,
@@ -154,7 +158,7 @@ def _stem(sampling: Sampling, request: SampleRequest, editing: Editing, weights:
 
 def _guided(experiment: Experiment, weight: float) -> Experiment:
     """The experiment with another guidance weight."""
-    _need_classes(experiment, "--guidance")
+    _require_classes(experiment, "--guidance")
     if weight > MAX_WEIGHT:
         raise SpecError(f"should be a number from 0 to {MAX_WEIGHT:g}, not {weight:g}", field="--guidance")
     block = experiment.spec.guidance.model_copy(update={"weight": weight})
@@ -166,9 +170,9 @@ def _guided(experiment: Experiment, weight: float) -> Experiment:
     return replace(experiment, spec=spec)
 
 
-def _chosen(experiment: Experiment, text: str, count: int) -> list[int]:
-    """The classes that --classes names, which `count` images are enough for."""
-    _need_classes(experiment, "--classes")
+def _selected_classes(experiment: Experiment, text: str, count: int) -> list[int]:
+    """The numbers of the classes that --classes names. Raises SpecError if there are more than `count`."""
+    _require_classes(experiment, "--classes")
     try:
         chosen = parse_classes(text, experiment.classes)
     except SpecError as error:
@@ -177,15 +181,15 @@ def _chosen(experiment: Experiment, text: str, count: int) -> list[int]:
         raise SpecError(
             f"{count} images are too few for {len(chosen)} classes",
             field="--classes",
-            hint=f"-n {len(chosen)}",
+            hint=f"use -n {len(chosen)} or more",
         )
     return chosen
 
 
-def _need_classes(experiment: Experiment, option: str) -> None:
+def _require_classes(experiment: Experiment, option: str) -> None:
     if not experiment.classes:
         raise SpecError(
-            "the run's network is told no classes",
+            "the run's network is not class-conditional",
             field=option,
-            hint="a run of a spec with model.classes: true is",
+            hint="train one with model.classes: true",
         )

@@ -1,6 +1,6 @@
-"""The files that `sample` writes, by their suffix, and where it writes when none is named.
+"""The files that `sample` writes, by their suffix, and the name it chooses without --out.
 
-Such a name tells the settings, and images of other settings are never overwritten.
+That name shows the settings, and a file of other settings is never overwritten.
 """
 
 from __future__ import annotations
@@ -27,18 +27,20 @@ from ..text import shortened
 from .generate import Generated
 
 SUFFIXES = (".png", ".npz", ".gif", "")
+"""Suffixes of `--out`; none is a folder of PNG files."""
 OUT = "--out"
+"""The option that errors name."""
 KEY = "ddpmx-settings"
-"""Of the digest in a picture's text."""
-DECIDING = ("dataset", "model", "schedule", "prediction", "sampler", "guidance")
-"""Blocks of a spec that decide what an image looks like, beside the weights."""
+"""The PNG text entry that holds the digest of the settings."""
+IMAGE_BLOCKS = ("dataset", "model", "schedule", "prediction", "sampler", "guidance")
+"""The blocks of a spec that, together with the weights, determine the images."""
 
 
 def check(out: Path) -> None:
-    """Raises SpecError or RunError for what is in the way, before the images are generated."""
+    """Raise SpecError or RunError if `out` cannot be written, before any image is generated."""
     if out.suffix not in SUFFIXES:
         raise SpecError(
-            f"the suffix '{shortened(out.suffix)}' is not one of .png, .npz, .gif, or none for a folder",
+            f"the suffix should be .png, .npz, .gif, or none for a folder, not '{shortened(out.suffix)}'",
             field=OUT,
         )
     if out.suffix:
@@ -48,12 +50,16 @@ def check(out: Path) -> None:
 
 
 def write(out: Path, generated: Generated, labels: Tensor | None, settings: str) -> None:
-    """Write the images; a GIF of pixels [frames, n, c, h, w]. `settings`, if any, is the digest that a picture keeps."""
+    """Write the images in the format of the suffix; a GIF takes pixels [frames, n, c, h, w].
+
+    `settings`, unless empty, is the digest to store in a PNG.
+    """
     images = generated.pixels
     if out.suffix == ".gif":
         outputs.write(out, gif([class_grid(frame, labels) for frame in images]), OUT)
     elif out.suffix == ".png":
-        outputs.write(out, png(class_grid(images, labels), _marked(settings) if settings else None), OUT)
+        entries = _png_entries(settings) if settings else None
+        outputs.write(out, png(class_grid(images, labels), entries), OUT)
     elif out.suffix == ".npz":
         outputs.write(out, _arrays(generated, labels), OUT)
     else:
@@ -63,7 +69,7 @@ def write(out: Path, generated: Generated, labels: Tensor | None, settings: str)
 
 
 def _arrays(generated: Generated, labels: Tensor | None) -> bytes:
-    """An npz file: `images` uint8 [n, h, w, c], `labels` where there are classes, `finite` where not all images are."""
+    """An npz file: `images` uint8 [n, h, w, c], `labels` with classes, `finite` if some are not."""
     arrays: dict[str, Any] = {"images": generated.pixels.permute(0, 2, 3, 1).numpy()}
     arrays |= {} if labels is None else {"labels": labels.numpy()}
     arrays |= {"finite": generated.finite.numpy()} if generated.problem else {}
@@ -72,37 +78,38 @@ def _arrays(generated: Generated, labels: Tensor | None) -> bytes:
     return file.getvalue()
 
 
-def digest(spec: Spec, weights: Path, given: SamplingInputs | None, options: Mapping[str, object]) -> str:
-    """Equal where all settings are that decide the images: those of the spec, the weights' file, pictures, and `options`."""
+def digest(spec: Spec, weights: Path, inputs: SamplingInputs | None, options: Mapping[str, object]) -> str:
+    """A hash of all that determines the images: the spec, the weights' file, input images and `options`."""
     stat, resolved = weights.stat(), spec.resolved()
     settings = {
-        "spec": {key: resolved[key] for key in DECIDING},
+        "spec": {key: resolved[key] for key in IMAGE_BLOCKS},
         "precision": spec.train.precision,
         "weights": [str(weights.resolve()), stat.st_size, stat.st_mtime_ns],
         **options,
     }
-    found = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode())
-    for tensor in () if given is None else (given.image, given.known, given.mask):
-        found.update(b"none" if tensor is None else tensor.contiguous().numpy().tobytes())
-    return found.hexdigest()[:16]
+    sha = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode())
+    for tensor in () if inputs is None else (inputs.image, inputs.known, inputs.mask):
+        sha.update(b"none" if tensor is None else tensor.contiguous().numpy().tobytes())
+    return sha.hexdigest()[:16]
 
 
 def free_path(folder: Path, stem: str, settings: str) -> Path:
-    """`<stem>.png`, with a number where that was drawn with other settings, or nobody knows with which."""
+    """`<stem>.png`, or with a number appended if that file was made with other or unknown settings."""
     paths = (folder / f"{stem}{'' if number == 1 else f'-{number}'}.png" for number in count(1))
     return next(path for path in paths if not path.exists() or _settings(path) == settings)
 
 
-def _marked(settings: str) -> PngInfo:
-    """What goes into the picture, so that `free_path` knows it again."""
+def _png_entries(settings: str) -> PngInfo:
+    """The text entry by which `free_path` recognizes a file's settings."""
     text = PngInfo()
     text.add_text(KEY, settings)
     return text
 
 
 def _settings(path: Path) -> str | None:
+    """The digest stored in a PNG; None if the file cannot be read as an image."""
     try:
         with Image.open(path) as image:
             return str(image.info.get(KEY))
-    except (OSError, ValueError, Image.DecompressionBombError):  # not a picture of ours
+    except (OSError, ValueError, Image.DecompressionBombError):  # not one of our files
         return None

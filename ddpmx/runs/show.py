@@ -1,4 +1,4 @@
-"""`show`: what a spec means, on one page, before anything is trained."""
+"""The `show` command: plots on one page what a spec means, before anything is trained."""
 
 from __future__ import annotations
 
@@ -20,15 +20,17 @@ from ..spec.schema import Spec
 from ..storage.folder import to_yaml
 from ..text import number
 from ..training.experiment import load_data
-from .preflight import of_budget, of_combination, of_metrics
+from .preflight import budget_notes, metric_notes, spec_notes
 
 IMAGES, LEVELS = 8, 10
+"""Images on the page, and noise levels at which each is shown."""
 
 
 def show(spec: Spec, out: Path) -> Path:
-    """Write a self-contained HTML page to `out`: schedule, weights, the samplers' grids, and real images being noised.
+    """Write a self-contained HTML page to `out`.
 
-    Builds no network. Raises SpecError for a spec that does not work, for data that are not there and for another suffix.
+    It shows the schedule, the loss weights, the samplers' grids and real images with increasing noise. Builds
+    no network. Raises SpecError for a spec that cannot work, for missing data and for a wrong suffix.
     """
     page.check_suffix(out, "--out")
     outputs.check(out, "--out")
@@ -57,15 +59,17 @@ def show(spec: Spec, out: Path) -> Path:
 
 
 def noising_strip(pixels: Tensor, table: Table, levels: Tensor, seed: int) -> Image.Image:
-    """A row for each image [n, c, h, w] (uint8): itself, then with its own noise at the indices `levels`.
+    """A picture with a row per image of `pixels` (uint8 [n, c, h, w]): the image, then x_t at the `levels`.
 
-    Where signal² + sigma² is more than 1, x is divided by its root, as otherwise no pixel would be in the picture's range.
+    Each image keeps one ε in all its columns. Where signal² + sigma² exceeds 1, x_t is divided by its square
+    root; otherwise hardly any pixel would be within the picture's range.
     """
     n, k = len(pixels), len(levels)
     x_start = to_model(pixels.cpu())
     ids = torch.arange(n).repeat_interleave(k)
     scale = torch.hypot(table.signal, table.sigma)[levels].clamp(min=1)
     signal, sigma = ((column[levels] / scale).float().repeat(n) for column in (table.signal, table.sigma))
+    # x_t = signal·x_0 + sigma·ε, [n·k, c, h, w]
     x_t = ops.add_noise(
         x_start[ids], signal, sigma, noise=ops.Noise(seed, ops.stream(ops.Purpose.NOISE, 0), ids)
     )
@@ -74,7 +78,7 @@ def noising_strip(pixels: Tensor, table: Table, levels: Tensor, seed: int) -> Im
 
 
 def _examples(images: Images) -> Tensor:
-    """The first image of each class, or just the first images; at most IMAGES."""
+    """The first image of each class, or the first images of unlabelled data; at most IMAGES."""
     if images.labels is None:
         return images.pixels[:IMAGES]
     return images.pixels[
@@ -83,14 +87,17 @@ def _examples(images: Images) -> Tensor:
 
 
 def _facts(spec: Spec, table: Table, data: Data) -> list[tuple[str, str]]:
+    """The page's table: (label, text) pairs."""
+
     def block(component: Component) -> str:
-        """Name and parameters, without those that have their default value, or are null or false."""
-        said = []
+        """The component's name and its parameters, except those that are defaults, null or false."""
+        parameters = []
         for key, value in component:
             plain = value.spec() if isinstance(value, Component) else value
             if plain not in (None, False, type(component).model_fields[key].get_default()):
-                said.append(f"{key} {block(value) if isinstance(value, Component) else number(value)}")
-        return f"{component.component_name} ({', '.join(said)})" if said else component.component_name
+                parameters.append(f"{key} {block(value) if isinstance(value, Component) else number(value)}")
+        name = component.component_name
+        return f"{name} ({', '.join(parameters)})" if parameters else name
 
     def sampler(component: Sampler) -> str:
         return (
@@ -108,13 +115,13 @@ def _facts(spec: Spec, table: Table, data: Data) -> list[tuple[str, str]]:
         ("Loss", f"{spec.loss.norm}, weighting {block(spec.loss.weighting)}, time {block(spec.time)}"),
         *([("Classes", f"{classes}, guidance weight {spec.guidance.weight:g}")] if classes else []),
         ("Sampler", sampler(spec.sampler)),
-        ("In evaluation", sampler(spec.evaluate.sampler)),
+        ("Evaluation sampler", sampler(spec.evaluate.sampler)),
         *(
             ("Note", note)
             for note in [
-                *of_metrics(spec, data),
-                *of_combination(spec, table),
-                *of_budget(spec, len(data.train), table),
+                *metric_notes(spec, data),
+                *spec_notes(spec, table),
+                *budget_notes(spec, len(data.train), table),
             ]
         ),
     ]

@@ -1,4 +1,4 @@
-"""A user's own pictures, in the shape that a network draws."""
+"""Reads a user's own images and masks in the shape of a network's images."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from ..images import to_model
 from ..text import shortened
 
 
-def read_pictures(source: Path, count: int, shape: tuple[int, int, int]) -> Tensor:
-    """`count` images [count, c, h, w] in [−1, 1] from a file, or from the files of a folder in turn, resized and cropped to `shape`.
+def read_images(source: Path, count: int, shape: tuple[int, int, int]) -> Tensor:
+    """Read `count` images from a file, or from the files of a folder in turn.
 
-    Raises SpecError that names what cannot be read.
+    They are resized and cropped to `shape` [c, h, w]. Returns [count, c, h, w] in [−1, 1]. Raises SpecError
+    that names what cannot be read.
     """
     files = [source]
     if kind(source) == "folder":
@@ -29,26 +30,26 @@ def read_pictures(source: Path, count: int, shape: tuple[int, int, int]) -> Tens
         files = sorted(file for file in entries if file.suffix.lower() in suffixes() and kind(file) == "file")
         if not files:
             raise SpecError(f"no image files in {source}", field="--image")
-    pictures = torch.stack([_read(file, shape, "--image") for file in files[:count]])
-    return to_model(pictures)[torch.arange(count) % len(pictures)]
+    pixels = torch.stack([_read(file, shape, "--image") for file in files[:count]])
+    return to_model(pixels)[torch.arange(count) % len(pixels)]
 
 
 def read_mask(file: Path, shape: tuple[int, int, int]) -> Tensor:
-    """float32 [1, h, w]: 1 where the picture is brighter than mid-grey, else 0."""
+    """Read a mask, float32 [1, h, w]: 1 where the file is brighter than mid-grey, else 0."""
     return (_read(file, (1, *shape[1:]), "--mask") > 127).float()
 
 
 def _read(file: Path, shape: tuple[int, int, int], option: str) -> Tensor:
-    if (what := kind(file)) != "file":
-        problem = (
-            f"no such file: {shortened(str(file))}"
-            if what == "missing"
-            else f"{shortened(str(file))} is not a file"
-        )
+    """Pixels of an image file, uint8 [c, h, w]."""
+    if (file_kind := kind(file)) != "file":
+        name = shortened(str(file))
+        problem = f"no such file: {name}" if file_kind == "missing" else f"{name} is not a file"
         raise SpecError(problem, field=option)
     channels, size, _ = shape
     if channels not in (1, 3):
-        raise SpecError(f"a picture has 1 or 3 channels, and the network draws {channels}", field=option)
+        raise SpecError(
+            f"image files have 1 or 3 channels, but the network's images have {channels}", field=option
+        )
     try:
         pixels = torch.tensor(decode(file, str(file), size, 1 if channels == 1 else 3))
     except SpecError as error:

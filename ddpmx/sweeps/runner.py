@@ -22,7 +22,7 @@ from ..outputs import check as check_output
 from ..pages.page import duration
 from ..plugins import trust
 from ..process.stop import StopSignal
-from ..runs.preflight import of_combination, of_sweep
+from ..runs.preflight import spec_notes, sweep_notes
 from ..runs.resume import Resume, finished_runs, unfinished_run, wait_until_free
 from ..runs.run import run
 from ..spec.checks import check
@@ -211,7 +211,7 @@ def _notes(grid: Sweep) -> list[str]:
     points_of: dict[str, list[str]] = {}
     names = [spec.name for spec in grid.points]
     for name, notes in zip(
-        names, in_all_points(names, grid.points, lambda spec: of_combination(spec, check(spec))), strict=True
+        names, in_all_points(names, grid.points, lambda spec: spec_notes(spec, check(spec))), strict=True
     ):
         for note in notes:
             points_of.setdefault(note, []).append(name)
@@ -219,7 +219,7 @@ def _notes(grid: Sweep) -> list[str]:
         f"{names[0]}{f' and {len(names) - 1} more' if names[1:] else ''}: {note}"
         for note, names in points_of.items()
     ]
-    return of_points + of_sweep(grid.points)
+    return of_points + sweep_notes(grid.points)
 
 
 def _make(folder: Path) -> None:

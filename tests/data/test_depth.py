@@ -17,7 +17,7 @@ from PIL import Image
 
 from ddpmx import DATASETS, SpecError
 from ddpmx.data.decode import decode
-from ddpmx.runs.user_images import read_mask, read_pictures
+from ddpmx.runs.user_images import read_images, read_mask
 
 RAMP = np.tile(np.linspace(0, 1, 16), (16, 1))
 WIDE = (RAMP * 65535).round().astype(np.uint16)
@@ -115,7 +115,7 @@ def test_folders_tables_and_pictures_name_the_file_or_row(
         SpecError, match=r"row 3 of the train split of .* cannot be used: its pixels are floating-point"
     ):
         DATASETS.build("parquet", path="train.parquet").load(tmp_path)
-    for read in (lambda: read_pictures(wide, 1, (1, 16, 16)), lambda: read_mask(wide, (1, 16, 16))):
+    for read in (lambda: read_images(wide, 1, (1, 16, 16)), lambda: read_mask(wide, (1, 16, 16))):
         with pytest.raises(SpecError, match=r"wide\.tif cannot be used") as error:
             read()
         assert error.value.field in ("--image", "--mask")

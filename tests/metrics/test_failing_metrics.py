@@ -54,7 +54,7 @@ def test_the_run_is_finished_without_it(ddpmx: Run, tmp_path: Path, fault: str) 
     result = ddpmx("run", metric_spec(tmp_path, fault, "pixel_fd, "), "--out", tmp_path / "runs")
     assert result.code == 0, result.err
     message = FAULTS[fault][1]
-    assert f"warning: the metric 'failing_{fault}' is left out: " in result.err
+    assert f"warning: the metric 'failing_{fault}' is skipped: " in result.err
     assert message in result.err.replace("\n", " ")
     run = only_run(tmp_path / "runs")
     status = json.loads((run / "status.json").read_text())
@@ -77,7 +77,7 @@ def test_evaluate_of_it_alone_fails(ddpmx: Run, tmp_path: Path) -> None:
     assert (run / "metrics.jsonl").read_bytes() == before
     both = ddpmx("evaluate", run, "--metrics", "failing_raises,pixel_fd")
     assert both.code == 1
-    assert "the other scores are written: pixel_fd" in both.err
+    assert "the other scores are stored: pixel_fd" in both.err
 
 
 SCHEDULE = """
@@ -122,7 +122,7 @@ def test_edited_plugins_are_resumed_with_leave_only(
         was[:12],
         file_hash(plugin)[:12],
         "--allow-changed-plugins",
-        "without --resume",
+        "omit --resume",
         str(run),
     ):
         assert part in refused.err

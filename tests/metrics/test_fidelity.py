@@ -177,7 +177,7 @@ def test_without_weights_a_run_goes_on_and_evaluate_says_why(
     spec.write_text(TINY.replace("samples: 8", "samples: 8, metrics: [pixel_fd, fid]"))
     trained = ddpmx("run", spec, "--out", tmp_path / "runs")
     assert trained.code == 0
-    assert "'fid' is left out: no Inception weights" in trained.err
+    assert "the metric 'fid' is skipped: no Inception weights" in trained.err
     run = only_run(tmp_path / "runs")
     (event,) = epochs(run)
     assert event["metrics"].keys() == event["scores"].keys() == {"pixel_fd"}

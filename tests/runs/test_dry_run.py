@@ -1,4 +1,4 @@
-"""The dry run's estimate against what the run then takes, by a clock that only what is measured moves."""
+"""The dry run's estimate equals the time that the run takes, on a clock that only network passes advance."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Clock:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
-    """A second for each image that the network sees; all else takes no time."""
+    """Advances by a second for each image that passes through the network; all else takes no time."""
     clock, kind = Clock(), type(MODELS.build("convnext_unet", dim=8).build(1, 8))
 
     def tick(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
@@ -61,7 +61,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
         ),
         (
             "train={epochs: 3, batch_size: 479}",
-            "evaluate={every_epochs: 2, samples: 10, metrics: [pixel_fd, {name: bpd, images: 10, timesteps: 4}], grid: 5}",
+            "evaluate={every_epochs: 2, samples: 10, grid: 5,"
+            " metrics: [pixel_fd, {name: bpd, images: 10, timesteps: 4}]}",
         ),
         (
             "train={epochs: 5, batch_size: 479, checkpoint_every_steps: 4}",
@@ -83,7 +84,7 @@ def test_the_estimate_is_the_runs_time(
 
 @pytest.fixture
 def measuring(tiny: Path, clock: Clock) -> Callable[[Callable[[Subject, Clock], None], bool], float]:
-    """The estimated time of a metric's own work on 1,000 images, whose computing is given."""
+    """The estimated time of a metric on 1,000 images, given its work."""
     experiment: Experiment = build(spec_file.load(tiny, ["evaluate.samples=1000"]), CPU)
 
     def seconds(work: Callable[[Subject, Clock], None], of_images: bool = True) -> float:
@@ -94,31 +95,31 @@ def measuring(tiny: Path, clock: Clock) -> Callable[[Callable[[Subject, Clock], 
                 work(subject, clock)
                 return {}
 
-        return dry_run.measuring_seconds(experiment, [Metered()])
+        return dry_run.metric_seconds(experiment, [Metered()])
 
     return seconds
 
 
 @pytest.mark.parametrize("rate", [1e-4, 1e-2, 1.0])
 def test_slow_metrics_are_tried_on_few_images(measuring: Callable[..., float], rate: float) -> None:
-    asked: list[int] = []
+    counts: list[int] = []
 
     def work(subject: Subject, clock: Clock) -> None:
-        asked.append(len(subject.images))
+        counts.append(len(subject.images))
         clock.now += rate * len(subject.images)
 
     assert measuring(work) == pytest.approx(1000 * rate)
-    assert sum(asked) * rate <= max(16 * dry_run.SECONDS, 2 * dry_run.FEW * rate)
+    assert sum(counts) * rate <= max(16 * dry_run.TRIAL_SECONDS, 2 * dry_run.TRIAL_IMAGES * rate)
 
 
-def test_what_is_done_once_does_not_count(measuring: Callable[..., float]) -> None:
+def test_work_that_is_done_only_once_does_not_count(measuring: Callable[..., float]) -> None:
     done: list[bool] = []
 
     def work(subject: Subject, clock: Clock) -> None:
         clock.now += 5 if done else 500
         done.append(True)
 
-    assert measuring(work) == pytest.approx(5 * 1000 / dry_run.FEW)
+    assert measuring(work) == pytest.approx(5 * 1000 / dry_run.TRIAL_IMAGES)
 
 
 def test_a_metric_that_needs_many_images_gets_them_all(measuring: Callable[..., float]) -> None:
@@ -130,7 +131,9 @@ def test_a_metric_that_needs_many_images_gets_them_all(measuring: Callable[..., 
     assert measuring(work) == pytest.approx(3)
 
 
-def test_a_long_metric_of_the_model_is_watched_for_a_while(measuring: Callable[..., float]) -> None:
+def test_a_long_metric_without_images_is_extrapolated_from_its_progress(
+    measuring: Callable[..., float],
+) -> None:
     called: list[int] = []
 
     def work(subject: Subject, clock: Clock) -> None:

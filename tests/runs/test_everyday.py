@@ -1,4 +1,4 @@
-"""What one types every day: components and runs by name, a baseline by its label, samples that overwrite nothing."""
+"""Everyday commands: components and runs by name, a baseline by its label, samples that overwrite nothing."""
 
 from __future__ import annotations
 
@@ -51,6 +51,7 @@ def test_a_wrong_name_is_exit_2_with_the_nearest(ddpmx: Run, arguments: tuple[st
 
 
 def made(folder: Path, old: bool = False) -> Path:
+    """A folder that looks like a run, of now or of 1970."""
     folder.mkdir(parents=True)
     (folder / "spec.yaml").write_text(TINY)
     if old:
@@ -92,7 +93,7 @@ def test_a_sweeps_points_have_names_too(tmp_path: Path, monkeypatch: pytest.Monk
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which a tiny run was made."""
+    """A folder that contains a tiny finished run."""
     from ddpmx.runs.run import run
     from ddpmx.spec import loading as spec_file
     from ddpmx.training.experiment import choose_device
@@ -118,9 +119,8 @@ def test_every_command_that_takes_a_run_takes_its_name(
         ("compare", run, "--baseline", "tiny"),
     ):
         result = ddpmx(*arguments)
-        assert result.code == 0 or "exported" in arguments, (
-            result.err
-        )  # not every network has a counterpart in diffusers
+        # not every network has a counterpart in diffusers, so export may refuse
+        assert result.code == 0 or "exported" in arguments, result.err
         if arguments[0] != "compare":
             assert f"run: {run}\n" in result.err
     assert json.loads(ddpmx("evaluate", run, "-n", 8, "--json").out)["event"] == "evaluate"
@@ -131,7 +131,7 @@ def test_every_command_that_takes_a_run_takes_its_name(
 
 
 def test_samples_of_other_settings_are_kept(ddpmx: Run, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each set of settings has a file of its own, and the same set has the same file."""
+    """Different settings are written to different files, and the same settings to the same file."""
     monkeypatch.chdir(place)
     picture = only_run(Path("runs")) / "samples" / "final.png"
     settings = [
@@ -156,13 +156,13 @@ def test_samples_of_other_settings_are_kept(ddpmx: Run, place: Path, monkeypatch
     assert [Path(file).read_bytes() for file in files] == contents
     assert "ddim-3-seed0-n2.png" in files[3]
     assert "strength0.3" in files[8]
-    Path(files[0]).write_bytes(b"not a picture")  # somebody's own file
+    Path(files[0]).write_bytes(b"not a picture")  # a file of the user's own
     again = ddpmx("sample", "tiny", *settings[0]).out.strip()
     assert again != files[0]
     assert Path(files[0]).read_bytes() == b"not a picture"
 
 
-def two(folder: Path) -> list[Path]:
+def two_runs(folder: Path) -> list[Path]:
     return [
         make_run(folder, f"name={name}", f"loss.norm={norm}", scores={"fd_cnn": score(value)})
         for name, norm, value in (("grid-l1", "l1", 4.0), ("grid-l2", "l2", 6.0))
@@ -171,7 +171,7 @@ def two(folder: Path) -> list[Path]:
 
 @pytest.mark.parametrize("baseline", ["l2", "grid-l2", "path", "folder"])
 def test_a_baseline_may_be_a_label(tmp_path: Path, ddpmx: Run, baseline: str) -> None:
-    paths = two(tmp_path)
+    paths = two_runs(tmp_path)
     named = {"path": str(paths[1]), "folder": str(paths[1].parent)}.get(baseline, baseline)
     result = ddpmx("compare", *paths, "--json", "--baseline", named)
     assert result.code == 0, result.err
@@ -181,8 +181,8 @@ def test_a_baseline_may_be_a_label(tmp_path: Path, ddpmx: Run, baseline: str) ->
 
 
 def test_every_output_has_the_same_baseline(tmp_path: Path, ddpmx: Run) -> None:
-    """Also where the first run is not the best, or the groups are sorted."""
-    paths = two(tmp_path)
+    """Even if the first run is not the best, or the groups are sorted."""
+    paths = two_runs(tmp_path)
     result = ddpmx(
         "compare",
         *paths,
@@ -205,7 +205,7 @@ def test_every_output_has_the_same_baseline(tmp_path: Path, ddpmx: Run) -> None:
     assert "differs from the baseline, l2" in (tmp_path / "a.html").read_text()
 
 
-def test_of_a_folder_the_first_finished_run_is_the_baseline(tmp_path: Path) -> None:
+def test_the_baseline_of_a_folder_is_its_first_finished_run(tmp_path: Path) -> None:
     make_run(tmp_path / "runs", "name=a", status="failed")
     make_run(tmp_path / "runs", "name=b", "loss.norm=l1")
     make_run(tmp_path / "runs", "name=c", "loss.norm=huber")
@@ -213,10 +213,10 @@ def test_of_a_folder_the_first_finished_run_is_the_baseline(tmp_path: Path) -> N
     assert compare([tmp_path / "runs" / "a", tmp_path / "runs"]).baseline.label == "a"  # as given
 
 
-def test_a_baseline_of_no_name_is_exit_2(tmp_path: Path, ddpmx: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_baseline_is_exit_2(tmp_path: Path, ddpmx: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    result = ddpmx("compare", *two(tmp_path / "made"), "--baseline", "l3")
+    result = ddpmx("compare", *two_runs(tmp_path / "made"), "--baseline", "l3")
     assert (result.code, result.out) == (2, "")
     assert "--baseline" in result.err
     assert "l1, l2" in result.err
-    assert ddpmx("compare", *two(tmp_path / "made"), "--baseline", "l" * 5000).code == 2
+    assert ddpmx("compare", *two_runs(tmp_path / "made"), "--baseline", "l" * 5000).code == 2

@@ -1,4 +1,4 @@
-"""A run whose folder is deleted or moved while it works ends with 1 and says what happened, and makes no half a folder anew."""
+"""A run whose folder is deleted or moved exits with 1, says what happened, and never recreates the folder."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from conftest import TINY, Result, only_run
 
 from ddpmx.pages import plots
-from ddpmx.runs import milestones, session
+from ddpmx.runs import active_run, milestones
 from ddpmx.storage import checkpoint
 from ddpmx.storage.folder import RunFolder
 from ddpmx.storage.row_log import RowLog
@@ -23,7 +23,7 @@ MOMENTS: dict[str, tuple[Any, str, int]] = {
     "before a row": (RowLog, "add", 1),
     "before the final grid": (milestones, "class_grid", 2),
     "before its status": (RunFolder, "set_status", 2),
-    "before it is pruned": (session.checkpoint_folder, "prune", 1),
+    "before it is pruned": (active_run.checkpoint_folder, "prune", 1),
 }
 CASES = [*((moment, "deleted") for moment in MOMENTS), ("before a checkpoint", "moved")]
 
@@ -51,7 +51,7 @@ def test_a_folder_that_is_gone(
     tiny.write_text(TINY.replace("steps: 12", "steps: 2"))
     result = ddpmx("run", tiny, "--out", out)
     assert result.code == 1, result.err
-    assert f"{calls[0]} is not there any more" in result.err
+    assert f"{calls[0]} no longer exists" in result.err
     assert "deleted or moved during the run" in result.err
     assert "Traceback" not in result.err
     assert not calls[0].exists()

@@ -1,4 +1,4 @@
-"""A run of very many epochs: memory and file handles stay flat, and the log is whole."""
+"""A run of very many epochs: memory and open files do not grow, and the log is complete."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from forked import ended, start
 
 EPOCHS = 2000
 WARM = 60
-"""Epochs until the allocator has what it keeps."""
+"""Epochs until the allocator's memory has settled."""
 
 
 @pytest.mark.slow

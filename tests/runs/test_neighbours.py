@@ -1,4 +1,4 @@
-"""Runs beside each other: one that cannot be read is reported by name and stops none of the others."""
+"""Several runs in a folder: one that cannot be read is reported by name and does not affect the others."""
 
 from __future__ import annotations
 
@@ -44,28 +44,28 @@ BAD: dict[str, Callable[[Path], object]] = {
     "a text for a number": lambda run: edit(run, "seed: 0\ndataset", "seed: x\ndataset"),
     "a plugin that is gone": lambda run: edit(run, "plugins: []", "plugins: [plugins/gone.py]"),
     "a link out of it": link_out,
-    "a folder in a file's place": folder_for_file,
+    "a folder instead of a file": folder_for_file,
 }
 
 
 @pytest.mark.parametrize("break_it", BAD.values(), ids=BAD.keys())
-def test_a_bad_neighbour_is_left_out_by_name(
+def test_a_bad_neighbour_is_skipped_by_name(
     ddpmx: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str], break_it: Callable[[Path], object]
 ) -> None:
     done = make_run(tmp_path)
     open_ = make_run(tmp_path, status="interrupted")
-    bad = make_run(tmp_path)  # the newest, so that it is looked at first
+    bad = make_run(tmp_path)  # the newest, so that it is read first
     for age, run in enumerate((bad, open_, done)):
         os.utime(run / "spec.yaml", (10_000 - age, 10_000 - age))
     break_it(bad)
     spec = load(tmp_path / "tiny.yaml")
-    found: dict[str, Callable[[], object]] = {
+    searches: dict[str, Callable[[], object]] = {
         "resume": lambda: find_previous(spec, tmp_path, None),
         "a point": lambda: unfinished_run(spec, tmp_path),
         "a sweep": lambda: finished_runs([spec], tmp_path)["tiny"],
     }
     wanted = {"resume": {open_, done}, "a point": {open_}, "a sweep": {done}}
-    for what, find in found.items():
+    for what, find in searches.items():
         (bad / "status.json").write_text(
             json.dumps({"status": "finished" if what == "a sweep" else "interrupted"})
         )
@@ -73,7 +73,7 @@ def test_a_bad_neighbour_is_left_out_by_name(
         capsys.readouterr()
         assert find() in wanted[what], what
         said = capsys.readouterr().err
-        assert f"the run {bad} is left out: " in said, what
+        assert f"the run {bad} is skipped: " in said, what
         assert len(said.splitlines()) == 1
     result = ddpmx("compare", tmp_path, "--json")
     assert result.code == 0, result.err
@@ -89,7 +89,7 @@ def test_a_bad_neighbour_is_left_out_by_name(
         find_previous(spec, tmp_path, bad)
 
 
-def test_a_folder_of_nothing_but_bad_runs_is_an_error(ddpmx: Run, tmp_path: Path) -> None:
+def test_a_folder_with_only_bad_runs_is_an_error(ddpmx: Run, tmp_path: Path) -> None:
     for run in (make_run(tmp_path), make_run(tmp_path)):
         (run / "spec.yaml").write_text("")
     result = ddpmx("compare", tmp_path)
@@ -97,7 +97,7 @@ def test_a_folder_of_nothing_but_bad_runs_is_an_error(ddpmx: Run, tmp_path: Path
     assert "no run can be read" in result.err
 
 
-def test_a_sweep_goes_past_a_foreign_folder(ddpmx: Run, tiny: Path, tmp_path: Path) -> None:
+def test_a_sweep_skips_a_foreign_folder(ddpmx: Run, tiny: Path, tmp_path: Path) -> None:
     out = tmp_path / "runs"
     foreign = out / "tiny" / "foreign"
     foreign.mkdir(parents=True)
@@ -107,11 +107,11 @@ def test_a_sweep_goes_past_a_foreign_folder(ddpmx: Run, tiny: Path, tmp_path: Pa
     nowhere.mkdir()
     (nowhere / "spec.yaml").symlink_to("gone")
     done = make_run(out, "name=tiny-seed_0")
-    (done / "environment.json").unlink()  # whose data are made up
+    (done / "environment.json").unlink()  # it records made-up data
     tiny.write_text(TINY + "sweep: {seed: [0]}\n")
     result = ddpmx("sweep", tiny, "--out", out)
     assert result.code == 0, result.err
-    assert f"the run {foreign} is left out: " in result.err
+    assert f"the run {foreign} is skipped: " in result.err
     assert str(done) in result.out
     shutil.rmtree(foreign)
-    assert "left out" not in ddpmx("sweep", tiny, "--out", out).err
+    assert "is skipped" not in ddpmx("sweep", tiny, "--out", out).err

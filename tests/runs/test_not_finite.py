@@ -1,4 +1,4 @@
-"""NaN and infinity in weights, images and scores: counted and reported, never shown or stored as if they were numbers."""
+"""NaN and infinity in weights, images and scores are counted and reported, never stored as numbers."""
 
 from __future__ import annotations
 
@@ -37,22 +37,23 @@ class Network(nn.Conv2d):
 
 @ddpmx.MODELS.register("breaks")
 class Breaks(ddpmx.Model):
-    '''Gives NaN for images whose first pixel is bright, but never in training.'''
+    '''Returns NaN for images whose first pixel is bright, but never in training.'''
     def build(self, channels, size):
         return Network(channels, channels, 3, padding=1)
 
 @ddpmx.METRICS.register("hollow")
 class Hollow(ddpmx.Metric):
-    '''One number, and one that is none.'''
+    '''A score that is a number, and one that is NaN.'''
     needs_images = False
     def compute(self, subject):
-        wide = ddpmx.Score(value=2.0, better="lower", n=3, seed=0, interval=(-math.inf, 3.0), floor=math.nan, floor_n=4)
-        return {"hollow.good": wide, "hollow.bad": ddpmx.Score(value=math.nan, better="lower", n=3, seed=0)}
+        common = {"better": "lower", "n": 3, "seed": 0}
+        wide = ddpmx.Score(value=2.0, interval=(-math.inf, 3.0), floor=math.nan, floor_n=4, **common)
+        return {"hollow.good": wide, "hollow.bad": ddpmx.Score(value=math.nan, **common)}
 """
 
 
 class Half(nn.Module):
-    """NaN for images whose first pixel is bright."""
+    """Returns NaN for images whose first pixel is bright."""
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         return torch.where(x[:, :1, :1, :1] > 0, math.nan, torch.zeros_like(x))
@@ -69,7 +70,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def broken(finished: Path, tmp_path: Path) -> tuple[Path, str]:
-    """A file of the run's weights of which one value is NaN, and that tensor's name."""
+    """A file with the run's weights, one value of which is NaN, and the name of that tensor."""
     weights = load_file(finished / "checkpoints" / "best" / "ema.safetensors")
     name = next(name for name in weights if name.startswith("first"))
     weights[name].view(-1)[0] = math.nan
@@ -109,24 +110,22 @@ def test_a_finite_sample_says_nothing(ddpmx: Run, finished: Path, tmp_path: Path
 def test_the_finite_images_of_a_batch_stay_as_they_are(tmp_path: Path, batch_size: int) -> None:
     experiment = experiment_of(tmp_path)
     plan = experiment.spec.evaluate.sampler.plan(experiment.table, experiment.prediction)
-    drawn = generate(experiment, Half(), plan, Samples(20, seed=1), batch_size=batch_size)
-    broken = 20 - int(drawn.finite.sum())
+    generated = generate(experiment, Half(), plan, Samples(20, seed=1), batch_size=batch_size)
+    broken = 20 - int(generated.finite.sum())
     assert 0 < broken < 20
-    first = int((~drawn.finite).nonzero()[0])
-    assert (
-        drawn.problem
-        == f"{broken} of 20 images are not finite (NaN or infinity), the first is number {first} (counted from 0)"
+    first = int((~generated.finite).nonzero()[0])
+    assert generated.problem == (
+        f"{broken} of 20 images are not finite (NaN or infinity),"
+        f" the first is number {first} (counted from 0)"
     )
-    assert not drawn.pixels[~drawn.finite].any()
-    assert all(bool(image.any()) for image in drawn.pixels[drawn.finite])
+    assert not generated.pixels[~generated.finite].any()
+    assert all(bool(image.any()) for image in generated.pixels[generated.finite])
     frames = denoising(experiment, Half(), plan, Samples(20, seed=1), frames=5)
-    assert torch.equal(frames.finite, drawn.finite)
-    assert torch.equal(frames.pixels[-1], drawn.pixels)
+    assert torch.equal(frames.finite, generated.finite)
+    assert torch.equal(frames.pixels[-1], generated.pixels)
 
 
-def test_a_run_whose_images_are_not_finite_warns_and_leaves_their_scores_out(
-    ddpmx: Run, tmp_path: Path
-) -> None:
+def test_a_run_whose_images_are_not_finite_warns_and_skips_their_scores(ddpmx: Run, tmp_path: Path) -> None:
     (tmp_path / "breaks.py").write_text(PLUGIN)
     spec = TINY.replace("{name: convnext_unet, dim: 8, dim_mults: [1, 2]}", "breaks").replace(
         "steps: 12", "steps: 3"
@@ -140,12 +139,10 @@ def test_a_run_whose_images_are_not_finite_warns_and_leaves_their_scores_out(
         "in samples/epoch-0001.png ",
         "in samples/final.png ",
         "in samples/denoising.png ",
-        "no metric of images is taken",
+        "so the metrics of images are skipped",
     ):
-        assert any(line in said and "are not finite" in said for said in result.err.splitlines()), (
-            line,
-            result.err,
-        )
+        warnings = [text for text in result.err.splitlines() if "are not finite" in text]
+        assert any(line in warning for warning in warnings), (line, result.err)
     assert "hollow.bad is nan" in result.err
     (row,) = epochs(run)
     assert row["metrics"] == {"hollow.good": 2.0}
@@ -159,14 +156,14 @@ def test_a_run_whose_images_are_not_finite_warns_and_leaves_their_scores_out(
     assert log.read_bytes() == before
     partly = ddpmx("evaluate", run, "-n", 6)
     assert partly.code == 1
-    assert "the other scores are written: hollow.good" in partly.err
+    assert "the other scores are stored: hollow.good" in partly.err
     assert log.read_bytes().startswith(before)
     *_, event = RunFolder(run).events()
     assert event["metrics"] == {"hollow.good": 2.0}
     json.dumps(event, allow_nan=False)
 
 
-def test_features_that_are_not_finite_are_no_features(tmp_path: Path) -> None:
+def test_features_that_are_not_finite_are_an_error(tmp_path: Path) -> None:
     class Damaged(Pixels):
         def features(self, pixels: Tensor) -> Tensor:
             return super().features(pixels).masked_fill(pixels.flatten(1) == 0, math.nan)
@@ -179,7 +176,7 @@ def test_features_that_are_not_finite_are_no_features(tmp_path: Path) -> None:
         subject.real_features(Damaged(), "test")
 
 
-def test_a_score_that_is_a_number_is_kept_as_it_is() -> None:
+def test_a_finite_score_is_unchanged() -> None:
     score = Score(value=1.5, better="lower", n=3, seed=0, interval=(1.0, 2.0), floor=0.5, floor_n=3)
     warnings: list[str] = []
     assert evaluate.finite({"good": score}, warnings.append) == {"good": score}

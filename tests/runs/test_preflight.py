@@ -1,4 +1,4 @@
-"""The preflight's numbers against their formulas, and that it is silent about sound specs."""
+"""The preflight's numbers match their formulas, and sound specs get no notes."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ def variant(tiny: Path) -> Callable[..., Spec]:
 
 
 def notes(spec: Spec) -> list[str]:
-    return preflight.of_combination(spec, spec.schedule.table())
+    return preflight.spec_notes(spec, spec.schedule.table())
 
 
 @pytest.mark.parametrize("name", ["quickstart", "mnist", "cifar10"])
-def test_nothing_is_said_of_sound_specs(name: str) -> None:
+def test_sound_specs_have_no_notes(name: str) -> None:
     spec = spec_file.load(ROOT / "experiments" / f"{name}.yaml")
     assert [note for note in notes(spec) if not note.startswith("schedule")] == []
-    assert preflight.of_budget(spec, 50_000, spec.schedule.table()) == []
+    assert preflight.budget_notes(spec, 50_000, spec.schedule.table()) == []
 
 
 def test_signal_left_at_the_end_is_a_note_with_its_share_and_a_remedy(variant: Callable[..., Spec]) -> None:
-    """The issue's example: linear with T = 100 keeps 60 % of the image."""
+    """With T = 100, the linear schedule keeps 60 % of the image."""
     schedule = "schedule={name: linear, timesteps: 100}"
     (note,) = notes(variant(schedule))
-    assert "60% of the image is still there in the last of 100 steps" in note
+    assert "60% of the image is left at the last of 100 timesteps" in note
     assert "rescale: true" in note
     assert notes(variant("schedule={name: linear, timesteps: 100, rescale: true}")) == []
     (note,) = notes(variant("schedule={name: quadratic, timesteps: 100}"))
@@ -51,7 +51,7 @@ def test_signal_left_at_the_end_is_a_note_with_its_share_and_a_remedy(variant: C
 
 
 def test_the_priors_bits_are_the_divergence_of_two_gaussians(variant: Callable[..., Spec]) -> None:
-    """KL(N(signal·x_0, sigma²) ‖ N(0, 1)), averaged over x_0 = ±1, by torch.distributions; scaled for exploding variance."""
+    """KL(N(signal·x_0, sigma²) ‖ N(0, 1)) for x_0 = ±1, by torch.distributions; for edm, x is rescaled."""
     table = variant("schedule={name: linear, timesteps: 100}").schedule.table()
     signal, sigma = table.signal[-1], table.sigma[-1]
     exact = torch.distributions.kl_divergence(
@@ -65,10 +65,11 @@ def test_the_priors_bits_are_the_divergence_of_two_gaussians(variant: Callable[.
 def test_an_index_that_carries_most_of_the_weight_is_named(variant: Callable[..., Spec]) -> None:
     spec = variant("schedule={name: linear, timesteps: 500}", "loss.weighting={name: vlb, clip: 1000}")
     weight = spec.loss.weighting.weights(spec.schedule.table(), "epsilon")
-    share = float(weight[0] / weight.sum())
+    fraction = float(weight[0] / weight.sum())
     (note,) = [note for note in notes(spec) if note.startswith("loss")]
-    assert f"index 0 carries {share:.0%} of the weight that 'vlb'" in note
-    assert share > 0.9
+    assert f"'vlb' gives {fraction:.0%} of the total weight" in note
+    assert note.endswith("index 0")
+    assert fraction > 0.9
 
 
 def test_a_time_embedding_beyond_its_range_is_a_note(variant: Callable[..., Spec]) -> None:
@@ -81,32 +82,32 @@ def test_a_time_embedding_beyond_its_range_is_a_note(variant: Callable[..., Spec
 
 
 def test_an_average_longer_than_the_run_is_a_note(variant: Callable[..., Spec]) -> None:
-    (note,) = preflight.of_budget(
+    (note,) = preflight.budget_notes(
         variant("train.ema={decay: 0.999, warmup: false}", "evaluate.grid=1"),
         1438,
         variant().schedule.table(),
     )
-    assert "remembers 1,000 steps, the run has 12" in note
+    assert "covers about 1,000 steps, but the run has only 12" in note
 
 
 def test_evaluation_that_costs_more_than_training_is_a_note_with_both_costs(
     variant: Callable[..., Spec],
 ) -> None:
-    """12 steps of 64 images, an epoch's grid of 4 and one evaluation of 8,000 images in 3 network passes each."""
+    """12 steps of 64 images, one grid of 4 images and one evaluation of 8,000, each in 3 network passes."""
     spec, table = (
         variant("evaluate.metrics=[{name: fd_cnn}]", "evaluate.samples=8000"),
         variant().schedule.table(),
     )
-    (note,) = preflight.of_budget(spec, 1438, table)
-    assert f"its {8000 + 4:,} images take {3 * 8004:,} passes" in note
+    (note,) = preflight.budget_notes(spec, 1438, table)
+    assert f"its {8000 + 4:,} images takes {3 * 8004:,} passes" in note
     assert f"about {3 * 12 * 64:,}" in note
-    (note,) = preflight.of_budget(
+    (note,) = preflight.budget_notes(
         variant("evaluate.metrics=[{name: fd_cnn}]", "evaluate.samples=8000", "model.self_condition=true"),
         1438,
         table,
     )
     assert f"about {int(3.5 * 12 * 64):,}" in note  # half of the steps run the network once more
-    assert preflight.of_budget(variant("evaluate.samples=8000"), 1438, table) == []
+    assert preflight.budget_notes(variant("evaluate.samples=8000"), 1438, table) == []
 
 
 def test_bfloat16_on_a_processor_without_it_is_a_note(
@@ -120,11 +121,11 @@ def test_bfloat16_on_a_processor_without_it_is_a_note(
     for has in (True, False):
         monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda has=has: has)
         monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: True)
-        assert [("bfloat16" in note) for note in preflight.of_device(half, cpu)] == ([] if has else [True])
-        assert preflight.of_device(full, cpu) == preflight.of_device(half, torch.device("cuda")) == []
+        assert [("bfloat16" in note) for note in preflight.device_notes(half, cpu)] == ([] if has else [True])
+        assert preflight.device_notes(full, cpu) == preflight.device_notes(half, torch.device("cuda")) == []
 
 
-def test_validate_and_show_say_what_the_preflight_finds(
+def test_validate_and_show_report_the_preflights_notes(
     ddpmx: Callable[..., Result], tiny: Path, tmp_path: Path
 ) -> None:
     tiny.write_text(
@@ -133,11 +134,11 @@ def test_validate_and_show_say_what_the_preflight_finds(
     result = ddpmx("validate", tiny)
     assert result.code == 0
     left = math.sqrt(math.prod(1 - (1e-4 + (0.02 - 1e-4) * i / 19) for i in range(20)))
-    said = f"{left:.0%} of the image is still there in the last of 20 steps"
-    assert f"note: schedule: {said}" in result.out
+    expected = f"{left:.0%} of the image is left at the last of 20 timesteps"
+    assert f"note: schedule: {expected}" in result.out
     page = tmp_path / "page.html"
     assert ddpmx("show", tiny, "--out", page).code == 0
-    assert said in page.read_text()
+    assert expected in page.read_text()
 
 
 @pytest.mark.parametrize(
@@ -161,58 +162,58 @@ def test_validate_and_show_say_what_the_preflight_finds(
         (("model.learned_variance=true",), ("model.learned_variance=true", "loss.weighting=snr"), None),
     ],
 )
-def test_two_ways_to_write_one_objective_are_told_with_their_factor(
+def test_two_ways_to_write_one_objective_are_reported_with_their_factor(
     variant: Callable[..., Spec], a: tuple[str, ...], b: tuple[str, ...], factor: float | None
 ) -> None:
     one, other = variant(*a), variant(*b, "name=other")
-    found, back = same_objective(one, other), same_objective(other, one)
+    forth, back = same_objective(one, other), same_objective(other, one)
     if factor is None:
-        assert found is back is None
-        assert preflight.of_sweep([one, other]) == []
+        assert forth is back is None
+        assert preflight.sweep_notes([one, other]) == []
     else:
-        assert found == pytest.approx(factor, rel=1e-4)
+        assert forth == pytest.approx(factor, rel=1e-4)
         assert back == pytest.approx(1 / factor, rel=1e-4)
-        (note,) = preflight.of_sweep([one, other])
-        assert note.startswith("'tiny' and 'other' are the same objective")
-        assert ("up to a factor of 2.00: they differ in loss.weighting.name" in note) == (factor == 2)
+        (note,) = preflight.sweep_notes([one, other])
+        assert note.startswith("'tiny' and 'other' have the same objective")
+        assert ("up to a factor of 2.00: they differ only in loss.weighting.name" in note) == (factor == 2)
 
 
 def test_one_objective_on_a_finer_grid_of_the_same_range_is_the_same(variant: Callable[..., Spec]) -> None:
-    """A log-SNR that falls evenly has the same ends at every T; the mean over t does not change its scale."""
+    """A linear log-SNR has the same ends at every T, and the mean over t does not change with T."""
     coarse, fine = (
         variant(f"schedule={{name: linear_log_snr, timesteps: {t}}}", "prediction=v") for t in (400, 3991)
     )
     assert coarse.schedule.table().log_snr[[0, -1]].tolist() == pytest.approx(
         fine.schedule.table().log_snr[[0, -1]].tolist()
     )
-    # of p(log-SNR) = (T − 1)/(T·width) on a table the first factor is left
+    # on a table p(log-SNR) = (T − 1)/(T·width), so the factor (T − 1)/T remains
     assert same_objective(coarse, fine) == pytest.approx((3990 / 3991) / (399 / 400), rel=1e-3)
 
 
-def test_a_sweep_of_other_fields_or_of_seeds_has_no_such_pair(variant: Callable[..., Spec]) -> None:
+def test_specs_that_differ_in_other_fields_or_seeds_are_no_such_pair(variant: Callable[..., Spec]) -> None:
     specs = [
         variant("name=a"),
         variant("name=b", "train.lr=1e-4"),
         variant("name=c", "loss.weighting=snr", "seed=1"),
         variant("name=d"),
     ]
-    assert preflight.of_sweep(specs) == []
-    (note,) = preflight.of_sweep([*specs, variant("name=e", "loss.weighting=snr", "train.lr=1e-4")])
-    assert note == "'b' and 'e' are the same objective: they differ in loss.weighting.name only"
+    assert preflight.sweep_notes(specs) == []
+    (note,) = preflight.sweep_notes([*specs, variant("name=e", "loss.weighting=snr", "train.lr=1e-4")])
+    assert note == "'b' and 'e' have the same objective: they differ only in loss.weighting.name"
 
 
 def test_guided_rows_count_twice(variant: Callable[..., Spec]) -> None:
-    """3 rows; with an interval, those whose log-SNR is inside."""
-    told, table = "model.classes=true", variant().schedule.table()
+    """3 rows; with an interval, only those whose log-SNR is inside it."""
+    conditional, table = "model.classes=true", variant().schedule.table()
     for overrides, passes in (
         ((), 3),
-        ((told,), 3),
-        ((told, "guidance.weight=2"), 6),
-        ((told, "guidance.weight=0"), 3),
-        ((told, "guidance={weight: 0, rescale: 0.5}"), 6),
+        ((conditional,), 3),
+        ((conditional, "guidance.weight=2"), 6),
+        ((conditional, "guidance.weight=0"), 3),
+        ((conditional, "guidance={weight: 0, rescale: 0.5}"), 6),
     ):
         assert preflight.passes_per_image(variant(*overrides), table) == passes
     rows = [row.t for row in variant().evaluate.sampler.plan(table)]
     levels = table.log_snr_at(torch.tensor(rows, dtype=torch.float64)).tolist()
     interval = f"guidance={{weight: 2, interval: [{levels[1]}, {levels[2]}]}}"
-    assert preflight.passes_per_image(variant(told, interval), table) == 3 + 1
+    assert preflight.passes_per_image(variant(conditional, interval), table) == 3 + 1

@@ -1,4 +1,4 @@
-"""Runs that are killed, stopped, damaged and locked: what is resumed is what would have been."""
+"""Runs that are killed, stopped or locked: a resumed run gives the results of an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ddpmx.storage.folder import RunFolder
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a run that nothing happened to."""
+    """The folder of an uninterrupted run."""
     folder = tmp_path_factory.mktemp("undisturbed")
     (folder / "tiny.yaml").write_text(SHORT)
     code, said = command(folder, "run", "tiny.yaml", death=Death("runs", NEVER))
@@ -46,7 +46,7 @@ def kinds(run: Path, epoch: int) -> list[str]:
     ]
 
 
-# A moment is told by the file operation that it comes before, and checked by what it leaves.
+# A moment is defined by the file operation that it precedes, and checked by the state that it leaves.
 MOMENTS: dict[str, tuple[Death, Callable[[Path], bool]]] = {
     "before any checkpoint": (
         Death("checkpoints/.2.", operation="os.mkdir"),
@@ -98,7 +98,7 @@ def test_killed_at_an_exact_moment_and_resumed(moment: str, place: Path, undistu
     assert left(run)
     code, said = command(place, "run", "tiny.yaml", "--resume")
     assert code == 0, said
-    assert "going on with" in said
+    assert "resuming " in said
     assert differing(run, only_run(undisturbed / "runs")) == []
     assert not [path for path in run.rglob(".*") if path.name != ".lock"]
 
@@ -107,8 +107,8 @@ def test_killed_at_an_exact_moment_and_resumed(moment: str, place: Path, undistu
     "death",
     [Death("report.html"), pytest.param(Death("status.json", 2, "os.rename"), marks=pytest.mark.slow)],
 )
-def test_killed_while_it_ends_a_run_is_completed(death: Death, place: Path, undisturbed: Path) -> None:
-    """Before its report, and between that and `finished`."""
+def test_a_run_killed_while_it_finishes_is_completed(death: Death, place: Path, undisturbed: Path) -> None:
+    """Killed before its report, and between the report and the status `finished`."""
     assert command(place, "run", "tiny.yaml", death=death)[0] == -signal.SIGKILL
     run = only_run(place / "runs")
     assert (run / "report.html").exists() == (death.part == "status.json")
@@ -123,7 +123,7 @@ def test_killed_while_it_ends_a_run_is_completed(death: Death, place: Path, undi
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(25))
 def test_killed_at_random_moments_and_resumed(seed: int, place: Path, undisturbed: Path) -> None:
-    """At a random file operation, or after a random time; and once more, one time in three."""
+    """Killed at a random file operation or after a random time; one time in three, killed a second time."""
     draw = random.Random(seed)
     operations = int((undisturbed / "operations").read_text())
     arguments = ("run", "tiny.yaml", "--resume")
@@ -139,8 +139,8 @@ def test_killed_at_random_moments_and_resumed(seed: int, place: Path, undisturbe
             code, said = ended(process), ""
         assert code in (0, -signal.SIGKILL), said
         if any('"finished"' in file.read_text() for file in place.glob("runs/*/*/status.json")):
-            break  # before the kill, which may have come while the report was written; it would not be gone on with
-    # The one that the kills left, finished or not; there is none yet where the first kill came that soon.
+            break  # it finished before the kill, so --resume alone would not resume it
+    # Resume the run that the kills left, finished or not; after a very early kill there is none yet.
     named = ("--run", only_run(place / "runs")) if list(place.glob("runs/*/*/spec.yaml")) else ()
     code, said = command(place, *arguments, *named)
     assert code == 0, said
@@ -167,7 +167,7 @@ def test_a_signal_finishes_the_step_and_saves(number: signal.Signals, tmp_path: 
 
 
 def test_a_stop_at_the_last_step_still_validates(place: Path, undisturbed: Path) -> None:
-    """The request comes within step 7 of 7: it is saved, and the resumed run makes the last row."""
+    """The request comes during step 7 of 7: the step is saved, and the resumed run writes the last row."""
     (place / "stop.py").write_text(
         "import os, signal\nimport ddpmx.training.step\ninner = ddpmx.training.step.step_loss\n"
         "def step_loss(experiment, network, batch, weighting=None):\n"
@@ -233,12 +233,8 @@ def test_killed_on_two_processes_and_resumed_on_one(place: Path, undisturbed: Pa
     resumed, whole = outcome(only_run(place / "runs")), outcome(only_run(undisturbed / "runs"))
     for a, b in zip(resumed["events"], whole["events"], strict=True):
         assert (a["event"], a["step"], a.get("images")) == (b["event"], b["step"], b.get("images"))
-        for key in {
-            "loss",
-            "train_loss",
-            "val_loss",
-            "grad_norm",
-        } & a.keys():  # other data, timesteps or noise would change them far more
+        # different data, timesteps or noise would change these far more
+        for key in {"loss", "train_loss", "val_loss", "grad_norm"} & a.keys():
             assert a[key] == pytest.approx(b[key], rel=1e-4), (a["event"], a["step"], key)
     for file in ("model", "ema"):
         one, two = (
@@ -246,6 +242,5 @@ def test_killed_on_two_processes_and_resumed_on_one(place: Path, undisturbed: Pa
             for folder in (place, undisturbed)
         )
         for name in one:
-            torch.testing.assert_close(
-                one[name], two[name], rtol=0, atol=2e-4, msg=f"{file} {name}"
-            )  # 7 steps of 1e-3
+            # after 7 steps of 1e-3
+            torch.testing.assert_close(one[name], two[name], rtol=0, atol=2e-4, msg=f"{file} {name}")

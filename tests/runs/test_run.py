@@ -1,4 +1,4 @@
-"""Whole runs of a tiny spec: the folder, determinism, stopping and resuming, processes, sampling, evaluation."""
+"""Whole runs of a tiny spec: folder, determinism, stopping and resuming, processes, sampling, evaluation."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def assert_same_weights(a: Path, b: Path) -> None:
 
 
 def rows(run: Path) -> list[dict[str, Any]]:
-    """log.csv without its times."""
+    """The rows of log.csv without the time columns."""
     with (run / "log.csv").open() as file:
         return [
             {key: value for key, value in row.items() if key not in ("seconds", "images_per_second")}
@@ -52,7 +52,7 @@ def rows(run: Path) -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run of two and a bit epochs, with metrics."""
+    """A finished run of two full epochs and part of a third, with metrics."""
     folder = tmp_path_factory.mktemp("finished")
     (folder / "tiny.yaml").write_text(
         TINY.replace("steps: 12,", "steps: 50,").replace(
@@ -63,7 +63,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return only_run(folder / "runs")
 
 
-def test_the_folder_is_the_contracts(finished: Path) -> None:
+def test_the_folder_has_all_documented_files(finished: Path) -> None:
     for name in (
         "spec.yaml",
         "environment.json",
@@ -91,7 +91,7 @@ def test_the_folder_is_the_contracts(finished: Path) -> None:
     assert environment["data"]["train"] == 1437
 
 
-def test_events_are_whole_and_in_order(finished: Path) -> None:
+def test_events_are_complete_and_in_order(finished: Path) -> None:
     events = [*RunFolder(finished).events()]
     assert [event["step"] for event in events if event["event"] == "step"] == [10, 20, 30, 40, 50]
     assert [event["event"] for event in events if event["event"] in ("epoch", "end")] == ["epoch"] * 3 + [
@@ -107,7 +107,7 @@ def test_nothing_in_the_folder_unpickles(finished: Path) -> None:
 
 
 def test_the_same_run_twice_gives_identical_weights(tmp_path: Path, finished: Path) -> None:
-    # From the resolved spec that the first run left: running it again gives the same run.
+    # The resolved spec in a run's folder reproduces the run.
     (tmp_path / "again.yaml").write_text((finished / "spec.yaml").read_text())
     command(tmp_path, "run", "again.yaml")
     again = only_run(tmp_path / "runs")
@@ -149,15 +149,16 @@ def test_killed_and_resumed_is_the_same_run(tmp_path: Path, finished: Path) -> N
     assert json.loads((run / "status.json").read_text())["status"] == "running"
     assert {"beta.svg", "weight.svg", "sampler.svg"} <= {path.name for path in (run / "plots").iterdir()}
     with (run / "metrics.jsonl").open("a") as file:
-        file.write('{"event": "step", "st')  # what a kill in the middle of a write leaves
+        file.write('{"event": "step", "st')  # as after a kill in the middle of a write
     command(tmp_path, "run", "tiny.yaml", "--resume")
     assert_same_weights(run, finished)
     assert rows(run) == rows(finished)
 
 
-def test_a_run_starts_without_what_only_its_plots_need() -> None:
-    """Each takes a good part of the time to the first step."""
-    code = "import ddpmx.runs.run, sys; print([m for m in ('matplotlib', 'scipy', 'jinja2', 'datasets', 'diffusers') if m in sys.modules])"
+def test_a_run_starts_without_importing_slow_libraries() -> None:
+    """Each of these would delay the first step considerably."""
+    slow = ("matplotlib", "scipy", "jinja2", "datasets", "diffusers")
+    code = f"import ddpmx.runs.run, sys; print([module for module in {slow} if module in sys.modules])"
     assert (
         subprocess.run(
             [sys.executable, "-c", code], capture_output=True, text=True, check=True
@@ -167,8 +168,8 @@ def test_a_run_starts_without_what_only_its_plots_need() -> None:
 
 
 def logs(folder: Path) -> list[Path]:
-    """The runs' logs below a folder in which another process makes and removes folders meanwhile."""
-    return [Path(place, "metrics.jsonl") for place, _, files in os.walk(folder) if "metrics.jsonl" in files]
+    """The runs' logs below a folder in which another process is creating and deleting folders."""
+    return [Path(path, "metrics.jsonl") for path, _, files in os.walk(folder) if "metrics.jsonl" in files]
 
 
 def wait_for(condition: Callable[[], bool], process: subprocess.Popen[Any], seconds: float = 120) -> None:
@@ -179,25 +180,25 @@ def wait_for(condition: Callable[[], bool], process: subprocess.Popen[Any], seco
         time.sleep(0.005)
 
 
-def test_a_longer_budget_goes_on_where_the_run_ended(ddpmx: Run, tiny: Path, tmp_path: Path) -> None:
+def test_a_longer_budget_continues_where_the_run_ended(ddpmx: Run, tiny: Path, tmp_path: Path) -> None:
     assert ddpmx("run", tiny, "--out", tmp_path / "a", "-s", "train.steps=30").code == 0
     assert ddpmx("run", tiny, "--out", tmp_path / "b", "-s", "train.steps=12").code == 0
     resumed = ddpmx("run", tiny, "--out", tmp_path / "b", "-s", "train.steps=30", "--resume")
     assert resumed.code == 0
-    assert "going on with" in resumed.err
+    assert "resuming " in resumed.err
     assert_same_weights(only_run(tmp_path / "a"), only_run(tmp_path / "b"))
     assert rows(only_run(tmp_path / "a")) == rows(only_run(tmp_path / "b"))
     anew = ddpmx("run", tiny, "--out", tmp_path / "b", "-s", "train.steps=30", "--resume")
-    assert "starting anew" in anew.err
+    assert "starting a new one" in anew.err
 
 
-def test_a_run_from_before_a_field_was_there_goes_on(ddpmx: Run, tiny: Path, tmp_path: Path) -> None:
+def test_a_run_older_than_a_field_is_resumed(ddpmx: Run, tiny: Path, tmp_path: Path) -> None:
     assert ddpmx("run", tiny, "--out", tmp_path).code == 0
     run = only_run(tmp_path)
     data = RunFolder(run).spec_data()
     del data["guidance"], data["model"]["classes"], data["train"]["label_dropout"]
     (run / "spec.yaml").write_text(to_yaml(data))
-    assert "going on with" in ddpmx("run", tiny, "--out", tmp_path, "-s", "train.steps=14", "--resume").err
+    assert "resuming " in ddpmx("run", tiny, "--out", tmp_path, "-s", "train.steps=14", "--resume").err
     assert (run / "checkpoints" / "last").resolve().name == "14"
 
 
@@ -224,7 +225,7 @@ WILD = '''
 import ddpmx
 @ddpmx.WEIGHTINGS.register("wild")
 class Wild(ddpmx.Weighting):
-    """Blows up."""
+    """Weights that make training diverge."""
     def x_start_weight(self, table):
         return 1e36 * table.log_snr.exp()
 '''
@@ -272,7 +273,7 @@ def test_two_processes_train_like_one(tmp_path: Path) -> None:
     assert np.abs(grids[0] - grids[1]).max() <= 3
 
 
-def test_sample_writes_what_the_suffix_says(ddpmx: Run, finished: Path, tmp_path: Path) -> None:
+def test_sample_writes_the_format_of_the_suffix(ddpmx: Run, finished: Path, tmp_path: Path) -> None:
     for out in ("a.png", "a.npz", "a.gif", "folder"):
         result = ddpmx(
             "sample",
@@ -310,9 +311,8 @@ def test_an_image_depends_on_its_seed_and_not_on_its_batch(
     ):
         assert ddpmx("sample", finished, "--out", out, *extra).code == 0
     a, b, c = (np.load(path)["images"].astype(int) for path in (few, many, other))
-    assert (
-        np.abs(a - b[:2]).max() <= 1
-    )  # the network's own rounding may differ with the batch, the noise does not
+    # the network's rounding may depend on the batch, but the noise does not
+    assert np.abs(a - b[:2]).max() <= 1
     assert np.abs(a - c).max() > 50
 
 
@@ -336,7 +336,7 @@ def test_evaluate_writes_into_the_run(ddpmx: Run, tiny: Path, tmp_path: Path) ->
 def test_dry_run_tries_everything_and_writes_nothing(ddpmx: Run, tiny: Path, tmp_path: Path) -> None:
     result = ddpmx("run", tiny, "--dry-run", "--out", tmp_path / "runs")
     assert result.code == 0, result.err
-    assert "in all" in result.out
+    assert "in total" in result.out
     assert "12 steps" in result.out
     assert not (tmp_path / "runs").exists()
 
@@ -369,14 +369,14 @@ def test_a_run_starts_from_anothers_weights(ddpmx: Run, tiny: Path, tmp_path: Pa
     "command_line",
     [("list",), ("list", "samplers"), ("list", "schedule", "linear"), ("doctor",), ("--version",)],
 )
-def test_commands_that_only_tell(ddpmx: Run, command_line: tuple[str, ...]) -> None:
+def test_commands_that_only_print(ddpmx: Run, command_line: tuple[str, ...]) -> None:
     result = ddpmx(*command_line)
     assert result.code == 0, result.err
     wanted = {"list": "ddpm", "doctor": "self-check", "--version": "ddpmx"}[command_line[0]]
     assert (wanted if "linear" not in command_line else "beta_start: number") in result.out
 
 
-def test_threads_wait_without_spinning_unless_the_user_says_otherwise(
+def test_threads_wait_without_spinning_unless_the_user_sets_it(
     ddpmx: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
@@ -390,7 +390,8 @@ def test_threads_wait_without_spinning_unless_the_user_says_otherwise(
 def test_show_and_validate(ddpmx: Run, tiny: Path, tmp_path: Path) -> None:
     assert ddpmx("validate", tiny).out.splitlines() == [
         f"{tiny}: valid",
-        "data: digits: 1,437 training images of 8×8, grey; 180 validation, 180 test; 10 classes (0, 1, 2, 3, 4, 5, 6, 7, 8, 9)",
+        "data: digits: 1,437 training images of 8×8, grey; 180 validation, 180 test;"
+        " 10 classes (0, 1, 2, 3, 4, 5, 6, 7, 8, 9)",
     ]
     result = ddpmx("show", tiny, "--out", tmp_path / "show.html")
     assert result.code == 0, result.err

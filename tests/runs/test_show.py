@@ -1,4 +1,4 @@
-"""`show` draws a spec without training it."""
+"""`show` plots a spec without training it."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from ddpmx.runs.show import noising_strip, show
 from ddpmx.spec.loading import load
 
 
-def test_the_strip_is_the_noising_that_training_sees():
-    """Row by row: the image, then signal·x_0 + sigma·ε with one ε for each image; bytes are 127.5·(x + 1), cut at both ends."""
+def test_the_strip_shows_the_noise_levels_of_training():
+    """Each row is the image, then signal·x_0 + sigma·ε with one ε; bytes are 127.5·(x + 1), clipped."""
     table = ddpmx.SCHEDULES.build("cosine", timesteps=50).table()
     pixels = torch.arange(3 * 48 * 48).reshape(3, 1, 48, 48).remainder(256).to(torch.uint8)
     levels = torch.tensor([0, 10, 49])
@@ -37,8 +37,8 @@ def test_the_strip_is_the_noising_that_training_sees():
             np.testing.assert_allclose(tile, (x.clip(-1, 1) + 1) * 127.5, atol=0.51)
 
 
-def test_the_strip_of_an_exploding_schedule_fits_its_picture():
-    """x is divided by √(1 + sigma²): the last tile is noise of variance 1, of which bytes cut the 32 % beyond ±1."""
+def test_the_strip_of_an_exploding_schedule_is_rescaled():
+    """x_t is divided by √(1 + sigma²): the last tile has variance 1, and its 32 % beyond ±1 are clipped."""
     table = ddpmx.SCHEDULES.build("edm", timesteps=50).table()
     pixels = torch.full((1, 1, 64, 64), 200, dtype=torch.uint8)
     strip = np.asarray(noising_strip(pixels, table, torch.tensor([25, 49]), seed=7))
@@ -75,21 +75,22 @@ def test_the_page_has_everything_and_no_network_is_built(
     monkeypatch.setattr(type(spec.model), "build", build)
     page = show(spec, tmp_path / "new" / "page.html")
     html = page.read_text()
-    for said in (
+    for text in (
         "tiny",
         "cosine (timesteps 20",
         "20 network evaluations",
         "3 network evaluations",
         "1,437 training images of 8×8, grey",
     ):
-        assert said in html
-    assert html.count("<svg ") == len(CAPTIONS) - 2  # of another family of schedules, and of a finished run
+        assert text in html
+    # two figures are for another family of schedules and for finished runs
+    assert html.count("<svg ") == len(CAPTIONS) - 2
     assert html.count("<img ") == 1
     assert "http-equiv" in html
     assert len(html) < 500_000
 
 
-def test_the_page_says_no_defaults(tiny: Path, tmp_path: Path):
+def test_the_page_omits_defaults(tiny: Path, tmp_path: Path):
     tiny.write_text(
         tiny.read_text() + "loss: {weighting: {name: learned, base: {name: min_snr, gamma: 3.0}}}\n"
     )
@@ -117,7 +118,7 @@ def test_another_suffix_is_refused(tiny: Path, tmp_path: Path):
     assert not (tmp_path / "page.pdf").exists()
 
 
-def test_a_spec_that_does_not_work_is_placed_at_its_line(tiny: Path, tmp_path: Path):
+def test_an_error_in_the_spec_names_its_line(tiny: Path, tmp_path: Path):
     tiny.write_text(tiny.read_text() + "loss: {weighting: vlb}\n")
     with pytest.raises(SpecError, match=rf"{tiny}:8: loss\.weighting: .*index 0"):
         show(load(tiny), tmp_path / "page.html")

@@ -80,4 +80,4 @@ def test_what_is_no_plugin_is_told_what_one_is(ddpmx: Run, plugin: str) -> None:
 
 
 def test_a_trackers_missing_parameter_names_the_option(ddpmx: Run, tmp_path: Path) -> None:
-    refused(ddpmx("track", make_run(tmp_path / "runs" / "a" / "1"), "--to", "jsonl"), "-s path=… gives it")
+    refused(ddpmx("track", make_run(tmp_path / "runs" / "a" / "1"), "--to", "jsonl"), "set it with -s path=…")

@@ -99,7 +99,7 @@ def test_changed_data_can_be_allowed_and_is_recorded(ddpmx: Run, workdir: Path) 
     add_images(workdir / "set", 24, 56)
     result = ddpmx("run", "a.yaml", "--run", run, "-s", "train.epochs=2", "--allow-changed-data")
     assert result.code == 0, result.err
-    assert "the best weights are looked for from step 2 on" in " ".join(result.err.split())
+    assert "the search for the best weights restarts at step 2" in " ".join(result.err.split())
     (before,) = environment(run)["data_before"]
     assert before == {**had, "until_step": state["step"]}
     assert environment(run)["data"]["train"] == 53
@@ -252,4 +252,7 @@ def test_a_damaged_record_is_none(damage: Any) -> None:
 
 def test_the_option_is_for_a_run_that_is_resumed(ddpmx: Run, workdir: Path) -> None:
     result = ddpmx("run", "a.yaml", "--allow-changed-data")
-    assert (result.code, "--allow-changed-data: is for a run that is resumed" in result.err) == (2, True)
+    assert (result.code, "--allow-changed-data: only applies when a run is resumed" in result.err) == (
+        2,
+        True,
+    )

@@ -264,7 +264,7 @@ def test_hostile_counters_are_named(ddpmx: Run, copied: Path, change: dict[str, 
             )
     result = ddpmx("run", copied / "spec.yaml", "--run", copied, "-s", "train.epochs=3")
     assert result.code == 1, result.err
-    assert ("is of other data" if "batch" in change else "state.json is damaged") in result.err
+    assert ("does not fit the data" if "batch" in change else "state.json is damaged") in result.err
     assert [*(copied / "checkpoints").glob("6/model.safetensors")]
 
 

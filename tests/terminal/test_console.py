@@ -212,7 +212,7 @@ def test_the_estimate_is_said_once_after_a_few_steps_and_warns_of_days(tiny: Pat
     for step, warning in ((0.2, False), (90_000.0, True)):
         forecast, lines = Forecast(experiment, pacing, 0), []
         for number in range(1, 13):  # the first two steps are slow
-            lines.append(forecast.see(TrainState(step=number, batch=number, seconds=step * (number + 40))))
+            lines.append(forecast.update(TrainState(step=number, batch=number, seconds=step * (number + 40))))
         (line,) = filter(None, lines)
         assert lines.index(line) == 6
         assert line.startswith("warning: ") == warning
@@ -222,4 +222,7 @@ def test_the_estimate_is_said_once_after_a_few_steps_and_warns_of_days(tiny: Pat
 
 def test_a_run_says_its_estimate(ddpmx: Callable[..., Result], tiny: Path, tmp_path: Path):
     result = ddpmx("run", tiny, "--out", tmp_path)
-    assert len(re.findall(r"^about \S.* on \d+ cores?: training .*$", result.err, re.MULTILINE)) == 1
+    assert (
+        len(re.findall(r"^estimated time: about \S.* on \d+ cores?: training .*$", result.err, re.MULTILINE))
+        == 1
+    )

@@ -92,7 +92,7 @@ def rolled_back(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = broken(tmp_path_factory.mktemp("rolled_back"), "rollback", "{5}", times=2)
     code, said = command(folder, "run", "tiny.yaml")
     assert code == 0, said
-    assert "going on from step 4 with 1/4 of the learning rate" in said
+    assert "rolled back to step 4, continuing with 1/4 of the learning rate" in said
     return only_run(folder / "runs")
 
 
@@ -128,7 +128,7 @@ def test_rollback_starts_from_the_beginning_before_there_is_a_checkpoint_and_giv
 ) -> None:
     code, said = command(broken(tmp_path, "rollback", "{1}"), "run", "tiny.yaml")
     assert code == 1
-    assert "went back 3 times before" in said
+    assert "already rolled back 3 times" in said
     run = only_run(tmp_path / "runs")
     assert [(event["action"], event["at_step"]) for event in diverged(run)] == [("rollback", 2)] * 3 + [
         ("stop", 2)

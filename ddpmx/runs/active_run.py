@@ -1,4 +1,4 @@
-"""A run under way: what it holds, and how it is saved, gone on with and turned back."""
+"""A run in progress: its state, and how it is saved, resumed and rolled back."""
 
 from __future__ import annotations
 
@@ -25,44 +25,53 @@ from ..world import World
 
 
 @dataclass
-class Session:
-    """All that a run under way holds."""
+class ActiveRun:
+    """The state of a run in progress in this process."""
 
     experiment: Experiment
+    """The spec's data, network, schedule table and loss."""
     folder: RunFolder
+    """Where the run's files go."""
     trackers: Trackers
+    """The trackers that receive each event."""
     world: World
+    """The processes of the run; only the main one writes files."""
     stop: StopSignal
+    """Tells whether the user has asked the run to stop."""
     bar: Bar
+    """The progress bar, which also prints the run's messages."""
     trained: Trained
+    """The network, its average, the optimizer and a learned weighting."""
     state: TrainState = field(default_factory=TrainState)
-    ends: dict[int, int] = field(default_factory=dict)
-    """Of the finished epochs in the log: their last step, and their number."""
+    """Counters, best loss and last row of the training, as checkpoints store them."""
+    epoch_ends: dict[int, int] = field(default_factory=dict)
+    """The last step of each logged epoch, and that epoch's number."""
     data_since: int = -1
-    """The last step that was trained with other data than the present; −1 where there is none."""
+    """The last step that was trained with different data; −1 if the data never changed."""
     problems: list[str] = field(default_factory=list)
-    """Why scores are missing in the last evaluation."""
-    within: set[tuple[str, int]] = field(default_factory=set)
-    """Kind and step of the events in the log that belong to no epoch's end: evaluations and grids within one."""
+    """Why scores are missing from the last evaluation."""
+    logged_within: set[tuple[str, int]] = field(default_factory=set)
+    """Kind and step of the logged evaluations and grids that were made within an epoch, not at its end."""
     best_before: int = -1
-    """The step of the best weights, as of the last row."""
+    """The step of the best weights when the last row was written."""
     plotted: bool = False
-    """Whether the spec's figures are written."""
+    """Whether the spec's figures have been written."""
     started: float = field(default_factory=time.perf_counter)
+    """When this process started the run, on the clock of `time.perf_counter`."""
 
     @cached_property
     def pacing(self) -> Pacing:
-        """What is due when."""
+        """The steps at which grids, evaluations and checkpoints are due."""
         return Pacing.from_spec(self.experiment.spec, len(self.experiment.data.train), self.experiment.table)
 
     @property
     def averaged(self) -> nn.Module:
-        """The network that validation, samples and metrics use."""
+        """The averaged network, which validation, sampling and metrics use."""
         return self.trained.averaged
 
     @property
     def why(self) -> str:
-        """What is to be said of the training's stability, at the last row."""
+        """How training went wrong, according to the last row; empty if it is sound."""
         row = self.state.row
         return (
             str(row["verdict"])
@@ -73,66 +82,67 @@ class Session:
         )
 
     @property
-    def all_that_is_wrong(self) -> str:
-        """What is to be said of a run that has finished: of its training, and of metrics that failed in the last evaluation."""
+    def problem_summary(self) -> str:
+        """All that is wrong with a finished run: training, and metrics missing from the last evaluation."""
         return "; ".join(filter(None, [self.why, *self.problems]))
 
     @property
-    def has_news(self) -> bool:
-        """Whether the last row says that the loss has diverged, or was unstable within its epoch."""
+    def just_became_unstable(self) -> bool:
+        """Whether the last row reports that the loss diverged, or was unstable in this very epoch."""
         row = self.state.row
-        before = max((end for end in self.ends if end < row["step"]), default=0)
+        before = max((end for end in self.epoch_ends if end < row["step"]), default=0)
         return "verdict" in row or ("unstable" in row and row["unstable"]["at_step"] > before)
 
-    def is_best_again(self) -> bool:
-        """Whether the last row, has the lowest loss and the one before it had not.
+    def is_new_best(self) -> bool:
+        """Whether the last row has the lowest loss and the row before it had not.
 
-        While each epoch is the best so far, saying so says nothing.
+        Early in training every epoch is the best so far, which is not worth a message.
         """
         step, before = self.state.row["step"], self.best_before
         self.best_before = self.state.best_step
         return (
             self.state.best_step == step
             and before >= 0
-            and before != max((end for end in self.ends if end < step), default=before)
+            and before != max((end for end in self.epoch_ends if end < step), default=before)
         )
 
     def emit(self, event: Event) -> None:
-        """Into metrics.jsonl, then to the trackers that mirror it."""
+        """Append the event to metrics.jsonl, then send it to the trackers."""
         if self.world.is_main:
             self.folder.add_event(event)
             self.trackers.log(event)
             if PASSES in event:
-                self.within.add((event["event"], event["step"]))
+                self.logged_within.add((event["event"], event["step"]))
 
     def add_row(self, event: Event) -> None:
-        """An event that log.csv has a row for."""
+        """Log an event that also has a row in log.csv."""
         self.emit(event)
         if self.world.is_main:
             self.folder.rows.add(event)
 
-    def lacks(self, kind: str) -> bool:
-        """Whether an event of that kind, which is due at the step reached, is not in the log; the same in all processes."""
+    def is_missing(self, kind: str) -> bool:
+        """Whether the log lacks an event of that kind at the current step; the same in every process."""
         step = self.state.step
-        missing = self.world.is_main and (kind, step) not in self.within and step not in self.ends
-        return self.world.any(missing, self.experiment.device)
+        logged = (kind, step) in self.logged_within or step in self.epoch_ends
+        return self.world.any(self.world.is_main and not logged, self.experiment.device)
 
-    def progress(self, what: str, done: int, total: int) -> None:
+    def progress(self, task: str, done: int, total: int) -> None:
+        """Show the progress of a task; raises Interrupted if the user has asked to stop."""
         self.stop.check()
-        self.bar.show(what, done, total)
+        self.bar.show(task, done, total)
 
-    def miss(self, problem: str) -> None:
-        """Warn of scores that are missing, and remember why."""
+    def report_problem(self, problem: str) -> None:
+        """Warn that scores are missing, and remember why."""
         self.problems.append(problem)
         self.warn(problem)
 
     def warn(self, text: str) -> None:
-        """A warning on the terminal, by one process."""
+        """Print a warning, once for all processes."""
         if self.world.is_main:
             self.bar.say(f"warning: {text}")
 
-    def draw_plots(self) -> None:
-        """The spec's figures, once: after the first step, since loading matplotlib and drawing take seconds."""
+    def write_plots(self) -> None:
+        """Write the spec's figures, once. Called after the first step, since matplotlib takes seconds."""
         if self.world.is_main and not self.plotted:
             from ..pages.plots import write_plots
 
@@ -140,39 +150,43 @@ class Session:
             self.plotted = True
 
     def save(self) -> None:
-        """Write a checkpoint, and delete those that the spec does not keep."""
+        """Write a checkpoint, and delete the ones that the spec does not keep."""
         if not self.world.is_main:
             return
         state, train, folder = self.state, self.experiment.spec.train, self.folder.checkpoints
-        self.folder.log.sync()  # what a checkpoint has seen is not lost with the power
+        self.folder.log.sync()  # a power cut must not lose events from before the checkpoint
         checkpoint.save(folder, state, self.trained)
         steps = checkpoint_folder.steps(folder)
-        ends = {**self.ends, state.row.get("step", 0): state.row.get("epoch", 0)}
+        ends = {**self.epoch_ends, state.row.get("step", 0): state.row.get("epoch", 0)}
         regular = [step for step in steps if step in ends and ends[step] % train.checkpoint_every == 0]
-        forever = [
+        permanent = [
             step
             for step in steps
             if step in ends and train.keep_every is not None and ends[step] % train.keep_every == 0
         ]
-        checkpoint_folder.prune(folder, {*steps[-train.keep_last :], *regular[-train.keep_last :], *forever})
+        checkpoint_folder.prune(
+            folder, {*steps[-train.keep_last :], *regular[-train.keep_last :], *permanent}
+        )
 
     def restore(self, converged: bool = False) -> None:
-        """Go back to the newest whole checkpoint, if there is any; of those, if `converged`, to one of before the loss grew.
+        """Load the newest undamaged checkpoint, if there is any checkpoint.
 
-        Raises RunError if all are damaged.
+        With `converged`, prefer the newest one from before the loss grew. Raises RunError if all checkpoints
+        are damaged.
         """
         folder = self.folder.checkpoints
         choice = self.world.text(
-            self._choose(converged) if self.world.is_main else "", self.experiment.device
+            self._choose_checkpoint(converged) if self.world.is_main else "", self.experiment.device
         )
         if not choice:
             return
         step, best_is = choice.split()
         state = checkpoint.load(folder / step, self.trained)
         batches = self.pacing.per_epoch
-        if state.batch > batches:  # an epoch that would not end
+        if state.batch > batches:  # such an epoch would never end
             raise RunError(
-                f"the checkpoint {folder / step} is of other data: it has done {state.batch} batches of an epoch of {batches}"
+                f"the checkpoint {folder / step} does not fit the data: it is {state.batch} batches into an"
+                f" epoch, which has {batches}"
             )
         self.state = state
         self.best_before = state.best_step
@@ -182,14 +196,15 @@ class Session:
                 (state.row["val_loss"], state.step) if measured else (math.inf, -1)
             )
         if 0 <= state.best_step <= self.data_since:
-            state.best_loss, state.best_step, state.best_epoch = math.inf, -1, state.epoch  # of other images
+            # the best loss was measured on other images
+            state.best_loss, state.best_step, state.best_epoch = math.inf, -1, state.epoch
         if self.world.is_main:
             checkpoint_folder.roll_back(
                 folder, state.step, state.step if state.best_step < 0 else state.best_step
             )
 
-    def start_data_anew(self) -> None:
-        """Keep the weights and forget what is known of the losses, which were those of other images."""
+    def forget_losses(self) -> None:
+        """Keep the weights, but discard the best loss and all loss statistics: they are of other images."""
         state = self.state
         self.data_since = state.step
         state.best_loss, state.best_step, state.best_epoch = math.inf, -1, state.epoch
@@ -198,8 +213,8 @@ class Session:
         if self.world.is_main and state.step in checkpoint_folder.steps(self.folder.checkpoints):
             checkpoint_folder.roll_back(self.folder.checkpoints, state.step, state.step)
 
-    def _choose(self, converged: bool) -> str:
-        """The step to go on from and whether its best checkpoint is `whole` or `damaged`; empty where there is none."""
+    def _choose_checkpoint(self, converged: bool) -> str:
+        """The step to load, and whether its best checkpoint is `whole` or `damaged`; empty for no step."""
         folder = self.folder.checkpoints
         checkpoint_folder.normalize(folder)
         step = checkpoint_folder.newest_intact(folder, self.bar.say)
@@ -215,34 +230,39 @@ class Session:
         best = checkpoint.counters(folder / str(step)).best_step
         damage = checkpoint_folder.damage(folder, best) if best >= 0 else ""
         if damage:
-            self.bar.say(f"warning: {damage}; it was the best, which is looked for again from step {step} on")
+            self.bar.say(
+                f"warning: {damage}; it was the best one, so the search for the best restarts at step {step}"
+            )
         return f"{step} {'damaged' if damage else 'whole'}"
 
     def _is_sound(self, step: int) -> bool:
-        """Whether a step's checkpoint was validated, which those within an epoch were not, and found to be no worse than noise."""
+        """Whether the checkpoint was validated and its loss had not diverged.
+
+        Checkpoints within an epoch are not validated.
+        """
         state = checkpoint.counters(self.folder.checkpoints / str(step))
         return state.batch == 0 and "verdict" not in state.row
 
     def rewind_log(self) -> None:
-        """Take out of the log what the run makes again from its state on."""
+        """Remove from the log everything after the current state, which the run will produce again."""
         if self.world.is_main:
             self.folder.cut_after(self.state.step, self.state.epoch)
             self.folder.rows.write()
-            self.ends = {row["step"]: row["epoch"] for row in self.folder.events("epoch")}
+            self.epoch_ends = {row["step"]: row["epoch"] for row in self.folder.events("epoch")}
             kinds = ("samples", "per_t", "evaluate")
-            self.within = {
+            self.logged_within = {
                 (event["event"], event["step"]) for event in self.folder.events(*kinds) if PASSES in event
             }
 
-    def rate_jump(self) -> str:
-        """What another budget does to the learning rate of a run that goes on, in a line; empty where it does nothing."""
+    def rate_note(self) -> str:
+        """A line on how a changed budget changes the learning rate of a resumed run; empty if it does not."""
         state, train = self.state, self.experiment.spec.train
         if is_over(train, state):
             return ""
         before, factor = state.lr, 0.5 ** len(state.rollbacks)
         if (
             before is None
-        ):  # an older version's checkpoint: then the log tells, of the step that it logged last
+        ):  # checkpoints of older versions have no rate; the log may have that of the last step
             logged = [
                 event["lr"]
                 for event in self.folder.events("step")
@@ -252,10 +272,10 @@ class Session:
         return "" if before is None else budget_note(train, state.step, self.pacing.steps, before, factor)
 
     def roll_back(self, cause: Diverged) -> bool:
-        """Go back to the last checkpoint with half the learning rate; False where that was done too often."""
+        """Load the last sound checkpoint and halve the learning rate; False after MAX_ROLLBACKS times."""
         if len(self.state.rollbacks) == MAX_ROLLBACKS:
             self.bar.say(
-                f"warning: went back {MAX_ROLLBACKS} times before, each time with half the learning rate"
+                f"warning: already rolled back {MAX_ROLLBACKS} times, each time halving the learning rate"
             )
             return False
         self.restore(converged=True)
@@ -272,6 +292,7 @@ class Session:
         self.rewind_log()
         self.emit(event)
         self.bar.say(
-            f"warning: {cause}; going on from step {state.step} with 1/{2 ** len(state.rollbacks)} of the learning rate"
+            f"warning: {cause}; rolled back to step {state.step}, continuing with"
+            f" 1/{2 ** len(state.rollbacks)} of the learning rate"
         )
         return True
