@@ -29,7 +29,7 @@ EXACT = ["-O2", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math"]
 
 
 def toolkit() -> Path | None:
-    """A stand-in for a CUDA toolkit, with the compiler and the headers."""
+    """The folder of a CUDA toolkit with the compiler and the headers; None if there is none."""
     places = [os.environ.get("CUDA_HOME", ""), f"/usr/local/cuda-{torch.version.cuda}", "/usr/local/cuda"]
     return next(
         (
