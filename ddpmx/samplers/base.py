@@ -35,10 +35,9 @@ UNSET = _Unset.UNSET
 def straight(here: Point, there: Point) -> Row:
     """The row that moves x in a straight line, with x_0 and ε held fixed: x' = signal'·x_0 + sigma'·ε.
 
-    It is Euler's step of the probability-flow ODE, whether in x or in x/signal over sigma/signal, and ddim's
-    step at eta 0.
+    It is Euler's step of the probability-flow ODE, both for x and for x/signal, and ddim's step at eta 0.
     """
-    # with ε = (x − signal·x_0)/sigma: x' = ratio·x + (signal' − ratio·signal)·x_0, ratio = sigma'/sigma
+    # With ε = (x − signal·x_0)/sigma and ratio = sigma'/sigma: x' = ratio·x + (signal' − ratio·signal)·x_0
     ratio = there.sigma / here.sigma
     return Row(
         here.t, here.x0_from_x, here.x0_from_output, c_x=ratio, c_x0=there.signal - ratio * here.signal
@@ -65,7 +64,7 @@ def _last(indices: tuple[float, ...], strength: float) -> tuple[float, ...]:
 
 
 def _row_problem(sampler: Sampler, arguments: Arguments, row: object) -> str:
-    """What is wrong with a row that a plugin plans; empty if nothing."""
+    """The problem with a row that a plugin plans; empty if none."""
     if not isinstance(row, Row):
         return f"should give a ddpmx.Row, not {described(row)}"
     single = {
@@ -115,8 +114,7 @@ class Sampler(Component):
     def fitted(self, timesteps: int) -> Self:
         """This sampler with a default `steps` that suits a schedule of `timesteps` timesteps.
 
-        A default above `timesteps`, or with the grid `all`, becomes `timesteps`. Steps that the user set
-        stay.
+        A default above `timesteps`, or with the grid `all`, becomes `timesteps`. An explicit `steps` stays.
         """
         if (
             "steps" in self.model_fields_set

@@ -38,8 +38,8 @@ class DDIM(Sampler):
                 field="eta",
                 hint="use at most 1, which always works",
             )
-        # x_s = direction·x_t + (signal_s − direction·signal_t)·x_0 + std·(new noise), as ε = (x_t −
-        # signal_t·x_0)/sigma_t
+        # With ε = (x_t − signal_t·x_0)/sigma_t and direction = √(sigma_s² − std²)/sigma_t:
+        # x_s = direction·x_t + (signal_s − direction·signal_t)·x_0 + std·(new noise)
         direction = there.sigma * math.sqrt(kept) / here.sigma
         return Row(
             here.t,

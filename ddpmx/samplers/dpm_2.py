@@ -22,8 +22,8 @@ def midpoint(path: Path, here: Point, there: Point, noise: float = 0.0) -> Itera
         y' = y + (n' − n)·ε
     """
     middle = path.between(here, there)
-    # x' = signal'/signal·anchor + factor·(x − signal_middle·x_0), with ε = (x −
-    # signal_middle·x_0)/sigma_middle
+    # With ε = (x_m − signal_m·x_0)/sigma_m at the midpoint m and factor = signal'·(n' − n)/sigma_m:
+    # x' = signal'/signal·x + factor·(x_m − signal_m·x_0)
     factor = there.signal * (there.sigma_ve - here.sigma_ve) / middle.sigma
     yield replace(straight(here, middle), keep_anchor=True)
     yield Row(

@@ -34,10 +34,10 @@ def singlestep(path: Path, here: Point, there: Point, noise: float = 0.0) -> Ite
 
 @SAMPLERS.register("dpmpp_2s", paper="Lu et al. 2022, arXiv:2211.01095, algorithm 1 with r = 1/2")
 class DPMpp2S(Solver):
-    """Second order, two evaluations per step: DPM-Solver++(2S), single-step.
+    """Second order, two evaluations per step: DPM-Solver++(2S).
 
-    u is the state after the straight step from t to the log-SNR midpoint, and h = λ_s − λ_t with λ =
-    log(signal/sigma)::
+    u is the state after the straight step from t to the log-SNR midpoint. With λ = log(signal/sigma) and
+    h = λ_s − λ_t::
 
         x_s = sigma_s/sigma_t·x_t + signal_s·(1 − e^(−h))·x_0(u)
     """

@@ -55,4 +55,5 @@ class Heun(Solver):
 
 
 def _is_flow(table: Table) -> bool:
+    """Whether the table is rectified flow: signal + sigma = 1 at every index."""
     return bool(((table.signal + table.sigma - 1).abs() < 1e-9).all())

@@ -55,10 +55,8 @@ class SigmoidAlphaBar(Schedule):
         start, end = self.start / self.tau, self.end / self.tau
         # SNR = ᾱ/(1 − ᾱ) = (σ(end) − σ(x))/(σ(x) − σ(start)), start and end divided by tau; to avoid
         # cancellation, σ(b) − σ(a) = sinh((b − a)/2)/(2·cosh(a/2)·cosh(b/2)), in which cosh(x/2) divides out
-        to_end, from_start = (
-            (end - start) * (1 - t) / 2,
-            (end - start) * t / 2,
-        )  # (end − x)/2, (x − start)/2: [T]
+        # to_end = (end − x)/2 and from_start = (x − start)/2: [T]
+        to_end, from_start = (end - start) * (1 - t) / 2, (end - start) * t / 2
         log_snr = _log_sinh(to_end) - _log_sinh(from_start) + _log_cosh(start / 2) - _log_cosh(end / 2)
         return log_snr.clamp(min=torch.tensor(self.clip_min, dtype=torch.float64).logit())
 

@@ -40,7 +40,7 @@ class TimeState(Protocol):
 
 
 def _indices_problem(drawn: object, u: Tensor, timesteps: int) -> str:
-    """What is wrong with indices, which should be int64, shaped like `u`, in 0 … T−1; empty if nothing."""
+    """The problem with indices, which should be int64, shaped like `u`, in 0 … T−1; empty if none."""
     problem = tensor(drawn, u.shape, torch.int64, u.device)
     if problem or not isinstance(drawn, Tensor):
         return problem
@@ -52,7 +52,7 @@ def _indices_problem(drawn: object, u: Tensor, timesteps: int) -> str:
 
 
 def _probabilities_problem(values: object, timesteps: int) -> str:
-    """What is wrong with probabilities, which should be float64 [T], ≥ 0, of sum 1; empty if nothing."""
+    """The problem with probabilities, which should be float64 [T], ≥ 0, of sum 1; empty if none."""
     problem = numbers(values, [timesteps], finite=True, least=0)
     if problem or not isinstance(values, Tensor):
         return problem

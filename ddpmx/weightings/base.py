@@ -1,4 +1,4 @@
-"""How much the error at each timestep counts in the loss.
+"""The base of all weightings: how much the error at each timestep counts in the loss.
 
 A weighting is defined once, as the weight of the x_0 error over log-SNR. The weights of the ε, v and velocity
 errors are derived from it, so two predictions with the same weighting have the same objective.
@@ -56,8 +56,7 @@ class Weighting(Component):
         component = as_prediction(prediction)
         if bool(table.log_snr.isfinite().all()):
             return self._finite(self._product(table, component))
-        # An infinite log-SNR is replaced by ±200 and by ±300: a weight that still changes has the limit 0 or
-        # ∞.
+        # Replace an infinite log-SNR by ±200, then by ±300: a weight that still changes has the limit 0 or ∞.
         at_200, at_300 = (self._product(_bounded(table, bound), component) for bound in LARGE_LOG_SNRS)
         falls, grows = at_300 < at_200 * (1 - 1e-6), at_300 > at_200 * (1 + 1e-6)
         return self._finite(at_300.masked_fill(falls, 0.0).masked_fill(grows, math.inf))

@@ -14,8 +14,7 @@ from .base import Weighting
 class EDM(Weighting):
     """SNR + 1/sigma_data² on the x_0 error.
 
-    With σ = sigma/signal this is the paper's (σ² + sigma_data²)/(σ·sigma_data)² on the error of the denoised
-    image D.
+    With σ = sigma/signal this is the paper's (σ² + sigma_data²)/(σ·sigma_data)² on the error of its D.
     """
 
     sigma_data: float = Field(0.5, gt=0)

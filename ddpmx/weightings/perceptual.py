@@ -15,7 +15,7 @@ class P2(Weighting):
     """1/(k + SNR)^gamma on the ε error, which lowers the weight at low noise."""
 
     gamma: float = Field(1.0, ge=0)
-    """How strongly the weight falls at low noise; 0 is the plain ε loss."""
+    """Strength of the fall at low noise; 0 is the plain ε loss."""
     k: float = Field(1.0, ge=0)
     """Limits the weight at high noise to 1/k^gamma."""
 
