@@ -1,4 +1,4 @@
-"""Bits per dimension against the closed form of a linear network, whose every term is a Gaussian integral."""
+"""Bits per dimension against the closed form for a linear network, whose terms are Gaussian integrals."""
 
 from __future__ import annotations
 
@@ -35,10 +35,11 @@ def measure(
 
 
 def closed_form(data: Data, table: Table, gain: Tensor, log_variance: Tensor) -> tuple[float, float, float]:
-    """(bound, prior, decoder) in bits a dimension, the noise integrated out.
+    """(bound, prior, decoder) in bits per dimension, with the noise integrated out.
 
-    KL_t = ½(r − 1 − log r + c_x0²·E(x_0 − gain·x_t)²/σ²) with r = lower/σ²; E(…)² = (1 − gain·signal)²·x_0² + gain²·sigma². The
-    decoder by Gauss-Hermite quadrature for each of the 256 values of a pixel.
+    KL_t = ½(r − 1 − log r + c_x0²·E(x_0 − gain·x_t)²/σ²) with r = lower/σ² and E(x_0 − gain·x_t)² = (1 −
+    gain·signal)²·x_0² + gain²·sigma². The decoder is integrated by Gauss-Hermite quadrature for each of a
+    pixel's 256 values.
     """
     x = data.test.pixels.numpy().astype(np.float64) / 127.5 - 1
     moment = (x**2).mean()
@@ -84,8 +85,8 @@ def test_bpd_is_the_closed_form_on_gaussian_data(tmp_path: Path, variance: str, 
 
 
 @pytest.mark.slow
-def test_it_is_so_to_a_thousandth(tmp_path: Path) -> None:
-    """16 million pixels, which leave a standard deviation of 3e-4."""
+def test_bpd_is_the_closed_form_to_a_thousandth(tmp_path: Path) -> None:
+    """16 million pixels leave a standard deviation of 3e-4."""
     experiment, data = experiment_of(tmp_path, 6, "cosine"), gaussian_data(4000, size=64)
     gain = best_gain(experiment.table)
     scores = measure(experiment, data, gain, timesteps=None)
@@ -93,8 +94,8 @@ def test_it_is_so_to_a_thousandth(tmp_path: Path) -> None:
     assert [score.value for score in scores.values()] == pytest.approx(truth, abs=1e-3)
 
 
-def test_some_timesteps_estimate_what_all_of_them_give(tmp_path: Path) -> None:
-    """Without bias, and the interval covers: the mean over seeds, each with 4 of 29 timesteps."""
+def test_a_subset_of_timesteps_estimates_the_whole_sum(tmp_path: Path) -> None:
+    """The mean over seeds, each with 4 of 29 timesteps, is unbiased, and the interval has the right width."""
     experiment, data = experiment_of(tmp_path, 30), gaussian_data(300, size=8)
     gain = best_gain(experiment.table)
     exact = measure(experiment, data, gain, timesteps=None)["bpd"].value
@@ -110,15 +111,15 @@ def test_some_timesteps_estimate_what_all_of_them_give(tmp_path: Path) -> None:
 
 def test_bpd_falls_with_more_timesteps(tmp_path: Path) -> None:
     data = gaussian_data(100)
-    found = []
+    bits = []
     for timesteps in (5, 10, 30):
         experiment = experiment_of(tmp_path, timesteps, "cosine")
-        found.append(
+        bits.append(
             measure(experiment, data, best_gain(experiment.table), timesteps=None, variance="beta")[
                 "bpd"
             ].value
         )
-    assert found == sorted(found, reverse=True)
+    assert bits == sorted(bits, reverse=True)
 
 
 def test_bpd_falls_with_training(tmp_path: Path) -> None:
@@ -148,13 +149,13 @@ def test_self_conditioned_and_conditional_networks_are_measured(tmp_path: Path) 
     experiment = build(load(path), torch.device("cpu"))
     calls: list[Tensor] = []
 
-    class Told(nn.Module):
+    class Spy(nn.Module):
         def forward(self, x: Tensor, t: Tensor, labels: Tensor) -> Tensor:
             calls.append(x[:, 1:])
             assert torch.equal(labels, experiment.data.test.labels[: len(labels)])
             return 0.5 * x[:, :1]
 
-    subject = Subject(experiment.data, torch.empty(0), 0, experiment=experiment, network=Told())
+    subject = Subject(experiment.data, torch.empty(0), 0, experiment=experiment, network=Spy())
     Bpd(images=8, timesteps=1).compute(subject)
     assert [bool(estimate.any()) for estimate in calls] == [False, True] * 2
 

@@ -1,4 +1,4 @@
-"""A metric that fails costs a score, not a trained run; a run over edited plugins is resumed only with leave."""
+"""A failing metric costs its score, not the run; a run with edited plugins is resumed on request only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""fid, is and kid against torch-fidelity on the same random weights, and the files that these weights come from."""
+"""fid, is and kid against torch-fidelity on the same random weights, and the files of these weights."""
 
 import math
 import pickle
@@ -129,7 +129,7 @@ def test_both_kinds_of_file_give_one_extractor(
 
 
 def test_files_that_are_not_the_weights_are_refused(data: Data, tmp_path: Path) -> None:
-    """Before a run begins, with the file's name; and a pickle's code never runs."""
+    """Before a run starts, naming the file; the code in a pickle never runs."""
 
     class Attack:
         def __reduce__(self) -> tuple[object, ...]:

@@ -1,4 +1,4 @@
-"""The Fréchet distance where it is known exactly, and of sets with themselves."""
+"""The Fréchet distance in cases that are known exactly, and from sets to themselves."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ddpmx.metrics.frechet import Reference
 
 
 def spread(rows: int, deviations: Tensor) -> Tensor:
-    """Features of mean 0 with exactly these standard deviations (of all rows), uncorrelated: powers of 2 stay exact in float32."""
+    """Uncorrelated features with mean 0 and these standard deviations; powers of 2 are exact in float32."""
     columns = torch.from_numpy(hadamard(rows)).double()[:, 1 : len(deviations) + 1]
     return (columns * deviations).float()
 
@@ -37,7 +37,7 @@ def test_it_is_exact_for_deviations_of_every_size(rows: int, others: int) -> Non
 
 @pytest.mark.parametrize(("n", "d"), [(2, 5), (9, 40), (40, 40), (41, 40), (300, 40)])
 @pytest.mark.parametrize("kind", ["full", "constant features", "equal features", "one image again and again"])
-def test_of_a_set_with_itself_it_is_0_and_never_below(n: int, d: int, kind: str) -> None:
+def test_the_distance_of_a_set_to_itself_is_0_and_never_negative(n: int, d: int, kind: str) -> None:
     features = 200 * torch.rand(n, d, generator=torch.Generator().manual_seed(n + d))
     if kind == "constant features":
         features[:, ::3] = 17
@@ -46,11 +46,11 @@ def test_of_a_set_with_itself_it_is_0_and_never_below(n: int, d: int, kind: str)
     elif kind == "one image again and again":
         features[:] = features[0]
     size = float(features.double().square().sum() / n)
-    for of in (features, features.flip(0)):
-        assert 0 <= Reference(features).distance(of) < 1e-12 * size
+    for same in (features, features.flip(0)):
+        assert 0 <= Reference(features).distance(same) < 1e-12 * size
 
 
-def test_of_pixels_that_never_change_too() -> None:
+def test_so_it_is_for_pixels_that_never_change() -> None:
     data: Data = DATASETS.build("digits").load(".")  # type: ignore[arg-type]
     pixels = data.train.pixels.flatten(1).float()
     assert 0 <= Reference(pixels).distance(pixels) < 1e-9

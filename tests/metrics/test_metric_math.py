@@ -1,4 +1,4 @@
-"""Precision, recall and the kernel distance against counts, closed forms and simulation; no network but the classifier."""
+"""Precision, recall and the kernel distance against counts, closed forms and simulations."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ def digits() -> Data:
 
 
 def brute_force(drawn: np.ndarray, real: np.ndarray, k: int) -> tuple[float, float]:
-    """The count, pair by pair."""
+    """(precision, recall), counted pair by pair."""
 
     def share(points: np.ndarray, centres: np.ndarray) -> float:
         inside = 0
@@ -54,8 +54,8 @@ def test_precision_and_recall_are_the_brute_force_count(digits: Data, k: int) ->
         )
 
 
-def test_precision_and_recall_tell_apart_what_they_should(digits: Data) -> None:
-    """One class only: real, but not all there is. Noise: nothing real."""
+def test_precision_and_recall_differ_for_images_of_one_class(digits: Data) -> None:
+    """Images of one class look real, but do not cover the data."""
     ones = METRICS.build("precision_recall").compute(
         Subject(digits, digits.train.pixels[digits.train.labels == 1])
     )
@@ -75,7 +75,7 @@ def test_halves_recall_is_the_recall_of_the_halves() -> None:
 
 
 def test_intervals_of_precision_and_recall_cover() -> None:
-    """By simulation, a shifted and narrower Gaussian against a standard one in 4 dimensions."""
+    """A simulation of a shifted and narrower Gaussian against a standard one in 4 dimensions."""
     random = np.random.default_rng(1)
     real = torch.from_numpy(random.standard_normal((300, 4)))
 
@@ -116,7 +116,7 @@ def test_the_kernel_distance_is_its_definition() -> None:
 
 @pytest.mark.parametrize(("shift", "widest"), [(4, 1.3), (0, 2.5)], ids=["a worse model", "a perfect model"])
 def test_the_kernel_distance_is_unbiased_and_its_interval_covers(shift: int, widest: float) -> None:
-    """The distance of few images is that of many, on average; the interval holds this for what 95 % promise."""
+    """The mean distance of few images is that of many, and the 95 % intervals contain it often enough."""
     random = np.random.default_rng(shift)
 
     def images(n: int, mean: int) -> torch.Tensor:

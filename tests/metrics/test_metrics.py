@@ -38,7 +38,7 @@ def test_fd_cnn_is_the_frechet_distance_of_the_features(digits: Data, reference:
         assert fd(images, digits, reference=reference) == pytest.approx(truth, rel=1e-4)
 
 
-def test_torchmetrics_finds_the_same(digits: Data) -> None:
+def test_torchmetrics_agrees(digits: Data) -> None:
     from torchmetrics.image.fid import FrechetInceptionDistance
 
     class Eye(torch.nn.Module):
@@ -68,7 +68,7 @@ def test_real_images_are_close_and_noise_is_far(digits: Data) -> None:
     assert fd(digits.validation.pixels, digits) < 0.05 * fd(noise(digits, 180), digits)
 
 
-def test_is_cnn_counts_the_classes_that_are_there(digits: Data) -> None:
+def test_is_cnn_counts_the_classes_present(digits: Data) -> None:
     images, labels = digits.train.pixels, digits.train.labels
     one, two, ten = images[labels == 3][:50], torch.cat([images[labels == k][:50] for k in (3, 8)]), images
     assert score(one[:1].repeat(20, 1, 1, 1), digits) == pytest.approx(1, abs=1e-9)
@@ -133,7 +133,7 @@ def test_the_cached_classifier_is_used(digits: Data, monkeypatch: pytest.MonkeyP
 def test_the_classifier_learns_at_any_size(
     channels: int, size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Which half is brighter: two classes that noise does not hide."""
+    """Two classes, by which half of an image is brighter: noise does not hide this."""
     monkeypatch.setenv("DDPMX_CACHE", str(tmp_path))
     monkeypatch.setattr(module, "MIN_STEPS", 30)
     labels = torch.arange(80) % 2
@@ -166,7 +166,7 @@ def test_a_set_without_a_test_split_is_compared_with_its_training_images(digits:
         == reference_note(METRICS.build("pixel_fd", reference="train"), data)
         == ""
     )
-    with pytest.raises(SpecError, match="`reference: train`"):  # what was asked for is not replaced
+    with pytest.raises(SpecError, match="`reference: train`"):  # an explicit choice is not replaced
         METRICS.build("pixel_fd", reference="test").check(data)
 
 

@@ -1,4 +1,4 @@
-"""What comes with a metric's value: intervals that cover, floors, provenance, features made once."""
+"""Facts beside a metric's value: intervals that cover, floors, provenance; features are computed once."""
 
 import json
 from dataclasses import replace
@@ -63,7 +63,7 @@ def test_the_interval_of_a_mean_is_the_textbooks(n: int) -> None:
 def test_the_interval_covers_where_the_distance_lies_on_average(
     normal_data: Data, mean: float, spread: float, widest: float
 ) -> None:
-    """By simulation: n new images from the same Gaussian, again and again. 300 images of 16 pixels bias the distance upwards."""
+    """A simulation with new images of one Gaussian each time; 300 images bias the distance upwards."""
     reference = Reference(normal_data.test.pixels.flatten(1).float())
     draws = [gaussian(300, seed, mean, spread) for seed in range(100, 400)]
     true = torch.tensor([reference.distance(images.flatten(1).float()) for images in draws])
@@ -122,7 +122,10 @@ def test_the_hash_sees_every_weight() -> None:
 
 
 def test_the_floor_is_the_distance_of_disjoint_real_images(normal_data: Data) -> None:
-    """Of one Gaussian, n and N − n: d·s²·(1 + (d + 1)/4)·(1/n + 1/(N − n)) on average, to first order; it varies by 13 %."""
+    """d·s²·(1 + (d + 1)/4)·(1/n + 1/(N − n)) on average for n and N − n images, to first order.
+
+    It varies by 13 %.
+    """
     for n, used in ((300, 300), (1500, 1000)):
         score = pixel_fd(gaussian(n, 9), normal_data)
         expected = 16 * 20**2 * (1 / used + 1 / (2000 - used)) * (1 + 17 / 4)
@@ -138,8 +141,8 @@ def test_too_few_images_have_a_reason_instead_of_an_interval(normal_data: Data) 
     assert (pixel_fd(gaussian(30, 1), tiny).floor, pixel_fd(gaussian(30, 1), tiny).floor_n) == (None, 0)
 
 
-def test_features_are_made_once(digits: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Those of generated images once a subject, those of real ones once a machine."""
+def test_features_are_computed_once(digits: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Features of generated images once per subject, those of real ones once per machine."""
     made: list[int] = []
     extract = module.extract
 

@@ -1,4 +1,4 @@
-"""Intervals and "within noise", against scipy's Student t and Welch's test, and by their coverage in simulations."""
+"""Intervals and "within noise" against scipy's Student t and Welch's test, and their simulated coverage."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_more_noise_never_narrows_an_interval():
 @pytest.mark.parametrize("k", [2, 3, 5])
 @pytest.mark.parametrize("own", [0.0, 0.2, 1.0, 5.0])
 def test_the_interval_covers_training_and_measurement(k: int, own: float):
-    """Coverage is 95 % for noise of each seed (standard deviation 1) plus starting noise that all seeds share."""
+    """Coverage is 95 % for noise of each seed (standard deviation 1) plus noise that all seeds share."""
     generator, times, covered = np.random.default_rng(k), 1500, 0
     for _ in range(times):
         low, high = seeds(

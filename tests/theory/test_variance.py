@@ -1,4 +1,4 @@
-"""The bound's terms against Gaussian algebra, scipy, torch.distributions and diffusers, in float64, on each family of schedules."""
+"""The bound's terms against Gaussian algebra, scipy, torch.distributions and diffusers."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def normal(*shape: int, seed: int = 0) -> Tensor:
 
 @FAMILIES
 def test_the_posterior_is_bayes_rule(schedule: str) -> None:
-    """x_s ~ N(signal_s·x_0, sigma_s²) times x_t ~ N(r·x_s, sigma_t² − (r·sigma_s)²), r = signal_t/signal_s, in precisions."""
+    """x_s ~ N(signal_s·x_0, sigma_s²), x_t ~ N(r·x_s, sigma_t² − (r·sigma_s)²) with r = signal_t/signal_s."""
     table = table_of(schedule)
     q = posterior(table)
     signal, sigma = table.signal.numpy(), table.sigma.numpy()
@@ -90,7 +90,7 @@ def test_with_the_posteriors_variance_a_term_is_the_vlb_weighting(schedule: str)
 
 
 def test_the_best_variance_is_that_of_the_step() -> None:
-    """For x_0 = m ± d given x_t, p(x_s | x_t) has variance lower + (c_x0·d)²: there the mean term is lowest."""
+    """If x_0 = m ± d given x_t, the mean term is lowest at p(x_s | x_t)'s variance lower + (c_x0·d)²."""
     table = table_of("cosine")
     q, d = posterior(table), 0.4
     for i in (1, 20, 39):
@@ -136,7 +136,7 @@ def test_at_index_0_the_term_is_the_decoders_in_bits() -> None:
 
 
 def test_float32_and_its_gradient_are_near_float64_and_finite_far_from_the_mean() -> None:
-    """Up to 250 standard deviations away, where a distribution function's values are 0."""
+    """Up to 250 standard deviations away, where the cumulative distribution function rounds to 0 or 1."""
     results = []
     for dtype in (torch.float32, torch.float64):
         x = torch.linspace(-1, 1, 256, dtype=dtype)
@@ -149,7 +149,7 @@ def test_float32_and_its_gradient_are_near_float64_and_finite_far_from_the_mean(
     torch.testing.assert_close(gradient, exact_gradient, rtol=1e-2, atol=1e-3)
 
 
-def test_the_prior_is_the_divergence_from_where_sampling_starts() -> None:
+def test_the_prior_is_the_divergence_from_the_starting_noise() -> None:
     x_start = normal(3, 2, 2)
     for schedule in ("linear", "edm"):
         table = table_of(schedule)

@@ -9,7 +9,7 @@ from ddpmx.training.ema import Ema
 
 
 class Network(nn.Module):
-    """Two parameters and a buffer of an integer type, as a batch norm has."""
+    """Two parameters and an integer buffer, as in a batch norm."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -33,7 +33,7 @@ def path(steps: int) -> list[list[Tensor]]:
 
 
 @pytest.mark.parametrize("warmup", [False, True])
-def test_it_is_the_weighted_sum_that_its_decays_define(warmup: bool) -> None:
+def test_the_average_is_the_weighted_sum_defined_by_its_decays(warmup: bool) -> None:
     network = Network()
     network.become(0)
     ema = Ema(network, decay=0.8, warmup=warmup)
@@ -41,12 +41,14 @@ def test_it_is_the_weighted_sum_that_its_decays_define(warmup: bool) -> None:
         network.become(step)
         ema.update(network, step)
     decays = [min(0.8, (1 + k) / (10 + k)) if warmup else 0.8 for k in range(1, 31)]
-    # the weights of step k enter with 1 − decay_k and are then multiplied by all later decays; the start by all
-    shares = [torch.tensor(decays, dtype=torch.float64).prod()]
-    shares += [(1 - decays[k]) * torch.tensor(decays[k + 1 :], dtype=torch.float64).prod() for k in range(30)]
-    assert float(sum(shares)) == pytest.approx(1)
+    # the weights of step k have the factor 1 − decay_k times all later decays, the initial ones all decays
+    factors = [torch.tensor(decays, dtype=torch.float64).prod()]
+    factors += [
+        (1 - decays[k]) * torch.tensor(decays[k + 1 :], dtype=torch.float64).prod() for k in range(30)
+    ]
+    assert float(sum(factors)) == pytest.approx(1)
     for index, average in enumerate(ema.module.parameters()):
-        expected = sum(share * weights[index] for share, weights in zip(shares, path(30), strict=True))
+        expected = sum(factor * weights[index] for factor, weights in zip(factors, path(30), strict=True))
         torch.testing.assert_close(average.double(), expected, rtol=1e-5, atol=1e-6)
 
 

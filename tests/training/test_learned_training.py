@@ -1,4 +1,4 @@
-"""What training learns besides the network: a weighting, and which timesteps to draw. Also that both are resumed exactly."""
+"""Learned weightings and loss-aware times: what they learn, and that both are resumed exactly."""
 
 from __future__ import annotations
 
@@ -15,9 +15,8 @@ import torch
 from conftest import Result, command, only_run
 from safetensors.torch import load_file
 from scipy import stats
-from torch import Tensor
 
-from ddpmx.components.registry import SCHEDULES, TIMES, WEIGHTINGS
+from ddpmx.components.registry import WEIGHTINGS
 from ddpmx.errors import SpecError
 from ddpmx.models.embedding import LOG_SNR_BOUND
 from ddpmx.ops import Noise, Purpose, stream
@@ -25,7 +24,7 @@ from ddpmx.spec import loading as spec_file
 from ddpmx.spec.checks import check
 from ddpmx.spec.schema import json_schema
 from ddpmx.storage import checkpoint
-from ddpmx.times.loss_aware import HISTORY, UNIFORM, LossHistory
+from ddpmx.times.loss_aware import LossHistory
 from ddpmx.training.batch import Batch
 from ddpmx.training.experiment import Experiment, build
 from ddpmx.training.loop import StepDone, train
@@ -46,7 +45,7 @@ def experiment_of(tiny: Path, *overrides: str) -> Experiment:
 
 
 def steps(experiment: Experiment, state: TrainState, trained: Trained, until: int) -> list[float]:
-    """Train up to a step; the losses."""
+    """Train up to a step; returns the losses."""
     losses = []
     for event in train(experiment, state, trained, World(), lambda: state.step >= until):
         if isinstance(event, StepDone):
@@ -122,14 +121,14 @@ def test_training_moves_u_and_validation_does_not_see_it(tiny: Path) -> None:
     )
 
 
-def test_infinite_log_snrs_are_seen_as_the_bound(tiny: Path) -> None:
+def test_infinite_log_snrs_are_limited_to_the_bound(tiny: Path) -> None:
     log_snr = experiment_of(
         tiny, LEARNED, "schedule={name: flow, timesteps: 20}", "prediction=velocity"
     ).coefficients.log_snr
     assert float(log_snr.min()) == -LOG_SNR_BOUND
 
 
-def test_a_base_that_does_not_suit_is_refused_at_its_field(tiny: Path) -> None:
+def test_an_unsuitable_base_is_refused_at_its_field(tiny: Path) -> None:
     with pytest.raises(SpecError, match="should not be a learned weighting"):
         spec_file.load(tiny, ["loss.weighting={name: learned, base: learned}"])
     with pytest.raises(SpecError, match="'min_snrr'"):
@@ -151,73 +150,11 @@ def test_the_schema_of_a_weighting_in_a_weighting_ends() -> None:
         assert "gamma" in blocks["min_snr"]["properties"]
 
 
-# -- times that are drawn by their losses
-
-
-def full(timesteps: int, seed: int = 0) -> tuple[LossHistory, Tensor]:
-    """A history of 13 losses of each timestep, and those losses [T, 13]."""
-    history = LossHistory(timesteps)
-    losses = torch.rand(timesteps, 13, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
-    losses *= torch.logspace(-2, 0, timesteps, dtype=torch.float64)[:, None]
-    for k in range(13):
-        history.update(torch.arange(timesteps), losses[:, k])
-    return history, losses
-
-
-def test_probabilities_are_the_papers_formula_of_the_last_ten_losses() -> None:
-    history, losses = full(30)
-    size = np.sqrt((losses[:, -HISTORY:].numpy() ** 2).mean(axis=1))
-    np.testing.assert_allclose(
-        history.probabilities(), (1 - UNIFORM) * size / size.sum() + UNIFORM / 30, rtol=1e-12
-    )
-
-
-def test_it_is_uniform_until_each_timestep_has_ten_losses() -> None:
-    history = LossHistory(5)
-    for k in range(HISTORY):
-        assert history.probabilities().tolist() == [0.2] * 5
-        assert history.importance().tolist() == pytest.approx([1.0] * 5)
-        history.update(
-            torch.arange(5 if k < HISTORY - 1 else 4), torch.arange(1.0, 6.0)[: 5 if k < HISTORY - 1 else 4]
-        )
-    history.update(torch.tensor([4]), torch.tensor([5.0]))
-    np.testing.assert_allclose(history.probabilities(), 0.999 * np.arange(1, 6) / 15 + 0.0002, rtol=1e-12)
-    nothing = LossHistory(5)
-    nothing.update(torch.arange(5).repeat(HISTORY), torch.zeros(5 * HISTORY))
-    assert nothing.probabilities().tolist() == [0.2] * 5
-
-
-def test_frequencies_are_the_probabilities() -> None:
-    history, _ = full(50)
-    u = torch.rand(200_000, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
-    drawn = torch.bincount(history.draw(u), minlength=50).numpy()
-    assert stats.chisquare(drawn, history.probabilities().numpy() * len(u)).pvalue > 1e-4
-    edge = torch.tensor([0.0, 1 - 2.0**-53], dtype=torch.float64)
-    assert history.draw(edge).tolist() == [0, 49]
-
-
-def test_the_mean_over_draws_is_the_uniform_mean_with_less_variance() -> None:
-    """The paper's point: with p ∝ √E[L²], the importance-weighted loss varies least."""
-    history, losses = full(200)
-    p, importance, loss = history.probabilities(), history.importance(), losses[:, -HISTORY:].mean(1)
-    assert float((p * importance * loss).sum()) == pytest.approx(float(loss.mean()), rel=1e-12)
-    second = losses[:, -HISTORY:].square().mean(1)
-    assert float((p * importance.square() * second).sum()) < 0.7 * float(second.mean())
-
-
-def test_a_batch_that_has_a_timestep_twice_counts_both() -> None:
-    once, split = LossHistory(3), LossHistory(3)
-    t, losses = torch.tensor([2, 2, 0, 2]), torch.tensor([1.0, 2.0, 3.0, 4.0])
-    once.update(t, losses)
-    for i in range(4):
-        split.update(t[i : i + 1], losses[i : i + 1])
-    assert torch.equal(once.losses, split.losses)
-    assert once.counts.tolist() == [1, 0, 3]
-    assert once.losses[2, :3].tolist() == [1.0, 2.0, 4.0]
+# -- timesteps drawn by their losses
 
 
 def test_the_loop_records_the_losses_of_the_timesteps_drawn(tiny: Path) -> None:
-    """12 steps of 64 images on 20 timesteps: 768 losses; the recorded ones of a step are the step's."""
+    """One step of 64 images: its 64 losses are recorded, and their mean is the step's loss."""
     experiment = experiment_of(tiny, AWARE, "train.accumulate=3")
     trained = prepare(experiment)
     history = trained.time
@@ -231,17 +168,6 @@ def test_the_loop_records_the_losses_of_the_timesteps_drawn(tiny: Path) -> None:
     assert steps(plain, TrainState(), prepare(plain), 1) == pytest.approx([loss], rel=1e-5)
 
 
-def test_other_times_have_no_state_and_this_one_starts_uniform() -> None:
-    table = SCHEDULES.build("cosine", timesteps=20).table()
-    for name in TIMES.names():
-        assert (TIMES.build(name).start(table) is not None) == (name == "loss_aware")
-    time, u = TIMES.build("loss_aware"), (torch.arange(100, dtype=torch.float64) + 0.5) / 100
-    state = time.start(table)
-    assert state is not None
-    assert torch.equal(time.draw(u, table), state.draw(u))
-    torch.testing.assert_close(time.importance(table), state.importance())
-
-
 # -- resuming, and processes
 
 
@@ -250,7 +176,7 @@ TOTAL, STOP = 6, 3
 
 
 def straight(tiny: Path, *overrides: str) -> Trained:
-    """Trained without a stop, in this process."""
+    """Train without a stop, in this process."""
     experiment = experiment_of(tiny, *overrides, f"train.steps={TOTAL}")
     trained = prepare(experiment)
     steps(experiment, TrainState(), trained, TOTAL)
@@ -262,7 +188,7 @@ def straight(tiny: Path, *overrides: str) -> Trained:
 
 
 def different(wanted: Trained, checkpoint_: Path) -> list[str]:
-    """The names of the tensors of a checkpoint that are not those of `wanted`, bit for bit."""
+    """Names of a checkpoint's tensors that differ from those of `wanted` in any bit."""
     names = []
     for file, part in {
         "model": wanted.network,
@@ -277,7 +203,7 @@ def different(wanted: Trained, checkpoint_: Path) -> list[str]:
     return names
 
 
-def test_what_is_learned_goes_on_from_a_checkpoint_bit_for_bit(tiny: Path, tmp_path: Path) -> None:
+def test_learned_parts_are_resumed_from_a_checkpoint_bit_for_bit(tiny: Path, tmp_path: Path) -> None:
     every = (*SMALL, "model.self_condition=true", "model.learned_variance=true")
     wanted, state = straight(tiny, *every), TrainState()
     for until in (STOP, TOTAL):
@@ -291,7 +217,7 @@ def test_what_is_learned_goes_on_from_a_checkpoint_bit_for_bit(tiny: Path, tmp_p
     assert different(wanted, tmp_path / "last") == []
 
 
-def test_a_stopped_and_resumed_run_is_that_without_a_stop_and_shows_its_u(
+def test_a_resumed_run_equals_one_without_a_stop_and_plots_its_u(
     ddpmx: Run, tiny: Path, tmp_path: Path
 ) -> None:
     arguments = [argument for override in SMALL for argument in ("-s", override)]

@@ -1,4 +1,4 @@
-"""A run that goes on with another budget says what happens to its learning rate."""
+"""A run that is resumed with another budget reports the jump of its learning rate."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Run = Callable[..., Result]
 
 
 @pytest.mark.parametrize("schedule", ["cosine", "linear"])
-def test_a_jump_is_told_with_both_rates(schedule: str) -> None:
+def test_a_jump_is_reported_with_both_rates(schedule: str) -> None:
     train = TrainSpec(lr=1e-3, lr_schedule=schedule)
     before = learning_rate(train, 19, 20)
     said = budget_note(train, 20, 40, before)
@@ -27,13 +27,11 @@ def test_a_jump_is_told_with_both_rates(schedule: str) -> None:
     halved = budget_note(train, 20, 40, before, 0.5)
     assert f"from {before / 2:.3g} in step 20 to 0.00025 in step 21" in halved
     shorter = budget_note(train, 10, 20, learning_rate(train, 9, 40))
-    assert (
-        f"ends at step 20, so the learning rate goes from {learning_rate(train, 9, 40):.3g} in step 10 to 0.0005 in step 11"
-        in shorter
-    )
+    rates = f"from {learning_rate(train, 9, 40):.3g} in step 10 to 0.0005 in step 11"
+    assert f"ends at step 20, so the learning rate goes {rates}" in shorter
 
 
-def test_nothing_is_said_where_the_rate_goes_on_as_it_was() -> None:
+def test_there_is_no_note_if_the_rate_does_not_jump() -> None:
     for schedule in ("constant", "cosine", "linear"):
         train = TrainSpec(lr=1e-3, lr_schedule=schedule, warmup_steps=5)
         for done in range(21):
@@ -55,7 +53,7 @@ def test_a_longer_budget_of_a_finished_run(ddpmx: Run, tiny: Path, tmp_path: Pat
     assert ddpmx("run", tiny, "--out", tmp_path / "runs").code == 0
     run = only_run(tmp_path / "runs")
     low, middle = 5e-4 * (1 + math.cos(0.9 * math.pi)), 5e-4 * (1 + math.cos(0.5 * math.pi))
-    told = f"goes from {low:.3g} in step 10 to {middle:.3g} in step 11"
+    note = f"goes from {low:.3g} in step 10 to {middle:.3g} in step 11"
     same = ddpmx("run", tiny, "--run", run)
     assert same.code == 0, same.err
     assert "learning rate" not in same.err
@@ -65,7 +63,7 @@ def test_a_longer_budget_of_a_finished_run(ddpmx: Run, tiny: Path, tmp_path: Pat
     state.write_text(json.dumps({"train": content["train"], "optimizer": content["optimizer"]}))
     longer = ddpmx("run", tiny, "--run", run, "-s", "train.steps=20")
     assert longer.code == 0, longer.err
-    assert longer.err.count(told) == 1
+    assert longer.err.count(note) == 1
     rates = {event["step"]: event["lr"] for event in RunFolder(run).events() if event["event"] == "step"}
     assert rates == {10: pytest.approx(low), 20: pytest.approx(5e-4 * (1 + math.cos(0.95 * math.pi)))}
     again = ddpmx("run", tiny, "--run", run, "-s", "train.steps=30")

@@ -1,4 +1,4 @@
-"""The loss of a batch for networks that learn more than the prediction: learned variance, self-conditioning."""
+"""The loss of a batch for networks with a learned variance or self-conditioning."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def batch(estimate_first: bool = True) -> Batch:
 
 
 def fixed(output: Tensor) -> nn.Module:
-    """A network that answers the same whatever it is asked."""
+    """A network with a constant output."""
 
     class Fixed(nn.Module):
         def forward(self, x: Tensor, t: Tensor) -> Tensor:
@@ -60,7 +60,7 @@ def fixed(output: Tensor) -> nn.Module:
 )
 @pytest.mark.parametrize("prediction", ["epsilon", "x_start", "v"])
 def test_an_output_of_0_has_at_most_the_zero_output_loss(tiny: Path, loss: str, prediction: str) -> None:
-    """Images of ±1, whose every pixel is at the bound: equal for l2, where the squares alone count; else at most."""
+    """All pixels are ±1, where the bound is exact for l2, and an upper bound for other norms."""
     experiment = experiment_of(tiny, f"loss={{{loss}}}", f"prediction={prediction}")
     x_start, ids = images()[:1].sign().expand(256, -1, -1, -1).contiguous(), torch.arange(256)
     for t in (0, 10, 19):
@@ -79,7 +79,7 @@ def test_an_output_of_0_has_at_most_the_zero_output_loss(tiny: Path, loss: str, 
 
 @pytest.mark.parametrize(("schedule", "prediction"), COMBINATIONS)
 def test_the_loss_is_the_simple_one_plus_the_bound(tiny: Path, schedule: str, prediction: str) -> None:
-    """L_simple of a network without a variance + λ·T·vlb_terms, in float64, with x_0 from the output by the prediction."""
+    """L_simple of a network without a variance + λ·T·vlb_terms, in float64, with x_0 from the prediction."""
     spec = (f"schedule={{name: {schedule}, timesteps: 20}}", f"prediction={prediction}")
     experiment = experiment_of(tiny, *spec, LEARNS, "loss.variance_weight=0.5")
     torch.manual_seed(0)
@@ -98,7 +98,7 @@ def test_the_loss_is_the_simple_one_plus_the_bound(tiny: Path, schedule: str, pr
 
 
 def test_the_bound_teaches_the_variance_only(tiny: Path) -> None:
-    """The gradient of the first half of the channels is L_simple's, that of the second is the bound's alone."""
+    """The first half of the channels has the gradient of L_simple only, the second that of the bound only."""
     output = torch.zeros(4, 2, 8, 8, requires_grad=True)
     gradients = {}
     for weight in ("0.001", "0.1"):
@@ -121,7 +121,7 @@ def test_a_weight_of_the_bound_needs_a_network_that_learns_it(tiny: Path) -> Non
 
 
 @pytest.mark.parametrize("field", ["learned_variance", "self_condition"])
-def test_what_needs_x_0_refuses_a_prediction_that_does_not_tell_it(tiny: Path, field: str) -> None:
+def test_a_network_that_needs_x_0_refuses_predictions_without_it(tiny: Path, field: str) -> None:
     zero = ["schedule={name: cosine, timesteps: 20, zero_terminal_snr: true}", f"model.{field}=true"]
     samplers = ["sampler={name: ddim, timesteps: [9, 0]}", "evaluate.sampler={name: ddim, timesteps: [9, 0]}"]
     with pytest.raises(SpecError, match="cannot be computed from the prediction at index 19") as error:
@@ -130,7 +130,7 @@ def test_what_needs_x_0_refuses_a_prediction_that_does_not_tell_it(tiny: Path, f
     check(spec_file.load(tiny, [*zero, *samplers, "prediction=v"]))
 
 
-def test_the_denoiser_hands_on_the_variance(tiny: Path) -> None:
+def test_the_denoiser_returns_the_variance(tiny: Path) -> None:
     experiment = experiment_of(tiny, LEARNS)
     output = experiment.denoiser(experiment.network)(images(), T.float())
     assert output.shape == (4, 2, 8, 8)
@@ -140,15 +140,15 @@ def test_the_denoiser_hands_on_the_variance(tiny: Path) -> None:
 
 
 class Recorder(nn.Module):
-    """Answers 0.3·x_t and keeps what it saw."""
+    """Outputs 0.3·x_t and records its inputs."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.seen: list[Tensor] = []
+        self.inputs: list[Tensor] = []
         self.graded: list[bool] = []
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
-        self.seen.append(x)
+        self.inputs.append(x)
         self.graded.append(torch.is_grad_enabled())
         return 0.3 * x[:, :1]
 
@@ -157,7 +157,7 @@ class Recorder(nn.Module):
 def test_the_second_pass_sees_the_x_0_of_the_first(tiny: Path, prediction: str) -> None:
     experiment, network = experiment_of(tiny, CONDITIONED, f"prediction={prediction}"), Recorder()
     twice = batch_loss(experiment, network, batch())
-    first, second = network.seen
+    first, second = network.inputs
     assert network.graded == [False, True]
     assert torch.equal(first[:, :1], second[:, :1])
     assert not first[:, 1:].any()
@@ -168,10 +168,10 @@ def test_the_second_pass_sees_the_x_0_of_the_first(tiny: Path, prediction: str) 
     x0 = column(from_x) * x_t + column(from_output) * 0.3 * first[:, :1].double()
     assert float(x0.abs().max()) > 1
     torch.testing.assert_close(second[:, 1:].double(), x0.clamp(-1, 1), rtol=1e-4, atol=1e-5)
-    network.seen.clear()
+    network.inputs.clear()
     once = batch_loss(experiment, network, batch(estimate_first=False))
-    assert torch.equal(network.seen[0], first)
-    assert torch.equal(once, twice)  # this network ignores what it is told
+    assert torch.equal(network.inputs[0], first)
+    assert torch.equal(once, twice)  # this network ignores the estimate
 
 
 def test_half_of_the_training_steps_run_twice_and_validation_always(tiny: Path) -> None:
@@ -180,24 +180,24 @@ def test_half_of_the_training_steps_run_twice_and_validation_always(tiny: Path) 
     assert coins != [estimates_first(6, step) for step in range(2000)]
     experiment, network = experiment_of(tiny, CONDITIONED), Recorder()
     for step in range(20):
-        network.seen.clear()
+        network.inputs.clear()
         step_loss(experiment, network, draw_step(experiment, IDS, step).batch(images()))
-        assert len(network.seen) == 1 + estimates_first(experiment.spec.seed, step)
-    network.seen.clear()
+        assert len(network.inputs) == 1 + estimates_first(experiment.spec.seed, step)
+    network.inputs.clear()
     validate(experiment, network, World())
-    assert len(network.seen) == 2 * -(-len(experiment.data.validation) // 64)
+    assert len(network.inputs) == 2 * -(-len(experiment.data.validation) // 64)
 
 
 def test_the_denoiser_gives_the_network_the_estimate(tiny: Path) -> None:
-    """Beside x, which alone is scaled; zeros where there is none."""
+    """The estimate, or zeros without one, is concatenated with x; only x is scaled."""
     experiment, network, x0 = experiment_of(tiny, CONDITIONED, "prediction=edm"), Recorder(), 0.1 * images()
     denoise = experiment.denoiser(network)
     for estimate in (x0, None):
         denoise(images(), T.float(), *([] if estimate is None else [estimate]))
         scale = experiment.coefficients.input_scale
         assert scale is not None
-        torch.testing.assert_close(network.seen[-1][:, :1], images() * scale[T].view(4, 1, 1, 1))
-        assert torch.equal(network.seen[-1][:, 1:], torch.zeros_like(x0) if estimate is None else estimate)
+        torch.testing.assert_close(network.inputs[-1][:, :1], images() * scale[T].view(4, 1, 1, 1))
+        assert torch.equal(network.inputs[-1][:, 1:], torch.zeros_like(x0) if estimate is None else estimate)
     with pytest.raises(ValueError, match="self-conditioned"):
         experiment_of(tiny).denoiser(network)(images(), T.float(), x0)
 
@@ -208,17 +208,19 @@ def test_the_denoiser_of_a_class_takes_an_estimate_too(tiny: Path) -> None:
     for parameter in experiment.network.parameters():
         nn.init.normal_(parameter, std=0.1)
     output = experiment.denoiser(experiment.network, torch.tensor([0, 1, 2, 3]))(images(), T.float())
-    seen = experiment.network_input(images(), None)
-    exact = experiment.network(seen, experiment.coefficients.time[T], torch.tensor([0, 1, 2, 3]))
+    network_input = experiment.network_input(images(), None)
+    exact = experiment.network(network_input, experiment.coefficients.time[T], torch.tensor([0, 1, 2, 3]))
     torch.testing.assert_close(output, exact)
 
 
 def test_a_plain_plugin_network_is_built_as_ever(tmp_path: Path) -> None:
-    """One whose build takes channels and size, and whose block has none of the fields above."""
+    """Its build takes only channels and size, and its block has none of the fields above."""
     (tmp_path / "plain.py").write_text(
-        "import ddpmx, torch\n@ddpmx.MODELS.register('plain_one')\nclass Plain(ddpmx.Model):\n    '''One convolution.'''\n"
+        "import ddpmx, torch\n@ddpmx.MODELS.register('plain_one')\nclass Plain(ddpmx.Model):\n"
+        "    '''One convolution.'''\n"
         "    def build(self, channels, size):\n        class Net(torch.nn.Conv2d):\n"
-        "            def forward(self, x, t): return super().forward(x)\n        return Net(channels, channels, 1)\n"
+        "            def forward(self, x, t): return super().forward(x)\n"
+        "        return Net(channels, channels, 1)\n"
     )
     path = tmp_path / "spec.yaml"
     path.write_text(

@@ -1,4 +1,4 @@
-"""When a run evaluates, draws and saves: the counts against a walk through the run, and whole runs that are paced by steps."""
+"""When a run evaluates, samples grids and saves: counts against a simulated run, and runs paced by steps."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from ddpmx.training.events import PASSES
 from ddpmx.training.pacing import TRAINING_PER_GRID, Every, Pacing, passes_per_image
 
 Run = Callable[..., Result]
-# 90 training images: six steps an epoch, 15 in all, so that 4, 8 and 15 lie within one and 12 at the end of the second.
+# 90 training images: six steps per epoch, 15 in all. Steps 4 and 8 are within an epoch, 12 and 15 end one.
 STEPS = (
     TINY.replace("dataset: digits", "dataset: {name: digits, limit: 90}")
     .replace("steps: 12, batch_size: 64", "steps: 15, batch_size: 15, checkpoint_every_steps: 5")
@@ -45,7 +45,7 @@ STEPS = (
     | st.builds(Every, st.integers(1, 12), st.just(True)),
     save=st.none() | st.integers(1, 12),
 )
-def test_the_counts_are_those_of_a_walk_through_the_run(
+def test_the_counts_are_those_of_a_simulated_run(
     per_epoch: int, steps: int, evaluation: Every, grid: Every | None, save: int | None
 ) -> None:
     pacing = Pacing(steps, per_epoch, evaluation, grid, save)
@@ -59,9 +59,9 @@ def test_the_counts_are_those_of_a_walk_through_the_run(
         else:
             evaluations += evaluation.due_within_epoch(step)
             grids += grid is not None and grid.due_within_epoch(step)
-            draws = grid is not None and grid.due_within_epoch(step)
+            samples = grid is not None and grid.due_within_epoch(step)
             checkpoints += (
-                evaluation.due_within_epoch(step) or draws or (save is not None and step % save == 0)
+                evaluation.due_within_epoch(step) or samples or (save is not None and step % save == 0)
             )
     counted = (
         pacing.epochs,
@@ -75,17 +75,17 @@ def test_the_counts_are_those_of_a_walk_through_the_run(
 
 @pytest.mark.parametrize("images", [24, 243, 1437, 55_000])
 def test_tiny_epochs_do_not_spend_the_run_on_grids(tiny: Path, images: int) -> None:
-    """The default: grids of 64 images in 50 steps, whatever the number of images."""
+    """The default grids of 64 images, for any number of training images."""
     tiny.write_text(
         TINY.replace("steps: 12, batch_size: 64", "epochs: 34").replace("steps: 3}, grid: 4", "steps: 20}")
     )
     spec = spec_file.load(tiny)
     table = spec.schedule.table()
     pacing = Pacing.from_spec(spec, images, table)
-    drawing = spec.evaluate.grid * passes_per_image(spec, table)
+    grid_passes = spec.evaluate.grid * passes_per_image(spec, table)
     assert pacing.grid is not None
     assert pacing.grid.first
-    assert (pacing.grids - 2) * drawing * TRAINING_PER_GRID <= 34 * images * 3
+    assert (pacing.grids - 2) * grid_passes * TRAINING_PER_GRID <= 34 * images * 3
     assert 2 <= pacing.grids <= 34
     if images > 10_000:
         assert pacing.grids == 34  # as before, where epochs are long enough
@@ -95,7 +95,7 @@ def test_tiny_epochs_do_not_spend_the_run_on_grids(tiny: Path, images: int) -> N
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a run that is paced by steps."""
+    """The folder of a run paced by steps that is not interrupted."""
     folder = tmp_path_factory.mktemp("undisturbed")
     (folder / "tiny.yaml").write_text(STEPS)
     code, said = command(folder, "run", "tiny.yaml")
@@ -127,7 +127,7 @@ def test_evaluations_and_grids_come_at_their_steps(undisturbed: Path) -> None:
     assert [event["step"] for event in epochs(undisturbed)] == [6, 12, 15]
 
 
-def test_an_evaluation_within_an_epoch_is_seen_everywhere(undisturbed: Path) -> None:
+def test_an_evaluation_within_an_epoch_is_shown_everywhere(undisturbed: Path) -> None:
     with (undisturbed / "log.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [(row["epoch"], row["step"]) for row in rows] == [
@@ -159,7 +159,7 @@ def test_an_evaluation_within_an_epoch_is_seen_everywhere(undisturbed: Path) -> 
     assert list(axes.lines[0].get_xdata()) == pytest.approx([4 / 6, 8 / 6, 2, 3])
 
 
-# A moment by the file operation that it comes before, and the events that it leaves; all within the first epoch.
+# Each moment is just before a file operation in the first epoch; the list has the events logged by then.
 MOMENTS: dict[str, tuple[Death, list[str]]] = {
     "before the grid": (Death("step-0000002.png", operation="open"), []),
     "between the grid and its event": (Death("metrics.jsonl", 1, "open"), []),
@@ -214,9 +214,7 @@ def test_two_processes_evaluate_within_an_epoch_like_one(tmp_path: Path, undistu
             assert a["val_loss"] == pytest.approx(b["val_loss"], rel=1e-4)
 
 
-def test_a_checkpoint_within_an_epoch_bounds_what_a_kill_costs(
-    ddpmx: Run, tiny: Path, tmp_path: Path
-) -> None:
+def test_checkpoints_within_an_epoch_are_saved_by_steps(ddpmx: Run, tiny: Path, tmp_path: Path) -> None:
     tiny.write_text(
         TINY.replace(
             "steps: 12, batch_size: 64", "steps: 20, batch_size: 15, checkpoint_every_steps: 4, keep_last: 3"
@@ -243,15 +241,15 @@ def test_no_grids_at_all(ddpmx: Run, tiny: Path, tmp_path: Path) -> None:
     assert ddpmx("run", tiny, "--dry-run", "-s", "evaluate.grid=0").code == 0
 
 
-def test_best_is_said_where_it_is_news(
+def test_best_is_reported_once_it_is_news(
     ddpmx: Run, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     losses = iter([5.0, 4.0, 3.0, 3.5, 2.0, 1.0, 1.5])
     real = __import__("ddpmx.training.loop", fromlist=["validate"]).validate
 
     def validate(*arguments: Any, **more: Any) -> Any:
-        found = real(*arguments, **more)
-        return replace(found, losses=found.losses * 0 + next(losses))
+        validated = real(*arguments, **more)
+        return replace(validated, losses=validated.losses * 0 + next(losses))
 
     monkeypatch.setattr("ddpmx.training.loop.validate", validate)
     tiny.write_text(TINY.replace("steps: 12", "epochs: 7"))

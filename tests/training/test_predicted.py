@@ -1,4 +1,4 @@
-"""What the network predicts for a noised batch, in both precisions."""
+"""The network's prediction for a noised batch, in both precisions."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_x_0_has_the_precision_of_the_coefficients(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("variance", [None, "posterior", "beta", "learned"])
-def test_the_bound_takes_the_variance_that_is_asked_for(tmp_path: Path, variance: str | None) -> None:
+def test_the_bound_uses_the_requested_variance(tmp_path: Path, variance: str | None) -> None:
     """By default the network's own, here at 70 % of the way from the posterior's to beta in log space."""
     experiment = experiment_of(tmp_path, 30, "cosine", ", learned_variance: true")
     predicted, q = (

@@ -1,4 +1,4 @@
-"""Several processes of one run, of which some have no images: no network is ever called with none."""
+"""Runs of several processes, some without images: no network is ever called with an empty batch."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ BUILT_IN = {
 }
 
 
-def few(folder: Path, count: int, *lines: str) -> None:
-    """A spec of `count` images, of which 1 validates, and a network that refuses an empty batch."""
+def write_small_data(folder: Path, count: int, *lines: str) -> None:
+    """Write a spec with `count` images, 1 for validation, and a network that refuses an empty batch."""
     (folder / "picky.py").write_text(PLUGIN)
     (folder / "images").mkdir()
     for seed in range(count):
@@ -60,7 +60,7 @@ def few(folder: Path, count: int, *lines: str) -> None:
 @pytest.mark.parametrize(
     ("count", "overrides"),
     [
-        # 17 training images: the second process has none of the last batch, and shares of 8 that no 12 parts can be made of
+        # 17 training images: the second process has none of the last batch, and 8 images can't form 12 parts
         (
             18,
             [
@@ -78,7 +78,7 @@ def few(folder: Path, count: int, *lines: str) -> None:
 def test_processes_without_images_train_validate_and_sample_like_one(
     ddpmx: Callable[..., Result], tmp_path: Path, count: int, overrides: list[str]
 ) -> None:
-    few(tmp_path, count)
+    write_small_data(tmp_path, count)
     options = [
         part for override in ["train.steps=null", "evaluate.grid=1", *overrides] for part in ("-s", override)
     ]
@@ -92,13 +92,11 @@ def test_processes_without_images_train_validate_and_sample_like_one(
     for a, b in zip(one, two, strict=True):
         for key in ("train_loss", "val_loss"):
             assert a[key] == pytest.approx(b[key], rel=1e-4)
-        assert a["metrics"] == pytest.approx(
-            b["metrics"], rel=0.02
-        )  # of pixels that rounding may move by 1 of 255
+        assert a["metrics"] == pytest.approx(b["metrics"], rel=0.02)  # rounding may move pixels by 1/255
 
 
 @pytest.mark.parametrize("name", sorted(BUILT_IN))
-def test_a_built_in_network_of_no_images_gives_none(name: str) -> None:
+def test_built_in_networks_accept_an_empty_batch(name: str) -> None:
     if name == "diffusers_unet":
         pytest.importorskip("diffusers")
     fields = BUILT_IN[name]
@@ -107,7 +105,7 @@ def test_a_built_in_network_of_no_images_gives_none(name: str) -> None:
     assert network(torch.zeros(0, 1, 8, 8), torch.zeros(0), *labels).shape == (0, 1, 8, 8)
 
 
-def test_no_images_are_sampled_without_the_network() -> None:
+def test_sampling_no_images_does_not_call_the_network() -> None:
     table = package.SCHEDULES.build("linear", timesteps=10).table()
     plan = package.SAMPLERS.build("ddim", steps=2).plan(table)
     called: list[int] = []

@@ -1,4 +1,4 @@
-"""A training step: its plan, and what a loss that is not finite leaves as it is."""
+"""A training step: its plan, its parts, and that a loss that is not finite changes no weights."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def trainer_of(tiny: Path, *overrides: str, network: nn.Module | None = None) ->
     return Trainer(experiment, prepare(experiment), World())
 
 
-def test_a_plan_follows_the_state_and_leaves_it_alone(tiny: Path) -> None:
+def test_a_plan_follows_the_state_and_does_not_change_it(tiny: Path) -> None:
     trainer = trainer_of(tiny, "train.warmup_steps=10", "model.classes=true")
     order, state = epoch_order(1000, 0, 0), TrainState(step=4, batch=2, rollbacks=[{}, {}])
     before = copy.deepcopy(state)
@@ -39,7 +39,7 @@ def test_a_plan_follows_the_state_and_leaves_it_alone(tiny: Path) -> None:
 
 
 class Counting(nn.Module):
-    """One weight; its outputs are NaN when told so."""
+    """A network with one weight, whose outputs are NaN if `broken`."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -53,7 +53,7 @@ class Counting(nn.Module):
 
 
 def test_parts_of_a_batch_add_up_to_it(tiny: Path) -> None:
-    found = {}
+    results = {}
     for accumulate in (1, 3):
         network = Counting()
         trainer = trainer_of(tiny, f"train.accumulate={accumulate}", network=network)
@@ -61,8 +61,8 @@ def test_parts_of_a_batch_add_up_to_it(tiny: Path) -> None:
         assert sum(network.sizes) == 64
         assert len(network.sizes) == accumulate
         assert result.loss == pytest.approx(float(result.losses.mean()), rel=1e-5)
-        found[accumulate] = (result.loss, result.grad_norm, float(network.weight.detach()))
-    assert found[1] == pytest.approx(found[3], rel=1e-5)
+        results[accumulate] = (result.loss, result.grad_norm, float(network.weight.detach()))
+    assert results[1] == pytest.approx(results[3], rel=1e-5)
 
 
 def test_a_step_that_is_not_finite_changes_no_weights(tiny: Path) -> None:

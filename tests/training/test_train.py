@@ -1,4 +1,4 @@
-"""The pieces of the training loop: learning rate, budget, order, flips, validation set, checkpoints that stay."""
+"""Parts of the training loop: learning rate, budget, order, flips, validation set, checkpoints kept."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_flips_mirror_half_of_the_images_whatever_the_batch() -> None:
     assert torch.equal(fetch_images(pixels, order, 3, 1, False), plain[order])
     assert torch.equal(
         pixels, torch.arange(400 * 6).remainder(256).to(torch.uint8).view(400, 1, 2, 3)
-    )  # the set is as it was
+    )  # the data set is unchanged
 
 
 def test_timesteps_and_noise_of_training_share_no_stream() -> None:
@@ -85,7 +85,7 @@ def test_timesteps_and_noise_of_training_share_no_stream() -> None:
     assert not torch.equal(a, b)
 
 
-def test_checkpoints_that_stay(ddpmx: Run, tiny: Path, tmp_path: Path) -> None:
+def test_checkpoints_that_are_kept(ddpmx: Run, tiny: Path, tmp_path: Path) -> None:
     tiny.write_text(
         TINY.replace(
             "steps: 12", "epochs: 7, checkpoint_every: 2, keep_last: 1, keep_every: 3, lr_schedule: linear"
@@ -128,7 +128,8 @@ def test_bfloat16_trains_close_to_float32(ddpmx: Run, tiny: Path, tmp_path: Path
 def test_a_run_carries_its_plugins(ddpmx: Run, tiny: Path, tmp_path: Path) -> None:
     plugin = tmp_path / "halves.py"
     plugin.write_text(
-        "import ddpmx\n@ddpmx.WEIGHTINGS.register('halves')\nclass Halves(ddpmx.Weighting):\n    '''A half everywhere.'''\n"
+        "import ddpmx\n@ddpmx.WEIGHTINGS.register('halves')\nclass Halves(ddpmx.Weighting):\n"
+        "    '''A half everywhere.'''\n"
         "    def x_start_weight(self, table):\n        return 0.5 * table.log_snr.exp()\n"
     )
     tiny.write_text(TINY + "plugins: [halves.py]\nloss: {weighting: halves}\n")
@@ -149,13 +150,13 @@ def test_a_compiled_network_trains_the_same(ddpmx: Run, tiny: Path, tmp_path: Pa
     assert losses[0] == pytest.approx(losses[1], rel=1e-3)
 
 
-def test_a_prediction_scales_what_the_network_sees(tiny: Path) -> None:
+def test_a_prediction_scales_the_networks_input(tiny: Path) -> None:
     """EDM's c_in, in training and in sampling."""
     experiment = build(spec_file.load(tiny, ["prediction=edm"]), torch.device("cpu"))
-    seen: list[torch.Tensor] = []
+    inputs: list[torch.Tensor] = []
 
     def network(x: torch.Tensor, time: torch.Tensor) -> torch.Tensor:
-        seen.append(x)
+        inputs.append(x)
         return torch.zeros_like(x)
 
     ids, t = torch.arange(4), torch.tensor([0, 5, 10, 19])
@@ -166,6 +167,6 @@ def test_a_prediction_scales_what_the_network_sees(tiny: Path) -> None:
         x_start, table.signal[t].float(), table.sigma[t].float(), seed=0, sample_ids=ids, stream=1
     )
     c_in = 1 / (table.sigma[t] ** 2 + 0.25 * table.signal[t] ** 2).sqrt().view(4, 1, 1, 1)
-    torch.testing.assert_close(seen[0], (c_in * x_t).float())
+    torch.testing.assert_close(inputs[0], (c_in * x_t).float())
     experiment.denoiser(network)(x_t, t.float())  # type: ignore[arg-type]
-    torch.testing.assert_close(seen[1], (c_in * x_t).float())
+    torch.testing.assert_close(inputs[1], (c_in * x_t).float())

@@ -1,4 +1,4 @@
-"""The validation loss over the timesteps, against what a linear network must have."""
+"""The validation loss by timestep, against the closed form for a linear network."""
 
 from __future__ import annotations
 
@@ -26,60 +26,63 @@ from ddpmx.world import World
 
 
 def measured(experiment: Experiment, data: Data) -> tuple[Experiment, Validated]:
-    """The experiment on these data, and its best linear network validated on the test images."""
+    """The experiment with these data, and the validation of its best linear network on the test images."""
     experiment = replace(experiment, data=replace(data, validation=data.test))
     return experiment, validate(experiment, Linear(best_gain(experiment.table)), World())
 
 
 def test_loss_and_bits_over_t_are_the_linear_networks(tmp_path: Path) -> None:
-    """Squared error (1 − gain·signal)²·E x_0² + gain²·sigma², bits c_x0²·error/(2·lower·log 2), of x_start prediction."""
-    experiment, found = measured(experiment_of(tmp_path, 30), gaussian_data(1500, size=8))
+    """Squared error (1 − gain·signal)²·E x_0² + gain²·sigma²; bits c_x0²·error/(2·lower·log 2)."""
+    experiment, validated = measured(experiment_of(tmp_path, 30), gaussian_data(1500, size=8))
     table, gain, q = experiment.table, best_gain(experiment.table), posterior(experiment.table)
     moment = float((experiment.data.test.pixels.double() / 127.5 - 1).square().mean())
     error = (1 - gain * table.signal).square() * moment + gain.square() * table.sigma.square()
     bits = 0.5 * q.c_x0.square() * error / q.log_lower.exp() / math.log(2)
-    lists = found.by_timestep(experiment)
+    lists = validated.by_timestep(experiment)
     assert lists["t"] == pytest.approx([(i + 0.5) * 30 / 25 - 0.5 for i in range(25)])
-    for index, (loss, carried, n) in enumerate(zip(lists["loss"], lists["bits"], lists["n"], strict=True)):
-        inside = found.t[found.t * 25 // 30 == index]
-        later = inside[inside > 0]
+    for index, (loss, bits_per_dim, n) in enumerate(
+        zip(lists["loss"], lists["bits"], lists["n"], strict=True)
+    ):
+        inside = validated.t[validated.t * 25 // 30 == index]
+        not_decoder = inside[inside > 0]
         tolerance = 5 * math.sqrt(2 / (64 * n))
         assert loss == pytest.approx(float(error[inside].mean()), rel=tolerance)
-        if len(later):
-            assert carried == pytest.approx(float(bits[later].mean()), rel=tolerance)
+        if len(not_decoder):
+            assert bits_per_dim == pytest.approx(float(bits[not_decoder].mean()), rel=tolerance)
 
 
-def test_the_stretches_add_up(tmp_path: Path) -> None:
-    experiment, found = measured(experiment_of(tmp_path, 100, "cosine"), gaussian_data(333, size=8))
-    lists = found.by_timestep(experiment)
+def test_the_ranges_add_up(tmp_path: Path) -> None:
+    experiment, validated = measured(experiment_of(tmp_path, 100, "cosine"), gaussian_data(333, size=8))
+    lists = validated.by_timestep(experiment)
     assert sum(lists["n"]) == 333
     assert sum(lists["share"]) == pytest.approx(1)
-    assert np.average(lists["loss"], weights=lists["n"]) == pytest.approx(found.loss)
+    assert np.average(lists["loss"], weights=lists["n"]) == pytest.approx(validated.loss)
     assert np.allclose(
-        lists["share"], np.array(lists["loss"]) * lists["n"] / found.losses.sum().item()
+        lists["share"], np.array(lists["loss"]) * lists["n"] / validated.losses.sum().item()
     )  # uniform times
     assert all(low > high for low, high in zip(lists["log_snr"], lists["log_snr"][1:], strict=False))
 
 
 def test_the_share_counts_how_t_is_drawn(tmp_path: Path) -> None:
-    experiment, found = measured(experiment_of(tmp_path, 100, "cosine"), gaussian_data(333, size=8))
-    plain = np.array(found.by_timestep(experiment)["share"])
+    experiment, validated = measured(experiment_of(tmp_path, 100, "cosine"), gaussian_data(333, size=8))
+    plain = np.array(validated.by_timestep(experiment)["share"])
     normal = TIMES.build("logit_normal", mean=-1.0)
     skewed = replace(experiment, spec=experiment.spec.model_copy(update={"time": normal}))
     drawn = normal.probabilities(experiment.table).numpy()
     expected = [
-        (found.losses.numpy() * drawn[found.t])[(found.t * 25 // 100 == i).numpy()].sum() for i in range(25)
+        (validated.losses.numpy() * drawn[validated.t])[(validated.t * 25 // 100 == i).numpy()].sum()
+        for i in range(25)
     ]
-    assert np.allclose(found.by_timestep(skewed)["share"], np.array(expected) / np.sum(expected))
+    assert np.allclose(validated.by_timestep(skewed)["share"], np.array(expected) / np.sum(expected))
     unbiased = normal.model_copy(update={"unbiased": True})
-    fair = replace(experiment, spec=experiment.spec.model_copy(update={"time": unbiased}))
-    assert np.allclose(found.by_timestep(fair)["share"], plain)
+    unbiased_experiment = replace(experiment, spec=experiment.spec.model_copy(update={"time": unbiased}))
+    assert np.allclose(validated.by_timestep(unbiased_experiment)["share"], plain)
 
 
 def test_a_schedule_without_posterior_has_no_bits(tmp_path: Path) -> None:
-    _, found = measured(experiment_of(tmp_path, 1, "cosine"), gaussian_data(20, size=8))
-    assert found.bits is None
-    assert torch.equal(found.t, torch.zeros(20, dtype=torch.int64))
+    _, validated = measured(experiment_of(tmp_path, 1, "cosine"), gaussian_data(20, size=8))
+    assert validated.bits is None
+    assert torch.equal(validated.t, torch.zeros(20, dtype=torch.int64))
 
 
 def test_each_evaluation_writes_its_curves(ddpmx: Callable[..., Result], tmp_path: Path) -> None:
@@ -107,11 +110,11 @@ def test_each_evaluation_writes_its_curves(ddpmx: Callable[..., Result], tmp_pat
         (
             "train={epochs: 5, batch_size: 64}",
             [False, True, False, True, True],
-        ),  # every second one and the last
+        ),  # every second epoch and the last
         (
             "train={epochs: 9, batch_size: 64, patience: 1, lr: 1e-20, ema: null}",
             [False, True],
-        ),  # ends, as no loss is below the first
+        ),  # patience ends: no loss is below the first
         ("train={steps: 3, batch_size: 64, epochs: null}", [False, True, True]),
     ],
 )
@@ -127,11 +130,11 @@ def test_the_bound_is_computed_where_an_evaluation_is_due(
 @pytest.mark.parametrize(
     "schedule", ["{name: flow, timesteps: 30}", "{name: cosine, timesteps: 40, zero_terminal_snr: true}"]
 )
-def test_a_stretch_beside_pure_noise_has_no_log_snr(tiny: Path, schedule: str) -> None:
-    """The middle of the last stretch lies between two indices, at one of which the log-SNR is infinite."""
+def test_a_range_beside_pure_noise_has_no_log_snr(tiny: Path, schedule: str) -> None:
+    """The middle of the last range is between two indices, and the log-SNR is infinite at one of them."""
     tiny.write_text(TINY.replace("{name: cosine, timesteps: 20}", schedule) + "prediction: v\n")
     experiment = build(spec_file.load(tiny), torch.device("cpu"))
-    found = validate(experiment, experiment.network, World())
-    log_snr = found.by_timestep(experiment)["log_snr"]
+    validated = validate(experiment, experiment.network, World())
+    log_snr = validated.by_timestep(experiment)["log_snr"]
     assert log_snr[-1] is None
     assert None not in log_snr[1:-1]
