@@ -18,11 +18,10 @@ from PIL import Image
 
 from ddpmx.errors import SpecError
 from ddpmx.images import grid
-from ddpmx.pages import page, plots
+from ddpmx.pages import plots
 from ddpmx.pages.report import write_report
 from ddpmx.spec.loading import load
 from ddpmx.storage.folder import RunFolder
-from ddpmx.text import number
 
 SOURCES = ("src", "href", "data", "action", "poster", "srcset", "xlink:href", "background")
 
@@ -286,37 +285,6 @@ def test_a_folder_that_is_no_run(tmp_path: Path):
     with pytest.raises(SpecError, match="is not a run"):
         write_report(tmp_path)
     assert not (tmp_path / "report.html").exists()
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [
-        (0.048331, "0.04833"),
-        (12.3456, "12.35"),
-        (1234.5, "1,234"),
-        (2996315, "2,996,315"),
-        (1e-7, "1e-07"),
-        (float("inf"), "inf"),
-        ("v", "v"),
-    ],
-)
-def test_numbers(value: object, text: str):
-    assert number(value) == text
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        (0.25, "0.25 s"),
-        (59.4, "59.4 s"),
-        (59.6, "1 min 00 s"),
-        (780.0, "13 min"),
-        (3599.7, "1 h 00 min"),
-        (12_065, "3 h 21 min"),
-    ],
-)
-def test_durations(seconds: float, text: str):
-    assert page.duration(seconds) == text
 
 
 def test_the_events_are_those_of_the_contract(run: RunFolder):
