@@ -57,18 +57,18 @@ def test_a_damaged_cache_entry_is_recreated(tmp_path: Path, monkeypatch: pytest.
     def features() -> torch.Tensor:
         return Cnn(data).real(noise, lambda done, total: None)
 
-    wanted = features()
+    expected = features()
     entries = list(tmp_path.rglob("*.safetensors"))
     assert {entry.parent.name for entry in entries} == {"features", "classifiers"}
     for entry in entries:
         whole = entry.read_bytes()
         for name, content in damaged_entries(whole).items():
             entry.write_bytes(content)
-            assert torch.equal(features(), wanted), name
+            assert torch.equal(features(), expected), name
             assert entry.read_bytes() == whole, name
         entry.unlink()
         entry.mkdir()
-        assert torch.equal(features(), wanted)
+        assert torch.equal(features(), expected)
         assert entry.read_bytes() == whole
 
 
@@ -77,10 +77,10 @@ def test_decoded_images_are_decoded_again(tmp_path: Path, monkeypatch: pytest.Mo
     for k in range(20):
         Image.fromarray(np.full((8, 8), k, np.uint8)).save(tmp_path / f"{k:02}.png")
     dataset = DATASETS.build("image_folder", path=str(tmp_path))
-    wanted = dataset.load(tmp_path).fingerprint
+    expected = dataset.load(tmp_path).fingerprint
     (entry,) = (tmp_path / "cache").rglob("*.safetensors")
     whole = entry.read_bytes()
     for name, content in damaged_entries(whole).items():
         entry.write_bytes(content)
-        assert dataset.load(tmp_path).fingerprint == wanted, name
+        assert dataset.load(tmp_path).fingerprint == expected, name
         assert entry.read_bytes() == whole, name

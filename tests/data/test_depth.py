@@ -142,9 +142,9 @@ def test_oddities_of_a_data_set_are_noted_once(tmp_path: Path, capsys: pytest.Ca
         assert all(
             int((image.int() - torch.from_numpy(BYTES)).abs().max()) <= 1 for image in data.train.pixels
         )
-        said = " ".join(capsys.readouterr().err.split())
-        assert "images with several frames: 1; only the first frame of each is used" in said
-        assert f"1.{suffix})" in said
+        notes = " ".join(capsys.readouterr().err.split())
+        assert "images with several frames: 1; only the first frame of each is used" in notes
+        assert f"1.{suffix})" in notes
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

@@ -282,18 +282,18 @@ def test_every_command_reports_the_summary(
     monkeypatch.chdir(tmp_path)
     result = ddpmx(command[0], spec, *command[1:], *(["-s", "train.steps=1"] if command == ("run",) else []))
     assert result.code == 0, result.err
-    said = " ".join((result.out + result.err).split())
+    output = " ".join((result.out + result.err).split())
     if command == ("show",):
         page = (tmp_path / "show-tiny.html").read_text()
         assert SUMMARY.removeprefix("data: ") in page
         assert NOTE.replace("'", "&#39;") in page
     else:
-        assert SUMMARY in said
-        assert f"note: {NOTE}" in said
+        assert SUMMARY in output
+        assert f"note: {NOTE}" in output
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "wanted"),
+    ("old", "new", "expected"),
     [
         ("path: set", "path: nowhere", "dataset.path: no such file or folder"),
         ("[pixel_fd]", "[{name: pixel_fd, reference: test}]", "has no test split"),
@@ -302,11 +302,11 @@ def test_every_command_reports_the_summary(
         ("path: set", "path: set/cat", ""),
     ],
 )
-def test_validate_looks_at_the_data(old: str, new: str, wanted: str, spec: Path, ddpmx: Run) -> None:
+def test_validate_looks_at_the_data(old: str, new: str, expected: str, spec: Path, ddpmx: Run) -> None:
     spec.write_text(spec.read_text().replace(old, new))
     result = ddpmx("validate", spec)
-    assert result.code == (2 if wanted else 0), result.err
-    assert wanted in result.err
+    assert result.code == (2 if expected else 0), result.err
+    assert expected in result.err
 
 
 def test_validate_finds_labels_that_are_not_there(spec: Path, ddpmx: Run) -> None:

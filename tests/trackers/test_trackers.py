@@ -92,13 +92,13 @@ def folder(tmp_path: Path) -> Path:
 def follow(
     tracker: Tracker,
     folder: Path,
-    taken: list[dict[str, Any]],
+    sent: list[dict[str, Any]],
     *,
     resume: bool = False,
     status: str = "finished",
 ) -> None:
     session = tracker.open(folder, CONFIG, resume)
-    for event in taken:
+    for event in sent:
         session.log(event)
     session.close(status)
 
@@ -160,22 +160,22 @@ class TestTensorBoard:
         accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
 
         def read(folder: Path) -> Any:
-            found = accumulator.EventAccumulator(
+            recorded = accumulator.EventAccumulator(
                 str(folder / "tensorboard"), size_guidance={"images": 0, "scalars": 0, "histograms": 0}
             )
-            return found.Reload()
+            return recorded.Reload()
 
         return read
 
     def test_scalars_and_images_are_written(self, folder: Path, read: Any):
         follow(ddpmx.TRACKERS.build("tensorboard"), folder, [*events(), END])
-        found = read(folder)
-        assert [(e.step, e.value) for e in found.Scalars("train/loss")] == [(1, 1.0), (2, 0.5)]
-        assert [(e.step, e.value) for e in found.Scalars("metrics/fd_cnn")] == [(2, 12.5)]
-        assert [(e.step, e.width) for e in found.Images("samples/epochs")] == [
+        recorded = read(folder)
+        assert [(e.step, e.value) for e in recorded.Scalars("train/loss")] == [(1, 1.0), (2, 0.5)]
+        assert [(e.step, e.value) for e in recorded.Scalars("metrics/fd_cnn")] == [(2, 12.5)]
+        assert [(e.step, e.width) for e in recorded.Images("samples/epochs")] == [
             (2, 102)
         ]  # two tiles of 48 pixels and three gaps of 2
-        assert len(found.Images("samples/final")) == 1
+        assert len(recorded.Images("samples/final")) == 1
 
     def test_curves_over_t_are_the_bars_of_a_histogram(self, folder: Path, read: Any):
         follow(
@@ -187,12 +187,12 @@ class TestTensorBoard:
                 {**PER_T, "step": 4, "t": [3.0], **{key: [2.0] for key in ("loss", "share", "bits")}},
             ],
         )
-        found = read(folder)
-        first, second = found.Histograms("per_t/loss")
+        recorded = read(folder)
+        first, second = recorded.Histograms("per_t/loss")
         assert (first.step, first.histogram_value.min, first.histogram_value.max) == (2, -0.5, 11.5)
         assert list(first.histogram_value.bucket_limit) == [3.5, 7.5, 11.5]
         assert list(first.histogram_value.bucket) == PER_T["loss"]
-        assert list(found.Histograms("per_t/bits")[0].histogram_value.bucket) == [0, 0.5, 0.25]
+        assert list(recorded.Histograms("per_t/bits")[0].histogram_value.bucket) == [0, 0.5, 0.25]
         assert (
             second.step,
             list(second.histogram_value.bucket_limit),
@@ -207,20 +207,20 @@ class TestTensorBoard:
 
     def test_repeated_steps_after_a_rollback_replace_the_old_ones(self, folder: Path, read: Any):
         """The run rolls back to step 2 and repeats steps 3 and 4; the values of step 2 stay."""
-        again = [
+        repeated = [
             {**event, **({"loss": 7.0} if "loss" in event else {"val_loss": 0.25})}
             for event in events(3, 2)[:-2]
         ]
-        taken = [*events(1, 2), *events(3, 2), ROLLBACK, *again, END]
-        follow(ddpmx.TRACKERS.build("tensorboard"), folder, taken)
-        found = read(folder)
-        assert [(e.step, e.value) for e in found.Scalars("train/loss")] == [
+        sent = [*events(1, 2), *events(3, 2), ROLLBACK, *repeated, END]
+        follow(ddpmx.TRACKERS.build("tensorboard"), folder, sent)
+        recorded = read(folder)
+        assert [(e.step, e.value) for e in recorded.Scalars("train/loss")] == [
             (1, 1.0),
             (2, 0.5),
             (3, 7.0),
             (4, 7.0),
         ]
-        assert [(e.step, e.value) for e in found.Scalars("epoch/val_loss")] == [(2, 0.5), (4, 0.25)]
+        assert [(e.step, e.value) for e in recorded.Scalars("epoch/val_loss")] == [(2, 0.5), (4, 0.25)]
 
 
 class TestWandb:
@@ -344,17 +344,17 @@ class TestWandb:
                     item.key or "/".join(item.nested_key): json.loads(item.value_json)
                     for item in record.summary.update
                 }
-        found = {key: summary.get(f"metrics/fd_cnn{key}") for key in ("", ".low", ".high", ".n", ".floor")}
-        assert found == {"": 8.0, ".low": 7.5, ".high": 8.5, ".n": 100, ".floor": 0.5}
+        recorded = {key: summary.get(f"metrics/fd_cnn{key}") for key in ("", ".low", ".high", ".n", ".floor")}
+        assert recorded == {"": 8.0, ".low": 7.5, ".high": 8.5, ".n": 100, ".floor": 0.5}
         assert summary["status"] == "finished"
 
     def test_repeated_steps_after_a_rollback_are_not_the_result(self, folder: Path):
         """wandb keeps the first step 4; the summary has the last step's values, not a repeated one's."""
-        again = [{**event, "val_loss": 9.0} for event in events(3, 1)]
+        repeated = [{**event, "val_loss": 9.0} for event in events(3, 1)]
         follow(
             ddpmx.TRACKERS.build("wandb", mode="offline"),
             folder,
-            [*events(1, 4), ROLLBACK, *again, *events(4, 2), END],
+            [*events(1, 4), ROLLBACK, *repeated, *events(4, 2), END],
         )
         [run] = (folder / "wandb").glob("offline-run-*")
         records = self.records(run)
@@ -436,9 +436,9 @@ def test_a_tracker_that_raises_stops_nothing_and_warns_once(capsys: pytest.Captu
         trackers.log(event)
     trackers.close("finished")
     assert listening.received == [*events(), "finished"]
-    said = capsys.readouterr().err
-    assert said.count("the tracker broken failed (ConnectionError: the network is down)") == 1
-    assert len(said.splitlines()) == 1
+    stderr = capsys.readouterr().err
+    assert stderr.count("the tracker broken failed (ConnectionError: the network is down)") == 1
+    assert len(stderr.splitlines()) == 1
 
 
 def test_a_tracker_that_cannot_open_stops_nothing(
@@ -465,22 +465,22 @@ import threading
 import ddpmx
 
 class Session:
-    def __init__(self, at):
-        self.at = at
+    def __init__(self, hang_in):
+        self.hang_in = hang_in
     def log(self, event):
-        if self.at == "log":
+        if self.hang_in == "log":
             threading.Event().wait()
     def close(self, status):
-        if self.at == "close":
+        if self.hang_in == "close":
             threading.Event().wait()
 
 @ddpmx.TRACKERS.register("hanging")
 class Hanging(ddpmx.Tracker):
-    at: str = "log"
+    hang_in: str = "log"
     def open(self, folder, config, resume):
-        if self.at == "open":
+        if self.hang_in == "open":
             threading.Event().wait()
-        return Session(self.at)
+        return Session(self.hang_in)
 """
 
 
@@ -490,7 +490,7 @@ def test_a_run_ends_though_its_trackers_hang_and_its_events_can_be_replayed(
     """Trackers hang in open, log and close: together they delay the end by CLOSING only."""
     monkeypatch.setattr(mirror, "CLOSING", 0.5)
     (tmp_path / "hanging.py").write_text(PLUGIN)
-    track = ", ".join(f"{{name: hanging, at: {at}}}" for at in ("open", "log", "close"))
+    track = ", ".join(f"{{name: hanging, hang_in: {method}}}" for method in ("open", "log", "close"))
     (tmp_path / "spec.yaml").write_text(f"{TINY}plugins: [hanging.py]\ntrack: [{track}]\n")
     result = run_ddpmx("run", tmp_path / "spec.yaml", "--out", tmp_path / "runs")
     assert result.code == 0, result.err
@@ -529,8 +529,8 @@ def test_a_tracker_that_is_too_slow_is_abandoned_and_the_run_never_waits(
     trackers.close("finished")
     assert slow.received == []
     assert listening.received == []
-    said = capsys.readouterr().err
-    assert said.count("the tracker slow is 3 events behind and gets no more events") == 1
+    stderr = capsys.readouterr().err
+    assert stderr.count("the tracker slow is 3 events behind and gets no more events") == 1
 
 
 def test_replaying_into_tensorboard_duplicates_nothing(run_ddpmx: Callable[..., Result], folder: Path):
@@ -539,10 +539,10 @@ def test_replaying_into_tensorboard_duplicates_nothing(run_ddpmx: Callable[..., 
     (folder / "metrics.jsonl").write_text("".join(json.dumps(event) + "\n" for event in [*events(), END]))
     for _ in range(2):
         assert run_ddpmx("track", folder, "--to", "tensorboard").code == 0
-    found = accumulator.EventAccumulator(
+    recorded = accumulator.EventAccumulator(
         str(folder / "tensorboard"), size_guidance={"images": 0, "scalars": 0}
     ).Reload()
-    assert [(e.step, e.value) for e in found.Scalars("train/loss")] == [(1, 1.0), (2, 0.5)]
+    assert [(e.step, e.value) for e in recorded.Scalars("train/loss")] == [(1, 1.0), (2, 0.5)]
 
 
 @pytest.mark.parametrize(
