@@ -17,7 +17,7 @@ RECORD = "plugins_before"
 """The key of environment.json under which earlier versions of plugins are recorded."""
 
 PERMISSION = Permission()
-"""What --allow-changed-plugins grants."""
+"""The permission that --allow-changed-plugins grants."""
 
 
 @dataclass(frozen=True)

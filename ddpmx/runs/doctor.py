@@ -1,4 +1,4 @@
-"""What works on this machine, and a self-check of the kernels."""
+"""The facts that `doctor` prints about this machine, and a self-check of the kernels."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Fact(NamedTuple):
     text: str
     """The fact itself."""
     item: str = ""
-    """What the fact is about, where a topic has several facts."""
+    """The fact's subject, where a topic has several facts."""
 
     def __str__(self) -> str:
         return f"{self.topic:<14}{self.item}{': ' if self.item else ''}{self.text}"

@@ -30,7 +30,7 @@ class Forecast:
     """Times the first steps of this process until it can estimate, once, how long the rest will take."""
 
     experiment: Experiment
-    """What is trained, and on which device."""
+    """The experiment that is trained, and its device."""
     pacing: Pacing
     """How many steps, grids and evaluations there are."""
     first: int
