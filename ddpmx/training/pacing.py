@@ -16,7 +16,7 @@ from ..spec.schema import Spec, TrainSpec
 PASSES_PER_TRAINED_IMAGE = 3
 """Cost of training on an image, in forward passes of one."""
 TRAINING_PER_GRID = 4
-"""Least ratio of the training between two grids to the work of a grid, if the spec does not set their pace."""
+"""Least ratio of the training between two grids to the work of a grid, if the spec sets no pace."""
 
 
 def max_epochs(train: TrainSpec) -> float:
