@@ -107,12 +107,12 @@ WRONG = {
     "weighting negative": (
         "weighting",
         "def weights(self, t, p): return -ramp(20)",
-        r"Mine.weights\(\) .* gives -0.0001 at index 0, where",
+        r"Mine.weights\(\) .* returned -0.0001 at index 0; a weight should",
     ),
     "weighting NaN": (
         "weighting",
         "def weights(self, t, p): return ramp(20) / 0 * 0",
-        r"Mine.weights\(\) .* gives nan at index 0",
+        r"Mine.weights\(\) .* returned nan at index 0",
     ),
     "weighting nothing": (
         "weighting",
@@ -205,7 +205,7 @@ WRONG = {
     "sampler NaN": (
         "sampler",
         "def step(self, here, there): return ddpmx.Row(here.t, 1.0, 0.0, float('nan'), 0.0)",
-        r"Mine.step\(\) .* finite numbers, and one has c_x nan",
+        r"Mine.step\(\) .* finite numbers, but c_x of one is nan",
     ),
     "sampler plan": (
         "sampler",

@@ -422,8 +422,8 @@ def test_a_dry_run_and_the_page_of_a_conditional_spec(ddpmx: Run, tmp_path: Path
 @pytest.mark.parametrize(
     ("arguments", "wanted"),
     [
-        (("--classes", "3"), ["--classes", "told no classes"]),
-        (("--guidance", "1"), ["--guidance", "told no classes"]),
+        (("--classes", "3"), ["--classes", "not class-conditional"]),
+        (("--guidance", "1"), ["--guidance", "not class-conditional"]),
         (("--guidance", "-1"), ["--guidance", "x>=0"]),
     ],
 )
