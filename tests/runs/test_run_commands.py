@@ -1,4 +1,4 @@
-"""Commands on runs of a tiny spec: refusals, divergence, evaluation, the dry run, and those that only print."""
+"""Commands on tiny runs: refusals, divergence, evaluation, the dry run, and commands that only print."""
 
 from __future__ import annotations
 
