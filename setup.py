@@ -1,7 +1,9 @@
-"""Builds the kernels of csrc/ beside the package: C++ where there is a compiler, CUDA where there are a toolkit and a CUDA torch.
+"""Build the kernels of csrc/ into the package.
 
-They are built against the torch that is installed, and fit every torch from 2.10 on. What cannot be built is left out, and
-ddpmx/ops/_build.json says why; `ddpmx doctor` prints it. DDPMX_BUILD=none builds nothing, DDPMX_BUILD=cpp no CUDA.
+The C++ kernels need a compiler; the CUDA kernels also need a toolkit and a torch with CUDA. They are built
+against the installed torch, and work with every torch from 2.10 on. Kernels that cannot be built are skipped:
+ddpmx/ops/_build.json says why, and `ddpmx doctor` prints it. DDPMX_BUILD=none builds nothing, and
+DDPMX_BUILD=cpp skips CUDA.
 """
 
 from __future__ import annotations
@@ -77,7 +79,7 @@ def places() -> list[str]:
 
 
 def import_torch() -> None:
-    """Make torch importable. pip builds in an environment of its own, which does not see the one that it installs into."""
+    """Make torch importable: pip builds in an isolated environment, without the installed torch."""
     try:
         import torch
     except ImportError:
@@ -86,8 +88,10 @@ def import_torch() -> None:
         import torch  # noqa: F401
     except ImportError as error:
         raise Missing(
-            f"torch could not be imported by {sys.executable} when ddpmx was installed ({error}): install torch there, then ddpmx again"
-            " by `pip install --no-build-isolation --force-reinstall --no-deps .`, which needs setuptools and ninja"
+            f"torch could not be imported by {sys.executable} when ddpmx was installed ({error}):"
+            " install torch there, then ddpmx again by"
+            " `pip install --no-build-isolation --force-reinstall --no-deps .`,"
+            " which needs setuptools and ninja"
         ) from error
 
 

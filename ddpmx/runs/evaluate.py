@@ -15,6 +15,7 @@ from ..metrics.score import finite
 from ..metrics.subject import Progress, quiet
 from ..plugins.faults import error_text, keep_trace, plugin_error
 from ..spec.loading import Override, option
+from ..spec.schema import Spec
 from ..storage import checkpoint
 from ..storage.provenance import DataRecord
 from ..terminal.console import Bar, say
@@ -111,6 +112,17 @@ def as_event(scores: dict[str, Score]) -> dict[str, object]:
     }
 
 
+def check_metrics(spec: Spec) -> None:
+    """Raise SpecError if the spec has no metrics, or one that cannot be computed on this machine."""
+    if not spec.evaluate.metrics:
+        hint = "name some: --metrics fd_cnn,is_cnn"
+        raise SpecError("the run's spec has no metrics", field="evaluate.metrics", hint=hint)
+    for index, metric in enumerate(spec.evaluate.metrics):
+        if metric.missing():
+            problem = f"'{metric.component_name}' cannot be computed on this machine: {metric.missing()}"
+            raise spec.error(f"evaluate.metrics.{index}", problem)
+
+
 def evaluate(
     run: Path,
     *,
@@ -136,18 +148,7 @@ def evaluate(
     needed = RunData.ANY if allow_changed_data else RunData.SAME
     opened = open_run(run, changes, device, "best", needed)
     folder, spec, experiment = opened.folder, opened.spec, opened.experiment
-    if not spec.evaluate.metrics:
-        raise SpecError(
-            "the run's spec has no metrics",
-            field="evaluate.metrics",
-            hint="name some: --metrics fd_cnn,is_cnn",
-        )
-    for index, metric in enumerate(spec.evaluate.metrics):
-        if metric.missing():
-            raise spec.error(
-                f"evaluate.metrics.{index}",
-                f"'{metric.component_name}' cannot be computed on this machine: {metric.missing()}",
-            )
+    check_metrics(spec)
     for note in metric_notes(spec, experiment.data):
         say(f"note: {note}")
     for name in ("metrics.jsonl", "report.html"):

@@ -68,9 +68,8 @@ def run(spec: Spec, *, out: Path, device: torch.device, resume: Resume | None = 
             refuse_changed(spec, RunFolder(previous), present, hint)
         if spec.train.init_from is not None:
             with spec.blame("train.init_from"):
-                checkpoint.load_weights(
-                    experiment.network, checkpoint.find_weights(Path(spec.train.init_from))
-                )
+                weights = checkpoint.find_weights(Path(spec.train.init_from))
+                checkpoint.load_weights(experiment.network, weights)
         stack.enter_context(ops.use_backend(spec.backend))
         stop = stack.enter_context(StopSignal())
         if world.is_main:
@@ -78,11 +77,8 @@ def run(spec: Spec, *, out: Path, device: torch.device, resume: Resume | None = 
             for note in notes(experiment):
                 bar.say(f"note: {note}")
             if resume:
-                bar.say(
-                    f"resuming {previous}"
-                    if previous
-                    else "no unfinished run of this spec to resume; starting a new one"
-                )
+                nothing_found = "no unfinished run of this spec to resume; starting a new one"
+                bar.say(f"resuming {previous}" if previous else nothing_found)
             folder = RunFolder.create(out, spec) if previous is None else RunFolder(previous)
             stack.enter_context(locked(folder.path))
         path = Path(world.text(str(folder.path) if world.is_main else "", device))
