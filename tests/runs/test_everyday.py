@@ -202,7 +202,7 @@ def test_every_output_has_the_same_baseline(tmp_path: Path, ddpmx: Run) -> None:
             ("l1", "no"),
             ("l2", "yes"),
         ]
-    assert "differs from the baseline, l2" in (tmp_path / "a.html").read_text()
+    assert "values differ from the baseline, l2" in (tmp_path / "a.html").read_text()
 
 
 def test_the_baseline_of_a_folder_is_its_first_finished_run(tmp_path: Path) -> None:

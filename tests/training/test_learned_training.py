@@ -238,7 +238,7 @@ def test_a_resumed_run_equals_one_without_a_stop_and_plots_its_u(
     run = only_run(tmp_path)
     assert different(straight(tiny, *SMALL), run / "checkpoints" / "last") == []
     ElementTree.parse(run / "plots" / "learned_weight.svg")
-    assert "u of a learned weighting" in (run / "report.html").read_text()
+    assert "u of the learned weighting" in (run / "report.html").read_text()
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ from scipy import stats
 from torch import Tensor
 
 from ddpmx.components.registry import SCHEDULES, TIMES
-from ddpmx.times.loss_aware import HISTORY, UNIFORM, LossHistory
+from ddpmx.times.loss_aware import HISTORY, UNIFORM_PROBABILITY, LossHistory
 
 
 def full(timesteps: int, seed: int = 0) -> tuple[LossHistory, Tensor]:
@@ -26,7 +26,9 @@ def test_probabilities_are_the_papers_formula_of_the_last_ten_losses() -> None:
     history, losses = full(30)
     size = np.sqrt((losses[:, -HISTORY:].numpy() ** 2).mean(axis=1))
     np.testing.assert_allclose(
-        history.probabilities(), (1 - UNIFORM) * size / size.sum() + UNIFORM / 30, rtol=1e-12
+        history.probabilities(),
+        (1 - UNIFORM_PROBABILITY) * size / size.sum() + UNIFORM_PROBABILITY / 30,
+        rtol=1e-12,
     )
 
 

@@ -153,7 +153,7 @@ def test_an_evaluation_within_an_epoch_is_shown_everywhere(undisturbed: Path) ->
     ] == pytest.approx([4 / 6, 8 / 6, 2, 3])
     comparison = compare([undisturbed])
     (curve,) = [
-        drawn for drawn in figures(comparison) if drawn.caption.startswith("As measured while training")
+        drawn for drawn in figures(comparison) if drawn.caption.startswith("Measured during training")
     ]
     (axes, *_) = curve.figure.axes
     assert list(axes.lines[0].get_xdata()) == pytest.approx([4 / 6, 8 / 6, 2, 3])
