@@ -8,7 +8,7 @@ import fcntl
 import os
 import shutil
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -53,6 +53,17 @@ def check(path: Path, field: str = "") -> None:
             _try(path, field)
     except (OSError, ValueError) as error:
         raise cannot_write(path, error, field) from None
+
+
+def check_all(files: Mapping[str, Path]) -> None:
+    """Check the files named by several options, as `check` does, and that no two are the same file."""
+    for option, file in files.items():
+        check(file, option)
+    seen: dict[Path, str] = {}
+    for option, file in files.items():
+        first = seen.setdefault(file.resolve(), option)
+        if first != option:
+            raise SpecError(f"names the same file as {first}", field=option)
 
 
 def _try(path: Path, field: str) -> None:

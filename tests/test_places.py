@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import csv
 import errno
+import itertools
 import os
 import shutil
 import stat
@@ -18,13 +19,15 @@ from conftest import TINY, Result
 from made_runs import make_run, score
 from PIL import Image
 
+from ddpmx.comparison.files import OPTIONS
 from ddpmx.images import is_sample
 from ddpmx.runs.run import run as run_spec
 from ddpmx.spec.loading import load
 
 Run = Callable[..., Result]
 FULL = Path("/dev/full")
-WRITERS = ("sample .png", "sample .npz", "sample .gif", "sample", "compare --html", "compare --csv", "show")
+COMPARE = tuple(f"compare {option}" for option in OPTIONS)
+WRITERS = ("sample .png", "sample .npz", "sample .gif", "sample", *COMPARE, "show")
 
 
 @pytest.fixture(scope="module")
@@ -50,8 +53,8 @@ def trained(trained_once: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 def arguments(writer: str, path: Path, run: Path) -> tuple[list[str | Path], Path]:
     """The command line that writes to `path`, and the path with the suffix that the writer needs."""
     command, _, how = writer.partition(" ")
-    suffix = {"--html": ".html", "--csv": ".csv"}.get(how, how or {"show": ".html"}.get(command, ""))
-    path = path.with_name(path.name + suffix)
+    page = how == "--html" or command == "show"
+    path = path.with_name(path.name + (".html" if page else "" if how.startswith("--") else how))
     if command == "sample":
         return ["sample", run, "-n", "4", "--steps", "2", "--out", path], path
     if command == "compare":
@@ -105,7 +108,7 @@ def test_an_obstacle_is_named_before_the_work(
 
 
 @pytest.mark.skipif(not FULL.exists(), reason="no /dev/full here")
-@pytest.mark.parametrize("writer", ["compare --html", "compare --csv", "show"])
+@pytest.mark.parametrize("writer", [*COMPARE, "show"])
 def test_a_full_disk_is_exit_code_1_and_its_link_stays(
     ddpmx: Run, made: Path, tmp_path: Path, writer: str
 ) -> None:
@@ -185,10 +188,19 @@ def test_a_table_goes_into_what_a_shell_has_open(ddpmx: Run, made: Path, tmp_pat
     assert len(list(csv.reader(rows))) == 2
 
 
-def test_two_results_in_one_file_are_refused(ddpmx: Run, made: Path, tmp_path: Path) -> None:
-    said = ddpmx("compare", made, "--csv", tmp_path / "x.html", "--html", tmp_path / "." / "x.html")
+@pytest.mark.parametrize(("first", "second"), [*itertools.combinations(OPTIONS, 2)])
+def test_two_results_in_one_file_are_refused(
+    ddpmx: Run, made: Path, tmp_path: Path, first: str, second: str
+) -> None:
+    said = ddpmx("compare", made, second, tmp_path / "x.html", first, tmp_path / "." / "x.html")
     assert (said.code, list(tmp_path.iterdir())) == (2, [])
-    assert said.err == "error: --csv: names the same file as --html\n"
+    assert said.err == f"error: {second}: names the same file as {first}\n"
+
+
+def test_a_page_of_another_name_is_refused_before_the_work(ddpmx: Run, made: Path, tmp_path: Path) -> None:
+    said = ddpmx("compare", made / "no run", "--html", tmp_path / "x.txt", "--csv", tmp_path / "x.csv")
+    assert (said.code, list(tmp_path.iterdir())) == (2, [])
+    assert said.err == "error: --html: should end in .html, not 'x.txt'\n"
 
 
 def test_evaluate_looks_before_it_measures(

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import click
 
-from ..errors import SpecError
 from ..terminal.printing import echo
 from .options import ALLOW, ALLOW_DATA, DEVICE, IMAGES, JSON, PATH, RUN, SET, device_of, print_json
 
@@ -61,11 +60,12 @@ def evaluate(
 @click.argument("runs", nargs=-1, required=True, metavar="RUN…", type=PATH)
 @click.option("--html", type=PATH, metavar="F", help="Also write one self-contained page.")
 @click.option(
-    "--csv",
-    "csv_file",
-    type=PATH,
-    metavar="F",
-    help="Also write a CSV file: one row per spec, numbers in full.",
+    "--csv", type=PATH, metavar="F", help="Also write a CSV file: one row per spec, numbers in full."
+)
+@click.option("--csv-seeds", type=PATH, metavar="F", help="Also write a CSV file: one row per run.")
+@click.option("--markdown", type=PATH, metavar="F", help="Also write the table in Markdown, with notes.")
+@click.option(
+    "--latex", type=PATH, metavar="F", help="Also write the table for a paper, for LaTeX's booktabs."
 )
 @click.option(
     "--sort",
@@ -81,35 +81,23 @@ def evaluate(
 @JSON
 @ALLOW
 def compare(
-    runs: tuple[Path, ...],
-    html: Path | None,
-    csv_file: Path | None,
-    key: str | None,
-    baseline: str | None,
-    as_json: bool,
+    runs: tuple[Path, ...], key: str | None, baseline: str | None, as_json: bool, **files: Path | None
 ) -> None:
     """Compare RUNS, or folders of runs, side by side.
 
     Shows where their specs differ, and all results. Runs that differ only in their seed form one group.
     """
     from ..comparison.comparison import compare as compare_runs
-    from ..comparison.output import print_table, to_csv, to_data
+    from ..comparison.files import OPTIONS, check_files, write_files
+    from ..comparison.output import print_table, to_data
     from ..comparison.sorting import sort
-    from ..outputs import check, write
 
-    for option, file in (("--html", html), ("--csv", csv_file)):
-        if file is not None:
-            check(file, option)
-    if html is not None and csv_file is not None and html.resolve() == csv_file.resolve():
-        raise SpecError("names the same file as --html", field="--csv")
+    named = {option: files[option.removeprefix("--").replace("-", "_")] for option in OPTIONS}
+    wanted = {option: file for option, file in named.items() if file is not None}
+    check_files(wanted)
     comparison = compare_runs(runs, baseline)
     groups = sort(comparison, key)
-    if html is not None:
-        from ..comparison.page import write_page
-
-        write_page(comparison, groups, html)
-    if csv_file is not None:
-        write(csv_file, to_csv(comparison, groups), "--csv")
+    write_files(comparison, groups, wanted)
     if as_json:
         print_json(to_data(comparison, groups))
     else:

@@ -30,6 +30,8 @@ class Result:
     """The value that counts, with its interval if there is one."""
     epoch: int
     """The epoch of the estimate."""
+    step: int
+    """The step of the estimate."""
     last: float
     """The last measured value."""
     best: float
@@ -145,7 +147,8 @@ def _validation(spec: RunSpec, environment: Environment, history: History) -> di
     if not counts.any():
         return {}
     values, epochs = values[counts], history.column("epoch")[counts]
-    lowest, epoch = float(values.min()), int(epochs[values == values.min()].min())
+    lowest, steps = float(values.min()), history.column("step")[counts]
+    epoch, step = (int(column[values == lowest].min()) for column in (epochs, steps))
     # These fields define what the loss measures.
     objective = {"prediction": spec["prediction"], "schedule": spec["schedule"], "loss": spec["loss"]}
     condition = {
@@ -153,7 +156,11 @@ def _validation(spec: RunSpec, environment: Environment, history: History) -> di
         **objective,
         "evaluate.seed": spec["evaluate"]["seed"],
     }
-    return {"val_loss": Result(Estimate(lowest), epoch, float(values[-1]), lowest, epoch, "lower", condition)}
+    return {
+        "val_loss": Result(
+            Estimate(lowest), epoch, step, float(values[-1]), lowest, epoch, "lower", condition
+        )
+    }
 
 
 class _Metrics:
@@ -185,7 +192,9 @@ class _Metrics:
         if before is not None and better_of(value, before.best) != value:
             best, best_epoch = before.best, before.best_epoch
         estimate = Estimate.from_score(value, details or {})
-        self.results[name] = Result(estimate, epoch, value, best, best_epoch, better, condition, details)
+        self.results[name] = Result(
+            estimate, epoch, event["step"], value, best, best_epoch, better, condition, details
+        )
 
 
 def _measurement(score: Score | None, n: int) -> dict[str, object]:
