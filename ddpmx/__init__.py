@@ -13,7 +13,7 @@ it::
         -> metrics
         -> training
         -> spec, sampling
-        -> theory, data, models, samplers, optimizers, trackers
+        -> theory, data, models, samplers, optimizers, emas, trackers
         -> weightings, times
         -> schedules, predictions, ops
         -> components
@@ -43,6 +43,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from . import ops as ops
     from .components.registry import DATASETS as DATASETS
+    from .components.registry import EMAS as EMAS
     from .components.registry import METRICS as METRICS
     from .components.registry import MODELS as MODELS
     from .components.registry import OPTIMIZERS as OPTIMIZERS
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
     from .components.registry import Component as Component
     from .components.slot import Slot as Slot
     from .data import Dataset as Dataset
+    from .emas import Ema as Ema
     from .errors import DdpmxError as DdpmxError
     from .errors import RunError as RunError
     from .errors import SpecError as SpecError
@@ -85,6 +87,7 @@ _HOMES = {
     "components.registry": [
         *(
             "DATASETS",
+            "EMAS",
             "METRICS",
             "MODELS",
             "OPTIMIZERS",
@@ -104,6 +107,7 @@ _HOMES = {
     "sampling.loop": ["sample"],
     "schedules": ["Schedule", "Table"],
     "data": ["Dataset"],
+    "emas": ["Ema"],
     "sampling.guidance": ["guided"],
     "metrics": ["Metric", "Score", "Subject"],
     "models": ["ConditionalModel", "Model"],

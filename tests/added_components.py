@@ -150,6 +150,16 @@ class Added(Optimizer):
     def build(self, parameters, lr: float, weight_decay: float) -> torch.optim.Optimizer:
         return torch.optim.SGD(parameters, lr)
 """,
+    "emas": """
+from ..components.registry import EMAS
+from .base import Ema
+
+
+@EMAS.register("added_emas")
+class Added(Ema):
+    def decays(self, step: int) -> tuple[float, ...]:
+        return (0.5,)
+""",
 }
 
 SPEC = """
@@ -161,7 +171,7 @@ prediction: added_predictions
 time: added_times
 loss: {weighting: added_weightings}
 sampler: added_samplers
-train: {steps: 2, batch_size: 8, optimizer: added_optimizers}
+train: {steps: 2, batch_size: 8, optimizer: added_optimizers, ema: added_emas}
 evaluate: {samples: 4, grid: 4, sampler: added_samplers, metrics: [added_metrics]}
 track: [added_trackers]
 """

@@ -18,6 +18,7 @@ KINDS = {
     "model": ("Model", "MODELS", "model: {{name: {name}, time: index}}"),
     "dataset": ("Dataset", "DATASETS", "dataset: {name}"),
     "optimizer": ("Optimizer", "OPTIMIZERS", "train: {{steps: 12, batch_size: 64, optimizer: {name}}}"),
+    "ema": ("Ema", "EMAS", "train: {{steps: 12, batch_size: 64, ema: {name}}}"),
     "tracker": ("Tracker", "TRACKERS", "track: [{name}]"),
 }
 HEAD = """
@@ -254,6 +255,23 @@ WRONG = {
             return Late(parameters, lr)
         """,
         r"bad.py:\d+: Mine.build.Late.step failed: SystemExit: 0",
+    ),
+    "ema nothing": ("ema", "", r"Mine.decays\(\) of the ema .* is required"),
+    "ema a number": (
+        "ema",
+        "def decays(self, step): return 0.9",
+        r"Mine.decays\(\) .* return a tuple of numbers from 0 to 1, not float 0.9",
+    ),
+    "ema range": ("ema", "def decays(self, step): return (0.9, 1.5)", r"Mine.decays\(\) .* from 0 to 1"),
+    "ema later": (
+        "ema",
+        "def decays(self, step): return (0.9, 1 / (5 - step))",
+        r"Mine.decays\(\) .* ZeroDivisionError",
+    ),
+    "ema count": (
+        "ema",
+        "def decays(self, step): return (0.9,) * (1 + step // 3)",
+        r"the ema '.*' has 2 decays at step 3, but 1 at step 1",
     ),
     "tracker": ("tracker", "def check(self): return self.nothing", r"Mine.check\(\) .* AttributeError"),
     "validator": (

@@ -50,6 +50,7 @@ COMPONENTS = {
     "a time distribution": "time",
     "a tracker": "tracker",
     "an optimizer": "optimizer",
+    "an EMA": "ema",
 }
 
 
@@ -77,7 +78,7 @@ def test_every_kind_of_component_has_a_row_with_one_new_file():
 
 
 def test_a_component_of_each_kind_is_one_new_file(tmp_path: Path):
-    """All ten, added to a copy of the package, are listed, and a spec that uses them runs."""
+    """All eleven, added to a copy of the package, are listed, and a spec that uses them runs."""
     shutil.copytree(ROOT / "ddpmx", tmp_path / "ddpmx", ignore=shutil.ignore_patterns("__pycache__"))
     for row in COMPONENTS:
         new = tmp_path / ROWS[row][0].replace(NEW, "added")

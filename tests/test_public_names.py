@@ -53,7 +53,7 @@ OPS = {
     },
     "names": {"NORMS"},
 }
-ADDED = {"class": {"Noise"}}
+ADDED = {"class": {"Ema", "Noise"}, "registry": {"EMAS"}}
 """Names that `ddpmx` has gained since the lists above were written, by kind."""
 
 ADDED_OPS = {"class": {"Noise"}}

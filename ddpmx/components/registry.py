@@ -28,6 +28,7 @@ from .strict import Strict
 
 if TYPE_CHECKING:
     from ..data import Dataset
+    from ..emas import Ema
     from ..metrics import Metric
     from ..models import Model
     from ..optimizers import Optimizer
@@ -191,6 +192,7 @@ SAMPLERS: Registry[Sampler] = Registry("sampler", "ddpmx.samplers", "Sampler")
 METRICS: Registry[Metric] = Registry("metric", "ddpmx.metrics", "Metric")
 TRACKERS: Registry[Tracker] = Registry("tracker", "ddpmx.trackers", "Tracker")
 OPTIMIZERS: Registry[Optimizer] = Registry("optimizer", "ddpmx.optimizers", "Optimizer")
+EMAS: Registry[Ema] = Registry("ema", "ddpmx.emas", "Ema")
 
 REGISTRIES: dict[str, Registry[Component]] = {
     registry.kind: registry
@@ -205,5 +207,6 @@ REGISTRIES: dict[str, Registry[Component]] = {
         METRICS,
         TRACKERS,
         OPTIMIZERS,
+        EMAS,
     )
 }

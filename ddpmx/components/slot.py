@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import Field, ValidationError
 from pydantic.annotated_handlers import GetCoreSchemaHandler, GetJsonSchemaHandler
@@ -20,25 +20,31 @@ class Slot:
     """The annotation of a field that holds a component: `Annotated[Schedule, Slot(SCHEDULES)]`.
 
     In YAML, the value is a block such as `{name: linear, timesteps: 500}`, or a bare string as short for
-    `{name: string}`. A block without `name` changes parameters of `default`.
+    `{name: string}`. A block without `name` changes parameters of `default`. `Annotated[Ema | None, …]` also
+    takes null.
     """
 
     def __init__(self, registry: Registry[Component], default: Mapping[str, object] | None = None) -> None:
         self.registry, self.default = registry, default
+
+    @property
+    def _a_kind(self) -> str:
+        """The kind with its article: `a schedule`, `an optimizer`."""
+        return f"{'an' if self.registry.kind[0] in 'aeiou' else 'a'} {self.registry.kind}"
 
     def parse(self, value: object) -> Component:
         """Make a component from a value in YAML. Raises errors that pydantic collects."""
         if isinstance(value, Component):
             if isinstance(value, self.registry.base):
                 return value
-            raise PydanticCustomError("wrong_kind", "should be a {kind}", {"kind": self.registry.kind})
+            raise PydanticCustomError("wrong_kind", "should be {kind}", {"kind": self._a_kind})
         if isinstance(value, str):
             value = {"name": value}
         if not isinstance(value, Mapping):
             raise PydanticCustomError(
                 "not_a_block",
-                "should be the name of a {kind} or a block with `name:`",
-                {"kind": self.registry.kind},
+                "should be the name of {kind} or a block with `name:`",
+                {"kind": self._a_kind},
             )
         if "name" not in value and self.default is not None:
             value = {**self.default, **value}
@@ -67,7 +73,8 @@ class Slot:
 
     def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
         dump = core_schema.plain_serializer_function_ser_schema(lambda component: component.spec())
-        return core_schema.no_info_plain_validator_function(self.parse_writable, serialization=dump)
+        made = core_schema.no_info_plain_validator_function(self.parse_writable, serialization=dump)
+        return core_schema.nullable_schema(made) if type(None) in get_args(source) else made
 
     def __get_pydantic_json_schema__(
         self, schema: CoreSchema, handler: GetJsonSchemaHandler
@@ -77,6 +84,8 @@ class Slot:
         A component inside one of the same kind has its name only, as the schema would have no end otherwise.
         """
         blocks: list[JsonSchemaValue] = [{"enum": self.registry.names()}]
+        if schema["type"] == "nullable":
+            blocks.append({"type": "null"})
         if self.registry.describing:
             return {
                 "anyOf": [
@@ -90,7 +99,8 @@ class Slot:
             block = component.model_json_schema()
             block.pop("$defs", None)
             block["properties"] = {"name": {"const": name}, **block.get("properties", {})}
-            block["required"] = ["name", *block.get("required", [])]
+            is_default = self.default is not None and self.default["name"] == name
+            block["required"] = [*([] if is_default else ["name"]), *block.get("required", [])]
             block["title"] = name
             block["description"] = component.summary()
             blocks.append(block)

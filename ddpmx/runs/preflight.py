@@ -183,12 +183,8 @@ def budget_notes(spec: Spec, images: int, table: Table) -> list[str]:
     messages = []
     pacing = Pacing.from_spec(spec, images, table)
     steps = pacing.steps
-    ema = spec.train.ema
-    if ema is not None and not ema.warmup and (memory := 1 / (1 - ema.decay)) > steps:
-        messages.append(
-            f"train.ema: the average covers about {memory:,.0f} steps, but the run has only {steps:,}"
-            " (set ema.warmup: true, or a smaller decay)"
-        )
+    if spec.train.ema is not None and (note := spec.train.ema.note(steps)):
+        messages.append(f"train.ema: {note}")
     times = pacing.evaluations if spec.evaluate.metrics else 0
     images_generated = pacing.grids * spec.evaluate.grid + times * spec.evaluate.samples
     sampling = images_generated * passes_per_image(spec, table)

@@ -34,6 +34,9 @@ def check(spec: Spec) -> Table:
             if sampler.learns_variance and not spec.model.learns_variance:
                 hint = "set model.learned_variance: true, or choose a fixed variance"
                 raise spec.error(f"{field}.variance", "needs a network that learns the variance", hint=hint)
+    if spec.train.ema is not None:
+        with findings.collect(), spec.blame("train.ema"):
+            spec.train.ema.decays(1)
     with findings.collect():
         check_guidance(spec)
     for index, tracker in enumerate(spec.track):

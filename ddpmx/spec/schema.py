@@ -13,6 +13,7 @@ from pydantic import Field, PrivateAttr, model_validator
 
 from ..components.registry import (
     DATASETS,
+    EMAS,
     MAX_NAME,
     METRICS,
     MODELS,
@@ -28,22 +29,25 @@ from ..components.registry import (
 from ..components.slot import Slot, default_component
 from ..components.strict import Strict
 from ..errors import SpecError
-from .slots import Dataset, Metric, Model, Optimizer, Prediction, Sampler, Schedule, Time, Tracker, Weighting
+from .slots import (
+    Dataset,
+    Ema,
+    Metric,
+    Model,
+    Optimizer,
+    Prediction,
+    Sampler,
+    Schedule,
+    Time,
+    Tracker,
+    Weighting,
+)
 from .source import KeyPath, Source
 
 DDPM = {"name": "ddpm", "variance": "posterior"}
 """The default of `sampler`, as a spec would write it."""
 MAX_WEIGHT = 1e6
 """Largest guidance weight."""
-
-
-class EmaSpec(Strict):
-    """The exponential moving average (EMA) of the weights."""
-
-    decay: float = Field(0.9999, ge=0, lt=1)
-    """Factor of the old average in each update: average ← decay·average + (1 − decay)·weights."""
-    warmup: bool = True
-    """Shorten the average early in training: the decay at step k is min(decay, (1 + k)/(10 + k))."""
 
 
 class TrainSpec(Strict):
@@ -69,8 +73,9 @@ class TrainSpec(Strict):
     """Weight decay, as the optimizer defines it."""
     grad_clip: float | None = Field(1.0, gt=0, le=1e9)
     """Largest norm of the gradient over all weights; null to leave gradients unclipped."""
-    ema: EmaSpec | None = EmaSpec()
-    """Average of the weights for validation, samples and metrics; null to use the weights themselves."""
+    ema: Annotated[Ema | None, Slot(EMAS, {"name": "constant"})] = default_component("constant")
+    """Moving average (EMA) of the weights, which validation, samples and metrics use; null to use the weights
+    themselves. A block without `name` changes constant."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Precision of the network's arithmetic. The weights and the optimizer's state are always float32."""
     compile: bool = False

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ..data import Dataset as Dataset
+    from ..emas import Ema as Ema
     from ..metrics import Metric as Metric
     from ..models import Model as Model
     from ..optimizers import Optimizer as Optimizer
@@ -20,6 +21,5 @@ if TYPE_CHECKING:
     from ..trackers import Tracker as Tracker
     from ..weightings import Weighting as Weighting
 else:
-    Dataset = Metric = Model = Optimizer = Prediction = Sampler = Schedule = Time = Tracker = Weighting = (
-        object
-    )
+    Dataset = Ema = Metric = Model = Optimizer = Prediction = object
+    Sampler = Schedule = Time = Tracker = Weighting = object

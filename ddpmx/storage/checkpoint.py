@@ -1,7 +1,8 @@
 """Checkpoints: `checkpoints/<step>/`, in safetensors and JSON only, so that loading never unpickles anything.
 
     model.safetensors      the network's weights and buffers
-    ema.safetensors        their moving average, if the run keeps one
+    ema.safetensors        their moving average, if the run keeps one: the one that samples and metrics use
+    ema-1.safetensors      further moving averages, if the run keeps several
     weighting.safetensors  the parameters of a learned loss weighting, if there is one
     time.safetensors       the loss statistics of a timestep sampler that adapts to them, if there is one
     optimizer.safetensors  one tensor `<parameter index>.<name>` for each tensor in the optimizer's state
@@ -31,7 +32,6 @@ from ..files import expanded, kind, open_regular
 from ..process import out_of_memory
 from ..text import shortened
 from ..times import TimeState
-from ..training.ema import Ema
 from ..training.events import Row, first_problem, parse
 from ..training.state import Trained, TrainState
 from . import manifest
@@ -125,14 +125,14 @@ def _counters(content: dict[str, Any], checkpoint: Path) -> TrainState:
     return TrainState(**content)
 
 
-def _parts(trained: Trained) -> dict[str, nn.Module | Ema | TimeState]:
+def _parts(trained: Trained) -> dict[str, nn.Module | TimeState]:
     """The parts whose `state_dict` is stored in `<name>.safetensors`, by name.
 
     The optimizer's state has to be flattened first.
     """
     parts = {
         "model": trained.network,
-        "ema": trained.ema,
+        **({} if trained.ema is None else trained.ema.named()),
         "weighting": trained.weighting,
         "time": trained.time,
     }
@@ -187,7 +187,7 @@ def load_weights(network: nn.Module, file: Path) -> None:
         raise SpecError(f"the weights {file} cannot be read: {str(error).splitlines()[0]}") from None
 
 
-def _fill(part: nn.Module | Ema | TimeState, tensors: dict[str, Tensor]) -> None:
+def _fill(part: nn.Module | TimeState, tensors: dict[str, Tensor]) -> None:
     """Replace a part's tensors. Raises ValueError if names or shapes differ."""
     difference = misfit(tensors, part.state_dict())
     if difference:

@@ -223,7 +223,7 @@ def fingerprinted(resolved: Mapping[str, object], folder: Path) -> dict[str, obj
     named = resolved.get("plugins")
     plugins = [str(plugin) for plugin in named] if isinstance(named, list | tuple) else []
     hashes = [file_hash(folder / plugin) if plugin.endswith(".py") else plugin for plugin in plugins]
-    return {**_with_reference(resolved), "plugins": hashes}
+    return {**_with_ema_name(_with_reference(resolved)), "plugins": hashes}
 
 
 def _with_reference(resolved: Mapping[str, object]) -> Mapping[str, object]:
@@ -239,6 +239,15 @@ def _with_reference(resolved: Mapping[str, object]) -> Mapping[str, object]:
         for metric in metrics
     ]
     return {**resolved, "evaluate": {**evaluate, "metrics": named}}
+
+
+def _with_ema_name(resolved: Mapping[str, object]) -> Mapping[str, object]:
+    """The spec with `name: constant` in a block `train.ema` from when there was no other average."""
+    train = resolved.get("train")
+    ema = train.get("ema") if isinstance(train, dict) else None
+    if not isinstance(train, dict) or not isinstance(ema, dict) or "name" in ema:
+        return resolved
+    return {**resolved, "train": {**train, "ema": {"name": "constant", **ema}}}
 
 
 def to_yaml(data: Mapping[str, object]) -> str:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..components.registry import PREDICTIONS, SCHEDULES
+from ..emas import Ema
 from ..errors import SpecError
 from ..predictions import Prediction
 from ..samplers import Sampler
@@ -25,6 +26,8 @@ Check = tuple[str, Callable[[], str | None]]
 
 LENGTHS = (1, 2, 10, 1000)
 """Numbers of timesteps T at which schedules are checked."""
+STEPS = (*range(1, 1001), 10**4, 10**5, 10**6, 16 * 10**6)
+"""Training steps at which averages are checked."""
 FAMILIES = {"variance preserving": "cosine", "variance exploding": "edm", "flow": "flow"}
 """A schedule of each family."""
 
@@ -208,10 +211,33 @@ def sampler_checks(sampler: Sampler) -> Iterator[Check]:
     yield "order of convergence", order
 
 
+def ema_checks(ema: Ema) -> Iterator[Check]:
+    def in_range() -> None:
+        averages = len(ema.decays(1))
+        assert averages > 0, "decays(1) is empty, so there is no average"
+        for step in STEPS:
+            decays = ema.decays(step)
+            assert len(decays) == averages, (
+                f"there are {len(decays)} averages at step {step}, but {averages} at step 1"
+            )
+            assert all(0 <= decay <= 1 for decay in decays), (
+                f"the decays at step {step} are {decays}, not all in 0…1"
+            )
+
+    def repeatable() -> None:
+        assert [ema.decays(step) for step in STEPS] == [ema.decays(step) for step in STEPS], (
+            "two calls of decays() differ"
+        )
+
+    yield "decays are in 0…1, and as many at every step", in_range
+    yield "decays() is a function of the step", repeatable
+
+
 SUITES: dict[str, Callable[[Any], Iterator[Check]]] = {
     "schedule": schedule_checks,
     "weighting": weighting_checks,
     "prediction": prediction_checks,
     "time": time_checks,
     "sampler": sampler_checks,
+    "ema": ema_checks,
 }

@@ -1,50 +1,51 @@
-"""The exponential moving average of a network's weights, which is used for sampling."""
+"""The moving averages of a network's weights during training."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 
+from ..emas import Ema
+from ..errors import SpecError
 
-class Ema:
-    """average ← decay·average + (1 − decay)·weights after each step; buffers are copied, not averaged.
 
-    `module` is the averaged network, in eval mode and without gradients. It starts as a copy of `model`. With
-    `warmup`, the decay after step k is min(decay, (1 + k)/(10 + k)), so that the random initial weights are
-    forgotten quickly. Polyak & Juditsky 1992; the warm-up is that of TensorFlow's `ExponentialMovingAverage`.
+class Averages:
+    """Averages of a network's weights, updated after each step; buffers are copied, not averaged.
+
+    `modules` has the averaged networks, in eval mode and without gradients. They start as copies of `model`.
+    Their only other state is the step.
     """
 
-    def __init__(self, model: nn.Module, decay: float, warmup: bool) -> None:
-        self.decay, self.warmup = decay, warmup
-        self.module = copy.deepcopy(model).eval().requires_grad_(False)
+    def __init__(self, model: nn.Module, ema: Ema) -> None:
+        self.ema = ema
+        self.modules = tuple(copy.deepcopy(model).eval().requires_grad_(False) for _ in ema.decays(1))
 
-    def decay_at(self, step: int) -> float:
-        """The decay of the update after step `step`, counted from 1."""
-        return min(self.decay, (1 + step) / (10 + step)) if self.warmup else self.decay
+    @property
+    def module(self) -> nn.Module:
+        """The averaged network for validation, samples and metrics."""
+        return self.modules[0]
 
     @torch.no_grad()
     def update(self, model: nn.Module, step: int) -> None:
-        """Average in the weights of `model` after step `step`.
+        """Average in the weights of `model` after step `step`, which counts from 1.
 
-        There is no other state than the step and the average.
+        Raises SpecError if a plugin's number of averages changes.
         """
-        # average ← decay·average + (1 − decay)·weights
-        torch._foreach_lerp_(
-            list(self.module.parameters()), list(model.parameters()), 1 - self.decay_at(step)
-        )
-        for average, buffer in zip(self.module.buffers(), model.buffers(), strict=True):
-            average.copy_(buffer)
+        decays = self.ema.decays(step)
+        if len(decays) != len(self.modules):
+            raise SpecError(
+                f"the ema '{self.ema.component_name}' has {len(decays)} decays at step {step}, but"
+                f" {len(self.modules)} at step 1"
+            )
+        weights: list[Tensor] = list(model.parameters())
+        for module, decay in zip(self.modules, decays, strict=True):
+            # average ← decay·average + (1 − decay)·weights
+            torch._foreach_lerp_(list(module.parameters()), weights, 1 - decay)
+            for average, buffer in zip(module.buffers(), model.buffers(), strict=True):
+                average.copy_(buffer)
 
-    def state_dict(self) -> dict[str, Tensor]:
-        """The averaged network's state, for a checkpoint."""
-        return self.module.state_dict()
-
-    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Restore a checkpoint's state.
-
-        Raises RuntimeError if its names or shapes do not match the network's.
-        """
-        self.module.load_state_dict(state)
+    def named(self) -> dict[str, nn.Module]:
+        """The averaged networks by the names of their files in a checkpoint: `ema`, `ema-1`, …"""
+        return {f"ema-{index}" if index else "ema": module for index, module in enumerate(self.modules)}

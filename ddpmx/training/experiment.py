@@ -186,8 +186,9 @@ def build(
 
 
 def tensors_per_weight(train: TrainSpec) -> int:
-    """Least number of tensors per weight in training: weight, gradient, moving average, Adam's two means."""
-    return 2 + (train.ema is not None) + 2 * isinstance(train.optimizer, Adam | AdamW)
+    """Least number of tensors per weight in training: weight, gradient, moving averages, Adam's two means."""
+    averages = 0 if train.ema is None else len(train.ema.decays(1))
+    return 2 + averages + 2 * isinstance(train.optimizer, Adam | AdamW)
 
 
 def choose_device(name: str | None) -> torch.device:

@@ -14,7 +14,7 @@ from torch import nn
 
 from ..spec.schema import TrainSpec
 from ..times import TimeState
-from .ema import Ema
+from .ema import Averages
 from .events import Count, Event
 from .experiment import Experiment
 from .pacing import max_epochs, max_steps
@@ -82,8 +82,8 @@ class Trained:
 
     network: nn.Module
     """The network being trained."""
-    ema: Ema | None
-    """Its moving average, if the spec has one."""
+    ema: Averages | None
+    """Its moving averages, if the spec has any."""
     optimizer: torch.optim.Optimizer
     """The optimizer of the network and of a learned weighting."""
     weighting: nn.Module | None = None
@@ -106,7 +106,7 @@ class Trained:
 def prepare(experiment: Experiment) -> Trained:
     """The modules that training changes, in their initial state."""
     spec, network = experiment.spec, experiment.network
-    ema = None if spec.train.ema is None else Ema(network, spec.train.ema.decay, spec.train.ema.warmup)
+    ema = None if spec.train.ema is None else Averages(network, spec.train.ema)
     weighting = spec.loss.weighting.module()
     learned = [] if weighting is None else list(weighting.to(experiment.device).parameters())
     optimizer = spec.train.optimizer.build(

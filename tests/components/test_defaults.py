@@ -19,6 +19,7 @@ PLACES = {
     "metric": ["evaluate.metrics"],
     "tracker": ["track"],
     "optimizer": ["train.optimizer"],
+    "ema": ["train.ema"],
 }
 PLACES |= {"sampler": ["sampler", "evaluate.sampler"]}
 BUILT_IN = [

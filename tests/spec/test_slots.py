@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ddpmx import (
     Dataset,
+    Ema,
     Metric,
     Model,
     Optimizer,
@@ -50,6 +51,7 @@ def test_slots_have_the_classes_of_their_kinds() -> None:
     assert isinstance(assert_type(spec.sampler, Sampler), Sampler)
     assert isinstance(assert_type(spec.evaluate.sampler, Sampler), Sampler)
     assert isinstance(assert_type(spec.train.optimizer, Optimizer), Optimizer)
+    assert isinstance(assert_type(spec.train.ema, Ema | None), Ema)
     assert isinstance(assert_type(spec.evaluate.metrics, tuple[Metric, ...])[0], Metric)
     assert isinstance(assert_type(spec.track, tuple[Tracker, ...])[0], Tracker)
     assert isinstance(assert_type(Learned().base, Weighting), Weighting)
@@ -71,6 +73,7 @@ def test_calls_on_slots_have_their_types() -> None:
 def test_the_written_class_of_a_slot_is_that_of_its_registry(block: type[BaseModel]) -> None:
     kinds = {
         "DATASETS": Dataset,
+        "EMAS": Ema,
         "MODELS": Model,
         "SCHEDULES": Schedule,
         "PREDICTIONS": Prediction,
@@ -85,4 +88,4 @@ def test_the_written_class_of_a_slot_is_that_of_its_registry(block: type[BaseMod
     assert slots
     for text in slots:
         written, registry = text.split("Annotated[")[1].split(", Slot(")
-        assert kinds[registry.replace(")", ",").split(",")[0]].__name__ == written
+        assert kinds[registry.replace(")", ",").split(",")[0]].__name__ == written.removesuffix(" | None")

@@ -12,10 +12,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from ddpmx import EMAS
 from ddpmx.errors import RunError, SpecError
 from ddpmx.storage import checkpoint, checkpoint_folder, manifest
 from ddpmx.storage.misfit import misfit
-from ddpmx.training.ema import Ema
+from ddpmx.training.ema import Averages
 from ddpmx.training.state import Trained, TrainState
 
 ROW = {"epoch": 1, "step": 3, "train_loss": 1.0, "val_loss": 1 / 3, "seconds": 0.5, "images_per_second": 9.0}
@@ -24,7 +25,7 @@ ROW = {"epoch": 1, "step": 3, "train_loss": 1.0, "val_loss": 1 / 3, "seconds": 0
 def parts(seed: int, steps: int = 0) -> Trained:
     torch.manual_seed(seed)
     network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4))
-    ema = Ema(network, 0.9, True)
+    ema = Averages(network, EMAS.build("constant", decay=0.9))
     optimizer = torch.optim.Adam(network.parameters(), 1e-2)
     for step in range(steps):
         optimizer.zero_grad()
@@ -41,7 +42,7 @@ def flat(trained: Trained) -> dict[str, torch.Tensor]:
         for index, values in trained.optimizer.state_dict()["state"].items()
         for name, value in values.items()
     }
-    ema = {f"ema.{name}": value for name, value in trained.ema.state_dict().items()}
+    ema = {f"ema.{name}": value for name, value in trained.ema.module.state_dict().items()}
     return {**trained.network.state_dict(prefix="network."), **ema, **state}
 
 

@@ -109,6 +109,20 @@ def test_a_sampler_that_ends_short_of_the_image_is_found() -> None:
     assert "ends at the clean image on every grid" in problems(Short)
 
 
+def test_an_ema_that_grows_beyond_1_or_gains_averages_is_found() -> None:
+    class Growing(ddpmx.Ema):
+        def decays(self, step: int) -> tuple[float, ...]:
+            return (step / 500,)
+
+    class Gaining(ddpmx.Ema):
+        def decays(self, step: int) -> tuple[float, ...]:
+            return (0.5,) * (1 + step // 100)
+
+    check = "decays are in 0…1, and as many at every step"
+    assert "the decays at step 501 are (1.002,)" in problems(Growing)[check]
+    assert problems(Gaining)[check] == "there are 2 averages at step 100, but 1 at step 1"
+
+
 GOOD = '''
 import ddpmx, torch
 

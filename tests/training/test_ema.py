@@ -5,7 +5,9 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from ddpmx.training.ema import Ema
+from ddpmx import EMAS, SpecError
+from ddpmx.emas import Ema
+from ddpmx.training.ema import Averages
 
 
 class Network(nn.Module):
@@ -24,6 +26,10 @@ class Network(nn.Module):
         self.count.fill_(step)
 
 
+def constant(decay: float, warmup: bool) -> Ema:
+    return EMAS.build("constant", decay=decay, warmup=warmup)
+
+
 def path(steps: int) -> list[list[Tensor]]:
     network, out = Network(), []
     for step in range(steps + 1):
@@ -36,7 +42,7 @@ def path(steps: int) -> list[list[Tensor]]:
 def test_the_average_is_the_weighted_sum_defined_by_its_decays(warmup: bool) -> None:
     network = Network()
     network.become(0)
-    ema = Ema(network, decay=0.8, warmup=warmup)
+    ema = Averages(network, constant(0.8, warmup))
     for step in range(1, 31):
         network.become(step)
         ema.update(network, step)
@@ -54,22 +60,22 @@ def test_the_average_is_the_weighted_sum_defined_by_its_decays(warmup: bool) -> 
 
 def test_buffers_are_copied_and_never_averaged() -> None:
     network = Network()
-    ema = Ema(network, decay=0.9, warmup=False)
+    ema = Averages(network, constant(0.9, False))
     network.become(7)
     ema.update(network, 1)
-    assert ema.state_dict()["count"].item() == 7
+    assert ema.module.state_dict()["count"].item() == 7
 
 
 def test_warm_up_forgets_the_start_and_then_reaches_the_decay() -> None:
-    ema = Ema(Network(), decay=0.9999, warmup=True)
-    assert ema.decay_at(1) == pytest.approx(2 / 11)
-    assert ema.decay_at(10**6) == 0.9999
+    ema = constant(0.9999, True)
+    assert ema.decays(1) == (pytest.approx(2 / 11),)
+    assert ema.decays(10**6) == (0.9999,)
 
 
 def test_the_average_has_no_gradients_and_leaves_the_model_alone() -> None:
     network = nn.Sequential(nn.Linear(3, 3), nn.Dropout(0.5))
     before = [p.detach().clone() for p in network.parameters()]
-    ema = Ema(network, decay=0.5, warmup=False)
+    ema = Averages(network, constant(0.5, False))
     ema.module[0].weight.fill_(1.0)
     ema.update(network, 1)
     assert network.training
@@ -81,22 +87,60 @@ def test_the_average_has_no_gradients_and_leaves_the_model_alone() -> None:
 
 def test_a_run_resumed_from_a_checkpoint_is_the_uninterrupted_one_bit_for_bit() -> None:
     network = Network()
-    whole = Ema(network, decay=0.99, warmup=True)
-    resumed = Ema(network, decay=0.99, warmup=True)
+    whole = Averages(network, constant(0.99, True))
+    resumed = Averages(network, constant(0.99, True))
     for step in range(1, 21):
         network.become(step)
         whole.update(network, step)
         resumed.update(network, step)
         if step == 9:
-            stored = save(resumed.state_dict())
-            resumed = Ema(Network(), decay=0.99, warmup=True)
-            resumed.load_state_dict(load(stored))
-    for name, value in whole.state_dict().items():
-        assert torch.equal(value, resumed.state_dict()[name]), name
+            stored = save(resumed.module.state_dict())
+            resumed = Averages(Network(), constant(0.99, True))
+            resumed.module.load_state_dict(load(stored))
+    for name, value in whole.module.state_dict().items():
+        assert torch.equal(value, resumed.module.state_dict()[name]), name
 
 
-def test_a_checkpoint_of_another_network_is_refused() -> None:
-    with pytest.raises(RuntimeError, match="matrix"):
-        Ema(Network(), decay=0.9, warmup=False).load_state_dict(
-            {"vector": torch.zeros(4), "count": torch.tensor(0)}
-        )
+def test_constant_is_bit_for_bit_torchs_own_interpolation() -> None:
+    """As it was when there was no other average: the stored averages of old runs go on unchanged."""
+    network = Network()
+    averages = Averages(network, constant(0.97, True))
+    expected = [parameter.detach().clone() for parameter in network.parameters()]
+    for step in range(1, 50):
+        network.become(step)
+        averages.update(network, step)
+        weights = [parameter.detach() for parameter in network.parameters()]
+        torch._foreach_lerp_(expected, weights, 1 - min(0.97, (1 + step) / (10 + step)))
+    for average, same in zip(averages.module.parameters(), expected, strict=True):
+        assert torch.equal(average, same)
+
+
+def test_several_averages_each_follow_their_own_decays() -> None:
+    class Two(Ema):
+        def decays(self, step: int) -> tuple[float, ...]:
+            return 0.5, 1 - 1 / step
+
+    network = Network()
+    averages = Averages(network, Two())
+    assert list(averages.named()) == ["ema", "ema-1"]
+    single = Averages(network, constant(0.5, False))
+    for step in range(1, 9):
+        network.become(step)
+        averages.update(network, step)
+        single.update(network, step)
+    mean = torch.stack([matrix for matrix, _ in path(8)[1:]]).mean(0)
+    assert torch.equal(averages.module.matrix, single.module.matrix)
+    torch.testing.assert_close(averages.modules[1].matrix.double(), mean, rtol=1e-5, atol=1e-6)
+    assert averages.modules[1].count.item() == 8
+
+
+def test_a_number_of_averages_that_changes_is_an_error() -> None:
+    class Growing(Ema):
+        def decays(self, step: int) -> tuple[float, ...]:
+            return (0.5,) * step
+
+    network = Network()
+    averages = Averages(network, Growing())
+    averages.update(network, 1)
+    with pytest.raises(SpecError, match="2 decays at step 2, but 1 at step 1"):
+        averages.update(network, 2)
