@@ -271,7 +271,7 @@ WRONG = {
     "ema count": (
         "ema",
         "def decays(self, step): return (0.9,) * (1 + step // 3)",
-        r"the ema '.*' has 2 decays at step 3, but 1 at step 1",
+        r"Mine, which is 'wrong_ema_count', has 2 decays at step 3, but 1 at step 1",
     ),
     "tracker": ("tracker", "def check(self): return self.nothing", r"Mine.check\(\) .* AttributeError"),
     "validator": (

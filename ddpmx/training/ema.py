@@ -7,8 +7,8 @@ import copy
 import torch
 from torch import Tensor, nn
 
+from ..components.registry import method_of
 from ..emas import Ema
-from ..errors import SpecError
 
 
 class Averages:
@@ -31,13 +31,12 @@ class Averages:
     def update(self, model: nn.Module, step: int) -> None:
         """Average in the weights of `model` after step `step`, which counts from 1.
 
-        Raises SpecError if a plugin's number of averages changes.
+        Raises PluginError if a plugin's number of averages changes.
         """
         decays = self.ema.decays(step)
         if len(decays) != len(self.modules):
-            raise SpecError(
-                f"the ema '{self.ema.component_name}' has {len(decays)} decays at step {step}, but"
-                f" {len(self.modules)} at step 1"
+            method_of(type(self.ema)).refuse(
+                f"has {len(decays)} decays at step {step}, but {len(self.modules)} at step 1"
             )
         weights: list[Tensor] = list(model.parameters())
         for module, decay in zip(self.modules, decays, strict=True):

@@ -5,8 +5,9 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from ddpmx import EMAS, SpecError
+from ddpmx import EMAS
 from ddpmx.emas import Ema
+from ddpmx.errors import PluginError
 from ddpmx.training.ema import Averages
 
 
@@ -142,5 +143,5 @@ def test_a_number_of_averages_that_changes_is_an_error() -> None:
     network = Network()
     averages = Averages(network, Growing())
     averages.update(network, 1)
-    with pytest.raises(SpecError, match="2 decays at step 2, but 1 at step 1"):
+    with pytest.raises(PluginError, match="2 decays at step 2, but 1 at step 1"):
         averages.update(network, 2)
