@@ -1,3 +1,3 @@
-"""Formulas behind design choices: the variational bound, effective weights, and estimates with intervals.
-May be imported by spec, training, metrics, pages, runs, comparison.
+"""Formulas behind design choices: the variational bound, effective weights, and differences with intervals.
+May be imported by spec, training, metrics, pages, runs, comparison, sweeps.
 """

@@ -1,0 +1,118 @@
+"""The seeds' part of the noise of differences: what other training seeds would change."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+
+from .largest_t import seeds_critical
+from .scores import FloatArray, SpecScores, by_seed
+from .spread import Spread, freedom_of_pair, spread
+
+WIDEST_RELATIVE = 0.5
+"""The largest spread, relative to the scores, that is pooled on the logarithm."""
+SHARED = 0.1
+"""The common share of the seeds' variance from which on pairing must narrow intervals."""
+
+
+class SeedsPart:
+    """The spread over seeds of each spec with at least two of them.
+
+    Stable specs are pooled: on the logarithm where all their scores are positive, so that spreads in
+    proportion to the scores are equal; and without what a seed does to all of them, where `pairs_seeds` says
+    so.
+    """
+
+    spread: Spread | None
+    """Of the pooled specs; None without any."""
+    relative: bool
+    """Whether `spread` is relative to the scores."""
+    pairs_seeds: bool
+    """Whether effects of seeds that all pooled specs share are removed."""
+
+    def __init__(self, specs: Sequence[SpecScores]) -> None:
+        self.specs = specs
+        self.members = [i for i, spec in enumerate(specs) if spec.pooled and spec.count > 1]
+        pooled = [specs[i] for i in self.members]
+        self.freedom = np.array([spec.count - 1.0 for spec in pooled])
+        self.pairs_seeds = (
+            len(pooled) > 1
+            and len({frozenset(spec.seeds) for spec in pooled}) == 1
+            and pairing_pays(len(pooled), pooled[0].count)
+        )
+        self.relative = all(value > 0 for spec in pooled for value in spec.values)
+        self.spread = self._spread(pooled) if pooled else None
+        if self.spread is not None and self.relative and self.spread.pooled > WIDEST_RELATIVE**2:
+            self.relative = False
+            self.spread = self._spread(pooled)
+
+    def _spread(self, pooled: Sequence[SpecScores]) -> Spread:
+        transform = np.log if self.relative else np.asarray
+        if self.pairs_seeds:
+            scores = transform(by_seed(pooled))
+            deviations: FloatArray = scores - scores.mean(axis=1, keepdims=True)
+        else:
+            deviations = np.zeros((len(pooled), max(spec.count for spec in pooled)))
+            for row, spec in zip(deviations, pooled, strict=True):
+                values = transform(np.array(spec.values))
+                row[: spec.count] = values - values.mean()
+        return spread(deviations, self.freedom, self.pairs_seeds)
+
+    def is_pooled(self, i: int) -> bool:
+        """Whether spec i is stable, has two seeds or more, and a spread that is in line with the others'."""
+        return (
+            self.spread is not None and i in self.members and bool(self.spread.in_line[self.members.index(i)])
+        )
+
+    def variance(self, i: int) -> float:
+        """The variance of a single score of a pooled spec, in squared units of the score.
+
+        For a spec with one seed it is the pooled variance.
+        """
+        assert self.spread is not None
+        scale = self.specs[i].mean if self.relative else 1.0
+        own = self.spread.variances[self.members.index(i)] if i in self.members else self.spread.pooled
+        return float(own) * scale**2
+
+    def own(self, i: int) -> float:
+        """The variance of a single score of a spec with at least two seeds, from its own scores alone."""
+        return float(np.var(self.specs[i].values, ddof=1))
+
+    def pooled_sd(self, i: int, k: int) -> float:
+        """The standard deviation of the difference of the means of two pooled specs."""
+        return math.sqrt(sum(self.variance(each) / self.specs[each].count for each in (i, k)))
+
+    def pooled_freedom(self, i: int, k: int) -> float:
+        """The degrees of freedom of `pooled_sd`."""
+        positions = self.members.index(i), self.members.index(k)
+        return freedom_of_pair(self.freedom, *positions, by_seed=self.pairs_seeds)
+
+    def critical(self, i: int, k: int, alpha: float) -> float:
+        """The critical value of |difference| / `pooled_sd`, in all pairs of pooled specs together."""
+        freedom = tuple(int(each) for each in self.freedom)
+        values = seeds_critical(freedom, self.pairs_seeds, alpha)
+        return float(values[self.members.index(i), self.members.index(k)])
+
+    def welch(self, i: int, k: int) -> tuple[float, float]:
+        """(standard deviation of the difference of means, degrees of freedom) from the two specs alone."""
+        # Welch 1947, Satterthwaite 1946: ν = (Σv)² / Σ(v²/νᵢ)
+        counts = [self.specs[each].count for each in (i, k)]
+        parts = [self.own(each) / count for each, count in zip((i, k), counts, strict=True)]
+        total = sum(parts)
+        weighted = sum(part**2 / (count - 1) for part, count in zip(parts, counts, strict=True))
+        return math.sqrt(total), total**2 / weighted if weighted > 0 else min(counts) - 1
+
+
+@lru_cache(maxsize=256)
+def pairing_pays(specs: int, seeds: int) -> bool:
+    """Whether removing seeds' common effects narrows intervals where a tenth of the variance is common.
+
+    It costs degrees of freedom, many of them with few specs or seeds.
+    """
+    freedom = (seeds - 1,) * specs
+    with_effects = seeds_critical(freedom, False, 0.05)[0, 1]
+    without = seeds_critical(freedom, True, 0.05)[0, 1]
+    return bool(without * math.sqrt(1 - SHARED) <= with_effects)
