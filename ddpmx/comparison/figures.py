@@ -3,34 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..errors import SpecError
-from ..pages.canvas import Floats, band, behind, line, log_if_wide, panel, style, whole_numbers
+from ..pages.canvas import Floats, behind, line, log_if_wide, panel, style
 from ..pages.timestep_plots import floats, x_key
 from ..spec.loading import load_run
-from ..storage.history import plotted_indices
 from ..theory.effective import effective_weight
-from ..theory.estimate import Estimate, mean_over_seeds
 from .comparison import Comparison, Group
 from .results import Run
+from .training_curves import CaptionedFigure, training_figures
 
 Curve = tuple[Floats, Floats]
 """The x and y values of a curve."""
-
-
-@dataclass(frozen=True)
-class CaptionedFigure:
-    """A figure with its caption; the curve of group i has the style `canvas.style(i)`."""
-
-    figure: Figure
-    """A panel in the shared style."""
-    caption: str
-    """Text for below the figure."""
 
 
 def figures(comparison: Comparison) -> Iterator[CaptionedFigure]:
@@ -39,59 +27,11 @@ def figures(comparison: Comparison) -> Iterator[CaptionedFigure]:
     units = (
         "" if len(objectives) < 2 else " The objectives differ: compare the curves' shapes, not the heights."
     )
-    yield from _losses(comparison, "val_loss", "Validation loss", f"One curve per run.{units}")
-    yield from _losses(comparison, "train_loss", "Training loss", f"The mean over each epoch.{units}")
-    for measure in comparison.measures:
-        if measure != "val_loss":
-            yield from _metric(comparison, measure)
+    yield from training_figures(comparison, units)
     weights, failed = _weights(comparison)
     yield from _by_timestep(comparison, weights, units)
     if weights:
         yield _effective(weights, failed)
-
-
-def _losses(comparison: Comparison, key: str, title: str, caption: str) -> Iterator[CaptionedFigure]:
-    figure, axes = panel(title, "epoch", "")
-    values: list[Floats] = []
-    for index, group in enumerate(comparison.groups):
-        for run in group.runs:
-            epochs = run.history.column("epoch")
-            indices = plotted_indices(epochs)
-            values.append(run.history.column(key)[indices])
-            line(axes, (epochs[indices], values[-1]), index, markers=len(epochs) == 1)
-    if any(map(len, values)):
-        yield CaptionedFigure(_finished(figure, axes, np.concatenate(values), 4), caption)
-
-
-def _metric(comparison: Comparison, measure: str) -> Iterator[CaptionedFigure]:
-    figure, axes = panel(measure, "epoch", "")
-    plotted = [np.zeros(0)]
-    for index, group in enumerate(comparison.groups):
-        curve = _over_epochs(group, measure)
-        x, values = (
-            np.array(list(curve), dtype=np.float64),
-            np.array([estimate.value for estimate in curve.values()]),
-        )
-        band(axes, x, [estimate.interval for estimate in curve.values()], index)
-        line(axes, (x, values), index, markers=len(x) <= 60)
-        plotted.append(values)
-    if any(map(len, plotted)):
-        yield CaptionedFigure(
-            _finished(figure, axes, np.concatenate(plotted), 10),
-            "Measured during training. Shaded: the 95 % interval, of the mean if a spec has several seeds.",
-        )
-
-
-def _over_epochs(group: Group, measure: str) -> dict[float, Estimate]:
-    """The group's mean over seeds, or its only run's score, at each epoch that all of its runs measured."""
-    by_seed: dict[int, dict[float, Estimate]] = {}
-    for run in group.runs:
-        if measure in run.history.curves:
-            points = run.history.curves[measure].points()
-            by_seed[run.seed] = {passes: Estimate(value, interval) for passes, value, interval in points}
-    curves = list(by_seed.values())
-    shared = sorted(set.intersection(*map(set, curves))) if curves else []
-    return {epoch: mean_over_seeds([curve[epoch] for curve in curves]) for epoch in shared}
 
 
 def _by_timestep(
@@ -144,7 +84,7 @@ def _over_log_snr(title: str, curves: Sequence[Curve]) -> tuple[Figure, Axes]:
     for index, curve in enumerate(curves):
         line(axes, curve, index)
     axes.invert_xaxis()
-    return _finished(figure, axes, np.concatenate([y for _, y in curves]), 10, integers=False), axes
+    return _finished(figure, axes, np.concatenate([y for _, y in curves]), 10), axes
 
 
 def _last_by_timestep(group: Group, key: str) -> Curve:
@@ -184,7 +124,7 @@ def _effective(weights: Mapping[int, Curve], failed: Sequence[str]) -> Captioned
     if failed:
         caption += f" {'; '.join(failed)}."
     values = np.concatenate([weight for _, weight in weights.values()])
-    return CaptionedFigure(_finished(figure, axes, values, 30, integers=False), caption)
+    return CaptionedFigure(_finished(figure, axes, values, 30), caption)
 
 
 def _weight(run: Run) -> Curve:
@@ -198,8 +138,6 @@ def _weight(run: Run) -> Curve:
     )
 
 
-def _finished(figure: Figure, axes: Axes, values: Floats, factor: float, integers: bool = True) -> Figure:
+def _finished(figure: Figure, axes: Axes, values: Floats, factor: float) -> Figure:
     log_if_wide(axes, values, factor)
-    if integers:
-        whole_numbers(axes)
     return figure

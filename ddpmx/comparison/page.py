@@ -18,6 +18,7 @@ from .comparison import Comparison, Group, Standing
 from .figures import figures
 from .grids import Grid, Sheet, encode, fitted, label_of, read_sheet
 from .results import Run
+from .training_curves import X_AXES, CaptionedFigure, x_axes
 from .words import note, summary
 
 STRIP = 10
@@ -85,7 +86,8 @@ def write_page(comparison: Comparison, groups: Sequence[Group], out: Path) -> Pa
         },
         arrows=[comparison.arrow(measure) for measure in comparison.measures],
         provenance=list(_provenance(comparison)),
-        figures=[page.figure(to_svg(plot.figure), plot.caption) for plot in figures(comparison)],
+        axes={key: X_AXES[key] for key in x_axes(comparison)},
+        figures=[_embedded(plot) for plot in figures(comparison)],
         samples=samples,
         stops=[
             *(label_of(epoch) for epoch in stops),
@@ -98,6 +100,12 @@ def write_page(comparison: Comparison, groups: Sequence[Group], out: Path) -> Pa
     )
     write(out, html)
     return out
+
+
+def _embedded(plot: CaptionedFigure) -> page.Figure:
+    return page.figure(
+        to_svg(plot.figure), plot.caption, {key: to_svg(figure) for key, figure in plot.over.items()}
+    )
 
 
 def _title(comparison: Comparison) -> str:

@@ -78,8 +78,10 @@ THIN = 300
 def to_svg(figure: Figure) -> str:
     """The figure as an `<svg>` element, with real text in the page's colour and a transparent background."""
     title = figure.axes[0].get_title(loc="left")
+    # Figures of the same curves over different x axes must not share ids either.
+    salt = f"{title} {figure.axes[0].get_xlabel()}"
     file = io.BytesIO()
-    with mpl.rc_context({**STYLE, "svg.hashsalt": title}):
+    with mpl.rc_context({**STYLE, "svg.hashsalt": salt}):
         figure.savefig(
             file,
             format="svg",
@@ -187,6 +189,20 @@ def behind(axes: Axes) -> Axes:
 def whole_numbers(axes: Axes) -> None:
     """Put the x axis's ticks at whole numbers only."""
     axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
+
+
+def in_thousands(axes: Axes) -> None:
+    """Write the x axis's ticks as 20k or 1.5M, from ten thousand on."""
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    axes.xaxis.set_major_formatter(
+        lambda value, _: (
+            f"{value / 1e6:g}M"
+            if abs(value) >= 1e6
+            else f"{value / 1e3:g}k"
+            if abs(value) >= 1e4
+            else f"{value:g}"
+        )
+    )
 
 
 def log_if_wide(axes: Axes, values: Floats, factor: float = 30) -> None:

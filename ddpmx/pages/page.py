@@ -6,9 +6,10 @@ import base64
 import hashlib
 import io
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import TypeVar
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -114,6 +115,8 @@ class Figure:
     """The figure as SVG, or a text to show in its place."""
     caption: str
     """Text below the figure."""
+    over: Mapping[str, Markup | None] = field(default_factory=dict)
+    """The figure over other x axes, by the value of the page's control that shows it instead."""
 
 
 @dataclass(frozen=True)
@@ -126,9 +129,9 @@ class Table:
     """A cell for each column."""
 
 
-def figure(svg: str, caption: str) -> Figure:
-    """A figure that ddpmx plotted, with its caption."""
-    return Figure(inline_svg(svg), caption)
+def figure(svg: str, caption: str, over: Mapping[str, str] = MappingProxyType({})) -> Figure:
+    """A figure that ddpmx plotted, with its caption, and the same over other x axes."""
+    return Figure(inline_svg(svg), caption, {key: inline_svg(other) for key, other in over.items()})
 
 
 def inline_svg(svg: str) -> Markup | None:

@@ -23,6 +23,8 @@ MOST_PER_T = 200
 """Most `per_t` events (evaluations by timestep) that are kept; of more, evenly spaced ones."""
 MOST_METRICS = 100
 """Most metrics that are kept; further ones are ignored."""
+MEASURED = ("epoch", "step", "train_loss", "val_loss", "seconds", "images_per_second")
+"""Keys that every `epoch` event has."""
 MOST_POINTS = 5_000
 """Most points of a curve over epochs; of a longer one, every 2nd, 4th, … epoch is plotted, and the last."""
 
@@ -37,6 +39,8 @@ class Curve:
 
     epochs: array[float] = field(default_factory=_floats)
     """When: epochs, or passes over the training images for a measurement within an epoch."""
+    steps: array[float] = field(default_factory=_floats)
+    """When: training steps."""
     values: array[float] = field(default_factory=_floats)
     """The metric's values."""
     lows: array[float] = field(default_factory=_floats)
@@ -44,12 +48,10 @@ class Curve:
     highs: array[float] = field(default_factory=_floats)
     """Upper ends of the 95 % intervals; NaN if a value has no interval."""
 
-    def add(self, epoch: float, value: float, interval: list[float] | None) -> None:
-        """Append a measurement."""
-        low, high = interval or (math.nan, math.nan)
-        for column, number in zip(
-            (self.epochs, self.values, self.lows, self.highs), (epoch, value, low, high), strict=True
-        ):
+    def add(self, when: tuple[float, int], value: float, interval: list[float] | None) -> None:
+        """Append a measurement made after so many (epochs, steps)."""
+        columns = (self.epochs, self.steps, self.values, self.lows, self.highs)
+        for column, number in zip(columns, (*when, value, *(interval or (math.nan, math.nan))), strict=True):
             column.append(number)
 
     def points(self) -> list[tuple[float, float, tuple[float, float] | None]]:
@@ -77,12 +79,12 @@ class History:
     norms: array[float] = field(default_factory=_floats)
     """Their gradient norms."""
     columns: dict[str, array[float]] = field(
-        default_factory=lambda: {
-            key: array("d")
-            for key in ("epoch", "step", "train_loss", "val_loss", "seconds", "images_per_second")
-        }
+        default_factory=lambda: {key: array("d") for key in (*MEASURED, "images")}
     )
-    """Numbers of all epochs, by the key of the `epoch` event."""
+    """Numbers of all epochs, by the key of the `epoch` event.
+
+    `images` is NaN in runs of early versions, which did not record it.
+    """
     rows: deque[Event] = field(default_factory=lambda: deque(maxlen=ROWS))
     """Events of the last rows of log.csv."""
     row_count: int = 0
@@ -117,7 +119,7 @@ class History:
                 self.norms.append(event["grad_norm"])
         elif kind == "epoch":
             for key, column in self.columns.items():
-                column.append(event[key])
+                column.append(event[key] if key in MEASURED else event.get(key, math.nan))
             self._add_row(event)
         elif is_row(event):
             self._add_row(event)
@@ -157,7 +159,7 @@ class History:
             if name in self.latest:
                 known = score(event, name)
                 self.curves.setdefault(name, Curve()).add(
-                    passes_of(event), value, None if known is None else known["interval"]
+                    (passes_of(event), event["step"]), value, None if known is None else known["interval"]
                 )
 
     def _add_metrics(self, event: Event) -> None:

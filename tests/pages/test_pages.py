@@ -131,6 +131,37 @@ def test_a_heading_sorts_its_table(page: Path, browser: Browser):
         assert browser.ask(ROWS.format(3)) == ["5.00 [4.90, 5.10]", "–", "–"]
 
 
+SHOWN = (
+    "[...document.querySelectorAll('.curves [data-over]')].filter(d => d.offsetWidth)"
+    ".map(d => [d.dataset.over, d.querySelector('svg').ariaLabel])"
+)
+OVER_TRAINING = ["Validation loss", "Training loss", "fd_cnn", "is_cnn"]
+
+
+@needs_browser
+def test_the_x_axis_of_all_curves_is_chosen_with_mouse_or_keys(page: Path, browser: Browser):
+    browser.open(page)
+    assert browser.ask(SHOWN) == [["", title] for title in OVER_TRAINING]
+    height = browser.ask("document.querySelector('.curves').offsetHeight")
+    browser.click(".curves label:nth-of-type(3)")
+    assert browser.ask(SHOWN) == [["images", title] for title in OVER_TRAINING]
+    browser.press("ArrowRight", 39)
+    assert browser.ask(SHOWN) == [["seconds", title] for title in OVER_TRAINING]
+    assert browser.ask("document.querySelector('.curves').offsetHeight") == height
+    clipped = "[...document.querySelectorAll('.curves [id]')].map(e => e.id)"
+    ids = browser.ask(clipped)
+    assert len(ids) == len(set(ids))
+
+
+@needs_browser
+def test_without_a_script_curves_are_over_epochs(page: Path, browser: Browser):
+    browser.call("Emulation.setScriptExecutionDisabled", value=True)
+    browser.open(page)
+    browser.call("Emulation.setScriptExecutionDisabled", value=False)
+    assert browser.ask(SHOWN) == [["", title] for title in OVER_TRAINING]
+    assert browser.ask("document.querySelector('.curves fieldset').offsetWidth") == 0
+
+
 @needs_browser
 def test_the_slider_moves_the_grids_of_all_runs(page: Path, browser: Browser):
     browser.open(page)

@@ -11,6 +11,18 @@ for (const box of document.querySelectorAll(".epochs")) {
   show();
 }
 
+// The choice of an x axis replaces all figures over training. Without JavaScript, they are over epochs.
+for (const choice of document.querySelectorAll(".curves fieldset")) {
+  const figures = document.querySelectorAll(".curves [data-over]");
+  const show = () => {
+    const { value } = choice.querySelector("input:checked");
+    for (const figure of figures) figure.hidden = figure.dataset.over !== value;
+  };
+  choice.hidden = false;
+  choice.addEventListener("change", show);
+  show();
+}
+
 // Clicking a column's heading sorts its table by data-sort, or by the text: numbers first, empty cells last.
 for (const table of document.querySelectorAll("table.sortable")) {
   const headings = [...table.tHead.rows[0].cells];
