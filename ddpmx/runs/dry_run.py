@@ -24,7 +24,7 @@ from ..rows import Plan
 from ..samplers import Sampler
 from ..sampling.loop import sample
 from ..spec.schema import Spec
-from ..storage import checkpoint
+from ..storage import checkpoint, snapshots
 from ..storage.folder import RunFolder
 from ..training.experiment import Experiment, build
 from ..training.loop import StepDone, train
@@ -86,6 +86,7 @@ def estimate(experiment: Experiment, say: Callable[[str], None] = quietly) -> It
     save, pages = _file_seconds(spec, state, done, trained)
     yield "start, plots and report", start + pages
     yield f"checkpoints (×{pacing.checkpoints})", pacing.checkpoints * save
+    yield from _snapshots(trained, pacing.steps)
     say("timing validation …")
     _, plain = _timed(lambda: validate(experiment, network, World(), bits=False))
     _, curves = _timed(lambda: validate(experiment, network, World()))
@@ -149,6 +150,20 @@ def _file_seconds(spec: Spec, state: TrainState, done: StepDone, trained: Traine
     except OSError as error:
         raise RunError(f"a run's files cannot be written: {error}") from error
     return saving, plotting + reporting
+
+
+def _snapshots(trained: Trained, steps: int) -> Iterator[tuple[str, float]]:
+    """The snapshots of the averages, if the spec keeps any: a description, and the seconds of a whole run."""
+    averages = trained.ema
+    kept = () if averages is None else averages.ema.kept(steps)
+    if averages is None or not kept:
+        return
+    with TemporaryDirectory(prefix="ddpmx-dry-run-") as folder:
+        _, seconds = _timed(lambda: snapshots.save(Path(folder), kept[-1], averages), again=False)
+        size = sum(file.stat().st_size for file in Path(folder).rglob("*.safetensors"))
+    written = sum(step in averages.ema.kept(step) for step in range(1, steps + 1))
+    kept_size = f"{len(kept)} kept in {len(kept) * size / 1e6:,.0f} MB"
+    yield f"snapshots of the averages (×{written}, {kept_size})", written * seconds
 
 
 def _image_seconds(experiment: Experiment, sampler: Sampler, count: int) -> float:

@@ -1,4 +1,4 @@
-"""The grids and evaluations of a run, and those of them that are due within an epoch."""
+"""The grids, evaluations and snapshots of a run, and those of them that are due within an epoch."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from torch import nn
 from ..images import class_grid
 from ..metrics import Score
 from ..samplers import Sampler
+from ..storage import snapshots
 from ..training.events import Event
 from ..training.state import is_over
 from ..training.validation import validate
@@ -28,6 +29,16 @@ class Where(TypedDict):
     """Training steps taken."""
     passes: NotRequired[float]
     """Passes over the training images so far; only given within an epoch."""
+
+
+def take_snapshot(active: ActiveRun) -> None:
+    """Write a snapshot of the moving averages if one is due at the current step.
+
+    Called before the step's checkpoint, so that a resumed run lacks none.
+    """
+    averages, step = active.trained.ema, active.state.step
+    if averages is not None and active.world.is_main and step in averages.ema.kept(step):
+        snapshots.save(active.folder.snapshots, step, averages)
 
 
 def within_epoch(active: ActiveRun) -> None:

@@ -34,7 +34,7 @@ from .closing import close, end, failed, report, what_is_saved
 from .evaluate import as_event
 from .forecast import Forecast
 from .generate import Samples, denoising
-from .milestones import Where, compute_scores, format_scores, generate_grid, within_epoch
+from .milestones import Where, compute_scores, format_scores, generate_grid, take_snapshot, within_epoch
 from .preflight import notes
 from .resume import Resume, find_previous, locked
 from .starting import start
@@ -170,6 +170,7 @@ def _train_epochs(active: ActiveRun) -> None:
             active.save()
             _end_epoch(active, event.validated)
         else:
+            take_snapshot(active)
             if active.world.is_main and (line := forecast.update(state)):
                 active.bar.say(line)
             within_epoch(active)

@@ -14,8 +14,6 @@ A checkpoint is written whole or not at all. `last` and `best` each point to one
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
@@ -24,7 +22,7 @@ from typing import Any
 import torch
 from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ..errors import RunError, SpecError
@@ -37,6 +35,7 @@ from ..training.state import Trained, TrainState
 from . import manifest
 from .checkpoint_folder import find, set_links, sync
 from .misfit import misfit
+from .sealed import staged
 
 
 def save(folder: Path, state: TrainState, trained: Trained) -> Path:
@@ -46,41 +45,20 @@ def save(folder: Path, state: TrainState, trained: Trained) -> Path:
     checkpoints stay intact.
     """
     target = folder / str(state.step)
-    temporary = folder / f".{state.step}.{os.getpid()}"
-    try:
-        _write(temporary, state, trained)
+    tensors, plain = _flatten(trained.optimizer)
+    parts = {name: part.state_dict() for name, part in _parts(trained).items()} | {"optimizer": tensors}
+    with staged(target, parts, {"train": asdict(state), "optimizer": plain}) as temporary:
         if target.exists():
             # The run stopped here and then finished, or was rolled back to here: same weights, new counters.
             (temporary / manifest.STATE).replace(target / manifest.STATE)
             sync(target)
         else:
             temporary.rename(target)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)  # a partial checkpoint would keep a full disk full
     best = (
         state.step if state.best_step == -1 else state.best_step
     )  # no best yet: the newest one counts as it
     set_links(folder, state.step, best)
     return target
-
-
-def _write(folder: Path, state: TrainState, trained: Trained) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.parent.mkdir(exist_ok=True)  # not the run's own folder: if that is gone, the run has failed
-    folder.mkdir()
-    tensors, plain = _flatten(trained.optimizer)
-    parts = {name: _contiguous(part.state_dict()) for name, part in _parts(trained).items()} | {
-        "optimizer": tensors
-    }
-    for name, part in parts.items():
-        try:
-            save_file(part, folder / f"{name}.safetensors")
-        except SafetensorError as error:
-            raise RunError(f"the checkpoint of step {state.step} cannot be written: {error}") from error
-    manifest.write(folder, {"train": asdict(state), "optimizer": plain})
-    for file in folder.iterdir():
-        sync(file)
-    sync(folder)
 
 
 def load(checkpoint: Path, trained: Trained) -> TrainState:
@@ -195,11 +173,6 @@ def _fill(part: nn.Module | TimeState, tensors: dict[str, Tensor]) -> None:
     part.load_state_dict(tensors)
 
 
-def _contiguous(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """CPU copies of the tensors: safetensors needs them contiguous and not sharing memory."""
-    return {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-
-
 def _flatten(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], dict[str, object]]:
     """The optimizer's state as (tensors, other values), each keyed `<parameter index>.<name>`."""
     tensors: dict[str, Tensor] = {}
@@ -207,7 +180,7 @@ def _flatten(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], dict[
     for index, values in optimizer.state_dict()["state"].items():
         for name, value in values.items():
             (tensors if isinstance(value, Tensor) else plain)[f"{index}.{name}"] = value
-    return _contiguous(tensors), plain
+    return tensors, plain
 
 
 def _unflatten(

@@ -99,10 +99,15 @@ def damage(folder: Path, step: int) -> str:
 
 def roll_back(folder: Path, step: int, best: int) -> None:
     """Restore the folder's state as of `step`: delete later checkpoints and set both links."""
-    for later in steps(folder):
-        if later > step:
-            _remove(folder / str(later))
+    delete(folder, lambda other: other > step)
     set_links(folder, step, best)
+
+
+def delete(folder: Path, unwanted: Callable[[int], bool]) -> None:
+    """Delete the steps' folders that are unwanted."""
+    for step in steps(folder):
+        if unwanted(step):
+            _remove(folder / str(step))
 
 
 def set_links(folder: Path, last: int, best: int) -> None:

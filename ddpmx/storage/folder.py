@@ -1,7 +1,7 @@
 """A run's folder, `<out>/<name>/<run-id>/`: all that reports, trackers, resuming and sampling read.
 
 spec.yaml  environment.json  status.json  metrics.jsonl  log.csv
-samples/  checkpoints/  plots/  plugins/  report.html
+samples/  checkpoints/  ema/  plots/  plugins/  report.html
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from ..spec.schema import Spec
 from ..terminal.console import warn
 from ..training.events import PASSES, Event
 from .atomic import write_atomically
+from .checkpoint_folder import delete
 from .event_log import EventLog, to_json
 from .records import Environment, Reached, RunSpec, Status, read_environment, read_spec, read_status
 from .row_log import RowLog
@@ -32,7 +33,7 @@ from .row_log import RowLog
 FINAL = "samples/final.png"
 """The grid of samples from the end of a run."""
 FILES = ("spec.yaml", "status.json", "environment.json", "metrics.jsonl", "log.csv", "report.html", ".lock")
-FOLDERS = ("samples", "checkpoints", "plots", "plugins")
+FOLDERS = ("samples", "checkpoints", "ema", "plots", "plugins")
 
 
 class RunFolder:
@@ -51,6 +52,7 @@ class RunFolder:
         self.log = EventLog(path / "metrics.jsonl")
         self.rows = RowLog(path / "log.csv", self.log)
         self.samples, self.plots, self.checkpoints = path / "samples", path / "plots", path / "checkpoints"
+        self.snapshots = path / "ema"
 
     @classmethod
     def create(cls, out: Path, spec: Spec) -> RunFolder:
@@ -140,11 +142,12 @@ class RunFolder:
                 entry.unlink()
 
     def cut_after(self, step: int, epoch: int) -> None:
-        """Delete the events that a run resumed from this step and epoch will write again.
+        """Delete the events and snapshots that a run resumed from this step and epoch will write again.
 
-        These are all events after the step, `end` events, and the samples and metrics of an epoch that had
-        not ended or has no row.
+        These are all events and snapshots after the step, `end` events, and the samples and metrics of an
+        epoch that had not ended or has no row.
         """
+        delete(self.snapshots, lambda other: other > step)
         ends = (
             event["epoch"]
             for event in self.events("epoch")

@@ -28,6 +28,8 @@ LENGTHS = (1, 2, 10, 1000)
 """Numbers of timesteps T at which schedules are checked."""
 STEPS = (*range(1, 1001), 10**4, 10**5, 10**6, 16 * 10**6)
 """Training steps at which averages are checked."""
+MOST_THINNED = 2000
+"""Steps of a training whose snapshots are checked."""
 FAMILIES = {"variance preserving": "cosine", "variance exploding": "edm", "flow": "flow"}
 """A schedule of each family."""
 
@@ -229,8 +231,18 @@ def ema_checks(ema: Ema) -> Iterator[Check]:
             "two calls of decays() differ"
         )
 
+    def thins() -> str | None:
+        present = set[int]()
+        for step in range(1, MOST_THINNED + 1):
+            kept = set(ema.kept(step))
+            added = sorted(kept - present - {step})
+            assert not added, f"kept({step}) has step {added[0]}, which kept({step - 1}) did not have"
+            present = kept
+        return f"{len(present)} of {MOST_THINNED}" if present else None
+
     yield "decays are in 0…1, and as many at every step", in_range
     yield "decays() is a function of the step", repeatable
+    yield "snapshots are only ever thinned", thins
 
 
 SUITES: dict[str, Callable[[Any], Iterator[Check]]] = {

@@ -14,7 +14,7 @@ from torch import nn
 
 from ddpmx import EMAS
 from ddpmx.errors import RunError, SpecError
-from ddpmx.storage import checkpoint, checkpoint_folder, manifest
+from ddpmx.storage import checkpoint, checkpoint_folder, manifest, sealed
 from ddpmx.storage.misfit import misfit
 from ddpmx.training.ema import Averages
 from ddpmx.training.state import Trained, TrainState
@@ -195,7 +195,7 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_last_one_and_no_litter(
     def full(path: Path) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(checkpoint, "sync", full)
+    monkeypatch.setattr(sealed, "sync", full)
     with pytest.raises(OSError, match="No space left"):
         checkpoint.save(tmp_path, TrainState(step=2), parts(0))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["1", "best", "last"]

@@ -109,7 +109,7 @@ def test_a_sampler_that_ends_short_of_the_image_is_found() -> None:
     assert "ends at the clean image on every grid" in problems(Short)
 
 
-def test_an_ema_that_grows_beyond_1_or_gains_averages_is_found() -> None:
+def test_an_ema_that_leaves_its_range_or_gains_averages_or_snapshots_is_found() -> None:
     class Growing(ddpmx.Ema):
         def decays(self, step: int) -> tuple[float, ...]:
             return (step / 500,)
@@ -118,6 +118,16 @@ def test_an_ema_that_grows_beyond_1_or_gains_averages_is_found() -> None:
         def decays(self, step: int) -> tuple[float, ...]:
             return (0.5,) * (1 + step // 100)
 
+    class Reviving(ddpmx.Ema):
+        def decays(self, step: int) -> tuple[float, ...]:
+            return (0.5,)
+
+        def kept(self, step: int) -> list[int]:
+            return [step] if step % 2 else [1, step]
+
+    assert problems(Reviving) == {
+        "snapshots are only ever thinned": "kept(4) has step 1, which kept(3) did not have"
+    }
     check = "decays are in 0…1, and as many at every step"
     assert "the decays at step 501 are (1.002,)" in problems(Growing)[check]
     assert problems(Gaining)[check] == "there are 2 averages at step 100, but 1 at step 1"
