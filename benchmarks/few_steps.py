@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 import ddpmx
-from ddpmx.runs.evaluate import measure
+from ddpmx.runs.measure import measure
 from ddpmx.runs.opening import open_run
 
 

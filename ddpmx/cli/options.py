@@ -68,7 +68,16 @@ def _newest_run(context: click.Context, parameter: click.Parameter, path: Path |
     return run
 
 
+def _newest_runs(
+    context: click.Context, parameter: click.Parameter, paths: tuple[Path, ...]
+) -> tuple[Path, ...]:
+    """The run that each argument refers to, without duplicates."""
+    runs = [_newest_run(context, parameter, path) for path in paths]
+    return tuple(dict.fromkeys(run for run in runs if run is not None))
+
+
 RUN = click.argument("run", type=PATH, callback=_newest_run)
+RUNS = click.argument("runs", nargs=-1, required=True, metavar="RUN…", type=PATH, callback=_newest_runs)
 RESUMED = click.option("--run", "resume_from", type=PATH, callback=_newest_run, help="Resume this run.")
 SET = click.option(
     "-s",
@@ -82,7 +91,9 @@ OUT = click.option(
     "--out", type=PATH, default=Path("runs"), show_default=True, help="Folder that holds all runs."
 )
 WEIGHTS = click.option(
-    "--weights", default="best", show_default=True, metavar="best|last|FILE", help="The weights to use."
+    "--weights",
+    metavar="best|last|FILE",
+    help="The weights to use. Default: the spec's `weights`, by default the best.",
 )
 POINT = click.option(
     "--point", metavar="NAME", help="Use this point of SPEC's sweep; `run` resumes it if it was started."

@@ -8,11 +8,11 @@ from pathlib import Path
 import click
 
 from ..terminal.printing import echo
-from .options import ALLOW, ALLOW_DATA, DEVICE, IMAGES, JSON, PATH, RUN, SET, device_of, print_json
+from .options import ALLOW, ALLOW_DATA, DEVICE, IMAGES, JSON, PATH, RUNS, SET, device_of, print_json
 
 
 @click.command()
-@RUN
+@RUNS
 @click.option(
     "-n",
     "samples",
@@ -23,37 +23,49 @@ from .options import ALLOW, ALLOW_DATA, DEVICE, IMAGES, JSON, PATH, RUN, SET, de
 @click.option(
     "--metrics", metavar="NAME,…", help="Metrics to compute, separated by commas. Default: the spec's."
 )
+@click.option(
+    "--over",
+    multiple=True,
+    metavar="FIELD=V1,V2,…",
+    help="Measure each value of an evaluation's field, or each combination of several; repeatable.",
+)
 @SET
 @DEVICE
 @ALLOW
 @ALLOW_DATA
 @JSON
 def evaluate(
-    run: Path,
+    runs: tuple[Path, ...],
     samples: int | None,
     metrics: str | None,
+    over: tuple[str, ...],
     overrides: tuple[str, ...],
     device: str | None,
     allow_changed_data: bool,
     as_json: bool,
 ) -> None:
-    """Compute metrics for RUN and store them in its folder."""
+    """Compute metrics for RUNs and store them in their folders.
+
+    With --over, measures every combination of the values once: what a run has already is not measured again.
+    """
+    from ..runs.evaluate import EvaluateRequest, lines_of
     from ..runs.evaluate import evaluate as evaluate_run
 
     names = tuple(name.strip() for name in metrics.split(",")) if metrics else ()
-    event = evaluate_run(
-        run,
-        samples=samples,
-        metrics=names,
-        overrides=overrides,
-        device=device_of(device),
-        allow_changed_data=allow_changed_data,
-    )
+    request = EvaluateRequest(samples, names, over, overrides, allow_changed_data)
+    events: list[dict[str, object]] = []
+
+    def show(event: dict[str, object]) -> None:
+        events.append(event)
+        for line in [] if as_json else lines_of(event, settings=bool(over)):
+            echo(line)
+
+    for run in runs:
+        if len(runs) > 1 and not as_json:
+            echo(f"{run}:")
+        evaluate_run(run, request, device=device_of(device), show=show)
     if as_json:
-        print_json(event)
-        return
-    for name, value in event["metrics"].items():
-        echo(f"{name:<12}{value:.6g}   ({event['samples']} samples, step {event['step']})")
+        print_json(events[0] if len(events) == 1 and not over else events)
 
 
 @click.command()

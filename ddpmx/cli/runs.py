@@ -183,7 +183,7 @@ def sample(
     mask: Path | None,
     resample: int | None,
     to_seed: int | None,
-    weights: str,
+    weights: str | None,
     out: Path | None,
     device: str | None,
 ) -> None:

@@ -11,8 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import RunError, SpecError
+from ..storage import draws
 from ..storage.folder import RunFolder, fingerprinted
-from ..storage.history import MOST_METRICS, History, score
+from ..storage.history import MOST_METRICS, History
+from ..storage.measurement import Measurement, Measurements
 from ..storage.provenance import changed_at, fingerprint_of
 from ..storage.records import Environment, RunSpec
 from ..terminal.console import warn
@@ -20,6 +22,8 @@ from ..theory.estimate import Estimate
 from ..training.events import Event, Score
 
 UNKNOWN = "not recorded"
+MOST_OTHERS = 10_000
+"""Most measurements with other settings that are kept of a run."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,8 @@ class Result:
     """How it was measured: two results are comparable if their conditions are equal."""
     score: Score | None = None
     """Details that the run recorded with the value; None for runs of early versions, which recorded none."""
+    draws: str = ""
+    """File with the values behind the interval, relative to the run's folder; empty if there is none."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +71,9 @@ class Run:
     history: History
     """The run's events."""
     results: dict[str, Result]
-    """By measure: metrics and `val_loss`."""
+    """By measure: metrics, measured with the settings of the run's spec, and `val_loss`."""
+    others: tuple[Measurement, ...] = ()
+    """The last measurement with each other setting of a metric."""
 
     @property
     def path(self) -> Path:
@@ -103,7 +111,8 @@ def read_run(path: Path) -> Run:
         metrics.add(event)
     results = {**metrics.results, **_validation(spec, environment, history)}
     state, why = (status["status"], status.get("why", "")) if status else ("not started", "")
-    return Run(folder, spec, fingerprinted(spec, path), state, why, environment, history, results)
+    resolved, others = fingerprinted(spec, path), tuple(metrics.others.values())
+    return Run(folder, spec, resolved, state, why, environment, history, results, others)
 
 
 def read_runs(paths: list[Path]) -> list[Run]:
@@ -156,35 +165,42 @@ def _validation(spec: RunSpec, environment: Environment, history: History) -> di
         **objective,
         "evaluate.seed": spec["evaluate"]["seed"],
     }
+    file = f"{draws.FOLDER}/{draws.VAL_LOSS}"
     return {
         "val_loss": Result(
-            Estimate(lowest), epoch, step, float(values[-1]), lowest, epoch, "lower", condition
+            Estimate(lowest), epoch, step, float(values[-1]), lowest, epoch, "lower", condition, draws=file
         )
     }
 
 
 class _Metrics:
-    """The results of a run's metrics, from events added one by one."""
+    """The results of a run's metrics, from events added one by one.
+
+    A result is the last measurement with the run's own settings; those with others are kept apart.
+    """
 
     def __init__(self, spec: RunSpec, environment: Environment) -> None:
         self._spec, self._environment = spec, environment
+        self._measurements = Measurements(spec, environment)
         self.results: dict[str, Result] = {}
+        self.others: dict[str, Measurement] = {}
 
     def add(self, event: Event) -> None:
         """Take in one more event."""
-        if event["event"] not in ("epoch", "evaluate"):
-            return
-        for name, value in event["metrics"].items():
-            if math.isfinite(value) and (name in self.results or len(self.results) < MOST_METRICS):
-                self._add(name, value, event)
+        for measured in self._measurements.of(event):
+            name = measured.metric
+            if not math.isfinite(measured.value):
+                continue
+            if measured.changes:
+                if measured.key in self.others or len(self.others) < MOST_OTHERS:
+                    self.others[measured.key] = measured
+            elif name in self.results or len(self.results) < MOST_METRICS:
+                self._add(measured, event)
 
-    def _add(self, name: str, value: float, event: Event) -> None:
-        details = score(event, name)
-        n = event.get("samples", self._spec["evaluate"]["samples"])
-        # Runs of early versions have no details; their only metrics were is_cnn and fd_cnn.
-        better = details["better"] if details else "higher" if name == "is_cnn" else "lower"
-        before, epoch = self.results.get(name), event["epoch"]
-        condition = {"data": _data(self._spec, self._environment, event), **_measurement(details, n)}
+    def _add(self, measured: Measurement, event: Event) -> None:
+        name, value, details, epoch = measured.metric, measured.value, measured.score, measured.epoch
+        better, before = measured.better, self.results.get(name)
+        condition = {"data": _data(self._spec, self._environment, event), **_condition(measured)}
         if before is not None and before.condition["data"] != condition["data"]:
             before = None  # values on other data do not count for the best one
         better_of = max if better == "higher" else min
@@ -193,14 +209,24 @@ class _Metrics:
             best, best_epoch = before.best, before.best_epoch
         estimate = Estimate.from_score(value, details or {})
         self.results[name] = Result(
-            estimate, epoch, event["step"], value, best, best_epoch, better, condition, details
+            estimate,
+            epoch,
+            measured.step,
+            value,
+            best,
+            best_epoch,
+            better,
+            condition,
+            details,
+            measured.draws,
         )
 
 
-def _measurement(score: Score | None, n: int) -> dict[str, object]:
+def _condition(measured: Measurement) -> dict[str, object]:
     """The conditions, in addition to the data, under which two measurements of a metric are comparable."""
+    score = measured.score
     if score is None:
-        return {"n": n, "split": UNKNOWN, "extractor": UNKNOWN, "preprocessing": UNKNOWN}
+        return {"n": measured.samples, "split": UNKNOWN, "extractor": UNKNOWN, "preprocessing": UNKNOWN}
     return {
         "n": score["n"],
         "split": score["split"],

@@ -87,6 +87,8 @@ class Bpd(Metric):
                 preprocessing=f"8-bit pixels, {variance} variance, {evaluated} of {total} timesteps",
                 interval=(mean - half, mean + half),
                 interval_note="of the mean over images, from their standard deviation",
+                values=values,
+                values_of="images",
             )
 
         return {name: score(values) for name, values in terms.items()}

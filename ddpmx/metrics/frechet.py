@@ -47,13 +47,14 @@ def frechet_score(subject: Subject, extractor: Extractor, split: Split) -> Score
     reference, n = Reference(real), len(generated)
     value = reference.distance(generated)
     count = COUNT if generated.shape[1] <= MANY_FEATURES else FEWER_HALVES
-    bounds, note = None, "needs 4 images"
+    bounds, note, half_values = None, "needs 4 images", None
     if n >= 4:
         values = []
         for half in halves(n, count):
             values.append(reference.distance(generated[half]))
             subject.progress("interval of the distance", len(values), count)
-        bounds, note = interval(value, torch.tensor(values), n, low=0.0), f"{count} random halves"
+        half_values = torch.tensor(values, dtype=torch.float64)
+        bounds, note = interval(value, half_values, n, low=0.0), f"{count} random halves"
     part, others = real_parts(real, n)
     has_floor = len(part) >= 2
     return Score(
@@ -68,6 +69,7 @@ def frechet_score(subject: Subject, extractor: Extractor, split: Split) -> Score
         interval_note=note,
         floor=Reference(others).distance(part) if has_floor else None,
         floor_n=len(part) if has_floor else 0,
+        values=half_values,
     )
 
 

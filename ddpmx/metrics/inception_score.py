@@ -40,6 +40,7 @@ def inception_score(
     with torch.no_grad():
         real = logits(real_subset(subject.real_features(extractor, split), n))
     has_interval = n >= 4 * splits
+    mean_of_parts = torch.stack(half_values).mean(0)  # [COUNT]
     return Score(
         value=value,
         better="higher",
@@ -47,10 +48,11 @@ def inception_score(
         seed=subject.seed,
         extractor=extractor.hash,
         preprocessing=extractor.preprocessing,
-        interval=interval(value, torch.stack(half_values).mean(0), n, low=1.0) if has_interval else None,
+        interval=interval(value, mean_of_parts, n, low=1.0) if has_interval else None,
         interval_note=f"{COUNT} random halves" if has_interval else "needs 4 images per part",
         floor=float(np.mean([_score(part)[0] for part in _parts(real, min(splits, len(real)))])),
         floor_n=len(real),
+        values=mean_of_parts if has_interval else None,
     )
 
 

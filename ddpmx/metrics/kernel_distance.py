@@ -30,7 +30,7 @@ def kernel_score(
     value, standard_error = _mean_mmd(generated, real, subsets, subset_size)
     part, others = real_parts(real, n)
     has_floor = len(part) >= 2
-    bounds, note = None, "needs 4 images"
+    bounds, note, half_values = None, "needs 4 images", None
     if n >= 4:
         half_values = _values_of_halves(generated, real, subject)
         bounds, note = interval(value, half_values, n, extra=standard_error), f"{COUNT} random halves"
@@ -46,6 +46,7 @@ def kernel_score(
         interval_note=note,
         floor=_mean_mmd(part, others, subsets, subset_size)[0] if has_floor else None,
         floor_n=len(part) if has_floor else 0,
+        values=half_values,
     )
 
 

@@ -94,6 +94,7 @@ class PrecisionRecall(InceptionMetric):
                 interval_note=f"{COUNT} random halves",
                 floor=floor,
                 floor_n=len(part),
+                values=half_values,
             )
         return scores
 

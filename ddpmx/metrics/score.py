@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Literal
+
+from torch import Tensor
+
+Draws = Literal["halves", "images"]
+"""What the values behind an interval belong to: random halves of the generated images, or real images."""
 
 
 @dataclass(frozen=True)
@@ -37,10 +42,25 @@ class Score:
     """The same number for `floor_n` real images in place of generated ones: the score of a perfect model."""
     floor_n: int = 0
     """Number of real images behind the floor: n, or fewer if the split is too small."""
+    metric: Mapping[str, object] | None = None
+    """The block of the metric, as a spec has it; filled in when the score is stored."""
+    values: Tensor | None = field(default=None, compare=False, repr=False)
+    """The values that the interval comes from, float [B]: the score of each of `metrics.halves.halves(n)`, or
+    one value per real image, whose mean is `value`. Two models' differences are measured with them. Not part
+    of `fields`."""
+    values_of: Draws = "halves"
+    """What `values` belong to."""
 
     def fields(self) -> dict[str, object]:
         """The fields as JSON types, for metrics.jsonl."""
-        return {**asdict(self), "interval": None if self.interval is None else list(self.interval)}
+        stored = {
+            item.name: getattr(self, item.name) for item in fields(self) if item.name not in _NOT_STORED
+        }
+        return {**stored, "interval": None if self.interval is None else list(self.interval)}
+
+
+_NOT_STORED = ("values", "values_of")
+"""Fields that are not written to metrics.jsonl."""
 
 
 def finite(scores: Mapping[str, Score], warn: Callable[[str], None]) -> dict[str, Score]:

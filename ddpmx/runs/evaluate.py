@@ -1,115 +1,103 @@
-"""Computes a spec's metrics, during a run and for an existing one."""
+"""The `evaluate` command: measures existing runs, with their own settings or a grid of others."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from .. import ops, outputs
-from ..errors import Interrupted, PluginError, RunError, SpecError
-from ..metrics import Metric, Score, Subject
-from ..metrics.score import finite
-from ..metrics.subject import Progress, quiet
-from ..plugins.faults import error_text, keep_trace, plugin_error
+from ..errors import RunError, SpecError
 from ..spec.loading import Override, option
+from ..spec.over import evaluations, over_changes
 from ..spec.schema import Spec
-from ..storage import checkpoint
-from ..storage.provenance import DataRecord
 from ..terminal.console import Bar, say
 from ..training.events import Event
-from ..training.experiment import Experiment
-from ..world import World
-from .generate import Samples, generate
-from .opening import RunData, open_run
+from .grid import Grid
+from .opening import OpenedRun, RunData, open_run
 from .preflight import metric_notes
 
-Warn = Callable[[str], None]
-"""Called with a warning for the user."""
+Show = Callable[[Event], None]
+"""Called with each measurement as soon as it is stored."""
 
 
-def measure(
-    experiment: Experiment,
-    network: nn.Module,
-    warn: Warn,
-    *,
-    world: World | None = None,
-    progress: Progress = quiet,
-    strict: bool = False,
-    folder: Path | None = None,
-) -> dict[str, Score]:
-    """Compute the metrics of `evaluate:` on images that `evaluate.sampler` generates.
+@dataclass(frozen=True)
+class EvaluateRequest:
+    """What to measure of a run."""
 
-    Skips metrics that this machine lacks something for, metrics that fail for any reason, metrics of images
-    if an image is not finite, and scores that are not finite; each is reported to `warn`. A plugin's
-    traceback goes into `folder`. With `strict`, raises the SpecError of a built-in metric that cannot do what
-    the spec asks.
+    samples: int | None = None
+    """Images to generate. None: the spec's `evaluate.samples`."""
+    metrics: Sequence[str] = ()
+    """Names of metrics; by default the spec's."""
+    over: Sequence[str] = ()
+    """FIELD=V1,V2,…: fields with the values to measure every combination of, instead of the spec's own."""
+    overrides: Sequence[Override] = ()
+    """Changes of the spec."""
+    allow_changed_data: bool = False
+    """Whether to measure even if the run's data have changed since."""
+
+    def changes(self) -> list[Override]:
+        """All options as changes of the spec."""
+        changes: list[Override] = [*self.overrides]
+        if self.samples is not None:
+            changes.append(option("-n", self.samples, "evaluate.samples", self.samples))
+        if self.metrics:
+            changes.append(
+                option("--metrics", ",".join(self.metrics), "evaluate.metrics", list(self.metrics))
+            )
+        return changes + over_changes(self.over)
+
+
+def evaluate(
+    run: Path, request: EvaluateRequest, *, device: torch.device, show: Show = lambda event: None
+) -> list[Event]:
+    """Measure a run, add an `evaluate` event for each measurement, and rewrite its report.
+
+    Without `over`, the spec's own evaluation is measured again. Combinations that were measured before are
+    not measured again. Raises SpecError for what cannot be measured here, and RunError if a metric failed;
+    the other scores are then stored.
     """
-    spec, world = experiment.spec.evaluate, world or World()
-    plan = spec.sampler.plan(experiment.table, experiment.prediction)
-    metrics: dict[int, Metric] = {
-        index: metric for index, metric in enumerate(spec.metrics) if _is_available(metric, warn, folder)
-    }
-    images, broken = torch.empty(0, *experiment.image_shape, dtype=torch.uint8), ""
-    if any(metric.needs_images for metric in metrics.values()):
-        generated = generate(
-            experiment,
-            network,
-            plan,
-            Samples(spec.samples, spec.seed),
-            batch_size=spec.batch_size,
-            world=world,
-            progress=lambda done, total: progress("sampling for the metrics", done, total),
-        )
-        images, broken = generated.pixels, generated.problem
-        if broken:
-            metrics = {index: metric for index, metric in metrics.items() if not metric.needs_images}
-    scores: dict[str, Score] = {}
-    if world.is_main:
-        if broken:
-            warn(f"{broken}, so the metrics of images are skipped")
-        subject = Subject(experiment.data, images, spec.seed, progress, experiment, network)
-        for index, metric in metrics.items():
-            with experiment.spec.blame(f"evaluate.metrics.{index}"):
-                try:
-                    scores.update(finite(metric.compute(subject), warn))
-                except (Exception, SystemExit) as error:
-                    wrong_input = isinstance(error, SpecError) and not isinstance(error, PluginError)
-                    if isinstance(error, Interrupted) or (strict and wrong_input):
-                        raise
-                    warn(_skipped(metric, error, folder))
-    return scores
+    from ..pages.report import write_report  # imported late: slow to load, and not needed when a run starts
 
-
-def _is_available(metric: Metric, warn: Warn, folder: Path | None) -> bool:
-    """Whether this machine has everything that the metric needs."""
+    needed = RunData.ANY if request.allow_changed_data else RunData.SAME
+    opened = open_run(run, request.changes(), device, data=needed)
+    spec = opened.spec
+    grid = evaluations(spec)
+    own = [] if request.over else [spec]
+    for each in own + grid:
+        check_metrics(each)
+    for note in metric_notes(spec, opened.experiment.data):
+        say(f"note: {note}")
+    for name in ("metrics.jsonl", "report.html"):
+        outputs.check(opened.folder.path / name, "RUN")
+    problems: list[str] = []
+    events: list[Event] = []
     try:
-        return not metric.missing()
-    except PluginError as error:
-        warn(_skipped(metric, error, folder))
-        return False
+        for event in _measured(opened, own, grid, problems.append):
+            events.append(event)
+            show(event)
+    finally:
+        if events:
+            write_report(run)
+    if not events:
+        raise RunError("; ".join(dict.fromkeys(problems)))
+    if problems:
+        stored = dict.fromkeys(name for event in events for name in event["metrics"])
+        text = "; ".join(dict.fromkeys(problems))
+        raise RunError(f"{text}; the other scores are stored: {', '.join(stored)}")
+    return events
 
 
-def _skipped(metric: Metric, error: BaseException, folder: Path | None) -> str:
-    """A warning that a metric failed, and why; a plugin's traceback goes into `folder`."""
-    fault = error if isinstance(error, SpecError) else plugin_error(error)
-    why = (
-        str(fault) if fault is not None else str(error) if isinstance(error, RunError) else error_text(error)
-    )
-    text = f"the metric '{metric.component_name}' is skipped: {why}"
-    if fault is not None and fault.trace and folder is not None:
-        text += f". {keep_trace(fault.trace, folder)}"
-    return text
-
-
-def as_event(scores: dict[str, Score]) -> dict[str, object]:
-    """The scores as an event of metrics.jsonl holds them: the values alone, and each with all its fields."""
-    return {
-        "metrics": {name: score.value for name, score in scores.items()},
-        "scores": {name: score.fields() for name, score in scores.items()},
-    }
+def _measured(
+    opened: OpenedRun, own: list[Spec], grid: list[Spec], warn: Callable[[str], None]
+) -> Iterator[Event]:
+    """The events of the spec's own evaluation, which is measured anew, and of the grid."""
+    measured = Grid(opened.folder, opened.experiment, opened.experiment.network)
+    with ops.use_backend(opened.spec.backend), Bar() as bar:
+        yield from measured.measure(own, warn, bar.show, strict=True, again=True)
+        yield from measured.measure(grid, warn, bar.show, strict=True)
 
 
 def check_metrics(spec: Spec) -> None:
@@ -123,57 +111,13 @@ def check_metrics(spec: Spec) -> None:
             raise spec.error(f"evaluate.metrics.{index}", problem)
 
 
-def evaluate(
-    run: Path,
-    *,
-    device: torch.device,
-    samples: int | None = None,
-    metrics: Sequence[str] = (),
-    overrides: Sequence[Override] = (),
-    allow_changed_data: bool = False,
-) -> Event:
-    """Compute metrics for the best weights of an existing run.
-
-    Adds an `evaluate` event to the run's metrics.jsonl, rewrites its report, and returns the event. Raises
-    SpecError for metrics that cannot be computed here, and RunError if one failed; the other scores are then
-    stored.
-    """
-    from ..pages.report import write_report  # imported late: slow to load, and not needed when a run starts
-
-    changes: list[Override] = [*overrides]
-    if samples is not None:
-        changes.append(option("-n", samples, "evaluate.samples", samples))
-    if metrics:
-        changes.append(option("--metrics", ",".join(metrics), "evaluate.metrics", list(metrics)))
-    needed = RunData.ANY if allow_changed_data else RunData.SAME
-    opened = open_run(run, changes, device, "best", needed)
-    folder, spec, experiment = opened.folder, opened.spec, opened.experiment
-    check_metrics(spec)
-    for note in metric_notes(spec, experiment.data):
-        say(f"note: {note}")
-    for name in ("metrics.jsonl", "report.html"):
-        outputs.check(folder.path / name, "RUN")
-    state = checkpoint.counters(opened.weights.parent)
-    problems: list[str] = []
-    with ops.use_backend(spec.backend), Bar() as bar:
-        scores = measure(
-            experiment, experiment.network, problems.append, progress=bar.show, strict=True, folder=run
-        )
-    if not scores:
-        raise RunError("; ".join(problems))
-    event: Event = {
-        "event": "evaluate",
-        "epoch": state.row.get("epoch", state.epoch),
-        "step": state.step,
-        "samples": spec.evaluate.samples,
-        "sampler": spec.evaluate.sampler.spec(),
-        "data": DataRecord.from_data(experiment.data).to_json(),
-        **as_event(scores),
-    }
-    if experiment.classes:
-        event["guidance"] = spec.guidance.model_dump(mode="json")
-    folder.add_event(event)
-    write_report(run)
-    if problems:
-        raise RunError(f"{'; '.join(problems)}; the other scores are stored: {', '.join(scores)}")
-    return event
+def lines_of(event: Event, *, settings: bool) -> list[str]:
+    """A line for each score of a measurement; with `settings`, also what it was measured with."""
+    about = f"{event['samples']} samples, step {event['step']}"
+    if settings:
+        sampler, weights = event["sampler"], event["weights"]
+        about += f", {sampler['name']}" + (f" in {sampler['steps']} steps" if sampler.get("steps") else "")
+        about += f", seed {event['seed']}"
+        about += "" if weights["ema_std"] is None else f", ema_std {weights['ema_std']:g}"
+        about += f", guidance {event['guidance']['weight']:g}" if "guidance" in event else ""
+    return [f"{name:<12}{value:.6g}   ({about})" for name, value in event["metrics"].items()]

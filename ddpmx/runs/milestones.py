@@ -16,8 +16,8 @@ from ..training.events import Event
 from ..training.state import is_over
 from ..training.validation import validate
 from .active_run import ActiveRun
-from .evaluate import as_event, measure
 from .generate import Samples, generate
+from .measure import measure, recorded
 
 
 class Where(TypedDict):
@@ -76,19 +76,20 @@ def _evaluate(active: ActiveRun, where: Where, by_timestep: bool) -> None:
     scores = compute_scores(active)
     train_loss = state.loss_sum / state.loss_count if state.loss_count else None
     losses = {"images": state.images, "train_loss": train_loss, "val_loss": validated.loss}
-    event: Event = {"event": "evaluate", **where, **losses, **as_event(scores)}
+    event: Event = {"event": "evaluate", **where, **losses}
+    event |= recorded(experiment, scores, active.folder.path, state.step, training=True)
     if active.problems:
         event["problems"] = active.problems
     active.add_row(event)
     if active.world.is_main:
         train = "" if train_loss is None else f"train {train_loss:.4f}  "
-        results = f"{train}val {validated.loss:.4f}  within the epoch{format_scores(scores)}"
+        results = f"{train}val {validated.loss:.4f}  within the epoch{format_scores(event['metrics'])}"
         active.bar.say(f"epoch {where['epoch']:>4}  step {state.step:>7}  {results}")
 
 
-def format_scores(scores: Mapping[str, Score]) -> str:
-    """The scores as the terminal shows them, after the losses."""
-    return "".join(f"  {name} {score.value:.4g}" for name, score in scores.items())
+def format_scores(values: Mapping[str, float]) -> str:
+    """The scores' values as the terminal shows them, after the losses."""
+    return "".join(f"  {name} {value:.4g}" for name, value in values.items())
 
 
 def compute_scores(active: ActiveRun) -> dict[str, Score]:

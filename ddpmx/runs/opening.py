@@ -9,9 +9,11 @@ from pathlib import Path
 
 import torch
 
+from ..errors import SpecError
+from ..spec.evaluation import WeightsSpec
 from ..spec.loading import Override, load_run
 from ..spec.schema import Spec
-from ..storage import checkpoint
+from ..storage import checkpoint, checkpoint_folder
 from ..storage.folder import RunFolder
 from ..storage.provenance import ALLOW, DataRecord, difference, refuse_changed, without_images
 from ..terminal.console import say
@@ -47,10 +49,10 @@ def open_run(
     run: Path,
     overrides: Iterable[Override],
     device: torch.device,
-    weights: str,
+    weights: str | None = None,
     data: RunData = RunData.SHAPE,
 ) -> OpenedRun:
-    """Open a run with the weights `best`, `last` or those of a safetensors file.
+    """Open a run with the weights `best`, `last` or those of a safetensors file; None: its spec's `weights`.
 
     Raises SpecError if the run's images are needed but have changed, unless `data` allows that or an override
     names another data set.
@@ -60,7 +62,11 @@ def open_run(
     spec = load_run(run, overrides)
     for note in spec.notes:
         say(f"note: {note}")
-    file = checkpoint.weights_file(run, weights)
+    if weights is None:
+        with spec.blame("weights"):
+            file, _ = choose_weights(run, spec.weights)
+    else:
+        file = checkpoint.weights_file(run, weights)
     other_data = any(
         isinstance(change, str) and change.partition("=")[0].strip().split(".")[0] == "dataset"
         for change in overrides
@@ -76,3 +82,26 @@ def open_run(
             say(f"warning: {change}")
     checkpoint.load_weights(experiment.network, file)
     return OpenedRun(folder, experiment, file)
+
+
+def choose_weights(run: Path, weights: WeightsSpec) -> tuple[Path, int]:
+    """The file with the weights that a spec's `weights` names, and their training step.
+
+    Raises SpecError if the run does not have them.
+    """
+    folder = run / "checkpoints"
+    if isinstance(weights.checkpoint, int):
+        found = folder / str(weights.checkpoint)
+        if weights.checkpoint not in (kept := checkpoint_folder.steps(folder)):
+            hint = f"kept: {', '.join(map(str, kept)) or 'none'}; train.keep_every keeps more"
+            text = f"{run} has no checkpoint of step {weights.checkpoint}"
+            raise SpecError(text, field="checkpoint", hint=hint)
+    else:
+        found = checkpoint.weights_file(run, weights.checkpoint).parent
+    step = checkpoint.counters(found).step
+    if weights.ema_std == 0:
+        return found / "model.safetensors", step
+    if weights.ema_std:
+        raise SpecError("the run has no snapshots to rebuild an average from", field="ema_std")
+    averaged = found / "ema.safetensors"
+    return averaged if averaged.exists() else found / "model.safetensors", step

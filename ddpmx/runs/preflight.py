@@ -19,6 +19,7 @@ from ..models import embed_time
 from ..models.embedding import LOG_SNR_BOUND
 from ..schedules import Table
 from ..spec.checks import check
+from ..spec.over import evaluations
 from ..spec.same_objective import TOLERANCE, same_objective
 from ..spec.schema import Spec, difference
 from ..theory.variance import prior_terms
@@ -89,8 +90,10 @@ def device_notes(spec: Spec, device: torch.device) -> list[str]:
 
 def spec_notes(spec: Spec, table: Table) -> list[str]:
     """Notes on what the spec's parts do together, whatever the data, and on fields dropped on loading."""
+    more = len(evaluations(spec))
     return [
         *spec.notes,
+        *([f"evaluate.over: {more} more measurements after the training"] if more else []),
         *_terminal_signal(spec, table),
         *_dominant_index(spec, table),
         *_time_range(spec, table),

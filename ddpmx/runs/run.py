@@ -30,10 +30,11 @@ from ..training.state import is_over
 from ..training.validation import Validated, validate
 from ..world import World
 from .active_run import ActiveRun
+from .after_training import final_weights, measure_grid
 from .closing import close, end, failed, report, what_is_saved
-from .evaluate import as_event
 from .forecast import Forecast
 from .generate import Samples, denoising
+from .measure import recorded, store_losses
 from .milestones import Where, compute_scores, format_scores, generate_grid, take_snapshot, within_epoch
 from .preflight import notes
 from .resume import Resume, find_previous, locked
@@ -192,17 +193,20 @@ def _end_epoch(active: ActiveRun, validated: Validated) -> None:
         scores = compute_scores(active)
     if due:
         active.emit({"event": "per_t", **where, **validated.by_timestep(experiment)})
-    event: Event = {"event": "epoch", **row, **as_event(scores)}
+    event: Event = {"event": "epoch", **row}
+    event |= recorded(experiment, scores, active.folder.path, row["step"], training=True)
     if active.problems and due:
         event["problems"] = active.problems
     active.add_row(event)
     active.epoch_ends[row["step"]] = row["epoch"]
+    if active.world.is_main and active.state.best_step == row["step"]:
+        store_losses(active.folder.path, row["step"], validated)
     if active.world.is_main:
         best = "  (best)" if active.is_new_best() else ""
         active.bar.say(
             f"epoch {row['epoch']:>4}  step {row['step']:>7}  train {row['train_loss']:.4f}"
             f"  val {row['val_loss']:.4f}  {row['images_per_second']:.0f} images/s"
-            f"{format_scores(scores)}{best}"
+            f"{format_scores(event['metrics'])}{best}"
         )
         if active.just_became_unstable:
             active.bar.say(
@@ -211,17 +215,18 @@ def _end_epoch(active: ActiveRun, validated: Validated) -> None:
 
 
 def _finish(active: ActiveRun) -> None:
-    """Generate the final images with the spec's own sampler and the best weights, and write the report.
+    """Generate the final images with the spec's own sampler and weights, and write the report.
 
     The run counts as finished only after this, so if it is killed here, `--resume` does what is missing.
     """
     state, network = active.state, active.averaged
     if active.world.is_main:
-        checkpoint.load_weights(network, checkpoint.weights_file(active.folder.path, "best"))
+        checkpoint.load_weights(network, final_weights(active))
     for tensor in (*network.parameters(), *network.buffers()):
         active.world.from_main(tensor.data)
     if active.pacing.grid is not None:
         _generate_final_images(active, network)
+    measure_grid(active)
     if active.world.is_main:
         if state.best_step >= 0:
             active.bar.say(

@@ -12,8 +12,8 @@ from .. import ops
 from ..errors import RunError, SpecError
 from ..rows import Plan
 from ..spec.checks import check_guidance
+from ..spec.evaluation import MAX_WEIGHT
 from ..spec.loading import Override, option
-from ..spec.schema import MAX_WEIGHT
 from ..terminal.console import Bar
 from ..training.classes import parse_classes
 from ..training.experiment import Experiment
@@ -63,7 +63,7 @@ def sample(
     *,
     device: torch.device,
     overrides: Iterable[Override] = (),
-    weights: str = "best",
+    weights: str | None = None,
     out: Path | None = None,
 ) -> Path:
     """Generate images and write them to `out`, in the format of its suffix; returns the path.
@@ -138,7 +138,7 @@ def _digest(opened: OpenedRun, sampling: Sampling, editing: Editing) -> str:
     return sample_files.digest(sampling.experiment.spec, opened.weights, samples.inputs, options)
 
 
-def _stem(sampling: Sampling, request: SampleRequest, editing: Editing, weights: str) -> str:
+def _stem(sampling: Sampling, request: SampleRequest, editing: Editing, weights: str | None) -> str:
     """A file name that shows the sampler, its steps, the seed, and every option that is not the default."""
     parts = {
         "n": None if request.count == COUNT else request.count,
@@ -151,7 +151,8 @@ def _stem(sampling: Sampling, request: SampleRequest, editing: Editing, weights:
         "to-seed": editing.to_seed,
     }
     options = "".join(f"-{what}{value}" for what, value in parts.items() if value is not None)
-    options += "" if weights == "best" else "-last" if weights == "last" else f"-weights-{Path(weights).stem}"
+    if weights not in (None, "best"):
+        options += "-last" if weights == "last" else f"-weights-{Path(str(weights)).stem}"
     sampler = sampling.experiment.spec.sampler.component_name
     return f"{sampler}-{len(sampling.plan)}-seed{sampling.samples.seed}{options}"
 

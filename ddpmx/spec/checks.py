@@ -9,7 +9,8 @@ from ..errors import Findings
 from ..schedules import Table
 from ..theory.variance import posterior
 from ..weightings import checked_weights
-from .schema import GuidanceSpec, LossSpec, Spec
+from .evaluation import GuidanceSpec
+from .schema import LossSpec, Spec
 
 
 def check(spec: Spec) -> Table:

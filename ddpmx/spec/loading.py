@@ -78,6 +78,11 @@ def validated(source: Source, path: Path | str, run: Path | None = None) -> Spec
     _make_absolute(source)
     plugins.load_installed()
     _load_plugins(source, Path(path), run)
+    return valid(source, path)
+
+
+def valid(source: Source, path: Path | str) -> Spec:
+    """Validate merged data whose plugins are loaded. Raises SpecError with every finding."""
     data, notes = without_inherited(source.layer())
     try:
         spec = Spec.model_validate(data)

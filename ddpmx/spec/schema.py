@@ -15,7 +15,6 @@ from ..components.registry import (
     DATASETS,
     EMAS,
     MAX_NAME,
-    METRICS,
     MODELS,
     NAME,
     OPTIMIZERS,
@@ -29,25 +28,12 @@ from ..components.registry import (
 from ..components.slot import Slot, default_component
 from ..components.strict import Strict
 from ..errors import SpecError
-from .slots import (
-    Dataset,
-    Ema,
-    Metric,
-    Model,
-    Optimizer,
-    Prediction,
-    Sampler,
-    Schedule,
-    Time,
-    Tracker,
-    Weighting,
-)
+from .evaluation import EvaluateSpec, GuidanceSpec, WeightsSpec
+from .slots import Dataset, Ema, Model, Optimizer, Prediction, Sampler, Schedule, Time, Tracker, Weighting
 from .source import KeyPath, Source
 
 DDPM = {"name": "ddpm", "variance": "posterior"}
 """The default of `sampler`, as a spec would write it."""
-MAX_WEIGHT = 1e6
-"""Largest guidance weight."""
 
 
 class TrainSpec(Strict):
@@ -123,50 +109,6 @@ class LossSpec(Strict):
         return self
 
 
-class GuidanceSpec(Strict):
-    """Classifier-free guidance towards an image's class: output = uncond + weight·(cond − uncond)."""
-
-    weight: float = Field(1.0, ge=0, le=MAX_WEIGHT)
-    """1 uses the conditional output alone and 0 the unconditional one. Any other weight evaluates the network
-    twice per step."""
-    rescale: float = Field(0.0, ge=0, le=1)
-    """Degree to which the conditional output's standard deviation is restored: 0 not at all, 1 fully."""
-    interval: tuple[float, float] | None = None
-    """[low, high]: guide only where low ≤ log-SNR < high, elsewhere use weight 1; null to always guide."""
-
-    @model_validator(mode="after")
-    def _interval_ascends(self) -> GuidanceSpec:
-        if self.interval is not None and not self.interval[0] < self.interval[1]:
-            raise ValueError("interval should be [low, high] with low < high")
-        return self
-
-
-class EvaluateSpec(Strict):
-    """Evaluation during training: its metrics, their samples, and how often they are computed."""
-
-    every_epochs: int = Field(5, ge=1)
-    """Epochs between evaluations of the metrics. They are always evaluated at the end."""
-    every_steps: int | None = Field(None, ge=1)
-    """Steps between evaluations, within an epoch too; replaces `every_epochs`. null: use `every_epochs`."""
-    samples: int = Field(1000, ge=2, le=10_000_000)
-    """Images to generate for the metrics."""
-    sampler: Annotated[Sampler, Slot(SAMPLERS, {"name": "ddim"})] = default_component({"name": "ddim"})
-    """The sampler for metrics, and for grids during training; a block without `name` changes ddim."""
-    metrics: tuple[Annotated[Metric, Slot(METRICS)], ...] = ()
-    """The metrics to compute; by default none."""
-    seed: int = Field(0, ge=-(2**63), lt=2**63)
-    """Seed of the starting noise. It does not depend on the run's own seed, so that the grids of two runs
-    compare cell by cell."""
-    batch_size: int = Field(128, ge=1)
-    """Images to sample at a time. It affects memory and speed, not the noise."""
-    grid: int = Field(64, ge=0, le=1024)
-    """Images in each sample grid, during training and at the end; 0 for no grids."""
-    grid_every: int | None = Field(None, ge=1)
-    """Epochs between sample grids, or steps if `every_steps` is given. null: one after every epoch, or less
-    often where epochs are so short that sampling would take more than a quarter of the training's work. The
-    last epoch always has one."""
-
-
 class Spec(Strict):
     """An experiment: everything that determines what a run computes."""
 
@@ -196,6 +138,8 @@ class Spec(Strict):
     """The training of the network: its length, batches, optimizer and checkpoints."""
     evaluate: EvaluateSpec = EvaluateSpec()
     """Evaluation during training: its metrics, their samples, and how often they are computed."""
+    weights: WeightsSpec = WeightsSpec()
+    """The weights that the run is measured and sampled with after training."""
     track: tuple[Annotated[Tracker, Slot(TRACKERS)], ...] = ()
     """Trackers that receive a copy of the run's metrics."""
     backend: Literal["auto", "reference", "cpp", "cuda"] = "auto"

@@ -1,7 +1,7 @@
 """A run's folder, `<out>/<name>/<run-id>/`: all that reports, trackers, resuming and sampling read.
 
 spec.yaml  environment.json  status.json  metrics.jsonl  log.csv
-samples/  checkpoints/  ema/  plots/  plugins/  report.html
+samples/  checkpoints/  draws/  ema/  plots/  plugins/  report.html
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from ruamel.yaml import YAML
 from ..errors import RunError, SpecError
 from ..files import why
 from ..plugins.loading import file_hash
+from ..spec.evaluation import WeightsSpec
 from ..spec.schema import Spec
 from ..terminal.console import warn
 from ..training.events import PASSES, Event
@@ -33,7 +34,7 @@ from .row_log import RowLog
 FINAL = "samples/final.png"
 """The grid of samples from the end of a run."""
 FILES = ("spec.yaml", "status.json", "environment.json", "metrics.jsonl", "log.csv", "report.html", ".lock")
-FOLDERS = ("samples", "checkpoints", "ema", "plots", "plugins")
+FOLDERS = ("samples", "checkpoints", "draws", "ema", "plots", "plugins")
 
 
 class RunFolder:
@@ -226,7 +227,14 @@ def fingerprinted(resolved: Mapping[str, object], folder: Path) -> dict[str, obj
     named = resolved.get("plugins")
     plugins = [str(plugin) for plugin in named] if isinstance(named, list | tuple) else []
     hashes = [file_hash(folder / plugin) if plugin.endswith(".py") else plugin for plugin in plugins]
-    return {**_with_ema_name(_with_reference(resolved)), "plugins": hashes}
+    return {**_with_defaults(_with_ema_name(_with_reference(resolved))), "plugins": hashes}
+
+
+def _with_defaults(resolved: Mapping[str, object]) -> Mapping[str, object]:
+    """The spec with the fields that specs of earlier versions lack, which do not change what it computes."""
+    evaluate = resolved.get("evaluate")
+    named = {**resolved, "evaluate": {"over": {}, **evaluate}} if isinstance(evaluate, dict) else resolved
+    return {"weights": WeightsSpec().model_dump(mode="json"), **named}
 
 
 def _with_reference(resolved: Mapping[str, object]) -> Mapping[str, object]:

@@ -5,6 +5,7 @@ Only keys that ddpmx reads have a type; other keys, such as those of newer versi
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Annotated, NotRequired, TypeVar, cast
@@ -16,7 +17,7 @@ from ..components.in_words import findings_of
 from ..errors import Mark, SpecError
 from ..files import read_text
 from ..spec.yaml_source import read
-from ..training.events import OPEN, Amount, Count, Ordinal, Seed, first_problem
+from ..training.events import OPEN, Amount, Count, Ordinal, Seed, Weights, first_problem
 
 MAX_BYTES = 20_000_000
 """Most bytes of a JSON file that is read."""
@@ -119,6 +120,8 @@ class EvaluateBlock(TypedDict):
     """The sampler that makes them."""
     grid: Count
     """Number of images in a sample grid; 0 for no grids."""
+    metrics: NotRequired[Sequence[object]]
+    """The metrics' blocks."""
 
 
 @with_config(OPEN)
@@ -147,6 +150,10 @@ class RunSpec(TypedDict):
     """How the run is trained."""
     evaluate: EvaluateBlock
     """How the run is evaluated."""
+    guidance: NotRequired[dict[str, object]]
+    """The guidance; not in specs of early versions."""
+    weights: NotRequired[Weights]
+    """The weights that are measured; not in specs of early versions."""
 
 
 T = TypeVar("T")

@@ -28,6 +28,7 @@ Seed = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
 Metric = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]{1,100}$")]
 Metrics = Annotated[dict[Metric, float], Field(max_length=100)]
 Levels = list[float | None]
+Block = dict[str, Any]
 OPEN = ConfigDict(strict=True, extra="allow")
 _KIND = re.compile(rb'\s*\{\s*"event"\s*:\s*"([a-z_]{1,40})"')
 
@@ -47,13 +48,28 @@ class Score(TypedDict):
     interval_note: NotRequired[str]
     floor: NotRequired[float | None]
     floor_n: NotRequired[Count]
+    metric: NotRequired[Block | None]
+
+
+@with_config(OPEN)
+class Weights(TypedDict):
+    """The weights that were measured."""
+
+    checkpoint: str | Count
+    ema_std: Amount | None
 
 
 @with_config(OPEN)
 class Scored(TypedDict):
-    """An event that may have scores."""
+    """An event that may have scores, and then also what they were measured with."""
 
     scores: NotRequired[dict[Metric, Score]]
+    samples: NotRequired[Count]
+    seed: NotRequired[Seed]
+    sampler: NotRequired[Block]
+    guidance: NotRequired[Block]
+    weights: NotRequired[Weights]
+    values: NotRequired[str]
 
 
 class Plain(Scored):
@@ -107,12 +123,11 @@ class Row(TypedDict):
     unstable: NotRequired[Unstable]
 
 
-class Epoch(Row):
+class Epoch(Row, Scored):
     """The end of an epoch."""
 
     event: Literal["epoch"]
     metrics: Metrics
-    scores: NotRequired[dict[Metric, Score]]
 
 
 class Evaluate(Scored):
@@ -124,7 +139,6 @@ class Evaluate(Scored):
     passes: NotRequired[Amount]
     train_loss: NotRequired[float | None]
     val_loss: NotRequired[float]
-    samples: NotRequired[Count]
     metrics: Metrics
 
 

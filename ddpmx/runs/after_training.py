@@ -1,0 +1,49 @@
+"""What a run does with its weights when the training has ended."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from ..errors import SpecError
+from ..spec.over import evaluations
+from ..storage import checkpoint
+from .active_run import ActiveRun
+from .grid import Grid
+from .milestones import format_scores
+from .opening import choose_weights
+
+
+def final_weights(active: ActiveRun) -> Path:
+    """The file with the spec's `weights`; that of the best checkpoint, with a warning, if there is none."""
+    run = active.folder.path
+    try:
+        return choose_weights(run, active.experiment.spec.weights)[0]
+    except SpecError as error:
+        active.report_problem(f"weights: {error}; the samples are those of the best checkpoint")
+        return checkpoint.weights_file(run, "best")
+
+
+def measure_grid(active: ActiveRun) -> None:
+    """Measure `weights`, if they are not those that the training has measured, and then `evaluate.over`."""
+    spec = active.experiment.spec
+    own = [] if spec.weights.is_own or not spec.evaluate.metrics else [spec]
+    grid = Grid(active.folder, active.experiment, active.averaged, active.world)
+    for measured in [*own, *evaluations(spec)]:
+        try:
+            for event in grid.measure([measured], active.report_problem, active.progress):
+                active.trackers.log(event)
+                settings = " ".join(
+                    f"{field}={json.dumps(_value(measured.resolved(), field))}"
+                    for field in spec.evaluate.over
+                )
+                active.bar.say(f"measured {settings or 'weights'}{format_scores(event['metrics'])}")
+        except SpecError as error:
+            active.report_problem(str(error))
+
+
+def _value(block: object, field: str) -> object:
+    """The value at a dotted field of a resolved spec."""
+    for key in field.split("."):
+        block = block.get(key) if isinstance(block, dict) else None
+    return block

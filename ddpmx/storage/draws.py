@@ -1,0 +1,98 @@
+"""`<run>/draws/`: the values behind the intervals of a run's scores, in small safetensors files.
+
+A file belongs to one measurement. It has a float32 tensor for each score: the score of each random half of
+the generated images, or one value per real image. Where two runs were measured on the same halves or images,
+the values tell how much of their difference the choice of images explains.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from ..errors import SpecError
+from ..files import read_bytes
+from ..outputs import whole
+from ..terminal.console import warn
+
+FOLDER = "draws"
+VAL_LOSS = "val_loss.safetensors"
+"""File with the losses of the validation images at the best step."""
+MAX_BYTES = 100_000_000
+"""Most bytes of a file that is read."""
+MOST_IMAGES = 5_000
+"""Most images whose values are stored: 20 kB a score. Of more, the first ones are stored."""
+KINDS = ("halves", "images")
+
+
+@dataclass(frozen=True, eq=False)
+class Draws:
+    """The values behind one score's interval."""
+
+    kind: str
+    """`halves` for scores of random halves of the generated images, `images` for values of real images."""
+    values: NDArray[np.float64]
+    """[B], one for each half or image."""
+    of: int
+    """Number of images that the score is computed from; more than B if only the first were stored."""
+
+
+@dataclass(frozen=True, eq=False)
+class Stored:
+    """The content of a file."""
+
+    step: int
+    """The training step of the measured weights."""
+    draws: dict[str, Draws]
+    """By the score's name."""
+
+
+def write(run: Path, name: str, stored: Stored) -> str:
+    """Write a file of the run; returns its path relative to the run's folder. Raises OSError."""
+    path = run / FOLDER / name
+    path.parent.mkdir(exist_ok=True)
+    tensors = {key: item.values[:MOST_IMAGES].astype(np.float32) for key, item in stored.draws.items()}
+    facts = {
+        "step": stored.step,
+        "kinds": {key: item.kind for key, item in stored.draws.items()},
+        "of": {key: item.of for key, item in stored.draws.items()},
+    }
+    with whole(path) as temporary:
+        temporary.write_bytes(save(tensors, {"facts": json.dumps(facts)}))
+    return f"{FOLDER}/{name}"
+
+
+def read(run: Path, name: str) -> Stored | None:
+    """Read a file that `write` returned the path of. None if it is missing, or damaged, which is reported."""
+    path = run / name
+    if not os.path.lexists(path):
+        return None
+    try:
+        content = read_bytes(path, MAX_BYTES)
+        arrays = load(content)
+        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+        facts = json.loads(header["__metadata__"]["facts"])
+        draws = {key: _draws(values, facts, key) for key, values in arrays.items()}
+        return Stored(int(facts["step"]), draws)
+    # RuntimeError includes RecursionError, which deeply nested JSON raises
+    except (SafetensorError, SpecError, OSError, KeyError, TypeError, ValueError, RuntimeError):
+        warn(f"{path} is damaged: the intervals of differences are computed without it")
+        return None
+
+
+def _draws(values: NDArray[np.float32], facts: Mapping[str, Mapping[str, object]], key: str) -> Draws:
+    """One score's values. Raises KeyError, TypeError or ValueError if they are not what `write` writes."""
+    kind, of = facts["kinds"][key], facts["of"][key]
+    if kind not in KINDS or values.ndim != 1 or len(values) < 2 or not np.isfinite(values).all():
+        raise ValueError("not a score's values")
+    if not isinstance(of, int) or (kind == "images" and of < len(values)):
+        raise ValueError("not the number of images")
+    return Draws(str(kind), values.astype(np.float64), of)

@@ -1,0 +1,169 @@
+"""A measurement: one metric's value in metrics.jsonl, with all that determines it beside the run itself."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ..training.events import PASSES, Event, Score
+from .history import score
+from .provenance import DataRecord
+from .records import Environment, RunSpec
+
+Block = Mapping[str, object]
+_FILE = re.compile(r"draws/[A-Za-z0-9_-][A-Za-z0-9_.-]*\.safetensors")
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One metric's value and its settings."""
+
+    metric: str
+    """The score's name, such as `fd_cnn`."""
+    value: float
+    """The measured number."""
+    score: Score | None
+    """Details recorded with the value; None in runs of early versions, which recorded none."""
+    epoch: int
+    """The epoch of the measured weights."""
+    step: int
+    """The training step of the measured weights."""
+    samples: int
+    """Number of generated images."""
+    seed: int
+    """Seed of the starting noise."""
+    sampler: Block
+    """The sampler's block."""
+    guidance: Block
+    """The guidance's block."""
+    weights: Block
+    """The block `weights`: checkpoint and ema_std. During training, the checkpoint is the step itself."""
+    data: str | None
+    """Fingerprint of the data, if it is not the run's."""
+    changes: Mapping[str, object]
+    """The fields in which the settings deviate from the run's spec; empty for the spec's own evaluation."""
+    draws: str
+    """File with the values behind the interval, relative to the run's folder; empty if there is none."""
+
+    @property
+    def better(self) -> str:
+        """`lower` or `higher`."""
+        # Runs of early versions have no details; their only metrics were is_cnn and fd_cnn.
+        return self.score["better"] if self.score else "higher" if self.metric == "is_cnn" else "lower"
+
+    @property
+    def key(self) -> str:
+        """A text that is equal for measurements of one run with equal settings."""
+        return json.dumps([self.metric, *sorted(self.changes.items())], sort_keys=True)
+
+
+def settings(event: Event, spec: RunSpec) -> dict[str, object]:
+    """What an event with metrics was measured with, by dotted field.
+
+    Where the event does not say, as in runs of earlier versions, the spec's settings held.
+    """
+    evaluate = spec["evaluate"]
+    scores = event.get("scores") or {}
+    seeds = [details["seed"] for details in scores.values()]
+    own_weights = spec.get("weights") or {"checkpoint": "best", "ema_std": None}
+    return {
+        "evaluate.sampler": event.get("sampler", evaluate["sampler"]),
+        "evaluate.samples": event.get("samples", evaluate["samples"]),
+        "evaluate.seed": event.get("seed", seeds[0] if seeds else evaluate["seed"]),
+        "guidance": event.get("guidance", spec.get("guidance", {})),
+        "weights": event.get("weights", own_weights),
+    }
+
+
+class Measurements:
+    """Reads a run's measurements from its events, one by one."""
+
+    def __init__(self, spec: RunSpec, environment: Environment) -> None:
+        self._spec, self._own_data = spec, DataRecord.parse(environment.get("data"))
+        self._last_step = -1
+
+    def of(self, event: Event) -> list[Measurement]:
+        """The measurements of an event; none of another kind than `epoch` or `evaluate`."""
+        kind = event["event"]
+        if kind not in ("epoch", "evaluate"):
+            return []
+        during_training = kind == "epoch" or PASSES in event
+        if kind == "epoch":
+            self._last_step = event["step"]
+        if not event["metrics"]:
+            return []
+        found = settings(event, self._spec)
+        data = None if during_training else self._other_data(event)
+        changes = self._changes(found, event["step"], during_training)
+        if data is not None:
+            changes["dataset"] = data
+        return [
+            Measurement(
+                name,
+                value,
+                details := score(event, name),
+                event["epoch"],
+                event["step"],
+                found["evaluate.samples"],  # type: ignore[arg-type]
+                found["evaluate.seed"],  # type: ignore[arg-type]
+                found["evaluate.sampler"],  # type: ignore[arg-type]
+                found["guidance"],  # type: ignore[arg-type]
+                found["weights"],  # type: ignore[arg-type]
+                data,
+                {**changes, **self._changed_metric(details)},
+                file if _FILE.fullmatch(file := str(event.get("values", ""))) else "",
+            )
+            for name, value in event["metrics"].items()
+        ]
+
+    def _changes(self, found: Mapping[str, object], step: int, during_training: bool) -> dict[str, object]:
+        """The fields in which settings deviate from the spec's own."""
+        wanted = settings({"event": "evaluate"}, self._spec)
+        changes: dict[str, object] = {}
+        for field, value in found.items():
+            if field == "weights" and self._are_own_weights(value, step, during_training):
+                continue
+            changes |= _deviation(field, value, wanted[field])
+        return changes
+
+    def _are_own_weights(self, weights: object, step: int, during_training: bool) -> bool:
+        """Whether the weights are the run's average at the end of its training, or so far.
+
+        They stand for the run as `best` and `last` do, unless its spec asks for other weights.
+        """
+        own = self._spec.get("weights")
+        if own and (own["ema_std"] is not None or isinstance(own["checkpoint"], int)):
+            return False
+        at_step = weights == {"checkpoint": step, "ema_std": None}
+        return during_training or (at_step and step == self._last_step)
+
+    def _other_data(self, event: Event) -> str | None:
+        """The fingerprint of the data that the event was measured on; None if they are the run's."""
+        data = DataRecord.parse(event.get("data"))
+        if data is None or self._own_data is None or data.fingerprint == self._own_data.fingerprint:
+            return None
+        return data.fingerprint
+
+    def _changed_metric(self, details: Score | None) -> dict[str, object]:
+        """The metric's block, if the spec has the metric with other parameters."""
+        block = details.get("metric") if details else None
+        metrics = self._spec["evaluate"].get("metrics", ())
+        listed = [own for own in metrics if isinstance(own, Mapping)]
+        if not isinstance(block, Mapping) or all(own.get("name") != block.get("name") for own in listed):
+            return {}
+        same = any(own.get("name") == block.get("name") and not _deviation("", block, own) for own in listed)
+        return {} if same else {"evaluate.metrics": block}
+
+
+def _deviation(field: str, value: object, wanted: object) -> dict[str, object]:
+    """The dotted fields of a block, or the value, that deviate from the wanted ones.
+
+    A component of another name is one field. Keys that the wanted block lacks are newer than its spec.
+    """
+    if isinstance(value, Mapping) and isinstance(wanted, Mapping):
+        if value.get("name") != wanted.get("name"):
+            return {field: value}
+        return {f"{field}.{key}": value[key] for key in value if key in wanted and value[key] != wanted[key]}
+    return {} if value == wanted else {field: value}
