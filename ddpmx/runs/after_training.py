@@ -33,11 +33,9 @@ def measure_grid(active: ActiveRun) -> None:
         try:
             for event in grid.measure([measured], active.report_problem, active.progress):
                 active.trackers.log(event)
-                settings = " ".join(
-                    f"{field}={json.dumps(_value(measured.resolved(), field))}"
-                    for field in spec.evaluate.over
-                )
-                active.bar.say(f"measured {settings or 'weights'}{format_scores(event['metrics'])}")
+                resolved = measured.resolved()
+                settings = [f"{field}={json.dumps(_value(resolved, field))}" for field in spec.evaluate.over]
+                active.bar.say(f"measured {' '.join(settings) or 'weights'}{format_scores(event['metrics'])}")
         except SpecError as error:
             active.report_problem(str(error))
 
