@@ -98,7 +98,8 @@ def choose_weights(run: Path, weights: WeightsSpec) -> tuple[Path, int]:
             raise SpecError(text, field="checkpoint", hint=hint)
     else:
         found = checkpoint.weights_file(run, weights.checkpoint).parent
-    step = checkpoint.counters(found).step
+    # in a copied run, `best` and `last` may be folders of their own
+    step = int(found.name) if found.name.isdecimal() else checkpoint.counters(found).step
     if weights.ema_std == 0:
         return found / "model.safetensors", step
     if weights.ema_std:

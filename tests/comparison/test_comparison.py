@@ -200,22 +200,29 @@ def test_an_unfinished_run_is_shown_with_its_status_and_not_ranked(
     assert re.search(r"^late +running ", ddpmx("compare", *runs).out, re.MULTILINE)
 
 
-def test_the_last_measurement_counts_and_the_lowest_validation_loss(tmp_path: Path):
+def measured(run: Path, value: float, n: int = 10, **settings: object) -> None:
+    """Add an `evaluate` event, as `ddpmx evaluate` does."""
+    event = {"event": "evaluate", "epoch": 2, "step": 20, "samples": n, **settings}
+    scores = {"fd_cnn": score(value, n=n)}
+    RunFolder(run).add_event({**event, "metrics": {"fd_cnn": value}, "scores": scores})
+
+
+def test_the_last_measurement_of_the_own_spec_counts_and_the_lowest_validation_loss(tmp_path: Path):
     run = make_run(tmp_path, scores={"fd_cnn": score(5.0)}, val_loss=0.2)
-    folder = RunFolder(run)
-    folder.add_event(
-        {
-            "event": "evaluate",
-            "epoch": 2,
-            "step": 20,
-            "samples": 10_000,
-            "metrics": {"fd_cnn": 4.0},
-            "scores": {"fd_cnn": score(4.0, n=10_000)},
-        }
-    )
-    results = compare([run]).groups[0].runs[0].results
+    own = RunFolder(run).spec_data()["evaluate"]
+    measured(run, 4.0, own["samples"], sampler=own["sampler"])
+    measured(run, 3.0, n=10_000)
+    measured(run, 2.0, own["samples"], sampler={**own["sampler"], "steps": 77})
+    measured(run, 1.0, own["samples"], weights={"checkpoint": "best", "ema_std": 0})
+    (read,) = compare([run]).groups[0].runs
+    results = read.results
     assert results["fd_cnn"].estimate.value == 4.0
-    assert results["fd_cnn"].condition["n"] == 10_000
+    assert results["fd_cnn"].condition["n"] == own["samples"]
+    assert [(other.value, dict(other.changes)) for other in read.others] == [
+        (3.0, {"evaluate.samples": 10_000}),
+        (2.0, {"evaluate.sampler.steps": 77}),
+        (1.0, {"weights.ema_std": 0}),
+    ]
     assert (results["val_loss"].estimate.value, results["val_loss"].epoch) == (0.2, 2)
 
 

@@ -12,7 +12,7 @@ import pytest
 from conftest import Result, only_run
 
 from ddpmx.errors import SpecError
-from ddpmx.runs.evaluate import evaluate
+from ddpmx.runs.evaluate import EvaluateRequest, evaluate
 from ddpmx.spec.loading import load, load_run
 from ddpmx.spec.schema import Spec
 from ddpmx.storage.folder import RunFolder
@@ -239,13 +239,9 @@ def test_commands_say_it_once(ddpmx: Run, base: Path, tmp_path: Path) -> None:
     assert load_run(run).notes == ()
     assert "attention" not in RunFolder(run).resolved()["model"]
     before = RunFolder(run).resolved()["evaluate"]["sampler"]
-    event = evaluate(
-        run,
-        samples=None,
-        metrics=("pixel_fd",),
-        overrides=("evaluate.sampler.steps=3", "evaluate.sampler.name=heun"),
-        device=choose_device("cpu"),
-    )
+    overrides = ("evaluate.sampler.steps=3", "evaluate.sampler.name=heun")
+    request = EvaluateRequest(metrics=("pixel_fd",), overrides=overrides)
+    (event,) = evaluate(run, request, device=choose_device("cpu"))
     assert (event["sampler"]["name"], event["sampler"]["steps"], event["sampler"]["grid"]) == (
         "heun",
         3,
