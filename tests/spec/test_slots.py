@@ -27,7 +27,8 @@ from ddpmx import (
     Weighting,
 )
 from ddpmx.data import Data
-from ddpmx.spec.schema import EvaluateSpec, LossSpec, Spec, TrainSpec
+from ddpmx.spec.evaluation import EvaluateSpec
+from ddpmx.spec.schema import LossSpec, Spec, TrainSpec
 from ddpmx.weightings.learned import Learned
 
 SPEC = {
