@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 
 from .differences import Family, Part
 from .estimate import student_t
-from .largest_t import seeds_critical
+from .largest_t import Configuration, seeds_critical
 from .spread import freedom_of_pair
 
 GRID = (2, 3, 4, 5, 6, 8, 11, 16, 24, 40, 64)
@@ -27,8 +26,10 @@ class FutureSeeds:
     """Of a single score, in squared units of the score."""
     degrees_of_freedom: float
     """Of these variances."""
-    pooled: int
-    """The number of specs whose spreads are pooled, once all have several seeds; 0 for Welch's test."""
+    pair: tuple[int, int]
+    """Positions of the two among the specs whose spreads are pooled, once all have several seeds."""
+    octaves: tuple[int, ...]
+    """Of the mean scores of those specs; empty for Welch's test."""
     pairs_seeds: bool
     """Whether what a seed does to all specs is removed."""
     alpha: float
@@ -37,12 +38,27 @@ class FutureSeeds:
     def part(self, seeds: int) -> Part:
         """The seeds' part with this number of seeds of every spec, at least 2."""
         sd = math.sqrt(sum(self.variances) / seeds)
-        if not self.pooled:
+        if not self.octaves:
             squares = sum(variance**2 for variance in self.variances)
             freedom = (seeds - 1) * (sum(self.variances) ** 2 / squares if squares else 1)
             return Part(sd, freedom, student_t(freedom, self.alpha))
-        freedom = freedom_of_pair(np.full(self.pooled, seeds - 1.0), 0, 1, self.pairs_seeds)
-        return Part(sd, freedom, _critical(self.pooled, seeds, self.pairs_seeds, self.alpha))
+        i, k = self.pair
+        shares = (4.0 ** self.octaves[i], 4.0 ** self.octaves[k])
+        counts = np.full(len(self.octaves), seeds - 1.0)
+        return Part(sd, freedom_of_pair(counts, i, k, shares, self.pairs_seeds), self._critical(seeds))
+
+    def _critical(self, seeds: int) -> float:
+        """Between the values of the neighbouring numbers in GRID, linear in 1/seeds."""
+        above = next(n for n in GRID if n >= seeds)
+        if above == seeds:
+            return self._simulated(seeds)
+        below = max(n for n in GRID if n < seeds)
+        share = (1 / seeds - 1 / above) / (1 / below - 1 / above)
+        return share * self._simulated(below) + (1 - share) * self._simulated(above)
+
+    def _simulated(self, seeds: int) -> float:
+        configuration = Configuration((seeds - 1,) * len(self.octaves), self.octaves, self.pairs_seeds)
+        return float(seeds_critical(configuration, self.alpha, REPETITIONS)[self.pair])
 
 
 def future_seeds(family: Family, i: int, k: int) -> FutureSeeds | None:
@@ -57,23 +73,14 @@ def future_seeds(family: Family, i: int, k: int) -> FutureSeeds | None:
     freedom = float(part.freedom.sum()) if difference.seeds is None else difference.seeds.degrees_of_freedom
     pairs = len(family.pairs)
     if difference.welch:
-        return FutureSeeds((part.own(i), part.own(k)), freedom, 0, False, family.alpha / pairs)
-    pooled = sum(spec.pooled for spec in specs)
-    alpha = family.alpha * pooled * (pooled - 1) / 2 / pairs
-    return FutureSeeds((part.variance(i), part.variance(k)), freedom, pooled, part.pairs_seeds, alpha)
-
-
-def _critical(specs: int, seeds: int, pairs_seeds: bool, alpha: float) -> float:
-    """Between the values of the neighbouring numbers in GRID, linear in 1/seeds."""
-    above = next(n for n in GRID if n >= seeds)
-    if above == seeds:
-        return _simulated(specs, seeds, pairs_seeds, alpha)
-    below = max(n for n in GRID if n < seeds)
-    share = (1 / seeds - 1 / above) / (1 / below - 1 / above)
-    ends = [_simulated(specs, n, pairs_seeds, alpha) for n in (below, above)]
-    return share * ends[0] + (1 - share) * ends[1]
-
-
-@lru_cache(maxsize=1024)
-def _simulated(specs: int, seeds: int, pairs_seeds: bool, alpha: float) -> float:
-    return float(seeds_critical((seeds - 1,) * specs, pairs_seeds, alpha, REPETITIONS)[0, 1])
+        return FutureSeeds((part.own(i), part.own(k)), freedom, (0, 1), (), False, family.alpha / pairs)
+    pooled = [position for position, spec in enumerate(specs) if spec.pooled]
+    alpha = family.alpha * len(pooled) * (len(pooled) - 1) / 2 / pairs
+    return FutureSeeds(
+        (part.variance(i), part.variance(k)),
+        freedom,
+        (pooled.index(i), pooled.index(k)),
+        part.octaves(pooled),
+        part.pairs_seeds,
+        alpha,
+    )

@@ -1,14 +1,16 @@
 """Critical values of the largest |t| among all pairs of a family, by simulation.
 
 Tukey's idea for intervals that hold together, with the estimator of `spread` in place of one common variance
-and numbers of seeds that may differ. Each value depends on the configuration alone (how many specs, how many
-seeds) and is the largest of those that several patterns of unequal spreads need.
+and numbers of seeds that may differ. Each value depends on the configuration alone and is the largest of
+those that several patterns of unequal spreads need.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import lru_cache
+from itertools import combinations
 
 import numpy as np
 
@@ -17,33 +19,71 @@ from .spread import WIDEST, spread
 
 FEWEST, MOST = 10_000, 40_000
 """Limits of the repetitions at alpha = 0.05; there are more at smaller ones."""
-PAIRS = 700_000
+PAIRS = 1_400_000
 """Pairs that are simulated, within these limits."""
 FEWEST_BEYOND = 300
 """Repetitions beyond a critical value, at least: the error of alpha is then below 6 % of it."""
 
 
+@dataclass(frozen=True)
+class Configuration:
+    """All that the critical values of the seeds' part depend on."""
+
+    freedom: tuple[int, ...]
+    """The number of seeds less one of each spec, at least 1."""
+    octaves: tuple[int, ...] = ()
+    """log2 of the unit of each spec's scores, where spreads are relative to it; all 0 if empty."""
+    by_seed: bool = False
+    """Whether what a seed does to all specs is removed, as in `spread`."""
+
+    @classmethod
+    def even(cls, specs: int, seeds: int, by_seed: bool = False) -> Configuration:
+        """Specs with the same number of seeds and the same unit."""
+        return cls((seeds - 1,) * specs, by_seed=by_seed)
+
+    @property
+    def units(self) -> FloatArray:
+        """[G]."""
+        return np.exp2(self.octaves) if self.octaves else np.ones(len(self.freedom))
+
+    @property
+    def kinds(self) -> list[tuple[int, float]]:
+        """Equal for specs that can be exchanged."""
+        return list(zip(self.freedom, self.units.tolist(), strict=True))
+
+    def patterns(self) -> Iterator[FloatArray]:
+        """Standard deviations [G] over seeds that specs may have: equal, or one or half of them wide.
+
+        The wide one is of each kind in turn, and the wide half those with the fewest or the most seeds, and
+        those with the largest or smallest unit.
+        """
+        count, kinds = len(self.freedom), self.kinds
+        orders = [sorted(range(count), key=lambda i: (kinds[i][0], -kinds[i][1]))]
+        if len(set(kinds)) > 1:
+            orders.append(sorted(range(count), key=lambda i: (-kinds[i][1], kinds[i][0])))
+            orders += [order[::-1] for order in orders]
+        wide = {(), *((kinds.index(kind),) for kind in set(kinds))}
+        wide |= {tuple(sorted(order[: count // 2])) for order in orders}
+        for each in sorted(wide):
+            pattern = np.ones(count)
+            pattern[list(each)] = WIDEST
+            yield pattern
+
+
 @lru_cache(maxsize=1024)
-def seeds_critical(
-    freedom: tuple[int, ...], by_seed: bool, alpha: float, repetitions: int | None = None
-) -> FloatArray:
+def seeds_critical(configuration: Configuration, alpha: float, repetitions: int | None = None) -> FloatArray:
     """The critical values [G, G] of |difference of means| / standard error, from the seeds alone.
 
-    `freedom` has the number of seeds less one of each spec. All pairs are within them together in 1 − alpha
-    of repetitions, whichever of `_patterns` the spreads have. Where numbers of seeds differ, each pair's
-    value is in proportion to what pairs of such numbers need.
+    All pairs are within them together in 1 − alpha of repetitions, whichever of the `patterns` the spreads
+    have. Where numbers of seeds or units differ, each pair's value is in proportion to what such pairs need.
     """
-    order = np.argsort(freedom, kind="stable")
-    sorted_freedom = np.array(freedom, dtype=float)[order]
-    count = len(freedom)
-    draws = _Draws(sorted_freedom, by_seed, repetitions or _repetitions(count, alpha))
-    shape = _shape(draws, sorted_freedom, alpha)
-    largest = max(
-        float(np.quantile(_largest(draws.tested(pattern), count, shape), 1 - alpha))
-        for pattern in _patterns(sorted_freedom)
+    count = len(configuration.freedom)
+    draws = _Draws(configuration, repetitions or _repetitions(count, alpha))
+    patterns = list(configuration.patterns())
+    shape = _shape(draws, patterns, alpha)
+    critical = shape * max(
+        float(np.quantile(_largest(draws.tested(pattern), shape), 1 - alpha)) for pattern in patterns
     )
-    critical = np.empty((count, count))
-    critical[np.ix_(order, order)] = largest * shape
     critical.setflags(write=False)
     return critical
 
@@ -90,71 +130,58 @@ def _repetitions(specs: int, alpha: float) -> int:
     return int(max(min(max(FEWEST, PAIRS / pairs), MOST), FEWEST_BEYOND / alpha))
 
 
-def _patterns(freedom: FloatArray) -> Iterator[FloatArray]:
-    """Standard deviations [G] that a family may have: equal, or one, half or all but one of the specs wide.
-
-    Specs are in order of their number of seeds, so the wide ones are those with the fewest or the most.
-    """
-    count = len(freedom)
-    yield np.ones(count)
-    for wide in {1, count // 2, count - 1} if count > 1 else ():
-        pattern = np.ones(count)
-        pattern[:wide] = WIDEST
-        yield pattern
-        if freedom[0] != freedom[-1]:
-            yield pattern[::-1]
-
-
 class _Draws:
     """Normal deviates of one configuration, from which every pattern of spreads is made."""
 
-    def __init__(self, freedom: FloatArray, by_seed: bool, repetitions: int) -> None:
+    def __init__(self, configuration: Configuration, repetitions: int) -> None:
         generator = np.random.default_rng(0)
-        self.freedom, self.by_seed = freedom, by_seed
-        self.means = generator.normal(size=(repetitions, len(freedom))) / np.sqrt(freedom + 1)
-        if by_seed:
-            self.deviations = bartlett(generator, repetitions, len(freedom), int(freedom[0]))
+        self.configuration, self.freedom = configuration, np.array(configuration.freedom, dtype=float)
+        self.means = generator.normal(size=(repetitions, len(self.freedom))) / np.sqrt(self.freedom + 1)
+        if configuration.by_seed:
+            self.deviations = bartlett(generator, repetitions, len(self.freedom), configuration.freedom[0])
         else:
-            self.deviations = np.sqrt(generator.chisquare(freedom, size=self.means.shape))[..., None]
+            self.deviations = np.sqrt(generator.chisquare(self.freedom, size=self.means.shape))[..., None]
 
     def tested(self, pattern: FloatArray) -> Callable[[int], FloatArray]:
         """The squared t [repetitions, G − 1 − i] of spec i against those after it; 0 out of line."""
-        means = self.means * pattern
-        found = spread(self.deviations * pattern[:, None], self.freedom, self.by_seed)
-        squared_errors = np.where(found.in_line, found.variances / (self.freedom + 1), np.inf)
+        units = self.configuration.units
+        means = self.means * pattern * units
+        found = spread(self.deviations * pattern[:, None], self.freedom, self.configuration.by_seed)
+        squared_errors = np.where(found.in_line, found.variances * units**2 / (self.freedom + 1), np.inf)
         return lambda i: (
             np.square(means[:, i, None] - means[:, i + 1 :])
             / (squared_errors[:, i, None] + squared_errors[:, i + 1 :])
         )
 
 
-def _largest(squares: Callable[[int], FloatArray], count: int, shape: FloatArray) -> FloatArray:
+def _largest(squares: Callable[[int], FloatArray], shape: FloatArray) -> FloatArray:
     """The largest |t| / shape of each repetition."""
-    largest = (squares(i) / np.square(shape[i, i + 1 :]) for i in range(count - 1))
+    largest = (squares(i) / np.square(shape[i, i + 1 :]) for i in range(len(shape) - 1))
     return np.asarray(np.sqrt(np.max([part.max(axis=1) for part in largest], axis=0)))
 
 
-def _shape(draws: _Draws, freedom: FloatArray, alpha: float) -> FloatArray:
-    """What pairs need relative to each other [G, G]: the quantile of the |t| of pairs with these numbers of
-    seeds, in the pattern that needs most; 1 where all have the same number."""
-    count = len(freedom)
+def _shape(draws: _Draws, patterns: list[FloatArray], alpha: float) -> FloatArray:
+    """What pairs need relative to each other [G, G], 1 where all specs are of one kind.
+
+    The quantile of |t| of the pairs of two kinds, in the pattern that needs most.
+    """
+    kinds = draws.configuration.kinds
+    count = len(kinds)
     shape = np.ones((count, count))
-    if len(set(freedom)) == 1:
+    if len(set(kinds)) == 1:
         return shape
-    kinds: dict[tuple[float, float], list[tuple[int, int]]] = {}
-    for i in range(count):
-        for k in range(i + 1, count):
-            kinds.setdefault((freedom[i], freedom[k]), []).append((i, k))
-    needed = dict.fromkeys(kinds, 0.0)
-    pairs = count * (count - 1) / 2
-    for pattern in _patterns(freedom):
+    pairs: dict[frozenset[tuple[int, float]], list[tuple[int, int]]] = {}
+    for i, k in combinations(range(count), 2):
+        pairs.setdefault(frozenset((kinds[i], kinds[k])), []).append((i, k))
+    needed = dict.fromkeys(pairs, 0.0)
+    for pattern in patterns:
         squares = draws.tested(pattern)
         rows = [squares(i) for i in range(count - 1)]
-        for kind, members in kinds.items():
+        for both, members in pairs.items():
             values = np.concatenate([rows[i][:, k - i - 1] for i, k in members])
-            beyond = max(alpha / pairs, 50 / len(values))
-            needed[kind] = max(needed[kind], float(np.quantile(values, 1 - beyond)))
-    for kind, members in kinds.items():
+            beyond = max(2 * alpha / (count * (count - 1)), 50 / len(values))
+            needed[both] = max(needed[both], float(np.quantile(values, 1 - beyond)))
+    for both, members in pairs.items():
         for i, k in members:
-            shape[i, k] = shape[k, i] = np.sqrt(needed[kind])
+            shape[i, k] = shape[k, i] = np.sqrt(needed[both])
     return shape

@@ -8,12 +8,14 @@ from functools import lru_cache
 
 import numpy as np
 
-from .largest_t import seeds_critical
+from .largest_t import Configuration, seeds_critical
 from .scores import FloatArray, SpecScores, by_seed
 from .spread import Spread, freedom_of_pair, spread
 
 WIDEST_RELATIVE = 0.5
 """The largest spread, relative to the scores, that is pooled on the logarithm."""
+MOST_OCTAVES = 4
+"""Larger ratios of scores than 2⁴ count as this one: the smaller score's noise is then of no importance."""
 SHARED = 0.1
 """The common share of the seeds' variance from which on pairing must narrow intervals."""
 
@@ -31,23 +33,24 @@ class SeedsPart:
     relative: bool
     """Whether `spread` is relative to the scores."""
     pairs_seeds: bool
-    """Whether effects of seeds that all pooled specs share are removed."""
+    """Whether what a seed does to all pooled specs is removed: they have the same seeds, and it pays."""
 
     def __init__(self, specs: Sequence[SpecScores]) -> None:
         self.specs = specs
         self.members = [i for i, spec in enumerate(specs) if spec.pooled and spec.count > 1]
         pooled = [specs[i] for i in self.members]
         self.freedom = np.array([spec.count - 1.0 for spec in pooled])
+        self.relative = all(value > 0 for spec in specs if spec.pooled for value in spec.values)
+        self.pairs_seeds = False
+        if pooled and self.relative:
+            self.relative = bool(self._spread(pooled).pooled <= WIDEST_RELATIVE**2)
         self.pairs_seeds = (
             len(pooled) > 1
             and len({frozenset(spec.seeds) for spec in pooled}) == 1
+            and not any(self.octaves(self.members))
             and pairing_pays(len(pooled), pooled[0].count)
         )
-        self.relative = all(value > 0 for spec in pooled for value in spec.values)
         self.spread = self._spread(pooled) if pooled else None
-        if self.spread is not None and self.relative and self.spread.pooled > WIDEST_RELATIVE**2:
-            self.relative = False
-            self.spread = self._spread(pooled)
 
     def _spread(self, pooled: Sequence[SpecScores]) -> Spread:
         transform = np.log if self.relative else np.asarray
@@ -60,6 +63,15 @@ class SeedsPart:
                 values = transform(np.array(spec.values))
                 row[: spec.count] = values - values.mean()
         return spread(deviations, self.freedom, self.pairs_seeds)
+
+    def octaves(self, positions: Sequence[int]) -> tuple[int, ...]:
+        """log2 of the mean scores of these specs, rounded, from 0 for the smallest; all 0 if not relative.
+
+        What a seed does to all specs would not cancel in a difference of scores that differ in them.
+        """
+        if not self.relative:
+            return (0,) * len(positions)
+        return octaves(tuple(self.specs[i].mean for i in positions))
 
     def is_pooled(self, i: int) -> bool:
         """Whether spec i is stable, has two seeds or more, and a spread that is in line with the others'."""
@@ -88,12 +100,17 @@ class SeedsPart:
     def pooled_freedom(self, i: int, k: int) -> float:
         """The degrees of freedom of `pooled_sd`."""
         positions = self.members.index(i), self.members.index(k)
-        return freedom_of_pair(self.freedom, *positions, by_seed=self.pairs_seeds)
+        return freedom_of_pair(self.freedom, *positions, (self._share(i), self._share(k)), self.pairs_seeds)
+
+    def _share(self, i: int) -> float:
+        """The square of the unit of a spec's spread, over its number of seeds."""
+        return (self.specs[i].mean if self.relative else 1.0) ** 2 / self.specs[i].count
 
     def critical(self, i: int, k: int, alpha: float) -> float:
         """The critical value of |difference| / `pooled_sd`, in all pairs of pooled specs together."""
-        freedom = tuple(int(each) for each in self.freedom)
-        values = seeds_critical(freedom, self.pairs_seeds, alpha)
+        freedom = tuple(self.specs[each].count - 1 for each in self.members)
+        configuration = Configuration(freedom, self.octaves(self.members), self.pairs_seeds)
+        values = seeds_critical(configuration, alpha)
         return float(values[self.members.index(i), self.members.index(k)])
 
     def welch(self, i: int, k: int) -> tuple[float, float]:
@@ -112,7 +129,15 @@ def pairing_pays(specs: int, seeds: int) -> bool:
 
     It costs degrees of freedom, many of them with few specs or seeds.
     """
-    freedom = (seeds - 1,) * specs
-    with_effects = seeds_critical(freedom, False, 0.05)[0, 1]
-    without = seeds_critical(freedom, True, 0.05)[0, 1]
-    return bool(without * math.sqrt(1 - SHARED) <= with_effects)
+    within, without = (
+        float(seeds_critical(Configuration.even(specs, seeds, by_seed), 0.05)[0, 1])
+        for by_seed in (False, True)
+    )
+    return without * math.sqrt(1 - SHARED) <= within
+
+
+def octaves(scores: tuple[float, ...]) -> tuple[int, ...]:
+    """log2 of positive scores over their geometric mean, rounded, from 0 for the smallest to MOST_OCTAVES."""
+    logs = np.log2(scores)
+    rounded = np.rint(logs - logs.mean()).astype(int)
+    return tuple(np.minimum(rounded - rounded.min(), MOST_OCTAVES).tolist())

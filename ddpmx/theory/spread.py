@@ -15,7 +15,7 @@ from scipy.special import fdtri
 
 from .scores import FloatArray
 
-PRIOR = 3.0
+PRIOR = 2.0
 """Degrees of freedom that the pooled variance counts for; near the best for 2 to 8 seeds."""
 WIDEST = 5.0
 """How many times as wide as another a spec's spread may be: as far as critical values are simulated."""
@@ -73,12 +73,15 @@ def _without_seed_effects(
     return np.asarray(np.maximum(residuals, 0) * count / np.maximum(count - 1, 1))
 
 
-def freedom_of_pair(freedom: FloatArray, i: int, k: int, by_seed: bool) -> float:
-    """The degrees of freedom of the sum of two specs' variances, if all spreads are equal (Satterthwaite)."""
+def freedom_of_pair(freedom: FloatArray, i: int, k: int, shares: tuple[float, float], by_seed: bool) -> float:
+    """The degrees of freedom of the sum of the variances of specs i and k, each times its share.
+
+    By Satterthwaite's rule, for equal spreads.
+    """
     total = float(freedom.sum()) * (1 - 1 / len(freedom) if by_seed else 1)
-    own = [PRIOR / (PRIOR + freedom[spec]) for spec in (i, k)]
-    # var(a·s₀² + (1 − a)·s²) in units of 2σ⁴, with cov(s₀², s²) = var(s₀²)
-    prior = sum(own)
-    parts = sum((1 - a) ** 2 / freedom[spec] for a, spec in zip(own, (i, k), strict=True))
-    variance = prior**2 / total + 2 * prior * (2 - prior) / total + parts
-    return float(4 / variance)
+    prior = [share * PRIOR / (PRIOR + freedom[spec]) for share, spec in zip(shares, (i, k), strict=True)]
+    own = [share - part for share, part in zip(shares, prior, strict=True)]
+    # var(Σ a·s₀² + b·s²) in units of 2σ⁴, with cov(s₀², s²) = var(s₀²) = 1/total
+    common = (sum(prior) ** 2 + 2 * sum(prior) * sum(own)) / total
+    alone = sum(part**2 / freedom[spec] for part, spec in zip(own, (i, k), strict=True))
+    return float(sum(shares) ** 2 / (common + alone))

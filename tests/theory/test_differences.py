@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from ddpmx.theory.differences import Family, best
-from ddpmx.theory.largest_t import images_critical, seeds_critical
+from ddpmx.theory.largest_t import Configuration, images_critical, seeds_critical
 from ddpmx.theory.scores import Draws, SpecScores
 
 HALVES = np.random.default_rng(0).normal(size=(3, 200))
@@ -148,11 +148,11 @@ def test_critical_values_lie_between_tukeys_and_welchs():
     for seeds in (2, 3, 8):
         tukey = stats.t.ppf(0.975, 2 * (seeds - 1))
         welch = stats.t.ppf(0.975, seeds - 1)
-        assert tukey < seeds_critical((seeds - 1, seeds - 1), False, 0.05)[0, 1] < 1.03 * welch
+        assert tukey < seeds_critical(Configuration.even(2, seeds), 0.05)[0, 1] < 1.03 * welch
 
 
 def test_critical_values_belong_to_their_specs():
-    values = seeds_critical((7, 1, 7, 1), False, 0.05)
+    values = seeds_critical(Configuration((7, 1, 7, 1)), 0.05)
     assert values[0, 2] < values[0, 1]
     assert values[0, 1] == values[3, 2] == values[2, 1]
 
