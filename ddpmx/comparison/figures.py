@@ -13,7 +13,8 @@ from ..pages.canvas import Floats, behind, line, log_if_wide, panel, style
 from ..pages.timestep_plots import floats, x_key
 from ..spec.loading import load_run
 from ..theory.effective import effective_weight
-from .comparison import Comparison, Group
+from .comparison import Comparison
+from .groups import Group
 from .results import Run
 from .training_curves import CaptionedFigure, training_figures
 

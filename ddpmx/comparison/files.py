@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from ..outputs import check_all, write
-from .comparison import Comparison, Group
+from .comparison import Comparison
+from .groups import Group
 from .latex import to_latex
 from .markdown import to_markdown
 from .output import to_csv

@@ -6,7 +6,8 @@ import re
 from collections.abc import Sequence
 
 from ..text import visible
-from .comparison import Comparison, Group
+from .comparison import Comparison
+from .groups import Group
 from .tables import Cell, PaperTable, paper_table
 from .words import summary
 

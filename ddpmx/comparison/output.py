@@ -14,7 +14,9 @@ from rich.text import Text
 
 from ..text import lines, visible
 from ..theory.estimate import amount
-from .comparison import Comparison, Group, Standing
+from . import others
+from .comparison import Comparison
+from .groups import Group, Standing
 from .results import Result, Run
 from .words import difference, note, summary
 
@@ -144,6 +146,7 @@ def to_data(comparison: Comparison, groups: Sequence[Group]) -> dict[str, object
                     }
                     for measure, standing in group.standings.items()
                 },
+                "others": others.to_data(group),
                 "runs": [_run(run) for run in group.runs],
             }
             for group in groups

@@ -14,9 +14,11 @@ from ..pages import page
 from ..pages.canvas import style, to_svg
 from ..text import number
 from ..theory.estimate import amount
-from .comparison import Comparison, Group, Standing
+from .comparison import Comparison
 from .figures import figures
 from .grids import Grid, Sheet, encode, fitted, label_of, read_sheet
+from .groups import Group, Standing
+from .others import others_of
 from .results import Run
 from .training_curves import X_AXES, CaptionedFigure, x_axes
 from .words import note, summary
@@ -95,6 +97,8 @@ def write_page(comparison: Comparison, groups: Sequence[Group], out: Path) -> Pa
         ],
         remark=_remark(samples),
         runs=[(group, run, _numbers(run, comparison.measures)) for group, run in runs],
+        others=[(group, one) for group in groups for one in others_of(group)],
+        amount=amount,
         environments=list(_environments([run for _, run in runs])),
         commands=[(group, run, _commands(run)) for group, run in runs],
     )

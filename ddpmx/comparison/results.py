@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 from collections.abc import Mapping
@@ -18,7 +19,7 @@ from ..storage.measurement import Measurement, Measurements
 from ..storage.provenance import changed_at, fingerprint_of
 from ..storage.records import Environment, RunSpec
 from ..terminal.console import warn
-from ..theory.estimate import Estimate
+from ..theory.estimate import Estimate, mean_interval
 from ..training.events import Event, Score
 
 UNKNOWN = "not recorded"
@@ -50,6 +51,11 @@ class Result:
     """Details that the run recorded with the value; None for runs of early versions, which recorded none."""
     draws: str = ""
     """File with the values behind the interval, relative to the run's folder; empty if there is none."""
+
+    @property
+    def condition_key(self) -> str:
+        """A text that is equal for equal conditions."""
+        return json.dumps(self.condition, sort_keys=True)
 
 
 @dataclass(frozen=True)
@@ -96,6 +102,11 @@ class Run:
         return self.spec["seed"]
 
     @property
+    def was_unstable(self) -> bool:
+        """Whether the loss diverged, or grew far beyond its lowest value, in one of the last epochs."""
+        return any("verdict" in row or "unstable" in row for row in self.history.rows)
+
+    @property
     def is_finished(self) -> bool:
         """Whether the run finished."""
         return self.status == "finished"
@@ -109,7 +120,7 @@ def read_run(path: Path) -> Run:
     for event in folder.events():
         history.add(event)
         metrics.add(event)
-    results = {**metrics.results, **_validation(spec, environment, history)}
+    results = {**metrics.results, **_validation(path, spec, environment, history)}
     state, why = (status["status"], status.get("why", "")) if status else ("not started", "")
     resolved, others = fingerprinted(spec, path), tuple(metrics.others.values())
     return Run(folder, spec, resolved, state, why, environment, history, results, others)
@@ -149,8 +160,11 @@ def find_runs(paths: list[Path]) -> list[Path]:
     return list(runs.values())
 
 
-def _validation(spec: RunSpec, environment: Environment, history: History) -> dict[str, Result]:
-    """The lowest validation loss on the run's current data, under `val_loss`; empty if there is none."""
+def _validation(path: Path, spec: RunSpec, environment: Environment, history: History) -> dict[str, Result]:
+    """The lowest validation loss on the run's current data, under `val_loss`; empty if there is none.
+
+    Its interval is that of the mean over the validation images.
+    """
     values = history.column("val_loss")
     counts = np.isfinite(values) & (history.column("step") > changed_at(environment))
     if not counts.any():
@@ -166,9 +180,12 @@ def _validation(spec: RunSpec, environment: Environment, history: History) -> di
         "evaluate.seed": spec["evaluate"]["seed"],
     }
     file = f"{draws.FOLDER}/{draws.VAL_LOSS}"
+    found = draws.read_score(path, file, "val_loss", step)
+    interval = None if found is None else mean_interval(lowest, found.values, found.of)
+    estimate = Estimate(lowest, interval)
     return {
         "val_loss": Result(
-            Estimate(lowest), epoch, step, float(values[-1]), lowest, epoch, "lower", condition, draws=file
+            estimate, epoch, step, float(values[-1]), lowest, epoch, "lower", condition, draws=file
         )
     }
 

@@ -6,7 +6,8 @@ import csv
 import io
 from collections.abc import Sequence
 
-from .comparison import Comparison, Group
+from .comparison import Comparison
+from .groups import Group
 from .results import Result
 
 NUMBERS = ("value", "low", "high", "epoch", "step", "n")

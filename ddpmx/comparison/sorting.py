@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from ..errors import SpecError, nearest
-from .comparison import Comparison, Group
+from .comparison import Comparison
+from .groups import Group
 
 
 def sort(comparison: Comparison, key: str | None) -> list[Group]:

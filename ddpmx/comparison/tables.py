@@ -9,7 +9,8 @@ from string import ascii_lowercase
 
 from ..text import number
 from ..theory.estimate import amount
-from .comparison import Comparison, Group, Standing
+from .comparison import Comparison
+from .groups import Group, Standing
 
 MOST_FIELDS = 4
 """Most fields that have a column; of more, a second table lists what differs from the baseline."""

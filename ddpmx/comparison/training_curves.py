@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 from ..pages.canvas import Floats, band, in_thousands, line, log_if_wide, panel, whole_numbers
 from ..storage.history import Curve, History, plotted_indices
 from ..theory.estimate import Estimate, mean_over_seeds
-from .comparison import Comparison, Group
+from .comparison import Comparison
+from .groups import Group
 
 X_AXES = {"epoch": "epochs", "step": "steps", "images": "images", "seconds": "time"}
 """What curves can be plotted over: the key of the `epoch` event, and a name. The first is the default."""

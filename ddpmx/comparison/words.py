@@ -6,8 +6,11 @@ from collections.abc import Sequence
 
 from ..storage.provenance import data_changes
 from ..text import listed
-from ..theory.estimate import amount, within_noise
-from .comparison import Comparison, Group, Standing
+from ..theory.estimate import amount
+from .comparison import Comparison
+from .groups import Group, Standing
+from .others import others_of
+from .ranking import ONE_SEED, Ranking
 
 MOST_NAMED = 6
 """Most groups that a sentence names."""
@@ -19,7 +22,7 @@ def difference(group: Group, standing: Standing, comparison: Comparison, measure
     if standing.delta is None:
         return "baseline" if group is baseline else ""
     unsure = standing.delta.interval is not None and not standing.delta.is_significant
-    return ("≈ " if unsure else "") + amount(standing.delta, seeds=2, sign=True).replace("-", "−")
+    return ("≈ " if unsure else "") + amount(standing.delta.estimate, seeds=2, sign=True).replace("-", "−")
 
 
 def note(group: Group, standing: Standing, comparison: Comparison, measure: str) -> str:
@@ -35,7 +38,13 @@ def note(group: Group, standing: Standing, comparison: Comparison, measure: str)
 
 def summary(comparison: Comparison) -> list[str]:
     """Sentences about each measure, runs with remarks, changed data, and how to read the intervals."""
-    lines = [_sentence(measure, comparison.standings(measure)) for measure in comparison.measures]
+    lines = [_sentence(comparison, measure) for measure in comparison.measures]
+    if others := [one for group in comparison.groups for one in others_of(group)]:
+        fields = dict.fromkeys(field for one in others for field in one.changes)
+        lines.append(
+            f"Measured with other settings too, which changes no rank: {listed([*fields], MOST_NAMED)} "
+            f"({len(others)} {'setting' if len(others) == 1 else 'settings'}; see --json or --html)."
+        )
     lines += [
         f"{group.name_of(run)}: {run.why}."
         for group in comparison.groups
@@ -46,67 +55,60 @@ def summary(comparison: Comparison) -> list[str]:
     lines += [
         f"{group.name_of(run)}: {change}." for group, run in runs for change in data_changes(run.environment)
     ]
-    ranked = [
-        standing
-        for measure in comparison.measures
-        for _, standing in comparison.standings(measure)
-        if standing.rank
-    ]
-    if any(standing.seeds == 1 for standing in ranked):
+    rankings = comparison.rankings.values()
+    if any(len(ranking.groups) > 1 and len(ranking.specs) < len(ranking.groups) for ranking in rankings):
         lines.append(
-            "A spec with a single seed has the interval of its measurement only: "
-            "it does not cover what another training seed would change."
+            "With one seed on either side, a difference is about these two trained networks: another "
+            "training seed might reverse it. Specs are ranked from two seeds a side on."
         )
-    if max(map(_ranked, map(comparison.standings, comparison.measures)), default=0) > 2:
+    if max((len(ranking.groups) for ranking in rankings), default=0) > 2:
         lines.append(
-            "The more specs are ranked, the larger a difference must be to count (Bonferroni correction), "
-            "so that a merely lucky spec is not called the best."
+            "The intervals of all differences on a measure hold together (largest |t|), so that a merely "
+            "lucky spec is not called the best."
         )
     return lines
 
 
-def _ranked(standings: Sequence[tuple[Group, Standing]]) -> int:
-    return sum(standing.rank is not None for _, standing in standings)
-
-
-def _sentence(measure: str, standings: Sequence[tuple[Group, Standing]]) -> str:
+def _sentence(comparison: Comparison, measure: str) -> str:
     """The result on one measure, with all groups that it concerns."""
-    ranked = [(group, standing) for group, standing in standings if standing.rank]
-    parts = []
-    if len(ranked) > 1:
-        (first, top), others = ranked[0], ranked[1:]
-        near = [
-            group for group, standing in others if within_noise(top.estimate, standing.estimate, len(ranked))
-        ]
-        far = [group for group, standing in others if group not in near]
-        value, extreme = amount(top.estimate, top.seeds), "lowest" if top.better == "lower" else "highest"
-        if near:
-            parts.append(
-                f"no winner: {first.label} is {extreme}, {value},"
-                f" but {_names(near)} {_is(near)} within noise of it"
-            )
-        else:
-            parts.append(f"{first.label} is best, {value}")
-        if far:
-            lead = amount(
-                far[0].standings[measure].estimate.minus(top.estimate, len(ranked)), seeds=2
-            ).replace("-", "")
-            nearest = "" if len(far) == 1 else f"{far[0].label} "
-            parts.append(f"{_names(far)} {_is(far)} worse by more than noise ({nearest}by {lead})")
-    elif len(standings) == 1:
+    ranking, standings = comparison.rankings[measure], comparison.standings(measure)
+    if len(standings) == 1:
         group, standing = standings[0]
-        parts.append(f"only {group.label} has it, {amount(standing.estimate, standing.seeds)}")
-    else:
-        parts.append("nothing can be ranked")
-    marks = (
-        dict.fromkeys(standing.mark for _, standing in standings if standing.mark)
-        if len(standings) > 1
-        else {}
-    )
-    for mark in marks:
+        return f"{measure}: only {group.label} has it, {amount(standing.estimate, standing.seeds)}."
+    parts = _result(ranking, ranking.specs, "spec") if len(ranking.specs) > 1 else []
+    if not parts and len(ranking.groups) > 1:
+        parts = _result(ranking, ranking.groups, "network")
+    if not parts:
+        parts = ["nothing can be ranked"]
+    for mark in dict.fromkeys(standing.mark for _, standing in standings if standing.mark):
         unranked = [group for group, standing in standings if standing.mark == mark]
-        parts.append(f"{_names(unranked)} {_is(unranked)} not ranked ({mark})")
+        noun = "as specs " if mark == ONE_SEED else ""
+        parts.append(f"{_names(unranked)} {_is(unranked)} not ranked {noun}({mark})")
     return f"{measure}: {'; '.join(parts)}."
+
+
+def _result(ranking: Ranking, groups: Sequence[Group], kind: str) -> list[str]:
+    """Which of these groups, best first, is the best, or that none is, and what would tell."""
+    first, *others = groups
+    top = first.standings[ranking.measure]
+    near = [group for group in others if not ranking.difference(group, first).is_significant]
+    far = [group for group in others if group not in near]
+    value = amount(top.estimate, top.seeds)
+    extreme = "lowest" if top.better == "lower" else "highest"
+    of = "of these trained networks, " if kind == "network" else ""
+    if near:
+        parts = [
+            f"{of}no winner: {first.label} is {extreme}, {value},"
+            f" but {_names(near)} {_is(near)} within noise of it",
+            f"{first.label} and {near[0].label}: {ranking.needed(first, near[0])}",
+        ]
+    else:
+        parts = [f"{of}{first.label} is best, {value}"]
+    if far:
+        lead = amount(ranking.difference(far[0], first).estimate, seeds=2).replace("-", "")
+        nearest = "" if len(far) == 1 else f"{far[0].label} "
+        parts.append(f"{_names(far)} {_is(far)} worse by more than noise ({nearest}by {lead})")
+    return parts
 
 
 def _is(groups: Sequence[Group]) -> str:

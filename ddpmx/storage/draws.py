@@ -88,6 +88,12 @@ def read(run: Path, name: str) -> Stored | None:
         return None
 
 
+def read_score(run: Path, name: str, score: str, step: int) -> Draws | None:
+    """The draws of one score in a file of the run; None if it has none, or those of another step."""
+    stored = read(run, name) if name else None
+    return stored.draws.get(score) if stored is not None and stored.step == step else None
+
+
 def _draws(values: NDArray[np.float32], facts: Mapping[str, Mapping[str, object]], key: str) -> Draws:
     """One score's values. Raises KeyError, TypeError or ValueError if they are not what `write` writes."""
     kind, of = facts["kinds"][key], facts["of"][key]

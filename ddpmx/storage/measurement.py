@@ -123,9 +123,9 @@ class Measurements:
         wanted = settings({"event": "evaluate"}, self._spec)
         changes: dict[str, object] = {}
         for field, value in found.items():
-            if field == "weights" and self._are_own_weights(value, step, during_training):
-                continue
-            changes |= _deviation(field, value, wanted[field])
+            own = field != "weights" and during_training
+            if not own and not (field == "weights" and self._are_own_weights(value, step, during_training)):
+                changes |= _deviation(field, value, wanted[field])
         return changes
 
     def _are_own_weights(self, weights: object, step: int, during_training: bool) -> bool:
