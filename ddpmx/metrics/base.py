@@ -14,7 +14,7 @@ from ..plugins.guard import Arguments, Contract
 from .score import Score
 from .subject import Subject
 
-Split = Literal["test", "train"]
+Split = Literal["test", "validation", "train"]
 """A split of the real images."""
 Reference = Split | None
 """The split of the real images to compare with; None: the test split if there is one, else the training
@@ -90,7 +90,7 @@ def reference_images(data: Data, reference: Reference) -> Images:
     Raises SpecError if the split is missing or has only one image.
     """
     split = reference_split(data, reference)
-    images = data.test if split == "test" else data.train
+    images = dict(data.splits()).get(split)
     if images is None:
         hint = "`reference: train`, as in -s 'evaluate.metrics=[{name: fd_cnn, reference: train}]'"
         raise SpecError(f"'{data.name}' has no test split", field="reference", hint=hint)

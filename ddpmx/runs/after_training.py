@@ -29,7 +29,9 @@ def measure_grid(active: ActiveRun) -> None:
     spec = active.experiment.spec
     own = [] if spec.weights.is_own or not spec.evaluate.metrics else [spec]
     grid = Grid(active.folder, active.experiment, active.averaged, active.world)
-    for measured in [*own, *evaluations(spec)]:
+    specs = [*own, *evaluations(spec)]
+    for done, measured in enumerate(specs):
+        active.progress("measurements", done, len(specs))
         try:
             for event in grid.measure([measured], active.report_problem, active.progress):
                 active.trackers.log(event)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from torch import nn
 
@@ -15,7 +16,7 @@ from ..storage import checkpoint
 from ..storage.folder import RunFolder
 from ..storage.provenance import DataRecord
 from ..terminal.console import to_json
-from ..training.events import Event
+from ..training.events import PASSES, Event
 from ..training.experiment import Experiment, check_data
 from ..world import World
 from .measure import Warn, measure, recorded, settings_of
@@ -23,6 +24,8 @@ from .opening import choose_weights
 
 IDENTITY = ("step", "ema_std", "samples", "seed", "sampler", "guidance", "fingerprint")
 """What determines a measurement, together with the blocks of its metrics."""
+SETTINGS = ("samples", "seed", "sampler", "guidance", "data", "values")
+"""Keys of an event that a copy of its measurement keeps."""
 
 
 @dataclass(frozen=True)
@@ -54,15 +57,16 @@ class Grid:
         SpecError for weights that the run does not have.
         """
         loaded: WeightsSpec | None = None
-        for done, spec in enumerate(specs):
+        log = Log(self.folder) if self.world.is_main else None
+        chosen = [self._weights(spec) for spec in specs]  # before anything is measured
+        for done, (spec, (file, step)) in enumerate(zip(specs, chosen, strict=True)):
+            if len(specs) > 1:
+                progress("measurements", done, len(specs))
             experiment = replace(self.experiment, spec=spec)
-            check_data(spec, experiment.data)
-            with spec.blame("weights", "evaluate.over"):
-                file, step = choose_weights(self.folder.path, spec.weights)
-            event = self._known(experiment, step) if self.world.is_main and not again else None
-            if self.world.any(event is not None, experiment.device):
-                if event is not None:
-                    yield event
+            known = log.find(experiment, step) if log is not None and not again else None
+            if self.world.any(known is not None, experiment.device):
+                if known is not None:
+                    yield known
                 continue
             if spec.weights != loaded:
                 if self.world.is_main:
@@ -70,7 +74,6 @@ class Grid:
                 for tensor in (*self.network.parameters(), *self.network.buffers()):
                     self.world.from_main(tensor.data)
                 loaded = spec.weights
-            progress("measurements", done, len(specs))
             scores = measure(
                 experiment,
                 self.network,
@@ -80,54 +83,57 @@ class Grid:
                 strict=strict,
                 folder=self.folder.path,
             )
-            if scores:
-                event = self._start(step) | recorded(
-                    experiment, scores, self.folder.path, step, training=False
-                )
-                self.folder.add_event(event)
-                yield event
+            if scores and log is not None:
+                measured = recorded(experiment, scores, self.folder.path, step, training=False)
+                yield log.add(step, measured)
 
-    def _start(self, step: int) -> Event:
-        """The first keys of an event about the weights of a step."""
-        rows = {row["step"]: row["epoch"] for row in self.folder.events("epoch")}
-        epoch = rows.get(step, max((epoch for at, epoch in rows.items() if at <= step), default=0))
-        return {"event": "evaluate", "epoch": epoch, "step": step}
+    def _weights(self, spec: Spec) -> tuple[Path, int]:
+        """The file and the step of a spec's weights, after checking its metrics against the data."""
+        check_data(spec, self.experiment.data)
+        with spec.blame("weights", "evaluate.over"):
+            return choose_weights(self.folder.path, spec.weights)
 
-    def _known(self, experiment: Experiment, step: int) -> Event | None:
-        """The event in the log with this measurement; a copy if it was made during training."""
-        wanted = _identity(
-            settings_of(experiment)
-            | {
-                "step": step,
-                "weights": experiment.spec.weights.model_dump(mode="json"),
-                "data": DataRecord.from_data(experiment.data).to_json(),
-            }
-        )
-        blocks = [_plain(metric.spec()) for metric in experiment.spec.evaluate.metrics]
-        during_training: Event | None = None
-        for event in self.folder.events("epoch", "evaluate"):
-            if not event["metrics"] or "weights" not in event or _identity(event) != wanted:
-                continue
+
+class Log:
+    """The measurements in a run's log, by what was measured."""
+
+    def __init__(self, folder: RunFolder) -> None:
+        self._folder = folder
+        self._epochs: dict[int, int] = {}
+        self._measured: dict[str, list[Event]] = {}
+        for event in folder.events("epoch", "evaluate"):
+            if event["event"] == "epoch":
+                self._epochs[event["step"]] = event["epoch"]
+            if event["metrics"] and "weights" in event:
+                self._measured.setdefault(_identity(event), []).append(event)
+
+    def find(self, experiment: Experiment, step: int) -> Event | None:
+        """The event with a measurement of the weights of a step; a new copy if training measured them."""
+        weights = experiment.spec.weights.model_dump(mode="json")
+        data = DataRecord.from_data(experiment.data).to_json()
+        wanted = settings_of(experiment) | {"step": step, "weights": weights, "data": data}
+        blocks = {_plain(metric.spec()) for metric in experiment.spec.evaluate.metrics}
+        copy: Event | None = None
+        for event in self._measured.get(_identity(wanted), ()):
             scores = {
                 name: score
                 for name, score in event.get("scores", {}).items()
                 if _plain(score.get("metric")) in blocks
             }
-            if {_plain(score["metric"]) for score in scores.values()} != {*blocks}:
+            if {_plain(score["metric"]) for score in scores.values()} != blocks:
                 continue
-            if event["event"] == "evaluate" and "passes" not in event:
+            if event["event"] == "evaluate" and PASSES not in event:
                 return event
-            during_training = event | {"scores": scores}
-        if during_training is None:
-            return None
-        keys = ("samples", "seed", "sampler", "guidance", "data", "values")
-        event = self._start(step) | {
-            "metrics": {name: score["value"] for name, score in during_training["scores"].items()},
-            "scores": during_training["scores"],
-            **{key: during_training[key] for key in keys if key in during_training},
-            "weights": experiment.spec.weights.model_dump(mode="json"),
-        }
-        self.folder.add_event(event)
+            values = {name: score["value"] for name, score in scores.items()}
+            copy = {key: event[key] for key in SETTINGS if key in event}
+            copy |= {"metrics": values, "scores": scores, "weights": weights}
+        return None if copy is None else self.add(step, copy)
+
+    def add(self, step: int, measured: Event) -> Event:
+        """Append an `evaluate` event with a measurement of the weights of a step; returns it."""
+        epoch = max((epoch for at, epoch in self._epochs.items() if at <= step), default=0)
+        event = {"event": "evaluate", "epoch": epoch, "step": step, **measured}
+        self._folder.add_event(event)
         return event
 
 
