@@ -106,6 +106,8 @@ class TrainBlock(TypedDict):
     """Images per step."""
     grad_clip: Annotated[float, Field(gt=0)] | None
     """The largest gradient norm, above which gradients are scaled down; None for no limit."""
+    ema: NotRequired[dict[str, object] | None]
+    """The moving average of the weights; `constant` in a block without `name`, None for no average."""
 
 
 @with_config(OPEN)
