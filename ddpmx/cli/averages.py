@@ -72,10 +72,12 @@ def _as_data(stored: StoredAverages) -> dict[str, object]:
 
 
 def _print_supported(stored: StoredAverages) -> None:
+    from ..emas.profile import in_words
+
     widths = [f"{average.std:g}" for average in reversed(stored.tracked)]
     steps = stored.snapshots
     span = f" from step {steps[0]} to {steps[-1]}" if steps else ""
     echo(f"tracked in training: {', '.join(widths)}")
     echo(f"snapshots: {len(steps)}{span}; training ended at step {stored.profiles.end}")
-    echo(f"can be rebuilt: {stored.supported_text or 'nothing, without snapshots'}")
+    echo(f"can be rebuilt: {in_words(stored.supported) or 'nothing, without snapshots'}")
     echo(f"next: ddpmx ema {stored.run} --std {','.join(widths)}")

@@ -1,5 +1,5 @@
 """Moving averages of the weights: each module of this package registers one, without any other change.
-May be imported by spec, training, testing, storage, cli.
+May be imported by spec, training, testing, storage, runs, cli.
 """
 
 from ..components.discovery import discover

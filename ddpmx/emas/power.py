@@ -10,7 +10,7 @@ from pydantic import Field, field_validator
 
 from ..components.registry import EMAS
 from .base import Ema
-from .profile import NARROWEST, WIDEST, exponent
+from .profile import NARROWEST, WIDEST, Profiles, exponent
 
 Width = Annotated[float, Field(ge=NARROWEST, lt=WIDEST)]
 
@@ -41,6 +41,13 @@ class Power(Ema):
         # the multiples of the smallest power of two of which there are at most `snapshots`
         stride = 1 << (step // (self.snapshots + 1)).bit_length()
         return range(stride, step + 1, stride)
+
+    def profiles(self, end: int) -> Profiles:
+        """The profiles of all averages that a training of `end` steps leaves, at its end and in snapshots."""
+        steps = [*(step for step in self.kept(end) if step < end), end]
+        return Profiles(
+            [step for step in steps for _ in self.std], [exponent(std) for _ in steps for std in self.std]
+        )
 
     def note(self, steps: int) -> str:
         covered = self.std[0] * steps

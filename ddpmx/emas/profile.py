@@ -8,6 +8,7 @@ average of that width. Karras et al. 2024, arXiv:2312.02696, section 3 and appen
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -24,6 +25,8 @@ NARROWEST = 0.001
 CUTOFF = 1e-8
 """Combinations do not use directions in which stored profiles differ by less than the root of this: the
 rounding of the averages would be multiplied by its reciprocal."""
+MOST_ERROR = 0.05
+"""Largest error of a combination that may stand for an average."""
 SEARCHED = 400
 """Widths at which the error is computed to find the supported ones."""
 
@@ -48,6 +51,14 @@ def inner(t_a: Floats, gamma_a: Floats, t_b: Floats, gamma_b: Floats) -> Floats:
     gamma = np.where(t_a < t_b, gamma_b, gamma_a)
     factor = (gamma_a + 1) * (gamma_b + 1) / (gamma_a + gamma_b + 1)
     return np.asarray(factor * (earlier / later) ** gamma / later)
+
+
+def in_words(ranges: Sequence[tuple[float, float]]) -> str:
+    """Ranges of widths as text, rounded inwards: `0.0183 to 0.2592`. Ranges that vanish are left out."""
+    rounded = [
+        (math.ceil(round(low * 1e4, 6)) / 1e4, math.floor(round(high * 1e4, 6)) / 1e4) for low, high in ranges
+    ]
+    return " and ".join(f"{low:g} to {high:g}" for low, high in rounded if low <= high)
 
 
 @dataclass(frozen=True)
@@ -89,7 +100,7 @@ class Profiles:
         square = weights @ self._gram @ weights - 2 * weights @ products + norm
         return Combination(weights, float(np.sqrt(max(square, 0.0) / norm)))
 
-    def supported(self, most: float) -> list[tuple[float, float]]:
+    def supported(self, most: float = MOST_ERROR) -> list[tuple[float, float]]:
         """The ranges of widths whose combinations have an error of at most `most`, ascending."""
         own = [
             width(gamma) for step, gamma in zip(self.steps, self.exponents, strict=True) if step == self.end

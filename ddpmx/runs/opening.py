@@ -16,6 +16,7 @@ from ..spec.schema import Spec
 from ..storage import checkpoint, checkpoint_folder
 from ..storage.folder import RunFolder
 from ..storage.provenance import ALLOW, DataRecord, difference, refuse_changed, without_images
+from ..storage.rebuilt import averaged_weights
 from ..terminal.console import say
 from ..training.experiment import Experiment, build
 
@@ -103,6 +104,9 @@ def choose_weights(run: Path, weights: WeightsSpec) -> tuple[Path, int]:
     if weights.ema_std == 0:
         return found / "model.safetensors", step
     if weights.ema_std:
-        raise SpecError("the run has no snapshots to rebuild an average from", field="ema_std")
+        try:
+            return averaged_weights(run, weights.ema_std), step
+        except SpecError as error:
+            raise error.at("ema_std", None) from None
     averaged = found / "ema.safetensors"
     return averaged if averaged.exists() else found / "model.safetensors", step

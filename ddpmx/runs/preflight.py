@@ -13,6 +13,8 @@ from itertools import combinations
 import torch
 
 from ..data import Data
+from ..emas.power import Power
+from ..emas.profile import MOST_ERROR, in_words
 from ..errors import SpecError
 from ..metrics.base import reference_note
 from ..models import embed_time
@@ -181,6 +183,24 @@ def _time_range(spec: Spec, table: Table) -> list[str]:
     ]
 
 
+def _unsupported_widths(spec: Spec, steps: int) -> list[str]:
+    """A note on averages that the snapshots of a training of so many steps will not support."""
+    ema = spec.train.ema
+    stds = {each.weights.ema_std for each in [spec, *evaluations(spec)]}
+    if not isinstance(ema, Power):
+        return []
+    profiles = ema.profiles(steps)
+    errors = {std: profiles.combination(std).error for std in stds if std and std not in ema.std}
+    bad = ", ".join(f"{std:g}" for std, error in sorted(errors.items()) if error > MOST_ERROR)
+    if not bad:
+        return []
+    supported = in_words(profiles.supported())
+    return [
+        f"weights.ema_std: snapshots of {steps:,} steps do not support a width of {bad}, only {supported}"
+        " (increase train.ema.snapshots for narrower ones)"
+    ]
+
+
 def budget_notes(spec: Spec, images: int, table: Table) -> list[str]:
     """Notes on averaging and evaluation that do not suit the training budget, for so many training images."""
     messages = []
@@ -188,6 +208,7 @@ def budget_notes(spec: Spec, images: int, table: Table) -> list[str]:
     steps = pacing.steps
     if spec.train.ema is not None and (note := spec.train.ema.note(steps)):
         messages.append(f"train.ema: {note}")
+    messages += _unsupported_widths(spec, steps)
     times = pacing.evaluations if spec.evaluate.metrics else 0
     images_generated = pacing.grids * spec.evaluate.grid + times * spec.evaluate.samples
     sampling = images_generated * passes_per_image(spec, table)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 
 from .. import ops
+from ..emas.power import Power
+from ..emas.profile import NARROWEST
 from ..errors import Findings
 from ..schedules import Table
 from ..theory.variance import posterior
@@ -39,6 +41,8 @@ def check(spec: Spec) -> Table:
         with findings.collect(), spec.blame("train.ema"):
             spec.train.ema.decays(1)
     with findings.collect():
+        check_weights(spec)
+    with findings.collect():
         check_guidance(spec)
     for index, tracker in enumerate(spec.track):
         with findings.collect(), spec.blame(f"track.{index}"):
@@ -48,6 +52,17 @@ def check(spec: Spec) -> Table:
     findings.report()
     assert table is not None  # otherwise `report` has raised
     return table
+
+
+def check_weights(spec: Spec) -> None:
+    """Raise SpecError for a rebuilt average, if the run keeps no snapshots to rebuild one from."""
+    std = spec.weights.ema_std
+    if std and std < NARROWEST:
+        raise spec.error("weights.ema_std", f"should be 0, or from {NARROWEST:g} on, not {std:g}")
+    if std and not isinstance(spec.train.ema, Power):
+        message = f"an average of width {std:g} needs a training with snapshots"
+        hint = "set train.ema: {name: power}; ema_std: null means the run's own average"
+        raise spec.error("weights.ema_std", message, hint=hint)
 
 
 def check_guidance(spec: Spec) -> None:

@@ -9,12 +9,11 @@ from pydantic import Field, field_validator, model_validator
 from ..components.registry import METRICS, SAMPLERS
 from ..components.slot import Slot, default_component
 from ..components.strict import Strict
+from ..emas.profile import WIDEST
 from .slots import Metric, Sampler
 
 MAX_WEIGHT = 1e6
 """Largest guidance weight."""
-MAX_STD = 12**-0.5
-"""Relative width σ_rel of the average that weights all steps equally, the widest that there is."""
 VARIED = ("evaluate.sampler", "evaluate.metrics", "evaluate.samples", "evaluate.seed", "guidance", "weights")
 """The fields, or blocks of fields, that a measurement of trained weights may change."""
 
@@ -82,7 +81,7 @@ class WeightsSpec(Strict):
 
     checkpoint: Literal["best", "last"] | Annotated[int, Field(ge=1)] = "best"
     """The checkpoint: `best` (lowest validation loss), `last`, or the step of one that is kept."""
-    ema_std: float | None = Field(None, ge=0, lt=MAX_STD)
+    ema_std: float | None = Field(None, ge=0, lt=WIDEST)
     """null: the average that the run keeps (train.ema). 0: the plain weights. Otherwise the relative width
     σ_rel of an average of the end of training, rebuilt from snapshots; `checkpoint` is then taken as
     `last`."""

@@ -8,10 +8,12 @@ They are made when they are first used, and again if the run has been trained fu
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
-import math
-from collections.abc import Iterable, Mapping
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,15 +24,12 @@ from safetensors.torch import load_file, save_file
 
 from ..components.registry import EMAS
 from ..emas.power import Power
-from ..emas.profile import NARROWEST, WIDEST, Combination, Profiles, exponent
+from ..emas.profile import MOST_ERROR, NARROWEST, WIDEST, Combination, Profiles, exponent, in_words
 from ..errors import RunError, SpecError
 from ..outputs import whole_folder
 from . import manifest
 from .checkpoint_folder import find, steps
 from .folder import RunFolder
-
-MOST_ERROR = 0.05
-"""Largest relative L2 error of a rebuilt average's profile."""
 
 
 @dataclass(frozen=True)
@@ -115,16 +114,7 @@ class StoredAverages:
     @cached_property
     def supported(self) -> list[tuple[float, float]]:
         """The ranges of widths that can be rebuilt, ascending."""
-        return self.profiles.supported(MOST_ERROR) if self.snapshots else []
-
-    @property
-    def supported_text(self) -> str:
-        """Those ranges in words, rounded inwards: `0.0183 to 0.2592`."""
-        rounded = [
-            (math.ceil(round(low * 1e4, 6)) / 1e4, math.floor(round(high * 1e4, 6)) / 1e4)
-            for low, high in self.supported
-        ]
-        return " and ".join(f"{low:g} to {high:g}" for low, high in rounded if low <= high)
+        return self.profiles.supported() if self.snapshots else []
 
     def combination(self, std: float) -> Combination:
         """The combination of the averages that has this width.
@@ -140,7 +130,7 @@ class StoredAverages:
             raise SpecError(
                 f"the snapshots of {self.run} do not support an average of width {std:g}: its profile would"
                 f" be off by {found.error:.1%}, and at most {MOST_ERROR:.0%} is allowed",
-                hint=f"supported: {self.supported_text}",
+                hint=f"supported: {in_words(self.supported)}",
             )
         return found
 
@@ -154,13 +144,18 @@ class StoredAverages:
                 return Rebuilt(std, average.file, 0.0)
         combination = self.combination(std)
         folder = self.run / "ema" / f"std-{std!r}"
-        if not self._is_current(folder):
-            tensors = self._sum(combination)
-            content = {"train": self.counters, "optimizer": {}, "std": std, "sources": self.sources}
-            with whole_folder(folder, ours=lambda _: True, last=manifest.STATE) as new:
-                save_file(tensors, new / "ema.safetensors")
-                manifest.write(new, content)
+        with _alone_in(folder.parent):
+            if not self._is_current(folder):
+                self._write(folder, std, combination)
         return Rebuilt(std, folder / "ema.safetensors", combination.error)
+
+    def _write(self, folder: Path, std: float, combination: Combination) -> None:
+        """Rebuild an average and write its folder."""
+        tensors = self._sum(combination)
+        content = {"train": self.counters, "optimizer": {}, "std": std, "sources": self.sources}
+        with whole_folder(folder, ours=lambda _: True, last=manifest.STATE) as new:
+            save_file(tensors, new / "ema.safetensors")
+            manifest.write(new, content)
 
     def _is_current(self, folder: Path) -> bool:
         """Whether an undamaged average was rebuilt there from these very files."""
@@ -193,6 +188,17 @@ class StoredAverages:
     def _parameters(self) -> list[str]:
         """Names of the averaged tensors: snapshots have no others, and a checkpoint also has buffers."""
         return list(load_file(self.averages[0].file))
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """A context that only one process at a time is in, such as one of several of a run."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _power_of(run: Path) -> Power:

@@ -7,18 +7,10 @@ import numpy.typing as npt
 import pytest
 
 from ddpmx.emas.power import Power
-from ddpmx.emas.profile import WIDEST, Profiles, exponent, inner
+from ddpmx.emas.profile import WIDEST, Profiles, exponent, in_words, inner
 
 Floats = npt.NDArray[np.float64]
 STEPS = 1024
-
-
-def stored(ema: Power, steps: int) -> Profiles:
-    """The profiles of a training's snapshots and of its end."""
-    times = [*(step for step in ema.kept(steps) if step < steps), steps]
-    return Profiles(
-        [step for step in times for _ in ema.std], [exponent(std) for _ in times for std in ema.std]
-    )
 
 
 def weights_of_steps(std: float, step: int, steps: int) -> Floats:
@@ -51,7 +43,7 @@ def test_inner_products_are_the_integrals(t_a: float, std_a: float, std_b: float
 def test_a_combination_is_the_best_sum_of_the_weights_of_all_steps(std: float) -> None:
     """Against least squares on the steps' own weights, which know nothing of profiles."""
     ema = Power(snapshots=8)
-    profiles = stored(ema, STEPS)
+    profiles = ema.profiles(STEPS)
     found = profiles.combination(std)
     widths = [width for _ in range(len(profiles.steps) // 2) for width in ema.std]
     columns = np.stack(
@@ -67,7 +59,7 @@ def test_a_combination_is_the_best_sum_of_the_weights_of_all_steps(std: float) -
 
 
 def test_stored_averages_of_the_end_are_themselves() -> None:
-    profiles = stored(Power(), STEPS)
+    profiles = Power().profiles(STEPS)
     for std, index in ((0.05, -2), (0.1, -1)):
         combination = profiles.combination(std)
         one = np.zeros(len(profiles.steps))
@@ -78,13 +70,13 @@ def test_stored_averages_of_the_end_are_themselves() -> None:
 
 def test_the_errors_that_the_documentation_states() -> None:
     """32 snapshots of the widths 0.05 and 0.10, with the end at the last one."""
-    profiles = stored(Power(), STEPS)
+    profiles = Power().profiles(STEPS)
     errors = [round(profiles.combination(std).error, 3) for std in (0.01, 0.02, 0.03, 0.07, 0.15, 0.25)]
     assert errors == [0.174, 0.040, 0.011, 0.001, 0.002, 0.034]
 
 
 def test_the_supported_range_ends_where_the_error_is_the_largest_allowed() -> None:
-    profiles = stored(Power(), STEPS)
+    profiles = Power().profiles(STEPS)
     ((low, high),) = profiles.supported(0.05)
     assert 0.01 < low < 0.02
     assert 0.25 < high < WIDEST
@@ -95,6 +87,11 @@ def test_the_supported_range_ends_where_the_error_is_the_largest_allowed() -> No
     assert max(profiles.combination(std).error for std in np.linspace(low, high, 50)) <= 0.05 + 1e-9
 
 
+def test_ranges_in_words_are_rounded_inwards() -> None:
+    assert in_words([(0.018281, 0.05), (0.1, 0.25929)]) == "0.0183 to 0.05 and 0.1 to 0.2592"
+    assert in_words([(0.05001, 0.05002)]) == ""
+
+
 def test_widths_far_apart_leave_a_gap() -> None:
     profiles = Profiles([9, 9], [exponent(0.02), exponent(0.2)])
     ranges = profiles.supported(0.05)
@@ -103,13 +100,13 @@ def test_widths_far_apart_leave_a_gap() -> None:
 
 
 def test_more_snapshots_support_shorter_averages() -> None:
-    lows = [stored(Power(snapshots=n), STEPS).supported(0.05)[0][0] for n in (8, 32, 128)]
+    lows = [Power(snapshots=n).profiles(STEPS).supported(0.05)[0][0] for n in (8, 32, 128)]
     assert lows == sorted(lows, reverse=True)
     assert lows[0] > 1.5 * lows[1] > 2 * lows[2]
 
 
 def test_many_nearly_equal_widths_do_not_blow_up_the_weights() -> None:
     ema = Power(std=(0.05, 0.051, 0.052, 0.053, 0.1, 0.101, 0.102, 0.103), snapshots=64)
-    combination = stored(ema, 5000).combination(0.02)
+    combination = ema.profiles(5000).combination(0.02)
     assert combination.error < 0.05
     assert np.abs(combination.weights).sum() < 1e4
