@@ -16,7 +16,7 @@ from made_runs import make_run, score
 
 from ddpmx.comparison.comparison import compare
 from ddpmx.comparison.output import print_table
-from ddpmx.comparison.words import amount
+from ddpmx.comparison.words import amount, note
 from ddpmx.terminal.console import to_json
 from ddpmx.theory.estimate import Estimate
 
@@ -41,25 +41,26 @@ def test_the_command_line_table_is_whole_where_it_is_no_terminal(
     monkeypatch.setenv("COLUMNS", "40")
     long = "a" * 90
     runs = [
-        make_run(tmp_path, f"name={long}", scores={"fd_cnn": score(4.0)}),
-        make_run(tmp_path, "name=b", "loss.norm=l1", scores={"fd_cnn": score(5.0)}),
+        make_run(
+            tmp_path, f"name={name}", f"loss.norm={norm}", f"seed={seed}", scores={"fd_cnn": score(value)}
+        )
+        for name, norm, value in ((long, "l2", 4.0), ("b", "l1", 5.0))
+        for seed in (0, 1)
     ]
     result = ddpmx("compare", *runs)
     assert result.code == 0
     row = next(line for line in result.out.splitlines() if line.startswith(long))
     assert row.split()[1:] == [
         "finished",
-        "1",
+        "2",
         "l2",
         "4.00",
-        "[3.90,",
-        "4.10]",
+        "±",
+        "0.10",
         "1",
         "baseline",
         "0.25",
         "–",
-        "no",
-        "interval",
         "baseline",
     ]
     assert "\x1b" not in result.out
@@ -143,7 +144,10 @@ def test_a_narrow_terminal_breaks_no_number(tmp_path: Path, monkeypatch: pytest.
     out = Terminal()
     print_table(comparison, comparison.groups, out)
     text = re.sub(r"\x1b\[[0-9;]*m", "", out.getvalue())
-    for said in ("norm=l1", "4.05 ± 0.64", "9.05 ± 0.64", "rank 2 · Δ +5.00 ± 0.30", "different loss"):
+    worse = comparison.groups[1]
+    delta = note(worse, worse.standings["fd_cnn"], comparison, "fd_cnn")
+    assert delta.startswith("rank 2 · Δ +5.00 ± ")
+    for said in ("norm=l1", "4.05 ± 0.64", "9.05 ± 0.64", delta, "different loss"):
         assert said in text
     assert max(map(len, text.splitlines())) <= 70
     assert "status" not in text

@@ -20,13 +20,24 @@ from ddpmx.storage.folder import RunFolder
 from ddpmx.theory.estimate import Estimate, mean_over_seeds
 
 
-def compared(tmp_path: Path, **values: tuple[float, float | None]) -> Comparison:
-    """A comparison with one run per spec: name=(fd_cnn, half the width of its interval)."""
-    runs = [
-        make_run(tmp_path, f"name={name}", f"train.lr={1e-4 * (i + 1)}", scores={"fd_cnn": score(*value)})
-        for i, (name, value) in enumerate(values.items())
+def made(tmp_path: Path, seeds: int, **values: tuple[float, float | None]) -> list[Path]:
+    """Runs of a spec for each name=(mean fd_cnn, half the width of its interval); seeds differ by 0.02."""
+    return [
+        make_run(
+            tmp_path,
+            f"name={name}",
+            f"train.lr={1e-4 * (i + 1)}",
+            f"seed={seed}",
+            scores={"fd_cnn": score(value + 0.02 * (seed - (seeds - 1) / 2), half)},
+        )
+        for i, (name, (value, half)) in enumerate(values.items())
+        for seed in range(seeds)
     ]
-    return compare(runs)
+
+
+def compared(tmp_path: Path, seeds: int = 2, **values: tuple[float, float | None]) -> Comparison:
+    """A comparison of `made` runs."""
+    return compare(made(tmp_path, seeds, **values))
 
 
 def ranks(comparison: Comparison, measure: str = "fd_cnn") -> dict[str, int | None]:
@@ -74,7 +85,7 @@ def test_runs_of_one_seed_are_repeats_and_not_samples(tmp_path: Path):
 
 
 def test_specs_within_noise_share_a_rank(tmp_path: Path):
-    """a and b overlap, b and c overlap, a and c do not: nobody beats b, only a beats c."""
+    """Neither a and b differ nor b and c, but a and c do: nobody beats b, only a beats c."""
     assert ranks(compared(tmp_path, a=(4.0, 0.5), b=(4.6, 0.5), c=(5.2, 0.5), d=(9.0, 0.5))) == {
         "a": 1,
         "b": 1,
@@ -86,18 +97,7 @@ def test_specs_within_noise_share_a_rank(tmp_path: Path):
 @pytest.mark.parametrize(("half", "apart"), [(2.0, False), (0.1, True)])
 def test_seeds_that_agree_are_no_more_certain_than_their_scores(tmp_path: Path, half: float, apart: bool):
     """Student's t gives ± 0.13 for the mean of 4.00 and 4.02, but each has ± half, from shared noise."""
-    made = [
-        make_run(
-            tmp_path,
-            f"name={name}",
-            f"loss.norm={norm}",
-            f"seed={seed}",
-            scores={"fd_cnn": score(value + seed / 50, half)},
-        )
-        for name, norm, value in (("a", "l1", 4.0), ("b", "l2", 6.5))
-        for seed in (0, 1)
-    ]
-    comparison = compare(made)
+    comparison = compared(tmp_path, a=(4.01, half), b=(6.51, half))
     assert ranks(comparison) == {"a": 1, "b": 2 if apart else 1}
     assert comparison.groups[0].standings["fd_cnn"].estimate.interval[1] > 4.01 + half
 
@@ -105,9 +105,14 @@ def test_seeds_that_agree_are_no_more_certain_than_their_scores(tmp_path: Path, 
 def test_higher_can_be_better(tmp_path: Path):
     runs = [
         make_run(
-            tmp_path, f"name={name}", f"loss.norm={norm}", scores={"is_cnn": score(value, better="higher")}
+            tmp_path,
+            f"name={name}",
+            f"loss.norm={norm}",
+            f"seed={seed}",
+            scores={"is_cnn": score(value + seed / 50, better="higher")},
         )
         for name, norm, value in (("a", "l1", 5.0), ("b", "l2", 8.0))
+        for seed in (0, 1)
     ]
     comparison = compare(runs)
     assert ranks(comparison, "is_cnn") == {"a": 2, "b": 1}
@@ -120,18 +125,21 @@ def test_within_noise_there_is_no_winner(tmp_path: Path):
     comparison = compared(tmp_path, a=(4.0, 0.5), b=(4.1, 0.5), c=(9.0, 0.5))
     assert not any(group.standings["fd_cnn"].won for group in comparison.groups)
     said = next(line for line in summary(comparison) if line.startswith("fd_cnn"))
-    assert said == (
-        "fd_cnn: no winner: a is lowest, 4.00 [3.50, 4.50], but b is within noise of it;"
-        " c is worse by more than noise (by 5.00 ± 0.81)."
-    )
+    start = "fd_cnn: no winner: a is lowest, 4.00 ± 0.50, but b is within noise of it; a and b: a difference of "
+    assert said.startswith(start)
+    assert "would have been shown (80 % power)" in said
+    assert "would show the 0.1 seen" in said
+    assert re.search(r"; c is worse by more than noise \(by 5\.\d+ ± 0\.\d+\)\.$", said)
 
 
 def test_beyond_noise_there_is_a_winner(tmp_path: Path):
     comparison = compared(tmp_path, a=(5.0, 0.1), b=(4.0, 0.1))
     assert [group.standings["fd_cnn"].won for group in comparison.groups] == [False, True]
-    said = summary(comparison)
-    assert "fd_cnn: b is best, 4.00 [3.90, 4.10]; a is worse by more than noise (by 1.00 ± 0.14)." in said
-    assert "single seed" in said[-1]
+    (said,) = (line for line in summary(comparison) if line.startswith("fd_cnn"))
+    assert re.fullmatch(
+        r"fd_cnn: b is best, 4\.00 ± 0\.\d+; a is worse by more than noise \(by 1\.\d+ ± 0\.\d+\)\.", said
+    )
+    assert not any("one seed" in line for line in summary(comparison))
 
 
 @pytest.mark.parametrize(
@@ -146,11 +154,11 @@ def test_beyond_noise_there_is_a_winner(tmp_path: Path):
 def test_scores_that_are_measured_differently_are_not_ranked(
     tmp_path: Path, change: dict[str, object], why: str
 ):
-    runs = [
-        make_run(tmp_path, f"name={name}", f"train.lr={lr}", scores={"fd_cnn": score(5.0)})
-        for name, lr in (("a", 1e-4), ("b", 2e-4))
+    runs = made(tmp_path, 2, a=(5.0, 0.1), b=(5.0, 0.1))
+    runs += [
+        make_run(tmp_path, "name=odd", f"seed={seed}", scores={"fd_cnn": score(1.0, **change)})
+        for seed in (0, 1)
     ]
-    runs.append(make_run(tmp_path, "name=odd", scores={"fd_cnn": score(1.0, **change)}))
     comparison = compare(runs)
     assert ranks(comparison) == {"a": 1, "b": 1, "odd": None}
     odd = comparison.groups[2].standings["fd_cnn"]
@@ -193,9 +201,8 @@ def test_a_run_without_scores_has_no_interval_and_no_rank(tmp_path: Path):
 def test_an_unfinished_run_is_shown_with_its_status_and_not_ranked(
     tmp_path: Path, ddpmx: Callable[..., Result]
 ):
-    comparison = compared(tmp_path, a=(4.0, 0.1), b=(5.0, 0.1))
     late = make_run(tmp_path, "name=late", scores={"fd_cnn": score(1.0)}, status="running")
-    runs = [*(run.path for group in comparison.groups for run in group.runs), late]
+    runs = [*made(tmp_path, 2, a=(4.0, 0.1), b=(5.0, 0.1)), late]
     assert ranks(compare(runs)) == {"a": 1, "b": 2, "late": None}
     assert re.search(r"^late +running ", ddpmx("compare", *runs).out, re.MULTILINE)
 
@@ -232,17 +239,18 @@ def test_a_loss_that_is_not_finite_is_no_result(tmp_path: Path):
 
 
 def test_differences_are_taken_to_the_baseline(tmp_path: Path):
-    comparison = compared(tmp_path, a=(4.0, 0.3), b=(6.0, 0.4))
-    paths = [group.runs[0].path for group in comparison.groups]
-    assert comparison.groups[0].standings["fd_cnn"].delta is None
-    delta = comparison.groups[1].standings["fd_cnn"].delta
+    """Of two networks without draws, intervals add like the legs of a right triangle: √(0.3² + 0.4²)."""
+    paths = made(tmp_path, 1, a=(4.0, 0.3), b=(6.0, 0.4))
+    first, second = compare(paths).groups
+    assert first.standings["fd_cnn"].delta is None
+    delta = second.standings["fd_cnn"].delta
     assert delta is not None
-    assert (delta.value, delta.interval) == (2.0, pytest.approx((1.5, 2.5)))
+    assert (delta.value, delta.interval) == (2.0, pytest.approx((1.5, 2.5), abs=0.01))
     other = compare(paths, baseline=paths[1])
     assert other.baseline.label == "b"
     back = other.groups[0].standings["fd_cnn"].delta
     assert back is not None
-    assert (back.value, back.interval) == (-2.0, pytest.approx((-2.5, -1.5)))
+    assert (back.value, back.interval) == (-2.0, pytest.approx((-2.5, -1.5), abs=0.01))
 
 
 def test_sorting(tmp_path: Path):

@@ -75,16 +75,29 @@ def test_markdown_is_the_terminals_table_with_the_winner_in_bold(tmp_path: Path)
 
 def test_without_a_winner_nothing_is_bold(tmp_path: Path):
     paths = [
-        make_run(tmp_path, f"name={name}", f"loss.norm={name}", scores={"fd_cnn": score(value)})
-        for name, value in (("l1", 4.0), ("l2", 4.05))
+        make_run(tmp_path, f"loss.norm={norm}", f"seed={seed}", scores={"fd_cnn": score(value + seed / 50)})
+        for norm, value in (("l1", 4.0), ("l2", 4.05))
+        for seed in (0, 1)
     ]
     comparison = compare(paths)
-    markdown, latex = (write(comparison, comparison.groups) for write in (to_markdown, to_latex))
-    assert "4.05 [3.95, 4.15]" in markdown
-    assert "4.05 [3.95, 4.15]" in latex
-    for text in (markdown, latex):
+    for text in (write(comparison, comparison.groups) for write in (to_markdown, to_latex)):
+        assert "Nothing is bold: no spec is better than all others by more than noise" in text
+        assert "**" not in text
+        assert r"\textbf" not in text
+
+
+def test_specs_with_one_seed_are_never_bold(tmp_path: Path):
+    """However far apart they are: another seed might reverse the order."""
+    paths = [
+        make_run(tmp_path, f"name={name}", f"loss.norm={name}", scores={"fd_cnn": score(value)})
+        for name, value in (("l1", 4.05), ("l2", 9.0))
+    ]
+    comparison = compare(paths)
+    for text in (write(comparison, comparison.groups) for write in (to_markdown, to_latex)):
+        assert "4.05 [3.95, 4.15]" in text
         assert "[ ]: the 95 % interval of one run's score, which does not cover" in text.replace(r"\%", "%")
-        assert "Nothing is bold" in text
+        assert "not ranked: one seed" in text
+        assert "of these trained networks, l1 is best" in text
         assert "**" not in text
         assert r"\textbf" not in text
 

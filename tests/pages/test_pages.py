@@ -221,7 +221,8 @@ def test_the_page_says_what_the_comparison_says(page: Path):
     html = page.read_text()
     for said in (
         "3 runs of 2 specs",
-        "rank 1",
+        "<small>one seed ·",
+        "of these trained networks, good is best",
         "real images score 0.5 (n 898)",
         "python -m ddpmx run ",
         "train.init_from",
@@ -230,6 +231,19 @@ def test_the_page_says_what_the_comparison_says(page: Path):
     assert "Not comparable cell by cell" in html
     assert "with the others: odd." in html
     assert NASTY not in html
+
+
+def test_specs_with_two_seeds_have_ranks_on_the_page(tmp_path: Path):
+    made = [
+        make_run(tmp_path, f"loss.norm={norm}", f"seed={seed}", scores={"fd_cnn": score(value + seed / 50)})
+        for norm, value in (("l1", 4.0), ("l2", 9.0))
+        for seed in (0, 1)
+    ]
+    comparison = compare(made)
+    html = write_page(comparison, comparison.groups, tmp_path / "page.html").read_text()
+    assert "<small>rank 1 · baseline" in html
+    assert "<small>rank 2 · Δ +5.00" in html
+    assert "norm=l1 is best" in html
 
 
 @pytest.mark.parametrize("name", ["page", "report"])
