@@ -40,9 +40,9 @@ class Cell:
     won: bool
     """Whether the group is the best by more than noise."""
     bar: tuple[float, float, float] | None
-    """The interval's low end, the value and the high end, in percent of the range of all ranked intervals.
+    """The interval's low end, the value and the high end, in percent of the range of comparable intervals.
 
-    None if there is no interval or the group is not ranked.
+    None if there is no interval or the group is not comparable.
     """
 
 
@@ -134,10 +134,11 @@ def _cell(comparison: Comparison, group: Group, measure: str) -> Cell | None:
     standing = group.standings.get(measure)
     if standing is None:
         return None
-    ranked = [other.estimate for _, other in comparison.standings(measure) if not other.mark]
-    bounds = [bound for estimate in ranked for bound in estimate.interval or ()]
+    ranking = comparison.rankings[measure]
+    intervals = [other.standings[measure].estimate.interval for other in ranking.groups]
+    bounds = [bound for interval in intervals for bound in interval or ()]
     bar = None
-    if standing.estimate.interval is not None and not standing.mark and max(bounds) > min(bounds):
+    if standing.estimate.interval is not None and ranking.has(group) and max(bounds) > min(bounds):
         low, high = min(bounds), max(bounds)
         left, middle, right = (
             round(100 * (end - low) / (high - low), 1)

@@ -125,7 +125,9 @@ def test_within_noise_there_is_no_winner(tmp_path: Path):
     comparison = compared(tmp_path, a=(4.0, 0.5), b=(4.1, 0.5), c=(9.0, 0.5))
     assert not any(group.standings["fd_cnn"].won for group in comparison.groups)
     said = next(line for line in summary(comparison) if line.startswith("fd_cnn"))
-    start = "fd_cnn: no winner: a is lowest, 4.00 ± 0.50, but b is within noise of it; a and b: a difference of "
+    start = (
+        "fd_cnn: no winner: a is lowest, 4.00 ± 0.50, but b is within noise of it; a and b: a difference of "
+    )
     assert said.startswith(start)
     assert "would have been shown (80 % power)" in said
     assert "would show the 0.1 seen" in said

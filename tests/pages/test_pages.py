@@ -230,6 +230,7 @@ def test_the_page_says_what_the_comparison_says(page: Path):
         assert said in html
     assert "Not comparable cell by cell" in html
     assert "with the others: odd." in html
+    assert html.count('<svg class="bar"') == 3  # fd_cnn of both specs, although one has one seed; and is_cnn
     assert NASTY not in html
 
 
