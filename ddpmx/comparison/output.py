@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import IO
 
 from rich import box
@@ -17,6 +17,7 @@ from ..theory.estimate import amount
 from . import others
 from .comparison import Comparison
 from .groups import Group, Standing
+from .ranking import Ranking
 from .results import Result, Run
 from .words import difference, note, summary
 
@@ -131,6 +132,9 @@ def to_data(comparison: Comparison, groups: Sequence[Group]) -> dict[str, object
         "fields": list(comparison.fields),
         "measures": list(comparison.measures),
         "summary": summary(comparison),
+        "differences": {
+            measure: list(_differences(ranking)) for measure, ranking in comparison.rankings.items()
+        },
         "groups": [
             {
                 "run": group.label,
@@ -152,6 +156,22 @@ def to_data(comparison: Comparison, groups: Sequence[Group]) -> dict[str, object
             for group in groups
         ],
     }
+
+
+def _differences(ranking: Ranking) -> Iterator[dict[str, object]]:
+    """The differences of all pairs of comparable groups; their intervals hold together."""
+    for (i, k), found in ranking.family.differences.items() if len(ranking.groups) > 1 else ():
+        low, high = found.interval or (None, None)
+        yield {
+            "a": ranking.groups[i].label,
+            "b": ranking.groups[k].label,
+            "value": found.value,
+            "low": low,
+            "high": high,
+            "about": found.level,
+            "images_sd": found.images_sd,
+            "seeds_sd": found.seeds_sd,
+        }
 
 
 def _numbers(standing: Standing) -> dict[str, object]:
