@@ -137,8 +137,8 @@ def recorded(
 
 def store_losses(run: Path, step: int, validated: Validated) -> None:
     """Store the losses of the validation images, at a step with the lowest mean loss so far."""
-    losses = validated.losses.numpy()
-    stored = draws.Stored(step, {"val_loss": draws.Draws("images", losses, len(losses))})
+    losses = validated.losses[validated.levels].numpy()
+    stored = draws.Stored(step, {"val_loss": draws.Draws("strata", losses, len(losses))})
     draws.write(run, draws.VAL_LOSS, stored)
 
 

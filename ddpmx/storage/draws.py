@@ -29,8 +29,8 @@ VAL_LOSS = "val_loss.safetensors"
 MAX_BYTES = 100_000_000
 """Most bytes of a file that is read."""
 MOST_IMAGES = 5_000
-"""Most images whose values are stored: 20 kB a score. Of more, the first ones are stored."""
-KINDS = ("halves", "images")
+"""Most images whose values are stored: 20 kB a score. Of more, evenly spaced ones are stored."""
+KINDS = ("halves", "images", "strata")
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +38,8 @@ class Draws:
     """The values behind one score's interval."""
 
     kind: str
-    """`halves` for scores of random halves of the generated images, `images` for values of real images."""
+    """`halves` for scores of random halves of the generated images, `images` for values of real images, and
+    `strata` for values of real images in order of their noise levels, one in each of n equal parts."""
     values: NDArray[np.float64]
     """[B], one for each half or image."""
     of: int
@@ -59,7 +60,7 @@ def write(run: Path, name: str, stored: Stored) -> str:
     """Write a file of the run; returns its path relative to the run's folder. Raises OSError."""
     path = run / FOLDER / name
     path.parent.mkdir(exist_ok=True)
-    tensors = {key: item.values[:MOST_IMAGES].astype(np.float32) for key, item in stored.draws.items()}
+    tensors = {key: _thinned(item.values) for key, item in stored.draws.items()}
     facts = {
         "step": stored.step,
         "kinds": {key: item.kind for key, item in stored.draws.items()},
@@ -94,11 +95,17 @@ def read_score(run: Path, name: str, score: str, step: int) -> Draws | None:
     return stored.draws.get(score) if stored is not None and stored.step == step else None
 
 
+def _thinned(values: NDArray[np.float64]) -> NDArray[np.float32]:
+    """At most MOST_IMAGES evenly spaced values."""
+    count = min(len(values), MOST_IMAGES)
+    return values[np.arange(count) * len(values) // count].astype(np.float32)
+
+
 def _draws(values: NDArray[np.float32], facts: Mapping[str, Mapping[str, object]], key: str) -> Draws:
     """One score's values. Raises KeyError, TypeError or ValueError if they are not what `write` writes."""
     kind, of = facts["kinds"][key], facts["of"][key]
     if kind not in KINDS or values.ndim != 1 or len(values) < 2 or not np.isfinite(values).all():
         raise ValueError("not a score's values")
-    if not isinstance(of, int) or (kind == "images" and of < len(values)):
+    if not isinstance(of, int) or (kind != "halves" and of < len(values)):
         raise ValueError("not the number of images")
     return Draws(str(kind), values.astype(np.float64), of)

@@ -36,6 +36,8 @@ class Validated:
     bits: Tensor | None
     """Terms of the variational bound at t in bits per dimension (`bound_terms`), with x_0 clipped to [−1, 1];
     float64. None if the schedule has no such terms, or if they were not asked for."""
+    levels: Tensor
+    """The images' ids in order of their noise levels, one in each of n equal parts of the timesteps, int64."""
 
     @property
     def loss(self) -> float:
@@ -107,7 +109,7 @@ def validate(experiment: Experiment, network: nn.Module, world: World, bits: boo
             values[1, keys] = bound_terms(predicted, q, clip=True).to(values)
     network.train(was_training)
     losses, terms = world.sum_(values).cpu().double()
-    return Validated(t, losses, None if q is None else terms)
+    return Validated(t, losses, None if q is None else terms, strata.argsort())
 
 
 def _posterior(table: Table) -> Posterior | None:
