@@ -19,7 +19,8 @@ from ..storage.measurement import Measurement, Measurements
 from ..storage.provenance import changed_at, fingerprint_of
 from ..storage.records import Environment, RunSpec
 from ..terminal.console import warn
-from ..theory.estimate import Estimate, mean_interval
+from ..theory.estimate import Estimate, student_t
+from ..theory.scores import Draws
 from ..training.events import Event, Score
 
 UNKNOWN = "not recorded"
@@ -181,13 +182,19 @@ def _validation(path: Path, spec: RunSpec, environment: Environment, history: Hi
     }
     file = f"{draws.FOLDER}/{draws.VAL_LOSS}"
     found = draws.read_score(path, file, "val_loss", step)
-    interval = None if found is None else mean_interval(lowest, found.values, found.of)
-    estimate = Estimate(lowest, interval)
+    estimate = Estimate(lowest) if found is None else _with_interval(lowest, found)
     return {
         "val_loss": Result(
             estimate, epoch, step, float(values[-1]), lowest, epoch, "lower", condition, draws=file
         )
     }
+
+
+def _with_interval(mean: float, found: draws.Draws) -> Estimate:
+    """A mean over images, with the 95 % interval that their values imply."""
+    values = Draws(found.kind, found.values[None], found.of)
+    half = student_t(len(found.values) - 1) * float(values.covariance(values.values)[0, 0]) ** 0.5
+    return Estimate(mean, (mean - half, mean + half))
 
 
 class _Metrics:

@@ -53,5 +53,4 @@ def _draws(runs: Sequence[Run], measure: str, aligned_seed: int | None) -> Draws
             found.append(stored)
     if not found or len({(one.kind, one.of, len(one.values)) for one in found}) > 1:
         return None
-    kind, values = found[0].kind, np.stack([one.values for one in found])
-    return Draws("images" if kind == "images" else "halves", values, found[0].of)
+    return Draws(found[0].kind, np.stack([one.values for one in found]), found[0].of)

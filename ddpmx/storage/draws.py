@@ -12,6 +12,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,14 +31,14 @@ MAX_BYTES = 100_000_000
 """Most bytes of a file that is read."""
 MOST_IMAGES = 5_000
 """Most images whose values are stored: 20 kB a score. Of more, evenly spaced ones are stored."""
-KINDS = ("halves", "images", "strata")
+Kind = Literal["halves", "images", "strata"]
 
 
 @dataclass(frozen=True, eq=False)
 class Draws:
     """The values behind one score's interval."""
 
-    kind: str
+    kind: Kind
     """`halves` for scores of random halves of the generated images, `images` for values of real images, and
     `strata` for values of real images in order of their noise levels, one in each of n equal parts."""
     values: NDArray[np.float64]
@@ -104,8 +105,8 @@ def _thinned(values: NDArray[np.float64]) -> NDArray[np.float32]:
 def _draws(values: NDArray[np.float32], facts: Mapping[str, Mapping[str, object]], key: str) -> Draws:
     """One score's values. Raises KeyError, TypeError or ValueError if they are not what `write` writes."""
     kind, of = facts["kinds"][key], facts["of"][key]
-    if kind not in KINDS or values.ndim != 1 or len(values) < 2 or not np.isfinite(values).all():
+    if kind not in get_args(Kind) or values.ndim != 1 or len(values) < 2 or not np.isfinite(values).all():
         raise ValueError("not a score's values")
     if not isinstance(of, int) or (kind != "halves" and of < len(values)):
         raise ValueError("not the number of images")
-    return Draws(str(kind), values.astype(np.float64), of)
+    return Draws(cast(Kind, kind), values.astype(np.float64), of)

@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, variance
 
-import numpy as np
-import numpy.typing as npt
 from scipy.special import stdtrit
 
 from ..text import number
@@ -72,12 +70,6 @@ class Estimate:
         if self.interval is None or other.interval is None:
             return Estimate(value)
         return with_interval(value, self.variances + other.variances, 0.05 / max(1, compared - 1))
-
-
-def mean_interval(mean: float, values: npt.NDArray[np.float64], count: int) -> Interval:
-    """The 95 % interval of a mean over `count` independent values, given some or all of them, [n ≥ 2]."""
-    half = student_t(len(values) - 1) * float(values.std(ddof=1)) / math.sqrt(count)
-    return mean - half, mean + half
 
 
 def student_t(degrees_of_freedom: float, alpha: float = 0.05) -> float:

@@ -38,10 +38,8 @@ class ImagesPart:
                 self._align(members, specs)
 
     def _align(self, members: list[int], specs: Sequence[SpecScores]) -> None:
-        draws = [specs[position].draws for position in members]
-        means = [each.values.mean(axis=0) for each in draws if each is not None]
-        scale = draws[0].scale if draws[0] is not None else 1.0
-        covariance = np.cov(np.stack(means)) * scale
+        draws = [each for each in (specs[position].draws for position in members) if each is not None]
+        covariance = draws[0].covariance(np.stack([each.values.mean(axis=0) for each in draws]))
         excess = np.diag([specs[position].excess for position in members])
         self.covariance[np.ix_(members, members)] = covariance + excess
 

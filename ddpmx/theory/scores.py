@@ -21,12 +21,14 @@ class Draws:
     that they start from), or the same real image.
     """
 
-    kind: Literal["halves", "images"]
-    """`halves`: the statistic of each random half; `images`: a value for each image, the score their mean."""
+    kind: Literal["halves", "images", "strata"]
+    """`halves`: the statistic of each random half; `images`: a value for each image, the score their mean;
+    `strata`: the same in order of the images' noise levels, which lie in n equal parts."""
     values: FloatArray
     """[S, B]: a row for each seed that has them, B ≥ 2."""
     n: int | None = None
-    """The number of images that were halved; None for an even number. Unused for `images`."""
+    """The number of images that were halved, or that the score is the mean of; None for an even number, or
+    for as many as there are values."""
 
     def __post_init__(self) -> None:
         if self.values.ndim != 2 or self.values.shape[0] < 1 or self.values.shape[1] < 2:
@@ -37,8 +39,19 @@ class Draws:
     @property
     def aligned_with(self) -> tuple[str, int, int | None]:
         """Equal for specs whose columns belong together."""
-        halved = self.n if self.kind == "halves" and self.n is not None and self.n % 2 else None
-        return self.kind, self.values.shape[1], halved
+        even = self.kind == "halves" and self.n is not None and self.n % 2 == 0
+        return self.kind, self.values.shape[1], None if even else self.n
+
+    def covariance(self, rows: FloatArray) -> FloatArray:
+        """The covariance [R, R] of scores with these values [R, B], in rows like those of `values`.
+
+        For strata, that of neighbours: what all images of one noise level have in common is no noise of the
+        mean, since each level is drawn from once (von Neumann 1941, doi:10.1214/aoms/1177731677).
+        """
+        if self.kind == "strata":
+            steps = np.diff(rows, axis=1)
+            return np.asarray(steps @ steps.T * (self.scale / (2 * steps.shape[1])))
+        return np.atleast_2d(np.cov(rows)) * self.scale
 
     @property
     def scale(self) -> float:
@@ -47,8 +60,8 @@ class Draws:
         1/n for the mean of n images; m/(n − m) for halves of m = n // 2 images (the delete-d jackknife,
         Shao & Wu 1989), which is 1 for even n.
         """
-        if self.kind == "images":
-            return 1 / int(self.values.shape[1])
+        if self.kind != "halves":
+            return 1 / (self.n or int(self.values.shape[1]))
         return 1.0 if self.n is None else (self.n // 2) / float(self.n - self.n // 2)
 
 
@@ -93,7 +106,8 @@ class SpecScores:
         """The variance of the images' part of the mean score; None where nothing is known about it."""
         if self.draws is None:
             return self.variance
-        return float(self.draws.values.mean(axis=0).var(ddof=1)) * self.draws.scale + self.excess
+        mean = self.draws.values.mean(axis=0, keepdims=True)
+        return float(self.draws.covariance(mean)[0, 0]) + self.excess
 
     @property
     def excess(self) -> float:
@@ -105,7 +119,7 @@ class SpecScores:
             return 0.0
         freedom = self.draws.values.shape[1] - 1
         student = 1 + (1.959964**2 + 1) / (4 * freedom) if self.draws.kind == "halves" else 1.0
-        own = float(self.draws.values.var(axis=1, ddof=1).mean()) * self.draws.scale * student**2
+        own = float(np.diag(self.draws.covariance(self.draws.values)).mean()) * student**2
         return max(0.0, self.variance - own)
 
 

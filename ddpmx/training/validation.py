@@ -37,7 +37,7 @@ class Validated:
     """Terms of the variational bound at t in bits per dimension (`bound_terms`), with x_0 clipped to [−1, 1];
     float64. None if the schedule has no such terms, or if they were not asked for."""
     levels: Tensor
-    """The images' ids in order of their noise levels, one in each of n equal parts of the timesteps, int64."""
+    """The images' ids in order of their noise levels: one in each of n equal parts of the timesteps."""
 
     @property
     def loss(self) -> float:
