@@ -12,7 +12,7 @@ IMAGES, REPETITIONS = 200, 2000
 
 
 def losses(generator: np.random.Generator) -> FloatArray:
-    """Losses [REPETITIONS, 2, IMAGES] of two specs: far larger at some levels, and with noise of their own."""
+    """Losses [REPETITIONS, 2, IMAGES] of two specs, far larger at some levels than at others."""
     levels = (np.arange(IMAGES) + generator.random((REPETITIONS, 1, IMAGES))) / IMAGES
     noise = 0.1 * generator.normal(size=(REPETITIONS, 2, IMAGES))
     shared = 0.2 * generator.normal(size=(REPETITIONS, 1, IMAGES))
