@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -29,6 +31,18 @@ class World:
             # One process may sample or train a classifier for hours while the others wait.
             dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=timedelta(hours=12))
         return cls(dist.get_rank(), dist.get_world_size())
+
+    @classmethod
+    @contextmanager
+    def joined(cls, device: torch.device) -> Iterator[World]:
+        """The group as a context. Nested contexts share it, as a process can join it only once."""
+        outer = dist.is_initialized()
+        world = cls.join(device)
+        try:
+            yield world
+        finally:
+            if not outer:
+                world.leave()
 
     @property
     def is_main(self) -> bool:

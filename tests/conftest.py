@@ -99,6 +99,21 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run(load(out / "tiny.yaml"), out=out, device=torch.device("cpu"))
 
 
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished sweep of four points with one training, which tests must not change."""
+    import torch
+    from shared_sweeps import SAMPLERS, points, write
+
+    from ddpmx.sweeps.point import run_point
+
+    folder = tmp_path_factory.mktemp("shared")
+    write(folder, SAMPLERS)
+    grid = points(folder)
+    run_point(grid, grid.points[0], out=folder / "runs", device=torch.device("cpu"))
+    return folder
+
+
 @pytest.fixture
 def copied(trained: Path, tmp_path: Path) -> Path:
     """A copy of the trained run that a test may damage."""

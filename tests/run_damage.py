@@ -21,9 +21,10 @@ from ddpmx.comparison.page import write_page
 from ddpmx.pages.report import write_report
 from ddpmx.process.stop import StopSignal
 from ddpmx.runs.active_run import ActiveRun
+from ddpmx.runs.known_runs import finished_runs
 from ddpmx.runs.opening import open_run
 from ddpmx.runs.replay import replay
-from ddpmx.runs.resume import find_previous, finished_runs
+from ddpmx.runs.resume import find_previous
 from ddpmx.spec.loading import load
 from ddpmx.spec.schema import Spec
 from ddpmx.spec.yaml_source import read

@@ -28,6 +28,7 @@ from ddpmx.runs import preflight
 from ddpmx.spec import loading as spec_file
 from ddpmx.spec.schema import Spec
 from ddpmx.sweeps.points import load_all, load_sweep
+from ddpmx.sweeps.trainings import trainings_of
 from ddpmx.training import experiment
 
 ROOT = Path(__file__).parents[1]
@@ -259,12 +260,15 @@ def test_the_yaml_of_a_page_is_valid_in_a_spec(page: str, block: str, tmp_path: 
         experiment.check(spec)
 
 
-def test_the_sweep_in_docs_specs_is_a_grid(tmp_path: Path):
-    (block,) = [block for block in blocks("docs/specs.md", "yaml") if block.startswith("sweep:")]
-    (tmp_path / "grid.yaml").write_text(
-        f"extends: {ROOT}/experiments/fashion_mnist.yaml\nname: grid\n{block}"
-    )
-    assert len(load_sweep(tmp_path / "grid.yaml").points) == 2 * 2 * 2
+def test_the_sweeps_in_docs_specs_are_grids(tmp_path: Path):
+    grids = []
+    for block in blocks("docs/specs.md", "yaml"):
+        if block.startswith("sweep:"):
+            spec = f"extends: {ROOT}/experiments/fashion_mnist.yaml\nname: grid\n{block}"
+            (tmp_path / "grid.yaml").write_text(spec)
+            grids.append(load_sweep(tmp_path / "grid.yaml").points)
+    assert [len(points) for points in grids] == [2 * 2 * 2, 3 * 2 * 4]
+    assert [len(trainings_of(points)) for points in grids] == [8, 3]
 
 
 def test_the_recommended_spec_is_valid_and_sound(tmp_path: Path):

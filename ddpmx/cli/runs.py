@@ -73,6 +73,7 @@ def run(
         loaded = load(spec, overrides)
     else:
         from ..sweeps.points import load_sweep
+        from ..sweeps.trainings import sharing_note, trainings_of
 
         if resume_from is not None:
             raise SpecError(
@@ -80,6 +81,9 @@ def run(
             )
         grid = load_sweep(spec, overrides)
         loaded = grid.point(point)
+        training = next(training for training in trainings_of(grid.points) if loaded in training)
+        if dry_run and (note := sharing_note(training, loaded)):
+            echo(f"note: {note}")
     if dry_run:
         from ..runs.dry_run import dry_run as try_everything
 
@@ -92,7 +96,7 @@ def run(
         previous = Resume(resume_from, allow_changed_data) if resume else None
         folder = run_spec(loaded, out=out, device=device_of(device), resume=previous)
     else:
-        from ..sweeps.runner import run_point
+        from ..sweeps.point import run_point
 
         folder = run_point(
             grid, loaded, out=out, device=device_of(device), allow_changed_data=allow_changed_data
@@ -220,13 +224,13 @@ def sample(
     "--jobs",
     type=click.IntRange(1, 10_000),
     metavar="N",
-    help="Points to run at the same time. Default: one per GPU, or one per core.",
+    help="Trainings to run at the same time. Default: one per GPU, or one per core.",
 )
 @click.option(
     "--print",
     "only_print",
     is_flag=True,
-    help="Print one command per point, for a job array, and run nothing.",
+    help="Print one command per training, for a job array, and run nothing.",
 )
 @ALLOW
 @ALLOW_DATA
@@ -246,7 +250,7 @@ def sweep(
 
     request = Request(spec, overrides, out, device, allow_changed_data)
     if only_print:
-        for command in commands(request):
+        for command in commands(request, lambda line: echo(line, err=True)):
             echo(shell_line(command))
     else:
         run_sweep(request, engine=engine, jobs=jobs, say=echo)

@@ -202,6 +202,7 @@ def _run(run: Run) -> dict[str, object]:
         "why": run.why,
         "epochs": run.history.epochs,
         "seconds": run.history.seconds,
+        "training": str(run.training),
         "results": {measure: _result(result) for measure, result in run.results.items()},
     }
 

@@ -13,7 +13,8 @@ import numpy as np
 
 from ..errors import RunError, SpecError
 from ..storage import draws
-from ..storage.folder import RunFolder, fingerprinted
+from ..storage.comparable import fingerprinted
+from ..storage.folder import RunFolder
 from ..storage.history import MOST_METRICS, History
 from ..storage.measurement import Measurement, Measurements
 from ..storage.provenance import changed_at, fingerprint_of
@@ -108,6 +109,17 @@ class Run:
         return any("verdict" in row or "unstable" in row for row in self.history.rows)
 
     @property
+    def shares_training(self) -> bool:
+        """Whether its weights, losses and training time are those of another run's training."""
+        return self.folder.shared is not None
+
+    @property
+    def training(self) -> Path:
+        """The folder of the run that trained its weights, which is its own unless it shares a training."""
+        shared = self.folder.shared
+        return self.path.resolve() if shared is None else shared.target(self.path)
+
+    @property
     def is_finished(self) -> bool:
         """Whether the run finished."""
         return self.status == "finished"
@@ -121,7 +133,7 @@ def read_run(path: Path) -> Run:
     for event in folder.events():
         history.add(event)
         metrics.add(event)
-    results = {**metrics.results, **_validation(path, spec, environment, history)}
+    results = {**metrics.results, **_validation(folder, spec, environment, history)}
     state, why = (status["status"], status.get("why", "")) if status else ("not started", "")
     resolved, others = fingerprinted(spec, path), tuple(metrics.others.values())
     return Run(folder, spec, resolved, state, why, environment, history, results, others)
@@ -161,7 +173,9 @@ def find_runs(paths: list[Path]) -> list[Path]:
     return list(runs.values())
 
 
-def _validation(path: Path, spec: RunSpec, environment: Environment, history: History) -> dict[str, Result]:
+def _validation(
+    folder: RunFolder, spec: RunSpec, environment: Environment, history: History
+) -> dict[str, Result]:
     """The lowest validation loss on the run's current data, under `val_loss`; empty if there is none.
 
     Its interval is that of the mean over the validation images.
@@ -175,13 +189,14 @@ def _validation(path: Path, spec: RunSpec, environment: Environment, history: Hi
     epoch, step = (int(column[values == lowest].min()) for column in (epochs, steps))
     # These fields define what the loss measures.
     objective = {"prediction": spec["prediction"], "schedule": spec["schedule"], "loss": spec["loss"]}
+    shared = folder.shared
     condition = {
         "data": _data(spec, environment, {"step": math.inf}),
         **objective,
-        "evaluate.seed": spec["evaluate"]["seed"],
+        "evaluate.seed": spec["evaluate"]["seed"] if shared is None else shared.validation_seed,
     }
     file = f"{draws.FOLDER}/{draws.VAL_LOSS}"
-    found = draws.read_score(path, file, "val_loss", step)
+    found = draws.read_score(folder.path, file, "val_loss", step)
     estimate = Estimate(lowest) if found is None else _with_interval(lowest, found)
     return {
         "val_loss": Result(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from ..storage.provenance import data_changes
 from ..text import listed
@@ -55,6 +56,7 @@ def summary(comparison: Comparison) -> list[str]:
     lines += [
         f"{group.name_of(run)}: {change}." for group, run in runs for change in data_changes(run.environment)
     ]
+    lines += _shared_trainings(comparison)
     rankings = comparison.rankings.values()
     if any(len(ranking.groups) > 1 and len(ranking.specs) < len(ranking.groups) for ranking in rankings):
         lines.append(
@@ -67,6 +69,18 @@ def summary(comparison: Comparison) -> list[str]:
             "lucky spec is not called the best."
         )
     return lines
+
+
+def _shared_trainings(comparison: Comparison) -> list[str]:
+    """A sentence for each set of groups whose runs share their trainings."""
+    sharing: dict[frozenset[Path], list[Group]] = {}
+    for group in comparison.groups:
+        sharing.setdefault(frozenset(run.training for run in group.runs), []).append(group)
+    return [
+        f"{_names(groups)} measure the same trained networks: the training time of each was spent once."
+        for groups in sharing.values()
+        if len(groups) > 1
+    ]
 
 
 def _sentence(comparison: Comparison, measure: str) -> str:

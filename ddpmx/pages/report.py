@@ -52,8 +52,9 @@ def write_report(run: Path, status: Status | None = None) -> Path:
         status=status or {},
         environment=environment,
         row_count=history.row_count,
-        results=_results(spec, history, changed_at(environment)),
+        results=_results(spec, history, changed_at(environment), shares=folder.shared is not None),
         changes=data_changes(environment),
+        training=folder.shared and folder.shared.run,
         final=page.embed_png(folder.samples / "final.png", "images sampled with the best weights"),
         denoising=page.embed_png(folder.samples / "denoising.png", "images at steps of sampling, from noise"),
         grids=_grids(folder),
@@ -63,7 +64,7 @@ def write_report(run: Path, status: Status | None = None) -> Path:
         table=_table(history),
         facts=list(page.environment_facts(environment)),
         spec_yaml=read_text(folder.path / "spec.yaml", MAX_BYTES),
-        commands=_commands(run, spec, status, environment),
+        commands=_commands(folder, spec, status, environment),
     )
     write_atomically(folder.path / "report.html", html)
     return folder.path / "report.html"
@@ -100,12 +101,14 @@ def _curves(spec: RunSpec, environment: Environment, history: History) -> dict[s
     return figures
 
 
-def _results(spec: RunSpec, history: History, changed_step: int) -> list[tuple[str, str, str]]:
-    """(name, value, note) of the main results.
+def _results(
+    spec: RunSpec, history: History, changed_step: int, *, shares: bool
+) -> list[tuple[str, str, str]]:
+    """(name, value, note) of the main results; `shares`: whether the training is another run's.
 
     Losses up to step `changed_step` do not count, because they were measured on other data.
     """
-    results = []
+    results, shared = [], ", shared" if shares else ""
     losses, epochs = history.column("val_loss"), history.column("epoch")
     counts = np.isfinite(losses) & (history.column("step") > changed_step)
     if counts.any():
@@ -123,7 +126,9 @@ def _results(spec: RunSpec, history: History, changed_step: int) -> list[tuple[s
             history.columns["images_per_second"],
         )
         results.append(("Training loss", number(last["train_loss"]), f"epoch {last['epoch']:.0f}"))
-        results.append(("Training time", page.duration(history.seconds or 0), f"{last['step']:,.0f} steps"))
+        results.append(
+            ("Training time", page.duration(history.seconds or 0), f"{last['step']:,.0f} steps{shared}")
+        )
         results.append(("Images per second", number(round(statistics.median(speeds))), "median over epochs"))
     return results
 
@@ -207,18 +212,22 @@ def _table(history: History) -> page.Table:
 
 
 def _commands(
-    run: Path, spec: RunSpec, status: Status | None, environment: Environment
+    folder: RunFolder, spec: RunSpec, status: Status | None, environment: Environment
 ) -> list[tuple[str, str]]:
     """(title, command) for the usual next steps."""
+    run = folder.path
     program, here, file = "python -m ddpmx", shlex.quote(str(run)), shlex.quote(str(run / "spec.yaml"))
     resume = f"{program} run {file} --resume --run {here}"
     train = spec["train"]
     budget, length = ("steps", train["steps"]) if train["steps"] else ("epochs", train["epochs"])
     longer = f"{resume} -s train.{budget}={2 * (length or 100)}"
-    commands = [
+    training = (
         ("Resume training", resume)
         if status is None or status["status"] != "finished"
-        else ("Train twice as long", longer),
+        else ("Train twice as long", longer)
+    )
+    commands = [
+        *([training] if folder.shared is None else []),
         ("Sample images", f"{program} sample {here} -n 64 --out samples.png"),
         ("Evaluate again", f"{program} evaluate {here}"),
         ("Repeat the run", f"{program} run {file}"),

@@ -3,12 +3,38 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
-from ..errors import RunError, SpecError
-from ..plugins.faults import error_text, keep_trace
+from ..errors import Interrupted, RunError, SpecError
+from ..plugins.faults import error_text, keep_trace, plugin_error
+from ..process import out_of_memory
 from ..storage import checkpoint_folder
 from ..storage.records import Status
 from .active_run import ActiveRun
+
+
+def carry_out(active: ActiveRun, *parts: Callable[[ActiveRun], None]) -> None:
+    """Do the parts of a run's work, and close the run however that ends.
+
+    Raises RunError if the run fails, and Interrupted if the user stops it.
+    """
+    try:
+        with out_of_memory.reported():
+            for part in parts:
+                part(active)
+    except (Interrupted, KeyboardInterrupt):
+        raise Interrupted(end(active, "interrupted", "stopped on request")) from None
+    except (Exception, SystemExit) as error:
+        cause = plugin_error(error) or error
+        if isinstance(cause, RunError | SpecError | OSError):
+            raise failed(active, cause) from error
+        if active.world.is_main:  # a bug in ddpmx, which needs its traceback
+            active.folder.set_status("failed", repr(error), step=active.state.step)
+        raise
+    try:
+        close(active, "finished", active.problem_summary)
+    except OSError as error:
+        raise RunError(f"{error}\n{what_is_saved(active, 'failed')}") from error
 
 
 def end(active: ActiveRun, status: str, why: str) -> str:
@@ -68,6 +94,8 @@ def what_is_saved(active: ActiveRun, status: str) -> str:
     if not path.exists():
         gone = f"{path} no longer exists: it was deleted or moved during the run"
         return f"{status} at step {step}; {gone}. If it was moved, resume it with --resume --run PATH."
+    if active.folder.shared is not None:
+        return f"{status} while it was measured. The same command measures it again."
     last = checkpoint_folder.find(active.folder.checkpoints, "last")
     saved = (
         "no checkpoint was saved yet"

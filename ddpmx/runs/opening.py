@@ -14,7 +14,7 @@ from ..spec.evaluation import WeightsSpec
 from ..spec.loading import Override, load_run
 from ..spec.schema import Spec
 from ..storage import checkpoint, checkpoint_folder
-from ..storage.folder import RunFolder
+from ..storage.folder import RunFolder, checkpoints_of
 from ..storage.provenance import ALLOW, DataRecord, difference, refuse_changed, without_images
 from ..storage.rebuilt import averaged_weights
 from ..terminal.console import say
@@ -90,7 +90,7 @@ def choose_weights(run: Path, weights: WeightsSpec) -> tuple[Path, int]:
 
     Raises SpecError if the run does not have them.
     """
-    folder = run / "checkpoints"
+    folder = checkpoints_of(run)
     if isinstance(weights.checkpoint, int):
         found = folder / str(weights.checkpoint)
         if weights.checkpoint not in (kept := checkpoint_folder.steps(folder)):

@@ -40,18 +40,22 @@ OBJECTIVE_BLOCKS = ("schedule", "prediction", "time", "loss")
 
 def notes(experiment: Experiment) -> list[str]:
     """All notes on an experiment, one line each. None of them stops a run."""
+    return [
+        *evaluation_notes(experiment),
+        *spec_notes(experiment.spec, experiment.table),
+        *budget_notes(experiment.spec, len(experiment.data.train), experiment.table),
+        *device_notes(experiment.spec, experiment.device),
+    ]
+
+
+def evaluation_notes(experiment: Experiment) -> list[str]:
+    """Notes on metrics that are skipped, or that do not compare with the usual reference images."""
     skipped_metrics = [
         f"the metric '{metric.component_name}' is skipped: {why}"
         for metric in experiment.spec.evaluate.metrics
         if (why := metric.missing())
     ]
-    return [
-        *skipped_metrics,
-        *metric_notes(experiment.spec, experiment.data),
-        *spec_notes(experiment.spec, experiment.table),
-        *budget_notes(experiment.spec, len(experiment.data.train), experiment.table),
-        *device_notes(experiment.spec, experiment.device),
-    ]
+    return [*skipped_metrics, *metric_notes(experiment.spec, experiment.data)]
 
 
 def examine(spec: Spec, examined: dict[str, Data | SpecError]) -> tuple[str, list[str]]:

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-
-from pydantic import ValidationError
 
 from ..errors import RunError, SpecError
 from ..spec.schema import Spec, difference
 from ..storage.checkpoint import counters
 from ..storage.checkpoint_folder import find
-from ..storage.folder import RunFolder, fingerprinted
-from ..terminal.console import warn
+from ..storage.folder import RunFolder
 from ..training.state import is_over
 from . import changed_plugins
+from .known_runs import comparable, readable_runs, recorded_spec
 
 MAY_DIFFER = ("train.epochs", "train.steps", "train.patience", "track")
 """Fields of a spec that may be changed when its run is resumed."""
@@ -39,11 +36,15 @@ def find_previous(spec: Spec, out: Path, named: Path | None) -> Path | None:
     """The named run, or the newest unfinished run of the same spec; None if there is none.
 
     Raises SpecError, placed at the first differing field, if the named run's spec differs in more than
-    MAY_DIFFER, or if only its plugins were edited and --allow-changed-plugins is not given.
+    MAY_DIFFER, or if only its plugins were edited and --allow-changed-plugins is not given. Also raises it
+    for a named run that shares the training of another one.
     """
-    wanted = _comparable(spec)
+    wanted = comparable(spec)
     if named is not None:
-        differing = _differing(_recorded_spec(RunFolder(named)), wanted)
+        if RunFolder(named).shared is not None:
+            text = f"{named} has no training to resume: it shares that of {RunFolder(named).training.path}"
+            raise SpecError(text, field="--run", hint="resume that run, or run the sweep again")
+        differing = _differing(recorded_spec(RunFolder(named)), wanted)
         if differing == ["plugins"] and changed_plugins.changes(spec, RunFolder(named)):
             changed_plugins.refuse(spec, RunFolder(named))
         elif differing:
@@ -52,9 +53,10 @@ def find_previous(spec: Spec, out: Path, named: Path | None) -> Path | None:
             raise spec.error(differing[0], message, hint=hint)
         return named
     edited: RunFolder | None = None
-    for folder, recorded in _readable_runs((out / spec.name).glob("*/spec.yaml")):
+    for folder, recorded in readable_runs((out / spec.name).glob("*/spec.yaml")):
         differing = _differing(recorded, wanted)
-        if differing not in ([], ["plugins"]) or _is_finished(folder, spec):
+        shares = folder.shared is not None
+        if differing not in ([], ["plugins"]) or shares or _is_finished(folder, spec):
             continue
         if not differing:
             return folder.path
@@ -64,79 +66,6 @@ def find_previous(spec: Spec, out: Path, named: Path | None) -> Path | None:
         return None
     changed_plugins.refuse(spec, edited)
     return edited.path
-
-
-def finished_runs(specs: Iterable[Spec], out: Path) -> dict[str, Path]:
-    """The newest finished run below `out` of each spec that has one, by the spec's name.
-
-    A run counts if its spec equals the given one except for `name` and `track`, whether or not it is part of
-    a sweep.
-    """
-    runs: dict[str, Path] = {}
-    files = [*out.glob("*/*/spec.yaml"), *out.glob("*/*/*/spec.yaml")]
-    for folder, recorded in _readable_runs(files, finished=True):
-        runs.setdefault(_result_key(recorded), folder.path)
-    keys = {spec.name: _result_key(_comparable(spec)) for spec in specs}
-    return {name: runs[key] for name, key in keys.items() if key in runs}
-
-
-def unfinished_run(spec: Spec, out: Path) -> Path | None:
-    """The newest unfinished run `<out>/<name>/…` of exactly this spec, including its budget."""
-    key = _result_key(_comparable(spec))
-    for folder, recorded in _readable_runs((out / spec.name).glob("*/spec.yaml"), finished=False):
-        if _result_key(recorded) == key:
-            return folder.path
-    return None
-
-
-def _readable_runs(
-    files: Iterable[Path], finished: bool | None = None
-) -> Iterator[tuple[RunFolder, dict[str, object]]]:
-    """The runs of these spec.yaml files with their resolved specs, newest first.
-
-    `finished` selects finished or unfinished runs; None selects both. A run that cannot be read (a foreign
-    spec.yaml, a missing plugin, a link out of the folder) is reported and skipped.
-    """
-    for file in sorted(files, key=_age):
-        try:
-            folder = RunFolder(file.parent)
-            if finished is None or finished == folder.is_finished:
-                recorded = _recorded_spec(folder)
-            else:
-                continue
-        except SpecError as error:
-            warn(f"the run {file.parent} is skipped: {error}")
-            continue
-        yield folder, recorded
-
-
-def _age(file: Path) -> float:
-    """A sort key that is smaller for newer files. A broken link counts as the oldest."""
-    try:
-        return -file.stat().st_mtime
-    except OSError:
-        return 0.0
-
-
-def _result_key(resolved: Mapping[str, object]) -> str:
-    """Everything in a resolved spec that affects the run's results, as one string."""
-    return json.dumps({**resolved, "name": None, "track": None}, sort_keys=True)
-
-
-def _comparable(spec: Spec) -> dict[str, object]:
-    """The resolved spec in the form that is compared with a run's: with plugins as content hashes."""
-    return fingerprinted(spec.resolved(), Path.cwd())
-
-
-def _recorded_spec(folder: RunFolder) -> dict[str, object]:
-    """A run's resolved spec, with default values for fields that are newer than the run."""
-    recorded = folder.resolved()
-    with suppress(ValidationError):  # for example of the run's own plugin; the comparison will report it
-        recorded = {
-            **fingerprinted(Spec.model_validate(folder.spec_data()).resolved(), folder.path),
-            "plugins": recorded["plugins"],
-        }
-    return recorded
 
 
 def _differing(recorded: Mapping[str, object], wanted: Mapping[str, object]) -> list[str]:

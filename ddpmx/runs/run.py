@@ -10,12 +10,10 @@ import torch
 from torch import nn
 
 from .. import ops
-from ..errors import Interrupted, RunError, SpecError
+from ..errors import Interrupted, RunError
 from ..images import grid
 from ..metrics import Score
 from ..outputs import check_folder
-from ..plugins.faults import plugin_error
-from ..process import out_of_memory
 from ..process.stop import StopSignal
 from ..spec.schema import Spec
 from ..storage import checkpoint
@@ -31,7 +29,7 @@ from ..training.validation import Validated, validate
 from ..world import World
 from .active_run import ActiveRun
 from .after_training import final_weights, measure_grid
-from .closing import close, end, failed, report, what_is_saved
+from .closing import carry_out, report
 from .forecast import Forecast
 from .generate import Samples, denoising
 from .measure import recorded, store_losses
@@ -52,9 +50,8 @@ def run(spec: Spec, *, out: Path, device: torch.device, resume: Resume | None = 
     Raises SpecError before anything is written, RunError when the run fails and Interrupted when the user
     stops it. After RunError and Interrupted, `--resume` can resume the run from its folder.
     """
-    world = World.join(device)
     with ExitStack() as stack:
-        stack.callback(world.leave)
+        world = stack.enter_context(World.joined(device))
         bar = stack.enter_context(Bar(quiet=not world.is_main))
         previous = find_previous(spec, out, resume.run) if resume and world.is_main else None
         if previous is None and world.is_main:
@@ -87,23 +84,7 @@ def run(spec: Spec, *, out: Path, device: torch.device, resume: Resume | None = 
             active = start(experiment, RunFolder(path), world, stop, bar)
         except OSError as error:
             raise RunError(f"the run folder {path} cannot be written: {error}") from error
-        try:
-            with out_of_memory.reported():
-                _train(active)
-                _finish(active)
-        except (Interrupted, KeyboardInterrupt):
-            raise Interrupted(end(active, "interrupted", "stopped on request")) from None
-        except (Exception, SystemExit) as error:
-            cause = plugin_error(error) or error
-            if isinstance(cause, RunError | SpecError | OSError):
-                raise failed(active, cause) from error
-            if world.is_main:  # a bug in ddpmx, which needs its traceback
-                active.folder.set_status("failed", repr(error), step=active.state.step)
-            raise
-        try:
-            close(active, "finished", active.problem_summary)
-        except OSError as error:
-            raise RunError(f"{error}\n{what_is_saved(active, 'failed')}") from error
+        carry_out(active, _train, finish)
     return path
 
 
@@ -214,7 +195,7 @@ def _end_epoch(active: ActiveRun, validated: Validated) -> None:
             )
 
 
-def _finish(active: ActiveRun) -> None:
+def finish(active: ActiveRun) -> None:
     """Generate the final images with the spec's own sampler and weights, and write the report.
 
     The run counts as finished only after this, so if it is killed here, `--resume` does what is missing.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from .. import ops
@@ -52,21 +53,32 @@ def start(experiment: Experiment, folder: RunFolder, world: World, stop: StopSig
             bar.say(f"note: {note}")
         resolved = {**spec.resolved(), "plugins": plugins}
         write_atomically(folder.path / "spec.yaml", to_yaml(resolved))
-    folder.write_json(
-        "environment.json",
-        {
-            **environment.facts(device, ops.active(device)),
-            "cpu_level": library.cpu_level() if ops.active(device) == "cpp" else None,
-            "data": present.to_json(),
-            **({"data_before": before} if before else {}),
-            "parameters": experiment.parameters,
-            **({changed_plugins.RECORD: plugins_before} if plugins_before else {}),
-            "plugins": {plugin: file_hash(Path(plugin)) for plugin in spec.plugins if plugin.endswith(".py")},
-        },
-    )
+    changes = {
+        **({"data_before": before} if before else {}),
+        **({changed_plugins.RECORD: plugins_before} if plugins_before else {}),
+    }
+    write_environment(folder, experiment, present, changes)
     folder.set_status("running", step=active.state.step)
     active.trackers = Trackers.open(spec.track, folder.path, spec.resolved(), resumed)
     logged = sum(event["action"] == "rollback" for event in folder.events("diverged"))
     for event in active.state.rollbacks[logged:]:  # a kill came before they were logged
         active.emit(event)
     return active
+
+
+def write_environment(
+    folder: RunFolder, experiment: Experiment, present: DataRecord, changes: Mapping[str, object]
+) -> None:
+    """Write environment.json: what the run is computed with, and `changes` of that since it started."""
+    spec, device = experiment.spec, experiment.device
+    folder.write_json(
+        "environment.json",
+        {
+            **environment.facts(device, ops.active(device)),
+            "cpu_level": library.cpu_level() if ops.active(device) == "cpp" else None,
+            "data": present.to_json(),
+            "parameters": experiment.parameters,
+            "plugins": {plugin: file_hash(Path(plugin)) for plugin in spec.plugins if plugin.endswith(".py")},
+            **changes,
+        },
+    )

@@ -34,6 +34,7 @@ from ..training.events import Row, first_problem, parse
 from ..training.state import Trained, TrainState
 from . import manifest
 from .checkpoint_folder import find, set_links, sync
+from .folder import checkpoints_of
 from .misfit import misfit
 from .sealed import staged
 
@@ -124,7 +125,7 @@ def weights_file(run: Path, which: str) -> Path:
     """
     if which not in ("best", "last"):
         return find_weights(expanded(which))
-    folder = find(run / "checkpoints", which)
+    folder = find(checkpoints_of(run), which)
     if folder is None:
         raise SpecError(f"{run} has no checkpoint '{which}' yet")
     averaged = folder / "ema.safetensors"

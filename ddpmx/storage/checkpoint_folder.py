@@ -28,6 +28,12 @@ def steps(folder: Path) -> list[int]:
     return sorted(int(entry.name) for entry in folder.iterdir() if _is_step(entry)) if folder.is_dir() else []
 
 
+def last_step(folder: Path) -> int | None:
+    """The step of the checkpoint `last`; None if there is none."""
+    last = find(folder, "last")
+    return None if last is None else int(last.name) if _is_step(last) else _step_of(last)
+
+
 def find(folder: Path, name: str) -> Path | None:
     """The folder of the checkpoint `last` or `best`, if possible the numbered one; None if there is none."""
     link = folder / name

@@ -2,6 +2,8 @@
 
 spec.yaml  environment.json  status.json  metrics.jsonl  log.csv
 samples/  checkpoints/  draws/  ema/  plots/  plugins/  report.html
+
+A run that shares the training of another one has `training.json` instead of `checkpoints/` and `ema/`.
 """
 
 from __future__ import annotations
@@ -10,9 +12,8 @@ import io
 import os
 import re
 import shutil
-import stat
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Unpack
 
@@ -21,20 +22,21 @@ from ruamel.yaml import YAML
 from ..errors import RunError, SpecError
 from ..files import why
 from ..plugins.loading import file_hash
-from ..spec.evaluation import WeightsSpec
 from ..spec.schema import Spec
 from ..terminal.console import warn
 from ..training.events import PASSES, Event
+from . import shared_training
 from .atomic import write_atomically
 from .checkpoint_folder import delete
+from .comparable import fingerprinted
 from .event_log import EventLog, to_json
 from .records import Environment, Reached, RunSpec, Status, read_environment, read_spec, read_status
 from .row_log import RowLog
+from .shared_training import SharedTraining
+from .untrusted import refuse_links_out, refuse_other_kinds
 
 FINAL = "samples/final.png"
 """The grid of samples from the end of a run."""
-FILES = ("spec.yaml", "status.json", "environment.json", "metrics.jsonl", "log.csv", "report.html", ".lock")
-FOLDERS = ("samples", "checkpoints", "draws", "ema", "plots", "plugins")
 
 
 class RunFolder:
@@ -45,19 +47,24 @@ class RunFolder:
             if not os.path.lexists(path / "spec.yaml"):
                 hint = "a run is <out>/<name>/<run-id>, for example runs/quickstart/…"
                 raise SpecError(f"{path} is not a run: it has no spec.yaml", hint=hint)
-            _refuse_links_out(path)
-            _refuse_other_kinds(path)
+            refuse_links_out(path)
+            refuse_other_kinds(path)
         except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: a link to itself
             raise SpecError(f"the run {path} cannot be read: {why(error)}") from None
         self.path = path
         self.log = EventLog(path / "metrics.jsonl")
         self.rows = RowLog(path / "log.csv", self.log)
-        self.samples, self.plots, self.checkpoints = path / "samples", path / "plots", path / "checkpoints"
-        self.snapshots = path / "ema"
+        self.samples, self.plots = path / "samples", path / "plots"
 
     @classmethod
-    def create(cls, out: Path, spec: Spec) -> RunFolder:
-        """Create a folder with the resolved spec and copies of its plugins; its id is the current time."""
+    def create(
+        cls, out: Path, spec: Spec, share: Callable[[Path], SharedTraining] | None = None
+    ) -> RunFolder:
+        """Create a folder with the resolved spec and copies of its plugins; its id is the current time.
+
+        `share`, called with the folder's path, gives the training that the run shares, if it has none of its
+        own.
+        """
         parent = out / spec.name
         stamp = time.strftime("%Y%m%d-%H%M%S")
         names = [stamp, *(f"{stamp}-{n}" for n in range(2, 1000))]
@@ -76,13 +83,42 @@ class RunFolder:
         try:
             resolved = spec.resolved()
             resolved["plugins"] = [copy_plugin(plugin, path) for plugin in spec.plugins]
+            if share is not None:  # before spec.yaml, which makes the folder a run
+                share(path).write(path)
             write_atomically(path / "spec.yaml", to_yaml(resolved))
-            for folder in ("samples", "plots", "checkpoints"):
+            for folder in ("samples", "plots", *(("checkpoints",) if share is None else ())):
                 (path / folder).mkdir()
         except OSError as error:
             shutil.rmtree(path, ignore_errors=True)
             raise RunError(f"the run folder {path} cannot be written: {error.strerror}") from None
         return cls(path)
+
+    @property
+    def shared(self) -> SharedTraining | None:
+        """The training that the run shares; None if it has one of its own.
+
+        Raises SpecError if its training.json is damaged.
+        """
+        return shared_training.read(self.path)
+
+    @property
+    def training(self) -> RunFolder:
+        """The run that trained the weights: this one, or the one whose training it shares.
+
+        Raises SpecError if that cannot be found.
+        """
+        shared = self.shared
+        return self if shared is None else RunFolder(shared.locate(self.path))
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder with the checkpoints, which is that of `training`."""
+        return self.training.path / "checkpoints"
+
+    @property
+    def snapshots(self) -> Path:
+        """The folder with the snapshots of the averages, which is that of `training`."""
+        return self.training.path / "ema"
 
     def spec_data(self) -> RunSpec:
         """The resolved spec as it was written. Raises SpecError if it is damaged or not a run's spec."""
@@ -185,30 +221,10 @@ class RunFolder:
         return [(int(match[1]), path) for match, path in matches if match]
 
 
-def _refuse_links_out(run: Path) -> None:
-    """Raise SpecError for a link that leads out of the folder.
-
-    The folder may come from someone else, and ddpmx would write through the link.
-    """
-    root = run.resolve()
-    for folder, folders, files in os.walk(root):
-        for entry in (Path(folder, name) for name in (*folders, *files)):
-            if entry.is_symlink() and not entry.resolve().is_relative_to(root):
-                raise SpecError(
-                    f"{entry} is a link out of the run's folder, and ddpmx would write through it",
-                    hint="replace the link with a copy of what it points to",
-                )
-        if Path(folder) == root and "wandb" in folders:
-            folders.remove("wandb")  # W&B links to its own logs; ddpmx writes nothing there
-
-
-def _refuse_other_kinds(run: Path) -> None:
-    """Raise SpecError if a file of the run is not a regular file, or a folder of the run is not a folder."""
-    for names, is_kind, kind in ((FILES, stat.S_ISREG, "file"), (FOLDERS, stat.S_ISDIR, "folder")):
-        for name in names:
-            path = run / name
-            if os.path.lexists(path) and not is_kind(path.stat().st_mode):
-                raise SpecError(f"{path} is not a {kind}, so this is not a run's folder written by ddpmx")
+def checkpoints_of(path: Path) -> Path:
+    """The folder with the checkpoints of a run, or of a folder that is none but has `checkpoints/`."""
+    shares = os.path.lexists(path / shared_training.FILE)
+    return RunFolder(path).checkpoints if shares else path / "checkpoints"
 
 
 def status_now(status: str, why: str = "", **reached: Unpack[Reached]) -> Status:
@@ -220,45 +236,6 @@ def status_now(status: str, why: str = "", **reached: Unpack[Reached]) -> Status
         "pid": os.getpid(),
         "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
-
-
-def fingerprinted(resolved: Mapping[str, object], folder: Path) -> dict[str, object]:
-    """A resolved spec with content hashes for its plugin files: runs with equal ones compute the same."""
-    named = resolved.get("plugins")
-    plugins = [str(plugin) for plugin in named] if isinstance(named, list | tuple) else []
-    hashes = [file_hash(folder / plugin) if plugin.endswith(".py") else plugin for plugin in plugins]
-    return {**_with_defaults(_with_ema_name(_with_reference(resolved))), "plugins": hashes}
-
-
-def _with_defaults(resolved: Mapping[str, object]) -> Mapping[str, object]:
-    """The spec with the fields that specs of earlier versions lack, which do not change what it computes."""
-    evaluate = resolved.get("evaluate")
-    named = {**resolved, "evaluate": {"over": {}, **evaluate}} if isinstance(evaluate, dict) else resolved
-    return {"weights": WeightsSpec().model_dump(mode="json"), **named}
-
-
-def _with_reference(resolved: Mapping[str, object]) -> Mapping[str, object]:
-    """The spec with `reference: test` for a metric's `reference: null`, an old default of the same effect."""
-    evaluate = resolved.get("evaluate")
-    metrics = evaluate.get("metrics") if isinstance(evaluate, dict) else None
-    if not isinstance(evaluate, dict) or not isinstance(metrics, list | tuple):
-        return resolved
-    named = [
-        {**metric, "reference": "test"}
-        if isinstance(metric, dict) and metric.get("reference", "") is None
-        else metric
-        for metric in metrics
-    ]
-    return {**resolved, "evaluate": {**evaluate, "metrics": named}}
-
-
-def _with_ema_name(resolved: Mapping[str, object]) -> Mapping[str, object]:
-    """The spec with `name: constant` in a block `train.ema` from when there was no other average."""
-    train = resolved.get("train")
-    ema = train.get("ema") if isinstance(train, dict) else None
-    if not isinstance(train, dict) or not isinstance(ema, dict) or "name" in ema:
-        return resolved
-    return {**resolved, "train": {**train, "ema": {"name": "constant", **ema}}}
 
 
 def to_yaml(data: Mapping[str, object]) -> str:

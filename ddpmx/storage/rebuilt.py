@@ -73,7 +73,11 @@ class StoredAverages:
 
     @classmethod
     def of(cls, run: Path) -> StoredAverages:
-        """The averages of a run. Raises SpecError if it keeps no snapshots, or if their state is damaged."""
+        """The averages of a run, or of the one whose training it shares.
+
+        Raises SpecError if it keeps no snapshots, or if their state is damaged.
+        """
+        run = RunFolder(run).training.path
         ema = _power_of(run)
         last = find(run / "checkpoints", "last")
         if last is None:

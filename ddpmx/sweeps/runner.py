@@ -6,13 +6,11 @@ import os
 import signal
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, Self
-
-import torch
 
 from ..comparison.comparison import compare
 from ..comparison.page import write_page
@@ -22,23 +20,19 @@ from ..outputs import check as check_output
 from ..pages.page import duration
 from ..plugins import trust
 from ..process.stop import StopSignal
+from ..runs.known_runs import finished_runs, unfinished_run
 from ..runs.preflight import spec_notes, sweep_notes
-from ..runs.resume import Resume, finished_runs, unfinished_run, wait_until_free
-from ..runs.run import run
 from ..spec.checks import check
-from ..spec.schema import Spec
 from ..storage.folder import RunFolder
 from ..storage.provenance import ALLOW, PresentData, difference, recorded_data, refuse_changed
 from ..terminal.console import Bar
 from .local import Job, LocalEngine, program, slots
+from .point import KEEP
 from .points import Sweep, in_all_points, load_sweep
 from .ray import RayEngine
+from .table import table
+from .trainings import Progress, Remaining, Training, announcement, trainings_of
 
-KEEP = (
-    f"{ALLOW} keeps finished points and resumes the others; "
-    "another --out trains all points on the present data"
-)
-"""The hint of the error about changed data."""
 POLL = 0.1
 """Seconds between checks of the running points."""
 
@@ -83,31 +77,24 @@ class Engine(Protocol):
     def stop(self) -> None: ...
 
 
-def run_point(
-    grid: Sweep, spec: Spec, *, out: Path, device: torch.device, allow_changed_data: bool = False
-) -> Path:
-    """Run one point as its sweep does: keep a finished run, resume a stopped one. Returns its folder."""
-    done = finished_runs([spec], out).get(spec.name)
-    if done is not None:
-        if not allow_changed_data:
-            refuse_changed(spec, RunFolder(done), PresentData().load(spec), KEEP)
-        return done
-    folder = out / grid.name
-    previous = unfinished_run(spec, folder)
-    if previous is not None:
-        wait_until_free(previous)
-        if RunFolder(previous).is_finished:  # another process has finished it meanwhile
-            return previous
-    return run(
-        spec, out=folder, device=device, resume=Resume(previous, allow_changed_data) if previous else None
-    )
+def commands(request: Request, say: Callable[[str], None]) -> list[tuple[str, ...]]:
+    """The command line of each training. Raises SpecError if a point cannot work.
 
-
-def commands(request: Request) -> list[tuple[str, ...]]:
-    """The command line of each point. Raises SpecError if a point cannot work."""
+    `say` gets the lines on which points share a training.
+    """
     grid = load_sweep(request.path, request.overrides)
     _notes(grid)
-    return [request.command(spec.name) for spec in grid.points]
+    trainings = trainings_of(grid.points)
+    progress = Progress.look(grid.points, request.out, request.out / grid.name)
+    for line in announcement(trainings, progress):
+        say(line)
+    names = []
+    for training in trainings:
+        jobs = Remaining.of(training, progress).jobs(training)
+        names += [spec.name for spec in jobs if spec is not training.first]
+        names.append(training.first.name)
+    order = {spec.name: index for index, spec in enumerate(grid.points)}
+    return [request.command(name) for name in sorted(names, key=order.__getitem__)]
 
 
 def sweep(request: Request, *, engine: str, jobs: int | None, say: Callable[[str], None]) -> None:
@@ -118,12 +105,16 @@ def sweep(request: Request, *, engine: str, jobs: int | None, say: Callable[[str
     """
     grid = load_sweep(request.path, request.overrides)
     notes = _notes(grid)
-    done, folder = finished_runs(grid.points, request.out), request.out / grid.name
-    changed = _changed(grid.points, done, folder, refuse=not request.allow_changed_data)
+    folder, trainings = request.out / grid.name, trainings_of(grid.points)
+    progress = Progress.look(grid.points, request.out, folder)
+    done = progress.finished.runs
+    changed = _changed(trainings, progress, folder, refuse=not request.allow_changed_data)
     before = {name: f"finished before{', with other data' if name in changed else ''}" for name in done}
     result = {spec.name: before.get(spec.name, "not started") for spec in grid.points}
     waiting = [
-        Job(name, request.command(name), folder / f"{name}.log") for name in result if name not in done
+        Job(spec.name, request.command(spec.name), folder / f"{spec.name}.log")
+        for training in trainings
+        for spec in Remaining.of(training, progress).jobs(training)
     ]
     with ExitStack() as stack:
         if waiting:
@@ -133,18 +124,23 @@ def sweep(request: Request, *, engine: str, jobs: int | None, say: Callable[[str
             _make(folder)
             for note in notes:
                 bar.say(f"note: {note}")
-            bar.say(f"{grid.name}: {len(waiting)} of {len(result)} points to run, output in {folder}/*.log")
+            for line in announcement(trainings, progress):
+                bar.say(line)
+            left = len(result) - len(done)
+            bar.say(f"{grid.name}: {left} of {len(result)} points to run, output in {folder}/*.log")
             stopped = _run_all(waiting, workers, stop, bar, result)
         else:
             stopped = False
     done = finished_runs(grid.points, request.out)
+    _settle(trainings, done, folder, result)
+    result |= before  # the first point of a training has a command even if only others are left
     if done:
         _make(folder)  # it does not exist yet if another sweep finished all points
         page = folder / "compare.html"
         # The same baseline as for `ddpmx compare` of the folder
         comparison = compare([done[name] for name in result if name in done], min(done.values()))
         write_page(comparison, comparison.groups, page)
-    say(_table([[name, status, *_where(name, status, done, folder)] for name, status in result.items()]))
+    say(table(trainings, result, done, folder))
     if done:
         say(f"compared: {page}")
     unfinished = [name for name in result if name not in done]
@@ -158,20 +154,22 @@ def sweep(request: Request, *, engine: str, jobs: int | None, say: Callable[[str
         )
 
 
-def _changed(points: list[Spec], done: dict[str, Path], folder: Path, *, refuse: bool) -> set[str]:
-    """The points whose run, finished or not, was trained on data that have changed since.
+def _changed(trainings: Sequence[Training], progress: Progress, folder: Path, *, refuse: bool) -> set[str]:
+    """The points whose weights, finished or not, were trained on data that have changed since.
 
     Raises SpecError if there are any and `refuse` is set.
     """
     present, changed = PresentData(), set()
-    for spec in points:
-        path = done.get(spec.name) or unfinished_run(spec, folder)
-        if path is None or recorded_data(run_of := RunFolder(path)) is None:
-            continue
-        if refuse:
-            refuse_changed(spec, run_of, present.load(spec), KEEP)
-        elif difference(run_of, present.load(spec)):
-            changed.add(spec.name)
+    for training in trainings:
+        shared = Remaining.of(training, progress).trained
+        for spec in training.points:
+            path = progress.finished.runs.get(spec.name) or unfinished_run(spec, folder) or shared
+            if path is None or recorded_data(run_of := RunFolder(path)) is None:
+                continue
+            if refuse:
+                refuse_changed(spec, run_of, present.load(spec), KEEP)
+            elif difference(run_of, present.load(spec)):
+                changed.add(spec.name)
     return changed
 
 
@@ -204,6 +202,24 @@ def _run_all(jobs: list[Job], engine: Engine, stop: StopSignal, bar: Bar, result
         bar.foot(*(f"{name}: {_last_line(job.log)}" for name, (job, _) in running.items()))
         time.sleep(POLL)
     return asked
+
+
+def _settle(
+    trainings: Sequence[Training], done: Mapping[str, Path], folder: Path, result: dict[str, str]
+) -> None:
+    """Write the status of the points that had no command of their own to `result`."""
+    for training in trainings:
+        by_first = result[training.first.name]
+        for spec in training.points:
+            if spec.name in done:
+                if not result[spec.name].startswith("finished"):
+                    result[spec.name] = "finished"
+            elif result[spec.name] == "not started" != by_first:
+                run = unfinished_run(spec, folder, shares=True)
+                ended = None if run is None else RunFolder(run).status()
+                if ended is not None:
+                    why = ended.get("why", "") if ended["status"] == "failed" else ""
+                    result[spec.name] = ": ".join(filter(None, [ended["status"], why]))
 
 
 def _notes(grid: Sweep) -> list[str]:
@@ -255,19 +271,3 @@ def _tail(log: Path) -> list[str]:
         lines = file.read().decode(errors="replace").splitlines()
     start = max((index for index, line in enumerate(lines) if line.startswith("$ ")), default=-1)
     return [line for line in lines[start + 1 :] if line.strip()]
-
-
-def _where(name: str, status: str, done: dict[str, Path], folder: Path) -> tuple[str, str]:
-    """(training time, run folder) of a finished point; ("", log) of another one."""
-    if name in done:
-        ended = RunFolder(done[name]).status()
-        return duration(ended.get("seconds", 0) if ended else 0), str(done[name])
-    return "", str(folder / f"{name}.log") if status != "not started" else ""
-
-
-def _table(rows: list[list[str]]) -> str:
-    rows = [["point", "status", "time", "where"], *rows]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    )

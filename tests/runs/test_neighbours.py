@@ -13,7 +13,8 @@ from conftest import TINY, Result
 from made_runs import make_run
 
 from ddpmx.errors import SpecError
-from ddpmx.runs.resume import find_previous, finished_runs, unfinished_run
+from ddpmx.runs.known_runs import finished_runs, unfinished_run
+from ddpmx.runs.resume import find_previous
 from ddpmx.spec.loading import load
 from ddpmx.terminal.console import warn
 

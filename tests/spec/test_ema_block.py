@@ -14,7 +14,8 @@ from ddpmx.errors import SpecError
 from ddpmx.runs.resume import finished_runs
 from ddpmx.spec.loading import load
 from ddpmx.spec.schema import json_schema
-from ddpmx.storage.folder import RunFolder, fingerprinted
+from ddpmx.storage.comparable import fingerprinted
+from ddpmx.storage.folder import RunFolder
 
 Run = Callable[..., Result]
 DEFAULT = {"name": "constant", "decay": 0.9999, "warmup": True}

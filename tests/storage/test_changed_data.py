@@ -16,7 +16,7 @@ from PIL import Image
 from ddpmx.data.base import Data
 from ddpmx.data.digits import Digits
 from ddpmx.data.folder import ImageFolder
-from ddpmx.runs.resume import finished_runs
+from ddpmx.runs.known_runs import finished_runs
 from ddpmx.spec.loading import load
 from ddpmx.storage import provenance
 from ddpmx.storage.folder import RunFolder

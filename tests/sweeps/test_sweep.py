@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 from conftest import TINY, Result
 
-from ddpmx.runs.resume import finished_runs, locked, unfinished_run, wait_until_free
+from ddpmx.runs.known_runs import finished_runs, unfinished_run
+from ddpmx.runs.resume import locked, wait_until_free
 from ddpmx.spec.loading import load
 from ddpmx.spec.schema import Spec
 from ddpmx.storage.folder import RunFolder

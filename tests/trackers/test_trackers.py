@@ -558,7 +558,7 @@ def test_a_strangers_run_cannot_name_an_image_outside_its_folder(
     grid(torch.zeros(4, 1, 8, 8, dtype=torch.uint8)).save(secret)
     (folder / "samples" / "link.png").symlink_to(secret)
     os.mkfifo(folder / "samples" / "pipe")
-    monkeypatch.setattr("ddpmx.storage.folder._refuse_links_out", lambda run: None)
+    monkeypatch.setattr("ddpmx.storage.folder.refuse_links_out", lambda run: None)
     (folder / "seeing.py").write_text(SEEING)
     (folder / "spec.yaml").write_text(f"{TINY}plugins: [seeing.py]\n")
     named = name.format(secret.parent) if isinstance(name, str) else name

@@ -1,0 +1,48 @@
+"""Resolved specs of runs in a form in which two of them can be compared, whatever version wrote them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from ..plugins.loading import file_hash
+from ..spec.evaluation import WeightsSpec
+
+
+def fingerprinted(resolved: Mapping[str, object], folder: Path) -> dict[str, object]:
+    """A resolved spec with content hashes for its plugin files: runs with equal ones compute the same."""
+    named = resolved.get("plugins")
+    plugins = [str(plugin) for plugin in named] if isinstance(named, list | tuple) else []
+    hashes = [file_hash(folder / plugin) if plugin.endswith(".py") else plugin for plugin in plugins]
+    return {**_with_defaults(_with_ema_name(_with_reference(resolved))), "plugins": hashes}
+
+
+def _with_defaults(resolved: Mapping[str, object]) -> Mapping[str, object]:
+    """The spec with the fields that specs of earlier versions lack, which do not change what it computes."""
+    evaluate = resolved.get("evaluate")
+    named = {**resolved, "evaluate": {"over": {}, **evaluate}} if isinstance(evaluate, dict) else resolved
+    return {"weights": WeightsSpec().model_dump(mode="json"), **named}
+
+
+def _with_reference(resolved: Mapping[str, object]) -> Mapping[str, object]:
+    """The spec with `reference: test` for a metric's `reference: null`, an old default of the same effect."""
+    evaluate = resolved.get("evaluate")
+    metrics = evaluate.get("metrics") if isinstance(evaluate, dict) else None
+    if not isinstance(evaluate, dict) or not isinstance(metrics, list | tuple):
+        return resolved
+    named = [
+        {**metric, "reference": "test"}
+        if isinstance(metric, dict) and metric.get("reference", "") is None
+        else metric
+        for metric in metrics
+    ]
+    return {**resolved, "evaluate": {**evaluate, "metrics": named}}
+
+
+def _with_ema_name(resolved: Mapping[str, object]) -> Mapping[str, object]:
+    """The spec with `name: constant` in a block `train.ema` from when there was no other average."""
+    train = resolved.get("train")
+    ema = train.get("ema") if isinstance(train, dict) else None
+    if not isinstance(train, dict) or not isinstance(ema, dict) or "name" in ema:
+        return resolved
+    return {**resolved, "train": {**train, "ema": {"name": "constant", **ema}}}
