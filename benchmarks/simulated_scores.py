@@ -18,6 +18,7 @@ from ddpmx.theory.largest_t import Configuration, bartlett, images_critical, see
 from ddpmx.theory.scores import Draws, FloatArray, SpecScores
 from ddpmx.theory.seeds_part import WIDEST_RELATIVE, octaves, pairing_pays
 from ddpmx.theory.spread import Spread, spread
+from ddpmx.theory.welch import EXTRA, inverse_squares
 
 ALPHA = 0.05
 
@@ -216,7 +217,9 @@ def _seeds_of_kind(
     i, k = _pairs(len(counts))
     configuration = Configuration(tuple(int(count) - 1 for count in counts), units, pairs_seeds)
     critical = seeds_critical(configuration, ALPHA * share)[i, k]
-    squares = critical**2 * (squared_errors[:, i] + squared_errors[:, k])
+    a, b = squared_errors[:, i], squared_errors[:, k]
+    weighted = squared_errors**2 / (counts - 1.0 + EXTRA)
+    squares = critical**2 * (a + b) / inverse_squares(a + b, weighted[:, i], weighted[:, k])
     out = ~(found.in_line[:, i] & found.in_line[:, k])
     own = np.nanvar(scores, axis=2, ddof=1) / counts
     alone = _welch(own[:, i], own[:, k], (counts - 1)[i], (counts - 1)[k])

@@ -15,8 +15,6 @@ from functools import cached_property
 from itertools import combinations
 from typing import Literal, NamedTuple
 
-import numpy as np
-
 from .estimate import Estimate, Interval, student_t
 from .images_part import ImagesPart
 from .largest_t import images_critical
@@ -206,9 +204,3 @@ def best(family: Family, lower_is_better: bool = True) -> tuple[int, ...]:
         return any(other.decides_specs and sign * other.value > 0 for other in others)
 
     return tuple(i for i in range(len(family)) if not beaten(i))
-
-
-def relative_spread(family: Family) -> float | None:
-    """The pooled standard deviation over seeds relative to the scores; None where it was not pooled so."""
-    part = family.seeds_part
-    return float(np.sqrt(part.spread.pooled)) if part.spread is not None and part.relative else None

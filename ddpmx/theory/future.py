@@ -11,6 +11,7 @@ from .differences import Family, Part
 from .estimate import student_t
 from .largest_t import Configuration, seeds_critical
 from .spread import freedom_of_pair
+from .welch import welch_quantile
 
 GRID = (2, 3, 4, 5, 6, 8, 11, 16, 24, 40, 64)
 """Numbers of seeds whose critical values are simulated; those of others lie between."""
@@ -45,7 +46,9 @@ class FutureSeeds:
         i, k = self.pair
         shares = (4.0 ** self.octaves[i], 4.0 ** self.octaves[k])
         counts = np.full(len(self.octaves), seeds - 1.0)
-        return Part(sd, freedom_of_pair(counts, i, k, shares, self.pairs_seeds), self._critical(seeds))
+        freedom = freedom_of_pair(counts, i, k, shares, self.pairs_seeds)
+        quantile = welch_quantile(*self.variances, seeds - 1, seeds - 1)
+        return Part(sd, freedom, self._critical(seeds) * quantile)
 
     def _critical(self, seeds: int) -> float:
         """Between the values of the neighbouring numbers in GRID, linear in 1/seeds."""

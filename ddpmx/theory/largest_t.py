@@ -13,13 +13,15 @@ from functools import lru_cache
 from itertools import combinations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .scores import FloatArray
 from .spread import WIDEST, spread
+from .welch import EXTRA, inverse_squares
 
 FEWEST, MOST = 10_000, 40_000
 """Limits of the repetitions at alpha = 0.05; there are more at smaller ones."""
-PAIRS = 1_400_000
+PAIRS = 700_000
 """Pairs that are simulated, within these limits."""
 FEWEST_BEYOND = 300
 """Repetitions beyond a critical value, at least: the error of alpha is then below 6 % of it."""
@@ -72,15 +74,17 @@ class Configuration:
 
 @lru_cache(maxsize=1024)
 def seeds_critical(configuration: Configuration, alpha: float, repetitions: int | None = None) -> FloatArray:
-    """The critical values [G, G] of |difference of means| / standard error, from the seeds alone.
+    """The critical values [G, G] of |difference of means| / standard error / `welch_quantile`.
 
-    All pairs are within them together in 1 − alpha of repetitions, whichever of the `patterns` the spreads
-    have. Where numbers of seeds or units differ, each pair's value is in proportion to what such pairs need.
+    All pairs are within them together in 1 − alpha of repetitions of the seeds' noise, whichever of the
+    `patterns` the spreads have. Where numbers of seeds or units differ, each pair's value is in proportion to
+    what such pairs need.
     """
     count = len(configuration.freedom)
-    draws = _Draws(configuration, repetitions or _repetitions(count, alpha))
+    repetitions = repetitions or _repetitions(count, alpha)
     patterns = list(configuration.patterns())
-    shape = _shape(draws, patterns, alpha)
+    shape = _shape(_Draws(configuration, repetitions // 4), patterns, alpha)
+    draws = _Draws(configuration, repetitions)
     critical = shape * max(
         float(np.quantile(_largest(draws.tested(pattern), shape), 1 - alpha)) for pattern in patterns
     )
@@ -143,19 +147,39 @@ class _Draws:
             self.deviations = np.sqrt(generator.chisquare(self.freedom, size=self.means.shape))[..., None]
 
     def tested(self, pattern: FloatArray) -> Callable[[int], FloatArray]:
-        """The squared t [repetitions, G − 1 − i] of spec i against those after it; 0 out of line."""
+        """The square of t / `welch_quantile` of spec i and those after it [repetitions, G − 1 − i]."""
         units = self.configuration.units
-        means = self.means * pattern * units
         found = spread(self.deviations * pattern[:, None], self.freedom, self.configuration.by_seed)
-        squared_errors = np.where(found.in_line, found.variances * units**2 / (self.freedom + 1), np.inf)
-        return lambda i: (
-            np.square(means[:, i, None] - means[:, i + 1 :])
-            / (squared_errors[:, i, None] + squared_errors[:, i + 1 :])
-        )
+        variances = found.variances * units**2 / (self.freedom + 1)
+        return squared_tests(self.means * pattern * units, variances, self.freedom, found.in_line)
+
+
+def squared_tests(
+    means: FloatArray, variances: FloatArray, freedom: FloatArray, in_line: NDArray[np.bool_]
+) -> Callable[[int], FloatArray]:
+    """A function of i: the squares [N, G − 1 − i] of t / `welch_quantile` of spec i and those after it.
+
+    From means [N, G] and their variances; 0 for pairs with a spec that is not `in_line`.
+    """
+
+    weighted = variances * variances / (freedom + EXTRA)
+    out = None if in_line.all() else ~in_line
+
+    def of(i: int) -> FloatArray:
+        own, others = slice(i, i + 1), slice(i + 1, None)
+        total = variances[:, own] + variances[:, others]
+        tests = inverse_squares(total, weighted[:, own], weighted[:, others])
+        tests *= np.square(means[:, own] - means[:, others])
+        tests /= total
+        if out is not None:
+            tests[out[:, own] | out[:, others]] = 0
+        return tests
+
+    return of
 
 
 def _largest(squares: Callable[[int], FloatArray], shape: FloatArray) -> FloatArray:
-    """The largest |t| / shape of each repetition."""
+    """The largest test / shape of each repetition."""
     largest = (squares(i) / np.square(shape[i, i + 1 :]) for i in range(len(shape) - 1))
     return np.asarray(np.sqrt(np.max([part.max(axis=1) for part in largest], axis=0)))
 
@@ -163,7 +187,7 @@ def _largest(squares: Callable[[int], FloatArray], shape: FloatArray) -> FloatAr
 def _shape(draws: _Draws, patterns: list[FloatArray], alpha: float) -> FloatArray:
     """What pairs need relative to each other [G, G], 1 where all specs are of one kind.
 
-    The quantile of |t| of the pairs of two kinds, in the pattern that needs most.
+    The quantile of the tests of pairs of two kinds, in the pattern that needs most.
     """
     kinds = draws.configuration.kinds
     count = len(kinds)

@@ -11,6 +11,7 @@ import numpy as np
 from .largest_t import Configuration, seeds_critical
 from .scores import FloatArray, SpecScores, by_seed
 from .spread import Spread, freedom_of_pair, spread
+from .welch import welch_quantile
 
 WIDEST_RELATIVE = 0.5
 """The largest spread, relative to the scores, that is pooled on the logarithm."""
@@ -110,8 +111,9 @@ class SeedsPart:
         """The critical value of |difference| / `pooled_sd`, in all pairs of pooled specs together."""
         freedom = tuple(self.specs[each].count - 1 for each in self.members)
         configuration = Configuration(freedom, self.octaves(self.members), self.pairs_seeds)
-        values = seeds_critical(configuration, alpha)
-        return float(values[self.members.index(i), self.members.index(k)])
+        factor = seeds_critical(configuration, alpha)[self.members.index(i), self.members.index(k)]
+        a, b = (self.variance(each) / self.specs[each].count for each in (i, k))
+        return float(factor) * welch_quantile(a, b, self.specs[i].count - 1, self.specs[k].count - 1)
 
     def welch(self, i: int, k: int) -> tuple[float, float]:
         """(standard deviation of the difference of means, degrees of freedom) from the two specs alone."""

@@ -1,17 +1,19 @@
 """Adding seeds until each pair of specs is known to differ or to be equivalent within a margin.
 
 After each added seed, a look, the differences are tested again. Testing at the usual level each time would
-err more and more often, so each look spends a part of it (Lan & DeMets 1983, doi:10.1093/biomet/70.3.659),
-evenly over at most `max_seeds` − 1 looks. The images' part is the same at every look and needs no correction.
+err more and more often, so the seeds' critical values are larger by the `look_factors`. The images' part is
+the same at every look and needs no correction.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
-from .differences import ALPHA, Family
+from .boundaries import look_factors, spent
+from .differences import ALPHA, Difference, Family
+from .estimate import student_t
 from .scores import SpecScores
 
 Verdict = Literal["differs", "equivalent", "open"]
@@ -37,39 +39,44 @@ class Settling:
         if self.max_seeds < 2:
             raise ValueError(f"a spread needs 2 seeds; max_seeds is {self.max_seeds}")
 
-    @property
-    def looks(self) -> int:
-        """The most looks that alpha is spent on."""
-        return self.max_seeds - 1
-
     def look(
-        self, specs: Sequence[SpecScores], look_index: int, settled: Mapping[Pair, Verdict] | None = None
+        self, specs: Sequence[SpecScores], settled: Mapping[Pair, Verdict] | None = None
     ) -> dict[Pair, Verdict]:
-        """The verdict on each pair (i, k), i < k, at the look of this index from 0.
+        """The verdict on each pair (i, k), i < k, as the data are now.
 
         Pairs that earlier looks `settled` keep their verdict. Pairs with a single seed on a side stay open.
         """
-        if not 0 <= look_index < self.looks:
-            raise ValueError(f"looks are numbered from 0 to {self.looks - 1}; got {look_index}")
         earlier = {pair: verdict for pair, verdict in (settled or {}).items() if verdict != "open"}
-        share = 1 / self.looks
-        differ = Family(specs, self.alpha * share, self.alpha)
+        differ = Family(specs, self.alpha)
         # two one-sided tests at alpha are the interval at 2·alpha (Schuirmann 1987)
-        equal = Family(specs, 2 * self.alpha * share, 2 * self.alpha)
+        equal = Family(specs, 2 * self.alpha)
         return {
             pair: earlier[pair] if pair in earlier else self._verdict(differ, equal, pair)
             for pair in differ.pairs
         }
 
     def _verdict(self, differ: Family, equal: Family, pair: Pair) -> Verdict:
-        if differ.differences[pair].decides_specs:
+        if differ.differences[pair].level == "networks":
+            return "open"
+        if self._at_a_look(differ, pair).decides_specs:
             return "differs"
-        difference = equal.differences[pair]
+        interval = self._at_a_look(equal, pair).interval
         margin = self.margin_of(*(equal.specs[spec] for spec in pair))
-        interval = difference.interval
-        if difference.level == "specs" and interval is not None and max(-interval[0], interval[1]) < margin:
-            return "equivalent"
-        return "open"
+        return "equivalent" if interval and max(-interval[0], interval[1]) < margin else "open"
+
+    def _at_a_look(self, family: Family, pair: Pair) -> Difference:
+        """The difference of a pair of specs with the critical value of the seeds' part for many looks."""
+        difference = family.differences[pair]
+        assert difference.seeds is not None
+        seeds = min(self.max_seeds, *(family.specs[spec].count for spec in pair))
+        if difference.welch:
+            share = spent(seeds, self.max_seeds) - spent(seeds - 1, self.max_seeds)
+            level = family.alpha * share / len(family.pairs)
+            critical = student_t(difference.seeds.degrees_of_freedom, level)
+        else:
+            factors = look_factors(len(family), self.max_seeds, family.alpha)
+            critical = difference.seeds.critical * factors[seeds]
+        return replace(difference, seeds=replace(difference.seeds, critical=critical))
 
     def margin_of(self, a: SpecScores, b: SpecScores) -> float:
         """The margin in units of the score."""

@@ -11,6 +11,7 @@ from scipy import stats
 from ddpmx.theory.differences import Family, best
 from ddpmx.theory.largest_t import Configuration, images_critical, seeds_critical
 from ddpmx.theory.scores import Draws, SpecScores
+from ddpmx.theory.welch import welch_quantile
 
 HALVES = np.random.default_rng(0).normal(size=(3, 200))
 
@@ -148,7 +149,14 @@ def test_critical_values_lie_between_tukeys_and_welchs():
     for seeds in (2, 3, 8):
         tukey = stats.t.ppf(0.975, 2 * (seeds - 1))
         welch = stats.t.ppf(0.975, seeds - 1)
-        assert tukey < seeds_critical(Configuration.even(2, seeds), 0.05)[0, 1] < 1.03 * welch
+        factor = seeds_critical(Configuration.even(2, seeds), 0.05)[0, 1]
+        assert tukey < factor * welch_quantile(1.0, 1.0, seeds - 1, seeds - 1) < welch
+
+
+def test_the_quantile_has_the_degrees_of_freedom_of_welchs_test_and_one_more():
+    for a, b, m, n in ((1.0, 1.0, 2, 2), (1.0, 0.0, 1, 7), (2.0, 0.5, 3, 9)):
+        freedom = (a + b) ** 2 / (a**2 / (m + 1) + b**2 / (n + 1))
+        assert welch_quantile(a, b, m, n) == pytest.approx(stats.t.ppf(0.995, freedom), rel=2e-4)
 
 
 def test_critical_values_belong_to_their_specs():
