@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -28,10 +29,8 @@ class Other:
     samples: int
     """Number of generated images."""
 
-    @property
-    def settings(self) -> str:
-        """The changes in words."""
-        return ", ".join(f"{field} {text(value)}" for field, value in self.changes.items())
+    settings: str
+    """The changes in words."""
 
 
 def others_of(group: Group) -> list[Other]:
@@ -40,12 +39,20 @@ def others_of(group: Group) -> list[Other]:
     for run in group.runs:
         for one in run.others:
             found.setdefault(one.key, {}).setdefault(run.seed, []).append(one)
-    others = []
+    others, changes = [], [one.changes for run in group.runs for one in run.others]
     for by_seed in found.values():
         first = next(iter(by_seed.values()))[0]
+        words = [
+            f"{field} {text(value, [other.get(field) for other in changes])}"
+            for field, value in first.changes.items()
+        ]
         estimates = [mean_of_repeats([_estimate(one) for one in same]) for same in by_seed.values()]
         mean = mean_over_seeds(estimates)
-        others.append(Other(first.metric, first.changes, mean, len(by_seed), first.better, first.samples))
+        others.append(
+            Other(
+                first.metric, first.changes, mean, len(by_seed), first.better, first.samples, ", ".join(words)
+            )
+        )
     return others
 
 
@@ -58,7 +65,7 @@ def to_data(group: Group) -> list[dict[str, object]]:
     entries: dict[str, dict[str, object]] = {}
     measures: dict[str, dict[str, object]] = {}
     for one in others_of(group):
-        key = one.settings
+        key = json.dumps(one.changes, sort_keys=True)
         entries.setdefault(key, {"settings": dict(one.changes), "measures": measures.setdefault(key, {})})
         low, high = one.estimate.interval or (None, None)
         measures[key][one.measure] = {
