@@ -16,7 +16,7 @@ from ..spec.schema import Spec
 from ..terminal.console import Bar, say
 from ..training.events import Event
 from .grid import Grid
-from .opening import OpenedRun, RunData, choose_weights, open_run
+from .opening import OpenedRun, RunData, open_run
 from .preflight import metric_notes
 
 Show = Callable[[Event], None]
@@ -68,7 +68,6 @@ def evaluate(
     own = [] if request.over else [spec]
     for each in own + grid:
         check_metrics(each)
-    check_weights(run, own + grid)
     for note in metric_notes(spec, opened.experiment.data):
         say(f"note: {note}")
     for name in ("metrics.jsonl", "report.html"):
@@ -99,13 +98,6 @@ def _measured(
     with ops.use_backend(opened.spec.backend), Bar() as bar:
         yield from measured.measure(own, warn, bar.show, strict=True, again=True)
         yield from measured.measure(grid, warn, bar.show, strict=True)
-
-
-def check_weights(run: Path, specs: Sequence[Spec]) -> None:
-    """Raise SpecError, before anything is measured, for weights that the run does not have."""
-    for weights, spec in {spec.weights: spec for spec in specs}.items():
-        with spec.blame("weights", "evaluate.over"):
-            choose_weights(run, weights)
 
 
 def check_metrics(spec: Spec) -> None:
