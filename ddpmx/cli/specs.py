@@ -60,6 +60,7 @@ def validate(specs: tuple[Path, ...], overrides: tuple[str, ...]) -> None:
     """Check SPECS and the data they name, without training. This runs the code of your plugins."""
     from ..runs.preflight import examine
     from ..sweeps.points import in_all_points, load_all
+    from ..sweeps.trainings import trainings_of
 
     failed = []
     for path in specs:
@@ -72,7 +73,10 @@ def validate(specs: tuple[Path, ...], overrides: tuple[str, ...]) -> None:
             failed.append(error)
             say_error(error)
         else:
-            echo(f"{path}: valid" + (f", {len(points)} points" if len(points) > 1 else ""))
+            trainings = len(trainings_of(points))
+            shared = f" with {trainings} {'training' if trainings == 1 else 'trainings'}"
+            count = f", {len(points)} points{shared if trainings < len(points) else ''}"
+            echo(f"{path}: valid" + (count if len(points) > 1 else ""))
             for line in dict.fromkeys(line for line, _ in results):
                 echo(f"data: {line}")
             for spec, (_, notes) in zip(points, results, strict=True):

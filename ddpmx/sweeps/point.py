@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -87,7 +88,9 @@ class _Points:
         if self._is_finished(previous):
             return self._path(previous)
         resume = Resume(previous, self.allow_changed_data) if previous else None
-        return run(spec, out=self.folder, device=self.device, resume=resume)
+        path = run(spec, out=self.folder, device=self.device, resume=resume)
+        gc.collect()  # the training's objects refer to one another; free them before points are measured
+        return path
 
     def _measure(self, spec: Spec, weights: Path) -> Path:
         """Measure a point with the weights of a finished run; returns its folder."""

@@ -217,7 +217,9 @@ def _settle(
             elif result[spec.name] == "not started" != by_first:
                 run = unfinished_run(spec, folder, shares=True)
                 ended = None if run is None else RunFolder(run).status()
-                if ended is not None:
+                if ended is not None and ended["status"] == "running":  # it was killed with its job
+                    result[spec.name] = by_first
+                elif ended is not None:
                     why = ended.get("why", "") if ended["status"] == "failed" else ""
                     result[spec.name] = ": ".join(filter(None, [ended["status"], why]))
 

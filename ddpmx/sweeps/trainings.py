@@ -110,11 +110,11 @@ def trainings_of(points: Sequence[Spec]) -> list[Training]:
 
 def announcement(trainings: Sequence[Training], progress: Progress) -> list[str]:
     """Lines on which points share a training; none if no points do."""
-    if not any(training.is_shared for training in trainings):
+    lines = [line for training in trainings if (line := _line(training, progress))]
+    if not lines and not any(training.is_shared for training in trainings):
         return []
     points = sum(len(training.points) for training in trainings)
     count = f"{len(trainings)} {'training' if len(trainings) == 1 else 'trainings'} for {points} points"
-    lines = [line for training in trainings if (line := _line(training, progress))]
     more = [f"  … and {len(lines) - MOST_LINES} more"] if len(lines) > MOST_LINES else []
     return [
         f"{count}: points that differ only in {', '.join(MEASURED[:-1])} or {MEASURED[-1]} share one",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -156,6 +157,7 @@ def test_val_loss_names_the_seed_that_the_training_was_validated_with(tmp_path: 
 def test_print_gives_a_command_for_each_training(ddpmx: Run, tmp_path: Path) -> None:
     spec = write(tmp_path, "sweep: {seed: [0, 1], evaluate.sampler.steps: [2, 3, 4]}\n")
     out = tmp_path / "runs"
+    assert "valid, 6 points with 2 trainings" in ddpmx("validate", spec).out
     result = ddpmx("sweep", spec, "--print", "--out", out)
     assert result.code == 0
     commands = [shlex.split(line) for line in result.out.splitlines()]
@@ -176,8 +178,6 @@ def test_a_sweep_announces_what_is_shared_and_shows_it_in_its_table(
     ddpmx: Run, shared: Path, tmp_path: Path
 ) -> None:
     """Two points are missing; the sweep measures them with the training that is there."""
-    import shutil
-
     shutil.copytree(shared, tmp_path, symlinks=True, dirs_exist_ok=True)
     out = tmp_path / "runs"
     for name in OTHERS[1:]:
@@ -206,6 +206,19 @@ def test_a_point_by_itself_trains_what_it_needs_and_measures_only_itself(ddpmx: 
     again = ddpmx("run", spec, "--point", OTHERS[1], "--out", out)
     assert again.out == result.out
     assert len(evaluations(runs(out)[OTHERS[1]])) == 1
+
+
+def test_a_single_point_that_was_trained_for_another_sampler_is_announced(
+    ddpmx: Run, shared: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(shared, tmp_path, symlinks=True, dirs_exist_ok=True)
+    out = tmp_path / "runs"
+    spec = write(tmp_path, "sweep: {sampler: [{name: ddim, steps: 7}], evaluate.sampler.steps: [4]}\n")
+    result = ddpmx("sweep", spec, "--out", out)
+    assert result.code == 0, result.err
+    (line,) = (line for line in result.err.splitlines() if "measured with the weights of" in line)
+    assert line.endswith(str(runs(out)[FIRST]))
+    assert with_checkpoints(out) == [FIRST]
 
 
 def test_a_dry_run_says_that_the_training_is_shared(ddpmx: Run, tmp_path: Path) -> None:
