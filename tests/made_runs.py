@@ -11,6 +11,7 @@ from conftest import TINY
 
 from ddpmx.images import grid
 from ddpmx.spec.loading import load
+from ddpmx.storage.draws import Draws, Stored, write
 from ddpmx.storage.folder import RunFolder
 
 LOG_SNR, T = [4.0, 1.0, -2.0, -6.0], [1.5, 5.5, 9.5, 13.5]
@@ -71,6 +72,34 @@ def per_t(epoch: int, loss: float = 1.0, bits: float = 0.5, **changes: Any) -> d
         "bits": [None, *(bits * shape[1:]).tolist()],
         **changes,
     }
+
+
+def add_measurement(
+    run: Path, value: float, draws: np.ndarray | None = None, *, name: str = "fd_cnn", **settings: Any
+) -> None:
+    """Add an `evaluate` event: `settings` are keys of the event, or those of the spec.
+
+    `draws` are the scores of the random halves.
+    """
+    folder = RunFolder(run)
+    evaluate = folder.spec_data()["evaluate"]
+    event = {
+        "event": "evaluate",
+        "epoch": 2,
+        "step": 20,
+        "samples": evaluate["samples"],
+        "seed": evaluate["seed"],
+        "sampler": evaluate["sampler"],
+        "weights": {"checkpoint": "best", "ema_std": None},
+        "metrics": {name: value},
+        "scores": {name: score(value, None if draws is None else 1.96 * float(np.std(draws, ddof=1)))},
+        **settings,
+    }
+    if draws is not None:
+        file = f"m{len(list(folder.events('evaluate')))}.safetensors"
+        stored = Stored(event["step"], {name: Draws("halves", value + draws, 1000)})
+        event["values"] = write(run, file, stored)
+    folder.add_event(event)
 
 
 def make_run(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from ..errors import SpecError, nearest
@@ -11,6 +12,7 @@ from ..files import expanded
 from ..storage.newest import newest_run
 from ..text import shortened
 from .groups import Group, Standing, groups_of
+from .qualities import TrainingQuality, training_qualities
 from .ranking import Ranking, rank
 from .results import find_runs, read_runs
 
@@ -40,6 +42,11 @@ class Comparison:
         """The groups that have the measure, best first."""
         having = [(group, group.standings[measure]) for group in self.groups if measure in group.standings]
         return sorted(having, key=lambda pair: pair[1].order)
+
+    @cached_property
+    def qualities(self) -> tuple[TrainingQuality, ...]:
+        """Quality against network evaluations and along the EMA length, where runs were measured so."""
+        return training_qualities([(group.label, run) for group in self.groups for run in group.runs])
 
     def arrow(self, measure: str) -> str:
         """An arrow in the measure's better direction."""

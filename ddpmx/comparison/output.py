@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ..pages.quality import data
 from ..text import lines, visible
 from ..theory.estimate import amount
 from . import others
@@ -135,6 +136,11 @@ def to_data(comparison: Comparison, groups: Sequence[Group]) -> dict[str, object
         "differences": {
             measure: list(_differences(ranking)) for measure, ranking in comparison.rankings.items()
         },
+        "curves": [
+            {"groups": list(training.groups), **data(quality)}
+            for training in comparison.qualities
+            for quality in training.qualities
+        ],
         "groups": [
             {
                 "run": group.label,

@@ -12,6 +12,7 @@ from pathlib import Path
 from ..outputs import write
 from ..pages import page
 from ..pages.canvas import style, to_svg
+from ..pages.quality_plots import section
 from ..text import number
 from ..theory.estimate import amount
 from .comparison import Comparison
@@ -90,6 +91,7 @@ def write_page(comparison: Comparison, groups: Sequence[Group], out: Path) -> Pa
         provenance=list(_provenance(comparison)),
         axes={key: X_AXES[key] for key in x_axes(comparison)},
         figures=[_embedded(plot) for plot in figures(comparison)],
+        qualities=section([(training.label, training.qualities) for training in comparison.qualities]),
         samples=samples,
         stops=[
             *(label_of(epoch) for epoch in stops),

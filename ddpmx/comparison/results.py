@@ -15,8 +15,8 @@ from ..errors import RunError, SpecError
 from ..storage import draws
 from ..storage.comparable import fingerprinted
 from ..storage.folder import RunFolder
-from ..storage.history import MOST_METRICS, History
-from ..storage.measurement import Measurement, Measurements
+from ..storage.history import History
+from ..storage.measurement import LatestMeasurements, Measurement
 from ..storage.provenance import changed_at, fingerprint_of
 from ..storage.records import Environment, RunSpec
 from ..terminal.console import warn
@@ -25,8 +25,6 @@ from ..theory.scores import Draws
 from ..training.events import Event, Score
 
 UNKNOWN = "not recorded"
-MOST_OTHERS = 10_000
-"""Most measurements with other settings that are kept of a run."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +80,8 @@ class Run:
     """By measure: metrics, measured with the settings of the run's spec, and `val_loss`."""
     others: tuple[Measurement, ...] = ()
     """The last measurement with each other setting of a metric."""
+    own: tuple[Measurement, ...] = ()
+    """The measurements that `results` are made from, apart from `val_loss`."""
 
     @property
     def path(self) -> Path:
@@ -135,8 +135,9 @@ def read_run(path: Path) -> Run:
         metrics.add(event)
     results = {**metrics.results, **_validation(folder, spec, environment, history)}
     state, why = (status["status"], status.get("why", "")) if status else ("not started", "")
-    resolved, others = fingerprinted(spec, path), tuple(metrics.others.values())
-    return Run(folder, spec, resolved, state, why, environment, history, results, others)
+    resolved, latest = fingerprinted(spec, path), metrics.latest
+    others, own = (tuple(each.values()) for each in (latest.others, latest.own))
+    return Run(folder, spec, resolved, state, why, environment, history, results, others, own)
 
 
 def read_runs(paths: list[Path]) -> list[Run]:
@@ -220,21 +221,13 @@ class _Metrics:
 
     def __init__(self, spec: RunSpec, environment: Environment) -> None:
         self._spec, self._environment = spec, environment
-        self._measurements = Measurements(spec, environment)
+        self.latest = LatestMeasurements(spec, environment)
         self.results: dict[str, Result] = {}
-        self.others: dict[str, Measurement] = {}
 
     def add(self, event: Event) -> None:
         """Take in one more event."""
-        for measured in self._measurements.of(event):
-            name = measured.metric
-            if not math.isfinite(measured.value):
-                continue
-            if measured.changes:
-                if measured.key in self.others or len(self.others) < MOST_OTHERS:
-                    self.others[measured.key] = measured
-            elif name in self.results or len(self.results) < MOST_METRICS:
-                self._add(measured, event)
+        for measured in self.latest.add(event):
+            self._add(measured, event)
 
     def _add(self, measured: Measurement, event: Event) -> None:
         name, value, details, epoch = measured.metric, measured.value, measured.score, measured.epoch

@@ -15,6 +15,8 @@ from .ranking import ONE_SEED, Ranking
 
 MOST_NAMED = 6
 """Most groups that a sentence names."""
+MOST_QUALITIES = 6
+"""Most sentences about settings of the same networks."""
 
 
 def difference(group: Group, standing: Standing, comparison: Comparison, measure: str) -> str:
@@ -38,8 +40,12 @@ def note(group: Group, standing: Standing, comparison: Comparison, measure: str)
 
 
 def summary(comparison: Comparison) -> list[str]:
-    """Sentences about each measure, runs with remarks, changed data, and how to read the intervals."""
+    """Sentences about each measure, samplers and EMA lengths, runs with remarks, and changed data.
+
+    The last ones say how to read the intervals.
+    """
     lines = [_sentence(comparison, measure) for measure in comparison.measures]
+    lines += _of_qualities(comparison)
     if others := [one for group in comparison.groups for one in others_of(group)]:
         fields = dict.fromkeys(field for one in others for field in one.changes)
         lines.append(
@@ -80,6 +86,16 @@ def _shared_trainings(comparison: Comparison) -> list[str]:
         f"{_names(groups)} measure the same trained networks: the training time of each was spent once."
         for groups in sharing.values()
         if len(groups) > 1
+    ]
+
+
+def _of_qualities(comparison: Comparison) -> list[str]:
+    """Sentences about samplers and EMA lengths of the same networks; after a few, only how many more."""
+    lines = [text for training in comparison.qualities for text in training.sentences]
+    more = len(lines) - MOST_QUALITIES
+    return [
+        *lines[:MOST_QUALITIES],
+        *([f"Quality by sampler or EMA length: {more} more in --json and --html."] if more > 0 else []),
     ]
 
 

@@ -205,6 +205,24 @@ def in_thousands(axes: Axes) -> None:
     )
 
 
+def log_x(axes: Axes, values: Numbers) -> None:
+    """Make the x axis logarithmic, with ticks at 1, 2 and 5 times powers of ten; values are positive."""
+    axes.set_xscale("log")
+    low, high = min(values), max(values)
+    axes.set_xlim(low / 1.25, high * 1.25)
+    locator = LogLocator(subs=(1, 2, 5) if high < 300 * low else (1,), numticks=12)
+    axes.xaxis.set_major_locator(locator)
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.xaxis.set_minor_locator(NullLocator())
+
+
+def bars(axes: Axes, x: Numbers, intervals: Sequence[tuple[float, float] | None], index: int) -> None:
+    """Draw each interval of curve `index` as a vertical bar."""
+    known = [(at, *interval) for at, interval in zip(x, intervals, strict=True) if interval is not None]
+    if known:
+        axes.vlines(*zip(*known, strict=True), color=style(index)[0], alpha=0.6, linewidth=1.2)
+
+
 def log_if_wide(axes: Axes, values: Floats, factor: float = 30) -> None:
     """Make the y axis logarithmic if no value is negative and positive ones span more than `factor`-fold."""
     values = values[np.isfinite(values)]

@@ -12,18 +12,24 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
+from ..errors import SpecError
 from ..files import read_text
 from ..spec.yaml_source import MAX_BYTES
 from ..storage.atomic import write_atomically
 from ..storage.folder import RunFolder
 from ..storage.history import History, plotted_indices, score
+from ..storage.measurement import LatestMeasurements
 from ..storage.provenance import changed_at, data_changes
 from ..storage.records import Environment, RunSpec, Status
 from ..storage.row_log import COLUMNS, LAST_COLUMNS
 from ..text import number
 from ..theory.estimate import Estimate
 from . import canvas, page, plots
+from .ema_quality import ema_qualities
+from .quality_plots import QualitySection, section
+from .sampler_quality import sampler_qualities
 from .timestep_plots import CAPTIONS, timestep_figures
+from .varied import Network
 
 GRIDS = 12
 """Most sample grids of training in a report."""
@@ -39,11 +45,11 @@ def write_report(run: Path, status: Status | None = None) -> Path:
     """
     folder = RunFolder(run)
     status = status or folder.status()
-    spec, environment, history = (
-        folder.spec_data(),
-        folder.environment(),
-        History.from_events(folder.events()),
-    )
+    spec, environment, history = folder.spec_data(), folder.environment(), History()
+    latest = LatestMeasurements(spec, environment)
+    for event in folder.events():
+        history.add(event)
+        latest.add(event)
     curves = canvas.write(_curves(spec, environment, history), folder.plots)
     html = page.render(
         "report.html.jinja",
@@ -61,6 +67,7 @@ def write_report(run: Path, status: Status | None = None) -> Path:
         curves=[page.figure(svg, CAPTIONS.get(name, "")) for name, svg in curves.items()],
         methods=list(_methods(folder.plots)),
         scores=_scores(history),
+        qualities=_qualities(run, spec, latest),
         table=_table(history),
         facts=list(page.environment_facts(environment)),
         spec_yaml=read_text(folder.path / "spec.yaml", MAX_BYTES),
@@ -99,6 +106,16 @@ def _curves(spec: RunSpec, environment: Environment, history: History) -> dict[s
             history.norm_steps, history.norms, spec["train"]["grad_clip"]
         )
     return figures
+
+
+def _qualities(run: Path, spec: RunSpec, latest: LatestMeasurements) -> QualitySection | None:
+    """Quality by sampler and by EMA length; None if nothing was measured so."""
+    networks = [Network(spec["seed"], run, "", [*latest.own.values(), *latest.others.values()])]
+    averages = ema_qualities(networks)
+    try:
+        return section([("", [*sampler_qualities(networks), *averages])])
+    except SpecError as error:
+        return section([("", averages)], f"The samplers' evaluations are not known ({error.message}).")
 
 
 def _results(

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ..training.events import PASSES, Event, Score
-from .history import score
+from .history import MOST_METRICS, score
 from .provenance import DataRecord
 from .records import Environment, RunSpec
 
 Block = Mapping[str, object]
+MOST_OTHERS = 10_000
+"""Most measurements with settings other than the spec's that are kept of a run."""
 _FILE = re.compile(r"draws/[A-Za-z0-9_-][A-Za-z0-9_.-]*\.safetensors")
 
 
@@ -155,6 +158,31 @@ class Measurements:
             return {}
         same = any(own.get("name") == block.get("name") and not _deviation("", block, own) for own in listed)
         return {} if same else {"evaluate.metrics": block}
+
+
+class LatestMeasurements:
+    """The last finite measurement with each setting of each metric, from a run's events one by one."""
+
+    def __init__(self, spec: RunSpec, environment: Environment) -> None:
+        self._read = Measurements(spec, environment)
+        self.own: dict[str, Measurement] = {}
+        """Those with the settings of the run's spec, by metric."""
+        self.others: dict[str, Measurement] = {}
+        """All others, by key."""
+
+    def add(self, event: Event) -> list[Measurement]:
+        """Take in one more event; returns its measurements with the settings of the run's spec."""
+        added = []
+        for measured in self._read.of(event):
+            if not math.isfinite(measured.value):
+                continue
+            if measured.changes:
+                if measured.key in self.others or len(self.others) < MOST_OTHERS:
+                    self.others[measured.key] = measured
+            elif measured.metric in self.own or len(self.own) < MOST_METRICS:
+                self.own[measured.metric] = measured
+                added.append(measured)
+        return added
 
 
 def _deviation(field: str, value: object, wanted: object) -> dict[str, object]:

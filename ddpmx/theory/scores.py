@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -117,10 +117,23 @@ class SpecScores:
         """
         if self.draws is None or self.variance is None:
             return 0.0
-        freedom = self.draws.values.shape[1] - 1
-        student = 1 + (1.959964**2 + 1) / (4 * freedom) if self.draws.kind == "halves" else 1.0
-        own = float(np.diag(self.draws.covariance(self.draws.values)).mean()) * student**2
-        return max(0.0, self.variance - own)
+        return max(0.0, self.variance - _implied(self.draws))
+
+    @property
+    def of_networks(self) -> SpecScores:
+        """The mean over seeds as one score of these trained networks, without the noise of their training."""
+        if self.draws is None:
+            return SpecScores(self.seeds[:1], (self.mean,), None, self.variance, self.pooled)
+        draws = replace(self.draws, values=self.draws.values.mean(axis=0, keepdims=True))
+        variance = _implied(draws) + self.excess
+        return SpecScores(self.seeds[:1], (self.mean,), draws, variance, self.pooled)
+
+
+def _implied(draws: Draws) -> float:
+    """The variance of a single score that an interval made from the draws implies."""
+    freedom = draws.values.shape[1] - 1
+    student = 1 + (1.959964**2 + 1) / (4 * freedom) if draws.kind == "halves" else 1.0
+    return float(np.diag(draws.covariance(draws.values)).mean()) * student**2
 
 
 def by_seed(specs: Sequence[SpecScores]) -> FloatArray:
