@@ -117,7 +117,7 @@ def caption(quality: Quality) -> str:
 
 def table(quality: Quality) -> Table:
     """A row for each point."""
-    columns = ["", quality.column, quality.varied.metric, "difference to the best", "within noise of it"]
+    columns = ["", quality.column, quality.varied.metric, "Δ to the best", "within noise"]
     rows = [
         [
             one.line,
