@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from ..text import listed
 from ..theory.estimate import amount
 from .quality import Placed, Quality
 from .varied import EMA, Network, Varied, varied
 
+VALIDATION = "validation"
 LENGTH = "EMA length σ_rel"
 AVERAGES, OWN, PLAIN = "averages", "the run's own average", "plain weights"
 MOST_NAMED = 6
@@ -16,8 +18,36 @@ MOST_NAMED = 6
 
 
 def ema_qualities(networks: Sequence[Network]) -> list[Quality]:
-    """The metrics that were measured with several EMA lengths, at least one of them a width."""
-    return [_quality(one) for one in varied(networks, EMA) if any(point.setting for point in one.points)]
+    """The metrics that were measured with several EMA lengths, at least one of them a width.
+
+    Where a metric compares with validation images in one curve and with others in another, the second says
+    what the length chosen on the first has there: the best of many looks better on the images that chose it.
+    """
+    found = [_quality(one) for one in varied(networks, EMA) if any(point.setting for point in one.points)]
+    chosen = {one.varied.metric: one for one in found if _split(one) == VALIDATION}
+    return [
+        replace(one, sentence=f"{one.sentence} {text}")
+        if (text := _reported(chosen.get(one.varied.metric), one))
+        else one
+        for one in found
+    ]
+
+
+def _split(quality: Quality) -> str:
+    """The split of the real images that the metric compares with; empty if there is none."""
+    score = quality.best.measurements[0].score
+    return (score["split"] or "") if score else ""
+
+
+def _reported(chosen: Quality | None, other: Quality) -> str:
+    """What the best length on validation images has on other images; empty where it was not measured."""
+    if chosen is None or _split(other) in (VALIDATION, ""):
+        return ""
+    found = [each for each in other.placed if each.point.setting == chosen.best.setting]
+    if not found:
+        return ""
+    value = amount(found[0].point.estimate)
+    return f"Chosen on validation images: {found[0].name}, which has {value} on {_split(other)} images."
 
 
 def _quality(one: Varied) -> Quality:
@@ -48,8 +78,10 @@ def _sentence(one: Varied, placed: Sequence[Placed]) -> str:
         parts.append(f"{listed(far, MOST_NAMED)} {_is(far)} worse by more than noise")
     if not near and not far:
         parts.append(one.untested)
+    score = one.points[one.best].measurements[0].score
+    images = f" on {VALIDATION} images" if score and score["split"] == VALIDATION else ""
     end = f"; on {one.networks}."
-    return f"{one.metric} by EMA length: {'; '.join(parts)}{end}"
+    return f"{one.metric}{images} by EMA length: {'; '.join(parts)}{end}"
 
 
 def _is(names: Sequence[str]) -> str:

@@ -86,6 +86,7 @@ class Measurements:
     def __init__(self, spec: RunSpec, environment: Environment) -> None:
         self._spec, self._own_data = spec, DataRecord.parse(environment.get("data"))
         self._last_step = -1
+        self._unlisted: dict[str, Block] = {}
 
     def of(self, event: Event) -> list[Measurement]:
         """The measurements of an event; none of another kind than `epoch` or `evaluate`."""
@@ -150,12 +151,17 @@ class Measurements:
         return data.fingerprint
 
     def _changed_metric(self, details: Score | None) -> dict[str, object]:
-        """The metric's block, if the spec has the metric with other parameters."""
+        """The metric's block, if the spec has the metric with other parameters.
+
+        For a metric that the spec lacks, the parameters of its first measurement count as the spec's.
+        """
         block = details.get("metric") if details else None
         metrics = self._spec["evaluate"].get("metrics", ())
         listed = [own for own in metrics if isinstance(own, Mapping)]
-        if not isinstance(block, Mapping) or all(own.get("name") != block.get("name") for own in listed):
+        if not isinstance(block, Mapping):
             return {}
+        if all(own.get("name") != block.get("name") for own in listed):
+            listed = [self._unlisted.setdefault(str(block.get("name")), block)]
         same = any(own.get("name") == block.get("name") and not _deviation("", block, own) for own in listed)
         return {} if same else {"evaluate.metrics": block}
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from browser import PROGRAM, Browser
-from made_runs import add_measurement, make_run
+from made_runs import add_measurement, make_run, score
 
 from ddpmx.comparison.comparison import compare
 from ddpmx.comparison.page import write_page
@@ -237,6 +237,26 @@ def test_the_length_of_the_average(tmp_path: Path):
     figure = plot(quality, "fd_cnn")
     apart = [line for line in figure.axes[0].lines if list(line.get_xdata()) == [0, 1]]
     assert [line.get_ydata()[0] for line in apart] == [9.0, 5.0]
+
+
+def test_a_length_is_chosen_on_validation_images_and_reported_on_test_images(tmp_path: Path):
+    run = make_run(tmp_path)
+    on_validation = {0.05: 4.0, 0.1: 5.0}
+    averages(run, {0.05: 7.0, 0.1: 6.0})
+    for std, value in on_validation.items():
+        weights = {"checkpoint": "last", "ema_std": std}
+        scores = {"fd_cnn": score(value, 0.2, split="validation")}
+        add_measurement(run, value, weights=weights, scores=scores)
+    sentences = [quality.sentence for quality in ema_qualities([network(run)])]
+    assert len(sentences) == 2
+    (chosen,) = [
+        text for text in sentences if text.startswith("fd_cnn on validation images by EMA length: 0.05")
+    ]
+    (reported,) = [text for text in sentences if text != chosen]
+    assert "Chosen" not in chosen
+    assert reported.startswith("fd_cnn by EMA length: 0.1")
+    assert "Chosen on validation images: 0.05, which has 7.0 [" in reported
+    assert reported.endswith("] on test images.")
 
 
 def test_an_own_average_of_another_step_says_so(tmp_path: Path):
