@@ -241,17 +241,16 @@ def test_the_length_of_the_average(tmp_path: Path):
 
 def test_a_length_is_chosen_on_validation_images_and_reported_on_test_images(tmp_path: Path):
     run = make_run(tmp_path)
-    on_validation = {0.05: 4.0, 0.1: 5.0}
-    averages(run, {0.05: 7.0, 0.1: 6.0})
-    for std, value in on_validation.items():
-        weights = {"checkpoint": "last", "ema_std": std}
-        scores = {"fd_cnn": score(value, 0.2, split="validation")}
-        add_measurement(run, value, weights=weights, scores=scores)
+    for split, values in (("test", {0.05: 7.0, 0.1: 6.0}), ("validation", {0.05: 4.0, 0.1: 5.0})):
+        for std, value in values.items():
+            block = {"name": "fd_cnn", "reference": split}
+            scores = {"fd_cnn": score(value, 0.2, split=split, metric=block)}
+            weights = {"checkpoint": "last", "ema_std": std}
+            add_measurement(run, value, weights=weights, scores=scores)
     sentences = [quality.sentence for quality in ema_qualities([network(run)])]
     assert len(sentences) == 2
-    (chosen,) = [
-        text for text in sentences if text.startswith("fd_cnn on validation images by EMA length: 0.05")
-    ]
+    begins = "fd_cnn on validation images by EMA length: 0.05"
+    (chosen,) = [text for text in sentences if text.startswith(begins)]
     (reported,) = [text for text in sentences if text != chosen]
     assert "Chosen" not in chosen
     assert reported.startswith("fd_cnn by EMA length: 0.1")
