@@ -254,7 +254,7 @@ def test_a_length_is_chosen_on_validation_images_and_reported_on_test_images(tmp
     (reported,) = [text for text in sentences if text != chosen]
     assert "Chosen" not in chosen
     assert reported.startswith("fd_cnn by EMA length: 0.1")
-    assert "Chosen on validation images: 0.05, which has 7.0 [" in reported
+    assert "Chosen on validation images: 0.05, which has 7.00 [" in reported
     assert reported.endswith("] on test images.")
 
 
