@@ -116,16 +116,10 @@ class _Shares(NamedTuple):
 class Family:
     """All pairs of some specs, compared on one metric."""
 
-    def __init__(
-        self, specs: Sequence[SpecScores], alpha: float = ALPHA, images_alpha: float | None = None
-    ) -> None:
-        """`alpha` is the probability that any interval misses its difference.
-
-        `images_alpha`, if given, replaces it in the images' critical values.
-        """
+    def __init__(self, specs: Sequence[SpecScores], alpha: float = ALPHA) -> None:
+        """`alpha` is the probability that any interval misses its difference."""
         self.specs = tuple(specs)
         self.alpha = alpha
-        self.images_alpha = alpha if images_alpha is None else images_alpha
         self.images_part = ImagesPart(self.specs)
         self.seeds_part = SeedsPart(self.specs)
 
@@ -175,11 +169,11 @@ class Family:
         if level == "networks":
             share = self._shares.networks
             critical = images_critical(
-                len(self.specs), singles if share < 1 else 0, part.freedom, self.images_alpha * share
+                len(self.specs), singles if share < 1 else 0, part.freedom, self.alpha * share
             )
         else:
             critical = images_critical(
-                len(self.specs) - singles, 0, part.freedom, self.images_alpha * self._shares.specs
+                len(self.specs) - singles, 0, part.freedom, self.alpha * self._shares.specs
             )
         return Part(sd, part.freedom, critical)
 

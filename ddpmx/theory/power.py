@@ -28,6 +28,10 @@ class Range:
     low: float
     high: float
 
+    def above(self, least: float) -> Range:
+        """The range with both ends at least this."""
+        return Range(max(self.low, least), max(self.high, least))
+
     def __str__(self) -> str:
         if math.isinf(self.low):
             return f"more than {MOST}"
@@ -62,10 +66,18 @@ def smallest_shown(difference: Difference) -> float | None:
 
 
 def needs(family: Family, i: int, k: int, size: float | None = None) -> Needs:
-    """What would show a difference of `size`, or of the one seen, between specs i and k."""
+    """What would show a difference of `size`, or of the one seen, between specs i and k.
+
+    What did not show the one seen does not count as enough: its ranges begin above the present numbers.
+    """
     difference = family.difference(i, k)
-    size = abs(difference.value if size is None else size)
-    return Needs(size, _seeds_needed(family, i, k, size), _images_needed(difference, size))
+    wanted = abs(difference.value if size is None else size)
+    seeds, images = _seeds_needed(family, i, k, wanted), _images_needed(difference, wanted)
+    if size is None and not difference.is_significant:
+        present = min(family.specs[i].count, family.specs[k].count)
+        seeds = seeds and seeds.above(present + 1)
+        images = images and images.above(1.01)
+    return Needs(wanted, seeds, images)
 
 
 def in_words(family: Family, i: int, k: int, size: float | None = None) -> str:
@@ -77,21 +89,25 @@ def in_words(family: Family, i: int, k: int, size: float | None = None) -> str:
     difference = family.difference(i, k)
     shown = smallest_shown(difference)
     needed = needs(family, i, k, size)
-    about = " between these two trained networks" if difference.level == "networks" else ""
+    networks = difference.level == "networks"
+    about = " between these two trained networks" if networks else ""
     first = (
         "nothing is known about the noise of this difference"
         if shown is None
         else f"a difference of {number(shown)}{about} would have been shown (80 % power)"
     )
-    ways = [f"{needed.seeds} seeds a side"] if needed.seeds is not None else []
-    if needed.images is not None:
-        ways.append(f"{needed.images} times the images")
+    seeds, images = f"{needed.seeds} seeds a side", f"{needed.images} times the images"
     goal = f"the {number(needed.size)} seen" if size is None else f"one of {number(needed.size)}"
-    if len(ways) == 2:
-        return f"{first}; {ways[0]}, or {ways[1]}, would show {goal}"
-    if ways:
-        return f"{first}; {ways[0]} would show {goal}"
-    return f"{first}; neither more seeds nor more images alone would show {goal}"
+    if networks:
+        ways = [f"{images} would show {goal} between these networks"] if needed.images is not None else []
+        ways += [f"{seeds} would show one of their specs"] if needed.seeds is not None else []
+    elif needed.seeds is not None and needed.images is not None:
+        ways = [f"{seeds}, or {images}, would show {goal}"]
+    elif needed.seeds is not None or needed.images is not None:
+        ways = [f"{images if needed.seeds is None else seeds} would show {goal}"]
+    else:
+        ways = [f"neither more seeds nor more images alone would show {goal}"]
+    return "; ".join([first, *ways])
 
 
 def _shown(images: Part | None, seeds: Part | None) -> float:

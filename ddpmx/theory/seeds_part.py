@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import lru_cache
 
 import numpy as np
 
@@ -17,8 +16,8 @@ WIDEST_RELATIVE = 0.5
 """The largest spread, relative to the scores, that is pooled on the logarithm."""
 MOST_OCTAVES = 4
 """Larger ratios of scores than 2⁴ count as this one: the smaller score's noise is then of no importance."""
-SHARED = 0.1
-"""The common share of the seeds' variance from which on pairing must narrow intervals."""
+LEAST_RESIDUALS = 14
+"""Degrees of freedom of the residuals of spec + seed from which on seeds are paired."""
 
 
 class SeedsPart:
@@ -125,17 +124,12 @@ class SeedsPart:
         return math.sqrt(total), total**2 / weighted if weighted > 0 else min(counts) - 1
 
 
-@lru_cache(maxsize=256)
 def pairing_pays(specs: int, seeds: int) -> bool:
     """Whether removing seeds' common effects narrows intervals where a tenth of the variance is common.
 
-    It costs degrees of freedom, many of them with few specs or seeds.
+    By simulation, it does from 14 residual degrees of freedom on; the effects cost `seeds` − 1 of them.
     """
-    within, without = (
-        float(seeds_critical(Configuration.even(specs, seeds, by_seed), 0.05)[0, 1])
-        for by_seed in (False, True)
-    )
-    return without * math.sqrt(1 - SHARED) <= within
+    return (specs - 1) * (seeds - 1) >= LEAST_RESIDUALS
 
 
 def octaves(scores: tuple[float, ...]) -> tuple[int, ...]:

@@ -120,9 +120,10 @@ def test_what_seeds_do_to_all_specs_cancels():
 
 def test_seeds_are_matched_by_their_numbers():
     generator = np.random.default_rng(1)
-    specs = [SpecScores(tuple(range(5)), tuple(generator.normal(size=5))) for _ in range(4)]
+    specs = [SpecScores(tuple(range(6)), tuple(generator.normal(size=6))) for _ in range(4)]
     turned = [SpecScores(each.seeds[::-1], each.values[::-1]) for each in specs]
     mixed = [turned[0], specs[1], turned[2], specs[3]]
+    assert Family(specs).seeds_part.pairs_seeds
     assert Family(mixed).difference(0, 1).half == pytest.approx(Family(specs).difference(0, 1).half or 0)
 
 

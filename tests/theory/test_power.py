@@ -64,7 +64,7 @@ def test_the_seeds_needed_would_show_the_difference():
     scarce = family(spread=0.3, images=0.02, gap=0.5)
     found = needs(scarce, 0, 1).seeds
     assert found is not None
-    assert 4 <= found.low < found.high
+    assert 4 < found.low < found.high
     more = family(spread=0.3, images=0.02, gap=0.5, seeds=int(found.high))
     assert smallest_shown(more.difference(0, 1)) < 0.5
 
@@ -110,4 +110,15 @@ def test_the_sentence():
         SpecScores((0,), (value,), Draws("halves", np.random.default_rng(int(value)).normal(size=(1, 200))))
         for value in (1.0, 2.0)
     ]
-    assert "these two trained networks" in in_words(Family(single), 0, 1, 4.0)
+    words = in_words(Family(single), 0, 1, 4.0)
+    assert "between these two trained networks would have been shown" in words
+    assert words.endswith("times the images would show one of 4 between these networks")
+
+
+def test_what_did_not_show_the_difference_seen_is_not_enough():
+    pair = family(spread=0.3, images=0.1, gap=0.5)
+    assert not pair.difference(0, 1).is_significant
+    found = needs(pair, 0, 1)
+    assert found.seeds is not None
+    assert found.seeds.low >= 5
+    assert found.images is None or found.images.low > 1
