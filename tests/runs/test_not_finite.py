@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from ddpmx.errors import RunError
 from ddpmx.metrics import Score, Subject
 from ddpmx.metrics.features import Pixels
-from ddpmx.runs import evaluate
+from ddpmx.metrics.score import finite
 from ddpmx.runs.generate import Samples, denoising, generate
 from ddpmx.spec import loading as spec_file
 from ddpmx.storage.folder import RunFolder
@@ -179,7 +179,7 @@ def test_features_that_are_not_finite_are_an_error(tmp_path: Path) -> None:
 def test_a_finite_score_is_unchanged() -> None:
     score = Score(value=1.5, better="lower", n=3, seed=0, interval=(1.0, 2.0), floor=0.5, floor_n=3)
     warnings: list[str] = []
-    assert evaluate.finite({"good": score}, warnings.append) == {"good": score}
+    assert finite({"good": score}, warnings.append) == {"good": score}
     assert warnings == []
 
 
