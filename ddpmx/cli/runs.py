@@ -1,4 +1,4 @@
-"""Commands that train networks and sample from them: run, sample and sweep."""
+"""Commands that train networks and sample from them: run and sample."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import click
 
 from ..errors import SpecError
 from ..terminal.printing import echo
-from ..text import shell_line
 from .options import (
     ALLOW,
     ALLOW_CHANGED,
@@ -206,51 +205,3 @@ def sample(
         device=device_of(device),
     )
     echo(written)
-
-
-@click.command()
-@SPEC
-@SET
-@OUT
-@DEVICE
-@click.option(
-    "--engine",
-    type=click.Choice(["local", "ray"]),
-    default="local",
-    show_default=True,
-    help="Run the points as local processes, or as Ray tasks.",
-)
-@click.option(
-    "--jobs",
-    type=click.IntRange(1, 10_000),
-    metavar="N",
-    help="Trainings to run at the same time. Default: one per GPU, or one per core.",
-)
-@click.option(
-    "--print",
-    "only_print",
-    is_flag=True,
-    help="Print one command per training, for a job array, and run nothing.",
-)
-@ALLOW
-@ALLOW_DATA
-def sweep(
-    spec: Path,
-    overrides: tuple[str, ...],
-    out: Path,
-    device: str | None,
-    engine: str,
-    jobs: int | None,
-    only_print: bool,
-    allow_changed_data: bool,
-) -> None:
-    """Run every point of SPEC's `sweep:` that has not finished yet."""
-    from ..sweeps.runner import Request, commands
-    from ..sweeps.runner import sweep as run_sweep
-
-    request = Request(spec, overrides, out, device, allow_changed_data)
-    if only_print:
-        for command in commands(request, lambda line: echo(line, err=True)):
-            echo(shell_line(command))
-    else:
-        run_sweep(request, engine=engine, jobs=jobs, say=echo)

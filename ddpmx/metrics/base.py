@@ -49,6 +49,8 @@ class Metric(Component):
     needs_images: ClassVar[bool] = True
     """False for a metric of `subject.experiment` and `subject.network`; if no metric needs images, none are
     generated."""
+    score_suffixes: ClassVar[tuple[str, ...]] = ("",)
+    """What the names of its scores append to its own; the first is the one that stands for it."""
 
     def check(self, data: Data) -> None:
         """Raises SpecError if the metric can't be computed for this data set. Called before a run starts."""

@@ -40,6 +40,7 @@ class Bpd(Metric):
     """
 
     needs_images: ClassVar[bool] = False
+    score_suffixes: ClassVar[tuple[str, ...]] = ("", "_prior", "_decoder")
     reference: Reference = None
     """Split of the real images; null: the test split if there is one, else the training images."""
     images: int | None = Field(1000, ge=2)

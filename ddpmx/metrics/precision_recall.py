@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -35,6 +35,7 @@ class PrecisionRecall(InceptionMetric):
     of real images in the generated manifold. Comparable only at equal numbers of images.
     """
 
+    score_suffixes: ClassVar[tuple[str, ...]] = (".precision", ".recall")
     reference: Reference = None
     """Split of the real images to compare with; null: the test split if there is one, else the training
     images."""

@@ -89,6 +89,11 @@ class LocalEngine:
             process.kill()
             process.wait()
 
+    @property
+    def at_once(self) -> int:
+        """How many jobs run at the same time."""
+        return len(self.free) + len(self._running)
+
     def has_room(self) -> bool:
         return bool(self.free)
 

@@ -48,11 +48,14 @@ class RayEngine:
         environment = {key: value for key, value in os.environ.items() if key.startswith("DDPMX_")}
         if device in (None, "cuda") and any(node.get("GPU") for node in nodes):
             needs = {"num_cpus": 1, "num_gpus": 1}
+            room = int(sum(node.get("GPU", 0) for node in nodes))
         else:
             threads = min(divide_cores(sum(cores), points, jobs)[0], max(cores))
             needs = {"num_cpus": threads}
             environment["OMP_NUM_THREADS"] = str(threads)
+            room = sum(cores) // threads
         self._jobs, self._environment = jobs or points, environment
+        self._room = room
         self._task = ray.remote(max_retries=0, **needs)(_work)
         self._running: dict[object, Job] = {}
 
@@ -64,6 +67,11 @@ class RayEngine:
             self.stop()
             self._ray.wait(list(self._running), num_returns=len(self._running), timeout=GRACE)
         self._ray.shutdown()
+
+    @property
+    def at_once(self) -> int:
+        """How many jobs run at the same time."""
+        return max(1, min(self._jobs, self._room))
 
     def has_room(self) -> bool:
         return len(self._running) < self._jobs

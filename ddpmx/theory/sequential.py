@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from .boundaries import look_factors, spent
 from .differences import ALPHA, Difference, Family
@@ -18,6 +18,17 @@ from .scores import SpecScores
 
 Verdict = Literal["differs", "equivalent", "open"]
 Pair = tuple[int, int]
+
+
+class Judgement(NamedTuple):
+    """What a look finds about a pair (i, k)."""
+
+    verdict: Verdict
+    """`open` if neither is shown."""
+    difference: Difference
+    """Spec i less spec k. Its interval is the one that an equivalence follows from, or else a difference."""
+    margin: float
+    """In units of the score."""
 
 
 @dataclass(frozen=True)
@@ -47,22 +58,31 @@ class Settling:
         Pairs that earlier looks `settled` keep their verdict. Pairs with a single seed on a side stay open.
         """
         earlier = {pair: verdict for pair, verdict in (settled or {}).items() if verdict != "open"}
+        return {pair: earlier.get(pair, found.verdict) for pair, found in self.judge(specs).items()}
+
+    def judge(self, specs: Sequence[SpecScores]) -> dict[Pair, Judgement]:
+        """What the data show about each pair, whatever earlier looks found."""
         differ = Family(specs, self.alpha)
         # two one-sided tests at alpha are the interval at 2·alpha (Schuirmann 1987)
         equal = Family(specs, 2 * self.alpha)
-        return {
-            pair: earlier[pair] if pair in earlier else self._verdict(differ, equal, pair)
-            for pair in differ.pairs
-        }
+        return {pair: self._judgement(differ, equal, pair) for pair in differ.pairs}
 
-    def _verdict(self, differ: Family, equal: Family, pair: Pair) -> Verdict:
-        if differ.differences[pair].level == "networks":
-            return "open"
-        if self._at_a_look(differ, pair).decides_specs:
-            return "differs"
-        interval = self._at_a_look(equal, pair).interval
+    def one_look(self, specs: Sequence[SpecScores]) -> Family:
+        """The differences at a level that all looks can have: for what power says about open pairs."""
+        return Family(specs, self.alpha / (self.max_seeds - 1))
+
+    def _judgement(self, differ: Family, equal: Family, pair: Pair) -> Judgement:
         margin = self.margin_of(*(equal.specs[spec] for spec in pair))
-        return "equivalent" if interval and max(-interval[0], interval[1]) < margin else "open"
+        if differ.differences[pair].level == "networks":
+            return Judgement("open", differ.differences[pair], margin)
+        difference = self._at_a_look(differ, pair)
+        if difference.decides_specs:
+            return Judgement("differs", difference, margin)
+        equivalence = self._at_a_look(equal, pair)
+        interval = equivalence.interval
+        if interval and max(-interval[0], interval[1]) < margin:
+            return Judgement("equivalent", equivalence, margin)
+        return Judgement("open", difference, margin)
 
     def _at_a_look(self, family: Family, pair: Pair) -> Difference:
         """The difference of a pair of specs with the critical value of the seeds' part for many looks."""

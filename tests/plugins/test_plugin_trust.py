@@ -20,7 +20,7 @@ from ddpmx.plugins import trust
 from ddpmx.spec.loading import load
 from ddpmx.storage import checkpoint
 from ddpmx.storage.folder import RunFolder
-from ddpmx.sweeps.runner import Request
+from ddpmx.sweeps.request import Request
 from ddpmx.training.experiment import build, choose_device
 from ddpmx.training.state import TrainState, prepare
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,8 +14,8 @@ import torch
 from waiting import wait_for
 
 from ddpmx.process.stop import StopSignal
+from ddpmx.sweeps.jobs import run_jobs
 from ddpmx.sweeps.local import Job, LocalEngine, divide_cores, slots
-from ddpmx.sweeps.runner import _run_all
 from ddpmx.terminal.console import Bar
 
 
@@ -34,6 +35,15 @@ def test_points_share_the_cores(
         assert at_once == points or (at_once + 1) * threads > cores  # and no further point fits
     else:
         assert at_once == min(jobs, points)
+
+
+def test_no_job_is_started_after_the_deadline(tmp_path: Path) -> None:
+    jobs = [Job(name, ("true",), tmp_path / f"{name}.log") for name in ("a", "b", "c")]
+    result = {job.name: "not started" for job in jobs}
+    with StopSignal() as stop, Bar(quiet=True) as bar, LocalEngine([{}]) as engine:
+        assert not run_jobs(jobs[:1], engine, stop, bar, result, deadline=time.monotonic() + 3600)
+        assert not run_jobs(jobs[1:], engine, stop, bar, result, deadline=time.monotonic())
+    assert result == {"a": "finished", "b": "not started", "c": "not started"}
 
 
 def test_one_process_per_visible_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -64,7 +74,7 @@ def run_all(
     ):
         if before:
             threading.Thread(target=before, daemon=True).start()
-        _run_all(jobs, engine, stop, bar, result)
+        run_jobs(jobs, engine, stop, bar, result)
     return result
 
 
