@@ -58,10 +58,15 @@ class Stored:
 
 
 def write(run: Path, name: str, stored: Stored) -> str:
-    """Write a file of the run; returns its path relative to the run's folder. Raises OSError."""
+    """Write a file of the run; returns its path relative to the run's folder. Raises OSError.
+
+    A single value, or one that is not finite in float32, says nothing about the noise and is left out.
+    """
     path = run / FOLDER / name
     path.parent.mkdir(exist_ok=True)
-    tensors = {key: _thinned(item.values) for key, item in stored.draws.items()}
+    with np.errstate(over="ignore"):  # what float32 cannot hold is left out
+        tensors = {key: _thinned(item.values) for key, item in stored.draws.items()}
+    tensors = {key: values for key, values in tensors.items() if _have_a_spread(values)}
     facts = {
         "step": stored.step,
         "kinds": {key: item.kind for key, item in stored.draws.items()},
@@ -83,9 +88,9 @@ def read(run: Path, name: str) -> Stored | None:
         header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
         facts = json.loads(header["__metadata__"]["facts"])
         draws = {key: _draws(values, facts, key) for key, values in arrays.items()}
-        return Stored(int(facts["step"]), draws)
+        return Stored(_count(facts["step"]), draws)
     # RuntimeError includes RecursionError, which deeply nested JSON raises
-    except (SafetensorError, SpecError, OSError, KeyError, TypeError, ValueError, RuntimeError):
+    except (SafetensorError, SpecError, OSError, LookupError, TypeError, ValueError, RuntimeError):
         warn(f"{path} is damaged: the intervals of differences are computed without it")
         return None
 
@@ -103,10 +108,22 @@ def _thinned(values: NDArray[np.float64]) -> NDArray[np.float32]:
 
 
 def _draws(values: NDArray[np.float32], facts: Mapping[str, Mapping[str, object]], key: str) -> Draws:
-    """One score's values. Raises KeyError, TypeError or ValueError if they are not what `write` writes."""
-    kind, of = facts["kinds"][key], facts["of"][key]
-    if kind not in get_args(Kind) or values.ndim != 1 or len(values) < 2 or not np.isfinite(values).all():
+    """One score's values. Raises LookupError, TypeError or ValueError if `write` does not write such ones."""
+    kind, of = facts["kinds"][key], _count(facts["of"][key])
+    is_array = values.dtype == np.float32 and values.ndim == 1
+    if kind not in get_args(Kind) or not is_array or not _have_a_spread(values):
         raise ValueError("not a score's values")
-    if not isinstance(of, int) or (kind != "halves" and of < len(values)):
+    if of < (2 if kind == "halves" else len(values)):
         raise ValueError("not the number of images")
     return Draws(cast(Kind, kind), values.astype(np.float64), of)
+
+
+def _have_a_spread(values: NDArray[np.float32]) -> bool:
+    return len(values) > 1 and bool(np.isfinite(values).all())
+
+
+def _count(value: object) -> int:
+    """A number of images or steps. Raises ValueError if it is none."""
+    if not isinstance(value, int) or not 0 <= value < 2**63:
+        raise ValueError("not a count")
+    return value
