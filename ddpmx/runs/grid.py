@@ -53,8 +53,9 @@ class Grid:
         """The event with each spec's measurement; none if no metric worked. Only the main process has any.
 
         A measurement that is in the log is not repeated unless `again`; one that the run made during its
-        training is copied into an event of its own. `warn` and `strict` are those of `measure`. Raises
-        SpecError for weights that the run does not have.
+        training, or of the same weights under another name (`best` may be `last`), is copied into an event of
+        its own. `warn` and `strict` are those of `measure`. Raises SpecError for weights that the run does
+        not have.
         """
         loaded: WeightsSpec | None = None
         log = Log(self.folder) if self.world.is_main else None
@@ -108,7 +109,10 @@ class Log:
                 self._measured.setdefault(_identity(event), []).append(event)
 
     def find(self, experiment: Experiment, step: int) -> Event | None:
-        """The event with a measurement of the weights of a step; a new copy if training measured them."""
+        """The event with a measurement of a spec's weights, which are those of a step.
+
+        A new copy, if the training measured them or they were measured under another name.
+        """
         weights = experiment.spec.weights.model_dump(mode="json")
         data = DataRecord.from_data(experiment.data).to_json()
         wanted = settings_of(experiment) | {"step": step, "weights": weights, "data": data}
@@ -122,7 +126,7 @@ class Log:
             }
             if {_plain(score["metric"]) for score in scores.values()} != blocks:
                 continue
-            if event["event"] == "evaluate" and PASSES not in event:
+            if event["event"] == "evaluate" and PASSES not in event and event["weights"] == weights:
                 return event
             values = {name: score["value"] for name, score in scores.items()}
             copy = {key: event[key] for key in SETTINGS if key in event}
@@ -134,6 +138,7 @@ class Log:
         epoch = max((epoch for at, epoch in self._epochs.items() if at <= step), default=0)
         event = {"event": "evaluate", "epoch": epoch, "step": step, **measured}
         self._folder.add_event(event)
+        self._measured.setdefault(_identity(event), []).append(event)
         return event
 
 
