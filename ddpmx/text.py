@@ -1,11 +1,11 @@
-"""Making text from outside safe to show: without control characters, and of limited length."""
+"""Values as text, and text from outside made safe to show: no control characters, and a limited length."""
 
 from __future__ import annotations
 
 import os
 import re
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 _CONTROL = "[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\u200e\u200f\u202a-\u202e\u2066-\u2069]"
 MOST_SHOWN = 200
@@ -78,3 +78,25 @@ def number(value: object) -> str:
     if isinstance(value, int):
         return f"{value:,}"
     return f"{value:,.0f}" if 1e3 <= abs(value) < 1e9 else f"{value:.4g}"
+
+
+def setting(value: object, others: Sequence[object] = ()) -> str:
+    """A value of a spec, as text.
+
+    For a component, its name and the parameters in which `others` of that name differ.
+    """
+    if isinstance(value, list):
+        return ", ".join(setting(item) for item in value) or "none"
+    if not isinstance(value, Mapping):
+        return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+    alike = [
+        other for other in others if isinstance(other, Mapping) and other.get("name") == value.get("name")
+    ]
+    distinctive = {
+        key: item
+        for key, item in value.items()
+        if key != "name" and any(other.get(key) != item for other in alike)
+    }
+    inside = ", ".join(f"{key} {setting(item)}" for key, item in distinctive.items())
+    name = str(value.get("name", ""))
+    return f"{name} ({inside})" if name and inside else name or inside

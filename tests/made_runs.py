@@ -131,6 +131,17 @@ def make_run(
     return folder.path
 
 
+def evaluated(run: Path, value: float, step: int = 20, metric: str = "fd_cnn", **settings: object) -> None:
+    """Add the event of `ddpmx evaluate`, value ± 0.1; settings that are not given are those of the spec."""
+    folder = RunFolder(run)
+    spec = folder.spec_data()
+    own = spec["evaluate"]
+    event = {"event": "evaluate", "epoch": step // 10, "step": step, "samples": own["samples"]}
+    event |= {"seed": own["seed"], "sampler": own["sampler"], "weights": spec["weights"], **settings}
+    details = score(value, n=event["samples"], seed=event["seed"])
+    folder.add_event({**event, "metrics": {metric: value}, "scores": {metric: details}})
+
+
 def add_grids(run: Path, epochs: int, seed: int, images: int = 16, size: int = 8, channels: int = 1) -> None:
     """Add a grid for each epoch, a final grid and a denoising strip, with random tiles from the seed."""
     generator = torch.Generator().manual_seed(seed)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ..spec.schema import difference
+from ..text import setting
 
 
 def differing(specs: Sequence[Mapping[str, object]]) -> tuple[str, ...]:
@@ -30,31 +31,9 @@ def value_at(spec: Mapping[str, object], path: str) -> object:
     return value
 
 
-def text(value: object, others: Sequence[object] = ()) -> str:
-    """A value as in the spec.
-
-    For a component, its name and the parameters in which `others` of that name differ.
-    """
-    if isinstance(value, list):
-        return ", ".join(text(item) for item in value) or "none"
-    if not isinstance(value, Mapping):
-        return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
-    alike = [
-        other for other in others if isinstance(other, Mapping) and other.get("name") == value.get("name")
-    ]
-    distinctive = {
-        key: item
-        for key, item in value.items()
-        if key != "name" and any(other.get(key) != item for other in alike)
-    }
-    inside = ", ".join(f"{key} {text(item)}" for key, item in distinctive.items())
-    name = str(value.get("name", ""))
-    return f"{name} ({inside})" if name and inside else name or inside
-
-
 def texts(column: Sequence[object]) -> list[str]:
     """Texts of the values at one path, detailed enough to tell them apart."""
-    return [text(value, column) for value in column]
+    return [setting(value, column) for value in column]
 
 
 def labels(names: Sequence[set[str]], fields: Mapping[str, Sequence[str]]) -> list[str]:

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ..storage.measurement import Measurement
+from ..storage.settings_words import settings_in_words
 from ..theory.estimate import Estimate, mean_of_repeats, mean_over_seeds
-from .fields import text
 from .groups import Group
 
 
@@ -20,6 +20,8 @@ class Other:
     """The metric's name."""
     changes: Mapping[str, object]
     """The fields in which the settings deviate from the group's spec, with their values."""
+    settings: str
+    """The changes in words."""
     estimate: Estimate
     """The value of the one seed, or the mean over seeds, with its interval."""
     seeds: int
@@ -29,9 +31,6 @@ class Other:
     samples: int
     """Number of generated images."""
 
-    settings: str
-    """The changes in words."""
-
 
 def others_of(group: Group) -> list[Other]:
     """The measurements of a group's runs with other settings, in the order in which they were made."""
@@ -39,20 +38,13 @@ def others_of(group: Group) -> list[Other]:
     for run in group.runs:
         for one in run.others:
             found.setdefault(one.key, {}).setdefault(run.seed, []).append(one)
-    others, changes = [], [one.changes for run in group.runs for one in run.others]
-    for by_seed in found.values():
-        first = next(iter(by_seed.values()))[0]
-        words = [
-            f"{field} {text(value, [other.get(field) for other in changes])}"
-            for field, value in first.changes.items()
-        ]
+    firsts = [next(iter(by_seed.values()))[0] for by_seed in found.values()]
+    words = settings_in_words([first.changes for first in firsts])
+    others = []
+    for first, settings, by_seed in zip(firsts, words, found.values(), strict=True):
         estimates = [mean_of_repeats([_estimate(one) for one in same]) for same in by_seed.values()]
-        mean = mean_over_seeds(estimates)
-        others.append(
-            Other(
-                first.metric, first.changes, mean, len(by_seed), first.better, first.samples, ", ".join(words)
-            )
-        )
+        mean, seeds = mean_over_seeds(estimates), len(by_seed)
+        others.append(Other(first.metric, first.changes, settings, mean, seeds, first.better, first.samples))
     return others
 
 
@@ -65,7 +57,7 @@ def to_data(group: Group) -> list[dict[str, object]]:
     entries: dict[str, dict[str, object]] = {}
     measures: dict[str, dict[str, object]] = {}
     for one in others_of(group):
-        key = json.dumps(one.changes, sort_keys=True)
+        key = json.dumps(sorted(one.changes.items()))
         entries.setdefault(key, {"settings": dict(one.changes), "measures": measures.setdefault(key, {})})
         low, high = one.estimate.interval or (None, None)
         measures[key][one.measure] = {

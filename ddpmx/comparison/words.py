@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -46,11 +47,12 @@ def summary(comparison: Comparison) -> list[str]:
     """
     lines = [_sentence(comparison, measure) for measure in comparison.measures]
     lines += _of_qualities(comparison)
-    if others := [one for group in comparison.groups for one in others_of(group)]:
-        fields = dict.fromkeys(field for one in others for field in one.changes)
+    if others := [one.changes for group in comparison.groups for one in others_of(group)]:
+        fields = dict.fromkeys(field for changes in others for field in changes)
+        count = len({json.dumps(sorted(changes.items())) for changes in others})
         lines.append(
             f"Measured with other settings too, which changes no rank: {listed([*fields], MOST_NAMED)} "
-            f"({len(others)} {'setting' if len(others) == 1 else 'settings'}; see --json or --html)."
+            f"({count} {'setting' if count == 1 else 'settings'}; see --json or --html)."
         )
     lines += [
         f"{group.name_of(run)}: {run.why}."

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from .. import __version__
 from ..spec.schema import Spec
 from ..storage.folder import RunFolder, to_yaml
-from ..training.events import Event
+from ..storage.measurement import LatestMeasurements
 from .schedulers import DiffusersPipeline
 from .shipping import packages
 
@@ -63,17 +61,17 @@ def model_card(folder: RunFolder, spec: Spec, pipeline: DiffusersPipeline, *, co
         trust=", trust_remote_code=True" if code else "",
         arguments=", ".join(f"{key}={value!r}" for key, value in pipeline.arguments.items()),
         notes="".join(f"\n\n{note}" for note in notes),
-        measured=_measured(folder.events()),
+        measured=_measured(folder),
         spec=to_yaml(spec.resolved()),
     )
 
 
-def _measured(events: Iterable[Event]) -> str:
-    """A table of the newest value of each metric."""
-    newest = {
-        name: (value, event["step"]) for event in events for name, value in event.get("metrics", {}).items()
-    }
-    if not newest:
+def _measured(folder: RunFolder) -> str:
+    """A table of each metric's newest value with the settings of the run's spec."""
+    measured = LatestMeasurements(folder.spec_data(), folder.environment())
+    for event in folder.events("epoch", "evaluate"):
+        measured.add(event)
+    if not measured.own:
         return "No metrics were measured."
-    rows = [f"| {name} | {value:.6g} | {step} |" for name, (value, step) in newest.items()]
+    rows = [f"| {name} | {one.value:.6g} | {one.step} |" for name, one in measured.own.items()]
     return "\n".join(["| metric | value | after training step |", "| --- | --- | --- |", *rows])

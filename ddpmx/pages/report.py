@@ -14,14 +14,16 @@ from matplotlib.figure import Figure
 
 from ..errors import SpecError
 from ..files import read_text
+from ..spec.evaluation import WeightsSpec
 from ..spec.yaml_source import MAX_BYTES
 from ..storage.atomic import write_atomically
 from ..storage.folder import RunFolder
-from ..storage.history import History, plotted_indices, score
-from ..storage.measurement import LatestMeasurements
+from ..storage.history import History, plotted_indices
+from ..storage.measurement import LatestMeasurements, Measurement
 from ..storage.provenance import changed_at, data_changes
 from ..storage.records import Environment, RunSpec, Status
 from ..storage.row_log import COLUMNS, LAST_COLUMNS
+from ..storage.settings_words import settings_in_words
 from ..text import number
 from ..theory.estimate import Estimate
 from . import canvas, page, plots
@@ -35,6 +37,8 @@ GRIDS = 12
 """Most sample grids of training in a report."""
 GRID_CHARACTERS = 500_000
 """Most characters that these grids take, so that the page stays small enough to mail."""
+MOST_OTHERS = 1_000
+"""Most measurements with other settings in a report."""
 
 
 def write_report(run: Path, status: Status | None = None) -> Path:
@@ -58,16 +62,19 @@ def write_report(run: Path, status: Status | None = None) -> Path:
         status=status or {},
         environment=environment,
         row_count=history.row_count,
-        results=_results(spec, history, changed_at(environment), shares=folder.shared is not None),
+        results=_results(history, latest, changed_at(environment), shares=folder.shared is not None),
         changes=data_changes(environment),
         training=folder.shared and folder.shared.run,
-        final=page.embed_png(folder.samples / "final.png", "images sampled with the best weights"),
+        final=page.embed_png(folder.samples / "final.png", "images sampled after training"),
         denoising=page.embed_png(folder.samples / "denoising.png", "images at steps of sampling, from noise"),
         grids=_grids(folder),
         curves=[page.figure(svg, CAPTIONS.get(name, "")) for name, svg in curves.items()],
         methods=list(_methods(folder.plots)),
-        scores=_scores(history),
+        scores=_scores(latest),
         qualities=_qualities(run, spec, latest),
+        others=_others(latest),
+        other_count=len(latest.others),
+        weights=_weights(spec),
         table=_table(history),
         facts=list(page.environment_facts(environment)),
         spec_yaml=read_text(folder.path / "spec.yaml", MAX_BYTES),
@@ -119,7 +126,7 @@ def _qualities(run: Path, spec: RunSpec, latest: LatestMeasurements) -> QualityS
 
 
 def _results(
-    spec: RunSpec, history: History, changed_step: int, *, shares: bool
+    history: History, latest: LatestMeasurements, changed_step: int, *, shares: bool
 ) -> list[tuple[str, str, str]]:
     """(name, value, note) of the main results; `shares`: whether the training is another run's.
 
@@ -132,11 +139,10 @@ def _results(
         best = int(np.argmin(np.where(counts, losses, np.inf)))
         note = f"lowest, epoch {int(epochs[best])}"
         results.append(("Validation loss", number(float(losses[best])), note))
-    for name, event in history.latest.items():
-        samples = event.get("samples", spec["evaluate"]["samples"])
-        estimate = Estimate.from_score(event["metrics"][name], score(event, name) or {})
+    for name, one in latest.own.items():
+        estimate = Estimate.from_score(one.value, one.score or {})
         noise = "" if estimate.interval is None else f"[{', '.join(map(number, estimate.interval))}], "
-        results.append((name, number(estimate.value), f"{noise}epoch {event['epoch']}, {samples:,} samples"))
+        results.append((name, number(one.value), f"{noise}epoch {one.epoch}, {one.samples:,} samples"))
     if history.epochs:
         last, speeds = (
             {key: column[-1] for key, column in history.columns.items()},
@@ -150,8 +156,8 @@ def _results(
     return results
 
 
-def _scores(history: History) -> page.Table:
-    """Each metric's last value with its details.
+def _scores(latest: LatestMeasurements) -> page.Table:
+    """Each metric's last value with the settings of the run's spec, with its details.
 
     Without rows for runs of early versions, which recorded none.
     """
@@ -169,10 +175,9 @@ def _scores(history: History) -> page.Table:
         "epoch",
     )
     rows = []
-    for name, event in history.latest.items():
-        details = score(event, name)
-        if details:
-            interval = "none" if details["interval"] is None else " … ".join(map(number, details["interval"]))
+    for name, one in latest.own.items():
+        if one.score:
+            details = one.score
             floor = (
                 ""
                 if details.get("floor") is None
@@ -186,17 +191,38 @@ def _scores(history: History) -> page.Table:
                 details["extractor"],
                 details["preprocessing"],
                 details["seed"],
-                event["epoch"],
+                one.epoch,
             ]
-            rows.append(
-                [
-                    name,
-                    number(details["value"]),
-                    interval,
-                    *("" if value is None else number(value) for value in cells),
-                ]
-            )
+            cells_as_text = ["" if value is None else number(value) for value in cells]
+            rows.append([name, number(one.value), _interval(one), *cells_as_text])
     return page.Table(columns, rows)
+
+
+def _others(latest: LatestMeasurements) -> page.Table:
+    """The last MOST_OTHERS measurements with other settings than those of the run's spec."""
+    shown = list(latest.others.values())[-MOST_OTHERS:]
+    columns = ("metric", "settings", "value", "95 % interval", "images", "step")
+    words = settings_in_words([one.changes for one in shown])
+    rows = [
+        [one.metric, settings, number(one.value), _interval(one), number(one.samples), number(one.step)]
+        for one, settings in zip(shown, words, strict=True)
+    ]
+    return page.Table(columns, rows)
+
+
+def _interval(one: Measurement) -> str:
+    interval = one.score and one.score["interval"]
+    return " … ".join(map(number, interval)) if interval else "none"
+
+
+def _weights(spec: RunSpec) -> str:
+    """The weights that the final samples are made with."""
+    weights = spec.get("weights") or WeightsSpec().model_dump(mode="json")
+    if weights["ema_std"]:
+        return f"an average of width {weights['ema_std']:g}"
+    which = {"best": "of the lowest validation loss", "last": "of the last step"}
+    where = which.get(str(weights["checkpoint"]), f"of step {weights['checkpoint']}")
+    return f"the {'plain ' if weights['ema_std'] == 0 else ''}weights {where}"
 
 
 def _grids(folder: RunFolder) -> list[page.EmbeddedImage]:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import cast
 
 from ..errors import SpecError
 from ..spec.over import evaluations
 from ..storage import checkpoint
+from ..storage.measurement import Measurements
+from ..storage.records import RunSpec
 from .active_run import ActiveRun
 from .grid import Grid
 from .milestones import format_scores
@@ -30,11 +33,12 @@ def measure_grid(active: ActiveRun) -> None:
     own = [] if spec.weights.is_own or not spec.evaluate.metrics else [spec]
     grid = Grid(active.folder, active.experiment, active.averaged, active.world)
     specs = [*own, *evaluations(spec)]
+    measurements = Measurements(cast(RunSpec, spec.resolved()), active.folder.environment())
     for done, measured in enumerate(specs):
         active.progress("measurements", done, len(specs))
         try:
             for event in grid.measure([measured], active.report_problem, active.progress):
-                active.trackers.log(event)
+                active.trackers.log(measurements.for_trackers(event))
                 resolved = measured.resolved()
                 settings = [f"{field}={json.dumps(_value(resolved, field))}" for field in spec.evaluate.over]
                 active.bar.say(f"measured {' '.join(settings) or 'weights'}{format_scores(event['metrics'])}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
 from pydantic import ValidationError
 
@@ -13,6 +14,8 @@ from ..plugins.faults import plugin_error
 from ..spec.loading import load_run, override
 from ..spec.source import Source
 from ..storage.folder import RunFolder
+from ..storage.measurement import Measurements
+from ..storage.records import RunSpec
 from ..trackers import Tracker, sample_grid_file
 
 
@@ -42,13 +45,13 @@ def replay(run: Path, name: str, options: tuple[str, ...]) -> int:
         sample_grid_file(run, event)  # an untrusted run must not make the tracker upload files from elsewhere
     if next(folder.events(), None) is None:
         raise SpecError(f"{run} has no events to send: its metrics.jsonl is empty or missing")
-    status = folder.status()
-    count = 0
+    measurements = Measurements(cast(RunSpec, spec.resolved()), folder.environment())
+    status, count = folder.status(), 0
     try:
         session = tracker.open(run, spec.resolved(), True)
         for event in folder.events():
             if "step" in event:  # trackers order events by their step
-                session.log(event)
+                session.log(measurements.for_trackers(event))
                 count += 1
         session.close(
             status["status"] if status and status["status"] in ("finished", "failed") else "interrupted"

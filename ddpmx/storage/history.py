@@ -91,8 +91,6 @@ class History:
     """Rows of log.csv, including those not kept."""
     curves: dict[str, Curve] = field(default_factory=dict)
     """Metrics measured during training, by name."""
-    latest: dict[str, Event] = field(default_factory=dict)
-    """The last event with each metric, in order of the metrics' first appearance."""
     per_t: list[Event] = field(default_factory=list)
     """Evenly spaced `per_t` events; see `all_per_t`."""
     last_per_t: Event | None = None
@@ -123,8 +121,6 @@ class History:
             self._add_row(event)
         elif is_row(event):
             self._add_row(event)
-        elif kind == "evaluate":
-            self._add_metrics(event)
         elif kind == "per_t":
             self._add_per_t(event)
 
@@ -154,18 +150,12 @@ class History:
     def _add_row(self, event: Event) -> None:
         self.rows.append(event)
         self.row_count += 1
-        self._add_metrics(event)
         for name, value in event["metrics"].items():
-            if name in self.latest:
+            if name in self.curves or len(self.curves) < MOST_METRICS:
                 known = score(event, name)
                 self.curves.setdefault(name, Curve()).add(
                     (passes_of(event), event["step"]), value, None if known is None else known["interval"]
                 )
-
-    def _add_metrics(self, event: Event) -> None:
-        for name in event["metrics"]:
-            if name in self.latest or len(self.latest) < MOST_METRICS:
-                self.latest[name] = event
 
     def _add_per_t(self, event: Event) -> None:
         self.last_per_t = event

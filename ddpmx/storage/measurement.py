@@ -8,6 +8,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from ..spec.evaluation import GuidanceSpec, WeightsSpec
+from ..trackers import CHANGES
 from ..training.events import PASSES, Event, Score
 from .history import MOST_METRICS, score
 from .provenance import DataRecord
@@ -70,12 +72,13 @@ def settings(event: Event, spec: RunSpec) -> dict[str, object]:
     evaluate = spec["evaluate"]
     scores = event.get("scores") or {}
     seeds = [details["seed"] for details in scores.values()]
-    own_weights = spec.get("weights") or {"checkpoint": "best", "ema_std": None}
+    own_weights = spec.get("weights") or WeightsSpec().model_dump(mode="json")
+    own_guidance = {**GuidanceSpec().model_dump(mode="json"), **spec.get("guidance", {})}
     return {
         "evaluate.sampler": event.get("sampler", evaluate["sampler"]),
         "evaluate.samples": event.get("samples", evaluate["samples"]),
         "evaluate.seed": event.get("seed", seeds[0] if seeds else evaluate["seed"]),
-        "guidance": event.get("guidance", spec.get("guidance", {})),
+        "guidance": event.get("guidance", own_guidance),
         "weights": event.get("weights", own_weights),
     }
 
@@ -122,14 +125,26 @@ class Measurements:
             for name, value in event["metrics"].items()
         ]
 
+    def for_trackers(self, event: Event) -> Event:
+        """The event, with the fields in which the settings of its metrics deviate from the run's spec."""
+        changes: dict[str, object] = {}
+        for measured in self.of(event):
+            changes |= measured.changes
+        return {**event, CHANGES: changes} if changes else event
+
     def _changes(self, found: Mapping[str, object], step: int, during_training: bool) -> dict[str, object]:
         """The fields in which settings deviate from the spec's own."""
         wanted = settings({"event": "evaluate"}, self._spec)
         changes: dict[str, object] = {}
         for field, value in found.items():
-            own = field != "weights" and during_training
-            if not own and not (field == "weights" and self._are_own_weights(value, step, during_training)):
-                changes |= _deviation(field, value, wanted[field])
+            if field == "weights":
+                if self._are_own_weights(value, step, during_training):
+                    continue
+                # the spec asks for others than the training measures, each time as the last ones so far
+                value = {"checkpoint": "last", "ema_std": None} if during_training else value
+            elif during_training:
+                continue
+            changes |= _deviation(field, value, wanted[field])
         return changes
 
     def _are_own_weights(self, weights: object, step: int, during_training: bool) -> bool:

@@ -13,6 +13,7 @@ from ..components.registry import Component
 from ..errors import SpecError
 from ..plugins.expected import has
 from ..plugins.guard import Contract
+from ..text import setting
 
 Event = Mapping[str, Any]
 """One line of metrics.jsonl; `event["event"]` is its type."""
@@ -43,8 +44,11 @@ class Tracker(Component):
         raise NotImplementedError
 
 
-NOT_CURVES = ("epoch", "step", "images", "samples", "passes")
-"""Numbers of an event that give its time or a sample count, and are not plotted."""
+NOT_CURVES = ("epoch", "step", "images", "samples", "seed", "passes")
+"""Numbers of an event that give its time or what was measured how, and are not plotted."""
+CHANGES = "changes"
+"""Key that trackers' copies of an event have if its metrics were measured with other settings than those of
+the run's spec: the dotted fields with their values."""
 
 
 def scalars(event: Event) -> dict[str, float]:
@@ -56,7 +60,21 @@ def scalars(event: Event) -> dict[str, float]:
         if isinstance(value, int | float) and not isinstance(value, bool)
     }
     curves = {f"{group}/{key}": float(value) for key, value in numbers.items() if key not in NOT_CURVES}
-    return curves | {f"metrics/{name}": float(value) for name, value in event.get("metrics", {}).items()}
+    return curves | {
+        metric_name(event, name): float(value) for name, value in event.get("metrics", {}).items()
+    }
+
+
+def metric_name(event: Event, metric: str) -> str:
+    """A metric's name in trackers: `metrics/fd_cnn`.
+
+    With other settings than those of the run's spec, `others/fd_cnn (evaluate.sampler.steps 5)`.
+    """
+    changes: Mapping[str, object] = event.get(CHANGES) or {}
+    # next to a component that has no more than its name, all parameters are told
+    bare = [{"name": value.get("name")} for value in changes.values() if isinstance(value, Mapping)]
+    words = ", ".join(f"{field} {setting(value, bare)}" for field, value in changes.items())
+    return f"others/{metric} ({words})" if words else f"metrics/{metric}"
 
 
 def intervals(event: Event) -> dict[str, float]:
@@ -66,7 +84,7 @@ def intervals(event: Event) -> dict[str, float]:
         low, high = score.get("interval") or (None, None)
         facts = {"low": low, "high": high, "n": score.get("n"), "floor": score.get("floor")}
         numbers |= {
-            f"metrics/{name}.{key}": float(value)
+            f"{metric_name(event, name)}.{key}": float(value)
             for key, value in facts.items()
             if isinstance(value, int | float)
         }

@@ -9,6 +9,7 @@ from typing import Literal
 
 from ..components.registry import TRACKERS
 from .base import (
+    CHANGES,
     Event,
     Tracker,
     TrackerSession,
@@ -97,6 +98,9 @@ class WandbSession:
         if event["event"] == "end":
             return
         numbers = scalars(event) | intervals(event)
+        if event.get(CHANGES):  # no points of the run's own curves
+            self._summary |= numbers
+            return
         if event["step"] < self._step:  # wandb accepts no earlier steps
             # `ddpmx evaluate` measures the best weights after training: a result, not part of a curve.
             evaluated_later = event["event"] == "evaluate" and "passes" not in event

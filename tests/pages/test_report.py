@@ -134,15 +134,6 @@ def test_it_says_what_the_folder_says(run: RunFolder):
     assert f"python -m ddpmx run {run.path}/spec.yaml --resume --run {run.path} -s train.steps=24" in text
 
 
-def test_a_later_evaluation_counts_before_the_training_s(run: RunFolder):
-    trained(run).add_event(
-        {"event": "evaluate", "epoch": 2, "step": 20, "samples": 10_000, "metrics": {"fd_cnn": 7.25}}
-    )
-    text = write(run).text
-    assert "7.25" in text
-    assert "epoch 2, 10,000 samples" in text
-
-
 def test_curves_are_kept_beside_the_run_s_other_plots(run: RunFolder):
     write(trained(run))
     assert {path.stem for path in run.plots.iterdir()} == {
@@ -179,13 +170,13 @@ def test_no_request_leaves_it(run: RunFolder):
 def test_pictures_are_the_run_s_own(run: RunFolder):
     pictures = {str(img["alt"]): str(img["src"]) for img in write(trained(run)).named("img")}
     assert list(pictures) == [
-        "images sampled with the best weights",
+        "images sampled after training",
         "epoch 1",
         "epoch 2",
         "epoch 3",
         "images at steps of sampling, from noise",
     ]
-    for label, name in (("epoch 2", "epoch-0002"), ("images sampled with the best weights", "final")):
+    for label, name in (("epoch 2", "epoch-0002"), ("images sampled after training", "final")):
         (run.path / "taken.png").write_bytes(base64.b64decode(pictures[label].split(",")[1]))
         with Image.open(run.path / "taken.png") as taken, Image.open(run.samples / f"{name}.png") as saved:
             assert taken.tobytes() == saved.tobytes()
