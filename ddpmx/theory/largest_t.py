@@ -98,7 +98,8 @@ def images_critical(specs: int, singles: int, freedom: float, alpha: float) -> f
 
     Only pairs with at least one of the first `singles` specs count, or all pairs if that is 0. `freedom` is
     that of the covariance, estimated from freedom + 1 draws, or infinite. Independent scores with equal noise
-    are simulated, since correlated ones need no larger value (Hayter 1989, doi:10.2307/2289677).
+    are simulated: that correlated ones need no larger value is proven for three scores and conjectured for
+    more (Hayter 1989, doi:10.2307/2289677).
     """
     generator = np.random.default_rng(0)
     repetitions = _repetitions(specs, alpha)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from ddpmx.theory import sequential
+from ddpmx.theory.boundaries import look_factors
 from ddpmx.theory.scores import SpecScores
 from ddpmx.theory.sequential import Settling
 
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 NOISE = np.random.default_rng(0).normal(size=(4, 16))
 
 
@@ -59,3 +64,29 @@ def test_an_absolute_margin():
     data = specs([10.0, 10.0], seeds=12)
     assert Settling(0.5, relative=False).look(data) == {(0, 1): "equivalent"}
     assert Settling(0.01, relative=False).look(data) == {(0, 1): "open"}
+
+
+def shares(gap: float, margin: float, repetitions: int = 400) -> dict[str, float]:
+    """How often two simulated specs get each verdict in the end."""
+    from simulated_settling import Situation, settle
+
+    generator, rule = np.random.default_rng(1), Settling(margin, max_seeds=8, relative=False)
+    situation = Situation("", (0.0, gap), margin)
+    found = [settle(situation, rule, generator)[0][0, 1] for _ in range(repetitions)]
+    return {verdict: found.count(verdict) / repetitions for verdict in ("differs", "equivalent", "open")}
+
+
+def test_looks_do_not_add_errors(monkeypatch: pytest.MonkeyPatch):
+    """Of 400 repetitions, 5 % are 8.3 % at most (three standard deviations); without factors it is more."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    assert shares(gap=0.0, margin=0.5)["differs"] < 0.083
+    assert shares(gap=2.0, margin=2.0)["equivalent"] < 0.083
+    assert shares(gap=6.0, margin=0.5)["differs"] > 0.95
+    monkeypatch.setattr(sequential, "look_factors", lambda specs, most, alpha: (1.0,) * (most + 1))
+    assert shares(gap=0.0, margin=0.5)["differs"] > 0.083
+
+
+def test_the_factors_fall_and_stay_above_1():
+    factors = look_factors(2, 10, 0.05)[2:]
+    assert all(factor > 1 for factor in factors)
+    assert factors[0] > 1.5 * factors[-1]
