@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -10,6 +11,7 @@ from ..components.registry import METRICS, SAMPLERS
 from ..components.slot import Slot, default_component
 from ..components.strict import Strict
 from ..emas.profile import WIDEST
+from ..text import shortened
 from .slots import Metric, Sampler
 
 MAX_WEIGHT = 1e6
@@ -73,6 +75,8 @@ class EvaluateSpec(Strict):
             check_varied(str(field))
             if not isinstance(values, list | tuple) or not values:
                 raise ValueError(f"{field} should have a list of at least one value")
+            if twice := [value for at, value in enumerate(values) if _is_in(value, values[:at])]:
+                raise ValueError(f"{field} has the value {shortened(str(twice[0]))} twice")
         return {field: tuple(values) for field, values in over.items()}
 
 
@@ -85,6 +89,15 @@ class WeightsSpec(Strict):
     """null: the average that the run keeps (train.ema). 0: the plain weights. Otherwise the relative width
     σ_rel of an average of the end of training, rebuilt from snapshots; `checkpoint` is then taken as
     `last`."""
+
+    @field_validator("checkpoint", mode="before")
+    @classmethod
+    def _name_or_step(cls, checkpoint: object) -> object:
+        is_step = isinstance(checkpoint, int) and not isinstance(checkpoint, bool) and checkpoint > 0
+        if not is_step and checkpoint not in ("best", "last"):
+            shown = shortened(str(checkpoint))
+            raise ValueError(f"should be best, last, or the step of a checkpoint that is kept, not {shown}")
+        return checkpoint
 
     @model_validator(mode="after")
     def _rebuilt_is_last(self) -> WeightsSpec:
@@ -109,3 +122,8 @@ def check_varied(field: str) -> None:
         *most, last = VARIED
         hint = f"; samples for metrics come from evaluate.{field}" if field.startswith("sampler") else ""
         raise ValueError(f"{field} cannot vary in an evaluation: only {', '.join(most)} and {last} can{hint}")
+
+
+def _is_in(value: object, others: Sequence[object]) -> bool:
+    """Whether a value of a spec is among others; 1 and true are not the same."""
+    return any(value == other and type(value) is type(other) for other in others)

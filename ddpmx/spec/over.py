@@ -12,7 +12,7 @@ from .checks import check
 from .evaluation import check_varied
 from .loading import option, valid
 from .schema import Spec
-from .source import Source, nested
+from .source import KeyPath, Source, nested
 from .yaml_source import parse
 
 MOST = 10_000
@@ -40,7 +40,10 @@ def over_changes(texts: Sequence[str], name: str = "--over") -> list[Source]:
             check_varied(key)
         except ValueError as error:
             raise SpecError(str(error), mark=mark) from None
-        listed = parse(f"[{values}]", mark.file).data
+        try:
+            listed = parse(f"[{values}]", mark.file).data
+        except SpecError as error:
+            raise SpecError(error.message, field=key, mark=mark, hint=error.hint) from None
         path = (*FIELD.split("."), key)
         changes.append(Source(nested(path, listed), {path: mark}))
     return changes
@@ -82,7 +85,9 @@ def _base(spec: Spec) -> Source:
         for key, value in sampler.spec().items()
         if key == "name" or getattr(sampler, key) != defaults[key].get_default(call_default_factory=True)
     }
-    return Source(data).layer()
+    paths: list[KeyPath] = [("evaluate", "sampler", key) for key in evaluate["sampler"]]
+    marks = {path: spec._source.mark(path) or Mark(spec.name) for path in paths}
+    return Source(data, marks).layer()  # the marks tell that these keys were written for this sampler
 
 
 def _varied(spec: Spec, base: Source, chosen: dict[str, object]) -> Spec:
