@@ -83,7 +83,7 @@ MOMENTS: dict[str, tuple[Death, Callable[[Path], bool]]] = {
 }
 
 
-FAST = ("checkpoint written, not named", "named, not linked", "between grid and row", "between row and log")
+FAST = ("named, not linked", "between row and log")
 
 
 @pytest.mark.parametrize(

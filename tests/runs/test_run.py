@@ -180,6 +180,7 @@ def wait_for(condition: Callable[[], bool], process: subprocess.Popen[Any], seco
         time.sleep(0.005)
 
 
+@pytest.mark.slow
 def test_a_longer_budget_continues_where_the_run_ended(ddpmx: Run, tiny: Path, tmp_path: Path) -> None:
     assert ddpmx("run", tiny, "--out", tmp_path / "a", "-s", "train.steps=30").code == 0
     assert ddpmx("run", tiny, "--out", tmp_path / "b", "-s", "train.steps=12").code == 0

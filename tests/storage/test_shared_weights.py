@@ -175,6 +175,7 @@ def test_a_pipe_in_its_place_is_refused(moved: Path) -> None:
         RunFolder(run)
 
 
+@pytest.mark.slow
 def test_averages_are_rebuilt_from_the_snapshots_of_the_shared_training(ddpmx: Run, tmp_path: Path) -> None:
     """A sweep over their lengths has one training; each point is measured with its own length."""
     base = BASE.replace("lr: 1e-3", "lr: 1e-3, ema: {name: power, std: [0.1, 0.2]}")

@@ -101,7 +101,7 @@ DEATHS = {
 }
 
 
-FAST = ("in a snapshot", "snapshot named, others not deleted", "snapshot 8 and no checkpoint")
+FAST = ("snapshot 8 and no checkpoint",)
 
 
 @pytest.mark.parametrize(
@@ -121,6 +121,7 @@ def test_a_run_that_is_killed_and_resumed_has_the_same_bytes(
     assert contents(run) == contents(undisturbed)
 
 
+@pytest.mark.slow
 def test_a_longer_budget_goes_on_with_the_same_snapshots(ddpmx: Run, tmp_path: Path) -> None:
     for name, budgets in (("whole", (17,)), ("parts", (11, 17))):
         (tmp_path / f"{name}.yaml").write_text(POWER)
@@ -149,6 +150,7 @@ def test_a_rolled_back_run_has_no_snapshots_of_the_steps_that_it_undid(ddpmx: Ru
     assert kept(run) == [str(kept) for kept in Power(snapshots=3).kept(step)]
 
 
+@pytest.mark.slow
 def test_only_the_main_process_writes_and_all_train_alike(tmp_path: Path) -> None:
     (tmp_path / "tiny.yaml").write_text(POWER)
     assert together(tmp_path, 2, "run", "tiny.yaml", "--out", "two") == [0, 0], (

@@ -163,6 +163,7 @@ def test_what_does_not_fit_into_the_budget_is_not_started(settle: Run, engine: F
     assert "none is started after 30 min" in result.err
 
 
+@pytest.mark.slow
 def test_a_stop_keeps_what_was_found(settle: Run, engine: FakeEngine):
     engine.stop_at = 8
     stopped = settle("--max-seeds", "12")
@@ -176,6 +177,7 @@ def test_a_stop_keeps_what_was_found(settle: Run, engine: FakeEngine):
     assert len(engine.started) - len(set(engine.started)) == 1  # the interrupted one
 
 
+@pytest.mark.slow
 def test_a_spec_whose_run_fails_is_reported_and_tried_again_by_the_next_command(
     settle: Run, engine: FakeEngine
 ):

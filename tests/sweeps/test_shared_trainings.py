@@ -141,6 +141,7 @@ def test_the_comparison_says_who_shares(shared: Path) -> None:
     assert "--resume" not in html
 
 
+@pytest.mark.slow
 def test_val_loss_names_the_seed_that_the_training_was_validated_with(tmp_path: Path) -> None:
     from ddpmx.sweeps.point import run_point
 
