@@ -209,7 +209,7 @@ def test_evaluate_looks_before_it_measures(
     def work(*_: object, **__: object) -> None:
         pytest.fail("the work began")
 
-    monkeypatch.setattr("ddpmx.runs.evaluate.measure", work)
+    monkeypatch.setattr("ddpmx.runs.grid.measure", work)
     (trained / "report.html").unlink()
     (trained / "report.html").mkdir()
     said = ddpmx("evaluate", trained, "--metrics", "pixel_fd", "-n", "8")

@@ -69,7 +69,7 @@ def model_card(folder: RunFolder, spec: Spec, pipeline: DiffusersPipeline, *, co
 def _measured(folder: RunFolder) -> str:
     """A table of each metric's newest value with the settings of the run's spec."""
     measured = LatestMeasurements(folder.spec_data(), folder.environment())
-    for event in folder.events("epoch", "evaluate"):
+    for event in folder.events():
         measured.add(event)
     if not measured.own:
         return "No metrics were measured."

@@ -86,7 +86,13 @@ class Grid:
             )
             if scores and log is not None:
                 measured = recorded(experiment, scores, self.folder.path, step, training=False)
-                yield log.add(step, measured)
+                try:
+                    event = log.add(step, measured)
+                except OSError:  # a full disk: no event names the file
+                    if "values" in measured:
+                        (self.folder.path / measured["values"]).unlink(missing_ok=True)
+                    raise
+                yield event
 
     def _weights(self, spec: Spec) -> tuple[Path, int]:
         """The file and the step of a spec's weights, after checking its metrics against the data."""

@@ -62,14 +62,14 @@ class Looks:
         at = [seeds for seeds, found in self.found.items() if pair in found]
         return (max(at), self.found[max(at)][pair]) if at else None
 
-    def open(self) -> list[Pair]:
+    def still_open(self) -> list[Pair]:
         """The pairs that no look has settled."""
         latest = [(pair, self.latest(pair)) for pair in self.pairs]
         return [pair for pair, last in latest if last is None or last[1].verdict == "open"]
 
     def due(self, seeds: int) -> list[Pair]:
         """The open pairs that have not been looked at with so many seeds."""
-        return [pair for pair in self.open() if pair not in self.found.get(seeds, {})]
+        return [pair for pair in self.still_open() if pair not in self.found.get(seeds, {})]
 
     def seeds_of(self, spec: int, seeds: int) -> int:
         """How many seeds of a spec without due pairs count at a look with `seeds`: those of its last."""

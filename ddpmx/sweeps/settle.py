@@ -94,7 +94,7 @@ def _most_work(runs: SettleRuns, looks: Looks, question: Question, options: Sett
     """The most runs that are still needed, and an estimate of their time."""
     own = question.seeds[: len(runs.seeded.first)]
     needed: dict[str, int] = {}
-    for spec in {spec for pair in looks.open() for spec in pair}:
+    for spec in {spec for pair in looks.still_open() for spec in pair}:
         finished = sum(runs.seeded.point(spec, seed).name in runs.done for seed in own)
         looked = looks.seeds_of(spec, len(question.seeds)) if looks.found else 0
         training = training_key(comparable(runs.seeded.point(spec, own[0])))
@@ -120,17 +120,17 @@ def _report(question: Question, looks: Looks, runs: SettleRuns, say: Callable[[s
 def _open_pairs(question: Question, looks: Looks, runs: SettleRuns) -> list[str]:
     """A line for each open pair, at most MOST_LINES."""
     lines = []
-    for pair in looks.open()[:MOST_LINES]:
+    for pair in looks.still_open()[:MOST_LINES]:
         last = looks.latest(pair)
         scores = family_scores(looks, runs, last[0], [*looks.found[last[0]]]) if last else {}
         lines.append(needs(question, looks, pair, scores))
-    more = len(looks.open()) - len(lines)
+    more = len(looks.still_open()) - len(lines)
     return [*lines, f"… and {more} more open pairs"] if more else lines
 
 
 def _raise_for(looks: Looks, runs: SettleRuns, failed: frozenset[int]) -> None:
     """Raise Interrupted if the runs were stopped, or RunError if some failed."""
-    settled = f"{len(looks.pairs) - len(looks.open())} of {len(looks.pairs)} pairs are settled"
+    settled = f"{len(looks.pairs) - len(looks.still_open())} of {len(looks.pairs)} pairs are settled"
     if runs.stopped:
         raise Interrupted(f"stopped; {settled}. The same command continues.")
     if failed:

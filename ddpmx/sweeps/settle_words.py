@@ -55,7 +55,7 @@ def new_question(changed: Sequence[str]) -> str:
 
 def look_lines(question: Question, looks: Looks, seeds: int, pairs: Sequence[Pair]) -> list[str]:
     """What the look with `seeds` found about these pairs."""
-    total, left = len(looks.pairs), len(looks.open())
+    total, left = len(looks.pairs), len(looks.still_open())
     lines = [
         f"  {in_sentence(question, pair, looks.found[seeds][pair])}"
         for pair in sorted(pairs, key=lambda pair: looks.found[seeds][pair].verdict == "open")

@@ -11,7 +11,7 @@ import pytest
 from conftest import TINY, Result
 
 from ddpmx.errors import SpecError
-from ddpmx.runs.resume import finished_runs
+from ddpmx.runs.known_runs import finished_runs
 from ddpmx.spec.loading import load
 from ddpmx.spec.schema import json_schema
 from ddpmx.storage.comparable import fingerprinted

@@ -192,7 +192,7 @@ def different(wanted: Trained, checkpoint_: Path) -> list[str]:
     names = []
     for file, part in {
         "model": wanted.network,
-        "ema": wanted.ema,
+        "ema": wanted.averaged,
         "weighting": wanted.weighting,
         "time": wanted.time,
     }.items():
