@@ -595,3 +595,10 @@ class Seeing(ddpmx.Tracker):
 def test_flattened_has_a_dotted_key_for_each_value():
     config = {"a": 1, "b": {"c": [1, 2], "d": {"e": None}}, "f": [{"name": "x"}, {"name": "y"}]}
     assert flattened(config) == {"a": 1, "b.c": [1, 2], "b.d.e": None, "f.0.name": "x", "f.1.name": "y"}
+
+
+def test_metrics_of_other_settings_have_names_of_their_own():
+    event = {"event": "evaluate", "epoch": 1, "step": 2, "samples": 8, "seed": 0, "metrics": {"fd_cnn": 2.5}}
+    assert scalars(event) == {"metrics/fd_cnn": 2.5}
+    other = {**event, "changes": {"evaluate.sampler": {"name": "heun", "steps": 5}, "evaluate.seed": 1}}
+    assert scalars(other) == {"others/fd_cnn (evaluate.sampler heun (steps 5), evaluate.seed 1)": 2.5}
