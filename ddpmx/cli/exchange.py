@@ -23,7 +23,7 @@ from .options import ALLOW, OUT, PATH, RUN, SET, WEIGHTS
 @WEIGHTS
 @SET
 @ALLOW
-def export(run: Path, folder: Path, library: str, weights: str, overrides: tuple[str, ...]) -> None:
+def export(run: Path, folder: Path, library: str, weights: str | None, overrides: tuple[str, ...]) -> None:
     """Export RUN to FOLDER in another library's format. Loading it does not need ddpmx."""
     from ..exchange.export import export as export_run
 

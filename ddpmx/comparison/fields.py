@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from ..spec import source
 from ..spec.schema import difference
 from ..text import setting
 
@@ -25,10 +26,7 @@ def differing(specs: Sequence[Mapping[str, object]]) -> tuple[str, ...]:
 
 def value_at(spec: Mapping[str, object], path: str) -> object:
     """The value at a dotted path; None if there is none."""
-    value: object = spec
-    for key in path.split("."):
-        value = value.get(key) if isinstance(value, Mapping) else None
-    return value
+    return source.value_at(spec, tuple(path.split(".")))
 
 
 def texts(column: Sequence[object]) -> list[str]:

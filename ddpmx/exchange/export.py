@@ -62,7 +62,7 @@ class {name}(ModelMixin, ConfigMixin):
 '''
 
 
-def export(run: Path, folder: Path, *, weights: str, overrides: tuple[str, ...] = ()) -> Path:
+def export(run: Path, folder: Path, *, weights: str | None, overrides: tuple[str, ...] = ()) -> Path:
     """Write the run's network, schedule and sampler to `folder`, which must be new or empty; returns it.
 
     Raises SpecError for a part without an equivalent in diffusers, and RunError if the disk fails. Nothing is

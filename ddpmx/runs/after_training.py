@@ -8,6 +8,7 @@ from typing import cast
 
 from ..errors import SpecError
 from ..spec.over import evaluations
+from ..spec.source import value_at
 from ..storage import checkpoint
 from ..storage.measurement import Measurements
 from ..storage.records import RunSpec
@@ -40,14 +41,8 @@ def measure_grid(active: ActiveRun) -> None:
             for event in grid.measure([measured], active.report_problem, active.progress):
                 active.trackers.log(measurements.for_trackers(event))
                 resolved = measured.resolved()
-                settings = [f"{field}={json.dumps(_value(resolved, field))}" for field in spec.evaluate.over]
+                values = {field: value_at(resolved, tuple(field.split("."))) for field in spec.evaluate.over}
+                settings = [f"{field}={json.dumps(value)}" for field, value in values.items()]
                 active.bar.say(f"measured {' '.join(settings) or 'weights'}{format_scores(event['metrics'])}")
         except SpecError as error:
             active.report_problem(str(error))
-
-
-def _value(block: object, field: str) -> object:
-    """The value at a dotted field of a resolved spec."""
-    for key in field.split("."):
-        block = block.get(key) if isinstance(block, dict) else None
-    return block

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 from torch import nn
@@ -41,6 +42,11 @@ class Grid:
     world: World = field(default_factory=World)
     """The processes that generate the images; the main one writes."""
 
+    @cached_property
+    def log(self) -> Log:
+        """The measurements in the run's log, which is read once."""
+        return Log(self.folder)
+
     def measure(
         self,
         specs: Sequence[Spec],
@@ -58,7 +64,7 @@ class Grid:
         not have.
         """
         loaded: WeightsSpec | None = None
-        log = Log(self.folder) if self.world.is_main else None
+        log = self.log if self.world.is_main else None
         chosen = [self._weights(spec) for spec in specs]  # before anything is measured
         for done, (spec, (file, step)) in enumerate(zip(specs, chosen, strict=True)):
             if len(specs) > 1:
