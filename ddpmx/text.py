@@ -80,6 +80,11 @@ def number(value: object) -> str:
     return f"{value:,.0f}" if 1e3 <= abs(value) < 1e9 else f"{value:.4g}"
 
 
+def facts_in_words(facts: Mapping[str, object]) -> str:
+    """Facts to read beside a score, such as `training images 1,437`; empty if there are none."""
+    return ", ".join(f"{name} {number(value)}" for name, value in facts.items())
+
+
 def setting(value: object, others: Sequence[object] = ()) -> str:
     """A value of a spec, as text.
 

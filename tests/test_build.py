@@ -162,6 +162,7 @@ def sources_only(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_without_libraries_the_reference_runs_everything(sources_only: Path) -> None:
     """With the backend `reference` alone: the tests of the hot math, the sampling loop and a training run."""
 
@@ -391,6 +392,7 @@ def test_a_wheel_runs_on_a_machine_without_a_compiler(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not ops.backends()["cpp"], reason="no C++ backend")
+@pytest.mark.slow
 def test_the_environment_chooses_the_cpu_level() -> None:
     for level in library.cpu_levels():
         assert f"CPU level {level}" in run(sys.executable, "-m", "ddpmx", "doctor", DDPMX_CPU_LEVEL=level)

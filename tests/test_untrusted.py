@@ -208,7 +208,13 @@ def test_bombs_are_refused_in_bounded_memory(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["{}/secret.png", "../secret.png", "file://{}/secret.png", "simplecache::file://{}/secret.png"]
+    "path",
+    [
+        "{}/secret.png",
+        pytest.param("../secret.png", marks=pytest.mark.slow),
+        pytest.param("file://{}/secret.png", marks=pytest.mark.slow),
+        pytest.param("simplecache::file://{}/secret.png", marks=pytest.mark.slow),
+    ],
 )
 def test_a_row_names_no_file_outside_of_its_data(ddpmx: Run, tiny: Path, tmp_path: Path, path: str) -> None:
     (tmp_path / "set").mkdir()

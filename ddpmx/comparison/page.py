@@ -13,7 +13,7 @@ from ..outputs import write
 from ..pages import page
 from ..pages.canvas import style, to_svg
 from ..pages.quality_plots import section
-from ..text import number
+from ..text import facts_in_words, number
 from ..theory.estimate import amount
 from .comparison import Comparison
 from .figures import figures
@@ -174,6 +174,8 @@ def _how(standing: Standing) -> str:
         for key, value in standing.condition.items()
         if key != "data" and value not in (None, "")
     ]
+    if score is not None and score.get("facts"):
+        parts.append(facts_in_words(score["facts"]))
     if score is not None and score.get("floor") is not None:
         floor_n = number(score.get("floor_n", 0))
         parts.append(f"real images score {number(score.get('floor'))} (n {floor_n})")

@@ -111,8 +111,8 @@ def _used(group: Group, measure: str) -> list[Run]:
 
 def mismatch(condition: Mapping[str, object], reference: Mapping[str, object]) -> str:
     """Why two results are not comparable, in a few words such as `n 500, not 1,000`."""
-    keys = [key for key in condition if condition[key] != reference.get(key)]
-    return "; ".join(_mismatch(key, condition[key], reference.get(key)) for key in keys)
+    keys = [key for key in {**condition, **reference} if condition.get(key) != reference.get(key)]
+    return "; ".join(_mismatch(key, condition.get(key), reference.get(key)) for key in keys)
 
 
 def _mismatch(key: str, value: object, other: object) -> str:

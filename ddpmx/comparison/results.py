@@ -13,7 +13,7 @@ import numpy as np
 
 from ..errors import RunError, SpecError
 from ..storage import draws
-from ..storage.comparable import fingerprinted
+from ..storage.comparable import fingerprinted, metric_parameters
 from ..storage.folder import RunFolder
 from ..storage.history import History
 from ..storage.measurement import LatestMeasurements, Measurement
@@ -25,6 +25,8 @@ from ..theory.scores import Draws
 from ..training.events import Event, Score
 
 UNKNOWN = "not recorded"
+RECORDED_OTHERWISE = ("reference", "weights", "images")
+"""Parameters of metrics whose effect a score records: its split, the hash of its extractor, and its n."""
 
 
 @dataclass(frozen=True)
@@ -257,13 +259,20 @@ class _Metrics:
 def _condition(measured: Measurement) -> dict[str, object]:
     """The conditions, in addition to the data, under which two measurements of a metric are comparable."""
     score = measured.score
+    parameters = {
+        f"parameter {key}": value
+        for key, value in metric_parameters(measured.block).items()
+        if key not in RECORDED_OTHERWISE
+    }
     if score is None:
-        return {"n": measured.samples, "split": UNKNOWN, "extractor": UNKNOWN, "preprocessing": UNKNOWN}
+        unknown = {"split": UNKNOWN, "extractor": UNKNOWN, "preprocessing": UNKNOWN}
+        return {"n": measured.samples, **unknown, **parameters}
     return {
         "n": score["n"],
         "split": score["split"],
         "extractor": score["extractor"],
         "preprocessing": score["preprocessing"],
+        **parameters,
     }
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..storage.provenance import data_changes
-from ..text import listed
+from ..text import listed, number
 from ..theory.estimate import amount
 from .comparison import Comparison
 from .groups import Group, Standing
@@ -46,6 +46,7 @@ def summary(comparison: Comparison) -> list[str]:
     The last ones say how to read the intervals.
     """
     lines = [_sentence(comparison, measure) for measure in comparison.measures]
+    lines += [text for measure in comparison.measures for text in _other_facts(comparison, measure)]
     lines += _of_qualities(comparison)
     if others := [one.changes for group in comparison.groups for one in others_of(group)]:
         fields = dict.fromkeys(field for changes in others for field in changes)
@@ -76,6 +77,21 @@ def summary(comparison: Comparison) -> list[str]:
             "The intervals of all differences on a measure hold together (largest |t|), so that a merely "
             "lucky spec is not called the best."
         )
+    return lines
+
+
+def _other_facts(comparison: Comparison, measure: str) -> list[str]:
+    """A sentence for each fact in which ranked scores of a measure differ."""
+    values: dict[str, dict[str, list[Group]]] = {}
+    for group in comparison.rankings[measure].groups:
+        score = group.standings[measure].results[0].score
+        for name, value in ({} if score is None else score.get("facts", {})).items():
+            values.setdefault(name, {}).setdefault(number(value), []).append(group)
+    lines = []
+    for name, groups in values.items():
+        if len(groups) > 1:
+            differing = "; ".join(f"{value} for {_names(having)}" for value, having in groups.items())
+            lines.append(f"{measure} was measured with different {name}: {differing}.")
     return lines
 
 

@@ -42,6 +42,9 @@ class Score:
     """The same number for `floor_n` real images in place of generated ones: the score of a perfect model."""
     floor_n: int = 0
     """Number of real images behind the floor: n, or fewer if the split is too small."""
+    facts: Mapping[str, int | float | str] = field(default_factory=dict)
+    """What has to be read beside the value, by its name in words, such as the number of training images.
+    Scores with other facts are still comparable, and a comparison says where they differ."""
     metric: Mapping[str, object] | None = None
     """The block of the metric, as a spec has it; filled in when the score is stored."""
     values: Tensor | None = field(default=None, compare=False, repr=False)
@@ -56,7 +59,11 @@ class Score:
         stored = {
             item.name: getattr(self, item.name) for item in fields(self) if item.name not in _NOT_STORED
         }
-        return {**stored, "interval": None if self.interval is None else list(self.interval)}
+        return {
+            **stored,
+            "interval": None if self.interval is None else list(self.interval),
+            "facts": dict(self.facts),
+        }
 
 
 _NOT_STORED = ("values", "values_of")

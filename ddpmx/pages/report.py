@@ -24,7 +24,7 @@ from ..storage.provenance import changed_at, data_changes
 from ..storage.records import Environment, RunSpec, Status
 from ..storage.row_log import COLUMNS, LAST_COLUMNS
 from ..storage.settings_words import settings_in_words
-from ..text import number
+from ..text import facts_in_words, number
 from ..theory.estimate import Estimate
 from . import canvas, page, plots
 from .ema_quality import ema_qualities
@@ -168,6 +168,7 @@ def _scores(latest: LatestMeasurements) -> page.Table:
         "better",
         "images",
         "value for real images",
+        "beside it",
         "split",
         "extractor",
         "preprocessing",
@@ -187,6 +188,7 @@ def _scores(latest: LatestMeasurements) -> page.Table:
                 details["better"],
                 details["n"],
                 floor,
+                facts_in_words(details.get("facts", {})),
                 details["split"],
                 details["extractor"],
                 details["preprocessing"],

@@ -14,6 +14,7 @@ from ..spec.loading import Override, option
 from ..spec.over import evaluations, over_changes
 from ..spec.schema import Spec
 from ..terminal.console import Bar, say
+from ..text import facts_in_words
 from ..training.events import Event
 from .grid import Grid
 from .opening import OpenedRun, RunData, open_run
@@ -120,4 +121,8 @@ def lines_of(event: Event, *, settings: bool) -> list[str]:
         about += f", seed {event['seed']}"
         about += "" if weights["ema_std"] is None else f", ema_std {weights['ema_std']:g}"
         about += f", guidance {event['guidance']['weight']:g}" if "guidance" in event else ""
-    return [f"{name:<12}{value:.6g}   ({about})" for name, value in event["metrics"].items()]
+    beside = {name: facts_in_words(event["scores"][name].get("facts", {})) for name in event["metrics"]}
+    return [
+        f"{name:<12}{value:.6g}   ({', '.join(filter(None, (about, beside[name])))})"
+        for name, value in event["metrics"].items()
+    ]

@@ -8,6 +8,15 @@ from pathlib import Path
 from ..plugins.loading import file_hash
 from ..spec.evaluation import WeightsSpec
 
+NEW_PARAMETERS: Mapping[str, Mapping[str, object]] = {}
+"""By metric: parameters that it did not have at first, with the values that change nothing."""
+
+
+def metric_parameters(block: Mapping[str, object]) -> dict[str, object]:
+    """The parameters in a metric's block, with those that the metric did not have at that time."""
+    new = NEW_PARAMETERS.get(str(block.get("name")), {})
+    return {**new, **{key: value for key, value in block.items() if key != "name"}}
+
 
 def fingerprinted(resolved: Mapping[str, object], folder: Path) -> dict[str, object]:
     """A resolved spec with content hashes for its plugin files: runs with equal ones compute the same."""

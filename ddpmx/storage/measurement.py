@@ -47,6 +47,9 @@ class Measurement:
     """The block `weights`: checkpoint and ema_std. During training, the checkpoint is the step itself."""
     data: str | None
     """Fingerprint of the data, if it is not the run's."""
+    block: Block
+    """The metric's block, with its name and parameters: that of the spec where the event does not say, and
+    empty if neither does."""
     changes: Mapping[str, object]
     """The fields in which the settings deviate from the run's spec; empty for the spec's own evaluation."""
     draws: str
@@ -119,11 +122,21 @@ class Measurements:
                 found["guidance"],  # type: ignore[arg-type]
                 found["weights"],  # type: ignore[arg-type]
                 data,
+                self._block(name, details),
                 {**changes, **self._changed_metric(details)},
                 file if _FILE.fullmatch(file := str(event.get("values", ""))) else "",
             )
             for name, value in event["metrics"].items()
         ]
+
+    def _block(self, metric: str, details: Score | None) -> Block:
+        """The block of the metric that gave a score."""
+        block = details.get("metric") if details else None
+        if isinstance(block, Mapping):
+            return block
+        listed = self._spec["evaluate"].get("metrics", ())
+        blocks = [own for own in listed if isinstance(own, Mapping)]
+        return next((own for own in blocks if _gives(str(own.get("name")), metric)), {})
 
     def for_trackers(self, event: Event) -> Event:
         """The event, with the fields in which the settings of its metrics deviate from the run's spec."""
@@ -204,6 +217,11 @@ class LatestMeasurements:
                 self.own[measured.metric] = measured
                 added.append(measured)
         return added
+
+
+def _gives(name: str, score_name: str) -> bool:
+    """Whether a metric gives a score of this name, which starts with the metric's own."""
+    return score_name == name or score_name.startswith((f"{name}_", f"{name}."))
 
 
 def _deviation(field: str, value: object, wanted: object) -> dict[str, object]:

@@ -27,6 +27,7 @@ Amount = Annotated[float, Field(ge=0, le=1e15, allow_inf_nan=False)]
 Seed = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
 Metric = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]{1,100}$")]
 Metrics = Annotated[dict[Metric, float], Field(max_length=100)]
+Facts = Annotated[dict[Metric, int | float | str], Field(max_length=20)]
 Levels = list[float | None]
 Block = dict[str, Any]
 OPEN = ConfigDict(strict=True, extra="allow")
@@ -48,6 +49,7 @@ class Score(TypedDict):
     interval_note: NotRequired[str]
     floor: NotRequired[float | None]
     floor_n: NotRequired[Count]
+    facts: NotRequired[Facts]
     metric: NotRequired[Block | None]
 
 

@@ -15,6 +15,7 @@ from made_runs import make_run, score
 from ddpmx.comparison.comparison import Comparison, compare
 from ddpmx.comparison.sorting import sort
 from ddpmx.comparison.words import summary
+from ddpmx.components.registry import METRICS
 from ddpmx.errors import SpecError
 from ddpmx.storage.folder import RunFolder
 from ddpmx.theory.estimate import Estimate, mean_over_seeds
@@ -277,3 +278,52 @@ def test_a_folder_of_runs_stands_for_all_inside(tmp_path: Path):
         [made[1], again],
     ]
     assert [len(group.runs) for group in compare([tmp_path / "runs" / "b", made[1]]).groups] == [2]
+
+
+def test_scores_of_other_parameters_are_not_ranked_together(tmp_path: Path):
+    def runs(name: str, k: int, value: float) -> list[Path]:
+        lr = f"train.lr={value / 1000}"
+        block = {"name": "precision_recall", "k": k, "reference": "test"}
+        scores = {"precision_recall.recall": score(value, better="higher", metric=block)}
+        return [make_run(tmp_path, f"name={name}", lr, f"seed={seed}", scores=scores) for seed in range(2)]
+
+    comparison = compare([*runs("a", 3, 0.5), *runs("b", 3, 0.6), *runs("c", 5, 0.9)])
+    assert ranks(comparison, "precision_recall.recall") == {"a": 1, "b": 1, "c": None}
+    assert comparison.groups[2].standings["precision_recall.recall"].mark == "parameter k 5, not 3"
+
+
+def test_parameters_of_a_score_without_a_block_are_the_specs(tmp_path: Path):
+    """Runs of earlier versions did not record a score's block."""
+    metrics = "evaluate.metrics=[{name: precision_recall, k: %d, reference: test}]"
+    name = "precision_recall.precision"
+    old, new, other = (
+        make_run(tmp_path, f"name={label}", f"train.lr={lr}", metrics % k, scores={name: score(0.5, **block)})
+        for label, lr, k, block in (
+            ("old", 1e-4, 3, {}),
+            ("new", 2e-4, 3, {"metric": METRICS.build("precision_recall", k=3, reference="test").spec()}),
+            ("other", 3e-4, 5, {}),
+        )
+    )
+    marks = [group.standings[name].mark for group in compare([old, new, other]).groups]
+    assert marks[2] == "parameter k 5, not 3"
+    assert not any("parameter" in mark for mark in marks[:2])
+
+
+def test_different_facts_are_said_and_do_not_forbid_a_ranking(tmp_path: Path, ddpmx: Callable[..., Result]):
+    runs = [
+        make_run(
+            tmp_path,
+            f"name={name}",
+            f"seed={seed}",
+            f"train.lr={value / 1000}",
+            scores={"fd_cnn": score(value, facts={"training images": count})},
+        )
+        for name, value, count in (("few", 4.0, 16), ("many", 5.0, 1437), ("also", 6.0, 1437))
+        for seed in range(2)
+    ]
+    comparison = compare(runs)
+    assert ranks(comparison) == {"few": 1, "many": 2, "also": 3}
+    said = "fd_cnn was measured with different training images: 16 for few; 1,437 for many and also."
+    assert said in summary(comparison)
+    assert said in ddpmx("compare", *runs).out.replace("\n", " ")
+    assert not any("training images" in line for line in summary(compare(runs[2:])))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from pathlib import Path
 
+import pytest
 import torch
 from conftest import SHORT, only_run
 from forked import Death, command
@@ -26,6 +27,7 @@ class Halving(ddpmx.Ema):
 """
 
 
+@pytest.mark.slow
 def test_a_plugins_average_is_tracked_saved_resumed_and_snapshotted(tmp_path: Path) -> None:
     (tmp_path / "halving.py").write_text(PLUGIN)
     every = "checkpoint_every_steps: 1, keep_last: 99, ema: {name: halving}"

@@ -64,9 +64,12 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
             "evaluate={every_epochs: 2, samples: 10, grid: 5,"
             " metrics: [pixel_fd, {name: bpd, images: 10, timesteps: 4}]}",
         ),
-        (
-            "train={epochs: 5, batch_size: 479, checkpoint_every_steps: 4}",
-            "evaluate={every_steps: 2, grid_every: 7, samples: 10, metrics: [pixel_fd], grid: 5}",
+        pytest.param(
+            (
+                "train={epochs: 5, batch_size: 479, checkpoint_every_steps: 4}",
+                "evaluate={every_steps: 2, grid_every: 7, samples: 10, metrics: [pixel_fd], grid: 5}",
+            ),
+            marks=pytest.mark.slow,
         ),
         ("dataset.limit=40", "train={epochs: 7}", "evaluate={every_epochs: 3, metrics: [pixel_fd], grid: 9}"),
         ("train={epochs: 2, batch_size: 479}", "evaluate.grid=0"),

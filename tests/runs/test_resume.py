@@ -83,7 +83,7 @@ MOMENTS: dict[str, tuple[Death, Callable[[Path], bool]]] = {
 }
 
 
-FAST = ("named, not linked", "between row and log")
+FAST = ("named, not linked",)
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,10 @@ def test_killed_at_an_exact_moment_and_resumed(moment: str, place: Path, undistu
 
 @pytest.mark.parametrize(
     "death",
-    [Death("report.html"), pytest.param(Death("status.json", 2, "os.rename"), marks=pytest.mark.slow)],
+    [
+        pytest.param(Death("report.html"), marks=pytest.mark.slow),
+        pytest.param(Death("status.json", 2, "os.rename"), marks=pytest.mark.slow),
+    ],
 )
 def test_a_run_killed_while_it_finishes_is_completed(death: Death, place: Path, undisturbed: Path) -> None:
     """Killed before its report, and between the report and the status `finished`."""
@@ -166,6 +169,7 @@ def test_a_signal_finishes_the_step_and_saves(number: signal.Signals, tmp_path: 
     )
 
 
+@pytest.mark.slow
 def test_a_stop_at_the_last_step_still_validates(place: Path, undisturbed: Path) -> None:
     """The request comes during step 7 of 7: the step is saved, and the resumed run writes the last row."""
     (place / "stop.py").write_text(

@@ -106,6 +106,7 @@ def test_nothing_in_the_folder_unpickles(finished: Path) -> None:
     assert suffixes <= {".yaml", ".json", ".jsonl", ".csv", ".html", ".png", ".svg", ".safetensors", ""}
 
 
+@pytest.mark.slow
 def test_the_same_run_twice_gives_identical_weights(tmp_path: Path, finished: Path) -> None:
     # The resolved spec in a run's folder reproduces the run.
     (tmp_path / "again.yaml").write_text((finished / "spec.yaml").read_text())
@@ -117,6 +118,7 @@ def test_the_same_run_twice_gives_identical_weights(tmp_path: Path, finished: Pa
     assert np.array_equal(*same)
 
 
+@pytest.mark.slow
 def test_interrupted_and_resumed_is_the_same_run(tmp_path: Path, finished: Path) -> None:
     (tmp_path / "tiny.yaml").write_text((finished / "spec.yaml").read_text())
     process = subprocess.Popen(
@@ -213,6 +215,7 @@ def test_accumulation_is_the_same_batch(ddpmx: Run, tiny: Path, tmp_path: Path) 
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
 
 
+@pytest.mark.slow
 def test_two_processes_train_like_one(tmp_path: Path) -> None:
     (tmp_path / "tiny.yaml").write_text(TINY)
     command(tmp_path, "run", "tiny.yaml", "--out", "one")

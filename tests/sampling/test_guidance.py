@@ -397,6 +397,7 @@ def test_a_measured_guidance_is_written_down(ddpmx: Run, conditional: Path) -> N
     }
 
 
+@pytest.mark.slow
 def test_a_resumed_conditional_run_is_the_same_run(conditional: Path, tmp_path: Path) -> None:
     parts = finished(tmp_path, TOLD, "train.steps=6")  # in the second epoch
     assert finished(tmp_path, TOLD) == parts

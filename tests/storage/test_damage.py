@@ -116,6 +116,7 @@ def test_an_event_after_an_incomplete_line_is_intact(damaged: Path) -> None:
     assert [*folder.events()] == [*before, event]
 
 
+@pytest.mark.slow
 def test_no_room_for_a_checkpoint_fails_and_resumes_with_room(tmp_path: Path, finished: Path) -> None:
     """A limit on the file size simulates a full disk on any system."""
     (tmp_path / "tiny.yaml").write_text(SHORT)

@@ -32,6 +32,7 @@ def run_of(folder: Path, name: str) -> Path:
     return run
 
 
+@pytest.mark.slow
 def test_a_moved_sweep_keeps_its_weights(ddpmx: Run, moved: Path, tmp_path: Path) -> None:
     run, first = run_of(moved, NAME), run_of(moved, FIRST)
     assert RunFolder(run).training.path == first

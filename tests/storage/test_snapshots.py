@@ -166,6 +166,7 @@ def test_a_run_without_snapshots_has_no_folder_for_them(trained: Path) -> None:
     assert not (trained / "ema").exists()
 
 
+@pytest.mark.slow
 def test_the_dry_run_says_what_the_snapshots_take(ddpmx: Run, tmp_path: Path) -> None:
     (tmp_path / "tiny.yaml").write_text(POWER)
     done = ddpmx("run", tmp_path / "tiny.yaml", "--dry-run", "--out", tmp_path / "runs")

@@ -175,6 +175,7 @@ def test_print_gives_a_command_for_each_training(ddpmx: Run, tmp_path: Path) -> 
     assert ddpmx("sweep", spec, "--print", "--out", out).out == result.out
 
 
+@pytest.mark.slow
 def test_a_sweep_announces_what_is_shared_and_shows_it_in_its_table(
     ddpmx: Run, shared: Path, tmp_path: Path
 ) -> None:
@@ -222,6 +223,7 @@ def test_a_single_point_that_was_trained_for_another_sampler_is_announced(
     assert with_checkpoints(out) == [FIRST]
 
 
+@pytest.mark.slow
 def test_a_dry_run_says_that_the_training_is_shared(ddpmx: Run, tmp_path: Path) -> None:
     spec = write(tmp_path, SAMPLERS)
     first, other = (ddpmx("run", spec, "--point", name, "--dry-run") for name in (FIRST, OTHERS[0]))

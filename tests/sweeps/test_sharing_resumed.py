@@ -60,6 +60,7 @@ def test_a_training_of_a_single_run_is_used_by_a_later_sweep(
     assert list(finished_runs(points(tmp_path).points, tmp_path / "runs")) == [FIRST, OTHERS[2]]
 
 
+@pytest.mark.slow
 def test_points_that_an_older_version_trained_stay_as_they_are(ddpmx: Run, tmp_path: Path) -> None:
     """One is finished and one was interrupted; the interrupted one completes its own training."""
     spec, out = write(tmp_path, SAMPLERS), tmp_path / "runs"
@@ -95,6 +96,7 @@ def test_an_interrupted_training_of_any_point_is_completed_and_shared(ddpmx: Run
     assert all(RunFolder(run).training.path.samefile(begun) for run in runs(out).values())
 
 
+@pytest.mark.slow
 def test_a_point_that_cannot_be_measured_does_not_stop_the_others(
     ddpmx: Run, copy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -94,6 +94,7 @@ def test_finished_runs_are_settled_without_training(ddpmx: Run, spec: Path, made
     assert "with 2 seeds" not in again.err
 
 
+@pytest.mark.slow
 def test_what_stays_open_is_said_with_what_it_needs(ddpmx: Run, spec: Path, made: Any, tmp_path: Path):
     for lr, mean in (("1e-3", 10.0), ("2e-3", 10.5), ("3e-3", 30.0)):
         made(lr, [mean - 1, mean + 1, mean - 0.5, mean + 0.5], half=None)

@@ -64,6 +64,7 @@ def test_stop_keeps_the_weights_and_reports_the_facts(tmp_path: Path) -> None:
     assert json.loads((run / "status.json").read_text())["status"] == "failed"
 
 
+@pytest.mark.slow
 def test_skip_fails_after_ten_batches_in_a_row(tmp_path: Path) -> None:
     code, said = command(broken(tmp_path / "few", "skip", "{1, 2, 3, 5}"), "run", "tiny.yaml")
     assert code == 0, said
@@ -105,7 +106,8 @@ def test_rollback_resumes_from_the_last_checkpoint_with_half_the_learning_rate(r
         pytest.param(
             Death("checkpoints/.4.", 2, "os.rename"), marks=pytest.mark.slow
         ),  # before its new counters
-        Death(".metrics.jsonl", 1, "os.rename"),  # after them, before the log is cut
+        # after them, before the log is cut
+        pytest.param(Death(".metrics.jsonl", 1, "os.rename"), marks=pytest.mark.slow),
         pytest.param(Death(".metrics.jsonl", 2, "os.rename"), marks=pytest.mark.slow),  # the second time
     ],
 )
@@ -117,6 +119,7 @@ def test_a_kill_during_a_rollback_changes_nothing(death: Death, tmp_path: Path, 
     assert differing(only_run(tmp_path / "runs"), rolled_back) == []
 
 
+@pytest.mark.slow
 def test_rollback_restarts_without_a_checkpoint_and_fails_after_three(
     tmp_path: Path,
 ) -> None:

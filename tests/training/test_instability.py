@@ -151,6 +151,7 @@ def shaken(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     return only_run(folder / "runs"), said
 
 
+@pytest.mark.slow
 def test_a_run_that_was_unstable_and_recovered_says_so_everywhere(
     shaken: tuple[Path, str], ddpmx: Callable[..., Result]
 ) -> None:

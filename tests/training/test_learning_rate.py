@@ -43,6 +43,7 @@ def test_there_is_no_note_if_the_rate_does_not_jump() -> None:
     assert budget_note(constant, 20, 40, 1e-3) == ""
 
 
+@pytest.mark.slow
 def test_a_longer_budget_of_a_finished_run(ddpmx: Run, tiny: Path, tmp_path: Path) -> None:
     tiny.write_text(
         TINY.replace(

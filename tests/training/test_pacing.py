@@ -172,7 +172,7 @@ MOMENTS: dict[str, tuple[Death, list[str]]] = {
         ["samples", "samples", "per_t", "evaluate"],
     ),
 }
-FAST = ("before the grid", "between curves and scores", "before the row")
+FAST = ("before the row",)
 
 
 @pytest.mark.parametrize(
@@ -227,6 +227,7 @@ def test_checkpoints_within_an_epoch_are_saved_by_steps(ddpmx: Run, tiny: Path, 
     assert steps == {12, 16, 20}
 
 
+@pytest.mark.slow
 def test_no_grids_at_all(ddpmx: Run, tiny: Path, tmp_path: Path) -> None:
     out = tmp_path / "runs"
     result = ddpmx("run", tiny, "--out", out, "-s", "evaluate.grid=0")
