@@ -48,18 +48,22 @@ class Subject:
         """The device for large feature networks."""
         return torch.device("cpu") if self.experiment is None else self.experiment.device
 
+    def check_images(self, minimum: int) -> None:
+        """Raise SpecError if there are fewer images, or if their shape is not the data set's."""
+        expected = [self.data.channels, self.data.size, self.data.size]
+        if self.images.dtype != torch.uint8 or list(self.images.shape[1:]) != expected:
+            actual = f"{self.images.dtype} {list(self.images.shape)}"
+            raise SpecError(f"images of '{self.data.name}' should be uint8 [n, *{expected}], not {actual}")
+        if len(self.images) < minimum:
+            message = f"needs at least {minimum} generated images, not {len(self.images)}"
+            raise SpecError(message, hint="evaluate.samples")
+
     def features(self, extractor: Extractor) -> Tensor:
         """Features of the images, float32 [n, d].
 
         Raises SpecError if there are fewer than 2 images, or if their shape is not the data set's.
         """
-        expected = [self.data.channels, self.data.size, self.data.size]
-        if self.images.dtype != torch.uint8 or list(self.images.shape[1:]) != expected:
-            actual = f"{self.images.dtype} {list(self.images.shape)}"
-            raise SpecError(f"images of '{self.data.name}' should be uint8 [n, *{expected}], not {actual}")
-        if len(self.images) < 2:
-            message = f"needs at least 2 generated images, not {len(self.images)}"
-            raise SpecError(message, hint="evaluate.samples")
+        self.check_images(2)
         key = extractor.preprocessing + (extractor.hash or "")
         if key not in self._features:
             features = extract(
