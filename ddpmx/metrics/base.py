@@ -51,6 +51,13 @@ class Metric(Component):
     generated."""
     score_suffixes: ClassVar[tuple[str, ...]] = ("",)
     """What the names of its scores append to its own; the first is the one that stands for it."""
+    score_names: ClassVar[tuple[str, ...]] = ()
+    """Names of its scores in full, in place of `score_suffixes`, where they do not begin with its own."""
+
+    @classmethod
+    def names_of_scores(cls) -> tuple[str, ...]:
+        """The names of its scores; the first is the one that stands for it."""
+        return cls.score_names or tuple(f"{cls.component_name}{suffix}" for suffix in cls.score_suffixes)
 
     def check(self, data: Data) -> None:
         """Raises SpecError if the metric can't be computed for this data set. Called before a run starts."""
@@ -64,7 +71,7 @@ class Metric(Component):
 
     @abstractmethod
     def compute(self, subject: Subject) -> dict[str, Score]:
-        """Measure a model; each key starts with the metric's name.
+        """Measure a model; each key starts with the metric's name, or is one of `score_names`.
 
         Raises SpecError if there are too few images.
         """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import torch
 from pydantic import Field
@@ -12,11 +12,8 @@ from ..components.registry import METRICS
 from ..data import Data
 from ..errors import SpecError
 from .base import Reference, reference_images, reference_split
-from .classifier import training_labels
-from .cnn import Cnn
-from .features import Extractor
+from .feature_metric import FeatureMetric
 from .halves import COUNT, halves, interval, real_parts
-from .inception import Inception, InceptionMetric, check_inception
 from .neighbours import inside, likeliest_balls, nearest
 from .score import Score
 from .subject import Subject
@@ -27,7 +24,7 @@ computed."""
 
 
 @METRICS.register("precision_recall", paper="Kynkäänniemi et al. 2019, arXiv:1904.06991")
-class PrecisionRecall(InceptionMetric):
+class PrecisionRecall(FeatureMetric):
     """Precision and recall of nearest-neighbour manifolds; higher is better.
 
     The manifold of a set of images is the union of balls around their features, each reaching to the k-th
@@ -41,27 +38,17 @@ class PrecisionRecall(InceptionMetric):
     images."""
     k: int = Field(default=3, ge=1, le=100)
     """Rank of the neighbour that sets a ball's radius."""
-    features: Literal["cnn", "inception"] = "cnn"
-    """Network of the features: the data set's own classifier, or Inception with `weights`."""
 
     def check(self, data: Data) -> None:
         real = reference_images(data, self.reference)
         if len(real) < 2 * (self.k + 1):
             raise SpecError(f"needs at least {2 * (self.k + 1)} real images, not {len(real)}", field="k")
-        if self.features == "cnn":
-            training_labels(data)
-        else:
-            check_inception(self.weights)
-
-    def missing(self) -> str:
-        return super().missing() if self.features == "inception" else ""
+        super().check(data)
 
     def compute(self, subject: Subject) -> dict[str, Score]:
         """`{"precision_recall.precision": …, "precision_recall.recall": …}`, for 2(k + 1) images or more."""
         self.check(subject.data)
-        extractor: Extractor = (
-            Cnn(subject.data) if self.features == "cnn" else Inception(self.weights, subject.device)
-        )
+        extractor = self.extractor(subject)
         split = reference_split(subject.data, self.reference)
         generated, real = subject.features(extractor), subject.real_features(extractor, split)
         n = len(generated)

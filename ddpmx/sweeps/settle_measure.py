@@ -19,11 +19,7 @@ def measure_of(name: str | None, specs: Sequence[Spec]) -> str:
 
     Raises SpecError if there is no such measure, or if it would not be comparable between the specs.
     """
-    known = {
-        f"{metric.component_name}{suffix}": metric
-        for metric in specs[0].evaluate.metrics
-        for suffix in metric.score_suffixes
-    }
+    known = {score: metric for metric in specs[0].evaluate.metrics for score in metric.names_of_scores()}
     measure = next(iter(known), None) if name is None else name
     if measure is None:
         hint = "`evaluate.metrics`, or --measure val_loss"
@@ -45,7 +41,9 @@ def measure_of(name: str | None, specs: Sequence[Spec]) -> str:
 
 def _with_own_names(measure: str, spec: Spec) -> Metric | None:
     """The metric whose score this can be: a plugin's may have any name that begins with the metric's."""
-    metrics = [metric for metric in spec.evaluate.metrics if metric.score_suffixes == ("",)]
+    metrics = [
+        metric for metric in spec.evaluate.metrics if metric.names_of_scores() == (metric.component_name,)
+    ]
     return next((metric for metric in metrics if measure.startswith(metric.component_name)), None)
 
 
