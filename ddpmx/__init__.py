@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from .errors import DdpmxError as DdpmxError
     from .errors import RunError as RunError
     from .errors import SpecError as SpecError
+    from .images import Picture as Picture
     from .metrics import Metric as Metric
     from .metrics import Score as Score
     from .metrics import Subject as Subject
@@ -109,6 +110,7 @@ _HOMES = {
     "data": ["Dataset"],
     "emas": ["Ema"],
     "sampling.guidance": ["guided"],
+    "images": ["Picture"],
     "metrics": ["Metric", "Score", "Subject"],
     "models": ["ConditionalModel", "Model"],
     "ops": ["Noise"],

@@ -6,6 +6,7 @@ import io
 import math
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -18,6 +19,39 @@ from .errors import SpecError
 
 MIN_TILE = 48
 """Pixels on a side below which the tiles of a grid are enlarged."""
+MOST_ROWS, MOST_COLUMNS = 64, 16
+"""Most rows and columns of a picture."""
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """Rows of images that belong together, such as samples beside their nearest training images.
+
+    Raises SpecError if the parts do not fit together.
+    """
+
+    images: Tensor
+    """uint8 [rows, columns, c, h, w], with c 1 (grey) or 3 (RGB)."""
+    columns: tuple[str, ...]
+    """What each column shows, in a few words."""
+    labels: tuple[str, ...]
+    """A short text for each row, shown below it."""
+    caption: str
+    """A sentence or two on what is shown."""
+
+    def __post_init__(self) -> None:
+        shape = list(self.images.shape)
+        if self.images.dtype != torch.uint8 or len(shape) != 5 or shape[2] not in (1, 3):
+            actual = f"{self.images.dtype} {shape}"
+            raise SpecError(f"a picture's images should be uint8 [rows, columns, 1 or 3, h, w], not {actual}")
+        if not (0 < shape[0] <= MOST_ROWS and 0 < shape[1] <= MOST_COLUMNS):
+            limits = f"1 to {MOST_ROWS} rows and 1 to {MOST_COLUMNS} columns"
+            raise SpecError(f"a picture should have {limits}, not {shape[0]} and {shape[1]}")
+        if len(self.labels) != shape[0] or len(self.columns) != shape[1]:
+            raise SpecError(
+                f"a picture of {shape[0]} rows and {shape[1]} columns should have a label for each row and a"
+                f" name for each column, not {len(self.labels)} and {len(self.columns)}"
+            )
 
 
 def to_model(pixels: Tensor) -> Tensor:
@@ -51,7 +85,7 @@ def grid(pixels: Tensor, columns: int | None = None, pad: int = 2, scale: int | 
     for k, tile in enumerate(tiles):
         top, left = pad + k // columns * tall, pad + k % columns * wide
         canvas[:, top : top + tile.shape[1], left : left + tile.shape[2]] = tile
-    return _to_pil(canvas)
+    return to_pil(canvas)
 
 
 def class_grid(pixels: Tensor, labels: Tensor | None) -> Image.Image:
@@ -75,7 +109,7 @@ def save_png(pixels: Tensor, path: Path) -> None:
     """Save one image, uint8 [c, h, w] with 1 or 3 channels, in a file that `is_sample` recognises."""
     note = PngInfo()
     note.add_text("Software", "ddpmx")
-    _to_pil(pixels.cpu()).save(path, format="PNG", pnginfo=note)
+    to_pil(pixels.cpu()).save(path, format="PNG", pnginfo=note)
 
 
 def is_sample(path: Path) -> bool:
@@ -101,7 +135,7 @@ def png(image: Image.Image, text: PngInfo | None = None) -> bytes:
     return file.getvalue()
 
 
-def _to_pil(image: Tensor) -> Image.Image:
+def to_pil(image: Tensor) -> Image.Image:
     """Convert uint8 [c, h, w] on the CPU to a grey or RGB image."""
     return Image.fromarray(
         image[0].numpy() if len(image) == 1 else image.permute(1, 2, 0).contiguous().numpy()

@@ -23,6 +23,7 @@ PUBLIC = {
             "Metric",
             "Model",
             "Optimizer",
+            "Picture",
             "Plan",
             "Prediction",
             "Row",

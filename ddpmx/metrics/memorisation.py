@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import torch
 from pydantic import Field
 from torch import Tensor
 
 from ..components.registry import METRICS
 from ..data import Data
 from ..errors import SpecError
+from ..images import Picture
+from ..text import number
 from .base import Metric
 from .halves import COUNT, halves, interval, real_subset
 from .nearest_images import Nearest, different, two_nearest
 from .score import Score
 from .subject import Subject
+
+SHOWN = 8
+"""Samples in the picture."""
 
 
 @METRICS.register("memorisation", paper="Bonnaire et al. 2025, arXiv:2505.17638")
@@ -47,7 +53,8 @@ class Memorisation(Metric):
                 images, training, data.flip, lambda done, total: subject.progress(what, done, total)
             )
 
-        copies = self.copies(nearest(subject.images, "nearest training images"))
+        found = nearest(subject.images, "nearest training images")
+        copies = self.copies(found)
         value = float(copies.mean())
         half_values = halves(n).double() @ copies / (n // 2)  # [COUNT]
         held_out = real_subset((data.validation if data.test is None else data.test).pixels, n)
@@ -67,6 +74,7 @@ class Memorisation(Metric):
                 floor_n=len(held_out),
                 values=half_values,
                 facts=self._facts(data, len(chosen)),
+                picture=self._picture(subject.images, training, found, data.flip),
             )
         }
 
@@ -83,3 +91,31 @@ class Memorisation(Metric):
         if data.flip:
             facts["mirror images"] = "included"
         return facts
+
+    def _picture(self, images: Tensor, training: Tensor, found: Nearest, flip: bool) -> Picture:
+        """The images that are most like copies, beside their nearest training images."""
+        ratios = found.distances[:, 0] / found.distances[:, 1]
+        chosen = ratios.argsort(stable=True)[:SHOWN]
+        rows = [
+            torch.stack([images[i], *(_as_near(images[i], training[j], flip) for j in found.indices[i])])
+            for i in chosen
+        ]
+        labels = []
+        for i in chosen:
+            first, second = found.distances[i].tolist()
+            kind = "copy" if ratios[i] < self.ratio else "no copy"
+            labels.append(f"{kind}: {number(first)} / {number(second)} = {float(ratios[i]):.2f}")
+        return Picture(
+            torch.stack(rows),
+            ("sample", "nearest training image", "second nearest training image"),
+            tuple(labels),
+            f"The {len(rows)} samples that are most like copies, each with its nearest and its second nearest"
+            " training image, and the ratio of the distances to them."
+            f" Below {self.ratio:.2g}, a sample counts as a copy.",
+        )
+
+
+def _as_near(image: Tensor, other: Tensor, flip: bool) -> Tensor:
+    """The other image, or with `flip` its mirror image if that is nearer to the image."""
+    forms = [other, other.flip(-1)] if flip else [other]
+    return min(forms, key=lambda form: float((form.double() - image.double()).square().sum()))

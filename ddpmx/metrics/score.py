@@ -9,6 +9,8 @@ from typing import Literal
 
 from torch import Tensor
 
+from ..images import Picture
+
 Draws = Literal["halves", "images"]
 """What the values behind an interval belong to: random halves of the generated images, or real images."""
 
@@ -53,6 +55,8 @@ class Score:
     of `fields`."""
     values_of: Draws = "halves"
     """What `values` belong to."""
+    picture: Picture | None = field(default=None, compare=False, repr=False)
+    """Images to look at beside the value, for the run's report. Not part of `fields`."""
 
     def fields(self) -> dict[str, object]:
         """The fields as JSON types, for metrics.jsonl."""
@@ -66,7 +70,7 @@ class Score:
         }
 
 
-_NOT_STORED = ("values", "values_of")
+_NOT_STORED = ("values", "values_of", "picture")
 """Fields that are not written to metrics.jsonl."""
 
 

@@ -28,6 +28,7 @@ from ..text import facts_in_words, number
 from ..theory.estimate import Estimate
 from . import canvas, page, plots
 from .ema_quality import ema_qualities
+from .pictures import shown_pictures
 from .quality_plots import QualitySection, section
 from .sampler_quality import sampler_qualities
 from .timestep_plots import CAPTIONS, timestep_figures
@@ -71,6 +72,7 @@ def write_report(run: Path, status: Status | None = None) -> Path:
         curves=[page.figure(svg, CAPTIONS.get(name, "")) for name, svg in curves.items()],
         methods=list(_methods(folder.plots)),
         scores=_scores(latest),
+        pictures=list(shown_pictures(folder.path, latest)),
         qualities=_qualities(run, spec, latest),
         others=_others(latest),
         other_count=len(latest.others),

@@ -20,12 +20,12 @@ from ..terminal.console import to_json
 from ..training.events import PASSES, Event
 from ..training.experiment import Experiment, check_data
 from ..world import World
-from .measure import Warn, measure, recorded, settings_of
+from .measure import Warn, files_of, measure, recorded, settings_of
 from .opening import choose_weights
 
 IDENTITY = ("step", "ema_std", "samples", "seed", "sampler", "guidance", "fingerprint")
 """What determines a measurement, together with the blocks of its metrics."""
-SETTINGS = ("samples", "seed", "sampler", "guidance", "data", "values")
+SETTINGS = ("samples", "seed", "sampler", "guidance", "data", "values", "pictures")
 """Keys of an event that a copy of its measurement keeps."""
 
 
@@ -94,9 +94,9 @@ class Grid:
                 measured = recorded(experiment, scores, self.folder.path, step, training=False)
                 try:
                     event = log.add(step, measured)
-                except OSError:  # a full disk: no event names the file
-                    if "values" in measured:
-                        (self.folder.path / measured["values"]).unlink(missing_ok=True)
+                except OSError:  # a full disk: no event names the files
+                    for name in files_of(measured):
+                        (self.folder.path / name).unlink(missing_ok=True)
                     raise
                 yield event
 

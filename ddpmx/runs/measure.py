@@ -16,7 +16,7 @@ from ..metrics import Metric, Score, Subject
 from ..metrics.score import finite
 from ..metrics.subject import Progress, quiet
 from ..plugins.faults import error_text, keep_trace, plugin_error
-from ..storage import draws
+from ..storage import draws, pictures
 from ..storage.provenance import DataRecord
 from ..training.events import Event
 from ..training.experiment import Experiment
@@ -110,7 +110,8 @@ def recorded(
     """The scores of the weights of `step` as an event holds them, with all that they were measured with.
 
     With `training`, the weights are the run's average at that step; otherwise they are the spec's `weights`.
-    The values behind the intervals go into a file of the run. Raises OSError if it cannot be written.
+    The values behind the intervals, and pictures, go into files of the run. Raises OSError if one cannot be
+    written.
     """
     event: Event = {
         "metrics": {name: score.value for name, score in scores.items()},
@@ -129,10 +130,21 @@ def recorded(
         for name, score in scores.items()
         if score.values is not None
     }
+    stem = f"step-{step:07d}" if training else f"evaluate-{_digest(event)}"
     if found:
-        name = f"step-{step:07d}" if training else f"evaluate-{_digest(event)}"
-        event["values"] = draws.write(run, f"{name}.safetensors", draws.Stored(step, found))
+        event["values"] = draws.write(run, f"{stem}.safetensors", draws.Stored(step, found))
+    shown = {name: score.picture for name, score in scores.items() if score.picture is not None}
+    if shown:
+        event["pictures"] = pictures.write(run, stem, shown)
     return event
+
+
+def files_of(event: Event) -> list[str]:
+    """The files that `recorded` has written for an event, relative to the run's folder."""
+    return [
+        *([event["values"]] if "values" in event else []),
+        *(picture["path"] for picture in event.get("pictures", {}).values()),
+    ]
 
 
 def store_losses(run: Path, step: int, validated: Validated) -> None:

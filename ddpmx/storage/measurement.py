@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from ..spec.evaluation import GuidanceSpec, WeightsSpec
 from ..trackers import CHANGES
-from ..training.events import PASSES, Event, Score
+from ..training.events import PASSES, Event, Picture, Score
 from .history import MOST_METRICS, score
 from .provenance import DataRecord
 from .records import Environment, RunSpec
@@ -54,6 +54,8 @@ class Measurement:
     """The fields in which the settings deviate from the run's spec; empty for the spec's own evaluation."""
     draws: str
     """File with the values behind the interval, relative to the run's folder; empty if there is none."""
+    picture: Picture | None = None
+    """Images to look at beside the value; None if there are none."""
 
     @property
     def better(self) -> str:
@@ -125,6 +127,7 @@ class Measurements:
                 self._block(name, details),
                 {**changes, **self._changed_metric(details)},
                 file if _FILE.fullmatch(file := str(event.get("values", ""))) else "",
+                event.get("pictures", {}).get(name),
             )
             for name, value in event["metrics"].items()
         ]

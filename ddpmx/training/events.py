@@ -28,6 +28,7 @@ Seed = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
 Metric = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]{1,100}$")]
 Metrics = Annotated[dict[Metric, float], Field(max_length=100)]
 Facts = Annotated[dict[Metric, int | float | str], Field(max_length=20)]
+Text = Annotated[str, Field(max_length=200)]
 Levels = list[float | None]
 Block = dict[str, Any]
 OPEN = ConfigDict(strict=True, extra="allow")
@@ -62,6 +63,16 @@ class Weights(TypedDict):
 
 
 @with_config(OPEN)
+class Picture(TypedDict):
+    """A picture beside a score, as `storage.pictures` writes it."""
+
+    path: Annotated[str, Field(max_length=200)]
+    columns: Annotated[list[Text], Field(min_length=1, max_length=16)]
+    labels: Annotated[list[Text], Field(min_length=1, max_length=64)]
+    caption: Annotated[str, Field(max_length=2000)]
+
+
+@with_config(OPEN)
 class Scored(TypedDict):
     """An event that may have scores, and then also what they were measured with."""
 
@@ -72,6 +83,7 @@ class Scored(TypedDict):
     guidance: NotRequired[Block]
     weights: NotRequired[Weights]
     values: NotRequired[str]
+    pictures: NotRequired[dict[Metric, Picture]]
 
 
 class Plain(Scored):
