@@ -10,6 +10,7 @@ from pydantic import Field
 from torch import nn
 
 from ..components.registry import OPTIMIZERS
+from . import eager
 from .base import Optimizer
 
 Beta = Annotated[float, Field(ge=0, lt=1)]
@@ -32,7 +33,7 @@ class Adam(_Adaptive):
     def build(
         self, parameters: Iterable[nn.Parameter], lr: float, weight_decay: float
     ) -> torch.optim.Optimizer:
-        return torch.optim.Adam(parameters, lr, self.betas, self.eps, weight_decay, fused=True)
+        return eager.Adam(parameters, lr, self.betas, self.eps, weight_decay, fused=True)
 
 
 @OPTIMIZERS.register("adamw", paper="Loshchilov & Hutter 2017, arXiv:1711.05101")
@@ -42,4 +43,4 @@ class AdamW(_Adaptive):
     def build(
         self, parameters: Iterable[nn.Parameter], lr: float, weight_decay: float
     ) -> torch.optim.Optimizer:
-        return torch.optim.AdamW(parameters, lr, self.betas, self.eps, weight_decay, fused=True)
+        return eager.AdamW(parameters, lr, self.betas, self.eps, weight_decay, fused=True)

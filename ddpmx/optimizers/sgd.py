@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from torch import nn
 
 from ..components.registry import OPTIMIZERS
+from . import eager
 from .base import Optimizer
 
 
@@ -32,6 +33,4 @@ class Sgd(Optimizer):
     def build(
         self, parameters: Iterable[nn.Parameter], lr: float, weight_decay: float
     ) -> torch.optim.Optimizer:
-        return torch.optim.SGD(
-            parameters, lr, self.momentum, weight_decay=weight_decay, nesterov=self.nesterov
-        )
+        return eager.SGD(parameters, lr, self.momentum, weight_decay=weight_decay, nesterov=self.nesterov)

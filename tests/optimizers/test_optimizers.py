@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -76,3 +80,50 @@ def test_parameters_out_of_range_are_refused_at_their_field(
 def test_yaml_lists_become_betas_and_come_back() -> None:
     adam = OPTIMIZERS.build("adam", betas=[0.5, 0.9])
     assert adam.spec() == {"name": "adam", "betas": [0.5, 0.9], "eps": 1e-8}
+
+
+@pytest.mark.parametrize(
+    ("name", "plain"),
+    [
+        ("adam", lambda parameters: torch.optim.Adam(parameters, LR, weight_decay=DECAY, fused=True)),
+        ("adamw", lambda parameters: torch.optim.AdamW(parameters, LR, weight_decay=DECAY, fused=True)),
+        ("sgd", lambda parameters: torch.optim.SGD(parameters, LR, 0.9, weight_decay=DECAY)),
+    ],
+)
+def test_steps_are_torchs_bit_for_bit(
+    name: str, plain: Callable[[list[nn.Parameter]], torch.optim.Optimizer]
+) -> None:
+    """Also after the state has moved to another optimizer, as a resumed run's does."""
+    ours, theirs = (nn.Parameter(torch.linspace(-1, 1, 20)) for _ in range(2))
+    build = OPTIMIZERS.build(name).build
+    optimizer, reference = build([ours], LR, DECAY), plain([theirs])
+    for step in range(6):
+        if step == 3:
+            state, optimizer = optimizer.state_dict(), build([ours], LR, DECAY)
+            optimizer.load_state_dict(state)
+        gradient = torch.randn(20, generator=torch.Generator().manual_seed(step))
+        for weight, each in ((ours, optimizer), (theirs, reference)):
+            each.zero_grad()
+            assert weight.grad is None
+            weight.grad = gradient.clone()
+            each.step()
+        assert torch.equal(ours, theirs)
+    assert ours.requires_grad
+
+
+def test_no_optimizer_imports_the_compiler() -> None:
+    """The import takes longer than all others of a run's start."""
+    code = """
+import sys, torch
+from ddpmx import OPTIMIZERS
+for name in OPTIMIZERS.names():
+    weight = torch.nn.Parameter(torch.ones(3))
+    optimizer = OPTIMIZERS.build(name).build([weight], 0.1, 0.1)
+    optimizer.zero_grad()
+    weight.grad = torch.ones(3)
+    optimizer.step()
+    optimizer.load_state_dict(optimizer.state_dict())
+print("torch._dynamo" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
