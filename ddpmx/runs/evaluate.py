@@ -122,7 +122,8 @@ def lines_of(event: Event, *, settings: bool) -> list[str]:
         about += "" if weights["ema_std"] is None else f", ema_std {weights['ema_std']:g}"
         about += f", guidance {event['guidance']['weight']:g}" if "guidance" in event else ""
     beside = {name: facts_in_words(event["scores"][name].get("facts", {})) for name in event["metrics"]}
+    width = max(12, 1 + max(map(len, event["metrics"])))
     return [
-        f"{name:<12}{value:.6g}   ({', '.join(filter(None, (about, beside[name])))})"
+        f"{name:<{width}}{value:.6g}   ({', '.join(filter(None, (about, beside[name])))})"
         for name, value in event["metrics"].items()
     ]
