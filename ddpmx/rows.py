@@ -83,6 +83,11 @@ class Plan:
     """Standard deviation of the starting noise: the RMS of x at the first index for data of unit variance."""
     levels: tuple[tuple[float, float], ...] = ()
     """(signal, sigma) of x before each row; needed for editing and inpainting, otherwise optional."""
+    lacks_moments: bool = False
+    """Whether the sampler needs moments of the network and got none. Such a plan can be counted and plotted,
+    but not run."""
+    error: float | None = None
+    """Largest relative standard error of a row's noise variance; None if no variance is estimated."""
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ..data import Data
 from ..errors import RunError, SpecError
+from ..samplers import Moments
 from .features import Extractor, extract
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ class Subject:
     """The model's experiment, for metrics of the model itself; None if only images are given."""
     network: nn.Module | None = None
     """The network to measure; None if only images are given."""
+    measure_moments: Callable[[Sequence[float]], Moments] | None = None
+    """Gives the network's moments at table indices, which a run may have stored; None: they are measured."""
     _features: dict[str, Tensor] = field(default_factory=dict)
     """Features of the images, by extractor."""
 

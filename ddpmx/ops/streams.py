@@ -23,6 +23,8 @@ class Purpose(IntEnum):
     KNOWN = 10  # the noise added to the known pixels of inpainting
     BOUND = 11  # ε in the metric bpd
     BOUND_TIME = 12  # the timestep in the metric bpd
+    MOMENTS = 16  # ε in the moments of a network that samplers use
+    STEPS = 17  # ε in the search for the best timesteps
 
 
 def stream(purpose: int, step: int) -> int:

@@ -28,6 +28,7 @@ from ..storage import checkpoint, snapshots
 from ..storage.folder import RunFolder
 from ..training.experiment import Experiment, build
 from ..training.loop import StepDone, train
+from ..training.moments import index_passes, measure_moments, sampler_passes
 from ..training.objective import estimates_first
 from ..training.pacing import Pacing
 from ..training.state import Trained, TrainState, prepare
@@ -101,6 +102,7 @@ def estimate(experiment: Experiment, say: Callable[[str], None] = quietly) -> It
         seconds = pacing.grids * evaluate.grid * grid + evaluate.grid * final + STRIP_IMAGES * strip
         yield f"grids of {evaluate.grid} images (×{pacing.grids})", seconds
     metrics = [metric for metric in evaluate.metrics if not metric.missing()]
+    yield from _moments(experiment, pacing, any(metric.needs_images for metric in metrics))
     if any(metric.needs_images for metric in metrics):
         say("timing the generation of images for the metrics …")
         each = _image_seconds(experiment, evaluate.sampler, min(evaluate.batch_size, evaluate.samples))
@@ -164,6 +166,21 @@ def _snapshots(trained: Trained, steps: int) -> Iterator[tuple[str, float]]:
     written = sum(step in averages.ema.kept(step) for step in range(1, steps + 1))
     kept_size = f"{len(kept)} kept in {len(kept) * size / 1e6:,.0f} MB"
     yield f"snapshots of the averages (×{written}, {kept_size})", written * seconds
+
+
+def _moments(experiment: Experiment, pacing: Pacing, generates: bool) -> Iterator[tuple[str, float]]:
+    """The moments of the network, if a sampler needs them: a description, and the seconds of a whole run."""
+    spec = experiment.spec
+    passes = sampler_passes(experiment, spec.evaluate.sampler) * (
+        pacing.grids + pacing.evaluations * generates
+    )
+    passes += sampler_passes(experiment, spec.sampler) * (pacing.grid is not None)
+    if not passes:
+        return
+    middle = [float(experiment.table.timesteps // 2)]
+    _, seconds = _timed(lambda: measure_moments(experiment, experiment.network, middle))
+    each = seconds / index_passes(experiment)
+    yield f"moments of the network ({passes:,} passes of one image)", passes * each
 
 
 def _image_seconds(experiment: Experiment, sampler: Sampler, count: int) -> float:

@@ -8,7 +8,7 @@ from pathlib import Path
 from ..errors import SpecError
 from ..rows import Plan
 from ..sampling.editing import SamplingInputs, interpolation
-from ..training.experiment import Experiment
+from .moments import Network
 from .user_images import read_images, read_mask
 
 
@@ -50,11 +50,10 @@ class Editing:
             return self.strength
         return 1.0 if self.mask is not None or self.image is None else 0.5
 
-    def plan(self, experiment: Experiment) -> Plan:
+    def plan(self, network: Network) -> Plan:
         """The plan of the spec's sampler at the given strength, with resampling. Raises SpecError."""
-        sampler = experiment.spec.sampler
         try:
-            plan = sampler.plan(experiment.table, experiment.prediction, strength=self.effective_strength)
+            plan = network.plan(network.experiment.spec.sampler, self.effective_strength)
         except SpecError as error:
             raise (
                 SpecError(error.message, field="--strength", hint=error.hint)

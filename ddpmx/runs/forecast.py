@@ -12,6 +12,7 @@ import torch
 
 from ..terminal.time_left import roughly
 from ..training.experiment import Experiment
+from ..training.moments import sampler_passes
 from ..training.pacing import Pacing, passes_per_image, passes_per_trained_image
 from ..training.state import TrainState
 
@@ -93,9 +94,12 @@ class Forecast:
         measured = pacing.evaluations if any(metric.needs_images for metric in spec.evaluate.metrics) else 0
         sampling = remaining * each * (pacing.grids * spec.evaluate.grid + measured * spec.evaluate.samples)
         last = 0 if pacing.grid is None else final * (spec.evaluate.grid + STRIP_IMAGES)
+        measuring = sampler_passes(experiment, spec.sampler) + remaining * (
+            sampler_passes(experiment, spec.evaluate.sampler) * (pacing.grids + measured)
+        )
         validations = remaining * (pacing.epochs + pacing.evaluations - pacing.evaluations_at_epoch_ends)
         return {
             "training": (pacing.steps - self.first) * step,
-            "sampling": (sampling + last) * pass_seconds,
+            "sampling": (sampling + last + measuring) * pass_seconds,
             "validation": validations * len(experiment.data.validation) * pass_seconds,
         }

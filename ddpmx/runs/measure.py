@@ -23,6 +23,7 @@ from ..training.experiment import Experiment
 from ..training.validation import Validated
 from ..world import World
 from .generate import Samples, generate
+from .moments import Network
 
 Warn = Callable[[str], None]
 """Called with a warning for the user."""
@@ -46,12 +47,12 @@ def measure(
     the spec asks.
     """
     spec, world = experiment.spec.evaluate, world or World()
-    plan = spec.sampler.plan(experiment.table, experiment.prediction)
     metrics: dict[int, Metric] = {
         index: metric for index, metric in enumerate(spec.metrics) if _is_available(metric, warn, folder)
     }
     images, broken = torch.empty(0, *experiment.image_shape, dtype=torch.uint8), ""
     if any(metric.needs_images for metric in metrics.values()):
+        plan = Network(experiment, network, folder, world, progress).plan(spec.sampler)
         generated = generate(
             experiment,
             network,
@@ -68,7 +69,8 @@ def measure(
     if world.is_main:
         if broken:
             warn(f"{broken}, so the metrics of images are skipped")
-        subject = Subject(experiment.data, images, spec.seed, progress, experiment, network)
+        moments = Network(experiment, network, folder, progress=progress).moments
+        subject = Subject(experiment.data, images, spec.seed, progress, experiment, network, moments)
         for index, metric in metrics.items():
             with experiment.spec.blame(f"evaluate.metrics.{index}"):
                 try:

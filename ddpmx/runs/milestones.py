@@ -10,6 +10,7 @@ from torch import nn
 
 from ..images import class_grid
 from ..metrics import Score
+from ..rows import Plan
 from ..samplers import Sampler
 from ..storage import snapshots
 from ..training.events import Event
@@ -18,6 +19,7 @@ from ..training.validation import validate
 from .active_run import ActiveRun
 from .generate import Samples, generate
 from .measure import measure, recorded
+from .moments import Network
 
 
 class Where(TypedDict):
@@ -107,11 +109,11 @@ def compute_scores(active: ActiveRun) -> dict[str, Score]:
 
 def generate_grid(active: ActiveRun, name: str, sampler: Sampler, network: nn.Module, where: Where) -> None:
     """Generate the grid `samples/<name>` and log it with the position `where`."""
-    evaluate = active.experiment.spec.evaluate
+    evaluate, plan = active.experiment.spec.evaluate, plan_for(active, network, sampler)
     generated = generate(
         active.experiment,
         network,
-        sampler.plan(active.experiment.table, active.experiment.prediction),
+        plan,
         Samples(evaluate.grid, evaluate.seed),
         batch_size=evaluate.batch_size,
         world=active.world,
@@ -123,4 +125,11 @@ def generate_grid(active: ActiveRun, name: str, sampler: Sampler, network: nn.Mo
         active.bar.foot(f"samples: {path}")
     if generated.problem:
         active.warn(f"in samples/{name} {generated.problem}")
-    active.emit({"event": "samples", **where, "path": f"samples/{name}"})
+    estimated = {} if plan.error is None else {"variance_error": plan.error}
+    active.emit({"event": "samples", **where, "path": f"samples/{name}", **estimated})
+
+
+def plan_for(active: ActiveRun, network: nn.Module, sampler: Sampler) -> Plan:
+    """The plan with which a network of the run samples."""
+    run = active.folder.path
+    return Network(active.experiment, network, run, active.world, active.progress).plan(sampler)

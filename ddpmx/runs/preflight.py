@@ -26,6 +26,7 @@ from ..spec.same_objective import TOLERANCE, same_objective
 from ..spec.schema import Spec, difference
 from ..theory.variance import prior_terms
 from ..training.experiment import Experiment, check_data, look
+from ..training.moments import moment_images, sampler_passes
 from ..training.pacing import Pacing, passes_per_image, passes_per_trained_image
 
 MAX_TERMINAL_SIGNAL = 0.05
@@ -45,6 +46,18 @@ def notes(experiment: Experiment) -> list[str]:
         *spec_notes(experiment.spec, experiment.table),
         *budget_notes(experiment.spec, len(experiment.data.train), experiment.table),
         *device_notes(experiment.spec, experiment.device),
+        *moment_notes(experiment),
+    ]
+
+
+def moment_notes(experiment: Experiment) -> list[str]:
+    """Notes on samplers that have the network measured before they sample, and how much work that is."""
+    spec, images = experiment.spec, moment_images(experiment.image_shape)
+    return [
+        f"{field}: before it samples, the network is measured on {images} training images at each of its"
+        f" timesteps: {passes:,} passes of one image for each set of weights"
+        for field, sampler in (("sampler", spec.sampler), ("evaluate.sampler", spec.evaluate.sampler))
+        if (passes := sampler_passes(experiment, sampler))
     ]
 
 

@@ -33,7 +33,16 @@ from .closing import carry_out, report
 from .forecast import Forecast
 from .generate import Samples, denoising
 from .measure import recorded, store_losses
-from .milestones import Where, compute_scores, format_scores, generate_grid, take_snapshot, within_epoch
+from .milestones import (
+    Where,
+    compute_scores,
+    format_scores,
+    generate_grid,
+    plan_for,
+    take_snapshot,
+    within_epoch,
+)
+from .moments import in_words
 from .preflight import notes
 from .resume import Resume, find_previous, locked
 from .starting import start
@@ -228,8 +237,12 @@ def _generate_final_images(active: ActiveRun, network: nn.Module) -> None:
         network,
         {"epoch": row["epoch"], "step": row["step"]},
     )
+    plan = plan_for(active, network, experiment.spec.sampler)
     if active.world.is_main:
-        plan = experiment.spec.sampler.plan(experiment.table, experiment.prediction)
+        if plan.error is not None:
+            active.bar.say(
+                f"the variances of {experiment.spec.sampler.component_name} {in_words(plan.error)}"
+            )
         strip = Samples(STRIP_IMAGES, experiment.spec.evaluate.seed)
         frames = denoising(experiment, network, plan, strip, frames=STRIP_FRAMES)
         grid(frames.pixels.transpose(0, 1).flatten(0, 1), columns=len(frames.pixels)).save(

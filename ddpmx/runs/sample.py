@@ -10,16 +10,18 @@ import torch
 
 from .. import ops
 from ..errors import RunError, SpecError
+from ..metrics.subject import Progress, quiet
 from ..rows import Plan
 from ..spec.checks import check_guidance
 from ..spec.evaluation import MAX_WEIGHT
 from ..spec.loading import Override, option
-from ..terminal.console import Bar
+from ..terminal.console import Bar, say
 from ..training.classes import parse_classes
 from ..training.experiment import Experiment
 from . import sample_files
 from .edits import FROM_NOISE, Editing
 from .generate import Samples, broken_weights, denoising, generate
+from .moments import Network, in_words
 from .opening import OpenedRun, open_run
 
 FRAMES = 40
@@ -75,7 +77,10 @@ def sample(
     if out is not None:
         sample_files.check(out)
     opened = open_run(run, overrides, device, weights)
-    sampling = prepare(opened.experiment, request, editing)
+    with ops.use_backend(opened.spec.backend), Bar() as bar:
+        sampling = prepare(opened.experiment, request, editing, folder=opened.folder.path, progress=bar.show)
+    if sampling.plan.error is not None:
+        say(f"the variances of {opened.spec.sampler.component_name} {in_words(sampling.plan.error)}")
     settings = ""
     if out is None:
         settings = _digest(opened, sampling, editing)
@@ -103,15 +108,26 @@ def sample(
     return out
 
 
-def prepare(experiment: Experiment, request: SampleRequest, editing: Editing = FROM_NOISE) -> Sampling:
-    """Complete the request. Raises SpecError if the run's network or sampler cannot do what it asks."""
+def prepare(
+    experiment: Experiment,
+    request: SampleRequest,
+    editing: Editing = FROM_NOISE,
+    *,
+    folder: Path | None = None,
+    progress: Progress = quiet,
+) -> Sampling:
+    """Complete the request, for the weights that the network has.
+
+    `folder` is the run's, where moments of the network are kept. Raises SpecError if the run's network or
+    sampler cannot do what the request asks.
+    """
     if request.guidance is not None:
         experiment = _guided(experiment, request.guidance)
     classes = [] if request.classes is None else _selected_classes(experiment, request.classes, request.count)
     labels = experiment.spread(request.count, classes)
     seed = experiment.spec.evaluate.seed if request.seed is None else request.seed
     editing.check()
-    plan = editing.plan(experiment)
+    plan = editing.plan(Network(experiment, experiment.network, folder, progress=progress))
     inputs = editing.inputs(request.count, seed, experiment.image_shape, plan.init_scale)
     return Sampling(experiment, plan, Samples(request.count, seed, labels, inputs), classes)
 

@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import Annotated, ClassVar, Literal, Self
 
 import torch
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, PrivateAttr
 from torch import Tensor
 
 from ..components.registry import Component
@@ -21,6 +21,7 @@ from ..rows import DynamicClip, Plan, Row
 from ..schedules import Table
 from .clip import Clip
 from .grid import GridName, descending, spaced
+from .moments import Moments
 from .path import Path, Point, points
 
 
@@ -105,6 +106,17 @@ class Sampler(Component):
     """Bounds x_0 to [−clip, clip] in every step (images are in [−1, 1]); null: no bound. `dynamic`, or
     `{name: dynamic, percentile: 0.995}`: let s be this percentile of an image's |x_0|, but at least 1; then
     x_0 is bounded to [−s, s] and divided by s."""
+    _moments: Moments | None = PrivateAttr(None)
+
+    @property
+    def needs_moments(self) -> bool:
+        """Whether the rows depend on moments of the network, which `plan` then has to be given."""
+        return False
+
+    @property
+    def moments(self) -> Moments | None:
+        """The moments given to `plan`, while it asks for rows; None if there are none."""
+        return self._moments
 
     @property
     def learns_variance(self) -> bool:
@@ -132,15 +144,17 @@ class Sampler(Component):
         clip: float | DynamicClip | Literal[_Unset.UNSET] | None = UNSET,
         timesteps: Sequence[float] | None = None,
         strength: float = 1.0,
+        moments: Moments | None = None,
     ) -> Plan:
         """The rows from the first index to the clean image.
 
         `clip` and `timesteps` replace the sampler's fields; `clip=None` means no bound. With `strength` below
         1 only the last ⌊strength·n⌋ of the n indices are kept, which changes an image instead of sampling a
-        new one (Meng et al. 2021, arXiv:2108.01073, with diffusers' rounding).
+        new one (Meng et al. 2021, arXiv:2108.01073, with diffusers' rounding). `moments` are those of the
+        network that will run; without them, the plan of a sampler that needs them can only be counted.
 
         Raises SpecError for more steps than the table has, for indices out of order or outside the table, for
-        coefficients that are not finite, and for a strength that keeps no index.
+        coefficients that are not finite, for a strength that keeps no index, and for moments that lack one.
         """
         prediction = as_prediction(prediction)
         clip = self.clip if isinstance(clip, _Unset) else clip
@@ -153,10 +167,16 @@ class Sampler(Component):
         indices = _last(
             spaced(self.grid, table, self.fitted(table.timesteps).steps) if exact is None else exact, strength
         )
-        rows = tuple(self.rows(table, prediction, indices))
+        sampler = self
+        if moments is not None and self.needs_moments:
+            sampler = self.model_copy()
+            sampler._moments = moments
+        rows = tuple(sampler.rows(table, prediction, indices))
         signal, sigma = table.at(torch.tensor([row.t for row in rows], dtype=torch.float64))  # [rows] each
         levels = tuple(zip(signal.tolist(), sigma.tolist(), strict=True))
-        return Plan(rows, clip, math.hypot(*levels[0]), levels)
+        lacks = sampler.needs_moments and sampler.moments is None
+        unsure = sampler.variance_error(points(table, prediction, indices)) if sampler.moments else None
+        return Plan(rows, clip, math.hypot(*levels[0]), levels, lacks, unsure)
 
     def rows(self, table: Table, prediction: Prediction, timesteps: Sequence[float]) -> Iterable[Row]:
         """One row for each index; the result of the last one is the predicted x_0 itself."""
@@ -164,6 +184,10 @@ class Sampler(Component):
         for here, there in pairwise(path):
             yield self.step(here, there)
         yield clean(path[-1])
+
+    def variance_error(self, path: Sequence[Point]) -> float | None:
+        """Largest relative standard error of a row's noise variance; None if no variance is estimated."""
+        return None
 
     def step(self, here: Point, there: Point) -> Row:
         """The row that moves x from point `here` to `there`, the next one, which has less noise."""

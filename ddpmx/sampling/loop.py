@@ -59,7 +59,8 @@ def sample(
       plan's clip, and zeros at first. Chen et al. 2022, arXiv:2208.04202, algorithm 2.
 
     Raises ValueError when a tensor does not have `shape`; for only one of `known` and `mask`; for both
-    `image` and `x_init`; and when the plan lacks the levels, or the output the variance, that the call needs.
+    `image` and `x_init`; for a plan that lacks moments; and when the plan lacks the levels, or the output the
+    variance, that the call needs.
     """
     shape = tuple(shape)
     ids = torch.arange(shape[0], device=device) if sample_ids is None else sample_ids
@@ -141,6 +142,8 @@ def _start(
 
 
 def _check(plan: Plan, inputs: SamplingInputs) -> None:
+    if plan.lacks_moments:
+        raise ValueError("the plan lacks the network's moments: make it with Sampler.plan(…, moments=…)")
     if (inputs.known is None) != (inputs.mask is None):
         raise ValueError("inpainting needs both known and mask: pass both or neither")
     if inputs.image is not None and inputs.x_init is not None:

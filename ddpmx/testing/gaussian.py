@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
 
 from ..predictions import Prediction
+from ..rows import Plan
+from ..samplers import Moments, Sampler
+from ..samplers.moments import Gamma
 from ..schedules import Table
 
 
@@ -24,3 +28,16 @@ def denoiser(
         return (target_x * x_start + target_eps * (x - signal * x_start) / sigma).to(x.dtype)
 
     return denoise
+
+
+def planned(sampler: Sampler, table: Table, prediction: Prediction, std: float = 0.5) -> Plan:
+    """The sampler's plan for the ideal network, with that network's moments if the sampler needs them."""
+    plan = sampler.plan(table, prediction)
+    if not plan.lacks_moments:
+        return plan
+    indices = [row.t for row in plan if row.evaluates]
+    signal, sigma = table.at(torch.tensor(indices, dtype=torch.float64))
+    # ε̂ = sigma·(x_t − α·μ)/(α²·s² + σ²), whose mean square is σ²/(α²·s² + σ²)
+    gamma = sigma.square() / ((signal * std).square() + sigma.square())
+    gammas = {t: Gamma(value, 0.0) for t, value in zip(indices, gamma.tolist(), strict=True)}
+    return sampler.plan(table, prediction, moments=Moments(1, gammas))

@@ -178,7 +178,8 @@ def sampler_checks(sampler: Sampler) -> Iterator[Check]:
             for steps in (1, 2, 3, table.timesteps):
                 if grid == "all" and steps != table.timesteps:
                     continue
-                plan = sampler.model_copy(update={"steps": steps, "grid": grid}).plan(table, "x_start")
+                chosen = sampler.model_copy(update={"steps": steps, "grid": grid})
+                plan = gaussian.planned(chosen, table, PREDICTIONS.build("x_start"), std=0)
                 images = sample(constant, plan, (3, 2), dtype=torch.float64)
                 error = float((images - 0.3).abs().max())
                 assert error < 1e-9, (
@@ -194,8 +195,9 @@ def sampler_checks(sampler: Sampler) -> Iterator[Check]:
 
     def spread() -> str:
         fine = SCHEDULES.build("cosine", timesteps=300).table()
-        denoise = gaussian.denoiser(fine, PREDICTIONS.build("v"), std=0.5)
-        plan = sampler.model_copy(update={"steps": 300, "grid": "trailing"}).plan(fine, "v")
+        v = PREDICTIONS.build("v")
+        denoise = gaussian.denoiser(fine, v, std=0.5)
+        plan = gaussian.planned(sampler.model_copy(update={"steps": 300, "grid": "trailing"}), fine, v)
         std = float(sample(denoise, plan, (160, 128), dtype=torch.float64).std())
         assert abs(std - 0.5) < 0.03, f"samples of data with standard deviation 0.5 have {std:.3f}"
         return f"{std:.3f}"
