@@ -17,7 +17,7 @@ from ..files import read_text
 from ..spec.evaluation import WeightsSpec
 from ..spec.yaml_source import MAX_BYTES
 from ..storage.atomic import write_atomically
-from ..storage.folder import RunFolder
+from ..storage.folder import FINAL, RunFolder
 from ..storage.history import History, plotted_indices
 from ..storage.measurement import LatestMeasurements, Measurement
 from ..storage.provenance import changed_at, data_changes
@@ -52,9 +52,12 @@ def write_report(run: Path, status: Status | None = None) -> Path:
     status = status or folder.status()
     spec, environment, history = folder.spec_data(), folder.environment(), History()
     latest = LatestMeasurements(spec, environment)
+    variance_error: float | None = None
     for event in folder.events():
         history.add(event)
         latest.add(event)
+        if event["event"] == "samples" and event["path"] == FINAL:
+            variance_error = event.get("variance_error")
     curves = canvas.write(_curves(spec, environment, history), folder.plots)
     html = page.render(
         "report.html.jinja",
@@ -66,7 +69,8 @@ def write_report(run: Path, status: Status | None = None) -> Path:
         results=_results(history, latest, changed_at(environment), shares=folder.shared is not None),
         changes=data_changes(environment),
         training=folder.shared and folder.shared.run,
-        final=page.embed_png(folder.samples / "final.png", "images sampled after training"),
+        final=page.embed_png(folder.path / FINAL, "images sampled after training"),
+        variance_error=variance_error,
         denoising=page.embed_png(folder.samples / "denoising.png", "images at steps of sampling, from noise"),
         grids=_grids(folder),
         curves=[page.figure(svg, CAPTIONS.get(name, "")) for name, svg in curves.items()],

@@ -50,9 +50,11 @@ def measure(
     metrics: dict[int, Metric] = {
         index: metric for index, metric in enumerate(spec.metrics) if _is_available(metric, warn, folder)
     }
+    variance_error: float | None = None
     images, broken = torch.empty(0, *experiment.image_shape, dtype=torch.uint8), ""
     if any(metric.needs_images for metric in metrics.values()):
         plan = Network(experiment, network, folder, world, progress).plan(spec.sampler)
+        variance_error = plan.error
         generated = generate(
             experiment,
             network,
@@ -76,13 +78,21 @@ def measure(
                 try:
                     computed = finite(metric.compute(subject), warn)
                     block = metric.spec()
-                    scores |= {name: replace(score, metric=block) for name, score in computed.items()}
+                    for name, score in computed.items():
+                        facts = _facts(score, variance_error if metric.needs_images else None)
+                        scores[name] = replace(score, metric=block, facts=facts)
                 except (Exception, SystemExit) as error:
                     wrong_input = isinstance(error, SpecError) and not isinstance(error, PluginError)
                     if isinstance(error, Interrupted) or (strict and wrong_input):
                         raise
                     warn(_skipped(metric, error, folder))
     return scores
+
+
+def _facts(score: Score, variance_error: float | None) -> Mapping[str, int | float | str]:
+    """The score's facts, with how well the variances are known that its images were sampled with."""
+    # in one digit, as the facts of two runs are compared
+    return score.facts if variance_error is None else {**score.facts, "error of σ²": f"{variance_error:.0e}"}
 
 
 def _is_available(metric: Metric, warn: Warn, folder: Path | None) -> bool:

@@ -55,11 +55,10 @@ class Network:
         """The moments at these indices; those that the run has are not measured again."""
         images = moment_images(self.experiment.image_shape)
         file = None if self.run is None else self._file(self.run, images)
-        known = Moments(images, {})
-        if file is not None and self.world.is_main:
-            known = stored.read(file, images)
-        missing = [t for t in dict.fromkeys(timesteps) if self._is_missing(t, known)]
-        if not missing:
+        # several processes would have to agree on what is known, so they measure all again
+        known = None if file is None or self.world.size > 1 else stored.read(file, images)
+        missing = [t for t in dict.fromkeys(timesteps) if known is None or t not in known.gammas]
+        if known is not None and not missing:
             return known
         measured = measure_moments(
             self._with_images(),
@@ -68,18 +67,14 @@ class Network:
             self.world,
             lambda done, total: self.progress(WORK, done, total),
         )
-        moments = Moments(images, {**known.gammas, **measured.gammas})
+        if known is not None:
+            measured = replace(measured, gammas={**known.gammas, **measured.gammas})
         if file is not None and self.world.is_main:
             try:
-                stored.write(file, moments)
+                stored.write(file, measured)
             except OSError as error:
                 warn(f"{file} cannot be written, so these moments are measured again next time: {error}")
-        return moments
-
-    def _is_missing(self, t: float, known: Moments) -> bool:
-        """Whether no process knows the moments at index t."""
-        # only the main process reads, and several processes measure all again
-        return self.world.size > 1 or t not in known.gammas
+        return measured
 
     def _file(self, run: Path, images: int) -> Path:
         data = self.experiment.data

@@ -28,10 +28,10 @@ class DDPM(Sampler):
     For s = t − 1 and a variance-preserving schedule the first two are β̃_t and β_t. `analytic` is the best
     variance for the mean above if the network is exact (Bao et al. 2022, arXiv:2201.06503). Its expectation
     is over training images, at the network's own prediction, without guidance or a bound on x_0; it is
-    measured before sampling and kept in the run. The bounds of their theorem 2 apply. Their lower variance in
-    the last step but one is left out: it assumes that the chain ends at index 0. With `learned_range` the
-    network interpolates between the logarithms of the first two for each element (Nichol & Dhariwal 2021,
-    arXiv:2102.09672, eq. 15).
+    measured before sampling and kept in the run, and bounded as in their theorem 2, with the variance of the
+    training images in the upper bound. Their lower variance in the last step but one is left out: it assumes
+    that the chain ends at index 0. With `learned_range` the network interpolates between the logarithms of
+    the first two for each element (Nichol & Dhariwal 2021, arXiv:2102.09672, eq. 15).
     """
 
     variance: Literal["posterior", "beta", "learned_range", "analytic"] = "posterior"

@@ -15,9 +15,6 @@ from dataclasses import dataclass
 from ..errors import SpecError
 from .path import Point
 
-LARGEST_X0_VARIANCE = 1.0
-"""The variance of a value in [−1, 1] is at most this, as for −1 and 1 with equal probability."""
-
 
 @dataclass(frozen=True)
 class Gamma:
@@ -35,6 +32,8 @@ class Moments:
 
     images: int
     """Number of training images that each Γ is a mean over."""
+    variance: float
+    """Variance of a pixel over training images, the mean over all pixels."""
     gammas: Mapping[float, Gamma]
     """Γ by index, which may be fractional."""
 
@@ -48,26 +47,27 @@ class Moments:
             ) from None
 
     def x0_variance(self, here: Point) -> float:
-        """E Var(x_0 | x_t) per element at a point."""
-        return x0_variance(self.gamma(here.t).value, here)
+        """E Var(x_0 | x_t) per element at a point, within its bounds, see `most`."""
+        gamma = self.gamma(here.t).value
+        if here.signal == 0:  # x_t says nothing about x_0, and Γ neither
+            return self.variance
+        return min(max(here.sigma_ve**2 * (1 - gamma), 0.0), self.most(here))
 
     def x0_variance_error(self, here: Point) -> float:
-        """The standard error of `x0_variance`, at most the whole range of values that it can have."""
-        if here.signal == 0 or here.sigma == 0:
+        """The standard error of `x0_variance`, at most its whole range."""
+        if here.signal == 0:
             return 0.0
-        most = min(here.sigma_ve**2, LARGEST_X0_VARIANCE)
-        return min(here.sigma_ve**2 * self.gamma(here.t).error, most)
+        return min(here.sigma_ve**2 * self.gamma(here.t).error, self.most(here))
 
+    def most(self, here: Point) -> float:
+        """An upper bound of E Var(x_0 | x_t): the mean square error of the best linear estimate of x_0.
 
-def x0_variance(gamma: float, here: Point) -> float:
-    """E Var(x_0 | x_t) per element for a Γ at a point, within its bounds.
-
-    It is at least 0, at most sigma²/signal² and, as images are in [−1, 1], at most 1 (Bao et al. 2022,
-    theorem 2). Where x_t has no signal, Γ says nothing, and the result is 1.
-    """
-    if here.signal == 0:
-        return LARGEST_X0_VARIANCE
-    return min(max(here.sigma_ve**2 * (1 - gamma), 0.0), here.sigma_ve**2, LARGEST_X0_VARIANCE)
+        With v, the variance of x_0, it is 1/(1/v + signal²/sigma²), and 0 is a lower bound. It is below both
+        sigma²/signal² and v, and so below the upper bounds of Bao et al. 2022, theorem 2.
+        """
+        if self.variance == 0 or here.sigma == 0:
+            return 0.0
+        return 1 / (1 / self.variance + (here.signal / here.sigma) ** 2)
 
 
 def optimal_variance(x0_variance: float, here: Point, there: Point) -> float:

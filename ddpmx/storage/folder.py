@@ -1,7 +1,7 @@
 """A run's folder, `<out>/<name>/<run-id>/`: all that reports, trackers, resuming and sampling read.
 
 spec.yaml  environment.json  status.json  metrics.jsonl  log.csv
-samples/  checkpoints/  draws/  ema/  plots/  plugins/  report.html
+samples/  checkpoints/  draws/  ema/  moments/  plots/  plugins/  report.html
 
 A run that shares the training of another one has `training.json` instead of `checkpoints/` and `ema/`.
 """

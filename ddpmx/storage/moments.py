@@ -1,7 +1,8 @@
 """`<run>/moments/`: moments of a run's networks, in small safetensors files.
 
 A file belongs to one set of weights, and to the data and settings that the moments were measured with. Its
-name is a digest of all that. It has the float64 tensors `t`, `gamma` and `error`, a value for each index.
+name is a digest of all that. It has the float64 tensors `t`, `gamma` and `error`, a value for each index, and
+`variance`, a single value.
 """
 
 from __future__ import annotations
@@ -56,20 +57,24 @@ def write(file: Path, moments: Moments) -> None:
     known = sorted(moments.gammas.items())
     columns = zip(*((t, gamma.value, gamma.error) for t, gamma in known), strict=True)
     tensors = {name: np.array(column) for name, column in zip(NAMES, columns, strict=True)}
+    tensors["variance"] = np.array([moments.variance])
     with whole(file) as temporary:
         temporary.write_bytes(save(tensors, {"images": str(moments.images)}))
 
 
-def read(file: Path, images: int) -> Moments:
-    """The stored moments over so many images; none if the file is missing, or damaged, which is reported."""
+def read(file: Path, images: int) -> Moments | None:
+    """The stored moments over so many images; None if the file is missing, or damaged, which is reported."""
     if not os.path.lexists(file):
-        return Moments(images, {})
+        return None
     try:
         columns = load(read_bytes(file, MAX_BYTES))
-        return Moments(images, _gammas(columns))
+        (variance,) = columns["variance"].tolist()
+        if not 0 <= variance <= 1:
+            raise ValueError("not the variance of pixels in [−1, 1]")
+        return Moments(images, variance, _gammas(columns))
     except (SafetensorError, SpecError, OSError, LookupError, TypeError, ValueError, RuntimeError):
         warn(f"{file} is damaged: the network's moments are measured again")
-        return Moments(images, {})
+        return None
 
 
 def _gammas(columns: Mapping[str, NDArray[np.float64]]) -> dict[float, Gamma]:

@@ -40,4 +40,4 @@ def planned(sampler: Sampler, table: Table, prediction: Prediction, std: float =
     # ε̂ = sigma·(x_t − α·μ)/(α²·s² + σ²), whose mean square is σ²/(α²·s² + σ²)
     gamma = sigma.square() / ((signal * std).square() + sigma.square())
     gammas = {t: Gamma(value, 0.0) for t, value in zip(indices, gamma.tolist(), strict=True)}
-    return sampler.plan(table, prediction, moments=Moments(1, gammas))
+    return sampler.plan(table, prediction, moments=Moments(1, std**2, gammas))

@@ -164,6 +164,7 @@ class Samples(Plain):
     step: Count
     passes: NotRequired[Amount]
     path: str
+    variance_error: NotRequired[Amount]
 
 
 @with_config(OPEN)

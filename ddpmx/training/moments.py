@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from .. import ops
+from ..data import Images
 from ..images import to_model
 from ..ops import Noise, Purpose, stream
 from ..samplers import Moments, Sampler
@@ -23,6 +24,8 @@ from .experiment import Experiment
 
 LEAST_IMAGES, LEAST_VALUES = 32, 2**13
 """Γ is a mean over at least so many images, and over at least so many values of their pixels."""
+MOST_IMAGES = 10_000
+"""Most images that the variance of the pixels is taken from."""
 Progress = Callable[[int, int], None]
 """Called with (done, total)."""
 
@@ -79,7 +82,20 @@ def measure_moments(
     values = world.sum_(values).cpu().double()
     errors = values.std(1) / math.sqrt(count)
     gammas = zip(timesteps, (1 - values.mean(1)).tolist(), errors.tolist(), strict=True)
-    return Moments(count, {t: Gamma(value, error) for t, value, error in gammas})
+    return Moments(count, pixel_variance(images), {t: Gamma(value, error) for t, value, error in gammas})
+
+
+def pixel_variance(images: Images) -> float:
+    """Variance of a pixel in [−1, 1] over the images, the mean over all pixels; of the first MOST_IMAGES."""
+    squares, chosen = 0.0, images.pixels[:MOST_IMAGES]
+    mean = torch.zeros(chosen.shape[1:], dtype=torch.float64)
+    for part in chosen.split(1000):
+        x = to_model(part).double()
+        mean += x.sum(0)
+        squares += float(x.square().sum())
+    # E x² − (E x)², summed over the pixels
+    variance = squares / len(chosen) - float((mean / len(chosen)).square().sum())
+    return max(variance, 0.0) / mean.numel()
 
 
 def _one_minus_gamma(

@@ -33,9 +33,8 @@ def analytic(**parameters: object) -> Sampler:
 def test_any_few_steps_keep_the_variance_of_gaussian_data(table: Table, std: float) -> None:
     """After each row but the last x has the exact marginal, whatever the steps; so x_0 has too, but for the
     noise that the last row does not add."""
-    first = table.timesteps - (2 if float(table.signal[-1]) == 0 else 1)
     for steps in (2, 3, 7, 50):
-        indices = np.linspace(first, 0, steps).tolist()
+        indices = np.linspace(table.timesteps - 1, 0, steps).tolist()
         plan = gaussian.planned(analytic(timesteps=indices, clip=None), table, V, std)
         last = torch.tensor(timesteps(plan), dtype=torch.float64)
         signal, sigma = (column.numpy() for column in table.at(last))
@@ -61,7 +60,7 @@ def test_the_closed_form_is_the_variance_of_x_s_given_x_t() -> None:
 
 
 def with_gamma(value: float, error: float = 0.0) -> Moments:
-    return Moments(32, {t: Gamma(value, error) for t in (800.0, 400.0, 10.0)})
+    return Moments(32, 0.4, {t: Gamma(value, error) for t in (800.0, 400.0, 10.0)})
 
 
 @pytest.mark.parametrize(("gamma", "like"), [(1.0, "posterior"), (1.7, "posterior")])
@@ -72,34 +71,36 @@ def test_the_variance_is_never_below_the_posteriors(gamma: float, like: str) -> 
     assert [row.c_noise for row in plan] == pytest.approx([row.c_noise for row in same], rel=1e-12)
 
 
-def test_the_variance_is_at_most_that_of_images_of_minus_one_and_one() -> None:
+def test_the_variance_is_at_most_that_of_the_best_linear_estimate() -> None:
     plan = analytic(timesteps=[800, 400, 10]).plan(LINEAR, "v", moments=with_gamma(-5.0))
     pairs = zip(plan.rows, plan.rows[1:], plan.levels, plan.levels[1:], strict=False)
     for row, _, here, there in pairs:
         q = (here[0] * there[1] / (there[0] * here[1])) ** 2
-        most = min(1.0, (here[1] / here[0]) ** 2)
+        most = 1 / (1 / 0.4 + (here[0] / here[1]) ** 2)
         expected = there[1] ** 2 * (1 - q) + (there[0] * (1 - q)) ** 2 * most
         assert row.c_noise**2 == pytest.approx(expected)
 
 
-def test_pure_noise_leaves_x_0_with_its_largest_variance() -> None:
+def test_pure_noise_leaves_x_0_with_the_variance_of_the_data() -> None:
     table = SCHEDULES.build("linear", timesteps=100, zero_terminal_snr=True).table()
-    moments = Moments(32, {99.0: Gamma(1.0, 0.0), 50.0: Gamma(0.9, 0.0)})
+    moments = Moments(32, 0.4, {99.0: Gamma(1.0, 0.0), 50.0: Gamma(0.9, 0.0)})
     row = analytic(timesteps=[99, 50]).plan(table, "v", moments=moments).rows[0]
-    assert row.c_noise == pytest.approx(math.hypot(float(table.signal[50]), float(table.sigma[50])))
+    assert row.c_noise == pytest.approx(
+        math.sqrt(0.4 * float(table.signal[50]) ** 2 + float(table.sigma[50]) ** 2)
+    )
 
 
 def test_the_error_of_a_variance_follows_from_that_of_gamma() -> None:
     sampler, small = analytic(timesteps=[800, 400, 10]), 1e-6
     signal, sigma = LINEAR.at(torch.tensor([800.0, 400.0, 10.0], dtype=torch.float64))
     exact = sigma.square() / ((signal / 2).square() + sigma.square())
-    exact_by_index = dict(zip((800.0, 400.0, 10.0), exact.tolist(), strict=True))
-    plan = sampler.plan(
-        LINEAR, "v", moments=Moments(1, {t: Gamma(g, small) for t, g in exact_by_index.items()})
-    )
-    shifted = sampler.plan(
-        LINEAR, "v", moments=Moments(1, {t: Gamma(g - small, 0) for t, g in exact_by_index.items()})
-    )
+
+    def moments(shift: float) -> Moments:
+        values = zip((800.0, 400.0, 10.0), exact.tolist(), strict=True)
+        return Moments(32, 0.4, {t: Gamma(value + shift, small) for t, value in values})
+
+    plan = sampler.plan(LINEAR, "v", moments=moments(0))
+    shifted = sampler.plan(LINEAR, "v", moments=moments(-small))
     changes = [b.c_noise**2 / a.c_noise**2 - 1 for a, b in zip(plan.rows[:-1], shifted.rows, strict=False)]
     assert plan.error == pytest.approx(max(changes), rel=1e-4)
     assert SAMPLERS.build("ddpm", timesteps=[800, 400]).plan(LINEAR, "v").error is None

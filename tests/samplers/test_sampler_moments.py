@@ -14,6 +14,7 @@ from ddpmx.components.registry import SAMPLERS, SCHEDULES
 from ddpmx.predictions import as_prediction
 from ddpmx.rows import Plan
 from ddpmx.schedules import Table
+from ddpmx.testing import gaussian
 
 
 def stds(plan: Plan, table: Table, prediction: str, std: float) -> Iterator[float]:
@@ -35,6 +36,7 @@ def stds(plan: Plan, table: Table, prediction: str, std: float) -> Iterator[floa
     [
         ("ddpm", {"variance": "posterior"}, {1000: 0.4961, 50: 0.4432, 10: 0.3228}),
         ("ddpm", {"variance": "beta"}, {1000: 0.5008, 50: 0.5176, 10: 0.5988}),
+        ("ddpm", {"variance": "analytic"}, {1000: 0.4999, 50: 0.4999, 10: 0.4999}),
         ("ddim", {"eta": 0.0}, {1000: 0.4985, 50: 0.4719, 10: 0.3616}),
     ],
 )
@@ -43,7 +45,8 @@ def test_moments_of_gaussian_data(
 ) -> None:
     """The values computed for data of standard deviation 0.5 on the linspace grid."""
     for steps, std in expected.items():
-        plan = SAMPLERS.build(name, **parameters, steps=steps, grid="linspace").plan(LINEAR, prediction)
+        sampler = SAMPLERS.build(name, **parameters, steps=steps, grid="linspace")
+        plan = gaussian.planned(sampler, LINEAR, as_prediction(prediction))
         *_, final = stds(plan, LINEAR, prediction, 0.5)
         assert final == pytest.approx(std, abs=5e-5)
 

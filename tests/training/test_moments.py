@@ -11,7 +11,13 @@ from linear_network import STD, Linear, best_gain, experiment_of, gaussian_data
 from torch import Tensor, nn
 
 from ddpmx.training.experiment import Experiment
-from ddpmx.training.moments import index_passes, measure_moments, moment_images, sampler_passes
+from ddpmx.training.moments import (
+    index_passes,
+    measure_moments,
+    moment_images,
+    pixel_variance,
+    sampler_passes,
+)
 
 
 def gaussian(tmp_path: Path, timesteps: int = 50, model: str = "") -> Experiment:
@@ -107,6 +113,13 @@ def test_a_network_with_classes_estimates_and_variances(tmp_path: Path) -> None:
     assert sum(len(call[0]) for call in spy.calls) == 2 * index_passes(experiment)
     assert set(moments.gammas) == {19.0, 7.5}
     assert torch.equal(first[1], second[1])
+
+
+def test_the_variance_is_that_of_the_pixels(tmp_path: Path) -> None:
+    experiment = gaussian(tmp_path)
+    x = experiment.data.train.pixels.double() / 127.5 - 1
+    expected = float(x.var(0, correction=0).mean())
+    assert pixel_variance(experiment.data.train) == pytest.approx(expected, rel=1e-6)
 
 
 def test_few_images_are_used_with_several_noises(tmp_path: Path) -> None:
