@@ -85,6 +85,22 @@ def facts_in_words(facts: Mapping[str, object]) -> str:
     return ", ".join(f"{name} {number(value)}" for name, value in facts.items())
 
 
+def floor_compares(score: Mapping[str, object]) -> bool:
+    """Whether the floor of a stored score is comparable with its value, of another number of images."""
+    return score.get("floor_n") == score.get("n") or score.get("depends_on_n") is False
+
+
+def floor_in_words(score: Mapping[str, object]) -> str:
+    """The floor of a stored score, with its images, and that it does not compare with the value if so."""
+    if score.get("floor") is None:
+        return ""
+    split = f" {score['floor_split']} images" if score.get("floor_split") else ""
+    about = f"n {number(score.get('floor_n', 0))}{split}"
+    if not floor_compares(score):
+        about += f": does not compare with the value, of n {number(score.get('n'))}"
+    return f"{number(score['floor'])} ({about})"
+
+
 def setting(value: object, others: Sequence[object] = ()) -> str:
     """A value of a spec, as text.
 

@@ -13,7 +13,7 @@ from ..outputs import write
 from ..pages import page
 from ..pages.canvas import style, to_svg
 from ..pages.quality_plots import section
-from ..text import facts_in_words, number
+from ..text import facts_in_words, floor_in_words, number
 from ..theory.estimate import amount
 from .comparison import Comparison
 from .figures import figures
@@ -177,8 +177,7 @@ def _how(standing: Standing) -> str:
     if score is not None and score.get("facts"):
         parts.append(facts_in_words(score["facts"]))
     if score is not None and score.get("floor") is not None:
-        floor_n = number(score.get("floor_n", 0))
-        parts.append(f"real images score {number(score.get('floor'))} (n {floor_n})")
+        parts.append(f"real images score {floor_in_words(score)}")
     if score is not None and score.get("interval_note"):
         parts.append(f"interval: {score['interval_note']}")
     return ", ".join(parts)

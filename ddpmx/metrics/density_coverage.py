@@ -14,7 +14,8 @@ from ..data import Data
 from ..errors import SpecError
 from .base import Reference, reference_images, reference_split
 from .feature_metric import FeatureMetric
-from .halves import COUNT, halves, interval, real_parts
+from .floors import floor_images
+from .halves import COUNT, halves, interval
 from .neighbours import nearest, squared_distances
 from .score import Score
 from .subject import Subject
@@ -54,8 +55,8 @@ class DensityCoverage(FeatureMetric):
         n = len(generated)
         found = balls_around(real, generated, self.k)
         subject.progress("density and coverage", 1, 2)
-        part, others = real_parts(real, n)
-        floor = balls_around(others, part, self.k)
+        images_of_floor = floor_images(subject, extractor, split, real, n)
+        floor = balls_around(images_of_floor.others, images_of_floor.part, self.k)
         subject.progress("density and coverage", 2, 2)
         return {
             name: Score(
@@ -70,7 +71,8 @@ class DensityCoverage(FeatureMetric):
                 interval=interval(value, half_values, n, low=0.0, high=high, minimum=3 / images),
                 interval_note=f"{COUNT} random halves",
                 floor=floor_value,
-                floor_n=len(part),
+                floor_n=len(images_of_floor.part),
+                floor_split=images_of_floor.split,
                 values=half_values,
             )
             for name, value, half_values, images, high, floor_value in (

@@ -7,7 +7,8 @@ from torch import Tensor
 
 from .base import Split
 from .features import Extractor
-from .halves import COUNT, halves, interval, real_parts
+from .floors import floor_images
+from .halves import COUNT, halves, interval
 from .score import Score
 from .subject import Subject
 
@@ -55,8 +56,9 @@ def frechet_score(subject: Subject, extractor: Extractor, split: Split) -> Score
             subject.progress("interval of the distance", len(values), count)
         half_values = torch.tensor(values, dtype=torch.float64)
         bounds, note = interval(value, half_values, n, low=0.0), f"{count} random halves"
-    part, others = real_parts(real, n)
-    has_floor = len(part) >= 2
+    floor = floor_images(subject, extractor, split, real, n)
+    has_floor = len(floor.part) >= 2
+    compared = reference if floor.others is real else Reference(floor.others)
     return Score(
         value=value,
         better="lower",
@@ -67,8 +69,9 @@ def frechet_score(subject: Subject, extractor: Extractor, split: Split) -> Score
         preprocessing=extractor.preprocessing,
         interval=bounds,
         interval_note=note,
-        floor=Reference(others).distance(part) if has_floor else None,
-        floor_n=len(part) if has_floor else 0,
+        floor=compared.distance(floor.part) if has_floor else None,
+        floor_n=len(floor.part) if has_floor else 0,
+        floor_split=floor.split if has_floor else None,
         values=half_values,
     )
 

@@ -52,6 +52,7 @@ def inception_score(
         interval_note=f"{COUNT} random halves" if has_interval else "needs 4 images per part",
         floor=float(np.mean([_score(part)[0] for part in _parts(real, min(splits, len(real)))])),
         floor_n=len(real),
+        floor_split=split,
         values=mean_of_parts if has_interval else None,
     )
 

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from .base import Split
 from .features import Extractor
-from .halves import COUNT, halves, interval, real_parts
+from .floors import floor_images
+from .halves import COUNT, halves, interval
 from .score import Score
 from .subject import Subject
 
@@ -28,8 +29,8 @@ def kernel_score(
     generated, real = subject.features(extractor), subject.real_features(extractor, split)
     n = len(generated)
     value, standard_error = _mean_mmd(generated, real, subsets, subset_size)
-    part, others = real_parts(real, n)
-    has_floor = len(part) >= 2
+    floor = floor_images(subject, extractor, split, real, n)
+    has_floor = len(floor.part) >= 2
     bounds, note, half_values = None, "needs 4 images", None
     if n >= 4:
         half_values = _values_of_halves(generated, real, subject)
@@ -44,8 +45,10 @@ def kernel_score(
         preprocessing=extractor.preprocessing,
         interval=bounds,
         interval_note=note,
-        floor=_mean_mmd(part, others, subsets, subset_size)[0] if has_floor else None,
-        floor_n=len(part) if has_floor else 0,
+        floor=_mean_mmd(floor.part, floor.others, subsets, subset_size)[0] if has_floor else None,
+        floor_n=len(floor.part) if has_floor else 0,
+        floor_split=floor.split if has_floor else None,
+        depends_on_n=False,
         values=half_values,
     )
 

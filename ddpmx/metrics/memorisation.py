@@ -57,7 +57,8 @@ class Memorisation(Metric):
         copies = self.copies(found)
         value = float(copies.mean())
         half_values = halves(n).double() @ copies / (n // 2)  # [COUNT]
-        held_out = real_subset((data.validation if data.test is None else data.test).pixels, n)
+        split = "validation" if data.test is None else "test"
+        held_out = real_subset(dict(data.splits())[split].pixels, n)
         floor = self.copies(nearest(held_out, "nearest training images of real images"))
         return {
             "memorisation": Score(
@@ -72,6 +73,8 @@ class Memorisation(Metric):
                 interval_note=f"{COUNT} random halves",
                 floor=float(floor.mean()),
                 floor_n=len(held_out),
+                floor_split=split,
+                depends_on_n=False,
                 values=half_values,
                 facts=self._facts(data, len(chosen)),
                 picture=self._picture(subject.images, training, found, data.flip),

@@ -13,7 +13,8 @@ from ..data import Data
 from ..errors import SpecError
 from .base import Reference, reference_images, reference_split
 from .feature_metric import FeatureMetric
-from .halves import COUNT, halves, interval, real_parts
+from .floors import floor_images
+from .halves import COUNT, halves, interval
 from .neighbours import inside, likeliest_balls, nearest
 from .score import Score
 from .subject import Subject
@@ -61,8 +62,8 @@ class PrecisionRecall(FeatureMetric):
         subject.progress("precision and recall", 2, 3)
         half_precisions = halves(n).double() @ is_precise / (n // 2)  # [COUNT]
         half_recalls = recalls_of_halves(generated, real, self.k)
-        part, others = real_parts(real, n)
-        floors = precision_recall(part, others, self.k)
+        floor_of = floor_images(subject, extractor, split, real, n)
+        floors = precision_recall(floor_of.part, floor_of.others, self.k)
         subject.progress("precision and recall", 3, 3)
         scores = {}
         for name, value, half_values, images, floor in (
@@ -81,7 +82,8 @@ class PrecisionRecall(FeatureMetric):
                 interval=interval(value, half_values, n, low=0.0, high=1.0, minimum=3 / images),
                 interval_note=f"{COUNT} random halves",
                 floor=floor,
-                floor_n=len(part),
+                floor_n=len(floor_of.part),
+                floor_split=floor_of.split,
                 values=half_values,
             )
         return scores

@@ -43,7 +43,12 @@ class Score:
     floor: float | None = None
     """The same number for `floor_n` real images in place of generated ones: the score of a perfect model."""
     floor_n: int = 0
-    """Number of real images behind the floor: n, or fewer if the split is too small."""
+    """Number of real images behind the floor: n, or fewer if no split has so many."""
+    floor_split: str | None = None
+    """The split of these images; None if there is no floor, or if that is not known."""
+    depends_on_n: bool = True
+    """Whether the mean value depends on n, as that of a Fréchet distance does: a floor of another n is then
+    not comparable with the value."""
     facts: Mapping[str, int | float | str] = field(default_factory=dict)
     """What has to be read beside the value, by its name in words, such as the number of training images.
     Scores with other facts are still comparable, and a comparison says where they differ."""
@@ -87,6 +92,6 @@ def finite(scores: Mapping[str, Score], warn: Callable[[str], None]) -> dict[str
         if score.interval is not None and not all(map(math.isfinite, score.interval)):
             score = replace(score, interval=None, interval_note="its bounds are not finite")
         if score.floor is not None and not math.isfinite(score.floor):
-            score = replace(score, floor=None, floor_n=0)
+            score = replace(score, floor=None, floor_n=0, floor_split=None)
         kept[name] = score
     return kept

@@ -13,6 +13,7 @@ from ..data import Data
 from ..errors import RunError, SpecError
 from ..samplers import Moments
 from .features import Extractor, extract
+from .halves import real_subset
 
 if TYPE_CHECKING:
     from ..training.experiment import Experiment
@@ -75,11 +76,15 @@ class Subject:
             self._features[key] = _finite(features, "generated")
         return self._features[key]
 
-    def real_features(self, extractor: Extractor, split: str) -> Tensor:
-        """Features of a split's images, float32 [N, d]; read from the cache if they are there."""
-        images = dict(self.data.splits())[split]
+    def real_features(self, extractor: Extractor, split: str, count: int | None = None) -> Tensor:
+        """Features of a split's images, float32 [N, d]; read from the cache if they are there.
+
+        With `count`, only those of so many images, always the same ones.
+        """
+        pixels = dict(self.data.splits())[split].pixels
+        pixels = pixels if count is None else real_subset(pixels, count)
         work = f"features of the {split} images"
-        features = extractor.real(images.pixels, lambda done, total: self.progress(work, done, total))
+        features = extractor.real(pixels, lambda done, total: self.progress(work, done, total))
         return _finite(features, split)
 
 

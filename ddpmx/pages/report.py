@@ -24,7 +24,7 @@ from ..storage.provenance import changed_at, data_changes
 from ..storage.records import Environment, RunSpec, Status
 from ..storage.row_log import COLUMNS, LAST_COLUMNS
 from ..storage.settings_words import settings_in_words
-from ..text import facts_in_words, number
+from ..text import facts_in_words, floor_in_words, number
 from ..theory.estimate import Estimate
 from . import canvas, page, plots
 from .ema_quality import ema_qualities
@@ -185,15 +185,10 @@ def _scores(latest: LatestMeasurements) -> page.Table:
     for name, one in latest.own.items():
         if one.score:
             details = one.score
-            floor = (
-                ""
-                if details.get("floor") is None
-                else f"{number(details['floor'])} (n {number(details.get('floor_n', 0))})"
-            )
             cells = [
                 details["better"],
                 details["n"],
-                floor,
+                floor_in_words(details),
                 facts_in_words(details.get("facts", {})),
                 details["split"],
                 details["extractor"],

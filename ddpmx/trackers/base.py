@@ -13,7 +13,7 @@ from ..components.registry import Component
 from ..errors import SpecError
 from ..plugins.expected import has
 from ..plugins.guard import Contract
-from ..text import setting
+from ..text import floor_compares, setting
 
 Event = Mapping[str, Any]
 """One line of metrics.jsonl; `event["event"]` is its type."""
@@ -78,11 +78,16 @@ def metric_name(event: Event, metric: str) -> str:
 
 
 def intervals(event: Event) -> dict[str, float]:
-    """The uncertainty of an event's scores, if known: `metrics/fid.low`, `.high`, `.n` and `.floor`."""
+    """The uncertainty of an event's scores, if known: `metrics/fid.low`, `.high`, `.n` and `.floor`.
+
+    A floor that does not compare with the value, because it has fewer images, has their number in its name:
+    `.floor_n90`.
+    """
     numbers: dict[str, float] = {}
     for name, score in event.get("scores", {}).items():
         low, high = score.get("interval") or (None, None)
-        facts = {"low": low, "high": high, "n": score.get("n"), "floor": score.get("floor")}
+        floor = "floor" if floor_compares(score) else f"floor_n{score.get('floor_n', 0)}"
+        facts = {"low": low, "high": high, "n": score.get("n"), floor: score.get("floor")}
         numbers |= {
             f"{metric_name(event, name)}.{key}": float(value)
             for key, value in facts.items()

@@ -50,6 +50,8 @@ class Score(TypedDict):
     interval_note: NotRequired[str]
     floor: NotRequired[float | None]
     floor_n: NotRequired[Count]
+    floor_split: NotRequired[str | None]
+    depends_on_n: NotRequired[bool]
     facts: NotRequired[Facts]
     metric: NotRequired[Block | None]
 

@@ -121,16 +121,47 @@ def test_the_hash_sees_every_weight() -> None:
         assert weights_hash({**tensors, **changed}) != weights_hash(tensors)
 
 
-def test_the_floor_is_the_distance_of_disjoint_real_images(normal_data: Data) -> None:
-    """d·s²·(1 + (d + 1)/4)·(1/n + 1/(N − n)) on average for n and N − n images, to first order.
+@pytest.mark.parametrize(
+    ("n", "used", "others", "split"),
+    [
+        (300, 300, 1700, "test"),
+        (1500, 1500, 2000, "train"),  # more than half of the test split
+        (5000, 1000, 1000, "test"),
+    ],
+)
+def test_the_floor_is_the_distance_of_disjoint_real_images(
+    normal_data: Data, n: int, used: int, others: int, split: str
+) -> None:
+    """d·s²·(1 + (d + 1)/4)·(1/n + 1/N) on average for n and N images, to first order.
 
     It varies by 13 %.
     """
-    for n, used in ((300, 300), (1500, 1000)):
-        score = pixel_fd(gaussian(n, 9), normal_data)
-        expected = 16 * 20**2 * (1 / used + 1 / (2000 - used)) * (1 + 17 / 4)
-        assert score.floor_n == used
-        assert score.floor == pytest.approx(expected, rel=0.4)
+    score = pixel_fd(gaussian(n, 9), normal_data)
+    expected = 16 * 20**2 * (1 / used + 1 / others) * (1 + 17 / 4)
+    assert (score.floor_n, score.floor_split) == (used, split)
+    assert score.floor == pytest.approx(expected, rel=0.4)
+
+
+def test_a_floor_uses_held_out_images_first(normal_data: Data) -> None:
+    """The test split is compared with; 30 of the 40 validation images take the generated ones' place."""
+    held_out = replace(
+        normal_data, validation=Images(gaussian(40, 5)), test=Images(gaussian(50, 6)), fingerprint=""
+    )
+    for n, split in ((25, "test"), (30, "validation"), (41, "train")):
+        score = pixel_fd(gaussian(n, 9), held_out)
+        assert (score.floor_n, score.floor_split) == (n, split)
+    whole = pixel_fd(held_out.validation.pixels, held_out)  # 40 of 40 images
+    assert whole.floor == pytest.approx(whole.value)
+
+
+def test_floors_of_all_metrics_of_features_are_at_the_same_n(digits: Data) -> None:
+    """100 generated images, where half of the 180 test images are too few."""
+    images = digits.train.pixels[:100]
+    for name in ("fd_cnn", "precision_recall", "density_coverage"):
+        for score in METRICS.build(name).compute(Subject(digits, images)).values():
+            assert (score.n, score.floor_n, score.floor_split) == (100, 100, "validation")
+    score = METRICS.build("is_cnn").compute(Subject(digits, digits.train.pixels[:200]))["is_cnn"]
+    assert (score.n, score.floor_n, score.floor_split) == (200, 180, "test")
 
 
 def test_too_few_images_have_a_reason_instead_of_an_interval(normal_data: Data) -> None:
@@ -138,7 +169,8 @@ def test_too_few_images_have_a_reason_instead_of_an_interval(normal_data: Data) 
     assert score.interval is None
     assert "4 images" in score.interval_note
     tiny = replace(normal_data, test=normal_data.test.take(torch.arange(3)), fingerprint="")
-    assert (pixel_fd(gaussian(30, 1), tiny).floor, pixel_fd(gaussian(30, 1), tiny).floor_n) == (None, 0)
+    without = pixel_fd(gaussian(5000, 1), tiny)
+    assert (without.floor, without.floor_n, without.floor_split) == (None, 0, None)
 
 
 def test_features_are_computed_once(digits: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

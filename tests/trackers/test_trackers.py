@@ -326,7 +326,7 @@ class TestWandb:
     def test_scores_are_summarised_with_their_intervals_and_later_ones_do_not_go_back_in_time(
         self, folder: Path
     ):
-        score = {"value": 8.0, "interval": [7.5, 8.5], "n": 100, "floor": 0.5}
+        score = {"value": 8.0, "interval": [7.5, 8.5], "n": 100, "floor": 0.5, "floor_n": 100}
         later = {
             "event": "evaluate",
             "epoch": 1,
