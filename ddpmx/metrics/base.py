@@ -44,6 +44,7 @@ class Metric(Component):
     contract: ClassVar[Contract] = {
         "compute": _problem_of_scores,
         "missing": lambda _, arguments, value: instance(value, str, optional=True),
+        "feature_dimension": lambda _, arguments, value: instance(value, int, optional=True),
     }
 
     needs_images: ClassVar[bool] = True
@@ -61,6 +62,13 @@ class Metric(Component):
 
     def check(self, data: Data) -> None:
         """Raises SpecError if the metric can't be computed for this data set. Called before a run starts."""
+
+    def feature_dimension(self, data: Data) -> int | None:
+        """The dimension of the Gaussians whose Fréchet distance it is; None if it is no such distance.
+
+        With fewer images than that, the distance is mostly bias, and the preflight says so.
+        """
+        return None
 
     def missing(self) -> str:
         """What this machine lacks to compute the metric, and how to provide it; empty if nothing is missing.
@@ -91,6 +99,26 @@ def reference_note(metric: Metric, data: Data) -> str:
     ):
         return ""
     return f"'{metric.component_name}' compares with the training images, as '{data.name}' has no test split"
+
+
+def size_notes(metric: Metric, data: Data, samples: int) -> list[str]:
+    """Notes if `samples` images, or the real ones, are too few for a metric that is a Fréchet distance."""
+    dimension = metric.feature_dimension(data)
+    if dimension is None:
+        return []
+    name, notes = metric.component_name, []
+    why = f"fewer than its {dimension:,} feature dimensions, so the distance is mostly bias"
+    if metric.needs_images and samples < dimension:
+        notes.append(f"'{name}': {samples:,} generated images are {why} (raise evaluate.samples)")
+    split = reference_split(data, getattr(metric, "reference", None))
+    counts = data.counts
+    if counts.get(split, dimension) < dimension:
+        larger = [other for other in reversed(counts) if counts[other] >= dimension]
+        remedy = f"`reference: {larger[0]}` has {counts[larger[0]]:,}" if larger else "no split has more"
+        notes.append(
+            f"'{name}': the {counts[split]:,} {split} images that it compares with are {why} ({remedy})"
+        )
+    return notes
 
 
 def reference_images(data: Data, reference: Reference) -> Images:

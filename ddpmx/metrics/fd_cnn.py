@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..components.registry import METRICS
 from ..data import Data
 from .base import Metric, Reference, reference_images, reference_split
-from .classifier import training_labels
+from .classifier import FEATURES, training_labels
 from .cnn import Cnn
 from .frechet import frechet_score
 from .score import Score
@@ -27,6 +27,9 @@ class FdCnn(Metric):
     def check(self, data: Data) -> None:
         training_labels(data)
         reference_images(data, self.reference)
+
+    def feature_dimension(self, data: Data) -> int:
+        return FEATURES
 
     def compute(self, subject: Subject) -> dict[str, Score]:
         """`{"fd_cnn": distance}`, for 2 images or more."""

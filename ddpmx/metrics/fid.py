@@ -6,7 +6,7 @@ from ..components.registry import METRICS
 from ..data import Data
 from .base import Reference, reference_images, reference_split
 from .frechet import frechet_score
-from .inception import Inception, InceptionMetric, check_inception
+from .inception import FEATURES, Inception, InceptionMetric, check_inception
 from .score import Score
 from .subject import Subject
 
@@ -26,6 +26,9 @@ class Fid(InceptionMetric):
     def check(self, data: Data) -> None:
         reference_images(data, self.reference)
         check_inception(self.weights)
+
+    def feature_dimension(self, data: Data) -> int:
+        return FEATURES
 
     def compute(self, subject: Subject) -> dict[str, Score]:
         """`{"fid": distance}`, for 2 images or more."""

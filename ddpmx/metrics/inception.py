@@ -20,6 +20,8 @@ from ..files import expanded, kind
 from .base import Metric
 from .features import Extractor, weights_hash
 
+FEATURES = 2048
+"""Features of the last pooling layer."""
 FILES = ("inception.safetensors", "weights-inception-2015-12-05-6726825d.pth")
 """Default names of the weights in `$DDPMX_DATA/inception/`; the second is the one that torch-fidelity
 publishes."""

@@ -32,10 +32,13 @@ class PixelFd(Metric):
 
     def check(self, data: Data) -> None:
         reference_images(data, self.reference)
-        pixels = data.channels * data.size**2
+        pixels = self.feature_dimension(data)
         if pixels > MAX_PIXELS:
             message = f"pixel_fd takes images of at most {MAX_PIXELS:,} values (3×32×32)"
             raise SpecError(f"{message}, and those of '{data.name}' have {pixels:,}", hint="fd_cnn")
+
+    def feature_dimension(self, data: Data) -> int:
+        return data.channels * data.size**2
 
     def compute(self, subject: Subject) -> dict[str, Score]:
         """`{"pixel_fd": distance}`, for 2 images or more."""

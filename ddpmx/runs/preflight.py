@@ -16,7 +16,7 @@ from ..data import Data
 from ..emas.power import Power
 from ..emas.profile import MOST_ERROR, in_words
 from ..errors import SpecError
-from ..metrics.base import reference_note
+from ..metrics.base import reference_note, size_notes
 from ..models import embed_time
 from ..models.embedding import LOG_SNR_BOUND
 from ..schedules import Table
@@ -91,8 +91,17 @@ def examine(spec: Spec, examined: dict[str, Data | SpecError]) -> tuple[str, lis
 
 
 def metric_notes(spec: Spec, data: Data) -> list[str]:
-    """Notes on metrics that do not compare with the usual reference images."""
-    return [note for metric in spec.evaluate.metrics if (note := reference_note(metric, data))]
+    """Notes on metrics that compare with unusual reference images, or with too few images.
+
+    The number of generated images is the smallest of the spec's measurements.
+    """
+    samples = min(each.evaluate.samples for each in [spec, *evaluations(spec)])
+    return [
+        note
+        for metric in spec.evaluate.metrics
+        for note in [reference_note(metric, data), *size_notes(metric, data, samples)]
+        if note
+    ]
 
 
 def device_notes(spec: Spec, device: torch.device) -> list[str]:
