@@ -45,6 +45,7 @@ class Metric(Component):
         "compute": _problem_of_scores,
         "missing": lambda _, arguments, value: instance(value, str, optional=True),
         "feature_dimension": lambda _, arguments, value: instance(value, int, optional=True),
+        "samples_note": lambda _, arguments, value: instance(value, str),
     }
 
     needs_images: ClassVar[bool] = True
@@ -69,6 +70,16 @@ class Metric(Component):
         With fewer images than that, the distance is mostly bias, and the preflight says so.
         """
         return None
+
+    def samples_note(self, data: Data, samples: int) -> str:
+        """A note if so many generated images are too few for a Fréchet distance; empty otherwise."""
+        dimension = self.feature_dimension(data)
+        if dimension is None or not self.needs_images or samples >= dimension:
+            return ""
+        return (
+            f"'{self.component_name}': {samples:,} generated images are {_mostly_bias(dimension)}"
+            " (raise evaluate.samples)"
+        )
 
     def missing(self) -> str:
         """What this machine lacks to compute the metric, and how to provide it; empty if nothing is missing.
@@ -106,19 +117,22 @@ def size_notes(metric: Metric, data: Data, samples: int) -> list[str]:
     dimension = metric.feature_dimension(data)
     if dimension is None:
         return []
-    name, notes = metric.component_name, []
-    why = f"fewer than its {dimension:,} feature dimensions, so the distance is mostly bias"
-    if metric.needs_images and samples < dimension:
-        notes.append(f"'{name}': {samples:,} generated images are {why} (raise evaluate.samples)")
+    note = metric.samples_note(data, samples)
+    notes = [note] if note else []
     split = reference_split(data, getattr(metric, "reference", None))
     counts = data.counts
     if counts.get(split, dimension) < dimension:
         larger = [other for other in reversed(counts) if counts[other] >= dimension]
         remedy = f"`reference: {larger[0]}` has {counts[larger[0]]:,}" if larger else "no split has more"
         notes.append(
-            f"'{name}': the {counts[split]:,} {split} images that it compares with are {why} ({remedy})"
+            f"'{metric.component_name}': the {counts[split]:,} {split} images that it compares with are"
+            f" {_mostly_bias(dimension)} ({remedy})"
         )
     return notes
+
+
+def _mostly_bias(dimension: int) -> str:
+    return f"fewer than its {dimension:,} feature dimensions, so the distance is mostly bias"
 
 
 def reference_images(data: Data, reference: Reference) -> Images:
