@@ -55,7 +55,8 @@ class DensityCoverage(FeatureMetric):
         n = len(generated)
         found = balls_around(real, generated, self.k)
         subject.progress("density and coverage", 1, 2)
-        images_of_floor = floor_images(subject, extractor, split, real, n)
+        # coverage depends on the number of real images too
+        images_of_floor = floor_images(subject, extractor, split, real, n, whole=True)
         floor = balls_around(images_of_floor.others, images_of_floor.part, self.k)
         subject.progress("density and coverage", 2, 2)
         return {

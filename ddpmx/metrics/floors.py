@@ -24,17 +24,20 @@ class FloorImages:
     """The split of `part`."""
 
 
-def floor_images(subject: Subject, extractor: Extractor, split: Split, real: Tensor, n: int) -> FloorImages:
+def floor_images(
+    subject: Subject, extractor: Extractor, split: Split, real: Tensor, n: int, *, whole: bool = False
+) -> FloorImages:
     """The images for the floor of a score of n images that are compared with `real`, the images of `split`.
 
     Up to half of that split, n of its images are compared with its others. Otherwise n images of another
-    split, held-out ones first, are compared with the whole split. Where no split has n images, it is half of
-    that split: such a floor is not comparable with a score that depends on the number of images.
+    split, held-out ones first, are compared with the whole split; with `whole`, always if a held-out one has
+    n. Where no split has n images, it is half of that split: such a floor is not comparable with a score that
+    depends on the number of images.
     """
-    if n > len(real) // 2:
-        counts = subject.data.counts
-        for other in ("test", "validation", "train"):
-            if other != split and counts.get(other, 0) >= n:
-                return FloorImages(subject.real_features(extractor, other, n), real, other)
+    is_large, counts = n > len(real) // 2, subject.data.counts
+    for other in ("test", "validation", "train"):
+        allowed = is_large or (whole and other != "train")
+        if allowed and other != split and counts.get(other, 0) >= n:
+            return FloorImages(subject.real_features(extractor, other, n), real, other)
     part, others = real_parts(real, n)
     return FloorImages(part, others, split)

@@ -155,8 +155,13 @@ def test_a_floor_uses_held_out_images_first(normal_data: Data) -> None:
 
 
 def test_floors_of_all_metrics_of_features_are_at_the_same_n(digits: Data) -> None:
-    """100 generated images, where half of the 180 test images are too few."""
+    """100 generated images, where half of the 180 test images are too few.
+
+    Coverage depends on the number of real images too, and keeps all of them even where half would do.
+    """
     images = digits.train.pixels[:100]
+    few = METRICS.build("density_coverage").compute(Subject(digits, images[:80]))["coverage"]
+    assert (few.floor_n, few.floor_split) == (80, "validation")
     for name in ("fd_cnn", "precision_recall", "density_coverage"):
         for score in METRICS.build(name).compute(Subject(digits, images)).values():
             assert (score.n, score.floor_n, score.floor_split) == (100, 100, "validation")
