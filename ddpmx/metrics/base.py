@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from math import isfinite
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from ..components.registry import Component
 from ..data import Data, Images
@@ -13,6 +13,9 @@ from ..plugins.expected import described, instance
 from ..plugins.guard import Arguments, Contract
 from .score import Score
 from .subject import Subject
+
+if TYPE_CHECKING:
+    from ..spec.schema import Spec
 
 Split = Literal["test", "validation", "train"]
 """A split of the real images."""
@@ -80,6 +83,10 @@ class Metric(Component):
             f"'{self.component_name}': {samples:,} generated images are {_mostly_bias(dimension)}"
             " (raise evaluate.samples)"
         )
+
+    def check_spec(self, spec: Spec) -> None:
+        """Raises SpecError if the metric can't be computed for a spec's network or sampler. Called before a
+        run starts."""
 
     def missing(self) -> str:
         """What this machine lacks to compute the metric, and how to provide it; empty if nothing is missing.

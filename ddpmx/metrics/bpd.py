@@ -12,7 +12,7 @@ from ..components.registry import METRICS
 from ..data import Data
 from .base import Reference, reference_images, reference_split
 from .bound import BoundMetric, first
-from .score import Score
+from .score import Score, variance_facts
 from .subject import Subject
 
 
@@ -22,13 +22,15 @@ from .subject import Subject
 class Bpd(BoundMetric):
     """Variational bound on −log₂ p of real images, in bits per dimension; lower is better.
 
-    It is the bound of the ancestral chain over all T timesteps, whichever sampler generates images::
+    It is the bound of the ancestral chain over all T timesteps, whichever sampler generates images, or with
+    `chain: sampler` that of evaluate.sampler's own chain, whose steps from t to s may skip timesteps::
 
         bpd = KL(q(x_T | x_0) ‖ prior) + Σ_t≥1 KL(q(x_s | x_t, x_0) ‖ p(x_s | x_t)) − log₂ p(x_0 | x_t, t = 0)
 
-    Pixels have 8 bits, and the decoder is Ho et al.'s discretised one. Each image is evaluated at t = 0 and
-    at `timesteps` of the others, one drawn from each of as many equal parts, so the sum over t is estimated
-    without bias. `bpd_prior` and `bpd_decoder` are the first and the last term.
+    Pixels have 8 bits, and the decoder is Ho et al.'s discretised one. At its t, the chain's last, the
+    variance `posterior` is that of the step before. Each image is evaluated at this t and at `timesteps` of
+    the others, one drawn from each of as many equal parts, so the sum over t is estimated without bias.
+    `bpd_prior` and `bpd_decoder` are the first and the last term.
     """
 
     score_suffixes: ClassVar[tuple[str, ...]] = ("", "_prior", "_decoder")
@@ -49,6 +51,7 @@ class Bpd(BoundMetric):
         assert experiment is not None  # given to metrics that need no images
         real = first(reference_images(subject.data, self.reference), self.images)
         bounds = self.bounds(subject, real, "bits per dimension")
+        facts = variance_facts(bounds.variance_error)
 
         def score(values: Tensor) -> Score:
             half = 1.96 * float(values.std()) / math.sqrt(len(real))
@@ -64,7 +67,8 @@ class Bpd(BoundMetric):
                 interval_note="of the mean over images, from their standard deviation",
                 values=values,
                 values_of="images",
+                facts=facts,
             )
 
         names = (f"bpd{suffix}" for suffix in self.score_suffixes)
-        return {name: score(values) for name, values in zip(names, bounds, strict=True)}
+        return {name: score(values) for name, values in zip(names, bounds[:3], strict=True)}

@@ -79,6 +79,14 @@ _NOT_STORED = ("values", "values_of", "picture")
 """Fields that are not written to metrics.jsonl."""
 
 
+def variance_facts(error: float | None) -> dict[str, int | float | str]:
+    """How well the variances of a chain are known, as a fact; none if they are not estimated.
+
+    In one digit, because facts are compared.
+    """
+    return {} if error is None else {"error of σ²": f"{error:.0e}"}
+
+
 def finite(scores: Mapping[str, Score], warn: Callable[[str], None]) -> dict[str, Score]:
     """The scores with finite values; `warn` reports the others.
 

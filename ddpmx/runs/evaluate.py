@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from .. import ops, outputs
+from ..components.registry import SAMPLERS
 from ..errors import RunError, SpecError
 from ..spec.loading import Override, option
 from ..spec.over import evaluations, over_changes
 from ..spec.schema import Spec
 from ..terminal.console import Bar, say
-from ..text import facts_in_words
+from ..text import facts_in_words, shortened
 from ..training.events import Event
 from .grid import Grid
 from .opening import OpenedRun, RunData, open_run
@@ -117,7 +118,7 @@ def lines_of(event: Event, *, settings: bool) -> list[str]:
     about = f"{event['samples']} samples, step {event['step']}"
     if settings:
         sampler, weights = event["sampler"], event["weights"]
-        about += f", {sampler['name']}" + (f" in {sampler['steps']} steps" if sampler.get("steps") else "")
+        about += f", {_sampler_in_words(sampler)}"
         about += f", seed {event['seed']}"
         about += "" if weights["ema_std"] is None else f", ema_std {weights['ema_std']:g}"
         about += f", guidance {event['guidance']['weight']:g}" if "guidance" in event else ""
@@ -127,3 +128,15 @@ def lines_of(event: Event, *, settings: bool) -> list[str]:
         f"{name:<{width}}{value:.6g}   ({', '.join(filter(None, (about, beside[name])))})"
         for name, value in event["metrics"].items()
     ]
+
+
+def _sampler_in_words(block: Mapping[str, object]) -> str:
+    """A sampler's name, its steps or timesteps, and its other parameters that are not the defaults."""
+    steps, timesteps = block.get("steps"), block.get("timesteps")
+    words = str(block["name"]) + (f" in {steps} steps" if steps and not timesteps else "")
+    if isinstance(timesteps, list | tuple):
+        words += f" at {', '.join(f'{t:g}' for t in timesteps)}"
+    defaults = SAMPLERS.get(str(block["name"])).model_fields
+    others = {key: value for key, value in block.items() if key not in ("name", "steps", "timesteps")}
+    changed = [f"{key} {value}" for key, value in others.items() if value != defaults[key].get_default()]
+    return shortened(" ".join([words, *changed]))

@@ -13,7 +13,7 @@ from torch import nn
 
 from ..errors import Interrupted, PluginError, RunError, SpecError
 from ..metrics import Metric, Score, Subject
-from ..metrics.score import finite
+from ..metrics.score import finite, variance_facts
 from ..metrics.subject import Progress, quiet
 from ..plugins.faults import error_text, keep_trace, plugin_error
 from ..storage import draws, pictures
@@ -79,7 +79,11 @@ def measure(
                     computed = finite(metric.compute(subject), warn)
                     block = metric.spec()
                     for name, score in computed.items():
-                        facts = _facts(score, variance_error if metric.needs_images else None)
+                        facts = (
+                            {**score.facts, **variance_facts(variance_error)}
+                            if metric.needs_images
+                            else score.facts
+                        )
                         scores[name] = replace(score, metric=block, facts=facts)
                 except (Exception, SystemExit) as error:
                     wrong_input = isinstance(error, SpecError) and not isinstance(error, PluginError)
@@ -87,12 +91,6 @@ def measure(
                         raise
                     warn(_skipped(metric, error, folder))
     return scores
-
-
-def _facts(score: Score, variance_error: float | None) -> Mapping[str, int | float | str]:
-    """The score's facts, with how well the variances are known that its images were sampled with."""
-    # in one digit, as the facts of two runs are compared
-    return score.facts if variance_error is None else {**score.facts, "error of σ²": f"{variance_error:.0e}"}
 
 
 def _is_available(metric: Metric, warn: Warn, folder: Path | None) -> bool:

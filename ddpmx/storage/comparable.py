@@ -8,7 +8,7 @@ from pathlib import Path
 from ..plugins.loading import file_hash
 from ..spec.evaluation import WeightsSpec
 
-NEW_PARAMETERS: Mapping[str, Mapping[str, object]] = {}
+NEW_PARAMETERS: Mapping[str, Mapping[str, object]] = {"bpd": {"chain": "all"}}
 """By metric: parameters that it did not have at first, with the values that change nothing."""
 
 
@@ -23,7 +23,7 @@ def fingerprinted(resolved: Mapping[str, object], folder: Path) -> dict[str, obj
     named = resolved.get("plugins")
     plugins = [str(plugin) for plugin in named] if isinstance(named, list | tuple) else []
     hashes = [file_hash(folder / plugin) if plugin.endswith(".py") else plugin for plugin in plugins]
-    return {**_with_defaults(_with_ema_name(_with_reference(resolved))), "plugins": hashes}
+    return {**_with_defaults(_with_ema_name(_with_metrics(resolved))), "plugins": hashes}
 
 
 def _with_defaults(resolved: Mapping[str, object]) -> Mapping[str, object]:
@@ -33,19 +33,20 @@ def _with_defaults(resolved: Mapping[str, object]) -> Mapping[str, object]:
     return {"weights": WeightsSpec().model_dump(mode="json"), **named}
 
 
-def _with_reference(resolved: Mapping[str, object]) -> Mapping[str, object]:
-    """The spec with `reference: test` for a metric's `reference: null`, an old default of the same effect."""
+def _with_metrics(resolved: Mapping[str, object]) -> Mapping[str, object]:
+    """The spec with the parameters that metrics have today, and those of the same effect written alike."""
     evaluate = resolved.get("evaluate")
     metrics = evaluate.get("metrics") if isinstance(evaluate, dict) else None
     if not isinstance(evaluate, dict) or not isinstance(metrics, list | tuple):
         return resolved
-    named = [
-        {**metric, "reference": "test"}
-        if isinstance(metric, dict) and metric.get("reference", "") is None
-        else metric
-        for metric in metrics
-    ]
+    named = [_with_new_parameters(metric) if isinstance(metric, dict) else metric for metric in metrics]
     return {**resolved, "evaluate": {**evaluate, "metrics": named}}
+
+
+def _with_new_parameters(metric: dict[str, object]) -> dict[str, object]:
+    """A metric's block with those parameters, and `reference: test` for null, an old default."""
+    named = {"name": metric.get("name"), **metric_parameters(metric)}
+    return {**named, "reference": "test"} if named.get("reference", "") is None else named
 
 
 def _with_ema_name(resolved: Mapping[str, object]) -> Mapping[str, object]:

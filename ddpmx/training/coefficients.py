@@ -52,26 +52,37 @@ class Coefficients:
 
 
 def coefficients(
-    spec: Spec, table: Table, device: torch.device, dtype: torch.dtype = torch.float32
+    spec: Spec,
+    table: Table,
+    device: torch.device,
+    dtype: torch.dtype = torch.float32,
+    indices: Tensor | None = None,
 ) -> Coefficients:
-    """Coefficients of a spec that has passed its checks, computed in float64 and rounded to `dtype`."""
-    indices = torch.arange(table.timesteps, dtype=torch.float64)
-    target_x, target_eps = spec.prediction.target(table.signal, table.sigma)
-    weight = spec.loss.weighting.weights(table, spec.prediction)
-    input_scale = spec.prediction.input_scale(table.signal, table.sigma)
-    x0_from_x, x0_from_output = spec.prediction.x0_from(table.signal, table.sigma)
-    step = posterior(table) if spec.model.learns_variance else None
+    """Coefficients of a spec that has passed its checks, computed in float64 and rounded to `dtype`.
+
+    With `indices`, float64 [k] and perhaps fractional, the columns are those at these indices, [k], for use
+    without a loss: `weight` and `importance` are then 1, and `posterior` is None.
+    """
+    trains = indices is None
+    indices = torch.arange(table.timesteps, dtype=torch.float64) if indices is None else indices
+    signal, sigma = table.at(indices)
+    target_x, target_eps = spec.prediction.target(signal, sigma)
+    input_scale = spec.prediction.input_scale(signal, sigma)
+    x0_from_x, x0_from_output = spec.prediction.x0_from(signal, sigma)
+    weight = spec.loss.weighting.weights(table, spec.prediction) if trains else torch.ones_like(indices)
+    importance = spec.time.importance(table) if trains else torch.ones_like(indices)
+    step = posterior(table) if spec.model.learns_variance and trains else None
 
     def column(values: Tensor) -> Tensor:
         return values.to(device, dtype)
 
     return Coefficients(
-        signal=column(table.signal),
-        sigma=column(table.sigma),
+        signal=column(signal),
+        sigma=column(sigma),
         target_x=column(target_x),
         target_eps=column(target_eps),
         weight=column(weight),
-        importance=column(spec.time.importance(table)),
+        importance=column(importance),
         log_snr=column(embed_time(indices, table, "log_snr")),
         time=column(embed_time(indices, table, spec.model.time)),
         input_scale=None if input_scale is None else column(input_scale),

@@ -153,6 +153,7 @@ def check_data(spec: Spec, data: Data) -> None:
     for index, metric in enumerate(spec.evaluate.metrics):
         with findings.collect(), spec.blame(f"evaluate.metrics.{index}"):
             metric.check(data)
+            metric.check_spec(spec)
     with findings.collect():
         check_labels(spec, data)
     findings.report()

@@ -85,20 +85,22 @@ def predict(
 
 
 def bound_terms(
-    predicted: Predicted, q: Posterior, variance: Variance | None = None, *, clip: bool = False
+    predicted: Predicted, q: Posterior, variance: Variance | Tensor | None = None, *, clip: bool = False
 ) -> Tensor:
     """The terms of the variational bound at the batch's timesteps, in bits per dimension: [b].
 
-    They have the dtype and device of `q`. `variance` is that of p(x_s | x_t); None means the learned one if
-    the network learns it, else the posterior's. `clip` bounds the predicted x_0 to [−1, 1]. The gradient
-    reaches only the variance, not the mean.
+    They have the dtype and device of `q`. `variance` is that of p(x_s | x_t): its kind, or its logarithm at
+    each index, [T]; None means the learned one if the network learns it, else the posterior's. `clip` bounds
+    the predicted x_0 to [−1, 1]. The gradient reaches only the variance, not the mean.
     """
 
     def like_q(values: Tensor) -> Tensor:
         return values.to(q.log_lower.device).to(q.log_lower.dtype)  # device first: MPS has no float64
 
     t, x0 = predicted.batch.t.to(q.log_lower.device), like_q(predicted.x0.detach())
-    if variance == "learned" or (variance is None and predicted.v is not None):
+    if isinstance(variance, Tensor):
+        log_variance = like_q(variance)[t].view(-1, 1, 1, 1)
+    elif variance == "learned" or (variance is None and predicted.v is not None):
         assert predicted.v is not None, "the network learns no variance"
         log_variance = q.log_variance(like_q(predicted.v), t)
     else:
