@@ -23,6 +23,9 @@ class Purpose(IntEnum):
     KNOWN = 10  # the noise added to the known pixels of inpainting
     BOUND = 11  # ε in the metric bpd
     BOUND_TIME = 12  # the timestep in the metric bpd
+    PROBE = 13  # the signs that estimate a trace
+    DENSITY = 14  # ε in the metric nll
+    DEQUANTISE = 15  # the place in a pixel's bin in the metric nll_uniform
     MOMENTS = 16  # ε in the moments of a network that samplers use
     STEPS = 17  # ε in the search for the best timesteps
 

@@ -427,4 +427,9 @@ def test_stream_packs_and_purposes_are_stable() -> None:
         "KNOWN": 10,
         "BOUND": 11,
         "BOUND_TIME": 12,
+        "PROBE": 13,
+        "DENSITY": 14,
+        "DEQUANTISE": 15,
+        "MOMENTS": 16,
+        "STEPS": 17,
     }
