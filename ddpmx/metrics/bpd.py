@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from typing import ClassVar
 
 from pydantic import Field
-from torch import Tensor
 
 from ..components.registry import METRICS
 from ..data import Data
-from .base import Reference, reference_images, reference_split
+from .base import Reference, reference_images
 from .bound import BoundMetric, first
+from .per_image import mean_over_images
 from .score import Score, variance_facts
 from .subject import Subject
 
@@ -53,22 +52,9 @@ class Bpd(BoundMetric):
         bounds = self.bounds(subject, real, "bits per dimension")
         facts = variance_facts(bounds.variance_error)
 
-        def score(values: Tensor) -> Score:
-            half = 1.96 * float(values.std()) / math.sqrt(len(real))
-            mean = float(values.mean())
-            return Score(
-                value=mean,
-                better="lower",
-                n=len(real),
-                seed=subject.seed,
-                split=reference_split(subject.data, self.reference),
-                preprocessing=self.preprocessing(experiment),
-                interval=(mean - half, mean + half),
-                interval_note="of the mean over images, from their standard deviation",
-                values=values,
-                values_of="images",
-                facts=facts,
-            )
-
         names = (f"bpd{suffix}" for suffix in self.score_suffixes)
-        return {name: score(values) for name, values in zip(names, bounds[:3], strict=True)}
+        how = self.preprocessing(experiment)
+        return {
+            name: mean_over_images(self, subject, values, how, facts=facts)
+            for name, values in zip(names, bounds[:3], strict=True)
+        }

@@ -42,4 +42,8 @@ class _Recomputed(torch.autograd.Function):
         with torch.enable_grad():
             x = x.detach().requires_grad_()
             y = ctx.function(x)
-        return None, *torch.autograd.grad(y, (x, *parameters), gradient, allow_unused=True)
+        needed = ctx.needs_input_grad[2:]
+        inputs = [x, *(p for p, wanted in zip(parameters, needed, strict=True) if wanted)]
+        grad_x, *others = torch.autograd.grad(y, inputs, gradient, allow_unused=True)
+        rest = iter(others)
+        return None, grad_x, *(next(rest) if wanted else None for wanted in needed)

@@ -1,5 +1,5 @@
 """Predictions: each module of this package registers some. A new file here needs no other change.
-May be imported by samplers, weightings, theory, spec, training, testing, pages, exchange.
+May be imported by samplers, sampling, weightings, theory, spec, training, testing, pages, exchange.
 """
 
 from ..components.discovery import discover

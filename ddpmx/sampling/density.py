@@ -3,11 +3,11 @@
 Along the flow of `flow.py`, the density changes by the trace of the velocity's Jacobian (Song et al. 2021,
 arXiv:2011.13456, appendix D.2)::
 
-    log p(y_0) = log p(y_T) + ∫ tr ∂(dy/dw)/∂y dw        log p(x_0) = log p(y_0) − d·log √(signal² + sigma²)
+    log p(y_0) = log p(y_T) + ∫ tr ∂(dy/du)/∂y du        log p(x_0) = log p(y_0) − d·log √(signal² + sigma²)
 
 where y_T ~ N(0, I), as sampling starts from N(0, signal² + sigma²). The trace is exact, with a gradient per
-dimension, or estimated with random signs e as eᵀ·J·e, which is unbiased (Hutchinson 1990; Grathwohl et al. 2019,
-arXiv:1810.01367).
+dimension, or estimated with random signs e as eᵀ·J·e, which is unbiased (Hutchinson 1990; Grathwohl et al.
+2019, arXiv:1810.01367).
 """
 
 from __future__ import annotations
@@ -26,8 +26,10 @@ from ..ops import Noise, Purpose, stream
 from .flow import Flow, Node, Step
 
 Denoise = Callable[[Tensor, Tensor], Tensor]
-"""denoise(x, t): the network's output [n, c or 2c, …] for the states x [n, c, …] at table indices t [n], in x's
-dtype and differentiable in x. An image's output depends on that image alone."""
+"""denoise(x, t): the network's output [n, c or 2c, …] for the states x [n, c, …] at table indices t [n], in
+x's dtype and differentiable in x. An image's output depends on that image alone."""
+Progress = Callable[[int, int], None]
+"""Called with the steps done and their number."""
 EXACT_DIMENSIONS = 64
 """The largest number of dimensions for which the trace is exact unless probes are asked for."""
 
@@ -64,12 +66,15 @@ class Probes:
 
 
 def log_density(
-    denoise: Denoise, flow: Flow, x: Tensor, probes: Probes, progress: Callable[[int, int], None] | None = None
+    denoise: Denoise,
+    flow: Flow,
+    x: Tensor,
+    probes: Probes,
+    progress: Progress | None = None,
 ) -> Density:
     """log p of the states x [n, c, …] at index 0, float64.
 
-    `progress` is called with the steps done and their number. Raises SpecError if the network has no gradient
-    in x.
+    Raises SpecError if the network has no gradient in x.
     """
     field, total = _Field(denoise, probes.signs(x)), len(flow.fine) + len(flow.coarse)
 
@@ -90,7 +95,7 @@ def log_density(
 
 
 class _Velocity(NamedTuple):
-    """dy/dw [n, c, …], and the trace of its Jacobian [n]."""
+    """dy/du [n, c, …], and the trace of its Jacobian [n]."""
 
     dy: Tensor
     trace: Tensor
@@ -127,7 +132,7 @@ class _Field:
             trace += (gradient * probe).flatten(1).sum(1)
         # the probes' mean; the exact trace is the sum over the dimensions
         trace /= len(self.signs) or 1
-        # ∂(dy/dw)/∂y = from_y·I + from_output·scale·∂output/∂x
+        # ∂(dy/du)/∂y = from_y·I + from_output·scale·∂output/∂x
         trace = node.from_y * x[0].numel() + node.from_output * node.scale * trace
         return _Velocity(node.from_y * y + node.from_output * output.detach(), trace)
 
@@ -137,12 +142,12 @@ class _Field:
 
 
 def _advance(field: _Field, step: Step, y: Tensor, here: _Velocity) -> tuple[Tensor, _Velocity, Tensor]:
-    """(y, velocity, ∫ trace dw) at the end of a step, from y and the velocity at its start.
+    """(y, velocity, ∫ trace du) at the end of a step, from y and the velocity at its start.
 
     With a middle: the Runge-Kutta method of order 4 for y, and Simpson's rule for the trace, whose y in the
     middle is Hermite's cubic. Without: Heun's method and the trapezoid rule, or Euler's method for both.
     """
-    h, k1 = step.end.w - step.start.w, here.dy
+    h, k1 = step.end.u - step.start.u, here.dy
     if step.middle is None and step.coarse:
         return y + h * k1, here, h * here.trace
     if step.middle is None:

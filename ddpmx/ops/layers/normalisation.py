@@ -98,10 +98,12 @@ class _NormConv3x3(torch.autograd.Function):
         epsilon, gelu = ctx.norm
         gradient = _channels_last(gradient)
         normalised, statistics = kernels.normalise(x, gamma, beta, epsilon, gelu)
-        grad_weight, grad_bias = kernels.convolution_gradient(normalised, gradient)
+        weights: tuple[Tensor | None, ...] = (None, None)
+        if any(ctx.needs_input_grad[3:5]):
+            weights = kernels.convolution_gradient(normalised, gradient)
         del normalised  # a step's memory is at its peak here
         grad_normalised = kernels.convolve_transposed(gradient, weight)
         grad_x, grad_gamma, grad_beta = kernels.normalise_gradient(
             x, grad_normalised, gamma, gelu, statistics, overwrite=True
         )
-        return grad_x, grad_gamma, grad_beta, grad_weight, grad_bias, None
+        return grad_x, grad_gamma, grad_beta, *weights, None
