@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -63,27 +64,24 @@ class Chain:
     def variances(self, moments: Moments | None) -> Variance | Tensor:
         """The variance as `bound_terms` takes it: for `analytic` its logarithm at each index.
 
-        At the chain's last index, `analytic` is E Var(x_0 | x_t), since the step leads to the clean image. If
-        that is estimated as 0, it is the posterior's.
+        The decoder, at the chain's last index, has the posterior's for `analytic` too. The formula is for
+        densities; the first and the last bin of 8-bit pixels extend to infinity, so that its variance would
+        be too small for them.
         """
         if self.variance != "analytic":
             return self.variance
         assert moments is not None, "the variance 'analytic' needs moments"
-        last = moments.x0_variance(self.points[0])
         steps = [
-            optimal_variance(moments.x0_variance(here), here, there)
-            for there, here in zip(self.points, self.points[1:], strict=False)
+            optimal_variance(moments.x0_variance(here), here, there) for there, here in pairwise(self.points)
         ]
-        logs = torch.tensor([last, *steps], dtype=torch.float64).log()
-        logs[0] = logs[0] if last > 0 else self.posterior.log_lower[0]
-        return logs
+        logs = torch.tensor(steps, dtype=torch.float64).log()
+        return torch.cat((self.posterior.log_lower[:1], logs))
 
     def variance_error(self, moments: Moments | None) -> float | None:
         """The largest relative standard error of a step's variance; None if they are not estimated."""
         if moments is None:
             return None
-        pairs = zip(self.points, self.points[1:], strict=False)
-        return max(relative_error(moments, here, there) for there, here in pairs)
+        return max(relative_error(moments, here, there) for there, here in pairwise(self.points))
 
 
 def moments_of(
