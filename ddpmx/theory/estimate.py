@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, variance
 
-from scipy.special import stdtrit
-
 from ..text import number
 
 Interval = tuple[float, float]
@@ -74,6 +72,8 @@ class Estimate:
 
 def student_t(degrees_of_freedom: float, alpha: float = 0.05) -> float:
     """The two-sided quantile of Student's t: a share `alpha` of the distribution lies outside ± this."""
+    from scipy.special import stdtrit  # imported late: slow to load, and not needed when a run starts
+
     return float(stdtrit(degrees_of_freedom, 1 - alpha / 2))
 
 
