@@ -128,6 +128,20 @@ def test_the_error_falls_with_the_fourth_power_of_the_step() -> None:
     assert 3.5 < math.log2(errors[0] / errors[1]) < 4.6
 
 
+def test_an_error_of_epsilon_is_resolved_at_much_noise() -> None:
+    """x_0 = (x − sigma·ε)/signal multiplies it by more than 4,000 at the last index of this schedule."""
+    table, prediction = SCHEDULES.build("cosine", timesteps=200).table(), PREDICTIONS.build("epsilon")
+    assert table.sigma[-1] / table.signal[-1] > 4000
+    x, probes = data(table, 1), Probes(None, 0, torch.arange(N))
+    exact = ideal(table, prediction, 1)
+
+    def denoise(x: Tensor, t: Tensor) -> Tensor:
+        return exact(x, t) + 0.1 * torch.tanh(x)
+
+    few, many = (log_density(denoise, flow(table, prediction, steps), x, probes).log_p for steps in (32, 90))
+    assert torch.allclose(few, many, rtol=0, atol=2e-3)
+
+
 def test_probes_estimate_the_exact_density_without_bias() -> None:
     """Within four standard errors of 200 probes of each image."""
     table = SCHEDULES.build("flow", timesteps=100).table()
