@@ -11,7 +11,7 @@ from ..data import Data, Images
 from ..errors import SpecError
 from ..theory.estimate import VarianceComponent, with_interval
 from .bound import BoundMetric, Bounds, first
-from .score import Score
+from .score import Score, variance_facts
 from .subject import Subject
 
 WORK = "bits of training and validation images"
@@ -48,9 +48,9 @@ class BoundGap(BoundMetric):
         assert experiment is not None  # given to metrics that need no images
         self.check(data)
         n = min(len(data.train), len(data.validation), self.images or len(data.train))
-        training = self._half(subject, first(data.train, n), 0).total
-        validation = self._half(subject, first(data.validation, n), 1).total
-        differences = validation - training
+        training = self._half(subject, first(data.train, n), 0)
+        validation = self._half(subject, first(data.validation, n), 1)
+        differences = validation.total - training.total
         variance = VarianceComponent(float(differences.var()) / n, n - 1)
         gap = with_interval(float(differences.mean()), (variance,))
         return {
@@ -65,7 +65,7 @@ class BoundGap(BoundMetric):
                 interval_note="of two independent samples of images with shared noise",
                 values=differences,
                 values_of="images",
-                facts={"training images": len(data.train)},
+                facts={"training images": len(data.train), **variance_facts(training.variance_error)},
             )
         }
 

@@ -80,6 +80,7 @@ def test_it_is_exact_for_a_network_that_knows_nothing_but_its_training_image(tmp
         ({"variance": "beta", "clip": False}, None),
         ({"timesteps": None}, None),
         ({"timesteps": 3}, 0.4),
+        ({"variance": "analytic"}, None),
     ],
 )
 def test_it_is_the_difference_of_the_bits_of_two_splits(
@@ -96,6 +97,7 @@ def test_it_is_the_difference_of_the_bits_of_two_splits(
     ]
     assert found.value == pytest.approx(bits[0].value - bits[1].value, rel=1e-9)
     assert torch.equal(found.values, bits[0].values - bits[1].values)
+    assert found.facts == {"training images": 20, **bits[0].facts}
     assert (found.n, found.split, found.preprocessing) == (10, "validation", bits[0].preprocessing)
     paired = stats.ttest_rel(bits[0].values, bits[1].values).confidence_interval()
     assert found.interval == pytest.approx((paired.low, paired.high), rel=1e-6)
