@@ -65,14 +65,6 @@ class Flow:
     fine: tuple[Step, ...]
     coarse: tuple[Step, ...]
 
-    @property
-    def evaluations(self) -> int:
-        """Number of network evaluations for an image, over both; see `density.log_density`."""
-        return sum(
-            1 + sum(5 if step.middle else 1 if step.coarse else 2 for step in steps)
-            for steps in (self.fine, self.coarse)
-        )
-
 
 def flow(table: Table, prediction: Prediction, steps: int) -> Flow:
     """The flow of a table in about `steps` steps, evenly spaced in u as far as its indices allow.
