@@ -10,10 +10,8 @@ from pydantic import Field
 from torch import Tensor
 
 from ..components.registry import METRICS
-from ..data import Data
-from ..errors import SpecError
-from .base import Reference, reference_images, reference_split
-from .feature_metric import FeatureMetric
+from .base import reference_split
+from .feature_metric import NeighbourMetric
 from .floors import floor_images
 from .halves import COUNT, halves, interval
 from .neighbours import nearest, squared_distances
@@ -22,7 +20,7 @@ from .subject import Subject
 
 
 @METRICS.register("density_coverage", paper="Naeem et al. 2020, arXiv:2002.09797")
-class DensityCoverage(FeatureMetric):
+class DensityCoverage(NeighbourMetric):
     """Density and coverage of nearest-neighbour balls around real images; higher is better.
 
     Each real image has a ball that reaches to its k-th nearest other real image. Density is the mean number
@@ -33,17 +31,8 @@ class DensityCoverage(FeatureMetric):
     """
 
     score_names: ClassVar[tuple[str, ...]] = ("density", "coverage")
-    reference: Reference = None
-    """Split of the real images to compare with; null: the test split if there is one, else the training
-    images."""
     k: int = Field(default=5, ge=1, le=100)
     """Rank of the neighbour that sets a ball's radius."""
-
-    def check(self, data: Data) -> None:
-        real = reference_images(data, self.reference)
-        if len(real) < 2 * (self.k + 1):
-            raise SpecError(f"needs at least {2 * (self.k + 1)} real images, not {len(real)}", field="k")
-        super().check(data)
 
     def compute(self, subject: Subject) -> dict[str, Score]:
         """`{"density": …, "coverage": …}`, for 4 images or more."""

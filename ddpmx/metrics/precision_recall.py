@@ -5,14 +5,12 @@ from __future__ import annotations
 from typing import ClassVar
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
 from ..components.registry import METRICS
-from ..data import Data
 from ..errors import SpecError
-from .base import Reference, reference_images, reference_split
-from .feature_metric import FeatureMetric
+from .base import reference_split
+from .feature_metric import NeighbourMetric
 from .floors import floor_images
 from .halves import COUNT, halves, interval
 from .neighbours import inside, likeliest_balls, nearest
@@ -25,7 +23,7 @@ computed."""
 
 
 @METRICS.register("precision_recall", paper="Kynkäänniemi et al. 2019, arXiv:1904.06991")
-class PrecisionRecall(FeatureMetric):
+class PrecisionRecall(NeighbourMetric):
     """Precision and recall of nearest-neighbour manifolds; higher is better.
 
     The manifold of a set of images is the union of balls around their features, each reaching to the k-th
@@ -34,17 +32,6 @@ class PrecisionRecall(FeatureMetric):
     """
 
     score_suffixes: ClassVar[tuple[str, ...]] = (".precision", ".recall")
-    reference: Reference = None
-    """Split of the real images to compare with; null: the test split if there is one, else the training
-    images."""
-    k: int = Field(default=3, ge=1, le=100)
-    """Rank of the neighbour that sets a ball's radius."""
-
-    def check(self, data: Data) -> None:
-        real = reference_images(data, self.reference)
-        if len(real) < 2 * (self.k + 1):
-            raise SpecError(f"needs at least {2 * (self.k + 1)} real images, not {len(real)}", field="k")
-        super().check(data)
 
     def compute(self, subject: Subject) -> dict[str, Score]:
         """`{"precision_recall.precision": …, "precision_recall.recall": …}`, for 2(k + 1) images or more."""

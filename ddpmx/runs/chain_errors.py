@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from ..images import to_model
 from ..metrics.chain import Chain
 from ..ops import Noise, Purpose, stream
 from ..samplers import Moments
-from ..theory.variance import pixel_log_likelihood, prior_terms
+from ..theory.variance import gaussian_kl, pixel_log_likelihood, prior_terms
 from ..training.experiment import Experiment
 from ..training.moments import predicted_x0
 
@@ -46,7 +47,7 @@ class ChainErrors:
             self._errors[t] = (x0 - self.x_start).square().flatten(1).mean(1)
             each(number, x0)
 
-    @property
+    @cached_property
     def x_start(self) -> Tensor:
         """The images, float64 [n, c, h, w] in [−1, 1]."""
         return to_model(self.images.pixels).double()
@@ -91,6 +92,7 @@ class ChainErrors:
         x_start = self.x_start
         decoder = -pixel_log_likelihood(x_start, self.x0(chain.indices[0]), logs[0]).flatten(1).mean(1)
         errors = torch.stack([self._errors[t] for t in chain.indices[1:]])  # [k − 1, n]
-        ratio = (q.log_lower - logs)[1:, None]
-        kl = 0.5 * (ratio.exp() - 1 - ratio + (q.c_x0.square() / logs.exp())[1:, None] * errors)
+        # the means differ by c_x0·(x_0 − its prediction), of which a step's term needs the mean square
+        apart, lower, logs_p = q.c_x0[1:, None] * errors.sqrt(), q.log_lower[1:, None], logs[1:, None]
+        kl = gaussian_kl(apart, lower, torch.zeros_like(apart), logs_p)
         return prior_terms(x_start, chain.table) + (kl.sum(0) + decoder) / LN2
