@@ -177,9 +177,10 @@ def _end_epoch(active: ActiveRun, validated: Validated) -> None:
     where: Where = {"epoch": row["epoch"], "step": row["step"]}
     if pacing.grid is not None and (over or pacing.grid.due_at_epoch_end(row["epoch"], row["step"])):
         generate_grid(active, f"epoch-{row['epoch']:04d}.png", spec.evaluate.sampler, active.averaged, where)
-    due = over or pacing.evaluation.due_at_epoch_end(row["epoch"], row["step"])
+    paced = pacing.evaluation.due_at_epoch_end(row["epoch"], row["step"])
+    due = over or paced
     scores: dict[str, Score] = {}
-    if spec.evaluate.metrics and due:
+    if spec.evaluate.metrics and (paced or (over and spec.weights.is_own)):  # `finish` measures other weights
         scores = compute_scores(active)
     if due:
         active.emit({"event": "per_t", **where, **validated.by_timestep(experiment)})
