@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import itertools
 import operator
 import re
 import shutil
@@ -17,6 +18,7 @@ from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
+import torch
 from _pytest.mark import ParameterSet
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -35,7 +37,9 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 PAGES = ["README.md", *sorted(page.relative_to(ROOT).as_posix() for page in (ROOT / "docs").glob("*.md"))]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-EXPERIMENTS = sorted(file for file in (ROOT / "experiments").rglob("*.yaml") if file.parent.name != "base")
+EXPERIMENTS = sorted(
+    file for file in (ROOT / "experiments").rglob("*.yaml") if file.parent.name not in ("base", "scales")
+)
 
 
 def text(page: str) -> str:
@@ -122,39 +126,45 @@ def _clip(spec: Spec) -> float:
     return getattr(spec.loss.weighting, "clip", 0)
 
 
+def _study(name: str) -> list[Spec]:
+    """The points of one of the study's sweeps with their first seed."""
+    points = load_sweep(ROOT / "experiments" / "study" / f"{name}.yaml").points
+    return [spec for spec in points if spec.seed == 0]
+
+
 def test_the_studys_three_grids():
-    def grid(name: str) -> list[tuple[str, int, str, str, float]]:
-        specs = load_sweep(ROOT / "experiments" / "study" / f"{name}.yaml").points
+    def grid(name: str) -> list[tuple[int, str, str, float]]:
         return [
-            (
-                spec.dataset.component_name,
-                spec.schedule.timesteps,
-                spec.schedule.component_name,
-                spec.loss.norm,
-                _clip(spec),
-            )
-            for spec in specs
+            (spec.schedule.timesteps, spec.schedule.component_name, spec.loss.norm, _clip(spec))
+            for spec in _study(name)
         ]
 
-    data = "fashion_mnist"
-    assert grid("timesteps") == [(data, t, "linear", "l2", 0) for t in (100, 200, 300, 400, 500)]
-    assert grid("schedules") == [
-        (data, 300, schedule, "l2", 0) for schedule in ("linear", "quadratic", "cosine", "sigmoid")
-    ]
-    plain = [(data, 500, "linear", norm, 0) for norm in ("l2", "l1", "huber")]
-    assert grid("losses") == plain + [(data, 500, "linear", "l2", clip) for clip in (1, 10, 100)]
+    assert grid("timesteps") == [(t, "linear", "huber", 0) for t in (100, 200, 300, 400, 500)]
+    schedules = ("linear", "quadratic", "cosine", "sigmoid")
+    assert grid("schedules") == [(300, schedule, "huber", 0) for schedule in schedules]
+    plain = [(500, "linear", norm, 0) for norm in ("l1", "l2", "huber")]
+    assert grid("losses") == plain + [(500, "linear", "l2", clip) for clip in (1, 10, 100)]
 
 
-def test_the_study_differs_from_its_base_only_where_it_asks_something():
-    base = spec_file.load(ROOT / "experiments" / "fashion_mnist.yaml").resolved()
-    for file in EXPERIMENTS:
-        if file.stem.startswith("fashion_mnist") or file.parent.name == "study":
-            for spec in load_all(file):
-                assert {key for key, value in spec.resolved().items() if value != base[key]} <= {
-                    "name",
-                    "schedule",
-                    "loss",
-                }, spec.name
+def test_the_studys_points_differ_only_in_what_they_compare():
+    sweeps = ("timesteps", "timesteps_rescaled", "schedules", "schedules_equal", "losses", "losses_repeat")
+    base = _study("losses")[0].resolved()
+    for spec in itertools.chain.from_iterable(map(_study, sweeps)):
+        differing = {key for key, value in spec.resolved().items() if value != base[key]}
+        assert differing <= {"name", "schedule", "loss"}, spec.name
+
+
+def test_the_schedules_at_equal_signal_end_with_the_same_signal():
+    signals = [float(spec.schedule.table().signal[-1]) for spec in _study("schedules_equal")]
+    assert signals == pytest.approx([signals[0]] * 4, rel=1e-4)
+
+
+def test_without_an_infinite_weight_no_clip_of_the_study_changes_anything():
+    repeated = _study("losses_repeat")[-1].loss.weighting
+    table = _study("losses_repeat")[-1].schedule.table()
+    for clip in (1.0, 10.0, 100.0):
+        clipped = repeated.model_copy(update={"clip": clip})
+        assert torch.equal(clipped.weights(table, "epsilon"), repeated.weights(table, "epsilon"))
 
 
 def test_the_readme_has_at_most_1000_words():
