@@ -28,6 +28,7 @@ from ..components.registry import (
 from ..components.slot import Slot, default_component
 from ..components.strict import Strict
 from ..errors import SpecError
+from .claims import CLAIMS, claims_schema
 from .evaluation import EvaluateSpec, GuidanceSpec, WeightsSpec
 from .slots import Dataset, Ema, Model, Optimizer, Prediction, Sampler, Schedule, Time, Tracker, Weighting
 from .source import KeyPath, Source
@@ -242,4 +243,5 @@ def json_schema() -> dict[str, object]:
         "additionalProperties": values,
         "description": "Dotted fields with lists of values. `ddpmx sweep` runs every combination of them.",
     }
+    schema["properties"][CLAIMS] = claims_schema()
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "ddpmx spec", **schema}
