@@ -25,6 +25,8 @@ from .yaml_source import MAX_DEPTH, parse, read, refuse_unprintable
 
 OVERRIDE = "-s"
 """The option that takes an override; an override's mark begins with it."""
+EXTENDS = "extends"
+"""The key with the files that a file is merged over."""
 MOST_REPEATED = 100
 """Characters of an override that a message repeats."""
 MAX_FILES = 100
@@ -47,6 +49,11 @@ def load(path: Path | str, overrides: Iterable[Override] = ()) -> Spec:
 
 def load_run(run: Path, overrides: Iterable[Override] = ()) -> Spec:
     """Load the spec of a run folder. Also raises SpecError for plugins that this user has never run here."""
+    overrides = tuple(overrides)
+    for change in overrides:
+        if isinstance(change, str) and field_of(change) == EXTENDS:
+            mark = Mark(f"{OVERRIDE} {shortened(change, MOST_REPEATED)}")
+            raise SpecError("a run's spec is complete and extends no file", field=EXTENDS, mark=mark)
     return validated(merged(run / "spec.yaml", overrides), run / "spec.yaml", run)
 
 
@@ -57,13 +64,19 @@ def plugins_of(source: Source) -> list[str]:
 
 
 def merged(path: Path | str, overrides: Iterable[Override] = ()) -> Source:
-    """A file merged over what it extends, with the overrides on top. Not validated; keeps `sweep`."""
-    source = _read(Path(path), (), count(1))
-    findings = Findings()
+    """A file merged over what it extends, with the overrides on top. Not validated; keeps `sweep`.
+
+    An override of `extends` replaces the file's own; its files are relative to the working folder.
+    """
+    changes, findings = list[Source](), Findings()
     for change in overrides:
         with findings.collect():
-            source = source.merge(override(change) if isinstance(change, str) else change)
+            changes.append(override(change) if isinstance(change, str) else change)
     findings.report()
+    extends = [change for change in changes if EXTENDS in change.data]
+    source = _read(Path(path), (), count(1), extends[-1] if extends else None)
+    for change in changes:
+        source = source if EXTENDS in change.data else source.merge(change)
     if source.data.get("sweep", UNSET) in (None, UNSET):
         source.data.pop("sweep", None)
     return source
@@ -144,25 +157,27 @@ def _at_plugin(source: Source, index: int) -> Iterator[None]:
         raise error.at(f"plugins.{index}", source.mark(("plugins", index))) from None
 
 
-def _read(path: Path, above: tuple[Path, ...], files: Iterator[int]) -> Source:
+def _read(path: Path, above: tuple[Path, ...], files: Iterator[int], extends: Source | None = None) -> Source:
     """Read a file and everything that it extends, merged.
 
     `above` has the files that extend this one, outermost first; `files` counts how many have been read.
+    `extends` is the override that replaces what the file itself extends, if any.
     """
     if next(files) > MAX_FILES:
         message = f"extends more than {MAX_FILES} files, counting a file each time that it is extended"
-        raise SpecError(message, field="extends")
+        raise SpecError(message, field=EXTENDS)
     here = resolved(path)
     if here in above:
         chain = " -> ".join(file.name for file in (*above, here))
-        raise SpecError(f"extends itself: {chain}", field="extends", mark=Mark(str(path), 1))
+        raise SpecError(f"extends itself: {chain}", field=EXTENDS)
     source = read(path)
-    bases = source.data.pop("extends", [])
+    own = source.data.pop(EXTENDS, [])
+    bases, folder = (own, path.parent) if extends is None else (extends.data[EXTENDS], Path())
+    written = extends or source
     bases = [bases] if isinstance(bases, str) else bases
     if not (isinstance(bases, list) and all(isinstance(base, str) for base in bases)):
-        raise SpecError(
-            "should be a file or a list of files", field="extends", mark=source.mark(("extends",))
-        )
+        mark = written.mark((EXTENDS,)) or next(iter(written.marks.values()))  # of `-s extends.0=…`
+        raise SpecError("should be a file or a list of files", field=EXTENDS, mark=mark)
     names = source.data.get("plugins")
     if isinstance(names, list):
         with _at(("plugins",), source.mark(("plugins",))):
@@ -171,16 +186,16 @@ def _read(path: Path, above: tuple[Path, ...], files: Iterator[int]) -> Source:
     for index, base in enumerate(bases):
         with findings.collect():
             try:
-                merged = merged.merge(_read(path.parent / expanded(base), (*above, here), files))
+                merged = merged.merge(_read(folder / expanded(base), (*above, here), files))
             except SpecError as error:
-                raise error.each(partial(_at_extends, source.mark(("extends", index)))) from None
+                raise error.each(partial(_at_extends, written.mark((EXTENDS, index)))) from None
     findings.report()
     return merged.merge(source).layer()
 
 
 def _at_extends(mark: Mark | None, error: SpecError) -> SpecError:
     """An error in a base file; if it has no position of its own, it gets the line that extends the file."""
-    return error if error.mark else error.at("extends", mark)
+    return error if error.mark else error.at(EXTENDS, mark)
 
 
 def option(name: str, argument: object, key: str, value: object) -> Source:
@@ -214,6 +229,11 @@ def override(text: str) -> Source:
         outer = {"zip": 2, "points": 3}.get(keys[1] if len(keys) > 1 else "", 1)
         keys = (*keys[:outer], *filter(None, [".".join(keys[outer:])]))
     return Source(nested(keys, value_source.data), {(*keys, *inner): mark for inner in value_source.marks})
+
+
+def field_of(override: str) -> str:
+    """The field that KEY=VALUE sets."""
+    return override.partition("=")[0].strip()
 
 
 def _make_absolute(source: Source) -> None:

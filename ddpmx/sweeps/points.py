@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from ..errors import Mark, SpecError, nearest
-from ..spec.loading import OVERRIDE, merged, validated
+from ..spec.loading import OVERRIDE, field_of, merged, validated
 from ..spec.schema import Spec
 from ..spec.source import Source
 from .axes import UNSAFE, Axis, Choice, axes_of, join
@@ -157,7 +157,7 @@ def _refuse_hidden(axes: list[Axis], overrides: tuple[str, ...]) -> None:
     """Refuse an override of a field that every point sets: it would change nothing."""
     swept = {field for axis in axes for field in axis.fields}
     for text in overrides:
-        field = text.partition("=")[0].strip()
+        field = field_of(text)
         if field in swept:
             raise SpecError(
                 "the sweep sets this field in every point",

@@ -14,6 +14,7 @@ from itertools import count, islice
 
 from ..errors import SpecError
 from ..runs.known_runs import comparable
+from ..spec.loading import field_of
 from ..spec.schema import Spec
 from .points import Sweep, load_sweep
 from .request import Request
@@ -98,7 +99,7 @@ class Seeded:
 
     def _with(self, seed: int) -> Batch:
         # `-s seed=…` is that of the sweep's own points; no point may set it twice.
-        overrides = [text for text in self.request.overrides if _field(text) != "seed"]
+        overrides = [text for text in self.request.overrides if field_of(text) != "seed"]
         request = replace(self.request, overrides=(*overrides, f"{AXIS}=[{seed}]"))
         batch = Batch.of(request, load_sweep(request.path, request.overrides))
         if list(batch.by_spec) != [(spec, seed) for spec in self.hashes]:
@@ -109,10 +110,6 @@ class Seeded:
 def _no_axis(text: str) -> SpecError:
     hint = "write seeds as a field of their own, `seed: [0, 1]`, not in `zip` or `points`"
     return SpecError(text, field="--until-settled", hint=hint)
-
-
-def _field(override: str) -> str:
-    return override.partition("=")[0].strip()
 
 
 def _hash(spec: Spec) -> str:
