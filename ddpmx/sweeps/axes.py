@@ -15,6 +15,8 @@ from ..spec.source import KeyPath, Source, nested, value_at
 
 UNSAFE = re.compile(r"[^A-Za-z0-9_.-]+")
 """Characters that the name of a run's folder cannot have."""
+SEED = "seed"
+"""The field in which points of one spec differ."""
 _SHARED = ("name", "plugins")
 """Fields that are the same in all points."""
 
@@ -25,6 +27,8 @@ class Choice:
 
     label: str
     """How the point's name shows the choice."""
+    seedless: str
+    """The label without the seed; empty if the choice sets nothing else."""
     change: Source
     """The fields that the choice sets."""
 
@@ -111,7 +115,11 @@ def _zip(source: Source, path: KeyPath, fields: list[str]) -> list[Choice]:
         [_choice(source, (*path, field), index, fields) for field in block] for index in range(lengths[first])
     ]
     return [
-        Choice("-".join(choice.label for choice in row), join(choice.change for choice in row))
+        Choice(
+            "-".join(choice.label for choice in row),
+            "-".join(choice.seedless for choice in row if choice.seedless),
+            join(choice.change for choice in row),
+        )
         for row in rows
     ]
 
@@ -120,7 +128,8 @@ def _choice(source: Source, path: KeyPath, index: int, fields: list[str]) -> Cho
     """The choice that sets the field at `path` to one value of its list."""
     field = str(path[-1])
     change = _moved(source, (*path, index), _keys(field, source, path))
-    return Choice(f"{_short(field, fields)}_{_label(value_at(source.data, (*path, index)))}", change)
+    label = f"{_short(field, fields)}_{_label(value_at(source.data, (*path, index)))}"
+    return Choice(label, "" if field == SEED else label, change)
 
 
 def _named_point(source: Source, points: KeyPath, index: int) -> Choice:
@@ -133,7 +142,7 @@ def _named_point(source: Source, points: KeyPath, index: int) -> Choice:
         raise SpecError(text, field=_dotted(path), mark=source.mark((*path, "name")))
     fields = [field for field in block if field != "name"]
     changes = (_moved(source, (*path, field), _keys(field, source, (*path, field))) for field in fields)
-    return Choice(label, join(changes))
+    return Choice(label, label, join(changes))
 
 
 def _keys(field: str, source: Source, path: KeyPath) -> tuple[str, ...]:

@@ -11,13 +11,12 @@ Fields, `zip` and `points` multiply in the order in which they are written; the 
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import json
 import math
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
@@ -25,11 +24,10 @@ from ..errors import Mark, SpecError, nearest
 from ..spec.loading import OVERRIDE, field_of, merged, validated
 from ..spec.schema import Spec
 from ..spec.source import Source
-from .axes import UNSAFE, Axis, Choice, axes_of, join
+from .axes import Axis, axes_of, join
+from .labels import MAX_NAME, labels_of, names_of, spec_hash
 
 MAX_POINTS = 10_000
-MAX_NAME = 100
-"""Characters of a point's name."""
 P = TypeVar("P")
 R = TypeVar("R")
 
@@ -42,6 +40,17 @@ class Sweep:
     """The name of the spec; each point's name begins with it."""
     points: list[Spec]
     """The specs, in the order of the grid."""
+    labels: list[str]
+    """Each point's name without the sweep's name and the seed."""
+
+    @cached_property
+    def by_label(self) -> dict[str, tuple[Spec, ...]]:
+        """The points of each spec, which differ only in their seed, by the label of the first one."""
+        labels: dict[str, str] = {}
+        points: dict[str, list[Spec]] = {}
+        for label, spec in zip(self.labels, self.points, strict=True):
+            points.setdefault(labels.setdefault(spec_hash(spec), label), []).append(spec)
+        return {label: tuple(specs) for label, specs in points.items()}
 
     def point(self, name: str) -> Spec:
         """The point of that name. Raises SpecError with the nearest name if there is none."""
@@ -75,17 +84,17 @@ def load_sweep(path: Path | str, overrides: Iterable[str] = ()) -> Sweep:
     combinations = list(itertools.product(*(axis.choices for axis in axes)))
     name = base.data.get("name")
     if isinstance(name, str) and 0 < len(name) <= MAX_NAME:
-        names = _names(name, combinations)
+        names, labels = names_of(name, combinations), labels_of(name, combinations)
         bases = [base.merge(_renaming(base, point_name)) for point_name in names]
     else:  # Spec refuses this name when it validates the points
-        names, bases = [""] * count, [base] * count
+        names, labels, bases = [""] * count, [""] * count, [base] * count
     sources = [
         point_base.merge(join(choice.change for choice in combination))
         for point_base, combination in zip(bases, combinations, strict=True)
     ]
     points = in_all_points(names, sources, lambda point: validated(point, path))
     _refuse_duplicates(points, source)
-    return Sweep(str(name), points)
+    return Sweep(str(name), points, labels)
 
 
 def load_all(path: Path | str, overrides: Iterable[str] = ()) -> list[Spec]:
@@ -130,27 +139,6 @@ def _renaming(base: Source, name: str) -> Source:
     """The change of the spec's name, with the mark of where the base has its own."""
     mark = base.mark(("name",))
     return Source({"name": name}, {("name",): mark} if mark else {})
-
-
-def _names(name: str, combinations: list[tuple[Choice, ...]]) -> list[str]:
-    """A folder name for each point: the sweep's name and the point's labels.
-
-    A name that is too long, or not unique, ends in a hash of its choices.
-    """
-    plain = [
-        "-".join([name, *(UNSAFE.sub("_", choice.label) for choice in combination)])
-        for combination in combinations
-    ]
-    count = Counter(plain)
-    return [
-        text if len(text) <= MAX_NAME and count[text] == 1 else f"{text[: MAX_NAME - 9]}-{_hash(combination)}"
-        for text, combination in zip(plain, combinations, strict=True)
-    ]
-
-
-def _hash(combination: tuple[Choice, ...]) -> str:
-    content = [[choice.label, choice.change.data] for choice in combination]
-    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:8]
 
 
 def _refuse_hidden(axes: list[Axis], overrides: tuple[str, ...]) -> None:

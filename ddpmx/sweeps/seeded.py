@@ -6,16 +6,14 @@ above the smallest of them, in order. A point with an added seed is one of the s
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from itertools import count, islice
 
 from ..errors import SpecError
-from ..runs.known_runs import comparable
 from ..spec.loading import field_of
 from ..spec.schema import Spec
+from .labels import spec_hash
 from .points import Sweep, load_sweep
 from .request import Request
 
@@ -37,7 +35,7 @@ class Batch:
     @classmethod
     def of(cls, request: Request, grid: Sweep) -> Batch:
         """The batch with all points of a sweep."""
-        return cls(request, grid, {(_hash(point), point.seed): point for point in grid.points})
+        return cls(request, grid, {(spec_hash(point), point.seed): point for point in grid.points})
 
 
 @dataclass(frozen=True)
@@ -47,7 +45,7 @@ class Seeded:
     own: Batch
     """The sweep as it is written."""
     names: tuple[str, ...]
-    """The specs' names: those of their points without the sweep's name and the seed."""
+    """The labels of the specs' points."""
     hashes: tuple[str, ...]
     """A hash of each spec without its seed."""
     first: tuple[int, ...]
@@ -77,8 +75,7 @@ class Seeded:
         first, *others = (tuple(seeds) for seeds in by_spec.values())
         if any(set(seeds) != set(first) for seeds in others):
             raise _no_axis("the specs of the sweep have different seeds")
-        names = _names(grid.name, [next(iter(points.values())) for points in by_spec.values()])
-        return cls(own, names, tuple(by_spec), first)
+        return cls(own, tuple(grid.by_label), tuple(by_spec), first)
 
     def seeds(self, most: int) -> tuple[int, ...]:
         """The sweep's own seeds, then added ones, `most` in all."""
@@ -110,15 +107,3 @@ class Seeded:
 def _no_axis(text: str) -> SpecError:
     hint = "write seeds as a field of their own, `seed: [0, 1]`, not in `zip` or `points`"
     return SpecError(text, field="--until-settled", hint=hint)
-
-
-def _hash(spec: Spec) -> str:
-    """A hash of all that decides a spec's results but its seed."""
-    content = json.dumps({**comparable(spec), "name": None, "track": None, "seed": None}, sort_keys=True)
-    return hashlib.sha256(content.encode()).hexdigest()[:16]
-
-
-def _names(sweep: str, specs: list[Spec]) -> tuple[str, ...]:
-    short = tuple(spec.name.removeprefix(f"{sweep}-").replace(f"-seed_{spec.seed}", "", 1) for spec in specs)
-    short = tuple(name.removeprefix(f"seed_{spec.seed}-") for name, spec in zip(short, specs, strict=True))
-    return short if len(set(short)) == len(short) and all(short) else tuple(spec.name for spec in specs)

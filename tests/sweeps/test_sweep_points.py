@@ -95,6 +95,47 @@ def test_names_are_folders_unique_and_of_bounded_length(sweep: Callable[..., Swe
     assert all(re.fullmatch(r"tiny-[A-Za-z0-9_.-]+", name) and len(name) <= 100 for name in names)
 
 
+@pytest.mark.parametrize(
+    ("block", "labels"),
+    [
+        ("seed: [0, 1]\nloss.norm: [l1, l2]", ["norm_l1", "norm_l2"]),
+        ("loss.norm: [l1, l2]\nseed: [3, 1]\ntrain.lr: [1e-3]", ["norm_l1-lr_0.001", "norm_l2-lr_0.001"]),
+        ("zip: {seed: [0, 1], train.lr: [1e-3, 2e-3]}", ["lr_0.001", "lr_0.002"]),
+        ("zip: {train.lr: [1e-3, 1e-3], seed: [0, 1]}\nloss.norm: [l1]", ["lr_0.001-norm_l1"]),
+        ("seed: [0, 1]\npoints: [{name: a-seed_0}, {name: b, loss.norm: l1}]", ["a-seed_0", "b"]),
+        ("points: [{name: a, seed: 0}, {name: b, seed: 1}, {name: c, loss.norm: l1}]", ["a", "c"]),
+        ("evaluate.seed: [0, 1]\nseed: [0, 1]", ["evaluate.seed_0", "evaluate.seed_1"]),
+        ("seed: [0, 1]\ntrack: [[], [tensorboard]]", ["track_"]),
+        ("seed: [0, 1, 2]", ["tiny"]),
+    ],
+)
+def test_a_label_is_a_points_name_without_the_sweeps_and_the_seed(
+    sweep: Callable[..., Sweep], block: str, labels: list[str]
+) -> None:
+    grid = sweep(block)
+    assert list(grid.by_label) == labels
+    assert sorted(spec.name for specs in grid.by_label.values() for spec in specs) == sorted(
+        spec.name for spec in grid.points
+    )
+    for specs in grid.by_label.values():
+        assert len({json.dumps(spec.resolved() | {"name": 0, "seed": 0, "track": 0}) for spec in specs}) == 1
+
+
+def test_labels_are_unique_and_of_bounded_length_whatever_the_seeds(
+    sweep: Callable[..., Sweep], tmp_path: Path
+) -> None:
+    (tmp_path / "a b").mkdir()
+    (tmp_path / "a+b").mkdir()
+    block = (
+        "dataset: [{name: image_folder, path: a b}, {name: image_folder, path: a+b}]\n"
+        f"points: [{{name: {'x' * 95}, evaluate.samples: 9}}, {{name: {'x' * 95}, train.lr: 1e-3}}]\n"
+    )
+    one, three = (list(sweep(f"{block}seed: {seeds}").by_label) for seeds in ([0], [5, 6, 7]))
+    assert one == three
+    assert len(set(one)) == 4
+    assert all(re.fullmatch(r"[A-Za-z0-9_.-]{1,100}", label) for label in one)
+
+
 def test_values_with_equal_labels_get_different_names(sweep: Callable[..., Sweep], tmp_path: Path) -> None:
     (tmp_path / "a b").mkdir()
     (tmp_path / "a+b").mkdir()
