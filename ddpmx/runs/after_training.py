@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import cast
 
 from ..errors import SpecError
-from ..spec.over import evaluations
 from ..spec.source import value_at
 from ..storage import checkpoint
 from ..storage.measurement import Measurements
 from ..storage.records import RunSpec
 from .active_run import ActiveRun
 from .grid import Grid
+from .measurements import after_training
 from .milestones import format_scores
 from .opening import choose_weights
 
@@ -31,9 +31,7 @@ def final_weights(active: ActiveRun) -> Path:
 def measure_grid(active: ActiveRun) -> None:
     """Measure `weights`, if they are not those that the training has measured, and then `evaluate.over`."""
     spec = active.experiment.spec
-    own = [] if spec.weights.is_own or not spec.evaluate.metrics else [spec]
-    grid = Grid(active.folder, active.experiment, active.averaged, active.world)
-    specs = [*own, *evaluations(spec)]
+    grid, specs = Grid(active.folder, active.experiment, active.averaged, active.world), after_training(spec)
     measurements = Measurements(cast(RunSpec, spec.resolved()), active.folder.environment())
     for done, measured in enumerate(specs):
         active.progress("measurements", done, len(specs))

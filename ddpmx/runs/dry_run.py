@@ -5,24 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
-from functools import partial
 from pathlib import Path
 from statistics import fmean
 from tempfile import TemporaryDirectory
-from typing import TypeVar
 
 import torch
 
 from .. import ops
-from ..errors import RunError, SpecError
-from ..metrics import Metric, Subject
-from ..metrics.subject import quiet
+from ..errors import RunError
+from ..metrics import Metric
 from ..pages.page import duration
 from ..pages.plots import write_plots
 from ..pages.report import write_report
-from ..rows import Plan
-from ..samplers import Sampler
-from ..sampling.loop import sample
 from ..spec.schema import Spec
 from ..storage import checkpoint, snapshots
 from ..storage.folder import RunFolder
@@ -34,17 +28,14 @@ from ..training.pacing import Pacing
 from ..training.state import Trained, TrainState, prepare
 from ..training.validation import validate
 from ..world import World
+from .measurements import computed_after_training, during_training, moments_passes, of_images
 from .preflight import notes
+from .timings import TRIAL_SECONDS, MeasurementTimes, image_seconds, timed
 
 WARM_UP_STEPS, TIMED_STEPS, MAX_STEPS = 2, 5, 100
 """Training steps that are not timed, that are timed at least, and that are taken at most."""
 STRIP_IMAGES = 8
 """Images of the denoising strip."""
-TRIAL_SECONDS = 4.0
-"""Training and metrics are timed for so long; a call that takes more than half of it is not repeated."""
-TRIAL_IMAGES = 64
-"""Images that a metric is tried on first."""
-T = TypeVar("T")
 
 
 def quietly(text: str) -> None:
@@ -89,29 +80,57 @@ def estimate(experiment: Experiment, say: Callable[[str], None] = quietly) -> It
     yield f"checkpoints (×{pacing.checkpoints})", pacing.checkpoints * save
     yield from _snapshots(trained, pacing.steps)
     say("timing validation …")
-    _, plain = _timed(lambda: validate(experiment, network, World(), bits=False))
-    _, curves = _timed(lambda: validate(experiment, network, World()))
+    _, plain = timed(lambda: validate(experiment, network, World(), bits=False))
+    _, curves = timed(lambda: validate(experiment, network, World()))
     within = times - pacing.evaluations_at_epoch_ends
     yield f"validation (×{epochs + within})", (epochs + within - times) * plain + times * curves
     network.eval()
     if pacing.grid is not None:
         say("timing the samplers …")
-        strip = _image_seconds(experiment, spec.sampler, STRIP_IMAGES)
-        final = _image_seconds(experiment, spec.sampler, evaluate.grid)
-        grid = _image_seconds(experiment, evaluate.sampler, evaluate.grid)
+        strip = image_seconds(experiment, spec.sampler, STRIP_IMAGES)
+        final = image_seconds(experiment, spec.sampler, evaluate.grid)
+        grid = image_seconds(experiment, evaluate.sampler, evaluate.grid)
         seconds = pacing.grids * evaluate.grid * grid + evaluate.grid * final + STRIP_IMAGES * strip
         yield f"grids of {evaluate.grid} images (×{pacing.grids})", seconds
-    metrics = [metric for metric in evaluate.metrics if not metric.missing()]
-    yield from _moments(experiment, pacing, any(metric.needs_images for metric in metrics))
-    if any(metric.needs_images for metric in metrics):
+    yield from _measurements(experiment, pacing, say)
+
+
+def _measurements(
+    experiment: Experiment, pacing: Pacing, say: Callable[[str], None]
+) -> Iterator[tuple[str, float]]:
+    """The measurements of the metrics, during training and after it, and the moments that samplers need."""
+    spec, seconds = experiment.spec, MeasurementTimes(experiment)
+    times = during_training(spec, pacing)
+    metrics, later = _available(spec), computed_after_training(spec, pacing)
+    yield from _moments(experiment, pacing, times * of_images(spec), later)
+    if times and of_images(spec):
         say("timing the generation of images for the metrics …")
-        each = _image_seconds(experiment, evaluate.sampler, min(evaluate.batch_size, evaluate.samples))
-        count = times * evaluate.samples
-        yield f"generating {count:,} images for the metrics", count * each
-    if metrics:
-        names = ", ".join(metric.component_name for metric in metrics)
-        say(f"timing the metrics ({names}); the first time on a data set, this may train or load a network …")
-        yield f"computing the metrics (×{times})", times * metric_seconds(experiment, metrics)
+        count = times * spec.evaluate.samples
+        yield f"generating {count:,} images for the metrics", times * seconds.generating(spec)
+    if times and metrics:
+        _announce(metrics, say)
+        yield f"computing the metrics (×{times})", times * seconds.computing(spec, metrics)
+    if not later:
+        return
+    generated = [each for each in later if of_images(each)]
+    if generated:
+        say("timing the generation of images for the measurements after the training …")
+        count = sum(each.evaluate.samples for each in generated)
+        total = sum(map(seconds.generating, generated))
+        yield f"generating {count:,} images for the measurements after the training", total
+    _announce([metric for each in later for metric in _available(each)], say)
+    total = sum(seconds.computing(each, _available(each)) for each in later)
+    yield f"computing the metrics of the measurements after the training (×{len(later)})", total
+
+
+def _available(spec: Spec) -> list[Metric]:
+    """The spec's metrics that can be computed on this machine."""
+    return [metric for metric in spec.evaluate.metrics if not metric.missing()]
+
+
+def _announce(metrics: Sequence[Metric], say: Callable[[str], None]) -> None:
+    names = ", ".join(dict.fromkeys(metric.component_name for metric in metrics))
+    say(f"timing the metrics ({names}); the first time on a data set, this may train or load a network …")
 
 
 def _train(experiment: Experiment, trained: Trained) -> tuple[TrainState, StepDone, float]:
@@ -145,10 +164,10 @@ def _file_seconds(spec: Spec, state: TrainState, done: StepDone, trained: Traine
     try:
         with TemporaryDirectory(prefix="ddpmx-dry-run-") as out:
             folder = RunFolder.create(Path(out), spec)
-            _, saving = _timed(lambda: checkpoint.save(folder.checkpoints, state, trained), again=False)
+            _, saving = timed(lambda: checkpoint.save(folder.checkpoints, state, trained), again=False)
             folder.add_event({"event": "step", **asdict(done)})
-            _, plotting = _timed(lambda: write_plots(folder.plots, spec), again=False)
-            _, reporting = _timed(lambda: write_report(folder.path), again=False)
+            _, plotting = timed(lambda: write_plots(folder.plots, spec), again=False)
+            _, reporting = timed(lambda: write_report(folder.path), again=False)
     except OSError as error:
         raise RunError(f"a run's files cannot be written: {error}") from error
     return saving, plotting + reporting
@@ -161,121 +180,27 @@ def _snapshots(trained: Trained, steps: int) -> Iterator[tuple[str, float]]:
     if averages is None or not kept:
         return
     with TemporaryDirectory(prefix="ddpmx-dry-run-") as folder:
-        _, seconds = _timed(lambda: snapshots.save(Path(folder), kept[-1], averages), again=False)
+        _, seconds = timed(lambda: snapshots.save(Path(folder), kept[-1], averages), again=False)
         size = sum(file.stat().st_size for file in Path(folder).rglob("*.safetensors"))
     written = sum(step in averages.ema.kept(step) for step in range(1, steps + 1))
     kept_size = f"{len(kept)} kept in {len(kept) * size / 1e6:,.0f} MB"
     yield f"snapshots of the averages (×{written}, {kept_size})", written * seconds
 
 
-def _moments(experiment: Experiment, pacing: Pacing, generates: bool) -> Iterator[tuple[str, float]]:
-    """The moments of the network, if a sampler needs them: a description, and the seconds of a whole run."""
+def _moments(
+    experiment: Experiment, pacing: Pacing, times: int, later: Sequence[Spec]
+) -> Iterator[tuple[str, float]]:
+    """The moments of the network, if a sampler needs them: a description, and the seconds of a whole run.
+
+    `times` is how often the training generates images for the metrics, and `later` what is measured after it.
+    """
     spec = experiment.spec
-    passes = sampler_passes(experiment, spec.evaluate.sampler) * (
-        pacing.grids + pacing.evaluations * generates
-    )
+    passes = sampler_passes(experiment, spec.evaluate.sampler) * (pacing.grids + times)
     passes += sampler_passes(experiment, spec.sampler) * (pacing.grid is not None)
+    passes += moments_passes(experiment, later)
     if not passes:
         return
     middle = [float(experiment.table.timesteps // 2)]
-    _, seconds = _timed(lambda: measure_moments(experiment, experiment.network, middle))
+    _, seconds = timed(lambda: measure_moments(experiment, experiment.network, middle))
     each = seconds / index_passes(experiment)
     yield f"moments of the network ({passes:,} passes of one image)", passes * each
-
-
-def _image_seconds(experiment: Experiment, sampler: Sampler, count: int) -> float:
-    """Seconds per image when `count` images are generated together.
-
-    Estimated from the plan's first network evaluation. If the spec asks for guidance, it is counted in every
-    row, even outside `guidance.interval`.
-    """
-    everywhere = experiment.spec.guidance.model_copy(update={"interval": None})
-    experiment = replace(experiment, spec=experiment.spec.model_copy(update={"guidance": everywhere}))
-    denoise = experiment.denoiser(experiment.network, experiment.spread(count))
-    plan = sampler.plan(experiment.table, experiment.prediction)
-    first = Plan((next(row for row in plan if row.evaluates),), plan.clip, plan.init_scale)
-    shape = (count, *experiment.image_shape)
-    self_condition = experiment.spec.model.self_conditioned
-    images, seconds = _timed(
-        lambda: sample(denoise, first, shape, device=experiment.device, self_condition=self_condition)
-    )
-    if not bool(images.isfinite().all()):
-        raise RunError(
-            f"the first step of the sampler {sampler.component_name} gives values that are not finite"
-        )
-    return seconds * plan.evaluations / count
-
-
-class _Enough(Exception):
-    """Raised when a metric has been timed for long enough; its argument is the fraction of work done."""
-
-
-def metric_seconds(experiment: Experiment, metrics: Sequence[Metric]) -> float:
-    """Seconds that one evaluation of the metrics takes, with real images in place of generated ones.
-
-    The first call does not count, since it may fill caches that the run will find filled. After it, the
-    number of images grows as long as a call stays short, and the rest is extrapolated. A metric without
-    images is timed for a while only.
-    """
-    image_metrics = [metric for metric in metrics if metric.needs_images]
-    seconds = sum(_progress_seconds(experiment, metric) for metric in metrics if not metric.needs_images)
-    if not image_metrics:
-        return seconds
-    needed = experiment.spec.evaluate.samples
-    count, spent = min(TRIAL_IMAGES, needed), 0.0
-    try:
-        _compute(experiment, image_metrics, count)
-    except SpecError:  # a metric needs more images than that
-        count = needed
-        _compute(experiment, image_metrics, count)
-    while True:
-        _, spent = _timed(partial(_compute, experiment, image_metrics, count), again=False)
-        if count == needed or spent > TRIAL_SECONDS / 2:
-            return seconds + spent * needed / count
-        count = min(4 * count, needed)
-
-
-def _progress_seconds(experiment: Experiment, metric: Metric) -> float:
-    """Seconds of a metric without images; extrapolated if it takes long and reports its progress."""
-    started = time.perf_counter()
-
-    def watch(what: str, done: int, total: int) -> None:
-        if done and time.perf_counter() - started > TRIAL_SECONDS:
-            raise _Enough(done / total)
-
-    try:
-        _compute(experiment, [metric], 0, watch)
-    except _Enough as enough:
-        return (time.perf_counter() - started) / float(enough.args[0])
-    return time.perf_counter() - started
-
-
-def _compute(
-    experiment: Experiment,
-    metrics: Sequence[Metric],
-    count: int,
-    progress: Callable[[str, int, int], None] = quiet,
-) -> None:
-    """Compute the metrics on the first `count` training images, repeated if there are fewer."""
-    pixels = experiment.data.train.pixels
-    images = pixels[torch.arange(count) % len(pixels)]
-    subject = Subject(
-        experiment.data, images, experiment.spec.evaluate.seed, progress, experiment, experiment.network
-    )
-    with experiment.spec.blame("evaluate.metrics"):
-        for metric in metrics:
-            metric.compute(subject)
-
-
-def _timed(call: Callable[[], T], again: bool = True) -> tuple[T, float]:
-    """A call's result and its seconds.
-
-    A short call is repeated, because the first one also allocates memory and loads kernels.
-    """
-    started = time.perf_counter()
-    result = call()
-    seconds = time.perf_counter() - started
-    if seconds > TRIAL_SECONDS / 2 or not again:
-        return result, seconds
-    started = time.perf_counter()
-    return call(), time.perf_counter() - started

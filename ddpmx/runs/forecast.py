@@ -15,6 +15,7 @@ from ..training.experiment import Experiment
 from ..training.moments import sampler_passes
 from ..training.pacing import Pacing, passes_per_image, passes_per_trained_image
 from ..training.state import TrainState
+from .measurements import computed_after_training, during_training, image_passes, moments_passes, of_images
 
 WARM_UP_STEPS, TIMED_STEPS = 2, 5
 """Steps that are not timed, and the fewest that are."""
@@ -91,15 +92,17 @@ class Forecast:
         each = passes_per_image(spec, experiment.table)
         evaluations = spec.evaluate.sampler.plan(experiment.table, spec.prediction).evaluations
         final = spec.sampler.plan(experiment.table, spec.prediction).evaluations * each / evaluations
-        measured = pacing.evaluations if any(metric.needs_images for metric in spec.evaluate.metrics) else 0
+        measured = during_training(spec, pacing) * of_images(spec)
         sampling = remaining * each * (pacing.grids * spec.evaluate.grid + measured * spec.evaluate.samples)
         last = 0 if pacing.grid is None else final * (spec.evaluate.grid + STRIP_IMAGES)
         measuring = sampler_passes(experiment, spec.sampler) + remaining * (
             sampler_passes(experiment, spec.evaluate.sampler) * (pacing.grids + measured)
         )
+        later = computed_after_training(spec, pacing)
+        after = image_passes(experiment, later) + moments_passes(experiment, later)
         validations = remaining * (pacing.epochs + pacing.evaluations - pacing.evaluations_at_epoch_ends)
         return {
             "training": (pacing.steps - self.first) * step,
-            "sampling": (sampling + last + measuring) * pass_seconds,
+            "sampling": (sampling + last + measuring + after) * pass_seconds,
             "validation": validations * len(experiment.data.validation) * pass_seconds,
         }

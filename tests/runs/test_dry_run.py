@@ -14,7 +14,7 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 from ddpmx.components.registry import MODELS
 from ddpmx.errors import SpecError
 from ddpmx.metrics import Metric, Score, Subject
-from ddpmx.runs import dry_run
+from ddpmx.runs import dry_run, timings
 from ddpmx.runs.run import run
 from ddpmx.spec import loading as spec_file
 from ddpmx.training.experiment import Experiment, build
@@ -73,6 +73,16 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
         ),
         ("dataset.limit=40", "train={epochs: 7}", "evaluate={every_epochs: 3, metrics: [pixel_fd], grid: 9}"),
         ("train={epochs: 2, batch_size: 479}", "evaluate.grid=0"),
+        pytest.param(
+            (
+                "train={epochs: 3, batch_size: 479, ema: {name: power, snapshots: 4}}",
+                "weights={checkpoint: last, ema_std: 0}",
+                "evaluate={every_epochs: 2, samples: 10, grid: 5, metrics: [pixel_fd],"
+                " over: {weights.ema_std: [0, null], evaluate.sampler: [{name: heun, steps: 4}, ddim],"
+                " evaluate.samples: [8, 24], evaluate.metrics: [[{name: pixel_fd, reference: test}]]}}",
+            ),
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_the_estimate_is_the_runs_time(
@@ -98,7 +108,7 @@ def measuring(tiny: Path, clock: Clock) -> Callable[[Callable[[Subject, Clock], 
                 work(subject, clock)
                 return {}
 
-        return dry_run.metric_seconds(experiment, [Metered()])
+        return timings.metric_seconds(experiment, [Metered()])
 
     return seconds
 
@@ -112,7 +122,7 @@ def test_slow_metrics_are_tried_on_few_images(measuring: Callable[..., float], r
         clock.now += rate * len(subject.images)
 
     assert measuring(work) == pytest.approx(1000 * rate)
-    assert sum(counts) * rate <= max(16 * dry_run.TRIAL_SECONDS, 2 * dry_run.TRIAL_IMAGES * rate)
+    assert sum(counts) * rate <= max(16 * timings.TRIAL_SECONDS, 2 * timings.TRIAL_IMAGES * rate)
 
 
 def test_work_that_is_done_only_once_does_not_count(measuring: Callable[..., float]) -> None:
@@ -122,7 +132,7 @@ def test_work_that_is_done_only_once_does_not_count(measuring: Callable[..., flo
         clock.now += 5 if done else 500
         done.append(True)
 
-    assert measuring(work) == pytest.approx(5 * 1000 / dry_run.TRIAL_IMAGES)
+    assert measuring(work) == pytest.approx(5 * 1000 / timings.TRIAL_IMAGES)
 
 
 def test_a_metric_that_needs_many_images_gets_them_all(measuring: Callable[..., float]) -> None:
