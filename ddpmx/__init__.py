@@ -6,6 +6,7 @@ it::
 
     cli
         -> sweeps
+        -> claims
         -> comparison, exchange
         -> runs, testing
         -> pages

@@ -111,7 +111,7 @@ def groups_of(runs: Sequence[Run]) -> tuple[list[Group], tuple[str, ...]]:
             tuple(members),
             {path: value_at(spec, path) for path in fields},
             {path: column[index] for path, column in columns.items()},
-            _standings(members),
+            standings_of(members),
         )
         for index, (name, members, spec) in enumerate(zip(names, by_spec.values(), specs, strict=True))
     ]
@@ -138,7 +138,7 @@ def _short_names(groups: Sequence[Sequence[Run]]) -> list[set[str]]:
     return [{"-".join(parts[name][shared:]) for name in group} for group in names]
 
 
-def _standings(runs: Sequence[Run]) -> dict[str, Standing]:
+def standings_of(runs: Sequence[Run]) -> dict[str, Standing]:
     """A group's results by measure, without ranks; from its finished runs only, if it has any."""
     finished = [run for run in runs if run.is_finished]
     names = dict.fromkeys(name for run in runs for name in run.results)

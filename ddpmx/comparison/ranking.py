@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from ..text import number
-from ..theory.differences import Difference, Family
+from ..theory.differences import ALPHA, Difference, Family
 from ..theory.power import in_words
-from .groups import Group
+from .groups import Group, Standing
 from .results import UNKNOWN, Run
 from .scores import scores_of, starting_seed
 
@@ -30,6 +30,8 @@ class Ranking:
     """Best first; runs that are unfinished or were measured in another way are left out."""
     measure: str
     """The measure's name."""
+    alpha: float = ALPHA
+    """The probability that any interval misses its difference."""
 
     @cached_property
     def family(self) -> Family:
@@ -38,7 +40,8 @@ class Ranking:
             starting_seed(run, self.measure) for group in self.groups for run in _used(group, self.measure)
         )
         usual = seeds.most_common(1)[0][0]
-        return Family([scores_of(_used(group, self.measure), self.measure, usual) for group in self.groups])
+        specs = [scores_of(_used(group, self.measure), self.measure, usual) for group in self.groups]
+        return Family(specs, self.alpha)
 
     def difference(self, a: Group, b: Group) -> Difference:
         """Group a less group b, two different ones."""
@@ -63,31 +66,50 @@ class Ranking:
 
 def rank(groups: Sequence[Group], measure: str, baseline: Group) -> Ranking:
     """Mark what is not comparable, rank the rest, and set the differences to the baseline."""
+    ranking = comparable(groups, measure, baseline)
     measured = [group for group in groups if measure in group.standings]
-    conditions = [group.standings[measure].results[0].condition_key for group in measured]
     base = baseline.standings.get(measure)
-    base_condition = None if base is None else base.results[0].condition_key
+    for group in measured:
+        standing, delta = group.standings[measure], None
+        if group is not baseline and base is not None and _condition(group, measure) == _key(base):
+            together = ranking.has(group) and ranking.has(baseline)
+            pair = ranking if together else Ranking((group, baseline), measure)
+            delta = pair.difference(group, baseline)
+        group.standings[measure] = replace(standing, delta=delta)
+    _set_ranks(ranking)
+    return ranking
+
+
+def comparable(groups: Sequence[Group], measure: str, baseline: Group | None = None) -> Ranking:
+    """The groups that are finished and measured in the way that most are, best first; the others are marked.
+
+    Where two ways are equally usual, the baseline's counts.
+    """
+    measured = [group for group in groups if measure in group.standings]
+    conditions = [_condition(group, measure) for group in measured]
+    base = None if baseline is None else baseline.standings.get(measure)
     counts = Counter(conditions)
-    usual = max(counts, key=lambda condition: (counts[condition], condition == base_condition))
+    usual = max(
+        counts, key=lambda condition: (counts[condition], base is not None and condition == _key(base))
+    )
     reference = measured[conditions.index(usual)].standings[measure].condition
-    comparable = []
+    together = []
     for group, condition in zip(measured, conditions, strict=True):
         standing = group.standings[measure]
         mark = standing.mark or ("" if condition == usual else mismatch(standing.condition, reference))
         group.standings[measure] = replace(
             standing, mark=mark or (ONE_SEED if standing.seeds == 1 and len(measured) > 1 else "")
         )
-        comparable += [] if mark else [group]
-    ranking = Ranking(tuple(sorted(comparable, key=lambda group: group.standings[measure].order)), measure)
-    for group, condition in zip(measured, conditions, strict=True):
-        delta = None
-        if group is not baseline and base is not None and condition == base_condition:
-            together = ranking.has(group) and ranking.has(baseline)
-            pair = ranking if together else Ranking((group, baseline), measure)
-            delta = pair.difference(group, baseline)
-        group.standings[measure] = replace(group.standings[measure], delta=delta)
-    _set_ranks(ranking)
-    return ranking
+        together += [] if mark else [group]
+    return Ranking(tuple(sorted(together, key=lambda group: group.standings[measure].order)), measure)
+
+
+def _condition(group: Group, measure: str) -> str:
+    return _key(group.standings[measure])
+
+
+def _key(standing: Standing) -> str:
+    return standing.results[0].condition_key
 
 
 def _set_ranks(ranking: Ranking) -> None:

@@ -1,5 +1,5 @@
 """Data sets, decoded once to bytes and kept in memory. Each module registers some; adding a file is enough.
-May be imported by spec, training, metrics, storage, runs, cli.
+May be imported by spec, training, metrics, storage, runs, claims, cli.
 """
 
 from ..components.discovery import discover

@@ -1,6 +1,6 @@
 """Noise schedules: each module of this package registers a family. A new file here needs no other change.
 May be imported by models, samplers, times, weightings, theory, spec, sampling, training, metrics, testing,
-pages, runs, exchange.
+pages, runs, exchange, claims.
 """
 
 from ..components.discovery import discover

@@ -1,3 +1,4 @@
 """Formulas behind design choices: the variational bound, effective weights, and differences with intervals.
-May be imported by spec, training, metrics, pages, runs, comparison, sweeps.
+May be imported by spec, training, metrics, pages, runs, comparison, claims,
+sweeps.
 """

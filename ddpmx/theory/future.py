@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -17,6 +18,17 @@ GRID = (2, 3, 4, 5, 6, 8, 11, 16, 24, 40, 64)
 """Numbers of seeds whose critical values are simulated; those of others lie between."""
 REPETITIONS = 2_000
 """Of those simulations: within 2 %, which the uncertainty of the variances far exceeds."""
+
+
+class Future(Protocol):
+    """The seeds' part of a difference, or contrast, for any number of seeds."""
+
+    @property
+    def degrees_of_freedom(self) -> float:
+        """Of the variances that it follows from."""
+
+    def part(self, seeds: int) -> Part:
+        """The seeds' part with this number of seeds of every spec, at least 2."""
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from scipy.special import chdtri, ndtr
 
 from ..text import number
 from .differences import Difference, Family, Part
-from .future import future_seeds
+from .future import Future, future_seeds
 from .scores import FloatArray
 
 POWER = 0.8
@@ -71,10 +71,19 @@ def needs(family: Family, i: int, k: int, size: float | None = None) -> Needs:
     What did not show the one seen does not count as enough: its ranges begin above the present numbers.
     """
     difference = family.difference(i, k)
+    present = min(family.specs[i].count, family.specs[k].count)
+    enough = size is not None or difference.is_significant
+    return needs_of(difference, future_seeds(family, i, k), size, 0 if enough else present)
+
+
+def needs_of(difference: Difference, future: Future | None, size: float | None, present: int) -> Needs:
+    """What would show a difference, or contrast, of `size`, or of the one seen.
+
+    `present` is the number of seeds that is known not to be enough, 0 if none is.
+    """
     wanted = abs(difference.value if size is None else size)
-    seeds, images = _seeds_needed(family, i, k, wanted), _images_needed(difference, wanted)
-    if size is None and not difference.is_significant:
-        present = min(family.specs[i].count, family.specs[k].count)
+    seeds, images = _seeds_needed(difference, future, wanted), _images_needed(difference, wanted)
+    if present:
         seeds = seeds and seeds.above(present + 1)
         images = images and images.above(1.01)
     return Needs(wanted, seeds, images)
@@ -86,18 +95,26 @@ def in_words(family: Family, i: int, k: int, size: float | None = None) -> str:
     Such as `a difference of 0.21 would have been shown (80 % power); 6 to 11 seeds a side, or 3 to 5 times
     the images, would show the 0.12 seen`.
     """
-    difference = family.difference(i, k)
+    goal = "the {} seen" if size is None else "one of {}"
+    return sentence(family.difference(i, k), needs(family, i, k, size), goal)
+
+
+def sentence(difference: Difference, needed: Needs, goal: str, what: str = "difference") -> str:
+    """The sentence of `in_words` for what `needs_of` found.
+
+    `goal` says what is to be shown, with {} in place of its size, and `what` is the word for a contrast.
+    """
     shown = smallest_shown(difference)
-    needed = needs(family, i, k, size)
     networks = difference.level == "networks"
     about = " between these two trained networks" if networks else ""
     first = (
-        "nothing is known about the noise of this difference"
+        f"nothing is known about the noise of this {what}"
         if shown is None
-        else f"a difference of {number(shown)}{about} would have been shown (80 % power)"
+        else f"a {what} of {number(shown)}{about} would have been shown (80 % power)"
     )
-    seeds, images = f"{needed.seeds} seeds a side", f"{needed.images} times the images"
-    goal = f"the {number(needed.size)} seen" if size is None else f"one of {number(needed.size)}"
+    each = "a side" if what == "difference" else "of each spec"
+    seeds, images = f"{needed.seeds} seeds {each}", f"{needed.images} times the images"
+    goal = goal.format(number(needed.size))
     if networks:
         ways = [f"{images} would show {goal} between these networks"] if needed.images is not None else []
         ways += [f"{seeds} would show one of their specs"] if needed.seeds is not None else []
@@ -151,9 +168,8 @@ def _variance_interval(freedom: float) -> tuple[float, float]:
     return freedom / float(chdtri(freedom, 0.025)), freedom / float(chdtri(freedom, 0.975))
 
 
-def _seeds_needed(family: Family, i: int, k: int, size: float) -> Range | None:
-    images = family.difference(i, k).images
-    future = future_seeds(family, i, k)
+def _seeds_needed(difference: Difference, future: Future | None, size: float) -> Range | None:
+    images = difference.images
     if future is None or _shown(images, None) > size:
         return None
 
