@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from ..spec.claims import Best, Better, Claim, Equals, Equivalent, Trend, Unstable
 from .computed import judge_equals
+from .equivalence import judge_equivalent
 from .instability import judge_unstable
-from .pairs import judge_best, judge_better, judge_equivalent
+from .pairs import judge_best, judge_better
 from .points import Point
 from .scores import Scores, levels_of, scores_on
 from .trend import judge_trend

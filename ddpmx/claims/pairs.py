@@ -1,13 +1,12 @@
-"""Claims about pairs of points: that one is better than another, better than all others, or equivalent."""
+"""Claims that a point is better than another one, or than all others."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..spec.claims import Best, Better, Equivalent
+from ..spec.claims import Best, Better
 from ..text import number
 from ..theory.contrasts import contrast
-from ..theory.future import future_seeds
 from ..theory.power import in_words, needs_of, sentence
 from ..theory.ratio import ratio_interval
 from .scores import Scores
@@ -80,41 +79,6 @@ def judge_best(claim: Best, scores: Scores) -> Verdict:
     return Verdict(claim, verdict, *found[rival].ends, seeds, needs, found[rival].unit, note)
 
 
-def judge_equivalent(claim: Equivalent, scores: Scores) -> Verdict:
-    """The verdict on a claim that two points differ by less than a margin."""
-    labels = (claim.point, claim.to)
-    missing, seeds = scores.missing(labels), scores.seeds(labels)
-    if not scores.have_scores(labels):
-        return Verdict(claim, "undecided", seeds=seeds, needs=missing)
-    i, k = (scores.positions[label] for label in labels)
-    difference = scores.family.difference(i, k)
-    margin = margin_of(claim, scores.mean(claim.point), scores.mean(claim.to))
-    interval = difference.interval if difference.level == "specs" else None
-    verdict: Outcome = "undecided"
-    if interval is not None and -margin < interval[0] and interval[1] < margin:
-        verdict = "holds"
-    elif interval is not None and (interval[0] > margin or interval[1] < -margin):
-        verdict = "fails"
-    needs = ""
-    if verdict == "undecided" and interval is not None:
-        distance = abs(abs(difference.value) - margin)
-        future = future_seeds(scores.family, i, k)
-        needed = needs_of(difference, future, distance, present=seeds)
-        needs = sentence(difference, needed, "that it is {} from the margin of " + number(margin))
-    low, high = interval or (None, None)
-    return Verdict(
-        claim, verdict, difference.value, low, high, seeds, sentences(missing, needs), "difference"
-    )
-
-
-def margin_of(claim: Equivalent, a: float, b: float) -> float:
-    """The margin in units of the score, for two mean scores."""
-    if claim.share is not None:
-        return claim.share * (abs(a) + abs(b)) / 2
-    assert isinstance(claim.margin, float)
-    return claim.margin
-
-
 def advantage(scores: Scores, point: str, than: str, by: float = 1.0) -> Advantage:
     """How much better a point is than another, both having scores, and whether by a factor of `by`.
 
@@ -145,7 +109,7 @@ def _needs(scores: Scores, found: Advantage) -> str:
     """What would show which point is better, by the factor in question; empty if that is known."""
     i, k = found.pair
     present = min(scores.family.specs[each].count for each in found.pair)
-    if found.outcome != "undecided" or present < 2:
+    if found.outcome != "undecided" or present < 2 or not scores.explains:
         return ""
     if found.by == 1:
         return in_words(scores.family, i, k)

@@ -42,6 +42,8 @@ class Scores:
     """Whether a lower score is better."""
     gaps: Mapping[str, str] | None = None
     """By label, for points with missing scores: which are missing, and why."""
+    explains: bool = True
+    """Whether verdicts say how many seeds or images would settle a claim, which takes most of the time."""
 
     def seeds(self, labels: Iterable[str]) -> int:
         """The smallest number of seeds that any of the points has scores of."""

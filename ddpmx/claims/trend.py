@@ -48,7 +48,7 @@ def judge_trend(claim: Trend, scores: Scores) -> Verdict:
     interval = slope.interval if slope.level == "specs" else None
     verdict = above(0.0, interval if interval is None or sign > 0 else (-interval[1], -interval[0]))
     needs = ""
-    if verdict == "undecided" and interval is not None:
+    if verdict == "undecided" and interval is not None and scores.explains:
         needed = needs_of(slope, found.future, None, present=seeds)
         needs = sentence(slope, needed, "the {} seen", "slope")
     if verdict == "holds" and not scores.have_scores(values):

@@ -23,7 +23,7 @@ def ratio_interval(family: Family, i: int, k: int, difference: Difference, by: f
     difference is significant.
     """
     mean_i, mean_k = family.specs[i].mean, family.specs[k].mean
-    noise = _noise(family, i, k, difference, is_pair=by == 1)
+    noise = noise_of(family, i, k, difference, is_pair=by == 1)
     # (x − ρ·y)² ≤ Var(x) − 2ρ·Cov + ρ²·Var(y), all variances times the square of the critical value
     roots = np.roots([mean_k**2 - noise[1, 1], -2 * (mean_i * mean_k - noise[0, 1]), mean_i**2 - noise[0, 0]])
     ends = roots[np.isreal(roots)].real
@@ -41,8 +41,11 @@ def ratio_interval(family: Family, i: int, k: int, difference: Difference, by: f
     return (None if low is None else max(low, 0.0)), high
 
 
-def _noise(family: Family, i: int, k: int, difference: Difference, is_pair: bool) -> FloatArray:
-    """The covariance [2, 2] of the means, each part times the square of its critical value."""
+def noise_of(family: Family, i: int, k: int, difference: Difference, is_pair: bool = True) -> FloatArray:
+    """The covariance [2, 2] of two means, each part times the square of its critical value.
+
+    With c = (1, −1), or (1, −by) for a contrast, √(cᵀ·noise·c) is half the width of the interval.
+    """
     noise = np.zeros((2, 2))
     if difference.images is not None:
         part = family.images_part.covariance[np.ix_((i, k), (i, k))]
