@@ -17,6 +17,7 @@ from ..files import expanded, resolved
 from ..plugins import loading as plugins
 from ..plugins import trust
 from ..text import shortened
+from .claims import CLAIMS
 from .diagnosis import other_errors
 from .inherited import without_inherited
 from .schema import Spec
@@ -27,6 +28,8 @@ OVERRIDE = "-s"
 """The option that takes an override; an override's mark begins with it."""
 EXTENDS = "extends"
 """The key with the files that a file is merged over."""
+OF_SWEEPS = ("sweep", CLAIMS)
+"""The keys that only a sweep's file has, and the specs of its points do not."""
 MOST_REPEATED = 100
 """Characters of an override that a message repeats."""
 MAX_FILES = 100
@@ -38,7 +41,7 @@ Override = str | Source
 
 
 def load(path: Path | str, overrides: Iterable[Override] = ()) -> Spec:
-    """Read, merge and validate a spec file. Raises SpecError with the file and line of each finding."""
+    """Read, merge and validate a spec of one run. Raises SpecError with the file and line of each finding."""
     source = merged(path, overrides)
     if "sweep" in source.data:
         hint = "use `ddpmx sweep` to run all points, or --point NAME to choose one"
@@ -64,7 +67,7 @@ def plugins_of(source: Source) -> list[str]:
 
 
 def merged(path: Path | str, overrides: Iterable[Override] = ()) -> Source:
-    """A file merged over what it extends, with the overrides on top. Not validated; keeps `sweep`.
+    """A file merged over what it extends, with the overrides on top. Not validated; keeps OF_SWEEPS.
 
     An override of `extends` replaces the file's own; its files are relative to the working folder.
     """
@@ -77,8 +80,9 @@ def merged(path: Path | str, overrides: Iterable[Override] = ()) -> Source:
     source = _read(Path(path), (), count(1), extends[-1] if extends else None)
     for change in changes:
         source = source if EXTENDS in change.data else source.merge(change)
-    if source.data.get("sweep", UNSET) in (None, UNSET):
-        source.data.pop("sweep", None)
+    for key in OF_SWEEPS:
+        if source.data.get(key, UNSET) in (None, UNSET):
+            source.data.pop(key, None)
     return source
 
 
@@ -96,6 +100,7 @@ def validated(source: Source, path: Path | str, run: Path | None = None) -> Spec
 
 def valid(source: Source, path: Path | str) -> Spec:
     """Validate merged data whose plugins are loaded. Raises SpecError with every finding."""
+    _refuse_claims(source)
     data, notes = without_inherited(source.layer())
     try:
         spec = Spec.model_validate(data)
@@ -119,6 +124,14 @@ def valid(source: Source, path: Path | str) -> Spec:
         raise SpecError.of(findings) from None
     spec._source, spec._notes = source, tuple(notes)
     return spec
+
+
+def _refuse_claims(source: Source) -> None:
+    """Refuse the claims of a spec that is no sweep."""
+    if CLAIMS in source.data:
+        text = "claims are about the points of a sweep, and there is no `sweep:` block"
+        hint = f"`{CLAIMS}: null` removes those that the spec extends"
+        raise SpecError(text, field=CLAIMS, mark=source.mark((CLAIMS,)), hint=hint)
 
 
 def _load_plugins(source: Source, path: Path, run: Path | None) -> None:

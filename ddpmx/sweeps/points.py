@@ -20,12 +20,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
-from ..errors import Mark, SpecError, nearest
-from ..spec.loading import OVERRIDE, field_of, merged, validated
+from ..errors import Findings, Mark, SpecError, nearest
+from ..spec.claim_checks import Known, check
+from ..spec.claims import Claim, claims_of
+from ..spec.loading import OF_SWEEPS, OVERRIDE, field_of, merged, validated
 from ..spec.schema import Spec
 from ..spec.source import Source
 from .axes import Axis, axes_of, join
-from .labels import MAX_NAME, labels_of, names_of, spec_hash
+from .labels import MAX_NAME, Combination, labels_of, names_of, spec_hash
 
 MAX_POINTS = 10_000
 P = TypeVar("P")
@@ -42,6 +44,8 @@ class Sweep:
     """The specs, in the order of the grid."""
     labels: list[str]
     """Each point's name without the sweep's name and the seed."""
+    claims: tuple[Claim, ...] = ()
+    """The claims about the points."""
 
     @cached_property
     def by_label(self) -> dict[str, tuple[Spec, ...]]:
@@ -65,7 +69,7 @@ def load_sweep(path: Path | str, overrides: Iterable[str] = ()) -> Sweep:
     """All points of a spec file, validated.
 
     Overrides apply to the spec below the points, so they cannot change a field that the points set. Raises
-    SpecError at the line of the block.
+    SpecError at the line of the block, or of a claim about something that the sweep does not have.
     """
     overrides = tuple(overrides)
     source = merged(path, overrides)
@@ -79,22 +83,18 @@ def load_sweep(path: Path | str, overrides: Iterable[str] = ()) -> Sweep:
     if count > MAX_POINTS:
         text = f"has {count:,} points, more than the maximum of {MAX_POINTS:,}"
         raise SpecError(text, field="sweep", mark=source.mark(("sweep",)))
-    data = {key: value for key, value in source.data.items() if key != "sweep"}
-    base = Source(data, source.marks, source.owners)
-    combinations = list(itertools.product(*(axis.choices for axis in axes)))
-    name = base.data.get("name")
-    if isinstance(name, str) and 0 < len(name) <= MAX_NAME:
-        names, labels = names_of(name, combinations), labels_of(name, combinations)
-        bases = [base.merge(_renaming(base, point_name)) for point_name in names]
-    else:  # Spec refuses this name when it validates the points
-        names, labels, bases = [""] * count, [""] * count, [base] * count
-    sources = [
-        point_base.merge(join(choice.change for choice in combination))
-        for point_base, combination in zip(bases, combinations, strict=True)
-    ]
-    points = in_all_points(names, sources, lambda point: validated(point, path))
-    _refuse_duplicates(points, source)
-    return Sweep(str(name), points, labels)
+    names, labels, sources = _specs(source, list(itertools.product(*(axis.choices for axis in axes))))
+    findings = Findings()
+    with findings.collect():
+        points = in_all_points(names, sources, lambda point: validated(point, path))
+        _refuse_duplicates(points, source)
+    with findings.collect():
+        claims = claims_of(source)
+    findings.report()
+    sweep = Sweep(str(source.data.get("name")), points, labels, claims)
+    if claims:
+        check(claims, source, Known.of({label: specs[0] for label, specs in sweep.by_label.items()}))
+    return sweep
 
 
 def load_all(path: Path | str, overrides: Iterable[str] = ()) -> list[Spec]:
@@ -133,6 +133,23 @@ def _in_points(finding: SpecError, names: Sequence[str]) -> SpecError:
         hint=finding.hint,
         trace=finding.trace,
     )
+
+
+def _specs(source: Source, combinations: Sequence[Combination]) -> tuple[list[str], list[str], list[Source]]:
+    """The name, the label and the spec of each combination of choices, not yet validated."""
+    data = {key: value for key, value in source.data.items() if key not in OF_SWEEPS}
+    base = Source(data, source.marks, source.owners)
+    changes = [join(choice.change for choice in combination) for combination in combinations]
+    name = data.get("name")
+    if not isinstance(name, str) or not 0 < len(name) <= MAX_NAME:
+        # Spec refuses this name when it validates the points.
+        return [""] * len(changes), [""] * len(changes), [base.merge(change) for change in changes]
+    names = names_of(name, combinations)
+    sources = [
+        base.merge(_renaming(base, point_name)).merge(change)
+        for point_name, change in zip(names, changes, strict=True)
+    ]
+    return names, labels_of(name, combinations), sources
 
 
 def _renaming(base: Source, name: str) -> Source:
