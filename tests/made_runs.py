@@ -11,6 +11,7 @@ from conftest import TINY
 
 from ddpmx.images import grid
 from ddpmx.spec.loading import load
+from ddpmx.spec.schema import Spec
 from ddpmx.storage.draws import Draws, Stored, write
 from ddpmx.storage.folder import RunFolder
 
@@ -110,11 +111,24 @@ def make_run(
     status: str = "finished",
     epochs: int = 2,
 ) -> Path:
-    """A run of the tiny spec with overrides. `scores` are those of the last epoch; earlier ones are worse."""
+    """A run of the tiny spec with overrides; see `run_of`."""
     out.mkdir(parents=True, exist_ok=True)
     file = out / "tiny.yaml"
     file.write_text(TINY)
-    folder = RunFolder.create(out, load(file, overrides))
+    return run_of(load(file, overrides), out, scores, val_loss=val_loss, status=status, epochs=epochs)
+
+
+def run_of(
+    spec: Spec,
+    out: Path,
+    scores: dict[str, dict[str, Any]] | None = None,
+    *,
+    val_loss: float = 0.25,
+    status: str = "finished",
+    epochs: int = 2,
+) -> Path:
+    """A run of a spec. `scores` are those of the last epoch; earlier ones are worse."""
+    folder = RunFolder.create(out, spec)
     for number in range(1, epochs + 1):
         offset = (epochs - number) * 10
         epoch_scores = {

@@ -277,8 +277,8 @@ def test_the_sweeps_in_docs_specs_are_grids(tmp_path: Path):
             spec = f"extends: {ROOT}/experiments/fashion_mnist.yaml\nname: grid\n{block}"
             (tmp_path / "grid.yaml").write_text(spec)
             grids.append(load_sweep(tmp_path / "grid.yaml").points)
-    assert [len(points) for points in grids] == [2 * 2 * 2, 3 * 2 * 4]
-    assert [len(trainings_of(points)) for points in grids] == [8, 3]
+    assert [len(points) for points in grids] == [2 * 2 * 2, 3 * 2 * 4, 4 * 3]
+    assert [len(trainings_of(points)) for points in grids] == [8, 3, 12]
 
 
 def test_the_recommended_spec_is_valid_and_sound(tmp_path: Path):

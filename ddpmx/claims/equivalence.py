@@ -27,18 +27,18 @@ def judge_equivalent(claim: Equivalent, scores: Scores) -> Verdict:
         return Verdict(claim, "undecided", seeds=seeds, needs=missing)
     i, k = (scores.positions[label] for label in labels)
     difference = scores.family.difference(i, k)
+    margin = margin_of(claim, scores.mean(claim.point), scores.mean(claim.to))
     if difference.level != "specs":
-        return Verdict(claim, "undecided", difference.value, None, None, seeds, missing, "difference")
+        figures = (difference.value, None, None, seeds, missing, "difference")
+        return Verdict(claim, "undecided", *figures, margin=margin)
     verdict, needs = _within(claim, scores, (i, k), difference), ""
     if verdict == "undecided" and scores.explains:
-        margin = margin_of(claim, scores.mean(claim.point), scores.mean(claim.to))
         distance = abs(abs(difference.value) - margin)
         needed = needs_of(difference, future_seeds(scores.family, i, k), distance, present=seeds)
         needs = sentence(difference, needed, "that it is {} from the margin of " + number(margin))
     low, high = difference.interval or (None, None)
-    return Verdict(
-        claim, verdict, difference.value, low, high, seeds, sentences(missing, needs), "difference"
-    )
+    found = (difference.value, low, high, seeds, sentences(missing, needs), "difference")
+    return Verdict(claim, verdict, *found, margin=margin)
 
 
 def margin_of(claim: Equivalent, a: float, b: float) -> float:

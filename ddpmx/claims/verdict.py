@@ -34,6 +34,8 @@ class Verdict:
     """What `value` is: a ratio, a difference, …"""
     note: str = ""
     """What decided it, where `value` does not show that."""
+    margin: float | None = None
+    """The margin of `equivalent` in units of the score; None where there are no scores, or is no margin."""
 
     def to_json(self) -> dict[str, object]:
         """As JSON types; `about` has the claim's other keys."""
@@ -49,6 +51,7 @@ class Verdict:
             "seeds": self.seeds,
             "needs": self.needs,
             "note": self.note,
+            "margin": self.margin,
         }
 
 

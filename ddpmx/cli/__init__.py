@@ -17,7 +17,7 @@ from ..errors import Interrupted, ReaderGone, RunError, SpecError
 from ..files import why
 from ..process import out_of_memory
 from ..terminal import printing as terminal
-from . import averages, exchange, results, runs, specs, steps, sweeps
+from . import averages, claims, exchange, results, runs, specs, steps, sweeps
 from .options import say_error
 
 
@@ -81,7 +81,8 @@ def cli() -> None:
 
 
 for _command in (
-    *(runs.run, runs.sample, sweeps.sweep, results.evaluate, results.compare, averages.ema, steps.steps),
+    *(runs.run, runs.sample, sweeps.sweep, results.evaluate, results.compare, claims.claims),
+    *(averages.ema, steps.steps),
     *(specs.list_, specs.show, specs.validate, specs.check, specs.schema, specs.doctor),
     *(exchange.export, exchange.import_, exchange.track),
 ):

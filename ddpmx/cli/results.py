@@ -97,7 +97,8 @@ def compare(
 ) -> None:
     """Compare RUNS, or folders of runs, side by side.
 
-    Shows where their specs differ, and all results. Runs that differ only in their seed form one group.
+    Shows where their specs differ, and all results. Runs that differ only in their seed form one group. The
+    page also has the claims of the sweeps in these folders, with their verdicts.
     """
     from ..comparison.comparison import compare as compare_runs
     from ..comparison.files import OPTIONS, check_files, write_files
@@ -109,7 +110,12 @@ def compare(
     check_files(wanted)
     comparison = compare_runs(runs, baseline)
     groups = sort(comparison, key)
-    write_files(comparison, groups, wanted)
+    if files["html"] is None:
+        write_files(comparison, groups, wanted)
+    else:
+        from ..claims.section import tables_of  # slow to import, as the page is
+
+        write_files(comparison, groups, wanted, tables_of(runs))
     if as_json:
         print_json(to_data(comparison, groups))
     else:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from ..outputs import check_all, write
+from ..pages.claims import ClaimTable
 from .comparison import Comparison
 from .groups import Group
 from .latex import to_latex
@@ -35,12 +36,20 @@ def check_files(files: Mapping[str, Path]) -> None:
         check_suffix(files[PAGE], PAGE)
 
 
-def write_files(comparison: Comparison, groups: Sequence[Group], files: Mapping[str, Path]) -> None:
-    """Write the files, by option, with the groups in the order given. Raises SpecError or RunError."""
+def write_files(
+    comparison: Comparison,
+    groups: Sequence[Group],
+    files: Mapping[str, Path],
+    claims: Sequence[ClaimTable] = (),
+) -> None:
+    """Write the files, by option, with the groups in the order given, and the claims on the page.
+
+    Raises SpecError or RunError.
+    """
     for option, file in files.items():
         if option == PAGE:
             from .page import write_page
 
-            write_page(comparison, groups, file)
+            write_page(comparison, groups, file, claims)
         else:
             write(file, TEXTS[option](comparison, groups), option)

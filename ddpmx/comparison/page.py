@@ -12,6 +12,7 @@ from pathlib import Path
 from ..outputs import write
 from ..pages import page
 from ..pages.canvas import style, to_svg
+from ..pages.claims import ClaimTable
 from ..pages.quality_plots import section
 from ..text import facts_in_words, floor_in_words, number
 from ..theory.estimate import amount
@@ -65,8 +66,10 @@ class RunSamples:
     """The first image at steps of sampling; None if the run has no denoising strip."""
 
 
-def write_page(comparison: Comparison, groups: Sequence[Group], out: Path) -> Path:
-    """Write the page to `out`, with the groups in the order given; returns `out`.
+def write_page(
+    comparison: Comparison, groups: Sequence[Group], out: Path, claims: Sequence[ClaimTable] = ()
+) -> Path:
+    """Write the page to `out`, with the groups in the order given and a section for claims; returns `out`.
 
     Raises SpecError if `out` does not end in .html.
     """
@@ -83,6 +86,7 @@ def write_page(comparison: Comparison, groups: Sequence[Group], out: Path) -> Pa
         keys={group.label: _key(indices[group.label]) for group in groups},
         differs={group.label: _differs(group, comparison.baseline) for group in groups},
         summary=summary(comparison),
+        claims=claims,
         cells={
             group.label: [_cell(comparison, group, measure) for measure in comparison.measures]
             for group in groups

@@ -58,8 +58,7 @@ def finished(specs: Sequence[Spec], out: Path) -> Finished:
     """
     runs: dict[str, Path] = {}
     trainings: dict[str, list[Path]] = {}
-    files = [*out.glob("*/*/spec.yaml"), *out.glob("*/*/*/spec.yaml")]
-    for folder, recorded in readable_runs(files, finished=True):
+    for folder, recorded in readable_runs(specs_below(out), finished=True):
         runs.setdefault(_result_key(recorded), folder.path)
         trainings.setdefault(training_key(recorded), []).append(folder.path)
     of_specs = {spec.name: comparable(spec) for spec in specs}
@@ -89,6 +88,11 @@ def unfinished_run(spec: Spec, out: Path, *, shares: bool = False) -> Path | Non
         if _result_key(recorded) == key and (folder.shared is not None) == shares:
             return folder.path
     return None
+
+
+def specs_below(out: Path) -> list[Path]:
+    """The files spec.yaml of all runs below a folder for runs: of single ones, and of sweeps' points."""
+    return [*out.glob("*/*/spec.yaml"), *out.glob("*/*/*/spec.yaml")]
 
 
 def readable_runs(
@@ -124,6 +128,11 @@ def _result_key(resolved: Mapping[str, object]) -> str:
     return json.dumps({**resolved, "name": None, "track": None}, sort_keys=True)
 
 
+def seedless_key(resolved: Mapping[str, object]) -> str:
+    """Everything in a resolved spec that affects the run's results, apart from the seed, as one string."""
+    return _result_key({**resolved, "seed": None})
+
+
 def comparable(spec: Spec) -> dict[str, object]:
     """The resolved spec in the form that is compared with a run's: with plugins as content hashes."""
     return fingerprinted(spec.resolved(), Path.cwd())
@@ -131,13 +140,14 @@ def comparable(spec: Spec) -> dict[str, object]:
 
 def recorded_spec(folder: RunFolder) -> dict[str, object]:
     """A run's resolved spec, with default values for fields that are newer than the run."""
-    recorded = folder.resolved()
+    return with_defaults(folder.spec_data(), folder.path)
+
+
+def with_defaults(recorded: Mapping[str, object], folder: Path) -> dict[str, object]:
+    """A resolved spec that was written in `folder`, with default values for fields that are newer than it."""
     with suppress(ValidationError):  # for example of the run's own plugin; the comparison will report it
-        recorded = {
-            **fingerprinted(Spec.model_validate(folder.spec_data()).resolved(), folder.path),
-            "plugins": recorded["plugins"],
-        }
-    return recorded
+        return fingerprinted(Spec.model_validate(recorded).resolved(), folder)
+    return fingerprinted(recorded, folder)
 
 
 def _has_checkpoints(run: Path) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from ..text import shortened
 from .source import KeyPath, Source
 
 MAX_BYTES, MAX_DEPTH, MAX_VALUES = 300_000, 50, 10_000
-TOO_MANY = f"should have at most {MAX_VALUES:,} values and {MAX_DEPTH} levels, counting what aliases repeat"
+TOO_MANY = "should have at most {:,} values and {:,} levels, counting what aliases repeat"
 
 # The core schema of YAML 1.2, section 10.3.2.
 _NULL = re.compile(r"null|Null|NULL|~|")
@@ -54,15 +55,18 @@ def read(path: Path) -> Source:
     return Source(document.data, document.marks)
 
 
-def parse(text: str, file: str) -> Document:
-    """Parse a text that holds one value, of any type. Marks and errors name it `file`. Raises SpecError."""
+def parse(text: str, file: str, most: int = MAX_VALUES) -> Document:
+    """Parse a text that holds one value, of any type, with at most `most` values in it.
+
+    Marks and errors name it `file`. Raises SpecError.
+    """
     yaml = YAML(typ="rt", pure=True)
     yaml.version = (1, 2)
-    yaml.Composer = _Composer  # type: ignore[assignment]
+    yaml.Composer = partial(_Composer, most=most)  # type: ignore[assignment]
     try:
         nodes = list(islice(yaml.compose_all(text), 2))
     except _TooMany as error:
-        raise SpecError(TOO_MANY, mark=Mark(file, error.line)) from None
+        raise SpecError(TOO_MANY.format(most, MAX_DEPTH), mark=Mark(file, error.line)) from None
     except MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise SpecError(f"not valid YAML: {_reason(text, line, error)}", mark=Mark(file, line)) from None
@@ -75,7 +79,7 @@ def parse(text: str, file: str) -> Document:
         raise SpecError(message, mark=Mark(file, nodes[1].start_mark.line + 1))
     if not nodes or nodes[0] is None:
         raise SpecError("is empty", mark=Mark(file, 1))
-    builder = _Builder(file)
+    builder = _Builder(file, most)
     data = builder.value(nodes[0], (), 0)
     builder.findings.report()
     return Document(data, builder.marks)
@@ -107,14 +111,15 @@ class _Composer(Composer):
 
     count = levels = 0
 
-    def __init__(self, loader: YAML) -> None:
+    def __init__(self, loader: YAML, most: int) -> None:
         super().__init__(loader)
+        self.most = most
         self.warn_double_anchors = False  # YAML 1.2 allows them
 
     def compose_node(self, parent: Node | None, index: int | Node | None) -> object:
         self.count += parent is None or index is not None  # a key has a parent but no index
         self.levels += 1
-        if self.count > MAX_VALUES or self.levels > MAX_DEPTH + 2:
+        if self.count > self.most or self.levels > MAX_DEPTH + 2:
             raise _TooMany(self.parser.peek_event().start_mark.line + 1)
         node = super().compose_node(parent, index)
         self.levels -= 1
@@ -127,8 +132,8 @@ class _Builder:
     Errors are collected in `findings`, except that the document is too large, which is raised at once.
     """
 
-    def __init__(self, file: str) -> None:
-        self.file, self.count = file, 0
+    def __init__(self, file: str, most: int) -> None:
+        self.file, self.most, self.count = file, most, 0
         self.marks: dict[KeyPath, Mark] = {}
         self.findings = Findings()
 
@@ -137,8 +142,8 @@ class _Builder:
         mark = Mark(self.file, node.start_mark.line + 1)
         self.marks.setdefault(path, mark)
         self.count += 1
-        if self.count > MAX_VALUES or depth > MAX_DEPTH:
-            raise SpecError(TOO_MANY, mark=mark)
+        if self.count > self.most or depth > MAX_DEPTH:
+            raise SpecError(TOO_MANY.format(self.most, MAX_DEPTH), mark=mark)
         with self.findings.collect():
             if node.ctag is not None and node.ctag.handle is not None:
                 message = f"should be a plain value without a tag ({node.tag})"

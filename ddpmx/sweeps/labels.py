@@ -11,7 +11,7 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 
-from ..runs.known_runs import comparable
+from ..runs.known_runs import comparable, seedless_key
 from ..spec.schema import Spec
 from .axes import SEED, UNSAFE, Choice
 
@@ -39,8 +39,7 @@ def labels_of(sweep: str, combinations: Sequence[Combination]) -> list[str]:
 
 def spec_hash(spec: Spec) -> str:
     """A hash of all that decides a spec's results but its seed."""
-    content = {**comparable(spec), "name": None, "track": None, "seed": None}
-    return _hash(json.dumps(content, sort_keys=True))[:16]
+    return _hash(seedless_key(comparable(spec)))[:16]
 
 
 def _joined(parts: Sequence[str]) -> str:

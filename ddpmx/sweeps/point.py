@@ -19,6 +19,7 @@ from ..spec.schema import Spec
 from ..storage.folder import RunFolder
 from ..storage.provenance import ALLOW, PresentData, refuse_changed
 from ..world import World
+from .claims import keep_claims_of_part
 from .points import Sweep
 from .trainings import Progress, Remaining, Training, trainings_of
 
@@ -39,7 +40,7 @@ def run_point(
     """
     training = next(training for training in trainings_of(grid.points) if spec in training)
     with World.joined(device) as world:
-        points = _Points(training, out, out / grid.name, device, allow_changed_data, world)
+        points = _Points(grid, training, out, device, allow_changed_data, world)
         return points.run(spec)
 
 
@@ -47,17 +48,21 @@ def run_point(
 class _Points:
     """The points of one training, which this process completes."""
 
+    grid: Sweep
     training: Training
     out: Path
     """The folder for runs."""
-    folder: Path
-    """The sweep's own folder in it."""
     device: torch.device
     allow_changed_data: bool
     world: World
     """The processes; the main one decides what to do."""
     failed: list[str] = field(default_factory=list)
     """The points that failed, and why."""
+
+    @property
+    def folder(self) -> Path:
+        """The sweep's own folder."""
+        return self.out / self.grid.name
 
     def run(self, spec: Spec) -> Path:
         """Complete the point, and all points if it is the first one; returns the point's folder."""
@@ -66,6 +71,8 @@ class _Points:
         if spec.name in done and not self.allow_changed_data:
             refuse_changed(spec, RunFolder(done[spec.name]), PresentData().load(spec), KEEP)
         self.world.any(False, self.device)  # no process writes anything before all have looked
+        if self.world.is_main:
+            keep_claims_of_part(self.grid, self.folder)
         wanted = self.training.points if spec is self.training.first else (spec,)
         measured = [point for point in remaining.measured if point in wanted]
         weights, folders = remaining.trained, dict(done)

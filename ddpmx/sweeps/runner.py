@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+from ..claims.output import lines_of
+from ..claims.section import table_of
 from ..comparison.comparison import compare
 from ..comparison.page import write_page
 from ..errors import Interrupted, RunError
@@ -16,6 +18,7 @@ from ..runs.known_runs import finished_runs
 from ..runs.preflight import spec_notes, sweep_notes
 from ..spec.checks import check
 from ..terminal.console import Bar
+from .claims import judged_claims, keep_claims
 from .jobs import engine_of, run_jobs
 from .points import Sweep, in_all_points, load_sweep
 from .request import Request
@@ -65,6 +68,7 @@ def sweep(request: Request, *, engine: str, jobs: int | None, say: Callable[[str
             stop = stack.enter_context(StopSignal())
             bar = stack.enter_context(Bar())
             make_folder(folder)
+            keep_claims(grid, folder)
             for note in notes:
                 bar.say(f"note: {note}")
             for line in announcement(trainings, progress):
@@ -79,13 +83,9 @@ def sweep(request: Request, *, engine: str, jobs: int | None, say: Callable[[str
     result |= before  # the first point of a training has a command even if only others are left
     if done:
         make_folder(folder)  # it does not exist yet if another sweep finished all points
-        page = folder / "compare.html"
-        # The same baseline as for `ddpmx compare` of the folder
-        comparison = compare([done[name] for name in result if name in done], min(done.values()))
-        write_page(comparison, comparison.groups, page)
+        keep_claims(grid, folder)
     say(table(trainings, result, done, folder))
-    if done:
-        say(f"compared: {page}")
+    report_results(grid, request.out, [done[name] for name in result if name in done], say)
     unfinished = [name for name in result if name not in done]
     if stopped:
         raise Interrupted(
@@ -95,6 +95,23 @@ def sweep(request: Request, *, engine: str, jobs: int | None, say: Callable[[str
         raise RunError(
             f"{len(unfinished)} of {len(result)} points failed. The same command tries them again."
         )
+
+
+def report_results(
+    grid: Sweep, out: Path, runs: Sequence[Path], say: Callable[[str], None], note: str = ""
+) -> None:
+    """Write the page of a sweep's finished runs, and say where it is and which claims hold.
+
+    `note` is about the page's intervals.
+    """
+    judged = judged_claims(grid, out)
+    if runs:
+        page = out / grid.name / "compare.html"
+        comparison = compare(runs, min(runs))  # the same baseline as for `ddpmx compare` of the folder
+        write_page(comparison, comparison.groups, page, [] if judged is None else [table_of(judged)])
+        say(f"compared: {page}{note}")
+    for line in [] if judged is None else ["", *lines_of(judged)]:
+        say(line)
 
 
 def preflight(grid: Sweep) -> list[str]:

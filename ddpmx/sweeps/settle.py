@@ -8,18 +8,17 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from statistics import fmean
 
-from ..comparison.comparison import compare
-from ..comparison.page import write_page
 from ..errors import Interrupted, RunError, SpecError
 from ..process.stop import StopSignal
 from ..runs.known_runs import comparable, training_key
 from ..terminal.console import Bar
 from ..text import listed
 from ..theory.sequential import Pair
+from .claims import keep_claims
 from .looks import Looks, family_scores, settle
 from .points import load_sweep
 from .request import Request
-from .runner import make_folder, preflight
+from .runner import make_folder, preflight, report_results
 from .seeded import Seeded
 from .settle_measure import measure_of
 from .settle_options import SettleOptions
@@ -37,6 +36,11 @@ from .settled_file import Question, SettledFile
 from .table import table
 from .trainings import Progress, trainings_of
 from .trainings import announcement as sharing
+
+NOT_CORRECTED = " (its intervals are not corrected for the looks; the verdicts above are)"
+"""What is said of the page."""
+OWN_SEEDS = "These are judged by the sweep's own seeds: the others were added because of what had been seen."
+"""What is said of the claims."""
 
 
 def sweep_until_settled(
@@ -59,6 +63,7 @@ def sweep_until_settled(
         runs = SettleRuns(seeded, question.seeds, question.measure, workers)
         runs.look(seeded.own, grid.points)
         make_folder(folder)
+        keep_claims(grid, folder)
         shared = sharing(trainings_of(grid.points), Progress.look(grid.points, request.out, folder))
         for line in [*(f"note: {note}" for note in notes), *shared, *announcement(question)]:
             bar.say(line)
@@ -110,11 +115,10 @@ def _report(question: Question, looks: Looks, runs: SettleRuns, say: Callable[[s
     say(f"\n{verdict_table(question, looks)}\n")
     for line in [*runs.remarks(), *_open_pairs(question, looks, runs)]:
         say(line)
-    if runs.done:
-        page = runs.folder / "compare.html"
-        comparison = compare([*runs.done.values()], min(runs.done.values()))
-        write_page(comparison, comparison.groups, page)
-        say(f"compared: {page} (its intervals are not corrected for the looks; the verdicts above are)")
+    grid, out = runs.seeded.grid, runs.seeded.request.out
+    report_results(grid, out, [*runs.done.values()], say, NOT_CORRECTED)
+    if grid.claims:
+        say(OWN_SEEDS)
 
 
 def _open_pairs(question: Question, looks: Looks, runs: SettleRuns) -> list[str]:
