@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 from ..comparison.results import Run
+from ..text import listed
+
+MOST_NAMES = 6
+"""Labels that a phrase names."""
+
+
+class Gap(NamedTuple):
+    """Seeds of a point without a score that can be used."""
+
+    missing: int
+    """How many."""
+    seeds: int
+    """Of how many."""
+    why: str
+    """What they are or lack, as the end of a sentence."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +43,7 @@ class Point:
         """Its runs with the sweep's own seeds."""
         return tuple(run for run in self.runs if run.seed in self.seeds)
 
-    def gap(self, measure: str, used: Collection[int], mark: str) -> str:
+    def gaps(self, measure: str, used: Collection[int], mark: str) -> tuple[Gap, ...]:
         """Which of its seeds have no score that can be used, and why; empty if all have.
 
         `used` are those that have; `mark` says why others are not comparable, if it is known.
@@ -42,8 +58,21 @@ class Point:
             ([seed for seed in left if seed in done - measured], f"has no {measure}", f"have no {measure}"),
             ([seed for seed in left if seed in measured], otherwise, otherwise),
         )
-        return "; ".join(
-            f"{len(seeds)} of {len(self.seeds)} seeds of {self.label} {one if len(seeds) == 1 else several}"
+        return tuple(
+            Gap(len(seeds), len(self.seeds), one if len(seeds) == 1 else several)
             for seeds, one, several in reasons
             if seeds
         )
+
+
+def in_words(gaps: Mapping[str, Sequence[Gap]]) -> list[str]:
+    """What points lack, by label, with a phrase for all points that lack the same."""
+    alike: dict[Gap, list[str]] = {}
+    for label, of_point in gaps.items():
+        for gap in of_point:
+            alike.setdefault(gap, []).append(label)
+    return [
+        f"{gap.missing} of {gap.seeds} seeds {'each ' * (len(labels) > 1)}of {listed(labels, MOST_NAMES)} "
+        f"{gap.why}"
+        for gap, labels in alike.items()
+    ]

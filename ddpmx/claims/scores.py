@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from ..comparison.groups import Group, standings_of
 from ..comparison.ranking import ONE_SEED, comparable
 from ..spec.claims import Best, Better, Claim, Equivalent, Trend
 from ..text import listed
 from ..theory.differences import ALPHA, Family
-from .points import Point
-
-MOST_NAMES = 6
-"""Labels that a sentence names."""
+from .points import MOST_NAMES, Gap, Point, in_words
 
 
 @dataclass(frozen=True)
@@ -40,7 +37,7 @@ class Scores:
     """The probability that the interval of a contrast misses it."""
     lower_is_better: bool = True
     """Whether a lower score is better."""
-    gaps: Mapping[str, str] | None = None
+    gaps: Mapping[str, tuple[Gap, ...]] = field(default_factory=dict)
     """By label, for points with missing scores: which are missing, and why."""
     explains: bool = True
     """Whether verdicts say how many seeds or images would settle a claim, which takes most of the time."""
@@ -59,11 +56,11 @@ class Scores:
 
     def missing(self, labels: Sequence[str]) -> str:
         """What the points lack for a score of every seed of the sweep, and of two seeds at least."""
-        gaps = [gap for label in labels if (gap := (self.gaps or {}).get(label))]
-        single = [label for label in labels if self._count(label) < 2 and label not in (self.gaps or {})]
+        words = in_words({label: self.gaps[label] for label in labels if label in self.gaps})
+        single = [label for label in labels if self._count(label) < 2 and label not in self.gaps]
         if single:
-            gaps.append(f"a second seed of {listed(single, MOST_NAMES)} is needed")
-        return "; ".join(gaps)
+            words.append(f"a second seed of {listed(single, MOST_NAMES)} is needed")
+        return "; ".join(words)
 
     def _count(self, label: str) -> int:
         position = self.positions.get(label)
@@ -103,12 +100,10 @@ def scores_on(measure: str, points: Sequence[Point], levels: Levels) -> Scores:
         positions = {group.label: position for position, group in enumerate(ranking.groups)}
         family = ranking.family if ranking.groups else family
         lower = next(iter(measured.values())).standings[measure].better == "lower"
-    marks = {label: group.standings[measure].mark for label, group in measured.items()}
-    gaps = {
-        point.label: point.gap(
-            measure, used.get(point.label, ()), marks.get(point.label, "").replace(ONE_SEED, "")
-        )
-        for point in points
-    }
-    present = {label: gap for label, gap in gaps.items() if gap}
-    return Scores(specs, family, positions, levels.contrast, lower, present)
+    gaps = {}
+    for point in points:
+        mark = measured[point.label].standings[measure].mark if point.label in measured else ""
+        found = point.gaps(measure, used.get(point.label, ()), mark.replace(ONE_SEED, ""))
+        if found:
+            gaps[point.label] = found
+    return Scores(specs, family, positions, levels.contrast, lower, gaps)

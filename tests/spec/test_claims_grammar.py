@@ -114,14 +114,13 @@ def test_all_mistakes_are_reported_at_once():
 def test_the_schema_accepts_what_the_grammar_does():
     schema = claims_schema()
     jsonschema.Draft202012Validator.check_schema(schema)
+    validator = jsonschema.Draft202012Validator(schema)
     data = parse(ONE_OF_EACH, "a.yaml").data["claims"]
-    jsonschema.validate(data, schema)
-    for index, claim in enumerate(data):
-        for key in set(claim) - {"published", "by"}:
-            with pytest.raises(jsonschema.ValidationError):
-                jsonschema.validate([{name: value for name, value in claim.items() if name != key}], schema)
-        with pytest.raises(jsonschema.ValidationError):
-            jsonschema.validate([{**claim, "more": index}], schema)
+    assert validator.is_valid(data)
+    for claim in data:
+        for left_out in set(claim) - {"published", "by"}:
+            assert not validator.is_valid([{key: claim[key] for key in claim if key != left_out}])
+        assert not validator.is_valid([{**claim, "more": 1}])
     assert json_schema()["properties"]["claims"] == schema
     described = [field for model in schema["items"]["oneOf"] for field in model["properties"].values()]
     assert all(field.get("description") for field in described)
