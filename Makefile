@@ -13,7 +13,8 @@ export DDPMX_DATA := $(abspath ../shared/data)
 endif
 endif
 
-.PHONY: run test test-slow bench gpu sanitize check train_mnist train_fashion_mnist train_cifar10 pins clean help
+SCALE ?= digits
+.PHONY: run test test-slow bench gpu sanitize check train_mnist train_fashion_mnist train_cifar10 study pins clean help
 
 run: $(INSTALLED)  ## train, sample, measure and report experiments/quickstart.yaml (8×8 digits, about a minute)
 	@$(IN_VENV) -m ddpmx run experiments/quickstart.yaml $(ARGS)
@@ -39,7 +40,7 @@ check: $(INSTALLED)  ## check lint, format, types, and that imports point downwa
 	@$(IN_VENV) -m ruff check .
 	@$(IN_VENV) -m ruff format --check .
 	@$(dir $(IN_VENV))clang-format --dry-run -Werror csrc/* tests/kernels/*
-	@$(IN_VENV) -m mypy --strict ddpmx tests/spec/test_slots.py
+	@$(IN_VENV) -m mypy --strict
 	@$(IN_VENV) -m pytest -q tests/test_layering.py
 
 train_mnist: $(INSTALLED)  ## run experiments/mnist.yaml
@@ -50,6 +51,9 @@ train_fashion_mnist: $(INSTALLED)  ## run experiments/fashion_mnist.yaml
 
 train_cifar10: $(INSTALLED)  ## run experiments/cifar10.yaml
 	@$(IN_VENV) -m ddpmx run experiments/cifar10.yaml $(ARGS)
+
+study: $(INSTALLED)  ## redo the study at SCALE=digits (hours on two cores), publish it in results/study/; resumes
+	@$(IN_VENV) experiments/study/study.py $(SCALE) $(ARGS)
 
 pins: $(INSTALLED)  ## rewrite constraints.txt with the newest versions that pyproject.toml allows
 	@echo 'Upgrading .venv …'

@@ -1,0 +1,78 @@
+"""What the study consists of: its sweeps at a scale, with their points and seeds, and which are finished."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ddpmx.errors import SpecError
+from ddpmx.runs.known_runs import finished_runs
+from ddpmx.spec.schema import Spec
+from ddpmx.sweeps.points import load_sweep
+
+FOLDER = Path(__file__).resolve().parent
+SWEEPS = ("losses", "timesteps", "timesteps_rescaled", "schedules", "schedules_equal", "losses_repeat")
+SETTINGS = "settings"
+"""The file beside the scales that they extend."""
+
+
+@dataclass(frozen=True)
+class Study:
+    """The six sweeps at a scale."""
+
+    scale: Path
+    """The scale's file."""
+    out: Path
+    """The folder with the runs, a folder in it for each sweep."""
+    seeds: tuple[int, ...]
+    """The seeds of every point."""
+    sweeps: Mapping[str, Mapping[str, tuple[Spec, ...]]]
+    """The specs of each sweep's points, one for each seed, by the sweep's name and the point's label."""
+
+    def file(self, sweep: str) -> Path:
+        """The file of a sweep."""
+        return FOLDER / f"{sweep}.yaml"
+
+    def overrides(self, seeds: Sequence[int]) -> list[str]:
+        """The options with which a sweep has this scale and only these seeds."""
+        return ["-s", f"extends={json.dumps(str(self.scale))}", "-s", f"sweep.seed={list(seeds)}"]
+
+    def specs(self, sweep: str, seeds: Sequence[int] | None = None) -> list[Spec]:
+        """The specs of a sweep, all or those with some seeds."""
+        wanted = self.seeds if seeds is None else seeds
+        return [spec for point in self.sweeps[sweep].values() for spec in point if spec.seed in wanted]
+
+    def finished(self) -> dict[str, Path]:
+        """The finished run of each spec that has one, by the spec's name; two sweeps' specs may share it."""
+        return finished_runs([spec for sweep in self.sweeps for spec in self.specs(sweep)], self.out)
+
+
+def load_study(scale: str, out: Path, seeds: int | None) -> Study:
+    """The study at a scale, with all seeds or the first ones. Raises SpecError for an unknown scale."""
+    known = sorted(file.stem for file in (FOLDER / "scales").glob("*.yaml") if file.stem != SETTINGS)
+    if scale not in known:
+        raise SpecError(f"there is no scale '{scale}', only {', '.join(known)}", field="SCALE")
+    file = FOLDER / "scales" / f"{scale}.yaml"
+    loaded = {
+        name: load_sweep(FOLDER / f"{name}.yaml", [f"extends={json.dumps(str(file))}"]).by_label
+        for name in SWEEPS
+    }
+    own = tuple(
+        dict.fromkeys(spec.seed for points in loaded.values() for specs in points.values() for spec in specs)
+    )
+    if seeds is not None and not 1 <= seeds <= len(own):
+        raise SpecError(f"should be 1 to {len(own)}, as many seeds as the scale has", field="--seeds")
+    used = own[:seeds]
+    return Study(
+        file,
+        out,
+        used,
+        {
+            name: {
+                label: tuple(spec for spec in specs if spec.seed in used) for label, specs in points.items()
+            }
+            for name, points in loaded.items()
+        },
+    )

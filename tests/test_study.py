@@ -1,0 +1,392 @@
+"""The study's driver: what it runs, chooses, measures and publishes, on made-up runs."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import study
+import study_measurements
+import study_publish
+import study_tables
+from conftest import TINY
+from made_runs import add_grids, make_run, score
+from study_measurements import Choice, choose_all, full_chain, is_measured, with_average, write_choices
+from study_plan import Study
+from study_publish import MOST_DRAWS, MOST_STEPS, PAGES, check, publish, thinned
+
+from ddpmx.claims.judged import files_of_claims, judge_files
+from ddpmx.claims.recorded import Claimed, ClaimedPoint, claimed_part
+from ddpmx.comparison.comparison import compare
+from ddpmx.comparison.output import to_csv, to_data
+from ddpmx.comparison.results import Run, read_run
+from ddpmx.errors import RunError
+from ddpmx.runs.known_runs import comparable
+from ddpmx.spec.claims import claims_of
+from ddpmx.spec.loading import load
+from ddpmx.spec.schema import Spec
+from ddpmx.spec.source import Source
+from ddpmx.storage.draws import Draws, Stored, write
+from ddpmx.storage.folder import RunFolder
+
+TRAIN, VALIDATION = ({"name": "fd_cnn", "reference": split} for split in ("train", "validation"))
+OVER = f"{{weights.ema_std: [0, 0.05, 0.1], evaluate.metrics: [[{json.dumps(VALIDATION)}]]}}"
+OF_ALL = (
+    "train.ema={name: power, snapshots: 4}",
+    "weights={checkpoint: last, ema_std: 0}",
+    f"evaluate={{metrics: [{json.dumps(TRAIN)}], over: {OVER}}}",
+)
+POINTS = {
+    "timesteps": {"10": "schedule.timesteps=10", "30": "schedule.timesteps=30"},
+    "losses": {"l1": "loss.norm=l1"},
+}
+SEEDS = (0, 1)
+AVERAGES = ((3.0, 2.0), (3.0, 3.5))
+"""The values of each seed with averages of 0.05 and 0.1: the second width has the lower mean."""
+
+
+def spec_of(file: Path, sweep: str, label: str, seed: int) -> Spec:
+    return load(file, [*OF_ALL, POINTS[sweep][label], f"seed={seed}", f"name={sweep}-seed_{seed}-{label}"])
+
+
+def add(run: Path, wanted: Spec, value: float) -> None:
+    """Add the measurement that a spec asks for: value ± 0.1, with the values behind the interval."""
+    evaluate = wanted.evaluate
+    (metric,) = evaluate.metrics
+    count = len(list(RunFolder(run).events("evaluate")))
+    halves = np.random.default_rng(count).normal(value, 0.05, 50)
+    name = f"evaluate-{count}.safetensors"
+    details = score(value, n=evaluate.samples, seed=evaluate.seed, metric=metric.spec())
+    RunFolder(run).add_event(
+        {
+            "event": "evaluate",
+            "epoch": 2,
+            "step": 20,
+            "metrics": {"fd_cnn": value},
+            "scores": {"fd_cnn": details},
+            "samples": evaluate.samples,
+            "seed": evaluate.seed,
+            "sampler": evaluate.sampler.spec(),
+            "weights": wanted.weights.model_dump(mode="json"),
+            "values": write(run, name, Stored(20, {"fd_cnn": Draws("halves", halves, 1000)})),
+            "pictures": {},
+        }
+    )
+
+
+def add_own(run: Path, spec: Spec, value: float, averages: Sequence[float]) -> None:
+    """Add the spec's own measurement, and those on validation images with the averages of 0.05 and 0.1."""
+    add(run, spec, value)
+    on_validation = type(spec.evaluate.metrics[0]).model_validate({"reference": "validation"})
+    evaluate = spec.evaluate.model_copy(update={"metrics": (on_validation,)})
+    for std, mean in zip((0, 0.05, 0.1), (4.0, *averages), strict=True):
+        add(run, with_average(spec.model_copy(update={"evaluate": evaluate}), std), mean)
+
+
+@pytest.fixture
+def made(template: Study, tmp_path: Path) -> Study:
+    """Two sweeps with three points in all, of two seeds each, whose runs are finished."""
+    shutil.copytree(template.out, tmp_path / "runs")
+    return replace(template, out=tmp_path / "runs")
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Study:
+    """What `made` is a copy of."""
+    folder = tmp_path_factory.mktemp("study")
+    file, out = folder / "tiny.yaml", folder / "runs"
+    file.write_text(TINY)
+    sweeps = {
+        sweep: {label: tuple(spec_of(file, sweep, label, seed) for seed in SEEDS) for label in points}
+        for sweep, points in POINTS.items()
+    }
+    for sweep, points in sweeps.items():
+        for label, specs in points.items():
+            for spec in specs:
+                changes = [*OF_ALL, POINTS[sweep][label], f"seed={spec.seed}", f"name={spec.name}"]
+                run = make_run(out / sweep, *changes)
+                for step in range(1, 101):
+                    RunFolder(run).add_event({"event": "step", "step": step, "loss": 1 / step})
+                value = 5.0 + spec.schedule.timesteps + 0.1 * spec.seed
+                add_own(run, spec, value, AVERAGES[spec.seed])
+                add_grids(run, 1, seed=spec.seed)
+                RunFolder(run).add_event({"event": "end", "status": "finished", "step": 20, "seconds": 150.0})
+                (run / "checkpoints" / "model.safetensors").write_bytes(b"weights")
+    return Study(file, out, SEEDS, sweeps)
+
+
+def runs_of(made: Study) -> dict[str, Run]:
+    return {name: read_run(path) for name, path in made.finished().items()}
+
+
+@pytest.fixture(autouse=True)
+def no_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Publishing leaves out the page, which takes seconds."""
+    monkeypatch.setattr(study_publish, "PAGES", {"--csv": PAGES["--csv"]})
+
+
+def tables(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """All that `compare` says about a folder, apart from absolute paths."""
+    with monkeypatch.context() as patch:
+        patch.chdir(folder)
+        comparison = compare([Path()])
+        data: Any = to_data(comparison, comparison.groups)
+        for group in data["groups"]:
+            for run in group["runs"]:
+                del run["training"]
+        return to_csv(comparison, comparison.groups), data
+
+
+def claimed_of(made: Study, sweep: str, claims: list[dict[str, Any]]) -> Claimed:
+    """The claims of a sweep, as `ddpmx sweep` would keep them in its folder."""
+    points = {
+        label: ClaimedPoint(SEEDS, claimed_part(comparable(specs[0])))
+        for label, specs in made.sweeps[sweep].items()
+    }
+    return Claimed(sweep, claims_of(Source({"claims": claims})), ("fd_cnn", "val_loss"), points)
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_what_is_published_compares_as_the_runs_do(
+    made: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results = tmp_path / "results" / "digits"
+    publish(made, results)
+    assert tables(results, monkeypatch) == tables(made.out, monkeypatch)
+    published = files(results)
+    assert sum(name.endswith("spec.yaml") for name in published) == 6
+    assert not [name for name in published if "checkpoints" in name or "plots" in name]
+    (run,) = results.glob("losses/losses-seed_0-l1/*")
+    events = list(RunFolder(run).events())
+    assert sum(event["event"] == "step" for event in events) == MOST_STEPS
+    assert all("pictures" not in event for event in events)
+    assert all((run / event["values"]).exists() for event in events if "values" in event)
+    assert json.loads(published["cost.json"]) == {
+        "runs": 6,
+        "core_hours": pytest.approx(6 * 150 / 3600, abs=1e-3),
+        "training_core_hours": pytest.approx(6 * 2 * 61 / 3600, abs=1e-3),
+        "evaluation_core_hours": pytest.approx(6 * 28 / 3600, abs=1e-3),
+        "devices": {"cpu: a processor": 6},
+    }
+
+
+def test_publishing_again_changes_nothing_and_removes_what_is_gone(made: Study, tmp_path: Path) -> None:
+    results = tmp_path / "results" / "digits"
+    publish(made, results)
+    before = files(results)
+    publish(made, results)
+    assert files(results) == before
+    shutil.rmtree(made.out / "losses" / "losses-seed_1-l1")
+    publish(made, results)
+    assert not (results / "losses" / "losses-seed_1-l1").exists()
+    assert (results / "losses" / "losses-seed_0-l1").exists()
+    assert [path.name for path in results.parent.iterdir()] == ["digits"]
+
+
+def test_nothing_is_published_without_a_finished_run(made: Study, tmp_path: Path) -> None:
+    shutil.rmtree(made.out)
+    with pytest.raises(RunError, match="nothing to publish"):
+        publish(made, tmp_path / "results")
+
+
+def test_weights_and_large_files_are_refused_and_what_was_there_stays(
+    made: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results = tmp_path / "results"
+    publish(made, results)
+    before = files(results)
+    monkeypatch.setattr(study_publish, "MOST_BYTES", 1000)
+    with pytest.raises(RunError, match=r"more than the 1,000 to be published: the largest file of \d+ is"):
+        publish(made, results)
+    assert files(results) == before
+    (results / "values.safetensors").write_bytes(bytes(200_001))
+    with pytest.raises(RunError, match=r"values\.safetensors has weights"):
+        check(results)
+    (results / "draws").mkdir()
+    (results / "values.safetensors").rename(results / "draws" / "values.safetensors")
+    with pytest.raises(RunError, match="has 200,001 bytes, more than 200,000"):
+        check(results)
+
+
+def test_files_of_values_are_those_of_the_specs_own_measurements_first(made: Study) -> None:
+    run = next(iter(runs_of(made).values()))
+    events = list(run.folder.events())
+    own = next(event["values"] for event in events if event["event"] == "evaluate")
+    chosen = study_publish.published_draws(run, events)
+    assert chosen[0] == own
+    newest = events[-2]["values"]  # the last one is `end`
+    assert chosen[1] == newest
+    (run.path / newest).write_bytes(bytes(MOST_DRAWS))
+    assert newest not in study_publish.published_draws(run, events)
+    assert own in study_publish.published_draws(run, events)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 40, 41, 1000])
+def test_a_log_keeps_an_even_part_of_its_steps_and_the_last_curves(count: int) -> None:
+    events: list[dict[str, Any]] = [{"event": "step", "step": step} for step in range(count)]
+    events += [{"event": "per_t", "step": 1}, {"event": "epoch", "step": 1}, {"event": "per_t", "step": 2}]
+    events += [
+        {"event": "samples", "path": "samples/epoch-0001.png"},
+        {"event": "samples", "path": "samples/final.png"},
+    ]
+    kept = list(thinned(events))
+    steps = [event["step"] for event in kept if event["event"] == "step"]
+    assert len(steps) == min(count, MOST_STEPS)
+    if count > 1:
+        gaps = np.diff(steps)
+        assert (steps[0], steps[-1]) == (0, count - 1)
+        assert gaps.max() - gaps.min() <= 1
+    assert [event for event in kept if event["event"] != "step"] == [
+        events[count + 1],
+        events[count + 2],
+        events[-1],
+    ]
+
+
+def test_the_length_is_chosen_from_the_mean_over_seeds_on_validation_images(made: Study) -> None:
+    choices = choose_all(made, runs_of(made))
+    assert choices == {
+        (sweep, label): Choice(0.1, {"0.05": 3.0, "0.1": 2.75}, SEEDS)
+        for sweep, points in POINTS.items()
+        for label in points
+    }
+    write_choices(made, choices)
+    written = json.loads((made.out / "ema.json").read_text())
+    assert written["metric"] == VALIDATION
+    assert written["points"]["losses"]["l1"] == {
+        "std": 0.1,
+        "means": {"0.05": 3.0, "0.1": 2.75},
+        "seeds": [0, 1],
+    }
+
+
+def test_no_length_is_chosen_before_all_seeds_are_there(
+    made: Study, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.rmtree(made.out / "losses" / "losses-seed_1-l1")
+    assert ("losses", "l1") not in choose_all(made, runs_of(made))
+    assert "losses, l1: no average is chosen" in capsys.readouterr().out
+
+
+def test_only_what_is_missing_is_measured(made: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    commands: list[Sequence[str]] = []
+    monkeypatch.setattr(study_measurements, "ddpmx_each", lambda given, jobs: commands.extend(given) or [])
+    runs, spec = runs_of(made), made.sweeps["losses"]["l1"][0]
+    choices = choose_all(made, runs)
+    add(runs[spec.name].path, with_average(spec, 0.1), 2.5)
+    runs = runs_of(made)
+    assert is_measured(runs[spec.name], with_average(spec, 0.1))
+    study_measurements.measure_chosen(made, runs, choices, 2)
+    others = {str(run.path) for name, run in runs.items() if name != spec.name}
+    assert {command[1] for command in commands} == others
+    assert all(
+        command[0] == "evaluate" and command[2:] == ["--over", "weights.ema_std=0.1"] for command in commands
+    )
+    commands.clear()
+    add(runs[spec.name].path, full_chain(spec), 2.5)
+    study_measurements.measure_full_chain(made, runs_of(made), 2)
+    assert {command[1] for command in commands} == {
+        str(runs[f"timesteps-seed_0-{label}"].path) for label in POINTS["timesteps"]
+    }
+
+
+def test_the_whole_chain_has_every_timestep(made: Study) -> None:
+    for label in POINTS["timesteps"]:
+        spec = full_chain(made.sweeps["timesteps"][label][0])
+        plan = spec.evaluate.sampler.plan(spec.schedule.table(), spec.prediction)
+        assert plan.evaluations == int(label)
+        assert spec.weights.ema_std == 0
+
+
+def test_the_sweeps_get_seed_after_seed_and_a_killed_study_resumes(
+    made: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[tuple[str, str]] = []
+
+    def run(arguments: Sequence[str], accepted: Sequence[int]) -> None:
+        assert arguments[0] == "sweep"
+        assert f'extends="{made.scale}"' in arguments
+        (seeds,) = (text for text in arguments if text.startswith("sweep.seed="))
+        calls.append((Path(arguments[1]).stem, seeds))
+
+    monkeypatch.setattr(study, "ddpmx", run)
+    options = study.Options("tiny", made.out, tmp_path / "results", 1, None, False, False)
+    study._train(made, options)
+    assert calls == [("timesteps", "sweep.seed=[0, 1]"), ("losses", "sweep.seed=[0, 1]")]  # for their pages
+    calls.clear()
+    shutil.rmtree(made.out / "losses")
+    study._train(made, options)
+    assert calls == [
+        ("losses", "sweep.seed=[0]"),
+        ("timesteps", "sweep.seed=[0, 1]"),
+        ("losses", "sweep.seed=[0, 1]"),
+    ]
+
+
+def test_a_scale_is_one_of_the_files_and_has_so_many_seeds(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert study.main(["huge", "--dry-run"]) == 2
+    assert "SCALE: there is no scale 'huge', only digits" in capsys.readouterr().err
+    assert study.main(["settings", "--dry-run"]) == 2
+    for count in (0, 99):
+        assert study.main(["digits", "--dry-run", "--seeds", str(count)]) == 2
+        assert "--seeds: should be 1 to 8" in capsys.readouterr().err
+
+
+CLAIMS = [
+    {
+        "says": "a longer | chain is better",
+        "source": "a book",
+        "published": [1, 2],
+        "measure": "fd_cnn",
+        "test": "better",
+        "point": "30",
+        "than": "10",
+    }
+]
+
+
+def test_the_published_claims_are_judged_by_the_published_runs(
+    made: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(study_publish, "PAGES", PAGES)
+    claimed = claimed_of(made, "timesteps", CLAIMS)
+    claimed.write(made.out / "timesteps")
+    results = tmp_path / "results"
+    publish(made, results)
+    judged = [verdict for one in judge_files(files_of_claims([results])) for verdict in one.to_json()]
+    assert json.loads((results / "claims.json").read_text()) == judged
+    assert judged == [
+        verdict for one in judge_files(files_of_claims([made.out])) for verdict in one.to_json()
+    ]
+    assert judged[0]["verdict"] == "fails"  # at 10 it is 15 or 15.1, at 30 35 or 35.1
+    heading, line, row = (results / "claims.md").read_text().splitlines()
+    assert heading.count("|") == line.count("|") == 8
+    assert row.startswith("| timesteps | fails | a longer \\| chain is better (a book) | ")
+    assert row.endswith("| 1, 2 | 2 |  |")
+    assert "a longer | chain" in (results / "compare.html").read_text()
+
+
+PUBLISHED = Path(__file__).parents[1] / "results" / "study" / "digits"
+
+
+@pytest.mark.skipif(not PUBLISHED.exists(), reason="the study is not published")
+def test_the_published_study_is_small_without_weights_and_has_the_verdicts_of_its_runs() -> None:
+    check(PUBLISHED)
+    runs = [file.parent for file in PUBLISHED.glob("*/*/*/spec.yaml")]
+    assert runs
+    for run in runs:
+        assert sum(path.stat().st_size for path in (run / "draws").glob("*")) <= MOST_DRAWS, run
+        assert sum(path.stat().st_size for path in run.rglob("*") if path.is_file()) <= 100_000, run
+    judged = judge_files(files_of_claims([PUBLISHED]))
+    assert json.loads((PUBLISHED / "claims.json").read_text()) == study_tables.to_data(judged)
