@@ -130,7 +130,7 @@ def cpp(wanted: str) -> Extension:
 
     return CppExtension(
         "ddpmx.ops._cpp",
-        ["csrc/bind_cpu.cpp", "csrc/bind_layers.cpp", "csrc/cpu.cpp"],
+        ["csrc/bind_cpu.cpp", "csrc/bind_layers.cpp", "csrc/bind_attention.cpp", "csrc/cpu.cpp"],
         depends=headers(),
         define_macros=[STABLE, ("DDPMX_FLAGS", json.dumps(" ".join(CXX)))],
         extra_compile_args={"cxx": CXX},

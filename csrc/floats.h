@@ -2,6 +2,12 @@
 
 constexpr int kFloats = sizeof(Floats) / sizeof(float);
 
+#ifdef __GNUC__
+typedef uint32_t Words32 __attribute__((vector_size(sizeof(Floats))));  // the bits of Floats
+#else
+using Words32 = uint32_t;
+#endif
+
 inline Floats load(const float* from) {
   Floats value;
   memcpy(&value, from, sizeof value);

@@ -91,4 +91,41 @@ struct NormalisationGradient {
   double* partial = nullptr;        // [parts of kImagesPerPart images, 2, channels]: gamma, beta
 };
 
+// Of an image's values; scale = 1/√(variance + epsilon).
+struct Moments {
+  float mean = 0, scale = 0;
+};
+
+// out = x + norm(y) with, over an image's positions p and the features f of all heads,
+// y[p] = bias + Σ_f q[p, f]·Σ_j keyed[f, j]·mix[head of f, j]. Here keyed[f] = Σ_p k[p, f]·n[p], n = norm(x),
+// q is the softmax of n·qᵀ over a head's features, k that of n·kᵀ over the positions. All in channels_last
+// order.
+struct LinearAttention {
+  int64_t images = 0, positions = 0, channels = 0, heads = 0, features = 0;  // features: of all heads
+  double epsilon = 0;
+  const float* x = nullptr;                             // [images, positions, channels]
+  const float *gamma_in = nullptr, *beta_in = nullptr;  // [channels], of the norm of x
+  const float *q = nullptr, *k = nullptr,
+              *mix = nullptr;   // [features, channels], and [heads, channels, channels]
+  const float* bias = nullptr;  // [channels]
+  const float *gamma_out = nullptr, *beta_out = nullptr;  // [channels], of the norm of y
+  float* out = nullptr;
+  Moments* moments = nullptr;  // [images, 2]: of x and of y
+
+  int64_t elements() const { return positions * channels; }
+};
+
+struct LinearAttentionGradient {
+  LinearAttention attention;        // moments are known; beta_out and out are not used
+  const float* gradient = nullptr;  // of out
+  float* grad_x = nullptr;
+  // [parts of kImagesPerPart images, part_size()]: sums for q, k, mix and bias, in rows of padded(channels)
+  float* partial = nullptr;
+  double* norms = nullptr;  // [parts, 4, channels]: sums for gamma_in, beta_in, gamma_out, beta_out
+
+  int64_t part_size() const {
+    return (2 * attention.features + attention.heads * attention.channels + 1) * padded(attention.channels);
+  }
+};
+
 }  // namespace ddpmx

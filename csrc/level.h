@@ -9,6 +9,8 @@
 #include "matrix.h"
 #include "winograd.h"
 #include "norm.h"
+#include "softmax.h"
+#include "attention.h"
 
 // Constant data, so that a machine without this level's instructions runs none of its code.
 #define DDPMX_LOOP(NAME, ...) NAME,

@@ -51,10 +51,32 @@ struct Repeated : Scratch {
   }
 };
 
+// Of an image; scale = 1/√(variance + epsilon).
+inline Moments moments_of(const float* values, int64_t count, double epsilon) {
+  const double exact_mean = sum_of(count, [=](int64_t i) { return values[i]; }) / static_cast<double>(count);
+  const float mean = static_cast<float>(exact_mean);
+  const double variance = sum_of(count, [=](int64_t i) { return (values[i] - mean) * (values[i] - mean); }) /
+                          static_cast<double>(count);
+  return {mean, static_cast<float>(1 / sqrt(variance + epsilon))};
+}
+
+// to = (from − mean)·scale·gamma + beta, in an image. `to` may be `from`.
+inline void scale_and_shift(const float* from, int64_t count, int64_t channels, Moments moments,
+                            const Repeated& gamma, const Repeated& beta, float* to) {
+  const int64_t length = period(channels);
+  const float mean = moments.mean, scale = moments.scale, *gammas = gamma.values, *betas = beta.values;
+  for (int64_t start = 0; start < count; start += length) {
+    const float* source = from + start;
+    float* target = to + start;
+    each(smaller(count - start, length),
+         [=](int64_t i) { target[i] = (source[i] - mean) * scale * gammas[i] + betas[i]; });
+  }
+}
+
 // Handles the images [first, last).
 void normalise(const Normalisation& op, int64_t first, int64_t last) {
   const Repeated gamma(op.gamma, op.channels), beta(op.beta, op.channels);
-  const int64_t length = period(op.channels), count = op.elements;
+  const int64_t count = op.elements;
   for (int64_t image = first; image < last; ++image) {
     const float* x = op.x + image * count;
     float* out = op.out + image * count;
@@ -66,82 +88,92 @@ void normalise(const Normalisation& op, int64_t first, int64_t last) {
     } else {
       memcpy(out, x, count * sizeof(float));
     }
-    const double exact_mean = sum_of(count, [=](int64_t i) { return out[i]; }) / static_cast<double>(count);
-    const float mean = static_cast<float>(exact_mean);
-    const double variance = sum_of(count, [=](int64_t i) { return (out[i] - mean) * (out[i] - mean); }) /
-                            static_cast<double>(count);
-    const float scale = static_cast<float>(1 / sqrt(variance + op.epsilon));
-    op.mean[image] = mean;
-    op.scale[image] = scale;
-    // (x − mean)/√(variance + epsilon)·gamma + beta
-    for (int64_t start = 0; start < count; start += length) {
-      float* to = out + start;
-      const float *gammas = gamma.values, *betas = beta.values;
-      each(smaller(count - start, length),
-           [=](int64_t i) { to[i] = (to[i] - mean) * scale * gammas[i] + betas[i]; });
-    }
+    const Moments moments = moments_of(out, count, op.epsilon);
+    op.mean[image] = moments.mean;
+    op.scale[image] = moments.scale;
+    scale_and_shift(out, count, op.channels, moments, gamma, beta, out);
   }
 }
+
+// The gradients of images one after the other, with the memory that they need.
+struct NormGradient {
+  const int64_t channels, count, length;  // channels and elements of an image, and the period
+  const bool of_gelu;
+  const Repeated gamma, gamma_sums, beta_sums;
+  const Scratch normal, slope;
+
+  NormGradient(int64_t elements, int64_t image_channels, const float* gammas, bool gelu)
+      : channels(image_channels),
+        count(elements),
+        length(period(channels)),
+        of_gelu(gelu),
+        gamma(gammas, channels),
+        gamma_sums(nullptr, channels),
+        beta_sums(nullptr, channels),
+        normal(count),
+        slope(count) {}
+
+  // The gradient of an image's x. Adds those of gamma and beta to `partial` [2, channels]. `grad_x` may be
+  // `gradient`.
+  void image(const float* x, const float* gradient, Moments moments, float* grad_x, double* partial) const {
+    const float mean = moments.mean, scale = moments.scale;
+    memset(gamma_sums.values, 0, length * sizeof(float));
+    memset(beta_sums.values, 0, length * sizeof(float));
+    for (int64_t start = 0; start < count; start += length) {
+      const float *from = x + start, *upstream = gradient + start;
+      float *to = normal.values + start, *slopes = slope.values + start, *gammas = gamma_sums.values,
+            *betas = beta_sums.values;
+      const auto add = [=](auto value, int64_t i) {
+        float derivative = 1;
+        to[i] = (value(from[i], derivative) - mean) * scale;
+        slopes[i] = derivative;
+        gammas[i] += upstream[i] * to[i];
+        betas[i] += upstream[i];
+      };
+      const int64_t size = smaller(count - start, length);
+      if (of_gelu) {
+        each(size, [=](int64_t i) {
+          add([](float value, float& derivative) { return gelu(value, derivative); }, i);
+        });
+      } else {
+        each(size, [=](int64_t i) { add([](float value, float&) { return value; }, i); });
+      }
+    }
+    double sum = 0, product = 0;
+    for (int64_t i = 0; i < length; ++i) {
+      const double gamma_sum = gamma_sums.values[i], beta_sum = beta_sums.values[i];
+      partial[i % channels] += gamma_sum;
+      partial[channels + i % channels] += beta_sum;
+      product += gamma.values[i] * gamma_sum;
+      sum += gamma.values[i] * beta_sum;
+    }
+    const float mean_slope = static_cast<float>(sum / static_cast<double>(count)),
+                mean_product = static_cast<float>(product / static_cast<double>(count));
+    // With n = (x − mean)·scale and g = upstream·gamma: (g − mean of g − n·mean of g·n)·scale, times GELU's
+    // slope.
+    for (int64_t start = 0; start < count; start += length) {
+      const float *upstream = gradient + start, *from = normal.values + start, *slopes = slope.values + start,
+                  *scales = gamma.values;
+      float* to = grad_x + start;
+      each(smaller(count - start, length), [=](int64_t i) {
+        to[i] = (upstream[i] * scales[i] - mean_slope - from[i] * mean_product) * scale * slopes[i];
+      });
+    }
+  }
+};
 
 // For each of the parts [first, last) of kImagesPerPart images: the gradient of x, and partial sums of the
 // gradients of gamma and beta.
 void normalise_gradient(const NormalisationGradient& op, int64_t first, int64_t last) {
   const Normalisation& forward = op.normalisation;
-  const int64_t length = period(forward.channels), count = forward.elements;
-  const Repeated gamma(forward.gamma, forward.channels), gamma_sums(nullptr, forward.channels),
-      beta_sums(nullptr, forward.channels);
-  const Scratch normal(count), slope(count);
+  const int64_t count = forward.elements;
+  const NormGradient backward(count, forward.channels, forward.gamma, forward.gelu);
   for (int64_t part = first; part < last; ++part) {
     double* partial = op.partial + part * 2 * forward.channels;
     for (int64_t c = 0; c < 2 * forward.channels; ++c) partial[c] = 0;
-    const int64_t end =
-        (part + 1) * kImagesPerPart < forward.images ? (part + 1) * kImagesPerPart : forward.images;
-    for (int64_t image = part * kImagesPerPart; image < end; ++image) {
-      const float *x = forward.x + image * count, *gradient = op.gradient + image * count;
-      const float mean = forward.mean[image], scale = forward.scale[image];
-      float* grad_x = op.grad_x + image * count;
-      memset(gamma_sums.values, 0, length * sizeof(float));
-      memset(beta_sums.values, 0, length * sizeof(float));
-      for (int64_t start = 0; start < count; start += length) {
-        const float *from = x + start, *upstream = gradient + start;
-        float *to = normal.values + start, *slopes = slope.values + start, *gammas = gamma_sums.values,
-              *betas = beta_sums.values;
-        const auto add = [=](auto value, int64_t i) {
-          float derivative = 1;
-          to[i] = (value(from[i], derivative) - mean) * scale;
-          slopes[i] = derivative;
-          gammas[i] += upstream[i] * to[i];
-          betas[i] += upstream[i];
-        };
-        const int64_t size = smaller(count - start, length);
-        if (forward.gelu) {
-          each(size, [=](int64_t i) {
-            add([](float value, float& derivative) { return gelu(value, derivative); }, i);
-          });
-        } else {
-          each(size, [=](int64_t i) { add([](float value, float&) { return value; }, i); });
-        }
-      }
-      double sum = 0, product = 0;
-      for (int64_t i = 0; i < length; ++i) {
-        const double gamma_sum = gamma_sums.values[i], beta_sum = beta_sums.values[i];
-        partial[i % forward.channels] += gamma_sum;
-        partial[forward.channels + i % forward.channels] += beta_sum;
-        product += gamma.values[i] * gamma_sum;
-        sum += gamma.values[i] * beta_sum;
-      }
-      const float mean_slope = static_cast<float>(sum / static_cast<double>(count)),
-                  mean_product = static_cast<float>(product / static_cast<double>(count));
-      // With n = (x − mean)·scale and g = upstream·gamma: (g − mean of g − n·mean of g·n)·scale, times GELU's
-      // slope.
-      for (int64_t start = 0; start < count; start += length) {
-        const float *upstream = gradient + start, *from = normal.values + start,
-                    *slopes = slope.values + start, *scales = gamma.values;
-        float* to = grad_x + start;
-        each(smaller(count - start, length), [=](int64_t i) {
-          to[i] = (upstream[i] * scales[i] - mean_slope - from[i] * mean_product) * scale * slopes[i];
-        });
-      }
-    }
+    const int64_t end = smaller((part + 1) * kImagesPerPart, forward.images);
+    for (int64_t image = part * kImagesPerPart; image < end; ++image)
+      backward.image(forward.x + image * count, op.gradient + image * count,
+                     {forward.mean[image], forward.scale[image]}, op.grad_x + image * count, partial);
   }
 }

@@ -21,8 +21,8 @@
     "clip_all, Tensor sample_ids, "                                                                          \
     "SymInt stream, SymInt seed, Tensor? noise, Tensor(a!) out, Tensor(b!)? m) -> ()")
 
-// X(name, schema): operators on images and network layers, for CPUs only. `name` of bind_layers.cpp runs one
-// or more of the loops below.
+// X(name, schema): operators on images and network layers, for CPUs only. `name` of bind_layers.cpp or
+// bind_attention.cpp runs one or more of the loops below.
 #define DDPMX_LAYER_OPERATORS(X)                                                                           \
   X(fetch, "(Tensor pixels, Tensor ids, SymInt stream, SymInt seed, bool flip, Tensor(a!) out) -> ()")     \
   X(depthwise_gradient, "(Tensor x, Tensor gradient, Tensor(a!) of_weight, Tensor(b!) of_bias) -> ()")     \
@@ -34,14 +34,21 @@
   X(normalise_gradient,                                                                                    \
     "(Tensor x, Tensor gradient, Tensor gamma, bool gelu, Tensor statistics, Tensor(a!) of_x, Tensor(b!) " \
     "of_gamma, "                                                                                           \
-    "Tensor(c!) of_beta) -> ()")
+    "Tensor(c!) of_beta) -> ()")                                                                           \
+  X(linear_attention,                                                                                      \
+    "(Tensor x, Tensor[] weights, float epsilon, Tensor(a!) out, Tensor(b!) statistics) -> ()")            \
+  X(linear_attention_gradient,                                                                             \
+    "(Tensor x, Tensor gradient, Tensor[] weights, Tensor statistics, Tensor(a!) of_x, Tensor(b!)[] "      \
+    "of_weights) -> ()")
 
 // X(name, operation): the layer loops of each CPU level, with their structs of layer_ops.h.
-#define DDPMX_LAYER_LOOPS(X)                                                        \
-  X(fetch, Fetch)                              /* items: images */                  \
-  X(depthwise_gradient, DepthwiseGradient)     /* parts */                          \
-  X(weight_points, Convolution)                /* inputs */                         \
-  X(convolve, Convolution)                     /* chunks of kTilesPerChunk tiles */ \
-  X(convolution_gradient, ConvolutionGradient) /* parts */                          \
-  X(normalise, Normalisation)                  /* images */                         \
-  X(normalise_gradient, NormalisationGradient) /* parts */
+#define DDPMX_LAYER_LOOPS(X)                                                                 \
+  X(fetch, Fetch)                                       /* items: images */                  \
+  X(depthwise_gradient, DepthwiseGradient)              /* parts */                          \
+  X(weight_points, Convolution)                         /* inputs */                         \
+  X(convolve, Convolution)                              /* chunks of kTilesPerChunk tiles */ \
+  X(convolution_gradient, ConvolutionGradient)          /* parts */                          \
+  X(normalise, Normalisation)                           /* images */                         \
+  X(normalise_gradient, NormalisationGradient)          /* parts */                          \
+  X(linear_attention, LinearAttention)                  /* images */                         \
+  X(linear_attention_gradient, LinearAttentionGradient) /* parts */

@@ -57,7 +57,7 @@ OPS = {
 ADDED = {"class": {"Ema", "Noise"}, "registry": {"EMAS"}}
 """Names that `ddpmx` has gained since the lists above were written, by kind."""
 
-ADDED_OPS = {"class": {"Noise"}}
+ADDED_OPS = {"class": {"AttentionParameters", "Noise"}, "function": {"add_linear_attention"}}
 
 KINDS = {
     "registry": lambda value: isinstance(value, Registry),

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..components.registry import MODELS
+from ..ops.layers import AttentionParameters, add_linear_attention, fuses_linear_attention
 from .base import ConditionalModel, Multiples, check_size
 from .embedding import TimeEmbedding
 from .layers import Conv3x3, Depthwise7x7, ImageNorm
@@ -24,7 +25,8 @@ HIDDEN = HEADS * HEAD_DIM
 EXPANSION = 2
 """Width inside a ConvNeXt block, relative to the block's output."""
 CPU_CHUNK = 16
-"""Images per attention pass on CPUs. Attention needs memory for 256 channels, so small passes save much."""
+"""Images per attention pass on CPUs, where no kernel runs. Attention needs memory for 256 channels, so small
+passes save much."""
 
 
 @MODELS.register(
@@ -115,7 +117,7 @@ class Level(nn.Module):
 
     def forward(self, x: Tensor, time: Tensor) -> Tensor:
         x = self.block_2(self.block_1(x, time), time)
-        if x.device.type == "cpu":
+        if x.device.type == "cpu" and not self.attention.is_fused(self.norm, x):
             return torch.cat(
                 [
                     recomputed(self.add_attention, chunk, self.norm, self.attention)
@@ -125,7 +127,7 @@ class Level(nn.Module):
         return self.add_attention(x)
 
     def add_attention(self, x: Tensor) -> Tensor:
-        return x + cast(Tensor, self.attention(self.norm(x)))
+        return cast(Tensor, self.attention(self.norm, x))
 
 
 class ConvNextBlock(nn.Module):
@@ -173,11 +175,11 @@ class Attention(nn.Module):
 
 
 class LinearAttention(nn.Module):
-    """out · softmax over features(q) · (softmax over positions(k)ᵀ · v), then a GroupNorm.
+    """Linear attention between two norms, added to its input: `ops.add_linear_attention`.
 
-    Shen et al. 2018, arXiv:1812.01243. There are many positions and few features, so only two of the products
-    run over the positions: kᵀ·x comes first, and the projections `v` and `out` are applied to that small
-    matrix. The values v are never computed for each position.
+    Shen et al. 2018, arXiv:1812.01243. There are many positions and few features, so kᵀ·x comes first, and
+    the projections `v` and `out` are applied to that small matrix. The values v are never computed for each
+    position.
     """
 
     def __init__(self, width: int) -> None:
@@ -188,19 +190,23 @@ class LinearAttention(nn.Module):
         self.out = nn.Linear(HIDDEN, width)
         self.norm = ImageNorm(width)
 
-    def forward(self, x: Tensor) -> Tensor:
-        y = self.attend(rearrange(x, "n c h w -> n (h w) c"))
-        return cast(Tensor, self.norm(rearrange(y, "n (h w) c -> n c h w", h=x.shape[2])))
+    def forward(self, norm: ImageNorm, x: Tensor) -> Tensor:
+        """x + self.norm(attention of norm(x)), [n, c, h, w]."""
+        return add_linear_attention(x, self._between(norm))
 
-    def attend(self, x: Tensor) -> Tensor:
-        """Attention of x [n, positions, c] to itself, before the norm."""
-        q = rearrange(self.q(x), "n positions (heads d) -> n positions heads d", heads=HEADS).softmax(dim=-1)
-        k = self.k(x).softmax(dim=1)  # [n, positions, heads·d]
-        v = rearrange(self.v.weight, "(heads d) c -> heads c d", heads=HEADS)
-        out = rearrange(self.out.weight, "c (heads d) -> heads d c", heads=HEADS)
-        keyed = rearrange(k.transpose(1, 2) @ x, "n (heads d) c -> n heads d c", heads=HEADS)
-        context = keyed @ v  # kᵀ·v: [n, heads, d, d]
-        mix = context @ (out * HEAD_DIM**-0.5)  # [n, heads, d, c]
-        q = rearrange(q, "n positions heads d -> n positions (heads d)")
-        mix = rearrange(mix, "n heads d c -> n (heads d) c")
-        return torch.baddbmm(self.out.bias, q, mix)  # [n, positions, c]
+    def is_fused(self, norm: ImageNorm, x: Tensor) -> bool:
+        """Whether `forward` is one kernel, which keeps little more than x for the backward pass."""
+        return fuses_linear_attention(x, self._between(norm))
+
+    def _between(self, norm: ImageNorm) -> AttentionParameters:
+        return AttentionParameters(
+            HEADS,
+            self.q.weight,
+            self.k.weight,
+            self.v.weight,
+            self.out.weight,
+            self.out.bias,
+            (norm.weight, norm.bias),
+            (self.norm.weight, self.norm.bias),
+            norm.eps,
+        )

@@ -28,7 +28,7 @@ from torch import Tensor
 from ..rows import Row
 from .choice import active, backends, use_backend
 from .generator import bits, normal, uniform
-from .layers import conv3x3, depthwise, norm, norm_conv3x3
+from .layers import AttentionParameters, add_linear_attention, conv3x3, depthwise, norm, norm_conv3x3
 from .noise import Noise, resolve_noise
 from .operations import NORMS, AddNoise, ReverseStep, WeightedLoss
 from .pixels import fetch
@@ -37,9 +37,11 @@ from .streams import Purpose, stream
 
 __all__ = [
     "NORMS",
+    "AttentionParameters",
     "Noise",
     "Purpose",
     "active",
+    "add_linear_attention",
     "add_noise",
     "backends",
     "bits",

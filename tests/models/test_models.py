@@ -10,11 +10,12 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ddpmx import MODELS, SCHEDULES, SpecError
+from ddpmx import MODELS, SCHEDULES, SpecError, ops
 from ddpmx.models import Model, embed_time
 from ddpmx.models.convnext_unet import CPU_CHUNK, ConvNextBlock, ConvNextUnetModule, LinearAttention
 from ddpmx.models.ddpm_unet import AttentionBlock, ResidualBlock
 from ddpmx.models.embedding import TimeEmbedding, sinusoidal
+from ddpmx.models.layers import ImageNorm
 from ddpmx.models.size import _is_small
 from ddpmx.schedules import Table
 
@@ -82,13 +83,15 @@ def heads(weight: Tensor, x: Tensor) -> Tensor:
     return torch.einsum("oc,ncp->nop", weight, x.flatten(2)).unflatten(1, (4, 32))
 
 
-def plain_linear_attention(attention: LinearAttention, x: Tensor) -> Tensor:
-    q = heads(attention.q.weight, x).softmax(dim=2) / math.sqrt(32)
-    k = heads(attention.k.weight, x).softmax(dim=3)
-    v = heads(attention.v.weight, x)
+def plain_linear_attention(attention: LinearAttention, norm: nn.GroupNorm, x: Tensor) -> Tensor:
+    n = plain_norm(x, norm)
+    q = heads(attention.q.weight, n).softmax(dim=2) / math.sqrt(32)
+    k = heads(attention.k.weight, n).softmax(dim=3)
+    v = heads(attention.v.weight, n)
     context = torch.einsum("nhdp,nhep->nhde", k, v)
     y = torch.einsum("nhde,nhdp->nhep", context, q).flatten(1, 2).unflatten(2, x.shape[2:])
-    return plain_norm(F.conv2d(y, attention.out.weight[:, :, None, None], attention.out.bias), attention.norm)
+    y = F.conv2d(y, attention.out.weight[:, :, None, None], attention.out.bias)
+    return x + plain_norm(y, attention.norm)
 
 
 def plain_unet(net: ConvNextUnetModule, x: Tensor, t: Tensor) -> Tensor:
@@ -99,7 +102,7 @@ def plain_unet(net: ConvNextUnetModule, x: Tensor, t: Tensor) -> Tensor:
     for index, level in enumerate(net.down):
         x = net.downsample[index - 1](x) if index else x
         x = plain_block(level.block_2, plain_block(level.block_1, x, time), time)
-        x = x + plain_linear_attention(level.attention, plain_norm(x, level.norm))
+        x = plain_linear_attention(level.attention, level.norm, x)
         skips.append(x)
     x = plain_block(net.middle_1, x, time)
     y = plain_norm(x, net.middle_norm)
@@ -112,7 +115,7 @@ def plain_unet(net: ConvNextUnetModule, x: Tensor, t: Tensor) -> Tensor:
     for level, upsample in zip(net.up, net.upsample, strict=True):
         x = torch.cat((x, skips.pop()), dim=1)
         x = plain_block(level.block_2, plain_block(level.block_1, x, time), time)
-        x = upsample(x + plain_linear_attention(level.attention, plain_norm(x, level.norm)))
+        x = upsample(plain_linear_attention(level.attention, level.norm, x))
     return net.output(plain_block(net.last, x, None))
 
 
@@ -120,9 +123,12 @@ def plain_unet(net: ConvNextUnetModule, x: Tensor, t: Tensor) -> Tensor:
     ("images", "channels", "size", "mults"),
     [(CPU_CHUNK + 3, 1, 8, (1, 2)), (2, 3, 28, (1, 2, 3)), (2, 2, 6, (2,))],
 )
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(
+    ("dtype", "backend"),
+    [(torch.float32, "auto"), (torch.float64, "auto"), (torch.float64, "reference")],
+)
 def test_convnext_unet_and_its_gradients_are_its_plain_forms(
-    images: int, channels: int, size: int, mults: tuple[int, ...], dtype: torch.dtype
+    images: int, channels: int, size: int, mults: tuple[int, ...], dtype: torch.dtype, backend: str
 ) -> None:
     torch.manual_seed(0)
     net = started(MODELS.build("convnext_unet", dim=8, dim_mults=mults).build(channels, size))
@@ -131,8 +137,9 @@ def test_convnext_unet_and_its_gradients_are_its_plain_forms(
         torch.rand(images) * 500,
         torch.randn(images, channels, size, size),
     )
-    y = net(x, t)
-    gradients = torch.autograd.grad((y * g).sum(), list(net.parameters()))
+    with ops.use_backend(backend):
+        y = net(x, t)
+        gradients = torch.autograd.grad((y * g).sum(), list(net.parameters()))
     net, x, t, g = net.to(dtype), x.to(dtype), t.to(dtype), g.to(dtype)
     plain = plain_unet(net, x, t)
     assert near(y, plain)
@@ -147,14 +154,19 @@ def test_convnext_unet_and_its_gradients_are_its_plain_forms(
         assert error < 1e-3, (name, error)  # some are sums of which nearly everything cancels
 
 
-def test_linear_attention_handles_large_inputs() -> None:
-    """The softmaxes subtract their maxima, so inputs that would overflow exp are fine."""
+@pytest.mark.parametrize("backend", ["auto", "reference"])
+def test_linear_attention_handles_large_logits(backend: str) -> None:
+    """The softmaxes subtract their maxima, so logits that would overflow exp are fine."""
     torch.manual_seed(0)
-    attention = LinearAttention(6)
-    x = 300 * torch.randn(2, 6, 4, 4)
-    torch.testing.assert_close(
-        attention(x), plain_linear_attention(attention.double(), x.double()).float(), rtol=1e-3, atol=1e-3
-    )
+    attention, norm = LinearAttention(6), ImageNorm(6)
+    with torch.no_grad():
+        attention.q.weight *= 300
+        attention.k.weight *= 300
+        x = torch.randn(2, 6, 4, 4)
+        with ops.use_backend(backend):
+            y = attention(norm, x)
+        plain = plain_linear_attention(attention.double(), norm.double(), x.double()).float()
+    torch.testing.assert_close(y, plain, rtol=1e-3, atol=1e-3)
 
 
 # -- ddpm_unet against diffusers

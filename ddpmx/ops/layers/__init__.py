@@ -1,4 +1,5 @@
-"""The network layers that have kernels for CPUs: convolutions, norms, and a norm followed by a convolution.
+"""The network layers that have kernels for CPUs: convolutions, norms, a norm followed by a convolution, and
+linear attention.
 
 They use no noise. `in_torch.py` defines them, and runs where there is no kernel. Images are [n, c, h, w]. On
 a GPU, under autocast and while torch compiles, each layer is torch's own function.
@@ -8,6 +9,16 @@ from __future__ import annotations
 
 from .convolution import conv3x3
 from .depthwise7x7 import depthwise
+from .in_torch import AttentionParameters
+from .linear_attention import add_linear_attention, fuses_linear_attention
 from .normalisation import norm, norm_conv3x3
 
-__all__ = ["conv3x3", "depthwise", "norm", "norm_conv3x3"]
+__all__ = [
+    "AttentionParameters",
+    "add_linear_attention",
+    "conv3x3",
+    "depthwise",
+    "fuses_linear_attention",
+    "norm",
+    "norm_conv3x3",
+]

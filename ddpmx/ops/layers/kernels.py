@@ -5,6 +5,8 @@ The callers pass what the kernels support; the operators refuse everything else.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -68,3 +70,24 @@ def normalise_gradient(
     grad_gamma, grad_beta = torch.empty_like(gamma), torch.empty_like(gamma)
     OPERATORS["normalise_gradient"](x, gradient, gamma, gelu, statistics, grad_x, grad_gamma, grad_beta)
     return grad_x, grad_gamma, grad_beta
+
+
+def linear_attention(x: Tensor, weights: Sequence[Tensor], epsilon: float) -> tuple[Tensor, Tensor]:
+    """x [n, c, h, w] (float32, channels_last) plus its linear attention between two norms.
+
+    `weights` are gamma and beta of the first norm, q, k, mix and bias of `AttentionParameters`, and gamma and
+    beta of the second norm, all contiguous. The second result has the statistics that
+    `linear_attention_gradient` needs.
+    """
+    out, statistics = torch.empty_like(x), x.new_empty((x.shape[0], 2, 2))
+    OPERATORS["linear_attention"](x, weights, epsilon, out, statistics)
+    return out, statistics
+
+
+def linear_attention_gradient(
+    x: Tensor, gradient: Tensor, weights: Sequence[Tensor], statistics: Tensor
+) -> tuple[Tensor, list[Tensor]]:
+    """The gradients of the x and weights of `linear_attention`."""
+    grad_x, of_weights = torch.empty_like(x), [torch.empty_like(weight) for weight in weights]
+    OPERATORS["linear_attention_gradient"](x, gradient, weights, statistics, grad_x, of_weights)
+    return grad_x, of_weights
