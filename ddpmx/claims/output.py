@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import IO
 
-from rich import box
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -18,6 +18,8 @@ from .words import NONE, measured, published, tally
 
 STYLES = {"holds": "bold green", "fails": "bold red", "undecided": "yellow"}
 """Colours of the verdicts, where there are colours."""
+GAP = 2
+"""Spaces between columns."""
 COLUMNS = ("verdict", "claim", "measured", "published", "seeds")
 
 
@@ -27,7 +29,7 @@ def print_claims(judged: Sequence[Judged], out: IO[str]) -> None:
         out.write("\n" if index else "")
         if out.isatty():
             out.write(f"{_heading(one)}\n\n")
-            Console(file=out, highlight=False).print(_table(one.verdicts))
+            _print_wrapped(one.verdicts, Console(file=out, highlight=False))
         else:
             out.write("".join(f"{line}\n" for line in lines_of(one)))
 
@@ -36,10 +38,11 @@ def lines_of(judged: Judged) -> list[str]:
     """The table of a sweep as plain lines, one for each claim and some below it."""
     rows = [list(COLUMNS), *(_cells(verdict) for verdict in judged.verdicts)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    gap = " " * GAP
     head, *lines = (
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+        gap.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
     )
-    indent = " " * (widths[0] + 2)
+    indent = " " * widths[0] + gap
     out = [_heading(judged), "", head]
     for verdict, line in zip(judged.verdicts, lines, strict=True):
         out += [line, *(f"{indent}{below}" for below in _below(verdict))]
@@ -50,16 +53,32 @@ def _heading(judged: Judged) -> str:
     return visible(f"claims of {judged.sweep}: {tally(judged.verdicts)}")
 
 
-def _table(verdicts: Sequence[Verdict]) -> Table:
-    """A row for each claim, wrapped to the terminal's width, with the lines below the claim in its cell."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for heading in COLUMNS:
-        table.add_column(heading, overflow="fold", no_wrap=heading in ("verdict", "seeds"))
-    for verdict in verdicts:
-        mark, says, *others = _cells(verdict)
-        below = Text("".join(f"\n{line}" for line in _below(verdict)), style="dim")
-        table.add_row(Text(mark, STYLES[mark]), Text(says) + below, *map(Text, others))
-    return table
+def _print_wrapped(verdicts: Sequence[Verdict], console: Console) -> None:
+    """Print a row for each claim, its cells wrapped, and below it lines of the terminal's full width."""
+    rows = [_cells(verdict) for verdict in verdicts]
+    widths = _widths([list(COLUMNS), *rows], console.width)
+    console.print(_row([Text(heading, "bold") for heading in COLUMNS], widths))
+    for verdict, (mark, *others) in zip(verdicts, rows, strict=True):
+        console.print(_row([Text(mark, STYLES[mark]), *map(Text, others)], widths))
+        for line in _below(verdict):
+            console.print(Padding(Text(line, "dim"), (0, 0, 0, widths[0] + GAP)))
+
+
+def _row(cells: Sequence[Text], widths: Sequence[int]) -> Table:
+    """Cells side by side."""
+    row = Table.grid(padding=(0, GAP, 0, 0))
+    for width in widths:
+        row.add_column(width=width, overflow="fold")
+    row.add_row(*cells)
+    return row
+
+
+def _widths(rows: Sequence[Sequence[str]], room: int) -> list[int]:
+    """The widths of the columns: the figures get what they need, at most 3/10 of the room each."""
+    mark, claim, measured, published, seeds = (max(map(len, column)) for column in zip(*rows, strict=True))
+    room -= mark + seeds + GAP * len(COLUMNS)
+    measured, published = min(measured, room * 3 // 10), min(published, room * 3 // 10)
+    return [mark, min(claim, max(room - measured - published, 1)), measured, published, seeds]
 
 
 def _cells(verdict: Verdict) -> list[str]:

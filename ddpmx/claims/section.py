@@ -10,7 +10,7 @@ from ..pages.claims import ClaimRow, ClaimTable, interval_bar
 from ..spec.claims import Best, Better, Equals, Equivalent, Trend
 from .judged import Judged, files_of_claims, judge_files
 from .verdict import Verdict
-from .words import NONE, measured, published, tally, tested
+from .words import NONE, measured, published_items, tally, tested
 
 
 def tables_of(folders: Iterable[Path]) -> list[ClaimTable]:
@@ -31,7 +31,7 @@ def _row(verdict: Verdict) -> ClaimRow:
         tested(claim),
         measured(verdict),
         interval_bar(verdict.low, verdict.value, verdict.high, _claimed(verdict)),
-        published(claim.published),
+        published_items(claim.published),
         claim.source,
         NONE if isinstance(claim, Equals) else str(verdict.seeds),
         verdict.note,

@@ -55,13 +55,18 @@ def measured(verdict: Verdict) -> str:
 
 def published(value: object) -> str:
     """The source's own figures, on one line."""
+    return "; ".join(published_items(value)) or NONE
+
+
+def published_items(value: object) -> list[str]:
+    """The source's own figures, each as text; empty if there are none."""
     if value is None:
-        return NONE
+        return []
     if isinstance(value, Mapping):
-        return ", ".join(f"{key} {published(item)}" for key, item in value.items())
+        return [f"{key}: {', '.join(published_items(item))}" for key, item in value.items()]
     if isinstance(value, list | tuple):
-        return ", ".join(published(item) for item in value)
-    return number(value)
+        return [", ".join(published_items(item)) for item in value]
+    return [number(value)]
 
 
 def tally(verdicts: Sequence[Verdict]) -> str:

@@ -40,7 +40,8 @@ class ClaimRow:
     """What was tested, in a few words."""
     measured: str
     bar: IntervalBar | None
-    published: str
+    published: Sequence[str]
+    """The source's own figures; may be empty."""
     source: str
     seeds: str
     note: str

@@ -39,7 +39,7 @@ from .trainings import announcement as sharing
 
 NOT_CORRECTED = " (its intervals are not corrected for the looks; the verdicts above are)"
 """What is said of the page."""
-OWN_SEEDS = "These are judged by the sweep's own seeds: the others were added because of what had been seen."
+OWN_SEEDS = "Added seeds do not count for the claims, since they were added because of what had been seen."
 """What is said of the claims."""
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +15,8 @@ from conftest import TINY, Result
 from made_runs import run_of, score
 
 from ddpmx.claims import recorded
+from ddpmx.claims.output import print_claims
+from ddpmx.claims.section import tables_of
 from ddpmx.errors import SpecError
 from ddpmx.spec.loading import load
 from ddpmx.storage.folder import RunFolder
@@ -106,10 +110,29 @@ def test_a_table_shows_the_verdict_the_figures_and_the_source(ddpmx: Run, made: 
     assert lines[0] == "claims of tiny: 3 hold and 1 fails"
     (row,) = (index for index, line in enumerate(lines) if "two are alike" in line)
     assert lines[row].startswith("holds ")
-    assert "norm_l1 125.9 ± 4.6, norm_l2 117.7" in lines[row]
+    assert "norm_l1: 125.9 ± 4.6; norm_l2: 117.7" in lines[row]
     assert "difference " in lines[row]
     assert lines[row].endswith(" 3")
     assert lines[row + 1].strip() == "source: a <b>friend</b>"
+
+
+def test_a_terminals_table_keeps_to_its_width(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setenv("COLUMNS", "72")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    judged = judged_claims(load_sweep(made / "tiny.yaml"), made / "runs")
+    assert judged is not None
+    terminal = Terminal()
+    print_claims([judged], terminal)
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", terminal.getvalue())
+    assert plain != terminal.getvalue()
+    assert all(len(line) <= 72 for line in plain.splitlines())
+    assert {line.split()[0] for line in plain.splitlines() if line[:1].isalpha()} == {
+        *("claims", "verdict", "holds", "fails")
+    }
 
 
 def test_without_runs_only_what_is_computed_is_decided(ddpmx: Run, tmp_path: Path) -> None:
@@ -277,8 +300,7 @@ def test_the_page_of_compare_shows_claims(ddpmx: Run, made: Path, tmp_path: Path
     assert "a &lt;b&gt;friend&lt;/b&gt;" in section
     assert section.count('<svg class="bar"') == 3
     point = next(path.parent for path in (made / "runs").rglob("spec.yaml"))
-    assert ddpmx("compare", point, "--html", page).code == 0
-    assert "<h2>Claims</h2>" not in page.read_text()
+    assert tables_of([point]) == []
 
 
 def test_a_sweep_keeps_its_claims_and_ends_with_them(ddpmx: Run, made: Path, tmp_path: Path) -> None:
@@ -291,3 +313,14 @@ def test_a_sweep_keeps_its_claims_and_ends_with_them(ddpmx: Run, made: Path, tmp
     assert (tmp_path / "runs" / "tiny" / recorded.NAME).exists()
     assert "<h2>Claims</h2>" in (tmp_path / "runs" / "tiny" / "compare.html").read_text()
     assert not RunFolder(next((tmp_path / "runs").rglob("spec.yaml")).parent).spec_data().get("claims")
+
+
+@pytest.mark.slow
+def test_the_command_of_a_point_writes_the_claims_of_its_sweep(ddpmx: Run, tmp_path: Path) -> None:
+    file = spec(tmp_path, BASE.replace("fd_cnn", "pixel_fd") + SWEEP + CLAIMS.replace("fd_cnn", "pixel_fd"))
+    out = tmp_path / "runs"
+    assert ddpmx("run", file, "--point", "tiny-seed_0-norm_l1", "--out", out).code == 0
+    assert recorded.read(out / "tiny" / recorded.NAME) == claimed(load_sweep(file))
+    found = verdicts(ddpmx("claims", out, "--json"))
+    assert [each["verdict"] for each in found] == ["undecided"] * 3 + ["holds"]
+    assert "2 of 3 seeds of norm_l1 are not finished" in found[0]["needs"]
