@@ -13,12 +13,13 @@ import numpy as np
 import pytest
 import study
 import study_measurements
+import study_plan
 import study_publish
 import study_tables
 from conftest import TINY
 from made_runs import add_grids, make_run, score
 from study_measurements import Choice, choose_all, full_chain, is_measured, with_average, write_choices
-from study_plan import Study
+from study_plan import Study, load_study
 from study_publish import MOST_DRAWS, MOST_STEPS, PAGES, check, publish, thinned
 
 from ddpmx.claims.judged import files_of_claims, judge_files
@@ -261,9 +262,8 @@ def test_the_length_is_chosen_from_the_mean_over_seeds_on_validation_images(made
     }
     write_choices(made, choices)
     written = json.loads((made.out / "ema.json").read_text())
-    assert written["metric"] == VALIDATION
-    assert written["points"]["losses"]["l1"] == {
-        "std": 0.1,
+    assert written["losses"]["l1"] == {
+        "ema_std": 0.1,
         "means": {"0.05": 3.0, "0.1": 2.75},
         "seeds": [0, 1],
     }
@@ -375,6 +375,73 @@ def test_the_published_claims_are_judged_by_the_published_runs(
     assert row.startswith("| timesteps | fails | a longer \\| chain is better (a book) | ")
     assert row.endswith("| 1, 2 | 2 |  |")
     assert "a longer | chain" in (results / "compare.html").read_text()
+
+
+SCALE = f"""
+dataset: digits
+model: {{name: convnext_unet, dim: 8, dim_mults: [1, 2]}}
+schedule: cosine
+train: {{steps: 12, batch_size: 64, lr: 1e-3, ema: {{name: power, snapshots: 4}}}}
+weights: {{checkpoint: last, ema_std: 0}}
+evaluate:
+  every_epochs: 1000
+  samples: 200
+  sampler: {{name: ddim, steps: 3}}
+  grid: 4
+  metrics: [{json.dumps(TRAIN)}]
+  over: {OVER}
+sweep: {{seed: [0, 1]}}
+"""
+SWEEP = """
+extends: scales/tiny.yaml
+name: first
+sweep: {schedule.timesteps: [10, 12]}
+claims:
+  - says: longer is better
+    source: a book
+    measure: fd_cnn
+    test: better
+    point: timesteps_12
+    than: timesteps_10
+"""
+
+
+@pytest.mark.slow
+def test_a_tiny_study_from_its_first_seed_to_the_published_verdicts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder, out, results = tmp_path / "specs", tmp_path / "runs", tmp_path / "results"
+    (folder / "scales").mkdir(parents=True)
+    (folder / "scales" / "tiny.yaml").write_text(SCALE)
+    (folder / "first.yaml").write_text(SWEEP)
+    (folder / "second.yaml").write_text(SWEEP.replace("first", "second").replace("10", "14"))
+    monkeypatch.setattr(study_plan, "FOLDER", folder)
+    monkeypatch.setattr(study_plan, "SWEEPS", ("first", "second"))
+    arguments = ["tiny", "--out", str(out), "--results", str(results), "--jobs", "2"]
+    assert study.main([*arguments, "--seeds", "1"]) == 0, capfd.readouterr()
+    runs = sorted(out.glob("*/*/*/spec.yaml"))
+    assert len(runs) == 3  # T = 12 stands in both files
+    assert study.main(arguments) == 0, capfd.readouterr()
+    assert set(runs) < set(out.glob("*/*/*/spec.yaml"))
+    assert len(list(out.glob("*/*/*/spec.yaml"))) == 6
+    assert tables(results, monkeypatch) == tables(out, monkeypatch)
+    made = load_study("tiny", out, None)
+    choices = json.loads((results / "ema.json").read_text())
+    for sweep, points in made.sweeps.items():
+        for label, specs in points.items():
+            means = choices[sweep][label]["means"]
+            width = choices[sweep][label]["ema_std"]
+            assert means[f"{width:g}"] == min(means.values())
+            for spec in specs:
+                run = read_run(made.finished()[spec.name])
+                assert is_measured(run, with_average(spec, width))
+                assert is_measured(run, full_chain(spec)) == (spec.seed == 0)
+    before = files(out)
+    capfd.readouterr()
+    assert study.main(arguments) == 0
+    logs = {name: content for name, content in files(out).items() if name.endswith("metrics.jsonl")}
+    assert logs == {name: before[name] for name in logs}  # nothing is measured again
+    assert "longer is better" in capfd.readouterr().out
 
 
 PUBLISHED = Path(__file__).parents[1] / "results" / "study" / "digits"

@@ -20,7 +20,7 @@ from ddpmx.spec.schema import Spec
 from ddpmx.storage.measurement import Measurement
 
 CHOICES = "ema.json"
-"""The file with the chosen lengths, beside the sweeps."""
+"""The file with the chosen widths, by sweep and point, beside the sweeps."""
 DECIDES = {"name": "fd_cnn", "reference": "validation"}
 """The metric that chooses the length."""
 CHAIN_SAMPLES, CHAIN_SAMPLER = 1000, {"name": "ddpm", "steps": None}
@@ -108,11 +108,10 @@ def choose_all(study: Study, runs: Mapping[str, Run]) -> dict[tuple[str, str], C
 
 def write_choices(study: Study, choices: Mapping[tuple[str, str], Choice]) -> None:
     """Write the choices into the folder with the runs."""
-    points: dict[str, dict[str, object]] = {sweep: {} for sweep in study.sweeps}
+    content: dict[str, dict[str, object]] = {sweep: {} for sweep in study.sweeps}
     for (sweep, label), choice in choices.items():
-        points[sweep][label] = {"std": choice.std, "means": choice.means, "seeds": choice.seeds}
-    text = json.dumps({"metric": DECIDES, "points": points}, indent=2)
-    (study.out / CHOICES).write_text(text + "\n")
+        content[sweep][label] = {"ema_std": choice.std, "means": choice.means, "seeds": choice.seeds}
+    (study.out / CHOICES).write_text(json.dumps(content, indent=2) + "\n")
 
 
 def measure_chosen(
