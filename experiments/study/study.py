@@ -87,8 +87,9 @@ def _train(study: Study, options: Options) -> None:
         for name in study.sweeps:
             if last or not {spec.name for spec in study.specs(name, seeds)} <= done:
                 print(f"== {name}, {count} of {len(study.seeds)} seeds", flush=True)
-                arguments = [*study.overrides(seeds), "--out", str(study.out), "--jobs", str(options.jobs)]
-                ddpmx(["sweep", str(study.file(name)), *arguments], accepted=(0, 1))
+                changes = [part for text in study.overrides(seeds) for part in ("-s", text)]
+                where = ["--out", str(study.out), "--jobs", str(options.jobs)]
+                ddpmx(["sweep", str(study.file(name)), *changes, *where], accepted=(0, 1))
         if not last:
             publish(study, options.results)
 

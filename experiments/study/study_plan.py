@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 
+from ddpmx.claims.recorded import Claimed
 from ddpmx.errors import SpecError
 from ddpmx.runs.known_runs import finished_runs
 from ddpmx.spec.schema import Spec
+from ddpmx.sweeps.claims import claimed
 from ddpmx.sweeps.points import load_sweep
 
 FOLDER = Path(__file__).resolve().parent
@@ -36,13 +39,22 @@ class Study:
         return FOLDER / f"{sweep}.yaml"
 
     def overrides(self, seeds: Sequence[int]) -> list[str]:
-        """The options with which a sweep has this scale and only these seeds."""
-        return ["-s", f"extends={json.dumps(str(self.scale))}", "-s", f"sweep.seed={list(seeds)}"]
+        """The values of `-s` with which a sweep has this scale and only these seeds."""
+        return [f"extends={json.dumps(str(self.scale))}", f"sweep.seed={list(seeds)}"]
 
     def specs(self, sweep: str, seeds: Sequence[int] | None = None) -> list[Spec]:
         """The specs of a sweep, all or those with some seeds."""
         wanted = self.seeds if seeds is None else seeds
         return [spec for point in self.sweeps[sweep].values() for spec in point if spec.seed in wanted]
+
+    def complete(self, sweep: str, done: Collection[str]) -> tuple[int, ...]:
+        """The first seeds that all points of a sweep have, at least one; `done` names finished specs."""
+        left = {spec.seed for spec in self.specs(sweep) if spec.name not in done}
+        return tuple(takewhile(lambda seed: seed not in left, self.seeds)) or self.seeds[:1]
+
+    def claimed(self, sweep: str, seeds: Sequence[int]) -> Claimed | None:
+        """The claims of a sweep about points with these seeds; None if it has none."""
+        return claimed(load_sweep(self.file(sweep), self.overrides(seeds)))
 
     def finished(self) -> dict[str, Path]:
         """The finished run of each spec that has one, by the spec's name; two sweeps' specs may share it."""

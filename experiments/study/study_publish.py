@@ -11,7 +11,6 @@ from study_measurements import CHOICES
 from study_plan import Study
 from study_tables import write_cost, write_verdicts
 
-from ddpmx.claims.recorded import NAME as CLAIMS
 from ddpmx.claims.section import tables_of
 from ddpmx.comparison.comparison import compare
 from ddpmx.comparison.files import write_files
@@ -39,9 +38,11 @@ MOST_SAFETENSORS, MOST_BYTES = 200_000, 15_000_000
 def publish(study: Study, results: Path) -> None:
     """Replace the published folder by what the study has by now.
 
+    Claims are judged by the seeds that all points of their sweep have, so that each has as many.
     Raises RunError, and leaves what was published before, if nothing is finished or it would be too large.
     """
-    runs = [read_run(path) for path in sorted(set(study.finished().values()))]
+    finished = study.finished()
+    runs = [read_run(path) for path in sorted(set(finished.values()))]
     if not runs:
         raise RunError(f"no run below {study.out} is finished, so there is nothing to publish")
     new = results.with_name(f".{results.name}.new")
@@ -49,9 +50,11 @@ def publish(study: Study, results: Path) -> None:
     try:
         for run in runs:
             copy_run(run, new / run.path.relative_to(study.out))
-        for file in (study.out / CHOICES, *(study.out / sweep / CLAIMS for sweep in study.sweeps)):
-            if file.exists():
-                copy(file, new / file.relative_to(study.out))
+        if (study.out / CHOICES).exists():
+            copy(study.out / CHOICES, new / CHOICES)
+        for sweep in study.sweeps:
+            if (claims := study.claimed(sweep, study.complete(sweep, finished))) is not None:
+                claims.write(new / sweep)
         write_cost(runs, new)
         with chdir(new):  # the pages name the runs as they are seen from there
             comparison = compare([Path()])
