@@ -7,11 +7,13 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+_IN_BRACKETS = r"\([^\s<>\"'()]*\)"
 _LINK = re.compile(
-    r"(?P<url>https?://[^\s<>\"']*[^\s<>\"'.,;:!?)\]])|arxiv:\s?(?P<arxiv>\d{4}\.\d{4,5}(?:v\d+)?)",
+    rf"(?P<url>https?://(?:[^\s<>\"'()]|{_IN_BRACKETS})*(?:[^\s<>\"'().,;:!?\]]|{_IN_BRACKETS}))"
+    r"|arxiv:\s?(?P<arxiv>\d{4}\.\d{4,5}(?:v\d+)?)",
     re.IGNORECASE,
 )
-
+"""A URL, without the punctuation that ends a sentence, or an arXiv number."""
 ROOM = 8
 """The room on either side of an interval's figure, in percent of its width."""
 
