@@ -112,10 +112,10 @@ def series_of(results: Path, question: Question) -> list[Series]:
     """The scores of both sweeps of a question, of points that have any."""
     found, runs = [], KnownRuns(results)
     for sweep, name, colour in zip(question.sweeps, question.names, (ORIGINAL, CORRECTED), strict=True):
-        plain, averaged = {}, {}
+        plain, averaged = dict[str, Estimate](), dict[str, Estimate]()
         for point in runs.points(read(results / sweep / NAME)):
             tick = point.label.removeprefix("timesteps_")
-            estimates = _estimates(point, _width(results, point.label))
+            estimates = _estimates(point, _width(results, sweep, point.label))
             plain |= {tick: estimates[0]} if estimates[0] else {}
             averaged |= {tick: estimates[1]} if estimates[1] else {}
         found.append(Series(name, colour, plain, averaged))
@@ -125,7 +125,8 @@ def series_of(results: Path, question: Question) -> list[Series]:
 def _width(results: Path, sweep: str, label: str) -> float | None:
     """The length of the average that was chosen for a point; None until it is."""
     file = results / CHOSEN
-    return json.loads(file.read_text())[sweep][label]["ema_std"] if file.exists() else None
+    chosen = json.loads(file.read_text())[sweep] if file.exists() else {}
+    return chosen[label]["ema_std"] if label in chosen else None
 
 
 def _estimates(point: Point, width: float | None) -> tuple[Estimate | None, Estimate | None]:
