@@ -72,8 +72,7 @@ def _run(options: Options) -> None:
     print_claims(judge_files(files_of_claims([options.results])), sys.stdout)
     print(f"published: {options.results}, compared: {options.results / 'compare.html'}", flush=True)
     names = [spec.name for name in study.sweeps for spec in study.specs(name)]
-    left = set(names) - set(study.finished())
-    if left and not options.publish_only:
+    if left := set(names) - set(study.finished()):
         raise RunError(
             f"{len(left)} of {len(names)} points are not finished; the same command tries them again"
         )

@@ -1,12 +1,8 @@
-"""Draws the figures of docs/study.md: `python experiments/study/figures.py results/study/digits docs`.
-
-Each figure has our scores with the study's settings and without its fault, and the study's own figures.
-"""
+"""The figures of docs/study.md: our scores, with the study's settings and corrected, and its own figures."""
 
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,6 +98,8 @@ class Series:
     """What the legend calls it."""
     colour: str
     """A colour of matplotlib."""
+    ticks: tuple[str, ...]
+    """All points of the sweep, whether they have scores or not."""
     plain: Mapping[str, Estimate]
     """With plain weights."""
     averaged: Mapping[str, Estimate]
@@ -113,12 +111,13 @@ def series_of(results: Path, question: Question) -> list[Series]:
     found, runs = [], KnownRuns(results)
     for sweep, name, colour in zip(question.sweeps, question.names, (ORIGINAL, CORRECTED), strict=True):
         plain, averaged = dict[str, Estimate](), dict[str, Estimate]()
-        for point in runs.points(read(results / sweep / NAME)):
-            tick = point.label.removeprefix("timesteps_")
+        points = runs.points(read(results / sweep / NAME))
+        ticks = tuple(point.label.removeprefix("timesteps_") for point in points)
+        for tick, point in zip(ticks, points, strict=True):
             estimates = _estimates(point, _width(results, sweep, point.label))
             plain |= {tick: estimates[0]} if estimates[0] else {}
             averaged |= {tick: estimates[1]} if estimates[1] else {}
-        found.append(Series(name, colour, plain, averaged))
+        found.append(Series(name, colour, ticks, plain, averaged))
     return found
 
 
@@ -126,7 +125,7 @@ def _width(results: Path, sweep: str, label: str) -> float | None:
     """The length of the average that was chosen for a point; None until it is."""
     file = results / CHOSEN
     chosen = json.loads(file.read_text())[sweep] if file.exists() else {}
-    return chosen[label]["ema_std"] if label in chosen else None
+    return float(chosen[label]["ema_std"]) if label in chosen else None
 
 
 def _estimates(point: Point, width: float | None) -> tuple[Estimate | None, Estimate | None]:
@@ -147,7 +146,7 @@ def _is_average(changes: Mapping[str, object], width: float | None) -> bool:
 
 def draw(axes: Axes, question: Question, series: Sequence[Series], averages: bool) -> None:
     """Our scores with their intervals: filled with plain weights, hollow with averaged ones."""
-    ticks = list(dict.fromkeys(tick for one in series for tick in one.plain))
+    ticks = list(dict.fromkeys(tick for one in series for tick in one.ticks))
     for index, one in enumerate(series):
         shift = (index - (len(series) - 1) / 2) * 0.3
         _points(axes, ticks, one.plain, shift - 0.06 * averages, (one.colour, one.colour, one.name))
@@ -182,6 +181,7 @@ def _points(
 
 def _finish(axes: Axes, question: Question, ticks: Sequence[str]) -> None:
     axes.set_xticks(range(len(ticks)), ticks)
+    axes.set_xlim(-0.5, len(ticks) - 0.5)
     axes.set_xlabel(question.x_label)
     axes.set_ylim(bottom=0)
     axes.grid(visible=False, axis="x")
@@ -214,27 +214,20 @@ def weights_figure() -> Figure:
     return figure
 
 
-def main(results: Path, docs: Path) -> None:
-    """Write the figures of the published results into the folder of the documentation."""
+def write_figures(results: Path, folder: Path) -> None:
+    """Write the figures of the published results into a folder: one of all questions, and one of each."""
     found = {key: series_of(results, question) for key, question in QUESTIONS.items()}
-    for key, question in QUESTIONS.items():
-        with rc_context(LOOK):
+    with rc_context(LOOK):
+        for key, question in QUESTIONS.items():
             figure = Figure(figsize=(8.6, 3.1))
             ours, theirs = figure.subplots(1, 2, width_ratios=(1.8, 1))
             draw(ours, question, found[key], averages=True)
             ours.set_ylabel(AXIS)
             draw_published(theirs, question)
-            figure.savefig(docs / f"study_{key}.png")
-    with rc_context(LOOK):
+            figure.savefig(folder / f"study_{key}.png")
         figure = Figure(figsize=(10.5, 3.0))
         for axes, (key, question) in zip(figure.subplots(1, 3), QUESTIONS.items(), strict=True):
             draw(axes, question, found[key], averages=False)
         figure.axes[0].set_ylabel(AXIS)
-        figure.savefig(docs / "study.png")
-        weights_figure().savefig(docs / "study_weights.png")
-
-
-if __name__ == "__main__":
-    if len(sys.argv) != 3:
-        raise SystemExit(__doc__)
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+        figure.savefig(folder / "study.png")
+        weights_figure().savefig(folder / "study_weights.png")
