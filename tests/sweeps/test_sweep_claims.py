@@ -140,7 +140,7 @@ def test_without_runs_only_what_is_computed_is_decided(ddpmx: Run, tmp_path: Pat
     found = verdicts(ddpmx("claims", file, "--out", tmp_path / "none", "--json"))
     assert [each["verdict"] for each in found] == ["undecided"] * 3 + ["holds"]
     assert found[0]["value"] is None
-    assert "3 of 3 seeds of norm_l1 are not finished" in found[0]["needs"]
+    assert "3 of 3 seeds each of norm_l1, norm_l2 and norm_huber are not finished" in found[0]["needs"]
     shown = ddpmx("claims", file, "--out", tmp_path / "none").out
     assert f" needs: {found[0]['needs']}\n" in shown
 
