@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -16,11 +15,11 @@ from ..spec.schema import Spec
 from ..storage import checkpoint
 from ..storage.folder import RunFolder
 from ..storage.provenance import DataRecord
-from ..terminal.console import to_json
 from ..training.events import PASSES, Event
 from ..training.experiment import Experiment, check_data
 from ..world import World
 from .measure import Warn, files_of, measure, recorded, settings_of
+from .measurements import plain
 from .opening import choose_weights
 
 IDENTITY = ("step", "ema_std", "samples", "seed", "sampler", "guidance", "fingerprint")
@@ -128,15 +127,15 @@ class Log:
         weights = experiment.spec.weights.model_dump(mode="json")
         data = DataRecord.from_data(experiment.data).to_json()
         wanted = settings_of(experiment) | {"step": step, "weights": weights, "data": data}
-        blocks = {_plain(metric.spec()) for metric in experiment.spec.evaluate.metrics}
+        blocks = {plain(metric.spec()) for metric in experiment.spec.evaluate.metrics}
         copy: Event | None = None
         for event in self._measured.get(_identity(wanted), ()):
             scores = {
                 name: score
                 for name, score in event.get("scores", {}).items()
-                if _plain(score.get("metric")) in blocks
+                if plain(score.get("metric")) in blocks
             }
-            if {_plain(score["metric"]) for score in scores.values()} != blocks:
+            if {plain(score["metric"]) for score in scores.values()} != blocks:
                 continue
             if event["event"] == "evaluate" and PASSES not in event and event["weights"] == weights:
                 return event
@@ -162,9 +161,4 @@ def _identity(event: Mapping[str, object]) -> str:
         "ema_std": weights.get("ema_std") if isinstance(weights, Mapping) else None,
         "fingerprint": data and data.fingerprint,
     }
-    return _plain([facts.get(key) for key in IDENTITY])
-
-
-def _plain(value: object) -> str:
-    """A value as JSON text, so that tuples equal lists."""
-    return json.dumps(json.loads(to_json(value)), sort_keys=True)
+    return plain([facts.get(key) for key in IDENTITY])

@@ -71,7 +71,7 @@ def moments_passes(experiment: Experiment, later: Sequence[Spec]) -> int:
     Those of equal weights, seed and sampler are measured once.
     """
     distinct = {
-        _plain([spec.weights.model_dump(), spec.evaluate.seed, spec.evaluate.sampler.spec()]): spec
+        plain([spec.weights.model_dump(), spec.evaluate.seed, spec.evaluate.sampler.spec()]): spec
         for spec in later
         if of_images(spec)
     }
@@ -89,13 +89,14 @@ def _settings(spec: Spec, pacing: Pacing, weights: WeightsSpec) -> str:
     evaluate = cast(Mapping[str, object], resolved["evaluate"])
     checkpoint = "last" if weights.checkpoint == pacing.steps else weights.checkpoint
     settings = [evaluate[key] for key in ("sampler", "samples", "seed")]
-    return _plain([*settings, resolved["guidance"], checkpoint, weights.ema_std])
+    return plain([*settings, resolved["guidance"], checkpoint, weights.ema_std])
 
 
 def _metrics(spec: Spec) -> set[str]:
     """The blocks of the spec's metrics, as texts."""
-    return {_plain(metric.spec()) for metric in spec.evaluate.metrics}
+    return {plain(metric.spec()) for metric in spec.evaluate.metrics}
 
 
-def _plain(value: object) -> str:
+def plain(value: object) -> str:
+    """A value as JSON text, so that tuples equal lists."""
     return json.dumps(json.loads(to_json(value)), sort_keys=True)

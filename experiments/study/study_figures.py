@@ -11,6 +11,7 @@ import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from study_measurements import CHOICES
 
 from ddpmx.claims.found import KnownRuns
 from ddpmx.claims.points import Point
@@ -24,8 +25,6 @@ from ddpmx.theory.estimate import Estimate
 
 HERE = Path(__file__).parent
 MEASURE, AXIS = "fd_cnn", "Fréchet distance (fd_cnn)"
-CHOSEN = "ema.json"
-"""The file with the length of the average that was chosen for each point."""
 ORIGINAL, CORRECTED = COLOURS[1], COLOURS[0]
 LOOK = {key: "#222222" if value == INK else value for key, value in STYLE.items()} | {"savefig.dpi": 150}
 
@@ -123,7 +122,7 @@ def series_of(results: Path, question: Question) -> list[Series]:
 
 def _width(results: Path, sweep: str, label: str) -> float | None:
     """The length of the average that was chosen for a point; None until it is."""
-    file = results / CHOSEN
+    file = results / CHOICES
     chosen = json.loads(file.read_text())[sweep] if file.exists() else {}
     return float(chosen[label]["ema_std"]) if label in chosen else None
 

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from study_figures import write_figures
+from study_tables import table
 
 from ddpmx.claims.judged import files_of_claims, judge_files
 from ddpmx.claims.words import measured, published
@@ -17,7 +18,7 @@ from ddpmx.claims.words import measured, published
 DOCS = Path(__file__).parents[2] / "docs"
 TABLE = re.compile(r"(<!-- verdicts of ([a-z_]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 """A table of verdicts on the page, with the name of its sweep."""
-HEAD = "| claim | verdict | measured here | the study's figures | seeds |\n| --- | --- | --- | --- | --- |\n"
+HEADINGS = ("claim", "verdict", "measured here", "the study's figures", "seeds")
 
 
 def tables(results: Path) -> dict[str, str]:
@@ -34,7 +35,7 @@ def tables(results: Path) -> dict[str, str]:
             ]
             for one in judged.verdicts
         ]
-        found[judged.sweep] = HEAD + "".join(f"| {' | '.join(row)} |\n" for row in rows)
+        found[judged.sweep] = table(HEADINGS, rows)
     return found
 
 

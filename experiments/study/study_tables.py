@@ -30,10 +30,14 @@ def to_data(judged: Sequence[Judged]) -> list[dict[str, object]]:
 
 def to_markdown(judged: Sequence[Judged]) -> str:
     """A table with a row for each claim."""
-    rows = [HEADINGS, ["---"] * len(HEADINGS)]
-    rows += [_cells(one.sweep, verdict) for one in judged for verdict in one.verdicts]
-    cells = ([cell.replace("|", "\\|").replace("\n", " ") for cell in row] for row in rows)
-    return "".join(f"| {' | '.join(row)} |\n" for row in cells)
+    return table(HEADINGS, [_cells(one.sweep, verdict) for one in judged for verdict in one.verdicts])
+
+
+def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown."""
+    lines = [headings, ["---"] * len(headings), *rows]
+    cells = ([cell.replace("|", "\\|").replace("\n", " ") for cell in line] for line in lines)
+    return "".join(f"| {' | '.join(line)} |\n" for line in cells)
 
 
 def _cells(sweep: str, verdict: Verdict) -> list[str]:
