@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -41,6 +41,10 @@ class Images:
         """The images at `index`, int64 [k], in that order."""
         return Images(self.pixels[index], None if self.labels is None else self.labels[index])
 
+    def mapped(self, change: Callable[[Tensor], Tensor]) -> Images:
+        """The images with changed pixels, uint8 [n, c, h, w] to [n, c, h', w'], and the same labels."""
+        return Images(change(self.pixels), self.labels)
+
 
 class Undecoded(Images):
     """Images of which only number, shape and labels are known; the pixels are zeros that use no memory."""
@@ -54,6 +58,9 @@ class Undecoded(Images):
         return Undecoded.of(
             len(index), self.pixels.shape[1:], None if self.labels is None else self.labels[index]
         )
+
+    def mapped(self, change: Callable[[Tensor], Tensor]) -> Undecoded:
+        return Undecoded.of(len(self), change(self.pixels[:1]).shape[1:], self.labels)
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,11 +8,12 @@ import torch
 from torch import Tensor
 
 from ..components.registry import DATASETS
-from .base import Data, Dataset, Images, shuffled
+from .averaging import Averaging
+from .base import Data, Images, shuffled
 
 
 @DATASETS.register("digits", paper="Alpaydin, Kaynak 1998, UCI Optical Recognition of Handwritten Digits")
-class Digits(Dataset):
+class Digits(Averaging):
     """8×8 grey scans of handwritten digits, from scikit-learn; needs no network access.
 
     The split is fixed and stratified by digit: 1,437 training, 180 validation and 180 test images. Grey
@@ -27,7 +28,7 @@ class Digits(Dataset):
         levels = torch.from_numpy(scans.images)  # [1797, 8, 8]
         pixels = levels.mul(255 / 16).round().to(torch.uint8).unsqueeze(1)  # [1797, 1, 8, 8]
         labels = torch.from_numpy(scans.target).to(torch.int64)
-        images = Images(pixels, labels)
+        images = self.averaged(Images(pixels, labels))
         parts = _interleaved(labels).split([180, 180, len(labels) - 360])
         validation, test, train = (images.take(part.sort().values) for part in parts)
         if self.limit is not None:

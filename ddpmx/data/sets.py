@@ -7,22 +7,31 @@ from typing import ClassVar
 from pydantic import Field
 
 from ..components.registry import DATASETS
+from .averaging import Averaging
+from .base import Images
 from .decode import Channels
 from .hub import Repository
 from .tabular import Tabular
 
 
+class WellKnown(Averaging, Tabular):
+    """Data sets whose images have one known size, and can be averaged down to a smaller one."""
+
+    def shaped(self, images: Images) -> Images:
+        return self.averaged(images)
+
+
 @DATASETS.register(
     "mnist", paper="LeCun et al. 1998, Gradient-based learning applied to document recognition"
 )
-class Mnist(Tabular):
+class Mnist(WellKnown):
     """60,000 training and 10,000 test images of handwritten digits, 28×28, grey; never flipped."""
 
     repository: ClassVar[str] = "ylecun/mnist"
 
 
 @DATASETS.register("fashion_mnist", paper="Xiao, Rasul, Vollgraf 2017, arXiv:1708.07747")
-class FashionMnist(Tabular):
+class FashionMnist(WellKnown):
     """60,000 training and 10,000 test photographs of clothes, 28×28, grey."""
 
     repository: ClassVar[str] = "zalando-datasets/fashion_mnist"
@@ -31,7 +40,7 @@ class FashionMnist(Tabular):
 
 
 @DATASETS.register("cifar10", paper="Krizhevsky 2009, Learning multiple layers of features from tiny images")
-class Cifar10(Tabular):
+class Cifar10(WellKnown):
     """50,000 training and 10,000 test photographs of ten kinds of animals and vehicles, 32×32, RGB."""
 
     repository: ClassVar[str] = "uoft-cs/cifar10"

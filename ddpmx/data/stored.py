@@ -133,7 +133,8 @@ class Stored(Dataset):
 
     def _divide(self, decoded: Decoded, survey: Survey, fingerprint: str = "") -> Data:
         """Apply `limit`, and hold out validation images if the data set has no validation split."""
-        train, validation = decoded.splits["train"], decoded.splits.get("validation")
+        splits = {split: self.shaped(images) for split, images in decoded.splits.items()}
+        train, validation = splits["train"], splits.get("validation")
         order = shuffled(len(train), self.limit)
         if validation is None:
             held_out = max(1, round(len(order) * self.validation))
@@ -149,10 +150,14 @@ class Stored(Dataset):
             train = train.take(order.sort().values)
         flip = bool(getattr(self, "flip", False))  # a field only where mirroring makes sense
         left_out = (*survey.left_out, *decoded.left_out)
-        test = decoded.splits.get("test")
+        test = splits.get("test")
         return Data(
             self.component_name, train, validation, test, decoded.classes, flip, fingerprint, left_out
         )
+
+    def shaped(self, images: Images) -> Images:
+        """The decoded images as the data set has them: a quick change, made after they are cached."""
+        return images
 
 
 def _tensors(decoded: Decoded) -> dict[str, Tensor]:

@@ -26,6 +26,8 @@ RECIPE = 1
 """Version of the network and its training, part of the cached file's name: increase it when either
 changes."""
 FEATURES = 128
+MIN_SIZE = 4
+"""Smallest side of images, which is halved twice."""
 BATCH = 128
 EPOCHS, MIN_STEPS = 3, 300
 LEARNING_RATE, WEIGHT_DECAY = 6e-3, 1e-2
@@ -88,6 +90,11 @@ def training_labels(data: Data) -> tuple[Tensor, int]:
     if len(labels) < 2:
         raise SpecError(
             f"'{data.name}' has a single training image: this metric's classifier needs at least 2"
+        )
+    if data.size < MIN_SIZE:
+        raise SpecError(
+            f"the images of '{data.name}' have {data.size}×{data.size} pixels: this metric's classifier needs"
+            f" at least {MIN_SIZE}×{MIN_SIZE}"
         )
     return labels, len(data.classes)
 

@@ -11,6 +11,11 @@ from ..spec.evaluation import WeightsSpec
 NEW_PARAMETERS: Mapping[str, Mapping[str, object]] = {"bpd": {"chain": "all"}}
 """By metric: parameters that it did not have at first, with the values that change nothing."""
 
+NEW_FIELDS: Mapping[str, Mapping[str, object]] = {
+    name: {"size": None} for name in ("digits", "mnist", "fashion_mnist", "cifar10")
+}
+"""The same by data set, of its fields."""
+
 
 def metric_parameters(block: Mapping[str, object]) -> dict[str, object]:
     """The parameters in a metric's block, with those that the metric did not have at that time."""
@@ -30,6 +35,9 @@ def _with_defaults(resolved: Mapping[str, object]) -> Mapping[str, object]:
     """The spec with the fields that specs of earlier versions lack, which do not change what it computes."""
     evaluate = resolved.get("evaluate")
     named = {**resolved, "evaluate": {"over": {}, **evaluate}} if isinstance(evaluate, dict) else resolved
+    dataset = resolved.get("dataset")
+    if isinstance(dataset, dict):
+        named = {**named, "dataset": {**NEW_FIELDS.get(str(dataset.get("name")), {}), **dataset}}
     return {"weights": WeightsSpec().model_dump(mode="json"), **named}
 
 
