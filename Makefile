@@ -14,7 +14,7 @@ endif
 endif
 
 SCALE ?= digits
-.PHONY: run test test-slow bench gpu sanitize check train_mnist train_fashion_mnist train_cifar10 study pins clean help
+.PHONY: run test test-slow bench gpu sanitize check train_mnist train_fashion_mnist train_cifar10 study claims pins clean help
 
 run: $(INSTALLED)  ## train, sample, measure and report experiments/quickstart.yaml (8×8 digits, about a minute)
 	@$(IN_VENV) -m ddpmx run experiments/quickstart.yaml $(ARGS)
@@ -54,6 +54,9 @@ train_cifar10: $(INSTALLED)  ## run experiments/cifar10.yaml
 
 study: $(INSTALLED)  ## redo the study at SCALE=digits (hours on two cores), publish it in results/study/; resumes
 	@$(IN_VENV) experiments/study/study.py $(SCALE) $(ARGS)
+
+claims: $(INSTALLED)  ## test the claims of papers in experiments/claims/ (hours on two cores), publish in results/claims/; resumes
+	@$(IN_VENV) experiments/study/papers.py $(ARGS)
 
 pins: $(INSTALLED)  ## rewrite constraints.txt with the newest versions that pyproject.toml allows
 	@echo 'Upgrading .venv …'

@@ -56,7 +56,7 @@ def say_estimate(study: Study, jobs: int, device: torch.device) -> None:
             if key in seen or spec.name in done:
                 continue
             seen.add(key)
-            if (kind := _kind(spec)) not in kinds:
+            if (kind := kind_of(spec)) not in kinds:
                 print(f"timing a run such as {spec.name} …", flush=True)
                 kinds[kind] = _seconds(spec, device)
             own, left = own + 1, left + kinds[kind].run
@@ -72,7 +72,7 @@ def say_estimate(study: Study, jobs: int, device: torch.device) -> None:
     print(f"in all {count} runs, those of several sweeps counted once: {cores}, {wall}", flush=True)
 
 
-def _kind(spec: Spec) -> str:
+def kind_of(spec: Spec) -> str:
     """A text that is equal for specs whose runs take equally long."""
     resolved = spec.resolved()
     chain = spec.sampler.plan(spec.schedule.table(), spec.prediction).evaluations

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import chdir
+from contextlib import chdir, contextmanager
 from pathlib import Path
 
 from study_measurements import CHOICES
@@ -45,9 +45,7 @@ def publish(study: Study, results: Path) -> None:
     runs = [read_run(path) for path in sorted(set(finished.values()))]
     if not runs:
         raise RunError(f"no run below {study.out} is finished, so there is nothing to publish")
-    new = results.with_name(f".{results.name}.new")
-    shutil.rmtree(new, ignore_errors=True)
-    try:
+    with replacing(results) as new:
         for run in runs:
             copy_run(run, new / run.path.relative_to(study.out))
         if (study.out / CHOICES).exists():
@@ -55,19 +53,38 @@ def publish(study: Study, results: Path) -> None:
         for sweep in study.sweeps:
             if (claims := study.claimed(sweep, study.complete(sweep, finished))) is not None:
                 claims.write(new / sweep)
-        write_cost(runs, new)
-        with chdir(new):  # the pages name the runs as they are seen from there
+        write_pages(runs, new)
+
+
+@contextmanager
+def replacing(folder: Path) -> Iterator[Path]:
+    """Context with an empty folder of the same name that replaces this one at the end.
+
+    Raises RunError if it then has what is not published. With any error, this one stays as it is.
+    """
+    beside = folder.with_name(f".{folder.name}.new")
+    new, old = beside / folder.name, beside / "old"
+    shutil.rmtree(beside, ignore_errors=True)
+    try:
+        new.mkdir(parents=True)
+        yield new
+        check(new)
+        if folder.exists():
+            folder.rename(old)
+        new.rename(folder)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def write_pages(runs: Sequence[Run], folder: Path) -> None:
+    """Write into a published folder what its runs cost, how they compare, and the verdicts on its claims."""
+    if runs:
+        write_cost(runs, folder)
+    with chdir(folder):  # the pages name the runs as they are seen from there
+        if runs:
             comparison = compare([Path()])
             write_files(comparison, comparison.groups, PAGES, tables_of([Path()]))
-            write_verdicts(Path())
-        check(new)
-        old = results.with_name(f".{results.name}.old")
-        if results.exists():
-            results.rename(old)
-        new.rename(results)
-        shutil.rmtree(old, ignore_errors=True)
-    finally:
-        shutil.rmtree(new, ignore_errors=True)
+        write_verdicts(Path())
 
 
 def check(folder: Path) -> None:

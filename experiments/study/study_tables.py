@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ddpmx.claims.judged import Judged, files_of_claims, judge_files
 from ddpmx.claims.verdict import Verdict
-from ddpmx.claims.words import measured, published
+from ddpmx.claims.words import NONE, measured, published
 from ddpmx.comparison.results import Run
 
 JSON, TABLE, COST = "claims.json", "claims.md", "cost.json"
@@ -43,7 +43,7 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def _cells(sweep: str, verdict: Verdict) -> list[str]:
     claim = verdict.claim
     says = f"{claim.says} ({claim.source})"
-    figures = [measured(verdict), published(claim.published), str(verdict.seeds)]
+    figures = [measured(verdict), published(claim.published), f"{verdict.seeds or NONE}"]
     return [sweep, verdict.verdict, says, *figures, verdict.needs]
 
 
