@@ -1,7 +1,7 @@
 // Linear attention (Shen et al. 2018, arXiv:1812.01243) between two norms, added to its input. An image's
 // q and k lie as [features, positions], so that the softmax over features takes whole vectors of positions.
 // The values at each position are never computed: `mix` is applied to the small matrix kᵀ·n. Needs: norm.h,
-// floats.h, matrix.h, softmax.h.
+// floats.h, images.h, matrix.h, softmax.h.
 
 constexpr int64_t kPositions = 64;  // handled together, so that they stay in the first-level cache
 
@@ -122,10 +122,11 @@ void linear_attention(const LinearAttention& op, int64_t first, int64_t last) {
   const Attended attended(op);
   const Rows q(op.features, kPositions);
   const Repeated gamma(op.gamma_out, op.channels), beta(op.beta_out, op.channels);
+  const Scratch x_buffer(buffer_size(op.x)), out_buffer(buffer_size(op.out));
   const int64_t count = op.elements();
   for (int64_t image = first; image < last; ++image) {
-    const float* x = op.x + image * count;
-    float* out = op.out + image * count;
+    const float* x = read(op.x, image, x_buffer);
+    float* out = destination(op.out, image, out_buffer);
     Moments* moments = op.moments + 2 * image;
     moments[0] = moments_of(x, count, op.epsilon);
     attended.keys(x, moments[0]);
@@ -135,6 +136,7 @@ void linear_attention(const LinearAttention& op, int64_t first, int64_t last) {
     moments[1] = moments_of(out, count, op.epsilon);
     scale_and_shift(out, count, op.channels, moments[1], gamma, beta, out);
     each(count, [=](int64_t i) { out[i] += x[i]; });
+    write(op.out, image, out);
   }
 }
 
@@ -148,6 +150,7 @@ struct AttendedGradient {
   const Rows q, change;                           // change: the gradient of q's or k's logits, in a block
   const Rows grad_y, grad_y_columns, grad_mix, grad_keyed, grad_n;
   const Scratch packed, product;  // product: Σ_j keyed[f, j]·grad_keyed[f, j]
+  const Scratch x_buffer, gradient_buffer, grad_x_buffer;
 
   explicit AttendedGradient(const LinearAttentionGradient& of)
       : gradient(of),
@@ -166,7 +169,10 @@ struct AttendedGradient {
         grad_keyed(op.features, op.channels),
         grad_n(op.positions, op.channels),
         packed(op.elements()),
-        product(op.features) {
+        product(op.features),
+        x_buffer(buffer_size(op.x)),
+        gradient_buffer(buffer_size(of.gradient)),
+        grad_x_buffer(buffer_size(of.grad_x)) {
     for (int64_t h = 0; h < op.heads; ++h)
       for (int64_t i = 0; i < op.channels; ++i)
         for (int64_t j = 0; j < op.channels; ++j)
@@ -176,10 +182,11 @@ struct AttendedGradient {
   // Adds the sums of an image to `partial` and `norms`.
   void image(int64_t index, float* partial, double* norms) const {
     const int64_t count = op.elements(), row = padded(op.channels);
-    const float *x = op.x + index * count, *upstream = gradient.gradient + index * count;
+    const float *x = read(op.x, index, x_buffer), *upstream = read(gradient.gradient, index, gradient_buffer);
     const Moments* moments = op.moments + 2 * index;
     float *of_q = partial, *of_k = of_q + op.features * row, *of_mix = of_k + op.features * row,
-          *of_bias = of_mix + op.heads * op.channels * row, *grad_x = gradient.grad_x + index * count;
+          *of_bias = of_mix + op.heads * op.channels * row,
+          *grad_x = destination(gradient.grad_x, index, grad_x_buffer);
     attended.keys(x, moments[0]);
     attended.blocks([&](int64_t start, int64_t positions) {
       attended.queries(start, positions, q.at(0) + start, q.row);
@@ -196,6 +203,7 @@ struct AttendedGradient {
     grad_n.write(packed.values);
     norm_in.image(x, packed.values, moments[0], grad_x, norms);
     each(count, [=](int64_t i) { grad_x[i] += upstream[i]; });
+    write(gradient.grad_x, index, grad_x);
   }
 
   // At `count` positions from `start` on: adds to grad_mix and the gradient of q's weight, and sets grad_n.

@@ -42,7 +42,7 @@ LinearAttention attention(const Tensor& x, const std::vector<Tensor>& weights, c
   require(op.positions > 0, "x");
   op.heads = weights[kMix].size(0);
   op.features = weights[kQ].size(0);
-  op.x = static_cast<const float*>(x.data_ptr());
+  op.x = images(x);
   op.gamma_in = data(kGammaIn);
   op.beta_in = data(kBetaIn);
   op.q = data(kQ);
@@ -64,7 +64,7 @@ void linear_attention(const Tensor& x, const std::vector<Tensor>& weights, doubl
   require_channels_last(out, x, "out");
   require(out.size(1) == x.size(1), "out");
   op.epsilon = epsilon;
-  op.out = static_cast<float*>(out.data_ptr());
+  op.out = images(out);
   run(op, current_level().linear_attention, op.images, 1);
 }
 
@@ -78,8 +78,8 @@ void linear_attention_gradient(const Tensor& x, const Tensor& gradient, const st
   require(gradient.size(1) == x.size(1) && grad_x.size(1) == x.size(1), "of_x");
   require_weights(of_weights, x, "of_weights");
   for (int i = 0; i < kWeights; ++i) require(same_sizes(of_weights[i], weights[i]), "of_weights");
-  op.gradient = static_cast<const float*>(gradient.data_ptr());
-  op.grad_x = static_cast<float*>(grad_x.data_ptr());
+  op.gradient = images(gradient);
+  op.grad_x = images(grad_x);
   const int64_t channels = op.attention.channels, row = padded(channels),
                 count = parts_of_images(op.attention.images);
   const Parts<float> parts(count, op.part_size());

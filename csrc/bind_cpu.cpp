@@ -71,6 +71,9 @@ void set_cpu_level(std::string name) {
   STD_TORCH_CHECK(false, "ddpmx: no CPU level of that name runs here: ", name);
 }
 
+// The dtypes of the images that the kernels of layers take.
+std::string layer_dtypes() { return "float32 bfloat16"; }
+
 std::string cpp_build() { return "compiled by " DDPMX_COMPILER " with " DDPMX_FLAGS; }
 
 }  // namespace
@@ -97,6 +100,7 @@ STABLE_TORCH_LIBRARY(ddpmx, m) {
   m.def("cpu_level() -> str");
   m.def("cpu_levels(bool all) -> str");
   m.def("set_cpu_level(str name) -> ()");
+  m.def("layer_dtypes() -> str");
   m.def("cpp_build() -> str");
   m.def("cuda_build() -> str");
 }
@@ -105,6 +109,7 @@ STABLE_TORCH_LIBRARY_IMPL(ddpmx, CompositeExplicitAutograd, m) {
   m.impl("cpu_level", TORCH_BOX(&ddpmx::binding::cpu_level));
   m.impl("cpu_levels", TORCH_BOX(&ddpmx::binding::cpu_levels));
   m.impl("set_cpu_level", TORCH_BOX(&ddpmx::binding::set_cpu_level));
+  m.impl("layer_dtypes", TORCH_BOX(&ddpmx::binding::layer_dtypes));
   m.impl("cpp_build", TORCH_BOX(&ddpmx::binding::cpp_build));
 }
 

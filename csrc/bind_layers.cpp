@@ -71,7 +71,7 @@ Convolution convolution(const Tensor& x, int64_t outputs) {
   op.height = x.size(2);
   op.width = x.size(3);
   op.outputs = outputs;
-  op.x = static_cast<const float*>(x.data_ptr());
+  op.x = images(x);
   return op;
 }
 
@@ -100,7 +100,7 @@ void convolve(const Tensor& x, const Tensor& weight, const std::optional<Tensor>
     op.weight_x *= -1;
   }
   if (bias) op.bias = static_cast<const float*>(bias->data_ptr());
-  op.out = static_cast<float*>(out.data_ptr());
+  op.out = images(out);
   const Scratch points(kPoints * op.inputs * padded(op.outputs));
   op.points = points.values;
   run(op, current_level().weight_points, op.inputs, 16);
@@ -116,7 +116,7 @@ void convolution_gradient(const Tensor& x, const Tensor& gradient, const Tensor&
   require_per_channel(grad_bias, gradient, 1, "of_bias");
   ConvolutionGradient op;
   op.convolution = convolution(x, gradient.size(1));
-  op.gradient = static_cast<const float*>(gradient.data_ptr());
+  op.gradient = images(gradient);
   const int64_t count = op.convolution.tiles() ? op.parts() : 0, inputs = x.size(1),
                 outputs = gradient.size(1), row = padded(outputs);
   const Parts<float> parts(count, op.part_size());
@@ -143,9 +143,8 @@ Normalisation normalisation(const Tensor& x, const Tensor& gamma, bool gelu, con
   Normalisation op;
   op.images = x.size(0);
   op.channels = x.size(1);
-  op.elements = x.size(1) * x.size(2) * x.size(3);
   op.gelu = gelu;
-  op.x = static_cast<const float*>(x.data_ptr());
+  op.x = images(x);
   op.gamma = static_cast<const float*>(gamma.data_ptr());
   op.mean = static_cast<float*>(statistics.data_ptr());
   op.scale = op.mean + op.images;
@@ -160,7 +159,7 @@ void normalise(const Tensor& x, const Tensor& gamma, const Tensor& beta, double 
   require(out.size(1) == x.size(1), "out");
   op.beta = static_cast<const float*>(beta.data_ptr());
   op.epsilon = epsilon;
-  op.out = static_cast<float*>(out.data_ptr());
+  op.out = images(out);
   run(op, current_level().normalise, op.images, 1);
 }
 
@@ -174,8 +173,8 @@ void normalise_gradient(const Tensor& x, const Tensor& gradient, const Tensor& g
   require(gradient.size(1) == x.size(1) && grad_x.size(1) == x.size(1), "of_x");
   require_per_channel(grad_gamma, x, 1, "of_gamma");
   require_per_channel(grad_beta, x, 1, "of_beta");
-  op.gradient = static_cast<const float*>(gradient.data_ptr());
-  op.grad_x = static_cast<float*>(grad_x.data_ptr());
+  op.gradient = images(gradient);
+  op.grad_x = images(grad_x);
   const int64_t count = parts_of_images(op.normalisation.images), channels = op.normalisation.channels;
   const Parts<double> parts(count, 2 * channels);
   op.partial = parts.data();

@@ -30,12 +30,14 @@ struct Planes {
       float* to = row(y + margin) + margin * kFloats;
       for (int64_t x = 0; x < op.width; ++x, to += kFloats) {
         const int64_t offset = row_offset + x * from.stride[3];
+        const bool whole = from.stride[1] == 1 && count == kFloats;
         if (from.narrow) {
           const auto* source = static_cast<const uint16_t*>(from.data) + offset;
-          for (int64_t c = 0; c < kFloats; ++c)
+          if (whole) store(to, load(source));
+          for (int64_t c = 0; c < kFloats && !whole; ++c)
             to[c] = c < count ? from_bfloat16(source[c * from.stride[1]]) : 0;
-        } else if (from.stride[1] == 1 && count == kFloats) {
-          memcpy(to, static_cast<const float*>(from.data) + offset, sizeof(Floats));
+        } else if (whole) {
+          store(to, load(static_cast<const float*>(from.data) + offset));
         } else {
           const auto* source = static_cast<const float*>(from.data) + offset;
           for (int64_t c = 0; c < kFloats; ++c) to[c] = c < count ? source[c * from.stride[1]] : 0;

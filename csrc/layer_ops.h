@@ -22,6 +22,13 @@ struct Pixels {
   bool narrow = false;  // bfloat16, else float32
 };
 
+// Images in memory in channels_last order, float32 or bfloat16.
+struct Images {
+  void* data = nullptr;
+  int64_t elements = 0;  // of an image
+  bool narrow = false;   // bfloat16, else float32
+};
+
 constexpr int kSide = 7, kRadius = kSide / 2, kTaps = kSide * kSide;  // of a depthwise filter
 // Gradients are summed over parts of this many images, so that they do not depend on the number of threads.
 constexpr int64_t kImagesPerPart = 8;
@@ -44,12 +51,12 @@ inline int64_t padded(int64_t channels) { return (channels + kWidest - 1) / kWid
 // A 3×3 convolution with a margin of zeros, in channels_last order.
 struct Convolution {
   int64_t images = 0, height = 0, width = 0, inputs = 0, outputs = 0;
-  const float* x = nullptr;       // [images, height, width, inputs]
+  Images x;                       // [images, height, width, inputs]
   const float* weight = nullptr;  // its first tap; strides in the next line
   int64_t weight_output = 0, weight_input = 0, weight_y = 0, weight_x = 0;
   const float* bias = nullptr;  // [outputs], or null
   float* points = nullptr;      // [36, inputs, padded(outputs)]: the weight after `weight_points`
-  float* out = nullptr;         // [images, height, width, outputs]
+  Images out;                   // [images, height, width, outputs], of the same dtype as x
 
   int64_t tile_rows() const { return (height + kTile - 1) / kTile; }
   int64_t tile_columns() const { return (width + kTile - 1) / kTile; }
@@ -60,9 +67,9 @@ struct Convolution {
 // The gradients of its weight and bias, summed over parts that do not depend on the number of threads.
 struct ConvolutionGradient {
   static constexpr int64_t kMaxParts = 8;
-  Convolution convolution;          // weight, bias and out are not set
-  const float* gradient = nullptr;  // of out
-  float* partial = nullptr;         // [parts, part_size()]
+  Convolution convolution;   // weight, bias and out are not set
+  Images gradient;           // of out
+  float* partial = nullptr;  // [parts, part_size()]
 
   int64_t tiles_per_part() const {
     const int64_t chunks = (convolution.tiles() + kTilesPerChunk - 1) / kTilesPerChunk;
@@ -75,20 +82,18 @@ struct ConvolutionGradient {
 // out = (g − mean)/√(variance + epsilon)·gamma + beta, where g is x or its GELU, and mean and variance are
 // over an image.
 struct Normalisation {
-  int64_t images = 0, elements = 0,
-          channels = 0;  // elements of an image, in channels_last order
+  int64_t images = 0, channels = 0;
   bool gelu = false;
-  const float *x = nullptr, *gamma = nullptr, *beta = nullptr;
+  Images x, out;
+  const float *gamma = nullptr, *beta = nullptr;
   double epsilon = 0;
-  float* out = nullptr;
   float *mean = nullptr, *scale = nullptr;  // [images], scale = 1/√(variance + epsilon)
 };
 
 struct NormalisationGradient {
-  Normalisation normalisation;      // mean and scale are known; beta and out are not set
-  const float* gradient = nullptr;  // of out
-  float* grad_x = nullptr;          // may be `gradient`
-  double* partial = nullptr;        // [parts of kImagesPerPart images, 2, channels]: gamma, beta
+  Normalisation normalisation;  // mean and scale are known; beta and out are not set
+  Images gradient, grad_x;      // grad_x may be `gradient`
+  double* partial = nullptr;    // [parts of kImagesPerPart images, 2, channels]: gamma, beta
 };
 
 // Of an image's values; scale = 1/√(variance + epsilon).
@@ -103,22 +108,20 @@ struct Moments {
 struct LinearAttention {
   int64_t images = 0, positions = 0, channels = 0, heads = 0, features = 0;  // features: of all heads
   double epsilon = 0;
-  const float* x = nullptr;                             // [images, positions, channels]
+  Images x, out;                                        // [images, positions, channels]
   const float *gamma_in = nullptr, *beta_in = nullptr;  // [channels], of the norm of x
   const float *q = nullptr, *k = nullptr,
               *mix = nullptr;   // [features, channels], and [heads, channels, channels]
   const float* bias = nullptr;  // [channels]
   const float *gamma_out = nullptr, *beta_out = nullptr;  // [channels], of the norm of y
-  float* out = nullptr;
-  Moments* moments = nullptr;  // [images, 2]: of x and of y
+  Moments* moments = nullptr;                             // [images, 2]: of x and of y
 
   int64_t elements() const { return positions * channels; }
 };
 
 struct LinearAttentionGradient {
-  LinearAttention attention;        // moments are known; beta_out and out are not used
-  const float* gradient = nullptr;  // of out
-  float* grad_x = nullptr;
+  LinearAttention attention;  // moments are known; beta_out and out are not used
+  Images gradient, grad_x;
   // [parts of kImagesPerPart images, part_size()]: sums for q, k, mix and bias, in rows of padded(channels)
   float* partial = nullptr;
   double* norms = nullptr;  // [parts, 4, channels]: sums for gamma_in, beta_in, gamma_out, beta_out

@@ -51,13 +51,19 @@ inline bool has_strides(const Tensor& t, std::initializer_list<int64_t> strides)
   return true;
 }
 
-// Requires [images, channels, height, width] in channels_last order, with the sizes of x.
+// Requires [images, channels, height, width] in channels_last order, with the dtype and sizes of x, except
+// for the number of channels.
 inline void require_channels_last(const Tensor& t, const Tensor& x, const char* name) {
   const int64_t channels = t.dim() == 4 ? t.size(1) : 0, width = channels ? t.size(3) : 0,
                 height = channels ? t.size(2) : 0;
-  require(t.scalar_type() == ScalarType::Float && channels > 0 && same_device(t, x), name);
+  require(is_float(t) && t.scalar_type() == x.scalar_type() && channels > 0 && same_device(t, x), name);
   require(has_strides(t, {height * width * channels, 1, width * channels, channels}), name);
   require(t.size(0) == x.size(0) && t.size(2) == x.size(2) && t.size(3) == x.size(3), name);
+}
+
+// Of a tensor that fits require_channels_last.
+inline Images images(const Tensor& t) {
+  return {t.data_ptr(), t.size(1) * t.size(2) * t.size(3), t.scalar_type() == ScalarType::BFloat16};
 }
 
 // In bind_attention.cpp.

@@ -4,6 +4,7 @@
 
 #include "loops.h"
 #include "floats.h"
+#include "images.h"
 #include "depthwise.h"
 #include "points.h"
 #include "matrix.h"

@@ -1,7 +1,7 @@
 // GroupNorm of one group (Wu & He 2018, arXiv:1803.08494) of an image's pixels or of their GELU (Hendrycks &
 // Gimpel 2016, arXiv:1606.08415). The passes over an image run while it is in the cache. Sums have kLanes or
 // a period of channels side by side, so that every level adds in the same order. Needs: loops.h (each),
-// floats.h (smaller).
+// floats.h (smaller), images.h.
 
 #include "gelu_constants.h"
 
@@ -76,10 +76,11 @@ inline void scale_and_shift(const float* from, int64_t count, int64_t channels, 
 // Handles the images [first, last).
 void normalise(const Normalisation& op, int64_t first, int64_t last) {
   const Repeated gamma(op.gamma, op.channels), beta(op.beta, op.channels);
-  const int64_t count = op.elements;
+  const Scratch x_buffer(buffer_size(op.x)), out_buffer(buffer_size(op.out));
+  const int64_t count = op.x.elements;
   for (int64_t image = first; image < last; ++image) {
-    const float* x = op.x + image * count;
-    float* out = op.out + image * count;
+    const float* x = read(op.x, image, x_buffer);
+    float* out = destination(op.out, image, out_buffer);
     if (op.gelu) {
       each(count, [=](int64_t i) {
         float slope;
@@ -92,6 +93,7 @@ void normalise(const Normalisation& op, int64_t first, int64_t last) {
     op.mean[image] = moments.mean;
     op.scale[image] = moments.scale;
     scale_and_shift(out, count, op.channels, moments, gamma, beta, out);
+    write(op.out, image, out);
   }
 }
 
@@ -166,14 +168,17 @@ struct NormGradient {
 // gradients of gamma and beta.
 void normalise_gradient(const NormalisationGradient& op, int64_t first, int64_t last) {
   const Normalisation& forward = op.normalisation;
-  const int64_t count = forward.elements;
-  const NormGradient backward(count, forward.channels, forward.gamma, forward.gelu);
+  const NormGradient backward(forward.x.elements, forward.channels, forward.gamma, forward.gelu);
+  const Scratch x_buffer(buffer_size(forward.x)), buffer(buffer_size(op.gradient));
   for (int64_t part = first; part < last; ++part) {
     double* partial = op.partial + part * 2 * forward.channels;
     for (int64_t c = 0; c < 2 * forward.channels; ++c) partial[c] = 0;
     const int64_t end = smaller((part + 1) * kImagesPerPart, forward.images);
-    for (int64_t image = part * kImagesPerPart; image < end; ++image)
-      backward.image(forward.x + image * count, op.gradient + image * count,
-                     {forward.mean[image], forward.scale[image]}, op.grad_x + image * count, partial);
+    for (int64_t image = part * kImagesPerPart; image < end; ++image) {
+      const float *x = read(forward.x, image, x_buffer), *gradient = read(op.gradient, image, buffer);
+      float* grad_x = destination(op.grad_x, image, buffer);
+      backward.image(x, gradient, {forward.mean[image], forward.scale[image]}, grad_x, partial);
+      write(op.grad_x, image, grad_x);
+    }
   }
 }

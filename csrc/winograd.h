@@ -24,14 +24,16 @@ struct Tile {
         x(tile % op.tile_columns() * kTile) {}
 };
 
-// Pixels [images, height, width, channels]. A whole vector of channels may be read at any pixel.
+// Pixels [images, height, width, channels] of T, float or the bits of bfloat16. A whole vector of channels
+// may be read at any pixel.
+template <class T>
 struct Image {
-  const float* data;
+  const T* data;
   int64_t height, width, channels, last;
   Scratch edge;  // a pixel of zeros, and a copy of the last pixel, whose vectors would read beyond the tensor
 
-  Image(const Convolution& op, const float* from, int64_t count)
-      : data(from),
+  Image(const Convolution& op, const Images& from, int64_t count)
+      : data(static_cast<const T*>(from.data)),
         height(op.height),
         width(op.width),
         channels(count),
@@ -39,19 +41,22 @@ struct Image {
         edge(2 * padded(channels)) {
     const size_t row = padded(channels);
     memset(edge.values, 0, 2 * row * sizeof(float));
-    memcpy(edge.values + row, data + last * channels, channels * sizeof(float));
+    memcpy(edges() + row, data + last * channels, channels * sizeof(T));
   }
 
+  T* edges() const { return reinterpret_cast<T*>(edge.values); }
+
   // The channels of a pixel; zeros outside of the image.
-  const float* at(int64_t image, int64_t y, int64_t x) const {
-    if (y < 0 || y >= height || x < 0 || x >= width) return edge.values;
+  const T* at(int64_t image, int64_t y, int64_t x) const {
+    if (y < 0 || y >= height || x < 0 || x >= width) return edges();
     const int64_t pixel = (image * height + y) * width + x;
-    return pixel == last ? edge.values + padded(channels) : data + pixel * channels;
+    return pixel == last ? edges() + padded(channels) : data + pixel * channels;
   }
 };
 
-void tile_to_points(const Image& image, const Tile& tile, const Values& to, int64_t row) {
-  const float* pixel[6][6];
+template <class T>
+void tile_to_points(const Image<T>& image, const Tile& tile, const Values& to, int64_t row) {
+  const T* pixel[6][6];
   for (int i = 0; i < 6; ++i)
     for (int j = 0; j < 6; ++j) pixel[i][j] = image.at(tile.image, tile.y + i - 1, tile.x + j - 1);
   for (int64_t channel = 0; channel < image.channels; channel += kFloats) {
@@ -74,9 +79,10 @@ void tile_to_points(const Image& image, const Tile& tile, const Values& to, int6
 }
 
 // Transforms the gradient of a tile's results to the points, and adds its sum over the tile to `sum`.
-void gradient_tile_to_points(const Image& image, const Tile& tile, const Values& to, int64_t row,
+template <class T>
+void gradient_tile_to_points(const Image<T>& image, const Tile& tile, const Values& to, int64_t row,
                              float* sum) {
-  const float* pixel[4][4];
+  const T* pixel[4][4];
   for (int i = 0; i < 4; ++i)
     for (int j = 0; j < 4; ++j) pixel[i][j] = image.at(tile.image, tile.y + i, tile.x + j);
   for (int64_t channel = 0; channel < image.channels; channel += kFloats) {
@@ -143,9 +149,10 @@ void weight_points(const Convolution& op, int64_t first, int64_t last) {
 }
 
 // Writes those results of a tile that are inside the image.
+template <class T>
 void points_to_results(const Convolution& op, const Values& from, int64_t row, const Tile& tile) {
   const int64_t rows = smaller(kTile, op.height - tile.y), columns = smaller(kTile, op.width - tile.x);
-  float* to = op.out + ((tile.image * op.height + tile.y) * op.width + tile.x) * op.outputs;
+  T* to = static_cast<T*>(op.out.data) + ((tile.image * op.height + tile.y) * op.width + tile.x) * op.outputs;
   for (int64_t channel = 0; channel < op.outputs; channel += kFloats) {
     Floats y[4][4], bias{};
     const int64_t count = smaller(kFloats, op.outputs - channel);
@@ -153,12 +160,12 @@ void points_to_results(const Convolution& op, const Values& from, int64_t row, c
     points_to_tile(from, row, channel, y);
     for (int i = 0; i < rows; ++i) {
       for (int j = 0; j < columns; ++j) {
-        float* target = to + (i * op.width + j) * op.outputs + channel;
+        T* target = to + (i * op.width + j) * op.outputs + channel;
         const Floats value = y[i][j] + bias;
         if (count == kFloats) {
           store(target, value);
         } else {
-          float values[kFloats];
+          T values[kFloats];
           store(values, value);
           for (int64_t c = 0; c < count; ++c) target[c] = values[c];
         }
@@ -167,10 +174,10 @@ void points_to_results(const Convolution& op, const Values& from, int64_t row, c
   }
 }
 
-// Handles the chunks [first, last) of kTilesPerChunk tiles.
-void convolve(const Convolution& op, int64_t first, int64_t last) {
+template <class T>
+void convolve_images(const Convolution& op, int64_t first, int64_t last) {
   const Values inputs(kTilesPerChunk, op.inputs), outputs(kTilesPerChunk, op.outputs);
-  const Image x(op, op.x, op.inputs);
+  const Image<T> x(op, op.x, op.inputs);
   const int64_t row = padded(op.outputs), end = smaller(last * kTilesPerChunk, op.tiles());
   const Product product{op.inputs, inputs.row, 1, row, outputs.row, false};
   for (int64_t start = first * kTilesPerChunk; start < end; start += kTilesPerChunk) {
@@ -179,17 +186,22 @@ void convolve(const Convolution& op, int64_t first, int64_t last) {
     for (int p = 0; p < kPoints; ++p)
       matrix_product(product, inputs.at(p, 0), op.points + p * op.inputs * row, outputs.at(p, 0), count,
                      op.outputs);
-    for (int64_t r = 0; r < count; ++r) points_to_results(op, outputs, r, Tile(op, start + r));
+    for (int64_t r = 0; r < count; ++r) points_to_results<T>(op, outputs, r, Tile(op, start + r));
   }
 }
 
-// For each of the parts [first, last) of the tiles: partial sums of the gradients of the weight,
-// [9][inputs][padded(outputs)], and of the bias.
-void convolution_gradient(const ConvolutionGradient& op, int64_t first, int64_t last) {
+// Handles the chunks [first, last) of kTilesPerChunk tiles.
+void convolve(const Convolution& op, int64_t first, int64_t last) {
+  if (op.x.narrow) return convolve_images<uint16_t>(op, first, last);
+  convolve_images<float>(op, first, last);
+}
+
+template <class T>
+void convolution_gradient_of(const ConvolutionGradient& op, int64_t first, int64_t last) {
   const Convolution& shape = op.convolution;
   const Values inputs(kTilesPerChunk, shape.inputs), outputs(kTilesPerChunk, shape.outputs),
       sums(shape.inputs, shape.outputs);
-  const Image x(shape, shape.x, shape.inputs), gradient(shape, op.gradient, shape.outputs);
+  const Image<T> x(shape, shape.x, shape.inputs), gradient(shape, op.gradient, shape.outputs);
   for (int64_t part = first; part < last; ++part) {
     float *weight_sums = op.partial + part * op.part_size(),
           *bias_sums = weight_sums + 9 * shape.inputs * sums.row;
@@ -224,4 +236,11 @@ void convolution_gradient(const ConvolutionGradient& op, int64_t first, int64_t 
       }
     }
   }
+}
+
+// For each of the parts [first, last) of the tiles: partial sums of the gradients of the weight,
+// [9][inputs][padded(outputs)], and of the bias.
+void convolution_gradient(const ConvolutionGradient& op, int64_t first, int64_t last) {
+  if (op.gradient.narrow) return convolution_gradient_of<uint16_t>(op, first, last);
+  convolution_gradient_of<float>(op, first, last);
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -76,6 +77,14 @@ def _fake(*arguments: object) -> None:
 def build(name: str) -> str:
     """The compiler and flags of "cpp", or the GPUs that "cuda" was compiled for."""
     return str(_queries.cpp_build() if name == "cpp" else _queries.cuda_build())
+
+
+@cache
+def layer_dtypes() -> list[str]:
+    """The dtypes of the images that the kernels of layers take."""
+    if not hasattr(_queries, "layer_dtypes"):  # a library that was built from older sources
+        return ["float32"]
+    return str(_queries.layer_dtypes()).split()
 
 
 def cpu_levels(all: bool = False) -> list[str]:

@@ -1,8 +1,8 @@
 """The network layers that have kernels for CPUs: convolutions, norms, a norm followed by a convolution, and
 linear attention.
 
-They use no noise. `in_torch.py` defines them, and runs where there is no kernel. Images are [n, c, h, w]. On
-a GPU, under autocast and while torch compiles, each layer is torch's own function.
+They use no noise. `in_torch.py` defines them, and runs where there is no kernel: on a GPU and while torch
+compiles, each layer is torch's own function. Images are [n, c, h, w], float32 or under autocast bfloat16.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ from torch.autograd.function import once_differentiable
 from ..autograd import Context
 from ..choice import has_cpu_kernels
 from . import in_torch, kernels
+from .precision import convolved_dtype, runs_kernels
 
 MIN_CHANNELS = 16  # kWidest in csrc/layer_ops.h
 MIN_TILES = 48  # with fewer tiles, transforming the weight costs more than it saves
@@ -24,23 +25,20 @@ def conv3x3(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         out[n, o, y, x] = bias[o] + Σ_cij weight[o, c, i, j]·x[n, c, y + i − 1, x + j − 1]
 
     x is [n, c, h, w], weight [o, c, 3, 3], bias [o]. The function is `torch.nn.functional.conv2d`, also under
-    autocast. If the kernel runs (on CPUs, in float32), the result is in channels_last order and can be
-    differentiated once.
+    autocast. If the kernel runs (on CPUs, in float32 or under autocast to bfloat16), the result is in
+    channels_last order and can be differentiated once.
     """
     if not has_kernel(x, weight, bias):
         return in_torch.conv3x3(x, weight, bias)
-    return cast(Tensor, _Conv3x3.apply(x.contiguous(memory_format=torch.channels_last), weight, bias))
+    x = x.to(convolved_dtype(x)).contiguous(memory_format=torch.channels_last)
+    return cast(Tensor, _Conv3x3.apply(x, weight, bias))
 
 
 def has_kernel(x: Tensor, weight: Tensor, bias: Tensor) -> bool:
     """Whether `conv3x3` runs the kernel."""
-    if not has_cpu_kernels(x) or torch.is_autocast_enabled("cpu"):
+    if not has_cpu_kernels(x) or not runs_kernels(convolved_dtype(x), weight, bias):
         return False
-    if (
-        x.ndim != 4
-        or weight.shape[1:] != (x.shape[1], 3, 3)
-        or not x.dtype == weight.dtype == bias.dtype == torch.float32
-    ):
+    if x.ndim != 4 or weight.shape[1:] != (x.shape[1], 3, 3):
         return False
     tiles = x.shape[0] * -(-x.shape[2] // 4) * -(-x.shape[3] // 4)
     return min(weight.shape[:2]) >= MIN_CHANNELS and tiles >= MIN_TILES

@@ -1,6 +1,7 @@
 """Calls of the layers' CPU kernels: tensors for the results are made here, and `csrc/` fills them in.
 
-The callers pass what the kernels support; the operators refuse everything else.
+The callers pass what the kernels support; the operators refuse everything else. Images, their gradients and
+results have the dtype of x: float32 or bfloat16, which is rounded once. Everything else is float32.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ def depthwise_gradient(x: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def convolve(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """A 3×3 convolution of stride 1; x and the result are float32, channels_last."""
+    """A 3×3 convolution of stride 1; x and the result are channels_last."""
     return _convolve(x, weight, bias, transposed=False)
 
 
@@ -45,19 +46,19 @@ def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None, transposed: bool) 
 def convolution_gradient(x: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor]:
     """The gradients of the weight [o, c, 3, 3] and bias [o] of `convolve`."""
     grad_weight, grad_bias = (
-        x.new_empty((gradient.shape[1], x.shape[1], 3, 3)),
-        x.new_empty(gradient.shape[1]),
+        x.new_empty(shape, dtype=torch.float32)
+        for shape in ((gradient.shape[1], x.shape[1], 3, 3), (gradient.shape[1],))
     )
     OPERATORS["convolution_gradient"](x, gradient, grad_weight, grad_bias)
     return grad_weight, grad_bias
 
 
 def normalise(x: Tensor, gamma: Tensor, beta: Tensor, epsilon: float, gelu: bool) -> tuple[Tensor, Tensor]:
-    """GroupNorm of one group of x [n, c, h, w] (float32, channels_last) or of its GELU.
+    """GroupNorm of one group of x [n, c, h, w] (channels_last) or of its GELU.
 
     The second result has the statistics that `normalise_gradient` needs.
     """
-    out, statistics = torch.empty_like(x), x.new_empty((2, x.shape[0]))
+    out, statistics = torch.empty_like(x), x.new_empty((2, x.shape[0]), dtype=torch.float32)
     OPERATORS["normalise"](x, gamma, beta, epsilon, gelu, out, statistics)
     return out, statistics
 
@@ -73,13 +74,13 @@ def normalise_gradient(
 
 
 def linear_attention(x: Tensor, weights: Sequence[Tensor], epsilon: float) -> tuple[Tensor, Tensor]:
-    """x [n, c, h, w] (float32, channels_last) plus its linear attention between two norms.
+    """x [n, c, h, w] (channels_last) plus its linear attention between two norms.
 
     `weights` are gamma and beta of the first norm, q, k, mix and bias of `AttentionParameters`, and gamma and
     beta of the second norm, all contiguous. The second result has the statistics that
     `linear_attention_gradient` needs.
     """
-    out, statistics = torch.empty_like(x), x.new_empty((x.shape[0], 2, 2))
+    out, statistics = torch.empty_like(x), x.new_empty((x.shape[0], 2, 2), dtype=torch.float32)
     OPERATORS["linear_attention"](x, weights, epsilon, out, statistics)
     return out, statistics
 

@@ -18,6 +18,7 @@ from ..library import OPERATORS
 from . import in_torch, kernels
 from .in_torch import AttentionParameters
 from .normalisation import norm
+from .precision import runs_kernels
 
 MAX_RATIO = 4
 """The kernel takes at most so many channels for each feature of a head or for each position. It applies v and
@@ -31,27 +32,29 @@ def add_linear_attention(x: Tensor, w: AttentionParameters) -> Tensor:
 
         y[p] = out·concat over heads(softmax over d(q·n[p])·(Σ_r softmax over r(k·n[r])ᵀ·v·n[r]))/√d + bias
 
-    x is [n, c, h, w]; p and r are positions. If the kernel runs (on CPUs, in float32), the result is in
-    channels_last order and can be differentiated once.
+    x is [n, c, h, w]; p and r are positions. If the kernel runs (on CPUs, for float32 or under autocast
+    bfloat16), the result has the dtype of x, is in channels_last order and can be differentiated once.
     """
     if not fuses_linear_attention(x, w):
         y = in_torch.linear_attention(norm(x, *w.norm_in, w.epsilon), w)
         return x + norm(y, *w.norm_out, w.epsilon)
-    weights = (*w.norm_in, w.q, w.k, w.mix(), w.bias, *w.norm_out)
+    with torch.autocast("cpu", enabled=False):
+        weights = (*w.norm_in, w.q, w.k, w.mix(), w.bias, *w.norm_out)
     x = x.contiguous(memory_format=torch.channels_last)
     return cast(Tensor, _LinearAttention.apply(x, w.epsilon, *(weight.contiguous() for weight in weights)))
 
 
 def fuses_linear_attention(x: Tensor, w: AttentionParameters) -> bool:
     """Whether `add_linear_attention` is one kernel, which keeps little more than x for the backward pass."""
-    if not has_cpu_kernels(x) or torch.is_autocast_enabled("cpu") or x.ndim != 4:
+    if not has_cpu_kernels(x) or x.ndim != 4:
         return False
     if "linear_attention" not in OPERATORS:  # a library that was built from older sources
         return False
-    dtypes = {value.dtype for value in (x, w.q, w.k, w.v, w.out, w.bias, *w.norm_in, *w.norm_out)}
+    if not runs_kernels(x.dtype, w.q, w.k, w.v, w.out, w.bias, *w.norm_in, *w.norm_out):
+        return False
     positions, head = x.shape[2] * x.shape[3], w.q.shape[0] // w.heads
     is_narrow = x.shape[1] <= MAX_RATIO * max(head, positions)
-    return dtypes == {torch.float32} and positions > 0 and is_narrow
+    return positions > 0 and is_narrow
 
 
 class _LinearAttention(torch.autograd.Function):

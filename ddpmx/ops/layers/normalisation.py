@@ -17,14 +17,16 @@ from torch.nn import functional as F
 from ..autograd import Context
 from ..choice import has_cpu_kernels
 from . import convolution, in_torch, kernels
+from .precision import convolved_dtype, runs_kernels
 
 
 def norm(x: Tensor, gamma: Tensor, beta: Tensor, epsilon: float) -> Tensor:
     """(x − mean)/√(variance + epsilon)·gamma + beta, with the mean and variance of each image.
 
     x is [n, c, h, w], gamma and beta [c]. Wu & He 2018, arXiv:1803.08494. The function is
-    `torch.nn.functional.group_norm` of one group, also under autocast. If the kernel runs (on CPUs, in
-    float32), the result is in channels_last order and can be differentiated once.
+    `torch.nn.functional.group_norm` of one group, also under autocast. If the kernel runs (on CPUs, for
+    float32 or under autocast bfloat16), the result has the dtype of x, is in channels_last order and can be
+    differentiated once.
     """
     if not _has_kernel(x, gamma, beta):
         return in_torch.norm(x, gamma, beta, epsilon)
@@ -42,7 +44,8 @@ def norm_conv3x3(
     gelu: bool = False,
 ) -> Tensor:
     """`conv3x3` of the `norm` of x, or of x's GELU (Hendrycks & Gimpel 2016, arXiv:1606.08415)."""
-    if not (_has_kernel(x, gamma, beta) and convolution.has_kernel(x, weight, bias)):
+    one_dtype = x.dtype == convolved_dtype(x)
+    if not (one_dtype and _has_kernel(x, gamma, beta) and convolution.has_kernel(x, weight, bias)):
         return convolution.conv3x3(norm(F.gelu(x) if gelu else x, gamma, beta, epsilon), weight, bias)
     return cast(Tensor, _NormConv3x3.apply(_channels_last(x), gamma, beta, weight, bias, (epsilon, gelu)))
 
@@ -52,9 +55,7 @@ def _channels_last(x: Tensor) -> Tensor:
 
 
 def _has_kernel(x: Tensor, gamma: Tensor, beta: Tensor) -> bool:
-    if not has_cpu_kernels(x) or torch.is_autocast_enabled("cpu"):
-        return False
-    return x.ndim == 4 and x.dtype == gamma.dtype == beta.dtype == torch.float32
+    return has_cpu_kernels(x) and x.ndim == 4 and runs_kernels(x.dtype, gamma, beta)
 
 
 class _Norm(torch.autograd.Function):
