@@ -77,7 +77,7 @@ def eager_step(b: Batch) -> tuple[Tensor, Tensor]:
 
 
 def fused_step(b: Batch) -> tuple[Tensor, Tensor]:
-    """The calls of a training step, in `ddpmx/training/predicted.py` and `objective.py`."""
+    """The calls of a training step, in `ddpmx/objective/steps.py`."""
     noise = None if b.x.is_cuda else ops.normal(noise=b.epsilon(), shape=b.x.shape[1:])
     x_t = ops.add_noise(b.x, b.v, b.w, noise=b.epsilon(noise))
     return fused_loss(b, noise), x_t

@@ -4,7 +4,7 @@ The public names are loaded at their first use, so that importing ddpmx does not
 packages and top-level modules. Imports point only downwards, and each package's docstring says who may import
 it::
 
-    cli
+    cli, api
         -> sweeps
         -> claims
         -> comparison, exchange
@@ -13,7 +13,7 @@ it::
         -> storage
         -> metrics
         -> training
-        -> spec, sampling
+        -> spec, sampling, objective
         -> theory, data, models, samplers, optimizers, emas, trackers
         -> weightings, times
         -> schedules, predictions, ops
@@ -43,6 +43,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from . import ops as ops
+    from .api.diffusion import Diffusion as Diffusion
+    from .api.specs import load_spec as load_spec
     from .components.registry import DATASETS as DATASETS
     from .components.registry import EMAS as EMAS
     from .components.registry import METRICS as METRICS
@@ -79,6 +81,7 @@ if TYPE_CHECKING:
     from .sampling.loop import sample as sample
     from .schedules import Schedule as Schedule
     from .schedules import Table as Table
+    from .spec.schema import Spec as Spec
     from .times import Time as Time
     from .trackers import Tracker as Tracker
     from .weightings import Weighting as Weighting
@@ -86,6 +89,9 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "api.diffusion": ["Diffusion"],
+    "api.specs": ["load_spec"],
+    "spec.schema": ["Spec"],
     "components.registry": [
         *(
             "DATASETS",

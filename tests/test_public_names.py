@@ -54,7 +54,11 @@ OPS = {
     },
     "names": {"NORMS"},
 }
-ADDED = {"class": {"Ema", "Noise"}, "registry": {"EMAS"}}
+ADDED = {
+    "class": {"Diffusion", "Ema", "Noise", "Spec"},
+    "function": {"load_spec"},
+    "registry": {"EMAS"},
+}
 """Names that `ddpmx` has gained since the lists above were written, by kind."""
 
 ADDED_OPS = {"class": {"AttentionParameters", "Noise"}, "function": {"add_linear_attention"}}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 from pydantic import Field, ValidationError
 from pydantic.annotated_handlers import GetCoreSchemaHandler, GetJsonSchemaHandler
@@ -12,8 +12,8 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from ..errors import SpecError, nearest
 from ..plugins.guard import is_plugin
-from .in_words import finding
-from .registry import Component, Registry, make, method_of
+from .in_words import finding, spec_error
+from .registry import C, Component, Registry, make, method_of
 
 
 class Slot:
@@ -106,6 +106,16 @@ class Slot:
             blocks.append(block)
         self.registry.describing = False
         return {"anyOf": blocks}
+
+
+def component_of(registry: Registry[C], value: object, field: str) -> C:
+    """The component that a value means in a slot, outside of a spec. Raises SpecError at `field`."""
+    try:
+        return cast(C, Slot(registry).parse(value))
+    except ValidationError as error:
+        raise spec_error(error).at(field, None) from None
+    except PydanticCustomError as error:
+        raise SpecError(error.message(), field=field) from None
 
 
 def default_component(block: str | dict[str, str]) -> Any:

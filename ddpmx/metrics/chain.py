@@ -11,12 +11,12 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from ..objective.coefficients import Coefficients, coefficients
 from ..samplers import Moments, Point, points
 from ..samplers.moments import optimal_variance, relative_error
 from ..schedules import Table
 from ..theory.variance import Posterior, Variance, posterior
-from ..training.coefficients import Coefficients, coefficients
-from ..training.experiment import Experiment
+from ..training.experiment import Experiment, formulation
 from ..training.moments import index_passes, measure_moments
 from .subject import Subject
 
@@ -50,7 +50,7 @@ class Chain:
         """The coefficients at each index, float64 on the CPU."""
         indices = torch.tensor(self.indices, dtype=torch.float64)
         spec, table = self.experiment.spec, self.experiment.table
-        return coefficients(spec, table, torch.device("cpu"), torch.float64, indices)
+        return coefficients(formulation(spec), table, torch.device("cpu"), torch.float64, indices)
 
     @cached_property
     def points(self) -> list[Point]:

@@ -10,12 +10,12 @@ from torch import nn
 
 from ..components.registry import METRICS
 from ..errors import SpecError
+from ..objective.coefficients import coefficients
 from ..ops import Purpose
 from ..spec.schema import Spec
 from ..theory.variance import Variance, posterior
 from ..training.batch import Batch
-from ..training.coefficients import coefficients
-from ..training.experiment import Experiment
+from ..training.experiment import Experiment, formulation
 from ..training.predicted import bound_terms, predict
 from .likelihood import LikelihoodMetric, Point
 
@@ -59,7 +59,7 @@ class Nll(LikelihoodMetric):
 
     def point(self, experiment: Experiment, network: nn.Module, batch: Batch) -> Point:
         table, variance = experiment.table, self.variance_of(experiment.spec)
-        exact = coefficients(experiment.spec, table, torch.device("cpu"), torch.float64)
+        exact = coefficients(formulation(experiment.spec), table, torch.device("cpu"), torch.float64)
         predicted = predict(experiment, network, batch, exact)
         # −log₂ P(x|z) per dimension
         decoder = bound_terms(predicted, posterior(table), variance, clip=self.clip)

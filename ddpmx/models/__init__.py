@@ -1,5 +1,5 @@
 """Networks. Each module of this package registers one; adding a file here needs no other change.
-May be imported by spec, training, pages, runs, exchange.
+May be imported by objective, spec, training, pages, runs, exchange, api.
 """
 
 from ..components.discovery import discover

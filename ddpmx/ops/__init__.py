@@ -1,13 +1,14 @@
 """The hot math: random numbers, adding noise, the loss and the reverse step.
-May be imported by models, spec, sampling, training, metrics, runs, exchange.
+May be imported by models, objective, spec, sampling, training, metrics, runs, exchange, api.
 
 `reference.py` defines each operation in PyTorch; the fastest backend that is built runs it.
 
 **Noise** is a function of (seed, stream, sample id), without state: the same three give the same numbers, bit
 for bit, on every backend, device, batch size and process count. An op takes them as `noise=Noise(seed,
-stream, sample_ids)`, or as the keywords `seed`, `stream` and `sample_ids`. With the keywords, `noise` may
-also be a tensor ε, float32 or of x's dtype and shaped like x; nothing is drawn then. A call that mixes the
-two forms, or lacks one of the three, raises TypeError. `streams.py` lists the streams that ddpmx uses.
+stream, sample_ids)`, or as the keywords `seed`, `stream` and `sample_ids`. `noise` may also be a tensor ε,
+float32 or of x's dtype and shaped like x; nothing is drawn then, so the keywords may be left out. A call that
+mixes the two forms, or lacks one of the three, raises TypeError. `streams.py` lists the streams that ddpmx
+uses.
 
 **Tensors** are [B, …] of any shape and layout, on one device, in float32, bfloat16 or float64. An input is
 changed only when it is also passed as `out`; `out` may share memory with x, but with no other input. float32
@@ -75,7 +76,8 @@ def add_noise(
     Both products are rounded, then their sum, so that every backend gives the same bits. `out` may be
     `x_start`. Raises RuntimeError when grad mode is on and an input requires a gradient.
     """
-    return run(AddNoise(x_start, signal, sigma, resolve_noise(noise, seed, stream, sample_ids), out), x_start)
+    resolved = resolve_noise(noise, seed, stream, sample_ids, x_start)
+    return run(AddNoise(x_start, signal, sigma, resolved, out), x_start)
 
 
 def weighted_loss(
@@ -104,7 +106,7 @@ def weighted_loss(
     The gradient has the dtype of `output`. `x_start` may have another dtype than `output`; `noise`
     is float32 or of the dtype of `x_start`.
     """
-    resolved = resolve_noise(noise, seed, stream, sample_ids)
+    resolved = resolve_noise(noise, seed, stream, sample_ids, x_start)
     return run(WeightedLoss(output, x_start, target_x, target_eps, weight, resolved, norm, delta), output)
 
 
@@ -139,5 +141,5 @@ def reverse_step(
 
     Raises RuntimeError when grad mode is on and an input requires a gradient.
     """
-    resolved = resolve_noise(noise, seed, stream, sample_ids)
+    resolved = resolve_noise(noise, seed, stream, sample_ids, x)
     return run(ReverseStep(x, output, row, tuple(history), anchor, clip, resolved, out, want_m), x)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 
@@ -27,16 +28,24 @@ class Noise:
 
 
 def resolve_noise(
-    noise: Noise | Tensor | None, seed: int | None, stream: int | None, sample_ids: Tensor | None
+    noise: Noise | Tensor | None,
+    seed: int | None,
+    stream: int | None,
+    sample_ids: Tensor | None,
+    x: Tensor | None = None,
 ) -> Noise:
     """The noise of a call: its `noise=Noise(…)`, or one made of its keywords and perhaps a tensor `noise`.
 
-    Raises TypeError for a call that mixes the two forms or lacks one of the three.
+    With a tensor `noise` for the batch x, nothing is drawn, so the three keywords may be left out. Raises
+    TypeError for a call that mixes the two forms or lacks one of the three.
     """
     if isinstance(noise, Noise):
         if seed is not None or stream is not None or sample_ids is not None:
             raise _repeated(seed=seed, stream=stream, sample_ids=sample_ids)
         return noise
+    keyless = seed is None and stream is None and sample_ids is None
+    if keyless and noise is not None and isinstance(x, Tensor):
+        return Noise(0, 0, torch.zeros(x.shape[:1], dtype=torch.int64, device=x.device), noise)
     if seed is None or stream is None or sample_ids is None:
         raise _missing(seed=seed, stream=stream, sample_ids=sample_ids)
     return Noise(seed, stream, sample_ids, noise)

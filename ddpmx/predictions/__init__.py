@@ -1,5 +1,6 @@
 """Predictions: each module of this package registers some. A new file here needs no other change.
-May be imported by samplers, sampling, weightings, theory, spec, training, testing, pages, exchange.
+May be imported by samplers, sampling, weightings, theory, objective, spec, training, testing, pages,
+exchange, api.
 """
 
 from ..components.discovery import discover

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -13,6 +12,7 @@ from ..images import to_pixels
 from ..rows import Plan, Row
 from ..sampling.editing import SamplingInputs
 from ..sampling.loop import sample
+from ..sampling.network import evaluating
 from ..training.experiment import Experiment
 from ..world import World
 
@@ -75,7 +75,7 @@ def generate(
     pixels = torch.zeros(samples.count, *experiment.image_shape, dtype=torch.uint8, device=device)
     finite = torch.zeros(samples.count, dtype=torch.uint8, device=device)
     parts = world.part(torch.arange(samples.count)).split(batch_size)
-    with _evaluating(network):
+    with evaluating(network):
         for done, ids in enumerate(parts):
 
             def callback(index: int, row: Row, x: Tensor, m: Tensor, done: int = done) -> None:
@@ -103,7 +103,7 @@ def denoising(
         if index in keep:
             kept.append(_to_pixels(x)[0].cpu())
 
-    with _evaluating(network):
+    with evaluating(network):
         x = _sample(experiment, network, plan, samples, torch.arange(samples.count), callback)
     return Generated(torch.stack(kept), _to_pixels(x)[1].cpu())
 
@@ -128,17 +128,6 @@ def _sample(
         self_condition=experiment.spec.model.self_conditioned,
         **{"sample_ids": ids, **(samples.inputs.select(ids) if samples.inputs else {})},
     )
-
-
-@contextmanager
-def _evaluating(network: nn.Module) -> Iterator[None]:
-    """Put the network into evaluation mode, and restore its mode afterwards."""
-    was_training = network.training
-    network.eval()
-    try:
-        yield
-    finally:
-        network.train(was_training)
 
 
 def _to_pixels(x: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,5 +1,5 @@
 """Samplers: each module of this package registers a family. A new file here needs no other change.
-May be imported by spec, training, metrics, storage, runs, exchange, testing.
+May be imported by spec, training, metrics, storage, runs, exchange, testing, api.
 """
 
 from ..components.discovery import discover

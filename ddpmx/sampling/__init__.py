@@ -1,3 +1,3 @@
 """The sampling loop, classifier-free guidance, editing of images, and the density of the probability flow.
-May be imported by training, metrics, testing, runs.
+May be imported by training, metrics, testing, runs, api.
 """

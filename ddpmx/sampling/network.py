@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..rows import DynamicClip, Row
 
@@ -55,3 +56,17 @@ def bounded(x0: Tensor, clip: float | DynamicClip | None) -> Tensor:
         bound = size.to(x0.dtype).view(-1, *[1] * (x0.ndim - 1))
         return x0.clamp(-bound, bound) / bound
     return x0.clamp(-clip, clip)
+
+
+@contextmanager
+def evaluating(network: object) -> Iterator[None]:
+    """Put a module into evaluation mode, and restore the mode of each of its parts; a function has none."""
+    modules = [*network.modules()] if isinstance(network, nn.Module) else []
+    trained = [module for module in modules if module.training]
+    if trained:
+        modules[0].eval()
+    try:
+        yield
+    finally:
+        for module in trained:
+            module.training = True

@@ -1,6 +1,6 @@
 """Noise schedules: each module of this package registers a family. A new file here needs no other change.
-May be imported by models, samplers, times, weightings, theory, spec, sampling, training, metrics, testing,
-pages, runs, exchange, claims.
+May be imported by models, samplers, times, weightings, theory, objective, spec, sampling, training, metrics,
+testing, pages, runs, exchange, claims, api.
 """
 
 from ..components.discovery import discover

@@ -17,11 +17,12 @@ from ..files import expanded, resolved
 from ..plugins import loading as plugins
 from ..plugins import trust
 from ..text import shortened
+from .absolute import absolute_plugin, at, make_absolute
 from .claims import CLAIMS
 from .diagnosis import other_errors
 from .inherited import without_inherited
 from .schema import Spec
-from .source import KeyPath, Source, nested, value_at
+from .source import KeyPath, Source, existing, nested
 from .yaml_source import MAX_DEPTH, parse, read, refuse_unprintable
 
 OVERRIDE = "-s"
@@ -42,7 +43,18 @@ Override = str | Source
 
 def load(path: Path | str, overrides: Iterable[Override] = ()) -> Spec:
     """Read, merge and validate a spec of one run. Raises SpecError with the file and line of each finding."""
-    source = merged(path, overrides)
+    return _of_one_run(merged(path, overrides), path)
+
+
+def load_data(data: Source, name: str, overrides: Iterable[Override] = ()) -> Spec:
+    """`load` for data that no file has. Its paths are relative to the working folder; errors say `name`."""
+    changes = _changes(overrides)
+    source = _over_bases(data, Path(), (), count(1), _extends(changes))
+    return _of_one_run(_changed(source, changes), name)
+
+
+def _of_one_run(source: Source, path: Path | str) -> Spec:
+    """The validated spec of merged data. Raises SpecError for those of a sweep."""
     if "sweep" in source.data:
         hint = "use `ddpmx sweep` to run all points, or --point NAME to choose one"
         message = "the file describes a sweep, where a single run is expected"
@@ -71,13 +83,27 @@ def merged(path: Path | str, overrides: Iterable[Override] = ()) -> Source:
 
     An override of `extends` replaces the file's own; its files are relative to the working folder.
     """
+    changes = _changes(overrides)
+    return _changed(_read(Path(path), (), count(1), _extends(changes)), changes)
+
+
+def _changes(overrides: Iterable[Override]) -> list[Source]:
+    """The overrides as data. Raises SpecError with the finding of each one that is not KEY=VALUE."""
     changes, findings = list[Source](), Findings()
     for change in overrides:
         with findings.collect():
             changes.append(override(change) if isinstance(change, str) else change)
     findings.report()
-    extends = [change for change in changes if EXTENDS in change.data]
-    source = _read(Path(path), (), count(1), extends[-1] if extends else None)
+    return changes
+
+
+def _extends(changes: Iterable[Source]) -> Source | None:
+    """The last change of `extends`, if there is any."""
+    return next((change for change in reversed([*changes]) if EXTENDS in change.data), None)
+
+
+def _changed(source: Source, changes: Iterable[Source]) -> Source:
+    """Merged data with the changes on top, without keys of sweeps that are null."""
     for change in changes:
         source = source if EXTENDS in change.data else source.merge(change)
     for key in OF_SWEEPS:
@@ -92,7 +118,7 @@ def validated(source: Source, path: Path | str, run: Path | None = None) -> Spec
     `run` is the run folder that the spec belongs to, if any. Raises SpecError with every finding, and for
     plugins from a run folder that this user has never run.
     """
-    _make_absolute(source)
+    make_absolute(source)
     plugins.load_installed()
     _load_plugins(source, Path(path), run)
     return valid(source, path)
@@ -110,7 +136,7 @@ def valid(source: Source, path: Path | str) -> Spec:
             SpecError(
                 message,
                 field=".".join(map(str, keys)),
-                mark=source.mark(_existing(source.data, keys)) or Mark(str(path), 1),
+                mark=source.mark(existing(source.data, keys)) or Mark(str(path), 1),
             )
             for keys, message in invalid
         ]
@@ -183,9 +209,18 @@ def _read(path: Path, above: tuple[Path, ...], files: Iterator[int], extends: So
     if here in above:
         chain = " -> ".join(file.name for file in (*above, here))
         raise SpecError(f"extends itself: {chain}", field=EXTENDS)
-    source = read(path)
+    return _over_bases(read(path), path.parent, (*above, here), files, extends)
+
+
+def _over_bases(
+    source: Source, folder: Path, above: tuple[Path, ...], files: Iterator[int], extends: Source | None = None
+) -> Source:
+    """The data of a file, merged over everything that it extends.
+
+    `folder` is the one that its paths start from, and `above` ends with the file itself, if there is one.
+    """
     own = source.data.pop(EXTENDS, [])
-    bases, folder = (own, path.parent) if extends is None else (extends.data[EXTENDS], Path())
+    bases, base_folder = (own, folder) if extends is None else (extends.data[EXTENDS], Path())
     written = extends or source
     bases = [bases] if isinstance(bases, str) else bases
     if not (isinstance(bases, list) and all(isinstance(base, str) for base in bases)):
@@ -193,13 +228,14 @@ def _read(path: Path, above: tuple[Path, ...], files: Iterator[int], extends: So
         raise SpecError("should be a file or a list of files", field=EXTENDS, mark=mark)
     names = source.data.get("plugins")
     if isinstance(names, list):
-        with _at(("plugins",), source.mark(("plugins",))):
-            source.data["plugins"] = [_plugin(name, here.parent) for name in names]
+        with at(("plugins",), source.mark(("plugins",))):
+            home = above[-1].parent if above else Path.cwd()
+            source.data["plugins"] = [absolute_plugin(name, home) for name in names]
     merged, findings = Source(), Findings()
     for index, base in enumerate(bases):
         with findings.collect():
             try:
-                merged = merged.merge(_read(folder / expanded(base), (*above, here), files))
+                merged = merged.merge(_read(base_folder / expanded(base), above, files))
             except SpecError as error:
                 raise error.each(partial(_at_extends, written.mark((EXTENDS, index)))) from None
     findings.report()
@@ -237,61 +273,20 @@ def override(text: str) -> Source:
         raise error.each(
             lambda finding: SpecError(finding.message, field=key.strip(), mark=mark, hint=finding.hint)
         ) from None
-    keys = tuple(key.strip().split("."))
-    if keys[0] == "sweep":  # the keys inside it are dotted fields themselves
-        outer = {"zip": 2, "points": 3}.get(keys[1] if len(keys) > 1 else "", 1)
-        keys = (*keys[:outer], *filter(None, [".".join(keys[outer:])]))
+    keys = override_keys(key.strip())
     return Source(nested(keys, value_source.data), {(*keys, *inner): mark for inner in value_source.marks})
+
+
+def override_keys(field: str) -> tuple[str, ...]:
+    """The keys that lead to a dotted field, of a spec or of the sweep in it."""
+    keys = tuple(field.split("."))
+    if keys[0] != "sweep":
+        return keys
+    # the keys inside a sweep are dotted fields themselves
+    outer = {"zip": 2, "points": 3}.get(keys[1] if len(keys) > 1 else "", 1)
+    return (*keys[:outer], *filter(None, [".".join(keys[outer:])]))
 
 
 def field_of(override: str) -> str:
     """The field that KEY=VALUE sets."""
     return override.partition("=")[0].strip()
-
-
-def _make_absolute(source: Source) -> None:
-    """Make all paths absolute: relative to the file that has them, or to the working folder in overrides."""
-    trackers = source.data.get("track")
-    evaluate = source.data.get("evaluate")
-    metrics = evaluate.get("metrics") if isinstance(evaluate, dict) else None
-    fields: list[KeyPath] = [("dataset", "path"), ("train", "init_from")]
-    fields += [
-        ("evaluate", "metrics", i, "weights") for i in range(len(metrics) if isinstance(metrics, list) else 0)
-    ]
-    fields += [("track", i, "path") for i in range(len(trackers) if isinstance(trackers, list) else 0)]
-    for field in fields:
-        block, key = value_at(source.data, field[:-1]), field[-1]
-        if isinstance(block, dict) and isinstance(block.get(key), str):
-            mark = source.mark(field)
-            folder = Path.cwd() if mark is None or mark.file.startswith(OVERRIDE) else Path(mark.file).parent
-            with _at(field, mark):
-                block[key] = str(resolved(folder / expanded(block[key])))
-                refuse_unprintable(block[key], mark or Mark(OVERRIDE))  # a run's spec.yaml could not hold it
-    names = source.data.get("plugins")
-    if isinstance(names, list):  # only paths from overrides are still relative
-        with _at(("plugins",), source.mark(("plugins",))):
-            source.data["plugins"] = [_plugin(name, Path.cwd()) for name in names]
-
-
-def _plugin(name: object, folder: Path) -> object:
-    """The absolute path of a plugin's file; a module, and anything that is not a name, unchanged."""
-    return str(resolved(folder / expanded(name))) if isinstance(name, str) and name.endswith(".py") else name
-
-
-@contextmanager
-def _at(path: KeyPath, mark: Mark | None) -> Iterator[None]:
-    """A context that gives a SpecError that field and position."""
-    try:
-        yield
-    except SpecError as error:
-        raise error.at(".".join(map(str, path)), mark) from None
-
-
-def _existing(data: object, keys: KeyPath) -> KeyPath:
-    """The longest beginning of a path that exists in the data, so that its line can be found."""
-    for depth, key in enumerate(keys):
-        in_list = isinstance(data, list) and isinstance(key, int) and key < len(data)
-        if not in_list and not (isinstance(data, dict) and key in data):
-            return keys[:depth]
-        data = value_at(data, (key,))
-    return keys

@@ -79,6 +79,16 @@ def value_at(data: object, path: KeyPath) -> object:
     return data
 
 
+def existing(data: object, keys: KeyPath) -> KeyPath:
+    """The longest beginning of a path that exists in the data, so that its line can be found."""
+    for depth, key in enumerate(keys):
+        in_list = isinstance(data, list) and isinstance(key, int) and key < len(data)
+        if not in_list and not (isinstance(data, dict) and key in data):
+            return keys[:depth]
+        data = value_at(data, (key,))
+    return keys
+
+
 def nested(keys: Sequence[str], value: object) -> dict[str, object]:
     """A value below one or more keys: `{train: {lr: value}}`."""
     *outer, last = keys

@@ -1,5 +1,5 @@
 """Time distributions: each module of this package registers a family. A new file here needs no other change.
-May be imported by theory, spec, training, testing, storage, pages.
+May be imported by theory, objective, spec, training, testing, storage, pages, api.
 """
 
 from ..components.discovery import discover

@@ -16,13 +16,14 @@ from ..data import Data
 from ..errors import Findings, SpecError
 from ..models import embed_time
 from ..models.size import check_memory
+from ..objective.coefficients import Coefficients, Formulation, coefficients
+from ..objective.steps import scaled
 from ..optimizers.adam import Adam, AdamW
 from ..predictions import Prediction
 from ..sampling.guidance import guided
 from ..schedules import Table
 from ..spec.checks import check
 from ..spec.schema import Spec, TrainSpec
-from .coefficients import Coefficients, coefficients
 
 Denoise = Callable[..., Tensor]
 """denoise(x, t), or denoise(x, t, x0) for a self-conditioned network."""
@@ -78,12 +79,12 @@ class Experiment:
         A self-conditioned network's input is [n, 2c, h, w], with the estimate x0 (None: zeros) as further
         channels, not scaled.
         """
-        scaled = x if scale is None else x * scale.to(x).view(-1, 1, 1, 1)
+        network_input = scaled(x, scale)
         if self.spec.model.self_conditioned:
-            return torch.cat((scaled, torch.zeros_like(x) if x0 is None else x0.to(x.dtype)), dim=1)
+            return torch.cat((network_input, torch.zeros_like(x) if x0 is None else x0.to(x.dtype)), dim=1)
         if x0 is not None:
             raise ValueError("x0 needs a self-conditioned network, and this one is not")
-        return scaled
+        return network_input
 
     def output(
         self, network: nn.Module, x: Tensor, t: Tensor, labels: Tensor | None = None, x0: Tensor | None = None
@@ -182,7 +183,21 @@ def build(
         torch.manual_seed(spec.seed)
         network = make()
     return Experiment(
-        spec, data, table, spec.prediction, coefficients(spec, table, device), network.to(device), device
+        spec,
+        data,
+        table,
+        spec.prediction,
+        coefficients(formulation(spec), table, device),
+        network.to(device),
+        device,
+    )
+
+
+def formulation(spec: Spec) -> Formulation:
+    """The choices of a spec, beside its schedule, that determine the coefficients of a training step."""
+    model = spec.model
+    return Formulation(
+        spec.prediction, spec.loss.weighting, spec.time, model.time, learns_variance=model.learns_variance
     )
 
 

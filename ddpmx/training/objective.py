@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .. import ops
+from ..objective.steps import Norm, weighted_loss
 from ..ops import Noise, Purpose, stream
 from ..times import TimeState
 from .batch import Batch, Draws
@@ -75,15 +76,8 @@ def loss_of(experiment: Experiment, predicted: Predicted) -> Tensor:
     (Nichol & Dhariwal 2021, arXiv:2102.09672, eq. 16).
     """
     c, loss, batch, t = experiment.coefficients, experiment.spec.loss, predicted.batch, predicted.batch.t
-    simple = ops.weighted_loss(
-        predicted.output,
-        batch.x_start,
-        c.target_x[t],
-        c.target_eps[t],
-        c.weight[t],
-        norm=loss.norm,
-        delta=loss.delta,
-        noise=predicted.noise,
+    simple = weighted_loss(
+        c, predicted.output, batch.x_start, t, predicted.noise, Norm(loss.norm, loss.delta)
     )
     if c.posterior is None or predicted.v is None:
         return simple

@@ -8,17 +8,17 @@ device.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from .. import ops
+from ..objective.coefficients import Coefficients
+from ..objective.steps import noised
 from ..ops import Noise
 from ..theory.variance import Posterior, Variance, vlb_terms
 from .batch import Batch
-from .coefficients import Coefficients
 
 if TYPE_CHECKING:
     from .experiment import Experiment
@@ -61,11 +61,7 @@ def predict(
     1). The batch has to be on the device of the coefficients.
     """
     c, t, x_start = exact or experiment.coefficients, batch.t, batch.x_start
-    noise = batch.noise
-    if x_start.device.type != "cuda":
-        noise = replace(noise, given=ops.normal(noise=noise, shape=x_start.shape[1:]))
-    # x_t = signal·x_0 + sigma·ε, [b, c, h, w]
-    x_t = ops.add_noise(x_start, c.signal[t].float(), c.sigma[t].float(), noise=noise)
+    x_t, noise = noised(c, x_start, t, batch.noise)
     scale = None if c.input_scale is None else c.input_scale[t]
     condition = [c.time[t].float()] if batch.labels is None else [c.time[t].float(), batch.labels]
     condition = [values.to(experiment.device) for values in condition]

@@ -1,5 +1,5 @@
 """Loss weightings: each module of this package registers a family. A new file here needs no other change.
-May be imported by theory, spec, training, testing, pages.
+May be imported by theory, objective, spec, training, testing, pages, api.
 """
 
 from ..components.discovery import discover

@@ -54,6 +54,22 @@ def test_both_ways_give_the_same_bits(backend: str, given: bool) -> None:
         assert all(same(call(), by_keywords[op]()) for op, call in by_value.items())
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_tensor_needs_no_key(backend: str) -> None:
+    with on_backend(backend):
+        ids, tensor = ids_of(3), random((3, 2, 40), seed=5)
+        keyed = calls(seed=SEED, stream=STREAM, sample_ids=ids, noise=tensor)
+        assert all(same(call(), keyed[op]()) for op, call in calls(noise=tensor).items())
+
+
+@pytest.mark.parametrize("op", calls())
+def test_a_tensor_with_a_part_of_the_key_is_refused(op: str) -> None:
+    with pytest.raises(TypeError, match="^stream should be an int, not NoneType"):
+        calls(noise=random((3, 2, 40)), seed=SEED)[op]()
+    with pytest.raises(ValueError, match=r"^noise should have shape \[3, 2, 40\]"):
+        calls(noise=random((2, 2, 40)))[op]()
+
+
 @pytest.mark.parametrize("op", [*calls(), *draws()])
 @pytest.mark.parametrize("name", ["seed", "stream", "sample_ids"])
 def test_a_key_that_is_missing_or_given_twice_is_named(op: str, name: str) -> None:

@@ -9,10 +9,11 @@ import torch
 from linear_network import Linear, best_gain, experiment_of
 
 import ddpmx
+from ddpmx.objective.coefficients import coefficients
 from ddpmx.ops import Noise
 from ddpmx.theory.variance import posterior, vlb_terms
 from ddpmx.training.batch import Batch
-from ddpmx.training.coefficients import coefficients
+from ddpmx.training.experiment import formulation
 from ddpmx.training.predicted import bound_terms, predict
 
 T, IDS = torch.tensor([0, 3, 17, 29]), torch.tensor([5, 1, 900, 2])
@@ -23,7 +24,7 @@ def test_x_0_has_the_precision_of_the_coefficients(tmp_path: Path) -> None:
     """The linear network predicts x_0 = gain·x_t in float32, whatever the precision of the rest."""
     experiment = experiment_of(tmp_path, 30, "cosine")
     table, network = experiment.table, Linear(best_gain(experiment.table))
-    exact = coefficients(experiment.spec, table, torch.device("cpu"), torch.float64)
+    exact = coefficients(formulation(experiment.spec), table, torch.device("cpu"), torch.float64)
     single, double = predict(experiment, network, BATCH), predict(experiment, network, BATCH, exact)
     assert torch.equal(single.x_t, double.x_t)
     assert torch.equal(single.output, double.output)

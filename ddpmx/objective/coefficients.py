@@ -7,10 +7,28 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..models import embed_time
+from ..models import TimeInput, embed_time
+from ..predictions import Prediction
 from ..schedules import Table
-from ..spec.schema import Spec
 from ..theory.variance import Posterior, posterior
+from ..times import Time
+from ..weightings import Weighting
+
+
+@dataclass(frozen=True, slots=True)
+class Formulation:
+    """The choices beside the schedule that determine the coefficients."""
+
+    prediction: Prediction
+    """What the network predicts."""
+    weighting: Weighting
+    """The weight of the loss at each index."""
+    time: Time
+    """The distribution that timesteps are drawn from."""
+    time_input: TimeInput = "index"
+    """Input of the network's time embedding."""
+    learns_variance: bool = False
+    """Whether the network also predicts the variance of a sampling step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,26 +70,27 @@ class Coefficients:
 
 
 def coefficients(
-    spec: Spec,
+    formulation: Formulation,
     table: Table,
     device: torch.device,
     dtype: torch.dtype = torch.float32,
     indices: Tensor | None = None,
 ) -> Coefficients:
-    """Coefficients of a spec that has passed its checks, computed in float64 and rounded to `dtype`.
+    """Coefficients of a formulation that suits the table, computed in float64 and rounded to `dtype`.
 
     With `indices`, float64 [k] and perhaps fractional, the columns are those at these indices, [k], for use
     without a loss: `weight` and `importance` are then 1, and `posterior` is None.
     """
     trains = indices is None
+    prediction, time = formulation.prediction, formulation.time
     indices = torch.arange(table.timesteps, dtype=torch.float64) if indices is None else indices
     signal, sigma = table.at(indices)
-    target_x, target_eps = spec.prediction.target(signal, sigma)
-    input_scale = spec.prediction.input_scale(signal, sigma)
-    x0_from_x, x0_from_output = spec.prediction.x0_from(signal, sigma)
-    weight = spec.loss.weighting.weights(table, spec.prediction) if trains else torch.ones_like(indices)
-    importance = spec.time.importance(table) if trains else torch.ones_like(indices)
-    step = posterior(table) if spec.model.learns_variance and trains else None
+    target_x, target_eps = prediction.target(signal, sigma)
+    input_scale = prediction.input_scale(signal, sigma)
+    x0_from_x, x0_from_output = prediction.x0_from(signal, sigma)
+    weight = formulation.weighting.weights(table, prediction) if trains else torch.ones_like(indices)
+    importance = time.importance(table) if trains else torch.ones_like(indices)
+    step = posterior(table) if formulation.learns_variance and trains else None
 
     def column(values: Tensor) -> Tensor:
         return values.to(device, dtype)
@@ -84,7 +103,7 @@ def coefficients(
         weight=column(weight),
         importance=column(importance),
         log_snr=column(embed_time(indices, table, "log_snr")),
-        time=column(embed_time(indices, table, spec.model.time)),
+        time=column(embed_time(indices, table, formulation.time_input)),
         input_scale=None if input_scale is None else column(input_scale),
         x0_from_x=column(x0_from_x),
         x0_from_output=column(x0_from_output),
