@@ -187,6 +187,64 @@ void normalise_gradient(const Tensor& x, const Tensor& gradient, const Tensor& g
   }
 }
 
+// `weights` are gamma and beta.
+GroupNormalisation group_normalisation(const Tensor& x, const std::vector<Tensor>& weights, bool silu,
+                                       const Tensor& statistics) {
+  require(x.dim() == 4, "x");
+  require_channels_last(x, x, "x");
+  require(weights.size() == 2, "weights");
+  for (const Tensor& weight : weights) require_per_channel(weight, x, 1, "weights");
+  require(statistics.scalar_type() == ScalarType::Float && statistics.is_contiguous(), "statistics");
+  require(statistics.dim() == 3 && statistics.size(0) == x.size(0) && statistics.size(2) == 2 &&
+              same_device(statistics, x),
+          "statistics");
+  GroupNormalisation op;
+  op.images = x.size(0);
+  op.channels = x.size(1);
+  op.positions = x.size(2) * x.size(3);
+  op.groups = statistics.size(1);
+  require(op.groups > 0 && op.channels % op.groups == 0, "groups");
+  op.silu = silu;
+  op.x = static_cast<const float*>(x.data_ptr());
+  op.gamma = static_cast<const float*>(weights[0].data_ptr());
+  op.beta = static_cast<const float*>(weights[1].data_ptr());
+  static_assert(sizeof(Moments) == 2 * sizeof(float), "the statistics are read as moments");
+  op.moments = reinterpret_cast<Moments*>(statistics.data_ptr());
+  return op;
+}
+
+void group_normalise(const Tensor& x, const std::vector<Tensor>& weights, double epsilon, bool silu,
+                     const Tensor& out, const Tensor& statistics) {
+  GroupNormalisation op = group_normalisation(x, weights, silu, statistics);
+  require_channels_last(out, x, "out");
+  require(out.size(1) == x.size(1), "out");
+  op.epsilon = epsilon;
+  op.out = static_cast<float*>(out.data_ptr());
+  run(op, current_level().group_normalise, op.images, 1);
+}
+
+void group_normalise_gradient(const Tensor& x, const Tensor& gradient, const std::vector<Tensor>& weights,
+                              bool silu, const Tensor& statistics, const Tensor& grad_x,
+                              const std::vector<Tensor>& of_weights) {
+  GroupNormalisationGradient op;
+  op.normalisation = group_normalisation(x, weights, silu, statistics);
+  require_channels_last(gradient, x, "gradient");
+  require_channels_last(grad_x, x, "of_x");
+  require(gradient.size(1) == x.size(1) && grad_x.size(1) == x.size(1), "of_x");
+  require(of_weights.size() == 2, "of_weights");
+  for (const Tensor& weight : of_weights) require_per_channel(weight, x, 1, "of_weights");
+  op.gradient = static_cast<const float*>(gradient.data_ptr());
+  op.grad_x = static_cast<float*>(grad_x.data_ptr());
+  const int64_t images = op.normalisation.images, channels = op.normalisation.channels;
+  const Parts<double> sums(images, 2 * channels);
+  op.partial = sums.data();
+  run(op, current_level().group_normalise_gradient, images, 1);
+  for (int64_t i = 0; i < 2; ++i) {
+    auto* to = static_cast<float*>(of_weights[i].data_ptr());
+    for (int64_t c = 0; c < channels; ++c) to[c] = sums.total(i * channels + c);
+  }
+}
+
 }  // namespace
 }  // namespace ddpmx::binding
 

@@ -101,6 +101,27 @@ struct Moments {
   float mean = 0, scale = 0;
 };
 
+// out = z or z·σ(z), where z = (x − mean)/√(variance + epsilon)·gamma + beta, and mean and variance are over
+// channels/groups neighbouring channels of an image.
+struct GroupNormalisation {
+  int64_t images = 0, positions = 0, channels = 0, groups = 0;
+  bool silu = false;
+  const float* x = nullptr;                       // [images, positions, channels]
+  const float *gamma = nullptr, *beta = nullptr;  // [channels]
+  double epsilon = 0;
+  float* out = nullptr;
+  Moments* moments = nullptr;  // [images, groups]
+
+  int64_t elements() const { return positions * channels; }
+};
+
+struct GroupNormalisationGradient {
+  GroupNormalisation normalisation;  // moments are known; epsilon and out are not set
+  const float* gradient = nullptr;   // of out
+  float* grad_x = nullptr;           // may be `gradient`
+  double* partial = nullptr;         // [images, 2, channels]: sums for gamma and beta
+};
+
 // out = x + norm(y) with, over an image's positions p and the features f of all heads,
 // y[p] = bias + Σ_f q[p, f]·Σ_j keyed[f, j]·mix[head of f, j]. Here keyed[f] = Σ_p k[p, f]·n[p], n = norm(x),
 // q is the softmax of n·qᵀ over a head's features, k that of n·kᵀ over the positions. All in channels_last

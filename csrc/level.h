@@ -10,6 +10,7 @@
 #include "matrix.h"
 #include "winograd.h"
 #include "norm.h"
+#include "group_norm.h"
 #include "softmax.h"
 #include "attention.h"
 

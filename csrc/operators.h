@@ -35,6 +35,12 @@
     "(Tensor x, Tensor gradient, Tensor gamma, bool gelu, Tensor statistics, Tensor(a!) of_x, Tensor(b!) " \
     "of_gamma, "                                                                                           \
     "Tensor(c!) of_beta) -> ()")                                                                           \
+  X(group_normalise,                                                                                       \
+    "(Tensor x, Tensor[] weights, float epsilon, bool silu, Tensor(a!) out, Tensor(b!) "                   \
+    "statistics) -> ()")                                                                                   \
+  X(group_normalise_gradient,                                                                              \
+    "(Tensor x, Tensor gradient, Tensor[] weights, bool silu, Tensor statistics, Tensor(a!) of_x, "        \
+    "Tensor(b!)[] of_weights) -> ()")                                                                      \
   X(linear_attention,                                                                                      \
     "(Tensor x, Tensor[] weights, float epsilon, Tensor(a!) out, Tensor(b!) statistics) -> ()")            \
   X(linear_attention_gradient,                                                                             \
@@ -42,13 +48,15 @@
     "of_weights) -> ()")
 
 // X(name, operation): the layer loops of each CPU level, with their structs of layer_ops.h.
-#define DDPMX_LAYER_LOOPS(X)                                                                 \
-  X(fetch, Fetch)                                       /* items: images */                  \
-  X(depthwise_gradient, DepthwiseGradient)              /* parts */                          \
-  X(weight_points, Convolution)                         /* inputs */                         \
-  X(convolve, Convolution)                              /* chunks of kTilesPerChunk tiles */ \
-  X(convolution_gradient, ConvolutionGradient)          /* parts */                          \
-  X(normalise, Normalisation)                           /* images */                         \
-  X(normalise_gradient, NormalisationGradient)          /* parts */                          \
-  X(linear_attention, LinearAttention)                  /* images */                         \
-  X(linear_attention_gradient, LinearAttentionGradient) /* parts */
+#define DDPMX_LAYER_LOOPS(X)                                                                   \
+  X(fetch, Fetch)                                         /* items: images */                  \
+  X(depthwise_gradient, DepthwiseGradient)                /* parts */                          \
+  X(weight_points, Convolution)                           /* inputs */                         \
+  X(convolve, Convolution)                                /* chunks of kTilesPerChunk tiles */ \
+  X(convolution_gradient, ConvolutionGradient)            /* parts */                          \
+  X(normalise, Normalisation)                             /* images */                         \
+  X(normalise_gradient, NormalisationGradient)            /* parts */                          \
+  X(group_normalise, GroupNormalisation)                  /* images */                         \
+  X(group_normalise_gradient, GroupNormalisationGradient) /* images */                         \
+  X(linear_attention, LinearAttention)                    /* images */                         \
+  X(linear_attention_gradient, LinearAttentionGradient)   /* parts */

@@ -61,7 +61,10 @@ ADDED = {
 }
 """Names that `ddpmx` has gained since the lists above were written, by kind."""
 
-ADDED_OPS = {"class": {"AttentionParameters", "Noise"}, "function": {"add_linear_attention"}}
+ADDED_OPS = {
+    "class": {"AttentionParameters", "GroupNormParameters", "Noise"},
+    "function": {"add_linear_attention", "group_norm", "silu_conv3x3"},
+}
 
 KINDS = {
     "registry": lambda value: isinstance(value, Registry),

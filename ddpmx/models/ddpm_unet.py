@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from ..components.registry import MODELS
 from .base import ConditionalModel, Multiples, check_size
 from .embedding import TimeEmbedding
-from .layers import Conv3x3
+from .layers import Conv3x3, GroupNorm
 
 
 @MODELS.register("ddpm_unet", paper="Ho et al. 2020, arXiv:2006.11239")
@@ -84,7 +84,7 @@ class DdpmUnetModule(nn.Module):
             if level:
                 self.up.append(Upsample(width))
                 size *= 2
-        self.norm = group_norm(width)
+        self.norm = norm_of(width)
         self.output = Conv3x3(width, outputs)
         self.apply(_initialise)
         zero_(self.output)
@@ -104,7 +104,7 @@ class DdpmUnetModule(nn.Module):
         x = self.middle_2(self.middle_1(x, time), time)
         for module in self.up:  # an Upsample doubles h and w, and takes no skip
             x = module(torch.cat((x, skips.pop()), dim=1) if isinstance(module, Stage) else x, time)
-        return cast(Tensor, self.output(F.silu(self.norm(x)))).contiguous()  # [n, outputs, h, w]
+        return self.output.after_silu(self.norm, x).contiguous()  # [n, outputs, h, w]
 
 
 class Stage(nn.Module):
@@ -127,17 +127,20 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, width_in: int, width: int, time_dim: int, dropout: float) -> None:
         super().__init__()
-        self.norm_1 = group_norm(width_in)
+        self.norm_1 = norm_of(width_in)
         self.conv_1 = Conv3x3(width_in, width)
         self.time = nn.Linear(time_dim, width)
-        self.norm_2 = group_norm(width)
+        self.norm_2 = norm_of(width)
         self.dropout = nn.Dropout(dropout)
         self.conv_2 = Conv3x3(width, width)
         self.residual = nn.Conv2d(width_in, width, 1) if width_in != width else nn.Identity()
 
     def forward(self, x: Tensor, time: Tensor) -> Tensor:
-        h = self.conv_1(F.silu(self.norm_1(x))) + self.time(time)[:, :, None, None]  # [n, width, h, w]
-        h = self.conv_2(self.dropout(F.silu(self.norm_2(h))))
+        h = self.conv_1.after_silu(self.norm_1, x) + self.time(time)[:, :, None, None]  # [n, width, h, w]
+        if self.dropout.training and self.dropout.p > 0:
+            h = self.conv_2(self.dropout(self.norm_2(h, silu=True)))
+        else:
+            h = self.conv_2.after_silu(self.norm_2, h)
         return cast(Tensor, h + self.residual(x))
 
 
@@ -146,7 +149,7 @@ class AttentionBlock(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.norm = group_norm(width)
+        self.norm = norm_of(width)
         self.q, self.k, self.v, self.out = (nn.Linear(width, width) for _ in range(4))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -179,10 +182,10 @@ class Upsample(nn.Module):
         return cast(Tensor, self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest")))
 
 
-def group_norm(width: int) -> nn.GroupNorm:
+def norm_of(width: int) -> GroupNorm:
     """GroupNorm with the most groups, up to 32, that divide the width and have at least two channels each."""
     groups = next(groups for groups in range(min(32, width // 2), 0, -1) if width % groups == 0)
-    return nn.GroupNorm(groups, width, eps=1e-6)
+    return GroupNorm(groups, width, eps=1e-6)
 
 
 def _initialise(module: nn.Module) -> None:

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from ..ops import conv3x3, depthwise, norm, norm_conv3x3
+from ..ops import (
+    GroupNormParameters,
+    conv3x3,
+    depthwise,
+    group_norm,
+    norm,
+    norm_conv3x3,
+    silu_conv3x3,
+)
 
 
 class Conv3x3(nn.Conv2d):
@@ -24,6 +32,11 @@ class Conv3x3(nn.Conv2d):
         """
         assert self.bias is not None
         return norm_conv3x3(x, norm.weight, norm.bias, norm.eps, self.weight, self.bias, gelu=gelu)
+
+    def after_silu(self, norm: GroupNorm, x: Tensor) -> Tensor:
+        """The convolution of SiLU(norm(x)), fused: `ops.silu_conv3x3`."""
+        assert self.bias is not None
+        return silu_conv3x3(x, norm.values(), self.weight, self.bias)
 
 
 class Depthwise7x7(nn.Conv2d):
@@ -45,3 +58,13 @@ class ImageNorm(nn.GroupNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         return norm(x, self.weight, self.bias, self.eps)
+
+
+class GroupNorm(nn.GroupNorm):
+    """GroupNorm, with `silu` followed by SiLU: `ops.group_norm`."""
+
+    def forward(self, x: Tensor, *, silu: bool = False) -> Tensor:
+        return group_norm(x, self.values(), silu=silu)
+
+    def values(self) -> GroupNormParameters:
+        return GroupNormParameters(self.num_groups, self.weight, self.bias, self.eps)

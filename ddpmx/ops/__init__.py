@@ -29,7 +29,17 @@ from torch import Tensor
 from ..rows import Row
 from .choice import active, backends, use_backend
 from .generator import bits, normal, uniform
-from .layers import AttentionParameters, add_linear_attention, conv3x3, depthwise, norm, norm_conv3x3
+from .layers import (
+    AttentionParameters,
+    GroupNormParameters,
+    add_linear_attention,
+    conv3x3,
+    depthwise,
+    group_norm,
+    norm,
+    norm_conv3x3,
+    silu_conv3x3,
+)
 from .noise import Noise, resolve_noise
 from .operations import NORMS, AddNoise, ReverseStep, WeightedLoss
 from .pixels import fetch
@@ -39,6 +49,7 @@ from .streams import Purpose, stream
 __all__ = [
     "NORMS",
     "AttentionParameters",
+    "GroupNormParameters",
     "Noise",
     "Purpose",
     "active",
@@ -49,10 +60,12 @@ __all__ = [
     "conv3x3",
     "depthwise",
     "fetch",
+    "group_norm",
     "norm",
     "norm_conv3x3",
     "normal",
     "reverse_step",
+    "silu_conv3x3",
     "stream",
     "uniform",
     "use_backend",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 
 import pytest
 import torch
@@ -35,6 +36,18 @@ def started(network: nn.Module) -> nn.Module:
     for p in network.parameters():
         p.data.add_(torch.randn(p.shape, generator=generator), alpha=0.1)
     return network
+
+
+def graph(output: Tensor) -> set[torch.autograd.graph.Node]:
+    """All nodes of the gradient's graph."""
+    found: set[torch.autograd.graph.Node] = set()
+    ahead = [output.grad_fn]
+    while ahead:
+        node = ahead.pop()
+        if node is not None and node not in found:
+            found.add(node)
+            ahead += [following for following, _ in node.next_functions]
+    return found
 
 
 def near(output: Tensor, expected: Tensor) -> bool:
@@ -248,6 +261,29 @@ def test_ddpm_unet_is_diffusers_network_on_the_same_weights() -> None:
     x, t = torch.randn(2, 3, 16, 16), torch.tensor([3.0, 970.0])
     with torch.no_grad():
         torch.testing.assert_close(ours(x, t), theirs(x, t).sample, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+def test_ddpm_unet_and_its_gradients_are_those_of_torchs_layers_in_float64(dropout: float) -> None:
+    """The fused layers run here: 48 tiles of 4×4 pixels, and no width below 16."""
+    torch.manual_seed(0)
+    model = MODELS.build("ddpm_unet", dim=16, dim_mults=(1,), blocks=1, attention=(), dropout=dropout)
+    network = started(model.build(1, 8))
+    x, g, t = torch.randn(12, 1, 8, 8), torch.randn(12, 1, 8, 8), torch.rand(12) * 500
+
+    def results(x: Tensor, g: Tensor) -> list[Tensor]:
+        torch.manual_seed(1)
+        y = network(x, t.to(x.dtype))
+        return [y.detach(), *torch.autograd.grad((y * g).sum(), list(network.parameters()))]
+
+    ours = results(x, g)
+    if ops.backends()["cpp"]:
+        kinds = Counter(type(node).__name__ for node in graph(network(x, t)))
+        fused, alone = kinds["_SiluConv3x3Backward"], kinds["_GroupNormBackward"]
+        assert (fused, alone) == ((10, 2) if dropout == 0 else (5, 7))  # 5 blocks; an attention, the output
+    network.double()
+    for mine, truth in zip(ours, results(x.double(), g.double()), strict=True):
+        assert (mine - truth).norm() < 1e-4 * truth.norm().clamp(min=1e-2)
 
 
 def test_ddpm_unet_starts_at_zero_with_every_block_the_identity() -> None:

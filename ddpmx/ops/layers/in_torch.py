@@ -37,6 +37,19 @@ class AttentionParameters(NamedTuple):  # a dataclass would not run in a module 
         return cast(Tensor, v @ (self.out.view(c, self.heads, d).permute(1, 2, 0) * d**-0.5))
 
 
+class GroupNormParameters(NamedTuple):
+    """The parameters of a GroupNorm of c channels."""
+
+    groups: int
+    """Divides c. A group is c/groups neighbouring channels."""
+    gamma: Tensor
+    """Factor of each channel, [c]."""
+    beta: Tensor
+    """Added to each channel, [c]."""
+    epsilon: float
+    """Added to the variances."""
+
+
 def conv3x3(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """A 3×3 convolution with a margin of zeros."""
     return F.conv2d(x, weight, bias, padding=1)
@@ -64,6 +77,17 @@ def norm_conv3x3(
 ) -> Tensor:
     """A norm, or the norm of the GELU, and then a 3×3 convolution."""
     return conv3x3(norm(F.gelu(x) if gelu else x, gamma, beta, epsilon), weight, bias)
+
+
+def group_norm(x: Tensor, norm: GroupNormParameters, *, silu: bool = False) -> Tensor:
+    """GroupNorm, or its SiLU."""
+    y = F.group_norm(x, norm.groups, norm.gamma, norm.beta, norm.epsilon)
+    return F.silu(y) if silu else y
+
+
+def silu_conv3x3(x: Tensor, norm: GroupNormParameters, weight: Tensor, bias: Tensor) -> Tensor:
+    """GroupNorm, SiLU, and then a 3×3 convolution."""
+    return conv3x3(group_norm(x, norm, silu=True), weight, bias)
 
 
 def linear_attention(x: Tensor, w: AttentionParameters) -> Tensor:

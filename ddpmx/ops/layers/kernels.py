@@ -73,6 +73,40 @@ def normalise_gradient(
     return grad_x, grad_gamma, grad_beta
 
 
+def group_normalise(
+    x: Tensor, weights: Sequence[Tensor], groups: int, epsilon: float, silu: bool
+) -> tuple[Tensor, Tensor]:
+    """GroupNorm of x [n, c, h, w] (float32, channels_last) with gamma and beta, or its SiLU.
+
+    The second result has the statistics that `group_normalise_gradient` needs.
+    """
+    out, statistics = torch.empty_like(x), x.new_empty((x.shape[0], groups, 2))
+    OPERATORS["group_normalise"](x, _contiguous(weights), epsilon, silu, out, statistics)
+    return out, statistics
+
+
+def group_normalise_gradient(
+    x: Tensor,
+    gradient: Tensor,
+    weights: Sequence[Tensor],
+    silu: bool,
+    statistics: Tensor,
+    *,
+    overwrite: bool = False,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The gradients of the x, gamma and beta of `group_normalise`. `overwrite` as in `normalise_gradient`."""
+    grad_x = gradient if overwrite else torch.empty_like(x)
+    of_gamma, of_beta = (x.new_empty(x.shape[1]) for _ in range(2))
+    OPERATORS["group_normalise_gradient"](
+        x, gradient, _contiguous(weights), silu, statistics, grad_x, (of_gamma, of_beta)
+    )
+    return grad_x, of_gamma, of_beta
+
+
+def _contiguous(weights: Sequence[Tensor]) -> list[Tensor]:
+    return [weight.contiguous() for weight in weights]
+
+
 def linear_attention(x: Tensor, weights: Sequence[Tensor], epsilon: float) -> tuple[Tensor, Tensor]:
     """x [n, c, h, w] (channels_last) plus its linear attention between two norms.
 
