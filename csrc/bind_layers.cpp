@@ -201,11 +201,10 @@ GroupNormalisation group_normalisation(const Tensor& x, const std::vector<Tensor
   GroupNormalisation op;
   op.images = x.size(0);
   op.channels = x.size(1);
-  op.positions = x.size(2) * x.size(3);
   op.groups = statistics.size(1);
   require(op.groups > 0 && op.channels % op.groups == 0, "groups");
   op.silu = silu;
-  op.x = static_cast<const float*>(x.data_ptr());
+  op.x = images(x);
   op.gamma = static_cast<const float*>(weights[0].data_ptr());
   op.beta = static_cast<const float*>(weights[1].data_ptr());
   static_assert(sizeof(Moments) == 2 * sizeof(float), "the statistics are read as moments");
@@ -219,7 +218,7 @@ void group_normalise(const Tensor& x, const std::vector<Tensor>& weights, double
   require_channels_last(out, x, "out");
   require(out.size(1) == x.size(1), "out");
   op.epsilon = epsilon;
-  op.out = static_cast<float*>(out.data_ptr());
+  op.out = images(out);
   run(op, current_level().group_normalise, op.images, 1);
 }
 
@@ -233,12 +232,12 @@ void group_normalise_gradient(const Tensor& x, const Tensor& gradient, const std
   require(gradient.size(1) == x.size(1) && grad_x.size(1) == x.size(1), "of_x");
   require(of_weights.size() == 2, "of_weights");
   for (const Tensor& weight : of_weights) require_per_channel(weight, x, 1, "of_weights");
-  op.gradient = static_cast<const float*>(gradient.data_ptr());
-  op.grad_x = static_cast<float*>(grad_x.data_ptr());
-  const int64_t images = op.normalisation.images, channels = op.normalisation.channels;
-  const Parts<double> sums(images, 2 * channels);
+  op.gradient = images(gradient);
+  op.grad_x = images(grad_x);
+  const int64_t count = op.normalisation.images, channels = op.normalisation.channels;
+  const Parts<double> sums(count, 2 * channels);
   op.partial = sums.data();
-  run(op, current_level().group_normalise_gradient, images, 1);
+  run(op, current_level().group_normalise_gradient, count, 1);
   for (int64_t i = 0; i < 2; ++i) {
     auto* to = static_cast<float*>(of_weights[i].data_ptr());
     for (int64_t c = 0; c < channels; ++c) to[c] = sums.total(i * channels + c);

@@ -1,7 +1,7 @@
 // GroupNorm (Wu & He 2018, arXiv:1803.08494) of an image in channels_last order, alone or followed by SiLU
 // (Hendrycks & Gimpel 2016, arXiv:1606.08415). An image is a sequence of rows of whole pixels: a place in a
 // row has the same channel in all of them, so sums over pixels lie there side by side, and every level adds
-// in the same order. The passes over an image run while it is in the cache. Needs: norm.h.
+// in the same order. The passes over an image run while it is in the cache. Needs: images.h, norm.h.
 
 // z·σ(z) and its derivative. The relative error of the first is below 4e-7 for z >= −87.
 DDPMX_INLINE float silu(float z, float& slope) {
@@ -29,7 +29,7 @@ struct Grouped {
 
   explicit Grouped(const GroupNormalisation& norm)
       : op(norm),
-        count(norm.elements()),
+        count(norm.x.elements),
         row(row_of(norm.channels)),
         width(norm.channels / norm.groups),
         means(row),
@@ -77,7 +77,7 @@ struct Grouped {
   // Sets the means of the groups, of pixels and channels, from totals of the channels.
   template <class Total>
   void average(Total total) const {
-    const double share = 1 / static_cast<double>(op.positions * width);
+    const double share = 1 / static_cast<double>(count / op.groups);
     for (int64_t g = 0; g < op.groups; ++g) {
       double all = 0;
       for (int64_t c = g * width; c < (g + 1) * width; ++c) all += total(c);
@@ -197,9 +197,10 @@ DDPMX_INLINE float identity(float z, float& slope) {
 // Handles the images [first, last).
 void group_normalise(const GroupNormalisation& op, int64_t first, int64_t last) {
   const Grouped grouped(op);
+  const Scratch buffer(buffer_size(op.x));
   for (int64_t image = first; image < last; ++image) {
-    const float* x = op.x + image * grouped.count;
-    float* out = op.out + image * grouped.count;
+    const float* x = read(op.x, image, buffer);
+    float* out = destination(op.out, image, buffer);
     Moments* moments = op.moments + image * op.groups;
     grouped.measure(x, moments);
     grouped.use(moments);
@@ -208,6 +209,7 @@ void group_normalise(const GroupNormalisation& op, int64_t first, int64_t last) 
     } else {
       grouped.forward(x, out, [](float z, float& slope) { return identity(z, slope); });
     }
+    write(op.out, image, out);
   }
 }
 
@@ -215,10 +217,11 @@ void group_normalise(const GroupNormalisation& op, int64_t first, int64_t last) 
 void group_normalise_gradient(const GroupNormalisationGradient& op, int64_t first, int64_t last) {
   const GroupNormalisation& norm = op.normalisation;
   const Grouped grouped(norm);
+  const Scratch x_buffer(buffer_size(norm.x)), buffer(buffer_size(op.gradient));
   for (int64_t image = first; image < last; ++image) {
-    const float *x = norm.x + image * grouped.count, *gradient = op.gradient + image * grouped.count;
+    const float *x = read(norm.x, image, x_buffer), *gradient = read(op.gradient, image, buffer);
     const Moments* moments = norm.moments + image * norm.groups;
-    float* grad_x = op.grad_x + image * grouped.count;
+    float* grad_x = destination(op.grad_x, image, buffer);
     double* partial = op.partial + image * 2 * norm.channels;
     grouped.use(moments);
     if (norm.silu) {
@@ -228,5 +231,6 @@ void group_normalise_gradient(const GroupNormalisationGradient& op, int64_t firs
       grouped.backward(x, gradient, moments, grad_x, partial,
                        [](float z, float& slope) { return identity(z, slope); });
     }
+    write(op.grad_x, image, grad_x);
   }
 }

@@ -104,21 +104,17 @@ struct Moments {
 // out = z or z·σ(z), where z = (x − mean)/√(variance + epsilon)·gamma + beta, and mean and variance are over
 // channels/groups neighbouring channels of an image.
 struct GroupNormalisation {
-  int64_t images = 0, positions = 0, channels = 0, groups = 0;
+  int64_t images = 0, channels = 0, groups = 0;
   bool silu = false;
-  const float* x = nullptr;                       // [images, positions, channels]
+  Images x, out;
   const float *gamma = nullptr, *beta = nullptr;  // [channels]
   double epsilon = 0;
-  float* out = nullptr;
   Moments* moments = nullptr;  // [images, groups]
-
-  int64_t elements() const { return positions * channels; }
 };
 
 struct GroupNormalisationGradient {
   GroupNormalisation normalisation;  // moments are known; epsilon and out are not set
-  const float* gradient = nullptr;   // of out
-  float* grad_x = nullptr;           // may be `gradient`
+  Images gradient, grad_x;           // grad_x may be `gradient`
   double* partial = nullptr;         // [images, 2, channels]: sums for gamma and beta
 };
 

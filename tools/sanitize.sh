@@ -23,5 +23,5 @@ assert ops.backends()['cpp'], choice.MISSING
 assert '-fsanitize=address,undefined' in library.build('cpp'), library.build('cpp')"
 LD_PRELOAD=$preload "$python" -m pytest -q --noconftest -p no:cacheprovider -c pyproject.toml tests/ops/test_backends.py -k 'not compile' "$@"
 LD_PRELOAD=$preload "$python" -m pytest -q --noconftest -p no:cacheprovider -c pyproject.toml tests/ops/test_kernels.py "$@"
-layers=(tests/ops/layers/test_{convolution,depthwise,linear_attention,normalisation}.py tests/ops/test_pixels.py)
+layers=(tests/ops/layers/test_{convolution,depthwise,group_norm,linear_attention,normalisation}.py tests/ops/test_pixels.py)
 LD_PRELOAD=$preload "$python" -m pytest -q --noconftest -p no:cacheprovider -p cpu_levels -c pyproject.toml -k 'not constants' "${layers[@]}" "$@"

@@ -17,14 +17,15 @@ from ..choice import has_cpu_kernels
 from ..library import OPERATORS
 from . import convolution, in_torch, kernels
 from .in_torch import GroupNormParameters
+from .precision import convolved_dtype, runs_kernels
 
 
 def group_norm(x: Tensor, norm: GroupNormParameters, *, silu: bool = False) -> Tensor:
     """(x − mean)/√(variance + epsilon)·gamma + beta, with the mean and variance of each group of an image.
 
     x is [n, c, h, w]. Wu & He 2018, arXiv:1803.08494. With `silu`, the result z becomes z/(1 + e^−z)
-    (Hendrycks & Gimpel 2016, arXiv:1606.08415). If the kernel runs (on CPUs, in float32), the result is in
-    channels_last order and can be differentiated once.
+    (Hendrycks & Gimpel 2016, arXiv:1606.08415). If the kernel runs (on CPUs, for float32 or under autocast
+    bfloat16), the result has the dtype of x, is in channels_last order and can be differentiated once.
     """
     if not _has_kernel(x, norm):
         return in_torch.group_norm(x, norm, silu=silu)
@@ -34,7 +35,8 @@ def group_norm(x: Tensor, norm: GroupNormParameters, *, silu: bool = False) -> T
 
 def silu_conv3x3(x: Tensor, norm: GroupNormParameters, weight: Tensor, bias: Tensor) -> Tensor:
     """`conv3x3` of the SiLU of the `group_norm` of x."""
-    if not (_has_kernel(x, norm) and convolution.has_kernel(x, weight, bias)):
+    one_dtype = x.dtype == convolved_dtype(x)
+    if not (one_dtype and _has_kernel(x, norm) and convolution.has_kernel(x, weight, bias)):
         return convolution.conv3x3(group_norm(x, norm, silu=True), weight, bias)
     inputs = (_channels_last(x), norm.gamma, norm.beta, weight, bias)
     return cast(Tensor, _SiluConv3x3.apply(*inputs, (norm.groups, norm.epsilon)))
@@ -45,12 +47,10 @@ def _channels_last(x: Tensor) -> Tensor:
 
 
 def _has_kernel(x: Tensor, norm: GroupNormParameters) -> bool:
-    if not has_cpu_kernels(x) or torch.is_autocast_enabled("cpu"):
-        return False
     if "group_normalise" not in OPERATORS:  # a library that was built from older sources
         return False
     fits = x.ndim == 4 and x.shape[1] % norm.groups == 0 and x.numel() > 0
-    return fits and x.dtype == norm.gamma.dtype == norm.beta.dtype == torch.float32
+    return has_cpu_kernels(x) and fits and runs_kernels(x.dtype, norm.gamma, norm.beta)
 
 
 class _GroupNormContext(Context, Protocol):

@@ -76,11 +76,11 @@ def normalise_gradient(
 def group_normalise(
     x: Tensor, weights: Sequence[Tensor], groups: int, epsilon: float, silu: bool
 ) -> tuple[Tensor, Tensor]:
-    """GroupNorm of x [n, c, h, w] (float32, channels_last) with gamma and beta, or its SiLU.
+    """GroupNorm of x [n, c, h, w] (channels_last) with gamma and beta, or its SiLU.
 
     The second result has the statistics that `group_normalise_gradient` needs.
     """
-    out, statistics = torch.empty_like(x), x.new_empty((x.shape[0], groups, 2))
+    out, statistics = torch.empty_like(x), x.new_empty((x.shape[0], groups, 2), dtype=torch.float32)
     OPERATORS["group_normalise"](x, _contiguous(weights), epsilon, silu, out, statistics)
     return out, statistics
 
@@ -96,7 +96,9 @@ def group_normalise_gradient(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The gradients of the x, gamma and beta of `group_normalise`. `overwrite` as in `normalise_gradient`."""
     grad_x = gradient if overwrite else torch.empty_like(x)
-    of_gamma, of_beta = (x.new_empty(x.shape[1]) for _ in range(2))
+    of_gamma, of_beta = (
+        torch.empty_like(weight, memory_format=torch.contiguous_format) for weight in weights
+    )
     OPERATORS["group_normalise_gradient"](
         x, gradient, _contiguous(weights), silu, statistics, grad_x, (of_gamma, of_beta)
     )

@@ -187,3 +187,15 @@ def test_a_second_derivative_is_an_error() -> None:
     (gradient,) = torch.autograd.grad(ours(8, True)(x, gamma, beta).square().sum(), x, create_graph=True)
     with pytest.raises(RuntimeError, match="once_differentiable"):
         gradient.sum().backward()
+
+
+@needs_library
+def test_under_autocast_bfloat16_is_float32_rounded_once() -> None:
+    x, gamma, beta, g = inputs((9, 32, 10, 9))
+    x, g = x.bfloat16(), g.bfloat16()
+    exact = run(ours(16, True), g.float(), x.float(), gamma, beta)
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = run(ours(16, True), g, x, gamma, beta)
+    assert [value.dtype for value in rounded] == 2 * [torch.bfloat16] + 2 * [torch.float32]
+    for mine, truth in zip(rounded, exact, strict=True):
+        assert torch.equal(mine, truth.to(mine.dtype))
