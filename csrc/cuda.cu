@@ -103,7 +103,7 @@ __device__ Four make_noise(const Noise& noise, const Spot& spot, float* shared) 
   const uint64_t id = noise.ids[spot.sample * noise.id_stride];
   const uint64_t counter = static_cast<uint64_t>(spot.first / kBlock) * kLanes + lane;
   uint64_t c[4][1] = {{counter}, {noise.stream}, {id}, {id >> 32}};
-  philox<Lane>(c, noise.seed);
+  philox<Lane>(c, RoundKeys(noise.seed));
   DDPMX_UNROLL
   for (int pair = 0; pair < 2; ++pair) {
     float k, f;

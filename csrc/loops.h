@@ -2,9 +2,7 @@
 // passes, over memory that stays in the first-level cache. Needs: Lanes, a vector of `Lanes::count` 64-bit
 // words.
 
-#include "philox.h"
-
-using Words = Lanes::Words;
+#include "normals.h"
 
 constexpr int kChunk = 4 * kBlock;
 using Buffer = float[kChunk];
@@ -21,48 +19,6 @@ inline void each(int64_t count, F f) {
   }
   DDPMX_INDEPENDENT
   for (int64_t i = done; i < count; ++i) f(i);
-}
-
-// The four words of each of the 32 counters from `first` on: words[k][lane]. A vector holds every other
-// counter, so that two vectors combine into one of 32-bit words.
-inline void random_words(uint32_t first, const Noise& noise, uint64_t id, uint32_t (&words)[4][kLanes]) {
-  constexpr int n = Lanes::interleaved, step = n * Lanes::count;
-  for (int lane = 0; lane < kLanes; lane += step) {
-    Words c[4][n];
-    DDPMX_UNROLL
-    for (int i = 0; i < n; ++i) {
-      c[0][i] = Lanes::even() + static_cast<uint64_t>(first + lane + i / 2 * 2 * Lanes::count + i % 2);
-      c[1][i] = Words{} + static_cast<uint64_t>(noise.stream);
-      c[2][i] = Words{} + id;
-      c[3][i] = Words{} + (id >> 32);
-    }
-    philox<Lanes>(c, noise.seed);
-    DDPMX_UNROLL
-    for (int k = 0; k < 4; ++k) {
-      DDPMX_UNROLL
-      for (int i = 0; i < n; i += 2) {
-        const Words pair = (c[k][i] & 0xFFFFFFFFull) | (c[k][i + 1] << 32);
-        memcpy(&words[k][lane + i * Lanes::count], &pair, sizeof pair);
-      }
-    }
-  }
-}
-
-// Short passes: their chains of dependent operations overlap better than those of a single long pass.
-DDPMX_NOINLINE void normal_block(const Noise& noise, int64_t sample, int64_t block, float* out) {
-  alignas(64) uint32_t words[4][kLanes];
-  alignas(64) float k[2][kLanes], f[2][kLanes];
-  random_words(static_cast<uint32_t>(block) * kLanes, noise, noise.ids[sample * noise.id_stride], words);
-  for (int pair = 0; pair < 2; ++pair)
-    for (int lane = 0; lane < kLanes; ++lane) split(words[2 * pair][lane], k[pair][lane], f[pair][lane]);
-  for (int pair = 0; pair < 2; ++pair)
-    for (int lane = 0; lane < kLanes; ++lane) f[pair][lane] = squared_radius(k[pair][lane], f[pair][lane]);
-  for (int pair = 0; pair < 2; ++pair) {
-    float *cosine = out + 2 * pair * kLanes, *sine = cosine + kLanes;
-    DDPMX_INDEPENDENT
-    for (int lane = 0; lane < kLanes; ++lane)
-      on_circle(f[pair][lane], words[2 * pair + 1][lane], cosine[lane], sine[lane]);
-  }
 }
 
 // Calls visit(offset, index) for the elements [first, first + count) of a sample with any strides.
@@ -129,15 +85,10 @@ inline void write(const View& view, int64_t sample, int64_t first, int count, co
   }
 }
 
-// Draws whole blocks: the buffer has room beyond `count`.
-inline void make_noise(const Noise& noise, int64_t sample, int64_t first, int count, float* out) {
-  for (int block = 0; block < count; block += kBlock)
-    normal_block(noise, sample, (first + block) / kBlock, out + block);
-}
-
-inline const float* noise_of(const Noise& noise, int64_t sample, int64_t first, int count, Buffer& buffer) {
-  if (noise.given.data) return read(noise.given, sample, first, count, buffer);
-  make_noise(noise, sample, first, count, buffer);
+inline const float* noise_of(const Generator& generator, int64_t sample, int64_t first, int count,
+                             Buffer& buffer) {
+  if (generator.noise.given.data) return read(generator.noise.given, sample, first, count, buffer);
+  make_noise(generator, sample, first, count, buffer);
   return buffer;
 }
 
@@ -154,13 +105,14 @@ inline void each_chunk(const Batch& batch, int64_t first_item, int64_t last_item
 }
 
 void normal(const Normal& op, int64_t first_item, int64_t last_item) {
+  const Generator generator{op.noise};
   each_chunk(op.batch, first_item, last_item, [&](int64_t sample, int64_t first, int count) {
     alignas(64) float last[kBlock];
     float* out = op.out + sample * op.batch.elements + first;
     const int whole = count / kBlock * kBlock, remainder = count - whole;
-    make_noise(op.noise, sample, first, whole, out);
+    make_noise(generator, sample, first, whole, out);
     if (remainder == 0) return;
-    make_noise(op.noise, sample, first + whole, remainder, last);
+    make_noise(generator, sample, first + whole, remainder, last);
     memcpy(out + whole, last, remainder * sizeof(float));
   });
 }
@@ -178,10 +130,11 @@ void bits(const Bits& op, int64_t first_item, int64_t last_item) {
 }
 
 void add_noise(const AddNoise& op, int64_t first_item, int64_t last_item) {
+  const Generator generator{op.noise};
   each_chunk(op.batch, first_item, last_item, [&](int64_t sample, int64_t first, int count) {
     alignas(64) Buffer buffers[3];
     const float* x = read(op.x, sample, first, count, buffers[0]);
-    const float* noise = noise_of(op.noise, sample, first, count, buffers[1]);
+    const float* noise = noise_of(generator, sample, first, count, buffers[1]);
     float* out = destination(op.out, sample, first, buffers[2]);
     const float signal = op.signal.at(sample), sigma = op.sigma.at(sample);
     each(count, [=](int64_t i) { out[i] = mix(signal, x[i], sigma, noise[i]); });
@@ -191,13 +144,14 @@ void add_noise(const AddNoise& op, int64_t first_item, int64_t last_item) {
 
 template <Norm norm>
 void weighted_loss_of(const WeightedLoss& op, int64_t first_item, int64_t last_item) {
+  const Generator generator{op.noise};
   for (int64_t item = first_item; item < last_item; ++item) {
     alignas(64) float sums[kLanes] = {};
     each_chunk(op.batch, item, item + 1, [&](int64_t sample, int64_t first, int count) {
       alignas(64) Buffer buffers[4];
       const float* output = read(op.output, sample, first, count, buffers[0]);
       const float* x_start = read(op.x_start, sample, first, count, buffers[1]);
-      const float* noise = noise_of(op.noise, sample, first, count, buffers[2]);
+      const float* noise = noise_of(generator, sample, first, count, buffers[2]);
       const float target_x = op.target_x.at(sample), target_eps = op.target_eps.at(sample), delta = op.delta;
       float* gradient = op.gradient.data ? destination(op.gradient, sample, first, buffers[3]) : nullptr;
       const float scale = gradient_scale(op.weight.at(sample), op.batch.elements);
@@ -252,13 +206,14 @@ inline void sum_chunk(const Sum& sum, const float* const* source, int count, flo
 }
 
 void reverse_step(const ReverseStep& op, int64_t first_item, int64_t last_item) {
+  const Generator generator{op.noise};
   const bool m_is_x0 = op.m.terms == 1 && op.m.source[0] == kX0 && op.m.coefficient[0] == 1;
   each_chunk(op.batch, first_item, last_item, [&](int64_t sample, int64_t first, int count) {
     alignas(64) Buffer buffers[kSources], m_buffer, next_buffer;
     const float* source[kSources];
     for (int s = 0; s < kNoise; ++s)
       if (op.source[s].data) source[s] = read(op.source[s], sample, first, count, buffers[s]);
-    if (op.needs_noise) source[kNoise] = noise_of(op.noise, sample, first, count, buffers[kNoise]);
+    if (op.needs_noise) source[kNoise] = noise_of(generator, sample, first, count, buffers[kNoise]);
     float* m = op.m_out.data ? destination(op.m_out, sample, first, m_buffer) : nullptr;
     float* x0 = m && m_is_x0 ? m : buffers[kX0];
     source[kX0] = x0;

@@ -105,19 +105,23 @@ class _Differentiable(torch.autograd.Function):
     @staticmethod
     def backward(ctx: _LossContext, upstream: Tensor) -> tuple[Tensor, None, None]:
         gradient, value = ctx.saved_tensors
-        return _Scale.apply(gradient, upstream, value, ctx.dtype), None, None
+        if torch.is_grad_enabled():  # the gradient gets a graph, as with create_graph=True
+            return _Scaled.apply(gradient, upstream, value, ctx.dtype), None, None
+        return _scaled(gradient, upstream, ctx.dtype), None, None
 
 
-class _Scale(torch.autograd.Function):
-    """upstream[b]·gradient. The loss is an input, so that a second derivative raises instead of being 0."""
+def _scaled(gradient: Tensor, upstream: Tensor, dtype: torch.dtype) -> Tensor:
+    """upstream[b]·gradient."""
+    out = torch.empty_like(gradient, dtype=dtype)
+    return torch.mul(gradient, upstream.view(-1, *[1] * (gradient.ndim - 1)), out=out)
+
+
+class _Scaled(torch.autograd.Function):
+    """`_scaled`, with the loss as an input, so that a second derivative raises instead of being 0."""
 
     @staticmethod
     def forward(ctx: object, gradient: Tensor, upstream: Tensor, loss: Tensor, dtype: torch.dtype) -> Tensor:
-        return torch.mul(
-            gradient,
-            upstream.view(-1, *[1] * (gradient.ndim - 1)),
-            out=torch.empty_like(gradient, dtype=dtype),
-        )
+        return _scaled(gradient, upstream, dtype)
 
     @staticmethod
     def backward(ctx: object, *upstream: Tensor) -> None:
