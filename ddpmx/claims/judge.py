@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from ..spec.claims import Best, Better, Claim, Equals, Equivalent, Trend, Unstable
 from .computed import judge_equals
@@ -12,7 +13,7 @@ from .pairs import judge_best, judge_better
 from .points import Point
 from .scores import Scores, levels_of, scores_on
 from .trend import judge_trend
-from .verdict import Verdict
+from .verdict import Verdict, sentences
 
 
 def judge(claims: Sequence[Claim], points: Sequence[Point]) -> list[Verdict]:
@@ -26,14 +27,16 @@ def judge(claims: Sequence[Claim], points: Sequence[Point]) -> list[Verdict]:
 
 
 def judge_scores(claim: Better | Best | Equivalent | Trend, scores: Scores) -> Verdict:
-    """The verdict on a claim about the scores on its measure."""
+    """The verdict on a claim about the scores on its measure; its note says if they differ in a condition."""
     if isinstance(claim, Better):
-        return judge_better(claim, scores)
-    if isinstance(claim, Best):
-        return judge_best(claim, scores)
-    if isinstance(claim, Equivalent):
-        return judge_equivalent(claim, scores)
-    return judge_trend(claim, scores)
+        found, differing = judge_better(claim, scores), scores.differing((claim.point, claim.than))
+    elif isinstance(claim, Best):
+        found, differing = judge_best(claim, scores), scores.differing(scores.specs)
+    elif isinstance(claim, Equivalent):
+        found, differing = judge_equivalent(claim, scores), scores.differing((claim.point, claim.to))
+    else:
+        found, differing = judge_trend(claim, scores), scores.differing(scores.specs, claim.field)
+    return replace(found, note=sentences(found.note, differing)) if differing else found
 
 
 def _judge(claim: Claim, points: dict[str, Point], scores: dict[str, Scores]) -> Verdict:

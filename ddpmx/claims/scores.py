@@ -10,6 +10,7 @@ from ..comparison.ranking import ONE_SEED, comparable
 from ..spec.claims import Best, Better, Claim, Equivalent, Trend
 from ..text import listed
 from ..theory.differences import ALPHA, Family
+from .asked import Condition, asked, note
 from .points import MOST_NAMES, Gap, Point, in_words
 
 
@@ -39,6 +40,8 @@ class Scores:
     """Whether a lower score is better."""
     gaps: Mapping[str, tuple[Gap, ...]] = field(default_factory=dict)
     """By label, for points with missing scores: which are missing, and why."""
+    conditions: Mapping[str, Condition] = field(default_factory=dict)
+    """By label: those conditions of the points' scores that may differ, because the sweep varies them."""
     explains: bool = True
     """Whether verdicts say how many seeds or images would settle a claim, which takes most of the time."""
 
@@ -53,6 +56,10 @@ class Scores:
     def have_scores(self, labels: Iterable[str]) -> bool:
         """Whether all of the points have a score."""
         return all(label in self.positions for label in labels)
+
+    def differing(self, labels: Iterable[str], own_field: str = "") -> str:
+        """In which conditions the points' scores differ because the sweep varies them; see `asked.note`."""
+        return note([self.conditions[label] for label in labels if label in self.conditions], own_field)
 
     def missing(self, labels: Sequence[str]) -> str:
         """What the points lack for a score of every seed of the sweep, and of two seeds at least."""
@@ -94,8 +101,9 @@ def scores_on(measure: str, points: Sequence[Point], levels: Levels) -> Scores:
     measured = {group.label: group for group in groups if measure in group.standings}
     used: dict[str, set[int]] = {}
     family, positions, lower = Family((), levels.pairs), dict[str, int](), True
+    varied = asked([point.spec for point in points])
     if measured:
-        ranking = replace(comparable(groups, measure), alpha=levels.pairs)
+        ranking = replace(comparable(groups, measure, asked=varied), alpha=levels.pairs)
         used = {group.label: {run.seed for run in group.standings[measure].runs} for group in ranking.groups}
         positions = {group.label: position for position, group in enumerate(ranking.groups)}
         family = ranking.family if ranking.groups else family
@@ -106,4 +114,8 @@ def scores_on(measure: str, points: Sequence[Point], levels: Levels) -> Scores:
         found = point.gaps(measure, used.get(point.label, ()), mark.replace(ONE_SEED, ""))
         if found:
             gaps[point.label] = found
-    return Scores(specs, family, positions, levels.contrast, lower, gaps)
+    conditions = {
+        label: {key: value for key, value in group.standings[measure].condition.items() if key in varied}
+        for label, group in measured.items()
+    }
+    return Scores(specs, family, positions, levels.contrast, lower, gaps, conditions)

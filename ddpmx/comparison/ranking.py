@@ -6,8 +6,9 @@ networks that were trained. `docs/statistics.md` has the rule.
 
 from __future__ import annotations
 
+import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -80,23 +81,27 @@ def rank(groups: Sequence[Group], measure: str, baseline: Group) -> Ranking:
     return ranking
 
 
-def comparable(groups: Sequence[Group], measure: str, baseline: Group | None = None) -> Ranking:
+def comparable(
+    groups: Sequence[Group], measure: str, baseline: Group | None = None, asked: Collection[str] = ()
+) -> Ranking:
     """The groups that are finished and measured in the way that most are, best first; the others are marked.
 
-    Where two ways are equally usual, the baseline's counts.
+    Where two ways are equally usual, the baseline's counts. Groups may differ in the conditions in `asked`.
     """
     measured = [group for group in groups if measure in group.standings]
-    conditions = [_condition(group, measure) for group in measured]
+    conditions = [_condition(group, measure, asked) for group in measured]
     base = None if baseline is None else baseline.standings.get(measure)
     counts = Counter(conditions)
     usual = max(
         counts, key=lambda condition: (counts[condition], base is not None and condition == _key(base))
     )
-    reference = measured[conditions.index(usual)].standings[measure].condition
+    reference = without(measured[conditions.index(usual)].standings[measure].condition, asked)
     together = []
     for group, condition in zip(measured, conditions, strict=True):
         standing = group.standings[measure]
-        mark = standing.mark or ("" if condition == usual else mismatch(standing.condition, reference))
+        mark = standing.mark or (
+            "" if condition == usual else mismatch(without(standing.condition, asked), reference)
+        )
         group.standings[measure] = replace(
             standing, mark=mark or (ONE_SEED if standing.seeds == 1 and len(measured) > 1 else "")
         )
@@ -104,12 +109,17 @@ def comparable(groups: Sequence[Group], measure: str, baseline: Group | None = N
     return Ranking(tuple(sorted(together, key=lambda group: group.standings[measure].order)), measure)
 
 
-def _condition(group: Group, measure: str) -> str:
-    return _key(group.standings[measure])
+def without(condition: Mapping[str, object], keys: Collection[str]) -> dict[str, object]:
+    """The condition without some of its keys."""
+    return {key: value for key, value in condition.items() if key not in keys}
 
 
-def _key(standing: Standing) -> str:
-    return standing.results[0].condition_key
+def _condition(group: Group, measure: str, asked: Collection[str] = ()) -> str:
+    return _key(group.standings[measure], asked)
+
+
+def _key(standing: Standing, asked: Collection[str] = ()) -> str:
+    return json.dumps(without(standing.condition, asked), sort_keys=True)
 
 
 def _set_ranks(ranking: Ranking) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made_runs import epoch, make_run, score
+from made_runs import ENVIRONMENT, epoch, make_run, score
 
 from ddpmx import DATASETS, SCHEDULES
 from ddpmx.claims.judge import judge
@@ -95,6 +95,35 @@ def test_a_score_that_was_taken_in_another_way_does_not_compare(tmp_path):
     assert found.needs == "3 of 3 seeds of 1e-5 measured fd_cnn in another way (n 500, not 1,000)"
     (none,) = judge([claim(**{**BETTER, "measure": "kid"})], points)
     assert none.needs == "3 of 3 seeds each of 1e-4 and 1e-5 have no kid"
+
+
+@pytest.mark.parametrize(
+    ("field", "condition", "note"),
+    [("evaluate.samples", "n", "n is 1,000 and 500"), ("dataset.limit", "data", "their data differ")],
+)
+def test_scores_compare_if_it_is_the_sweep_that_varies_how_they_are_taken(tmp_path, field, condition, note):
+    def made(label: str, mean: float, value: int, more: Sequence[str] = ()) -> Point:
+        runs = []
+        for seed in SEEDS:
+            n, fingerprint = (value, "abc") if condition == "n" else (1000, f"limited to {value}")
+            scores = {"fd_cnn": score(mean + SPREAD[(seed + value // 500) % 3], n=n)}
+            run = make_run(tmp_path / label, f"{field}={value}", f"seed={seed}", *more, scores=scores)
+            data = {**ENVIRONMENT["data"], "fingerprint": fingerprint}
+            RunFolder(run).write_json("environment.json", {**ENVIRONMENT, "data": data})
+            runs.append(run)
+        return point(label, runs)
+
+    points = [made("few", 8.0, 500), made("many", 4.0, 1000)]
+    better = claim(test="better", point="many", than="few")
+    trend = claim(test="trend", field=field, direction="falls")
+    found, falls = judge([better, trend], points)
+    assert (found.verdict, found.seeds) == ("holds", 3)
+    assert found.note == f"the scores differ in what the sweep varies: {note}"
+    assert (falls.verdict, falls.note) == ("holds", "")
+    # smaller images are other data for another reason than the limit
+    others = [points[0], made("small", 4.0, 1000, ["dataset.size=4"] if condition == "data" else [])]
+    (other,) = judge([claim(test="better", point="small", than="few")], others)
+    assert other.verdict == ("holds" if condition == "n" else "undecided")
 
 
 def test_unstable_is_the_trainers_verdict_in_every_seed(tmp_path):
