@@ -11,13 +11,16 @@ from pathlib import Path
 import papers
 import papers_page
 import pytest
-from made_runs import add_measurement, run_of
+from made_runs import add_measurement, run_of, score
 from papers_publish import publish
 from study_tables import to_data
 
 from ddpmx.claims.computed import prior_bits
 from ddpmx.claims.judged import files_of_claims, judge_files
 from ddpmx.components.registry import SCHEDULES
+from ddpmx.spec.claim_checks import measures_of
+from ddpmx.spec.claims import claims_of
+from ddpmx.spec.loading import merged
 from ddpmx.sweeps.claims import judged_claims
 from ddpmx.sweeps.points import load_sweep
 
@@ -47,7 +50,7 @@ claims:
 def test_every_claim_of_a_paper_cites_it_and_the_file_says_how_long_it_takes(name: str) -> None:
     head = "".join(re.findall(r"^# .*\n", FILES[name].read_text(), re.MULTILINE))
     assert re.search(r"\b(seconds|minutes?)\b", head)
-    claims = load_sweep(FILES[name]).claims
+    claims = claims_of(merged(FILES[name]))
     assert claims
     for claim in claims:
         assert re.search(r"arXiv:\d{4}\.\d{5}|https://github\.com/\S+/issues/\d+", claim.source), claim.says
@@ -99,6 +102,25 @@ def test_the_published_runs_give_the_published_verdicts(folder: Path) -> None:
     if any("cannot be computed here" in verdict.needs for one in judged for verdict in one.verdicts):
         pytest.skip("the images are not on this machine")
     assert to_data(judged) == json.loads((folder / "claims.json").read_text())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FILES)
+def test_each_claim_of_a_paper_is_judged_once_its_points_have_scores(name: str, tmp_path: Path) -> None:
+    grid = load_sweep(FILES[name])
+    if papers.is_computed(grid):
+        return
+    grid = load_sweep(FILES[name], ["sweep.seed=[0, 1]"])
+    for index, spec in enumerate(grid.points):
+        names = measures_of([spec])[1:]
+        value = 5 + 0.5 * index + 0.001 * (index * 7 % 5)
+        run_of(spec, tmp_path / grid.name, {each: score(value, n=spec.evaluate.samples) for each in names})
+    judged = judged_claims(grid, tmp_path)
+    assert judged is not None
+    for verdict in judged.verdicts:
+        assert (verdict.seeds, verdict.value is None) == (2, False), verdict.needs
+        assert "another way" not in verdict.needs
+        assert "seeds of" not in verdict.needs
 
 
 def make_runs(file: Path, out: Path, steps: Sequence[int]) -> None:

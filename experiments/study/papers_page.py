@@ -11,7 +11,8 @@ from study_tables import to_markdown
 
 from ddpmx.claims.judged import Judged
 from ddpmx.claims.verdict import Verdict
-from ddpmx.sweeps.points import load_sweep
+from ddpmx.spec.claims import claims_of
+from ddpmx.spec.loading import merged
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE, RESULTS = ROOT / "docs" / "claims.md", ROOT / "results" / "claims"
@@ -26,7 +27,7 @@ def _table(name: str, results: Path) -> str:
     published = results / name / VERDICTS
     if published.exists():
         return published.read_text()
-    claims = load_sweep(papers()[name]).claims
+    claims = claims_of(merged(papers()[name]))
     return to_markdown(
         [Judged(name, tuple(Verdict(claim, "undecided", needs="not tested yet") for claim in claims))]
     )
