@@ -1,7 +1,8 @@
 """Runs the study at a scale, and publishes its results: `make study SCALE=digits`.
 
-All sweeps get their first seed, then all get their second, and so on, so that a study that is stopped has
-every point with fewer seeds. The same command resumes it. What can be published is, after each round.
+A round gives sweeps another seed: all of them, or at large scales those of one question (`ALL_AT_ONCE` in
+study_plan.py says why). The same command resumes a study that was stopped. What is finished is published
+after each round, and another machine can continue from that.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from study_estimate import say_estimate
 from study_measurements import choose_all, measure_chosen, measure_full_chain, write_choices
 from study_plan import Study, load_study
 from study_publish import publish
+from study_restore import check_classifier, published_runs, restore
 
 from ddpmx.claims.judged import files_of_claims, judge_files
 from ddpmx.claims.output import print_claims
@@ -56,43 +58,64 @@ def main(arguments: list[str]) -> int:
 
 def _run(options: Options) -> None:
     study = load_study(options.scale, options.out, options.seeds)
+    if options.publish_only and options.dry_run:
+        raise SpecError("runs nothing, so there is nothing to estimate", field="--publish-only --dry-run")
     if not options.publish_only:
-        say_estimate(study, options.jobs, choose_device(None))
+        done = {*study.finished(), *published_runs(study, options.results)}
+        say_estimate(study, options.jobs, choose_device(None), done)
         if options.dry_run:
             return
-        _train(study, options)
-        runs = {name: read_run(path) for name, path in study.finished().items()}
-        choices = choose_all(study, runs)
-        write_choices(study, choices)
-        measure_chosen(study, runs, choices, options.jobs)
-        measure_full_chain(study, runs, options.jobs)
-    elif options.dry_run:
-        raise SpecError("runs nothing, so there is nothing to estimate", field="--publish-only --dry-run")
+    restore(study, options.results)
+    problems: list[str] = []
+    if not options.publish_only:
+        check_classifier(study)
+        problems = _train(study, options)
     publish(study, options.results)
     print_claims(judge_files(files_of_claims([options.results])), sys.stdout)
     print(f"published: {options.results}, compared: {options.results / 'compare.html'}", flush=True)
     names = [spec.name for name in study.sweeps for spec in study.specs(name)]
     left = set(names) - set(study.finished())
     if left and not options.publish_only:
-        raise RunError(
-            f"{len(left)} of {len(names)} points are not finished; the same command tries them again"
-        )
+        problems = [f"{len(left)} of {len(names)} points are not finished", *problems]
+    if problems:
+        raise RunError("\n".join([*problems, "the same command tries again"]))
 
 
-def _train(study: Study, options: Options) -> None:
-    """Run the sweeps, a round for each further seed. Points that fail are tried again by the next command."""
-    done = set(study.finished())
-    for count in range(1, len(study.seeds) + 1):
-        seeds = study.seeds[:count]
-        last = count == len(study.seeds)  # the sweeps then write their pages about all seeds
-        for name in study.sweeps:
-            if last or not {spec.name for spec in study.specs(name, seeds)} <= done:
-                print(f"== {name}, {count} of {len(study.seeds)} seeds", flush=True)
-                changes = [part for text in study.overrides(seeds) for part in ("-s", text)]
-                where = ["--out", str(study.out), "--jobs", str(options.jobs)]
-                ddpmx(["sweep", str(study.file(name)), *changes, *where], accepted=(0, 1))
-        if not last:
+def _train(study: Study, options: Options) -> list[str]:
+    """Run the sweeps, round by round, and measure and publish what is finished after each.
+
+    Points that fail are tried again by the next command. Returns the messages of measurements that failed.
+    """
+    done, problems = set(study.finished()), list[str]()
+    for sweeps, seeds in study.rounds():
+        last = seeds == study.seeds  # the sweeps then write their pages about all seeds
+        names = [
+            name for name in sweeps if last or not {spec.name for spec in study.specs(name, seeds)} <= done
+        ]
+        for name in names:
+            print(f"== {name}, {len(seeds)} of {len(study.seeds)} seeds", flush=True)
+            changes = [part for text in study.overrides(seeds) for part in ("-s", text)]
+            where = ["--out", str(study.out), "--jobs", str(options.jobs)]
+            ddpmx(["sweep", str(study.file(name)), *changes, *where], accepted=(0, 1))
+        if names:
+            problems = _measure(study, options.jobs)
             publish(study, options.results)
+    return problems
+
+
+def _measure(study: Study, jobs: int) -> list[str]:
+    """Measure all finished runs with the chosen averages and the whole chain, where that is not done yet.
+
+    This comes before the runs are published, as another machine has no weights to measure them with. Returns
+    the messages of measurements that failed.
+    """
+    runs = {name: read_run(path) for name, path in study.finished().items()}
+    choices = choose_all(study, runs)
+    points = sum(map(len, study.sweeps.values()))
+    print(f"averages are chosen for {len(choices)} of {points} points, those with all seeds", flush=True)
+    study.out.mkdir(parents=True, exist_ok=True)
+    write_choices(study, choices)
+    return [*measure_chosen(study, runs, choices, jobs), *measure_full_chain(study, runs, jobs)]
 
 
 def _options(arguments: list[str]) -> Options:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import torch
@@ -41,9 +42,12 @@ class Seconds:
         return self.chosen + (chain if has_chain else 0.0)
 
 
-def say_estimate(study: Study, jobs: int, device: torch.device) -> None:
-    """Print how many runs of each sweep are not finished, and how long they and what follows will take."""
-    done, seen, kinds = study.finished(), set[str](), dict[str, Seconds]()
+def say_estimate(study: Study, jobs: int, device: torch.device, done: Collection[str]) -> None:
+    """Print how many runs of each sweep are to be made, and how long they and what follows will take.
+
+    `done` names the specs that are finished.
+    """
+    seen, kinds = set[str](), dict[str, Seconds]()
     specs = [spec for name in study.sweeps for spec in study.specs(name)]
     threads = int(worker_environments(len(specs), jobs)[0].get("OMP_NUM_THREADS", "1"))  # none for a GPU
     if device.type == "cpu":

@@ -9,11 +9,10 @@ from pathlib import Path
 from statistics import fmean
 
 from study_commands import ddpmx_each
-from study_plan import Study
+from study_plan import Study, has_weights
 
 from ddpmx.comparison.results import Run
 from ddpmx.components.registry import METRICS, SAMPLERS
-from ddpmx.errors import RunError
 from ddpmx.spec.evaluation import WeightsSpec
 from ddpmx.spec.over import evaluations
 from ddpmx.spec.schema import Spec
@@ -93,15 +92,16 @@ def choose(specs: Sequence[Spec], runs: Sequence[Run]) -> Choice | None:
 
 
 def choose_all(study: Study, runs: Mapping[str, Run]) -> dict[tuple[str, str], Choice]:
-    """The choice for each (sweep, label) whose seeds all have a run with the measurements that it takes."""
+    """The choice for each (sweep, label) whose seeds all have a run with the measurements that it takes.
+
+    There is none for the others.
+    """
     chosen: dict[tuple[str, str], Choice] = {}
     for sweep, points in study.sweeps.items():
         for label, specs in points.items():
             of_point = [runs[spec.name] for spec in specs if spec.name in runs]
             choice = choose(specs, of_point) if len(of_point) == len(specs) else None
-            if choice is None:
-                print(f"{sweep}, {label}: no average is chosen, as not all seeds are measured")
-            else:
+            if choice is not None:
                 chosen[sweep, label] = choice
     return chosen
 
@@ -116,18 +116,24 @@ def write_choices(study: Study, choices: Mapping[tuple[str, str], Choice]) -> No
 
 def measure_chosen(
     study: Study, runs: Mapping[str, Run], choices: Mapping[tuple[str, str], Choice], jobs: int
-) -> None:
-    """Measure the spec's metrics with the chosen averages, of all runs that have no such measurement yet."""
+) -> list[str]:
+    """Measure the spec's metrics with the chosen averages, of all runs that have no such measurement yet.
+
+    Returns the messages of those that fail.
+    """
     options: dict[Path, list[str]] = {}
     for (sweep, label), choice in choices.items():
         for spec in study.sweeps[sweep][label]:
             if not is_measured(runs[spec.name], with_average(spec, choice.std)):
                 options[runs[spec.name].path] = ["--over", f"weights.ema_std={choice.std:g}"]
-    _measure("with the chosen average", options, jobs)
+    return _measure("with the chosen average", options, jobs)
 
 
-def measure_full_chain(study: Study, runs: Mapping[str, Run], jobs: int) -> None:
-    """Measure the first seed of each point with all steps of the chain."""
+def measure_full_chain(study: Study, runs: Mapping[str, Run], jobs: int) -> list[str]:
+    """Measure the first seed of each point with all steps of the chain.
+
+    Returns the messages of those that fail.
+    """
     settings = {"samples": CHAIN_SAMPLES, "metrics": [CHAIN_METRIC]}
     more = [part for key, value in settings.items() for part in ("-s", f"evaluate.{key}={json.dumps(value)}")]
     more += ["--over", f"evaluate.sampler={json.dumps(CHAIN_SAMPLER)}"]
@@ -137,19 +143,18 @@ def measure_full_chain(study: Study, runs: Mapping[str, Run], jobs: int) -> None
     options = {
         runs[spec.name].path: more for spec in specs if not is_measured(runs[spec.name], full_chain(spec))
     }
-    _measure("with the whole chain", options, jobs)
+    return _measure("with the whole chain", options, jobs)
 
 
-def _measure(what: str, options: Mapping[Path, Sequence[str]], jobs: int) -> None:
-    """Measure runs, each with its options. Raises RunError if some fail."""
-    if not options:
-        return
-    print(f"measuring {len(options)} runs {what} …", flush=True)
-    problems = ddpmx_each([["evaluate", str(run), *more] for run, more in options.items()], jobs)
-    if problems:
-        raise RunError(
-            "\n".join([f"{len(problems)} of {len(options)} runs could not be measured", *problems])
-        )
+def _measure(what: str, options: Mapping[Path, Sequence[str]], jobs: int) -> list[str]:
+    """Measure the runs that have weights, each with its options; returns the messages of those that fail."""
+    possible = {run: more for run, more in options.items() if has_weights(run)}
+    if len(possible) < len(options):
+        names = ", ".join(run.parent.name for run in options if run not in possible)
+        print(f"note: not measured {what}, as the weights are on the machine that trained them: {names}")
+    if possible:
+        print(f"measuring {len(possible)} runs {what} …", flush=True)
+    return ddpmx_each([["evaluate", str(run), *more] for run, more in possible.items()], jobs)
 
 
 def _plain(value: object) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
@@ -12,11 +12,22 @@ from ddpmx.claims.recorded import Claimed
 from ddpmx.errors import SpecError
 from ddpmx.runs.known_runs import finished_runs
 from ddpmx.spec.schema import Spec
+from ddpmx.storage.checkpoint_folder import last_step
 from ddpmx.sweeps.claims import claimed
 from ddpmx.sweeps.points import load_sweep
 
 FOLDER = Path(__file__).resolve().parent
-SWEEPS = ("losses", "timesteps", "timesteps_rescaled", "schedules", "schedules_equal", "losses_repeat")
+QUESTIONS = (
+    ("losses", "losses_repeat"),
+    ("timesteps", "timesteps_rescaled"),
+    ("schedules", "schedules_equal"),
+)
+"""The sweeps of each question, the original and its corrected twin: what matters most comes first."""
+SWEEPS = tuple(sweep for question in QUESTIONS for sweep in question)
+ALL_AT_ONCE = ("digits",)
+"""Scales at which all questions get one seed after the other, which takes an hour each time. At others it
+takes many: there each question gets all its seeds before the next one begins. Were the study stopped halfway,
+half the seeds would leave every question open, while so the first ones are answered."""
 SETTINGS = "settings"
 """The file beside the scales that they extend."""
 
@@ -33,6 +44,14 @@ class Study:
     """The seeds of every point."""
     sweeps: Mapping[str, Mapping[str, tuple[Spec, ...]]]
     """The specs of each sweep's points, one for each seed, by the sweep's name and the point's label."""
+    groups: tuple[tuple[str, ...], ...] = ()
+    """The sweeps that get their seeds together, one group after the other."""
+
+    def rounds(self) -> Iterator[tuple[tuple[str, ...], tuple[int, ...]]]:
+        """What is trained, one after the other: some sweeps with the first, the first two, … seeds."""
+        for sweeps in self.groups:
+            for count in range(1, len(self.seeds) + 1):
+                yield sweeps, self.seeds[:count]
 
     def file(self, sweep: str) -> Path:
         """The file of a sweep."""
@@ -61,6 +80,11 @@ class Study:
         return finished_runs([spec for sweep in self.sweeps for spec in self.specs(sweep)], self.out)
 
 
+def has_weights(run: Path) -> bool:
+    """Whether a run has weights, so that it can be measured; one that was taken from the results has none."""
+    return last_step(run / "checkpoints") is not None
+
+
 def load_study(scale: str, out: Path, seeds: int | None) -> Study:
     """The study at a scale, with all seeds or the first ones. Raises SpecError for an unknown scale."""
     known = sorted(file.stem for file in (FOLDER / "scales").glob("*.yaml") if file.stem != SETTINGS)
@@ -87,4 +111,5 @@ def load_study(scale: str, out: Path, seeds: int | None) -> Study:
             }
             for name, points in loaded.items()
         },
+        (SWEEPS,) if scale in ALL_AT_ONCE else QUESTIONS,
     )
