@@ -430,7 +430,7 @@ def test_a_tiny_study_from_its_first_seed_to_the_published_verdicts(
     shutil.rmtree(results / "losses" / "losses-seed_1-l1")
     elsewhere = tmp_path / "elsewhere"
     assert study.main(["tiny", "--out", str(elsewhere), "--results", str(results), "--jobs", "2"]) == 0
-    trained = {path.parents[1].parent.name for path in elsewhere.glob("*/*/*/checkpoints")}
+    trained = {path.parents[1].name for path in elsewhere.glob("*/*/*/checkpoints")}
     assert trained == {"losses-seed_1-l1"}  # all others are taken from what is published
     assert (results / "losses" / "losses-seed_1-l1").exists()
 

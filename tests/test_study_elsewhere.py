@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import study
 import study_measurements
+import study_plan
 import study_publish
 import study_restore
 from study_measurements import measure_chosen, measure_full_chain
@@ -26,10 +27,11 @@ __all__ = ["made", "specs", "template", "tiny_study"]  # fixtures
 
 
 @pytest.fixture(scope="module")
-def published(template: Study, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def published(template: Study, specs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What the first machine has published, of which `results` is a copy."""
     folder = tmp_path_factory.mktemp("published") / "tiny"
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(study_plan, "FOLDER", specs)
         patch.setattr(study_publish, "PAGES", {"--csv": PAGES["--csv"]})
         publish(template, folder)
     return folder
