@@ -95,6 +95,7 @@ DDPMX_LANES(512, 8, _mm512_mul_epu32, _mm512_set1_epi64, __m512i)
 inline Floats multiply_add(Floats a, Floats b, Floats c) {
   return (Floats)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
 }
+#define DDPMX_PAIRS
 #include "level.h"
 }  // namespace avx512
 #ifdef __clang__
@@ -112,6 +113,7 @@ bool runs_here() {
          __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
          __builtin_cpu_supports("avx512vl");
 }
+bool runs_pairs_here() { return runs_here() && __builtin_cpu_supports("avx512bf16"); }
 }  // namespace avx512
 #endif
 
@@ -124,6 +126,7 @@ const Level* levels(int& count) {
       {sse2::loops, "sse2", sse2::runs_here},
       {avx2::loops, "avx2", avx2::runs_here},
       {avx512::loops, "avx512", avx512::runs_here},
+      {avx512::loops_with_pairs, "avx512_bf16", avx512::runs_pairs_here},
 #endif
   };
   count = sizeof all / sizeof all[0];

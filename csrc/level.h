@@ -18,3 +18,14 @@
 #define DDPMX_LOOP(NAME, ...) NAME,
 constexpr Loops loops = {DDPMX_NOISE_OPERATORS(DDPMX_LOOP) DDPMX_LAYER_LOOPS(DDPMX_LOOP)};
 #undef DDPMX_LOOP
+
+#ifdef DDPMX_PAIRS
+#include "pairs.h"
+constexpr Loops with_pairs(Loops changed) {
+  changed.weight_points = weight_point_pairs;
+  changed.convolve = convolve_pairs;
+  changed.convolution_gradient = convolution_gradient_pairs;
+  return changed;
+}
+constexpr Loops loops_with_pairs = with_pairs(loops);
+#endif

@@ -6,6 +6,8 @@
 // Values at the 36 points: [36][rows][padded(channels)]. The offset between points is not a multiple of a
 // page.
 struct Values {
+  using Number = float;
+  static constexpr int64_t per_step = 1;  // factors of a matrix product that are multiplied at once
   int64_t row, point;
   Scratch scratch;
 
@@ -13,6 +15,7 @@ struct Values {
       : row(padded(channels)), point(rows * row + 16), scratch(kPoints * point) {}
 
   float* at(int p, int64_t r) const { return scratch.values + p * point + r * row; }
+  void put(int p, int64_t r, int64_t channel, Floats value) const { store(at(p, r) + channel, value); }
 };
 
 struct Tile {
@@ -54,8 +57,8 @@ struct Image {
   }
 };
 
-template <class T>
-void tile_to_points(const Image<T>& image, const Tile& tile, const Values& to, int64_t row) {
+template <class T, class Points>
+void tile_to_points(const Image<T>& image, const Tile& tile, const Points& to, int64_t row) {
   const T* pixel[6][6];
   for (int i = 0; i < 6; ++i)
     for (int j = 0; j < 6; ++j) pixel[i][j] = image.at(tile.image, tile.y + i - 1, tile.x + j - 1);
@@ -73,14 +76,14 @@ void tile_to_points(const Image<T>& image, const Tile& tile, const Values& to, i
       for (int i = 0; i < 6; ++i) d[i] = half[i][j];
       to_points(d, v);
       DDPMX_UNROLL
-      for (int i = 0; i < 6; ++i) store(to.at(6 * i + j, row) + channel, v[i]);
+      for (int i = 0; i < 6; ++i) to.put(6 * i + j, row, channel, v[i]);
     }
   }
 }
 
 // Transforms the gradient of a tile's results to the points, and adds its sum over the tile to `sum`.
-template <class T>
-void gradient_tile_to_points(const Image<T>& image, const Tile& tile, const Values& to, int64_t row,
+template <class T, class Points>
+void gradient_tile_to_points(const Image<T>& image, const Tile& tile, const Points& to, int64_t row,
                              float* sum) {
   const T* pixel[4][4];
   for (int i = 0; i < 4; ++i)
@@ -103,7 +106,7 @@ void gradient_tile_to_points(const Image<T>& image, const Tile& tile, const Valu
       for (int i = 0; i < 4; ++i) y[i] = half[i][j];
       gradient_to_points(y, v);
       DDPMX_UNROLL
-      for (int i = 0; i < 6; ++i) store(to.at(6 * i + j, row) + channel, v[i]);
+      for (int i = 0; i < 6; ++i) to.put(6 * i + j, row, channel, v[i]);
     }
   }
 }
@@ -122,9 +125,9 @@ inline void points_to_tile(const Values& from, int64_t row, int64_t channel, Flo
   for (int i = 0; i < 4; ++i) from_points(half[i], y[i]);
 }
 
-// Transforms the weights of the inputs [first, last) into op.points [36][inputs][padded(outputs)].
-void weight_points(const Convolution& op, int64_t first, int64_t last) {
-  const int64_t row = padded(op.outputs);
+// Transforms the weights of the inputs [first, last), and calls put(point, input, output, values).
+template <class Put>
+void each_weight_point(const Convolution& op, int64_t first, int64_t last, Put put) {
   for (int64_t input = first; input < last; ++input) {
     for (int64_t output = 0; output < op.outputs; output += kFloats) {
       Floats w[3], u[6], half[3][6];
@@ -142,10 +145,17 @@ void weight_points(const Convolution& op, int64_t first, int64_t last) {
       for (int j = 0; j < 6; ++j) {
         for (int i = 0; i < 3; ++i) w[i] = half[i][j];
         weight_to_points(w, u);
-        for (int i = 0; i < 6; ++i) store(op.points + ((6 * i + j) * op.inputs + input) * row + output, u[i]);
+        for (int i = 0; i < 6; ++i) put(6 * i + j, input, output, u[i]);
       }
     }
   }
+}
+
+// Transforms the weights of the inputs [first, last) into op.points [36][inputs][padded(outputs)].
+void weight_points(const Convolution& op, int64_t first, int64_t last) {
+  each_weight_point(op, first, last, [&](int p, int64_t input, int64_t output, Floats u) {
+    store(op.points + (p * op.inputs + input) * padded(op.outputs) + output, u);
+  });
 }
 
 // Writes those results of a tile that are inside the image.
@@ -174,17 +184,20 @@ void points_to_results(const Convolution& op, const Values& from, int64_t row, c
   }
 }
 
-template <class T>
+template <class T, class Points>
 void convolve_images(const Convolution& op, int64_t first, int64_t last) {
-  const Values inputs(kTilesPerChunk, op.inputs), outputs(kTilesPerChunk, op.outputs);
+  const Points inputs(kTilesPerChunk, op.inputs);
+  const Values outputs(kTilesPerChunk, op.outputs);
   const Image<T> x(op, op.x, op.inputs);
   const int64_t row = padded(op.outputs), end = smaller(last * kTilesPerChunk, op.tiles());
-  const Product product{op.inputs, inputs.row, 1, row, outputs.row, false};
+  constexpr int64_t n = Points::per_step;
+  const Product product{op.inputs / n, inputs.row, n, n * row, outputs.row, false};
+  const auto* weights = reinterpret_cast<const typename Points::Number*>(op.points);
   for (int64_t start = first * kTilesPerChunk; start < end; start += kTilesPerChunk) {
     const int64_t count = smaller(kTilesPerChunk, end - start);
     for (int64_t r = 0; r < count; ++r) tile_to_points(x, Tile(op, start + r), inputs, r);
     for (int p = 0; p < kPoints; ++p)
-      matrix_product(product, inputs.at(p, 0), op.points + p * op.inputs * row, outputs.at(p, 0), count,
+      matrix_product(product, inputs.at(p, 0), weights + p * op.inputs * row, outputs.at(p, 0), count,
                      op.outputs);
     for (int64_t r = 0; r < count; ++r) points_to_results<T>(op, outputs, r, Tile(op, start + r));
   }
@@ -192,15 +205,16 @@ void convolve_images(const Convolution& op, int64_t first, int64_t last) {
 
 // Handles the chunks [first, last) of kTilesPerChunk tiles.
 void convolve(const Convolution& op, int64_t first, int64_t last) {
-  if (op.x.narrow) return convolve_images<uint16_t>(op, first, last);
-  convolve_images<float>(op, first, last);
+  if (op.x.narrow) return convolve_images<uint16_t, Values>(op, first, last);
+  convolve_images<float, Values>(op, first, last);
 }
 
-template <class T>
+template <class T, class Points>
 void convolution_gradient_of(const ConvolutionGradient& op, int64_t first, int64_t last) {
   const Convolution& shape = op.convolution;
-  const Values inputs(kTilesPerChunk, shape.inputs), outputs(kTilesPerChunk, shape.outputs),
-      sums(shape.inputs, shape.outputs);
+  const Points inputs(kTilesPerChunk, shape.inputs), outputs(kTilesPerChunk, shape.outputs);
+  const Values sums(shape.inputs, shape.outputs);
+  constexpr int64_t n = Points::per_step;
   const Image<T> x(shape, shape.x, shape.inputs), gradient(shape, op.gradient, shape.outputs);
   for (int64_t part = first; part < last; ++part) {
     float *weight_sums = op.partial + part * op.part_size(),
@@ -215,7 +229,7 @@ void convolution_gradient_of(const ConvolutionGradient& op, int64_t first, int64
         tile_to_points(x, tile, inputs, r);
         gradient_tile_to_points(gradient, tile, outputs, r, bias_sums);
       }
-      const Product product{count, 1, inputs.row, outputs.row, sums.row, start > begin};
+      const Product product{(count + n - 1) / n, n, n * inputs.row, n * outputs.row, sums.row, start > begin};
       for (int p = 0; p < kPoints; ++p)
         matrix_product(product, inputs.at(p, 0), outputs.at(p, 0), sums.at(p, 0), shape.inputs,
                        shape.outputs);
@@ -241,6 +255,6 @@ void convolution_gradient_of(const ConvolutionGradient& op, int64_t first, int64
 // For each of the parts [first, last) of the tiles: partial sums of the gradients of the weight,
 // [9][inputs][padded(outputs)], and of the bias.
 void convolution_gradient(const ConvolutionGradient& op, int64_t first, int64_t last) {
-  if (op.gradient.narrow) return convolution_gradient_of<uint16_t>(op, first, last);
-  convolution_gradient_of<float>(op, first, last);
+  if (op.gradient.narrow) return convolution_gradient_of<uint16_t, Values>(op, first, last);
+  convolution_gradient_of<float, Values>(op, first, last);
 }

@@ -16,6 +16,8 @@ from torch.nn import functional as F
 
 ROUNDING = 2.0**-48 / 3
 """Variance of one rounding error, relative to the squared result."""
+ROUNDING_BFLOAT16 = 2.0**-16 / 3
+"""The same of a rounding to bfloat16."""
 SIDE = 6
 POINTS = (0.0, 0.75, -0.75, 1.5, -1.5)
 """The points at which polynomials are evaluated; the sixth point is ∞."""
@@ -37,6 +39,10 @@ class Rounded:
     def transformed(self, matrix: Tensor) -> Rounded:
         """matrix·X·matrixᵀ over the last two dimensions, one side after the other."""
         return self._side(matrix).transposed()._side(matrix).transposed()
+
+    def stored(self, rounding: float) -> Rounded:
+        """The values after one more rounding of this variance."""
+        return Rounded(self.value, self.variance + rounding * self.value.square())
 
     def _side(self, matrix: Tensor) -> Rounded:
         squares = matrix.T.square()
@@ -89,12 +95,15 @@ def untiled(squares: Tensor, shape: torch.Size) -> Tensor:
     return squares.transpose(3, 4).flatten(4, 5).flatten(2, 3)[:, :, : shape[2], : shape[3]]
 
 
-def convolution(x: Tensor, weight: Tensor, bias: Tensor | None) -> Rounded:
-    """The result of `ops.conv3x3` for float32 tensors, by minimal filtering."""
+def convolution(x: Tensor, weight: Tensor, bias: Tensor | None, at_points: float = 0.0) -> Rounded:
+    """The result of `ops.conv3x3` for float32 tensors, by minimal filtering.
+
+    `at_points` is the variance of one more rounding of all values at the points, here and below.
+    """
     to_points, weight_to_points, from_points = transforms()
-    at_points = Rounded.exact(tiles(x, SIDE, 1)).transformed(to_points)
-    weights = Rounded.exact(weight).transformed(weight_to_points)
-    products = at_points.summed(weights, "nctuij,ocij->notuij", x.shape[1]).transformed(from_points)
+    inputs = Rounded.exact(tiles(x, SIDE, 1)).transformed(to_points).stored(at_points)
+    weights = Rounded.exact(weight).transformed(weight_to_points).stored(at_points)
+    products = inputs.summed(weights, "nctuij,ocij->notuij", x.shape[1]).transformed(from_points)
     value, variance = untiled(products.value, x.shape), untiled(products.variance, x.shape)
     if bias is None:
         return Rounded(value, variance)
@@ -102,13 +111,16 @@ def convolution(x: Tensor, weight: Tensor, bias: Tensor | None) -> Rounded:
     return Rounded(value, variance + ROUNDING * value.square())
 
 
-def gradients(x: Tensor, weight: Tensor, gradient: Tensor) -> tuple[Rounded, Rounded, Rounded]:
+def gradients(
+    x: Tensor, weight: Tensor, gradient: Tensor, at_points: float = 0.0
+) -> tuple[Rounded, Rounded, Rounded]:
     """The gradients of x, weight and bias for a gradient of the result."""
     to_points, weight_to_points, from_points = transforms()
-    at_points = Rounded.exact(tiles(x, SIDE, 1)).transformed(to_points)
-    of_results = Rounded.exact(tiles(gradient, 4, 0)).transformed(from_points.T)
-    count = at_points.value.shape[0] * at_points.value.shape[2] * at_points.value.shape[3]
-    of_weight = at_points.summed(of_results, "nctuij,notuij->ocij", count).transformed(weight_to_points.T)
+    inputs = Rounded.exact(tiles(x, SIDE, 1)).transformed(to_points).stored(at_points)
+    of_results = Rounded.exact(tiles(gradient, 4, 0)).transformed(from_points.T).stored(at_points)
+    count = inputs.value.shape[0] * inputs.value.shape[2] * inputs.value.shape[3]
+    of_weight = inputs.summed(of_results, "nctuij,notuij->ocij", count).transformed(weight_to_points.T)
     pixels = gradient.double().transpose(0, 1).flatten(1)
     of_bias = Rounded(pixels.sum(1), (pixels.shape[1] / 2 + 1) * ROUNDING * pixels.square().sum(1))
-    return convolution(gradient, weight.flip(2, 3).transpose(0, 1), None), of_weight, of_bias
+    of_x = convolution(gradient, weight.flip(2, 3).transpose(0, 1), None, at_points)
+    return of_x, of_weight, of_bias

@@ -19,13 +19,14 @@ from ..errors import SpecError
 from ..metrics.base import reference_note, size_notes
 from ..models import embed_time
 from ..models.embedding import LOG_SNR_BOUND
+from ..process import processor
 from ..schedules import Table
 from ..spec.checks import check
 from ..spec.over import evaluations
 from ..spec.same_objective import TOLERANCE, same_objective
 from ..spec.schema import Spec, difference
 from ..theory.variance import prior_terms
-from ..training.experiment import Experiment, check_data, look
+from ..training.experiment import Experiment, check_data, choose_device, look
 from ..training.moments import moment_images, sampler_passes
 from ..training.pacing import Pacing, passes_per_image, passes_per_trained_image
 
@@ -35,6 +36,9 @@ MAX_WEIGHT_FRACTION = 0.5
 """A single timestep with a larger fraction of the total weight leaves little for the others."""
 LOWEST_FREQUENCY = 1e-4
 """The lowest frequency in the networks' time embedding."""
+EMULATED_BFLOAT16 = 6
+"""The time of a training step in bfloat16 without instructions for it, relative to float32 (measured, see
+benchmarks/RESULTS.md)."""
 OBJECTIVE_BLOCKS = ("schedule", "prediction", "time", "loss")
 """The blocks of a spec that together define its objective."""
 
@@ -87,7 +91,12 @@ def examine(spec: Spec, examined: dict[str, Data | SpecError]) -> tuple[str, lis
     if isinstance(data, SpecError):
         raise data
     check_data(spec, data)
-    return data.summary(), [*metric_notes(spec, data), *spec_notes(spec, table)]
+    device = choose_device(None)
+    return data.summary(), [
+        *metric_notes(spec, data),
+        *spec_notes(spec, table),
+        *device_notes(spec, device),
+    ]
 
 
 def metric_notes(spec: Spec, data: Data) -> list[str]:
@@ -106,13 +115,12 @@ def metric_notes(spec: Spec, data: Data) -> list[str]:
 
 def device_notes(spec: Spec, device: torch.device) -> list[str]:
     """Notes on what this machine does slowly."""
-    if spec.train.precision != "bfloat16" or device.type != "cpu":
-        return []
-    if torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported():
+    if spec.train.precision != "bfloat16" or device.type != "cpu" or processor.has_bfloat16():
         return []
     return [
-        "train.precision: this processor has no bfloat16 instructions, which makes bfloat16 many times slower"
-        " than float32"
+        "train.precision: this processor has no bfloat16 instructions, so torch emulates bfloat16: a training"
+        f" step of the study's network took {EMULATED_BFLOAT16} times as long as in float32 on such a"
+        " processor (float32 is faster here)"
     ]
 
 

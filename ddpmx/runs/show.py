@@ -19,8 +19,8 @@ from ..spec.checks import check
 from ..spec.schema import Spec
 from ..storage.folder import to_yaml
 from ..text import number
-from ..training.experiment import load_data
-from .preflight import budget_notes, metric_notes, spec_notes
+from ..training.experiment import choose_device, load_data
+from .preflight import budget_notes, device_notes, metric_notes, spec_notes
 
 IMAGES, LEVELS = 8, 10
 """Images on the page, and noise levels at which each is shown."""
@@ -122,6 +122,7 @@ def _facts(spec: Spec, table: Table, data: Data) -> list[tuple[str, str]]:
                 *metric_notes(spec, data),
                 *spec_notes(spec, table),
                 *budget_notes(spec, len(data.train), table),
+                *device_notes(spec, choose_device(None)),
             ]
         ),
     ]

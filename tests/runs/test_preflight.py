@@ -10,6 +10,7 @@ import pytest
 import torch
 from conftest import Result
 
+from ddpmx.process import processor
 from ddpmx.runs import preflight
 from ddpmx.spec import loading as spec_file
 from ddpmx.spec.same_objective import same_objective
@@ -119,10 +120,13 @@ def test_bfloat16_on_a_processor_without_it_is_a_note(
         variant("train.precision=float32"),
     )
     for has in (True, False):
-        monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda has=has: has)
-        monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: True)
-        assert [("bfloat16" in note) for note in preflight.device_notes(half, cpu)] == ([] if has else [True])
+        monkeypatch.setattr(processor, "has_bfloat16", lambda has=has: has)
+        notes = preflight.device_notes(half, cpu)
+        assert len(notes) == int(not has)
+        assert all(f"{preflight.EMULATED_BFLOAT16} times as long" in note for note in notes)
         assert preflight.device_notes(full, cpu) == preflight.device_notes(half, torch.device("cuda")) == []
+    monkeypatch.setattr(preflight, "choose_device", lambda name: cpu)
+    assert set(notes) <= set(preflight.examine(half, {})[1])  # what `validate` prints
 
 
 def test_validate_and_show_report_the_preflights_notes(
