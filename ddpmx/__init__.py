@@ -44,7 +44,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from . import ops as ops
     from .api.diffusion import Diffusion as Diffusion
+    from .api.runs import Run as Run
+    from .api.runs import load as load
+    from .api.runs import run as run
+    from .api.several import compare as compare
+    from .api.several import evaluate as evaluate
+    from .api.several import sweep as sweep
     from .api.specs import load_spec as load_spec
+    from .api.training import train as train
     from .components.registry import DATASETS as DATASETS
     from .components.registry import EMAS as EMAS
     from .components.registry import METRICS as METRICS
@@ -90,7 +97,10 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "api.diffusion": ["Diffusion"],
+    "api.runs": ["Run", "load", "run"],
+    "api.several": ["compare", "evaluate", "sweep"],
     "api.specs": ["load_spec"],
+    "api.training": ["train"],
     "spec.schema": ["Spec"],
     "components.registry": [
         *(

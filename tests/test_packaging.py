@@ -52,9 +52,15 @@ def blocks(page: str, language: str) -> list[str]:
 
 
 def snippets(pages: list[str], language: str) -> list[ParameterSet]:
-    """(page, code) of the blocks that are no files to save, as those are that begin with `# name.suffix`."""
+    """(page, code) of the blocks that are no files to save, as those are that begin with `# name.suffix`.
+
+    Those that train are slow.
+    """
+    trains = re.compile(r"ddpmx\.(run|train)\(")
     return [
-        pytest.param(page, block, id=f"{page}-{index}")
+        pytest.param(
+            page, block, id=f"{page}-{index}", marks=[pytest.mark.slow] if trains.search(block) else []
+        )
         for page in pages
         for index, block in enumerate(blocks(page, language))
         if not re.match(r"# \S+\.\w+\n", block)

@@ -55,8 +55,8 @@ OPS = {
     "names": {"NORMS"},
 }
 ADDED = {
-    "class": {"Diffusion", "Ema", "Noise", "Spec"},
-    "function": {"load_spec"},
+    "class": {"Diffusion", "Ema", "Noise", "Run", "Spec"},
+    "function": {"compare", "evaluate", "load", "load_spec", "run", "sweep", "train"},
     "registry": {"EMAS"},
 }
 """Names that `ddpmx` has gained since the lists above were written, by kind."""

@@ -108,12 +108,21 @@ def to_csv(comparison: Comparison, groups: Sequence[Group]) -> str:
     """A row for each group, numbers in full."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
+    headings, *rows = to_rows(comparison, groups)
+    writer.writerow(headings)
+    for row in rows:
+        writer.writerow(["" if value is None else value for value in row])
+    return text.getvalue()
+
+
+def to_rows(comparison: Comparison, groups: Sequence[Group]) -> Iterator[list[object]]:
+    """The headings, then a row for each group: numbers in full, None for what a group lacks."""
     measured = [
         measure if key == "value" else f"{measure}.{key}"
         for measure in comparison.measures
         for key in COLUMNS
     ]
-    writer.writerow(["run", "status", "seeds", "folders", *comparison.fields, *measured, "baseline"])
+    yield ["run", "status", "seeds", "folders", *comparison.fields, *measured, "baseline"]
     for group in groups:
         folders = " ".join(str(run.path) for run in group.runs)
         row: list[object] = [group.label, group.status, len({run.seed for run in group.runs}), folders]
@@ -122,8 +131,7 @@ def to_csv(comparison: Comparison, groups: Sequence[Group]) -> str:
             standing = group.standings.get(measure)
             row += [None] * len(COLUMNS) if standing is None else _numbers(standing).values()
         row.append("yes" if group is comparison.baseline else "no")
-        writer.writerow(["" if value is None else value for value in row])
-    return text.getvalue()
+        yield row
 
 
 def to_data(comparison: Comparison, groups: Sequence[Group]) -> dict[str, object]:

@@ -1,3 +1,3 @@
 """A single run: preflight, training, sampling, evaluation, resuming, and the commands that inspect it.
-May be imported by comparison, claims, exchange, sweeps, cli.
+May be imported by comparison, claims, exchange, sweeps, cli, api.
 """

@@ -11,6 +11,7 @@ import torch
 from .. import ops, outputs
 from ..components.registry import SAMPLERS
 from ..errors import RunError, SpecError
+from ..spec import values
 from ..spec.loading import Override, option
 from ..spec.over import evaluations, over_changes
 from ..spec.schema import Spec
@@ -33,8 +34,9 @@ class EvaluateRequest:
     """Images to generate. None: the spec's `evaluate.samples`."""
     metrics: Sequence[str] = ()
     """Names of metrics; by default the spec's."""
-    over: Sequence[str] = ()
-    """FIELD=V1,V2,…: fields with the values to measure every combination of, instead of the spec's own."""
+    over: Sequence[str] | Mapping[str, Sequence[object]] = ()
+    """Fields with the values to measure every combination of, instead of the spec's own; as text
+    FIELD=V1,V2,…"""
     overrides: Sequence[Override] = ()
     """Changes of the spec."""
     allow_changed_data: bool = False
@@ -49,6 +51,8 @@ class EvaluateRequest:
             changes.append(
                 option("--metrics", ",".join(self.metrics), "evaluate.metrics", list(self.metrics))
             )
+        if isinstance(self.over, Mapping):
+            return changes + values.over_changes(self.over)
         return changes + over_changes(self.over)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -50,13 +50,16 @@ class Generated:
     @property
     def problem(self) -> str:
         """How many images are not finite, and which is the first; empty if all are finite."""
-        broken = (~self.finite).nonzero().flatten().tolist()
-        if not broken:
-            return ""
-        first = (
-            "" if len(broken) == len(self.finite) else f", the first is number {broken[0]} (counted from 0)"
-        )
-        return f"{len(broken):,} of {len(self.finite):,} images are not finite (NaN or infinity){first}"
+        return not_finite(self.finite)
+
+
+def not_finite(finite: Tensor) -> str:
+    """How many images are not finite, bool [n], and which is the first; empty if all are finite."""
+    broken = (~finite).nonzero().flatten().tolist()
+    if not broken:
+        return ""
+    first = "" if len(broken) == len(finite) else f", the first is number {broken[0]} (counted from 0)"
+    return f"{len(broken):,} of {len(finite):,} images are not finite (NaN or infinity){first}"
 
 
 def generate(
@@ -75,6 +78,37 @@ def generate(
     pixels = torch.zeros(samples.count, *experiment.image_shape, dtype=torch.uint8, device=device)
     finite = torch.zeros(samples.count, dtype=torch.uint8, device=device)
     parts = world.part(torch.arange(samples.count)).split(batch_size)
+    for ids, x in _batches(experiment, network, plan, samples, parts, progress):
+        indices, (images, are_finite) = ids.to(device), _to_pixels(x)
+        pixels[indices], finite[indices] = images.to(device), are_finite.to(finite)
+    return Generated(world.sum_(pixels).cpu(), world.sum_(finite).cpu().bool())
+
+
+def states(
+    experiment: Experiment,
+    network: nn.Module,
+    plan: Plan,
+    samples: Samples,
+    *,
+    batch_size: int = 128,
+    progress: Progress | None = None,
+) -> Tensor:
+    """Run the plan for all `samples`: the images of `generate` before they become bytes, float32
+    [n, c, h, w] on the CPU."""
+    parts = torch.arange(samples.count).split(batch_size)
+    batches = _batches(experiment, network, plan, samples, parts, progress)
+    return torch.cat([x.float().cpu() for _, x in batches])
+
+
+def _batches(
+    experiment: Experiment,
+    network: nn.Module,
+    plan: Plan,
+    samples: Samples,
+    parts: Sequence[Tensor],
+    progress: Progress | None,
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """The ids [b] and the images float [b, c, h, w] of each part that has any."""
     with evaluating(network):
         for done, ids in enumerate(parts):
 
@@ -83,10 +117,7 @@ def generate(
                     progress(done * len(plan) + index + 1, len(parts) * len(plan))
 
             if len(ids):
-                x = _sample(experiment, network, plan, samples, ids, callback)
-                indices, (images, are_finite) = ids.to(device), _to_pixels(x)
-                pixels[indices], finite[indices] = images.to(device), are_finite.to(finite)
-    return Generated(world.sum_(pixels).cpu(), world.sum_(finite).cpu().bool())
+                yield ids, _sample(experiment, network, plan, samples, ids, callback)
 
 
 def denoising(

@@ -45,7 +45,7 @@ from .milestones import (
 from .moments import in_words
 from .preflight import notes
 from .resume import Resume, find_previous, locked
-from .starting import start
+from .starting import load_initial_weights, start
 
 LOG_EVERY = 10
 """A `step` event goes into metrics.jsonl after every so many steps."""
@@ -73,10 +73,7 @@ def run(spec: Spec, *, out: Path, device: torch.device, resume: Resume | None = 
                 " one with --run"
             )
             refuse_changed(spec, RunFolder(previous), present, hint)
-        if spec.train.init_from is not None:
-            with spec.blame("train.init_from"):
-                weights = checkpoint.find_weights(Path(spec.train.init_from))
-                checkpoint.load_weights(experiment.network, weights)
+        load_initial_weights(experiment)
         stack.enter_context(ops.use_backend(spec.backend))
         stop = stack.enter_context(StopSignal())
         if world.is_main:

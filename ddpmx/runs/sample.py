@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from .. import ops
 from ..errors import RunError, SpecError
@@ -20,7 +21,7 @@ from ..training.classes import parse_classes
 from ..training.experiment import Experiment
 from . import sample_files
 from .edits import FROM_NOISE, Editing
-from .generate import Samples, broken_weights, denoising, generate
+from .generate import Samples, broken_weights, denoising, generate, not_finite, states
 from .moments import Network, in_words
 from .opening import OpenedRun, open_run
 
@@ -77,10 +78,7 @@ def sample(
     if out is not None:
         sample_files.check(out)
     opened = open_run(run, overrides, device, weights)
-    with ops.use_backend(opened.spec.backend), Bar() as bar:
-        sampling = prepare(opened.experiment, request, editing, folder=opened.folder.path, progress=bar.show)
-    if sampling.plan.error is not None:
-        say(f"the variances of {opened.spec.sampler.component_name} {in_words(sampling.plan.error)}")
+    sampling = _prepare(opened, request, editing)
     settings = ""
     if out is None:
         settings = _digest(opened, sampling, editing)
@@ -106,6 +104,45 @@ def sample(
         cause = broken_weights(experiment.network)
         raise RunError(f"{generated.problem}; they are black in {out}" + (f"; {cause}" if cause else ""))
     return out
+
+
+def images(
+    run: Path,
+    request: SampleRequest,
+    *,
+    device: torch.device,
+    overrides: Iterable[Override] = (),
+    weights: str | None = None,
+) -> Tensor:
+    """The images that `sample` writes, before they become bytes: float32 [n, c, h, w] in [−1, 1].
+
+    Raises SpecError and RunError as `sample` does.
+    """
+    opened = open_run(run, overrides, device, weights)
+    sampling = _prepare(opened, request, FROM_NOISE)
+    experiment = sampling.experiment
+    with ops.use_backend(experiment.spec.backend), Bar() as bar:
+        x = states(
+            experiment,
+            experiment.network,
+            sampling.plan,
+            sampling.samples,
+            batch_size=experiment.spec.evaluate.batch_size,
+            progress=lambda done, total: bar.show("sample", done, total),
+        )
+    if problem := not_finite(x.isfinite().flatten(1).all(1)):
+        cause = broken_weights(experiment.network)
+        raise RunError(problem + (f"; {cause}" if cause else ""))
+    return x.clamp(-1, 1)
+
+
+def _prepare(opened: OpenedRun, request: SampleRequest, editing: Editing) -> Sampling:
+    """`prepare` for an opened run, with its progress."""
+    with ops.use_backend(opened.spec.backend), Bar() as bar:
+        sampling = prepare(opened.experiment, request, editing, folder=opened.folder.path, progress=bar.show)
+    if sampling.plan.error is not None:
+        say(f"the variances of {opened.spec.sampler.component_name} {in_words(sampling.plan.error)}")
+    return sampling
 
 
 def prepare(

@@ -9,6 +9,7 @@ from .. import ops
 from ..ops import library
 from ..plugins.loading import file_hash
 from ..process.stop import StopSignal
+from ..storage import checkpoint
 from ..storage.atomic import write_atomically
 from ..storage.folder import RunFolder, to_yaml
 from ..storage.provenance import DataRecord, changed_at, difference, earlier_data
@@ -64,6 +65,15 @@ def start(experiment: Experiment, folder: RunFolder, world: World, stop: StopSig
     for event in active.state.rollbacks[logged:]:  # a kill came before they were logged
         active.emit(event)
     return active
+
+
+def load_initial_weights(experiment: Experiment) -> None:
+    """Load the weights that `train.init_from` names, if it does. Raises SpecError if they do not fit."""
+    spec = experiment.spec
+    if spec.train.init_from is not None:
+        with spec.blame("train.init_from"):
+            weights = checkpoint.find_weights(Path(spec.train.init_from))
+            checkpoint.load_weights(experiment.network, weights)
 
 
 def write_environment(

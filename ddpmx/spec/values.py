@@ -6,6 +6,7 @@ and messages work alike.
 
 from __future__ import annotations
 
+import json
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -59,6 +60,27 @@ def changes(overrides: Mapping[str, object]) -> list[Source]:
             changed.append(Source(data, {path: Mark(OVERRIDES) for path in written}))
     findings.report()
     return changed
+
+
+def over_changes(over: Mapping[str, Sequence[object]]) -> list[Source]:
+    """The changes of `evaluate.over` to these fields, with the values of each, instead of the spec's."""
+    if not over:
+        return []
+    return [*changes({"evaluate.over": None}), *changes({"evaluate.over": over})]
+
+
+def replacing(field: str, block: object) -> list[Source]:
+    """The changes of a component, of whose parameters none is kept."""
+    return [*changes({field: None}), *changes({field: block})]
+
+
+def texts(overrides: Mapping[str, object]) -> tuple[str, ...]:
+    """The overrides as KEY=VALUE, for `-s`. Raises SpecError as `changes` does."""
+    changes(overrides)
+    return tuple(
+        f"{key}={json.dumps(_plain(value, tuple(key.split('.')), OVERRIDES), ensure_ascii=False)}"
+        for key, value in overrides.items()
+    )
 
 
 def _source(data: Mapping[str, object]) -> Source:

@@ -1,3 +1,3 @@
 """One spec, many runs: the points of a `sweep:` block, and the engines that run them.
-May be imported by cli.
+May be imported by cli, api.
 """

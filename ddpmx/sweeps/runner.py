@@ -47,8 +47,8 @@ def commands(request: Request, say: Callable[[str], None]) -> list[tuple[str, ..
     return [request.command(name) for name in sorted(names, key=order.__getitem__)]
 
 
-def sweep(request: Request, *, engine: str, jobs: int | None, say: Callable[[str], None]) -> None:
-    """Run all points that are not finished, and report on all of them.
+def sweep(request: Request, *, engine: str, jobs: int | None, say: Callable[[str], None]) -> list[Path]:
+    """Run all points that are not finished, and report on all of them; returns their runs, in order.
 
     Raises SpecError before anything starts, RunError if points failed, and Interrupted if the sweep was
     stopped.
@@ -95,6 +95,7 @@ def sweep(request: Request, *, engine: str, jobs: int | None, say: Callable[[str
         raise RunError(
             f"{len(unfinished)} of {len(result)} points failed. The same command tries them again."
         )
+    return [done[spec.name] for spec in grid.points]
 
 
 def report_results(

@@ -6,7 +6,9 @@ import json
 import math
 import os
 import sys
-from collections.abc import Iterable
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from types import TracebackType
 
@@ -21,6 +23,10 @@ console = Console(stderr=True, highlight=False, soft_wrap=True)
 """The console for everything that is not a command's result."""
 
 
+WARNING = "warning: "
+"""The beginning of a warning's line."""
+
+
 def is_live() -> bool:
     """Whether to show a moving progress bar."""
     return sys.stderr.isatty() and not os.environ.get("CI")
@@ -29,7 +35,7 @@ def is_live() -> bool:
 @cache
 def warn(text: str) -> None:
     """Print a warning on stderr, once per process and text."""
-    say(f"warning: {text}")
+    say(f"{WARNING}{text}")
 
 
 def to_json(data: object, ascii_only: bool = False) -> str:
@@ -46,8 +52,24 @@ def _finite(data: object) -> object:
 
 
 def say(text: str) -> None:
-    """Print a line on stderr, above any bars, with control characters made visible."""
+    """Print a line on stderr, above any bars, with control characters made visible.
+
+    Where nothing is printed, a warning becomes one of Python's.
+    """
+    if console.quiet and text.startswith(WARNING):
+        warnings.warn(visible(text.removeprefix(WARNING)), stacklevel=2)
     console.print(lines(text), markup=False)
+
+
+@contextmanager
+def shown(progress: bool | None) -> Iterator[None]:
+    """A context that prints progress and messages, or not; None: only if stderr is a terminal."""
+    before = console.quiet
+    console.quiet = not (sys.stderr.isatty() if progress is None else progress)
+    try:
+        yield
+    finally:
+        console.quiet = before
 
 
 class _Bars(Progress):

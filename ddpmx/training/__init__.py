@@ -1,3 +1,3 @@
 """From a spec to a trained network: the experiment, the objective, the loop, validation and averages.
-May be imported by metrics, storage, pages, runs, comparison, exchange, sweeps, cli.
+May be imported by metrics, storage, pages, runs, comparison, exchange, sweeps, cli, api.
 """

@@ -61,6 +61,14 @@ class Skipped:
 class EpochDone:
     """The end of an epoch, whose row is in the state."""
 
+    epoch: int
+    """Epoch, counted from 1."""
+    step: int
+    """Its last step, counted from 1."""
+    train_loss: float
+    """Mean objective of the epoch's steps; NaN if all were skipped."""
+    val_loss: float
+    """Mean loss of the validation images."""
     validated: Validated
     """The validation losses."""
 
@@ -101,7 +109,8 @@ def train(
             experiment, trained.averaged, world, bits=evaluation_may_be_due(spec, state, pacing)
         )
         end_epoch(state, validated, pacing, learned_weighting=trained.weighting is not None)
-        yield EpochDone(validated)
+        row = state.row
+        yield EpochDone(row["epoch"], row["step"], row["train_loss"], row["val_loss"], validated)
 
 
 def epoch_order(images: int, seed: int, epoch: int) -> Tensor:
