@@ -65,7 +65,9 @@ if TYPE_CHECKING:
     from .components.registry import WEIGHTINGS as WEIGHTINGS
     from .components.registry import Component as Component
     from .components.slot import Slot as Slot
+    from .data import Data as Data
     from .data import Dataset as Dataset
+    from .data import Images as Images
     from .emas import Ema as Ema
     from .errors import DdpmxError as DdpmxError
     from .errors import RunError as RunError
@@ -124,7 +126,7 @@ _HOMES = {
     "rows": ["DynamicClip", "Plan", "Row"],
     "sampling.loop": ["sample"],
     "schedules": ["Schedule", "Table"],
-    "data": ["Dataset"],
+    "data": ["Data", "Dataset", "Images"],
     "emas": ["Ema"],
     "sampling.guidance": ["guided"],
     "images": ["Picture"],

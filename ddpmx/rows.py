@@ -6,7 +6,7 @@ These classes lie below both `ops`, which runs a row, and `samplers`, which plan
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -105,6 +105,12 @@ class Plan:
         """The number of earlier m that the rows use."""
         return max((len(row.c_history) for row in self.rows), default=0)
 
+    def _repr_html_(self) -> str:
+        """The plan in a notebook: its length, and the noise level of each row as a curve."""
+        text = f"Plan of {len(self)} rows with {self.evaluations} network evaluations, clip {self.clip}"
+        levels = [math.log(sigma / signal) for signal, sigma in self.levels if signal > 0 < sigma]
+        return f"<div>{text}; log(sigma/signal) of each row:</div>{_curve(levels)}"
+
     def resampled(self, times: int, jump: int = 10) -> Plan:
         """The plan with each stretch of `jump` rows run `times` times, for inpainting.
 
@@ -135,6 +141,20 @@ class Plan:
                 planned += [(_noising_row(after, stretch[0][1], stretch[0][0].t), after), *stretch]
         rows, levels = zip(*planned, end, strict=True)
         return replace(self, rows=rows, levels=levels)
+
+
+def _curve(values: Sequence[float]) -> str:
+    """The values as points of an `<svg>` element, from left to right; empty without any."""
+    if not values:
+        return ""
+    low, high = min(values), max(values)
+    across, down = 400 / max(1, len(values) - 1), 100 / ((high - low) or 1)
+    points = [(10 + i * across, 10 + (high - value) * down) for i, value in enumerate(values)]
+    line = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+    dots = "".join(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2.5" fill="currentColor"/>' for x, y in points)
+    stroke = f'<polyline points="{line}" fill="none" stroke="currentColor"/>'
+    labels = f'<text x="10" y="140">{high:.3g} … {low:.3g}</text>'
+    return f'<svg width="420" height="150" role="img">{stroke}{dots}{labels}</svg>'
 
 
 def _noising_row(low: tuple[float, float], high: tuple[float, float], t: float) -> Row:

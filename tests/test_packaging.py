@@ -54,9 +54,9 @@ def blocks(page: str, language: str) -> list[str]:
 def snippets(pages: list[str], language: str) -> list[ParameterSet]:
     """(page, code) of the blocks that are no files to save, as those are that begin with `# name.suffix`.
 
-    Those that train are slow.
+    Those that train, or import diffusers, are slow.
     """
-    trains = re.compile(r"ddpmx\.(run|train)\(")
+    trains = re.compile(r"ddpmx\.(run|train)\(|import .*diffusers")
     return [
         pytest.param(
             page, block, id=f"{page}-{index}", marks=[pytest.mark.slow] if trains.search(block) else []

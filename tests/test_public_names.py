@@ -55,7 +55,7 @@ OPS = {
     "names": {"NORMS"},
 }
 ADDED = {
-    "class": {"Diffusion", "Ema", "Noise", "Run", "Spec"},
+    "class": {"Data", "Diffusion", "Ema", "Images", "Noise", "Run", "Spec"},
     "function": {"compare", "evaluate", "load", "load_spec", "run", "sweep", "train"},
     "registry": {"EMAS"},
 }

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
+from ..data import Data
 from ..files import expanded
 from ..plugins.trust import PERMISSION
 from ..runs.evaluate import EvaluateRequest
@@ -28,9 +29,11 @@ from ..storage.newest import newest_run
 from ..terminal.console import shown
 from ..training.events import parse
 from ..training.experiment import choose_device
+from . import html
 from .arguments import Block
+from .data import data_of, stored
 from .frames import Events
-from .specs import load_spec
+from .specs import changed_spec
 
 Classes = Sequence[str | int]
 """Names or numbers of classes."""
@@ -132,6 +135,10 @@ class Run:
             measured = evaluate_run(self.folder, request, device=choose_device(self._device))
         return Events(parse(to_json(event)) for event in measured)  # the same types as in `events`
 
+    def _repr_html_(self) -> str:
+        """The run in a notebook: its last losses and metrics, and its final samples."""
+        return html.of_run(self._folder, self.status)
+
     def __repr__(self) -> str:
         return f"Run({str(self.folder)!r}, {self.status})"
 
@@ -140,6 +147,7 @@ def run(
     spec: str | Path | Mapping[str, object] | Spec,
     overrides: Mapping[str, object] | None = None,
     *,
+    data: Data | Tensor | None = None,
     out: str | Path = "runs",
     resume: bool = False,
     device: str | None = None,
@@ -151,12 +159,18 @@ def run(
     notebook's stop button, saves a checkpoint and raises Interrupted. `progress` prints on stderr: True,
     False, or by default only if that is a terminal.
 
+    `data` replaces the spec's data set: a `Data`, or a tensor of images, uint8 [n, 1 or 3, size, size] or
+    floats in [−1, 1]. It is stored once in `<out>/data`, so that the run can be measured and resumed.
+
     Raises SpecError before anything is written, and RunError if the run fails; it can be resumed then.
     """
-    loaded = load_spec(spec, overrides)
+    changed, folder = changes(overrides or {}), expanded(out)
+    if data is not None:
+        changed = [*stored(data_of(data), folder), *changed]
+    loaded = changed_spec(spec, changed)
     previous = Resume(None, False) if resume else None
     with shown(progress):
-        folder = run_spec(loaded, out=expanded(out), device=choose_device(device), resume=previous)
+        folder = run_spec(loaded, out=folder, device=choose_device(device), resume=previous)
     return Run(folder, device=device)
 
 

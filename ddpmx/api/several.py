@@ -20,6 +20,7 @@ from ..spec.values import texts
 from ..sweeps.request import Request
 from ..sweeps.runner import sweep as run_sweep
 from ..terminal.console import shown
+from . import html
 from .arguments import Block
 from .frames import Events, frame
 from .runs import Run, load
@@ -53,6 +54,10 @@ class ComparedRuns:
     def data(self) -> dict[str, object]:
         """Everything as JSON types, as `compare --json`."""
         return to_data(self.comparison, self.groups)
+
+    def _repr_html_(self) -> str:
+        """The comparison in a notebook: its table, in words, and its first figures."""
+        return html.of_comparison(self.comparison, self.groups)
 
     def __str__(self) -> str:
         """What `ddpmx compare` prints."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ..spec.loading import load
 from ..spec.schema import Spec
+from ..spec.source import Source
 from ..spec.values import changes, load_values, with_changes
 
 
@@ -22,7 +23,11 @@ def load_spec(
     Raises SpecError with the field of each finding, for a file also with its line, and for the file of a
     sweep.
     """
-    changed = changes(overrides or {})
+    return changed_spec(spec, changes(overrides or {}))
+
+
+def changed_spec(spec: str | Path | Mapping[str, object] | Spec, changed: Sequence[Source]) -> Spec:
+    """`load_spec` with overrides that are made already."""
     if isinstance(spec, Spec):
         return with_changes(spec, changed) if changed else spec
     return load_values(spec, changed) if isinstance(spec, Mapping) else load(Path(spec), changed)

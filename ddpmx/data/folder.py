@@ -14,8 +14,9 @@ from ..terminal.progress import track
 from ..text import shortened
 from .base import Images, Undecoded
 from .decode import Channels, Decoder
+from .divided import Decoded
 from .layout import Layout, Reading, read_layout
-from .stored import Decoded, Stored, Survey
+from .stored import Stored, Survey
 
 PREVIEWED = 256
 """Number of images of a large folder that `look` decodes."""

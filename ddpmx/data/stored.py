@@ -12,31 +12,18 @@ from pathlib import Path
 from typing import TypeGuard
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
 from ..errors import SpecError
 from ..files import cache_root, expanded, kind, resolved
 from ..text import shortened
 from . import cache
-from .base import Data, Dataset, Images, shuffled
+from .base import Data, Images
+from .divided import SPLITS, Decoded, Divided
 
 _FORMAT = 2  # version of the cache files; must increase when images are decoded differently
 FEW_IMAGES, FEW_BYTES = 1000, 20_000_000
 """The largest data set that `look` decodes completely."""
-SPLITS = ("train", "validation", "test")
-
-
-@dataclass(frozen=True, eq=False)
-class Decoded:
-    """A data set with its original splits."""
-
-    splits: dict[str, Images]
-    """The images of `train`, and perhaps of `validation` and `test`."""
-    classes: tuple[str, ...] | None
-    """Names of the classes; None without labels."""
-    left_out: tuple[str, ...] = ()
-    """What turned out not to be usable in decoding: one phrase each."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,17 +42,11 @@ class Survey:
     """Anything else that the class's own `decode` needs."""
 
 
-class Stored(Dataset):
-    """Base of data sets that are read from files, decoded once, and cached in `$DDPMX_CACHE`.
-
-    If the data set has a validation split, it is used. Otherwise the fraction `validation` of the training
-    images is held out. A test split is never created.
-    """
+class Stored(Divided):
+    """Base of data sets that are read from files, decoded once, and cached in `$DDPMX_CACHE`."""
 
     path: str | None = None
     """The data set's folder (or one parquet file), relative to the spec."""
-    validation: float = Field(default=0.05, gt=0, lt=1)
-    """Fraction of the training images held out for validation; unused if the set has a validation split."""
 
     @abstractmethod
     def survey(self, source: Path | None) -> Survey:
@@ -83,7 +64,7 @@ class Stored(Dataset):
         """The data set, from the cache if it was decoded before."""
         source = self.locate(root)
         survey = self.survey(source)
-        return self._divide(self._cached(survey) or self._decode_and_cache(source, survey), survey)
+        return self.divide(self._cached(survey) or self._decode_and_cache(source, survey), survey.left_out)
 
     def look(self, root: Path) -> Data:
         """The whole data set if it is small or cached; otherwise what a preview reveals."""
@@ -98,8 +79,8 @@ class Stored(Dataset):
         ):
             decoded = self.decode(source, survey)  # not cached: a preview never writes to the cache
         if decoded is not None:
-            return self._divide(decoded, survey)
-        return self._divide(self.preview(source, survey), survey, fingerprint="not computed")
+            return self.divide(decoded, survey.left_out)
+        return self.divide(self.preview(source, survey), survey.left_out, fingerprint="not computed")
 
     def locate(self, root: Path) -> Path | None:
         """The location: `path`, else `$DDPMX_DATA/<name>`, else None. Raises SpecError for a wrong `path`."""
@@ -130,34 +111,6 @@ class Stored(Dataset):
         facts = {"classes": decoded.classes, "source": str(source or "the Hub"), "left_out": decoded.left_out}
         cache.write(self._file(survey), _tensors(decoded), facts)
         return decoded
-
-    def _divide(self, decoded: Decoded, survey: Survey, fingerprint: str = "") -> Data:
-        """Apply `limit`, and hold out validation images if the data set has no validation split."""
-        splits = {split: self.shaped(images) for split, images in decoded.splits.items()}
-        train, validation = splits["train"], splits.get("validation")
-        order = shuffled(len(train), self.limit)
-        if validation is None:
-            held_out = max(1, round(len(order) * self.validation))
-            if held_out >= len(order):
-                raise SpecError(
-                    f"holding out {self.validation} of {len(order)} training images leaves none to train on",
-                    field="validation",
-                    hint="use a smaller fraction, or more images",
-                )
-            validation = train.take(order[:held_out].sort().values)
-            order = order[held_out:]
-        if len(order) < len(train):
-            train = train.take(order.sort().values)
-        flip = bool(getattr(self, "flip", False))  # a field only where mirroring makes sense
-        left_out = (*survey.left_out, *decoded.left_out)
-        test = splits.get("test")
-        return Data(
-            self.component_name, train, validation, test, decoded.classes, flip, fingerprint, left_out
-        )
-
-    def shaped(self, images: Images) -> Images:
-        """The decoded images as the data set has them: a quick change, made after they are cached."""
-        return images
 
 
 def _tensors(decoded: Decoded) -> dict[str, Tensor]:

@@ -16,9 +16,10 @@ from ..text import shortened
 from . import cache, hub
 from .base import Images, Undecoded
 from .decode import Channels, Decoder
+from .divided import Decoded
 from .parquet_files import count_rows, file_hash, load_files, parquet_files
 from .records import Labels, Records, published_counts, read_labels, read_rows, select
-from .stored import Decoded, Stored, Survey
+from .stored import Stored, Survey
 
 if TYPE_CHECKING:
     from datasets import IterableDataset

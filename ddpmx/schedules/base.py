@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from pydantic import Field
@@ -20,6 +20,10 @@ from ..components.registry import Component
 from ..errors import SpecError
 from ..plugins.expected import instance, numbers, pair
 from ..plugins.guard import Contract
+from . import figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 def variance_preserving(log_snr: Tensor) -> tuple[Tensor, Tensor]:
@@ -44,7 +48,7 @@ def rescale_zero_terminal_snr(signal: Tensor, sigma: Tensor) -> Tensor:
     return 2 * new_signal.log() - torch.log(new_gap * (1 + new_signal))
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Table:
     """A schedule's numbers on the CPU: x_t = signal·x_0 + sigma·ε, where index 0 has the least noise."""
 
@@ -91,6 +95,19 @@ class Table:
         )
         # β_t = 1 − exp(log ᾱ_t − log ᾱ_{t−1})
         return -torch.expm1(torch.diff(log_alpha_bar, prepend=log_alpha_bar.new_zeros(1)))
+
+    def plot(self) -> Figure:
+        """A matplotlib figure: signal, sigma and log-SNR over the index."""
+        return figure.plot(self.signal.tolist(), self.sigma.tolist(), self.log_snr.tolist())
+
+    def __repr__(self) -> str:
+        first, last = (float(value) for value in self.log_snr[[0, -1]])
+        kind = "variance preserving" if self.is_variance_preserving else "not variance preserving"
+        return f"Table({self.timesteps} timesteps, log-SNR {first:.4g} … {last:.4g}, {kind})"
+
+    def _repr_html_(self) -> str:
+        """The table in a notebook: its figure below a line of text."""
+        return f"<div>{self!r}</div>{figure.to_svg(self.plot())}"
 
     def log_snr_at(self, t: Tensor) -> Tensor:
         """log-SNR at the indices `t`, float64 [n] in 0 … T−1: linear between whole indices.

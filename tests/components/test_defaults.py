@@ -33,6 +33,7 @@ REQUIRED: dict[str, dict[str, Any]] = {
     "hub": {"repo": "a/b"},
     "image_folder": {"path": "images"},
     "parquet": {"path": "images"},
+    "tensor": {"path": "images.npy"},
     "no_images": {"size": 8, "channels": 1},
     "jsonl": {"path": "events.jsonl"},
     "convnext_unet": {"dim": 8},
