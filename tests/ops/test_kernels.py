@@ -36,7 +36,8 @@ TARGETS = [*(library.cpu_levels() if ops.backends()["cpp"] else ()), "eight", "c
 pytestmark = pytest.mark.skipif(COMPILER is None, reason="no g++")
 
 STREAM, SEED = 0xDEADBEEF, 2**64 - 12345
-# One element, the ends of a warp's words, partial blocks, several parts of 2,048, several blocks of 8 warps.
+# One element, the ends of a warp's words, half and partial blocks, several parts of 2,048, several blocks of
+# 8 warps.
 SHAPES = [
     (1, 1),
     (2, 31),
@@ -44,6 +45,8 @@ SHAPES = [
     (3, 127),
     (2, 128),
     (5, 129),
+    (2, 64),
+    (1, 65),
     (2, 3, 5, 7),
     (2, 1, 28, 28),
     (2, 3, 32, 32),
