@@ -101,4 +101,6 @@ def test_all_figures_are_drawn_for_two_scales(tmp_path: Path, monkeypatch: pytes
     names = ["", "_timesteps", "_schedules", "_losses", "_weights", "_signal", "_averages"]
     names += [f"_grids_{name}" for name in (scales[0].name, "other")]
     assert all((tmp_path / f"study{name}.png").stat().st_size > 5000 for name in names)
-    assert "| other: measured |" in (tmp_path / "study.md").read_text()
+    page = (tmp_path / "study.md").read_text()
+    assert "| other: measured |" in page
+    assert "(study_grids_other.png)" in page

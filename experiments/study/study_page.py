@@ -25,6 +25,8 @@ DOCS, RESULTS = ROOT / "docs", ROOT / "results" / "study"
 SCALES = ("digits", "small", "full")
 TABLE = re.compile(r"(<!-- verdicts of ([a-z_]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 """A table of verdicts on the page, with the name of its sweep."""
+GRIDS = re.compile(r"(<!-- grids -->\n).*?(<!-- end -->)", re.DOTALL)
+"""The place of the images of each scale on the page."""
 HEADINGS = ("claim", "verdict", "measured here", "the study's figures", "seeds")
 
 
@@ -81,9 +83,13 @@ def figure(scale: Path, one: Verdict) -> str:
 
 
 def renewed(page: str, scales: Sequence[Path]) -> str:
-    """The page with the tables of these results."""
-    found = tables(scales)
-    return TABLE.sub(lambda match: match[1] + found[match[2]] + match[3], page)
+    """The page with the tables of these results, and the names of the pictures of their images."""
+    found, names = tables(scales), [folder.name for folder in scales]
+    grids = "\n".join(
+        f"![The first images of each setting at the scale {name}](study_grids_{name}.png)\n" for name in names
+    )
+    page = TABLE.sub(lambda match: match[1] + found[match[2]] + match[3], page)
+    return GRIDS.sub(lambda match: match[1] + grids + match[2], page)
 
 
 def main(scales: Sequence[Path]) -> None:
