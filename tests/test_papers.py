@@ -9,9 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import papers
+import papers_estimate
 import papers_page
 import pytest
-from made_runs import add_measurement, run_of, score
+import torch
+from made_runs import evaluated, run_of
 from papers_publish import publish
 from study_tables import to_data
 
@@ -112,9 +114,9 @@ def test_each_claim_of_a_paper_is_judged_once_its_points_have_scores(name: str, 
         return
     grid = load_sweep(FILES[name], ["sweep.seed=[0, 1]"])
     for index, spec in enumerate(grid.points):
-        names = measures_of([spec])[1:]
-        value = 5 + 0.5 * index + 0.001 * (index * 7 % 5)
-        run_of(spec, tmp_path / grid.name, {each: score(value, n=spec.evaluate.samples) for each in names})
+        run = run_of(spec, tmp_path / grid.name)
+        for measure in measures_of([spec])[1:]:
+            evaluated(run, 5 + 0.5 * index + 0.001 * (index * 7 % 5), metric=measure)
     judged = judged_claims(grid, tmp_path)
     assert judged is not None
     for verdict in judged.verdicts:
@@ -130,7 +132,7 @@ def make_runs(file: Path, out: Path, steps: Sequence[int]) -> None:
         count = spec.evaluate.sampler.steps
         if count in steps:
             run = run_of(spec, out / grid.name)
-            add_measurement(run, 10 / count + 0.01 * spec.seed)
+            evaluated(run, 10 / count + 0.01 * spec.seed)
             (run / "checkpoints" / "model.safetensors").write_bytes(b"weights")
 
 
@@ -178,3 +180,21 @@ def test_the_driver_runs_what_needs_runs_and_says_what_is_left(
     assert len(commands) == 1
     assert papers.main(["terminal_sign", *where]) == 2
     assert "did you mean 'terminal_signal'" in capsys.readouterr().err
+
+
+def test_an_estimate_counts_a_shared_training_once_and_leaves_out_what_is_finished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "tiny.yaml"
+    file.write_text(SWEEP)
+    monkeypatch.setattr(papers_estimate, "build", lambda spec, device, training: None)
+    monkeypatch.setattr(papers_estimate, "estimate", lambda _: [("training", 60.0), ("a", 4.0), ("b", 2.0)])
+    monkeypatch.setattr(papers_estimate, "worker_environments", lambda *_: [{"OMP_NUM_THREADS": "1"}] * 2)
+    monkeypatch.setattr("torch.set_num_threads", lambda _: None)
+    monkeypatch.setattr(papers_estimate, "choose_device", lambda _: torch.device("cpu"))
+    papers_estimate.say_estimate({"tiny": load_sweep(file)}, tmp_path / "runs", None)
+    # two trainings of 60 s, and four points of 6 s
+    assert "tiny: 4 of 4 points are left, 2.4 core-minutes, about 1 min 10 s" in capsys.readouterr().out
+    make_runs(file, tmp_path / "runs", [2])  # without checkpoints: the others train anew
+    papers_estimate.say_estimate({"tiny": load_sweep(file)}, tmp_path / "runs", None)
+    assert "tiny: 2 of 4 points are left, 2.2 core-minutes" in capsys.readouterr().out
