@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
@@ -45,6 +47,26 @@ def at(name: str, make: Callable[[], T]) -> T:
         return make()
     except SpecError as error:
         raise error.at(name, None) from None
+
+
+@contextmanager
+def arguments_named() -> Iterator[None]:
+    """A context in which an error about an option, such as `--classes`, names the argument instead."""
+    try:
+        yield
+    except SpecError as error:
+        raise error.each(_named) from None
+
+
+def _named(finding: SpecError) -> SpecError:
+    """The finding about an argument: `allow_plugins` for `--allow-plugins`."""
+    field = _as_argument(finding.field) if finding.field.startswith("--") else finding.field
+    hint = re.sub(r"--[a-z][a-z-]*", lambda option: _as_argument(option[0]), finding.hint)
+    return SpecError(finding.message, field=field, mark=finding.mark, hint=hint, trace=finding.trace)
+
+
+def _as_argument(option: str) -> str:
+    return option.removeprefix("--").replace("-", "_")
 
 
 def images(name: str, x: object) -> Tensor:

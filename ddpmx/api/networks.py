@@ -39,10 +39,11 @@ def denoiser(
     net: Net, table: Table, prediction: Prediction, time_input: TimeInput
 ) -> Callable[[Tensor, Tensor], Tensor]:
     """denoise(x, t) for `ddpmx.sample`: net's output for x [n, …] at table indices t [n], in x's dtype."""
+    scales = prediction.input_scale(table.signal, table.sigma) is not None
 
     def denoise(x: Tensor, t: Tensor) -> Tensor:
         t = t.cpu().double()
-        scale = prediction.input_scale(*table.at(t))
+        scale = prediction.input_scale(*table.at(t)) if scales else None
         time = embed_time(t, table, time_input).to(x.device)
         return output_of(net, scaled(x, scale), time, like=x, learns_variance=True).to(x.dtype)
 

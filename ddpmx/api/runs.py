@@ -30,7 +30,7 @@ from ..terminal.console import shown
 from ..training.events import parse
 from ..training.experiment import choose_device
 from . import html
-from .arguments import Block
+from .arguments import Block, arguments_named
 from .data import data_of, stored
 from .frames import Events
 from .specs import changed_spec
@@ -78,7 +78,7 @@ class Run:
 
     def network(self, weights: str | None = None) -> nn.Module:
         """The network in evaluation mode with `weights`: `best`, `last` or a file; None: as the spec says."""
-        with shown(False):
+        with shown(False), arguments_named():
             opened = open_run(self.folder, (), choose_device(self._device), weights)
         return opened.experiment.network.eval()
 
@@ -103,7 +103,7 @@ class Run:
         """
         changed = [] if sampler is None else replacing("sampler", sampler)
         chosen = None if classes is None else ",".join(map(_class, classes))
-        with shown(progress):
+        with shown(progress), arguments_named():
             return sampled_images(
                 self.folder,
                 SampleRequest(count, seed, chosen, guidance),
@@ -119,19 +119,23 @@ class Run:
         samples: int | None = None,
         over: Mapping[str, Sequence[object]] | None = None,
         overrides: Mapping[str, object] | None = None,
+        allow_changed_data: bool = False,
         progress: bool | None = None,
     ) -> Events:
         """Measure the run, and store each measurement in its folder, as `ddpmx evaluate` does.
 
         `metrics` and `samples` replace those of the spec. With `over`, such as `{"evaluate.sampler.steps":
         [5, 10]}`, every combination of the values is measured once: what the run has already is returned and
-        not measured again. Raises SpecError for what cannot be measured, RunError if a metric failed.
+        not measured again. Raises SpecError for what cannot be measured, or for data that have changed since
+        the run unless `allow_changed_data`, and RunError if a metric failed.
         """
         changed = dict(overrides or {})
         changed |= {"evaluate.metrics": list(metrics)} if metrics else {}
         changed |= {} if samples is None else {"evaluate.samples": samples}
-        request = EvaluateRequest(over=over or {}, overrides=changes(changed))
-        with shown(progress):
+        request = EvaluateRequest(
+            over=over or {}, overrides=changes(changed), allow_changed_data=allow_changed_data
+        )
+        with shown(progress), arguments_named():
             measured = evaluate_run(self.folder, request, device=choose_device(self._device))
         return Events(parse(to_json(event)) for event in measured)  # the same types as in `events`
 
@@ -150,12 +154,14 @@ def run(
     data: Data | Tensor | None = None,
     out: str | Path = "runs",
     resume: bool = False,
+    allow_changed_data: bool = False,
     device: str | None = None,
     progress: bool | None = None,
 ) -> Run:
     """Train, sample, measure and report, as `ddpmx run` does; returns the run, in `<out>/<name>/<id>`.
 
-    With `resume`, the newest unfinished run of the same spec is resumed, if there is one. Ctrl-C, or a
+    With `resume`, the newest unfinished run of the same spec is resumed, if there is one; with
+    `allow_changed_data` even if its data have changed since. Ctrl-C, or a
     notebook's stop button, saves a checkpoint and raises Interrupted. `progress` prints on stderr: True,
     False, or by default only if that is a terminal.
 
@@ -168,8 +174,8 @@ def run(
     if data is not None:
         changed = [*stored(data_of(data), folder), *changed]
     loaded = changed_spec(spec, changed)
-    previous = Resume(None, False) if resume else None
-    with shown(progress):
+    previous = Resume(None, allow_changed_data) if resume else None
+    with shown(progress), arguments_named():
         folder = run_spec(loaded, out=folder, device=choose_device(device), resume=previous)
     return Run(folder, device=device)
 
@@ -180,7 +186,7 @@ def load(run: str | Path, *, device: str | None = None, allow_plugins: bool = Fa
     `allow_plugins` trusts the plugins in its folder from now on. Raises SpecError if there is no such run.
     """
     found = Run(newest_run(expanded(run)), device=device)
-    with PERMISSION.granted() if allow_plugins else nullcontext():
+    with arguments_named(), PERMISSION.granted() if allow_plugins else nullcontext():
         load_run(found.folder)  # shows at once what is wrong, and makes its plugins trusted
     return found
 

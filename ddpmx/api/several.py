@@ -21,7 +21,7 @@ from ..sweeps.request import Request
 from ..sweeps.runner import sweep as run_sweep
 from ..terminal.console import shown
 from . import html
-from .arguments import Block
+from .arguments import Block, arguments_named
 from .frames import Events, frame
 from .runs import Run, load
 
@@ -77,11 +77,19 @@ def evaluate(
     samples: int | None = None,
     over: Mapping[str, Sequence[object]] | None = None,
     overrides: Mapping[str, object] | None = None,
+    allow_changed_data: bool = False,
     progress: bool | None = None,
 ) -> Events:
     """The measurements of a run, given as for `ddpmx.load`; see `Run.evaluate`."""
     opened = run if isinstance(run, Run) else load(run)
-    return opened.evaluate(metrics, samples=samples, over=over, overrides=overrides, progress=progress)
+    return opened.evaluate(
+        metrics,
+        samples=samples,
+        over=over,
+        overrides=overrides,
+        allow_changed_data=allow_changed_data,
+        progress=progress,
+    )
 
 
 def compare(
@@ -97,9 +105,9 @@ def compare(
     """
     listed = [runs] if isinstance(runs, str | Path | Run) else [*runs]
     base = baseline.folder if isinstance(baseline, Run) else baseline
-    with shown(False):
+    with shown(False), arguments_named():
         comparison = compare_runs([_path(run) for run in listed], base)
-    return ComparedRuns(comparison, tuple(sorted_groups(comparison, sort)))
+        return ComparedRuns(comparison, tuple(sorted_groups(comparison, sort)))
 
 
 def sweep(
@@ -108,17 +116,19 @@ def sweep(
     *,
     out: str | Path = "runs",
     jobs: int | None = None,
+    allow_changed_data: bool = False,
     device: str | None = None,
     progress: bool | None = None,
 ) -> list[Run]:
     """Run every point of a spec's `sweep:` that has not finished yet; returns the runs of all points.
 
     Each training is a process, of which `jobs` run at the same time: by default one for each GPU, or core.
-    Raises SpecError before anything starts, RunError if points failed, and Interrupted if it was stopped; the
+    `allow_changed_data` counts points as finished even if their data have changed since. Raises SpecError
+    before anything starts, RunError if points failed, and Interrupted if it was stopped; the
     same call then runs what is missing.
     """
-    request = Request(expanded(spec), texts(overrides or {}), expanded(out), device)
-    with shown(progress):
+    request = Request(expanded(spec), texts(overrides or {}), expanded(out), device, allow_changed_data)
+    with shown(progress), arguments_named():
         folders = run_sweep(request, engine="local", jobs=jobs, say=lambda line: None)
     return [Run(folder, device=device) for folder in folders]
 

@@ -24,7 +24,7 @@ from ddpmx.comparison.output import to_csv
 from ddpmx.errors import RunError, SpecError
 from ddpmx.images import to_pixels
 from ddpmx.runs.sample import SampleRequest, sample
-from ddpmx.spec.loading import load, override
+from ddpmx.spec.loading import override
 from ddpmx.spec.values import changes, texts
 from ddpmx.storage.folder import RunFolder
 from ddpmx.sweeps.points import load_sweep
@@ -75,13 +75,16 @@ def test_a_training_without_a_folder_cannot_roll_back(trained: Path) -> None:
         ddpmx.train(spec_of(trained), {"train.on_nan": "rollback"})
 
 
-def test_a_run_is_found_by_its_folder_and_its_name(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert ddpmx.load(trained).folder == ddpmx.load(str(trained.parent)).folder == trained
-    run = ddpmx.load(trained)
-    assert (run.name, run.status, run.spec.name) == ("tiny", "finished", "tiny")
-    assert run.spec.resolved() == load(spec_of(trained)).resolved()
+def test_a_run_is_found_by_its_folder_and_its_name(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = ddpmx.load(copied)
+    assert (run.folder, run.name, run.status, run.spec.name) == (copied, "tiny", "finished", "tiny")
+    monkeypatch.chdir(copied.parents[2])
+    for name in ("tiny", "runs/tiny", Path("runs") / "tiny" / copied.name):
+        assert ddpmx.load(name).folder.resolve() == copied
     with pytest.raises(SpecError, match="is not a run: it has no spec.yaml"):
-        ddpmx.load(trained.parent / "other")
+        ddpmx.load(copied.parent / "other")
+    with pytest.raises(SpecError, match=r"no run 'tine', .*did you mean 'tiny'"):
+        ddpmx.load("tine")
 
 
 def test_samples_are_those_of_the_command_before_they_become_bytes(trained: Path, tmp_path: Path) -> None:
@@ -112,7 +115,7 @@ def test_samples_that_are_not_finite_are_an_error(copied: Path) -> None:
     [
         ({"sampler": "dim"}, "sampler.name: unknown sampler 'dim'"),
         ({"sampler": {"name": "ddim", "steps": 21}}, "sampler.steps: "),
-        ({"classes": [0]}, "--classes: the run's network is not class-conditional"),
+        ({"classes": [0]}, "^classes: the run's network is not class-conditional"),
         ({"overrides": {"sampler.step": 3}}, "sampler.step: unknown key"),
     ],
 )
@@ -121,6 +124,7 @@ def test_a_wrong_argument_of_sample_is_named(trained: Path, arguments: dict[str,
         ddpmx.load(trained).sample(2, **arguments)
 
 
+@pytest.mark.slow
 def test_evaluations_are_stored_and_not_repeated(copied: Path) -> None:
     run, over = ddpmx.load(copied, device="cpu"), {"evaluate.sampler.steps": [2, 3]}
     with warnings.catch_warnings():
@@ -178,6 +182,8 @@ def test_a_comparison_has_the_tables_of_the_command(tmp_path: Path) -> None:
     assert compared.data()["baseline"] == ddpmx.compare(tmp_path).data()["baseline"]
     with pytest.raises(SpecError, match="is not a run"):
         ddpmx.compare(tmp_path / "none")
+    with pytest.raises(SpecError, match="^sort: the comparison has no 'fd_cn' to sort by .did you mean"):
+        ddpmx.compare(tmp_path, sort="fd_cn")
 
 
 @pytest.mark.parametrize(
@@ -194,6 +200,7 @@ def test_overrides_of_a_sweep_mean_the_same_as_text(overrides: dict[str, object]
     assert read == [change.data for change in changes(overrides)]
 
 
+@pytest.mark.slow
 def test_finished_points_of_a_sweep_are_not_run_again(tmp_path: Path) -> None:
     file = tmp_path / "tiny.yaml"
     file.write_text(TINIER + "sweep: {seed: [0, 1]}\n")
