@@ -82,17 +82,17 @@ inline void scale_and_shift(const float* from, int64_t count, int64_t channels, 
 // Handles the images [first, last).
 void normalise(const Normalisation& op, int64_t first, int64_t last) {
   const Repeated gamma(op.gamma, op.channels), beta(op.beta, op.channels);
-  const Scratch x_buffer(buffer_size(op.x)), out_buffer(buffer_size(op.out));
+  const Scratch buffer(buffer_size(op.x));
   const int64_t count = op.x.elements;
   for (int64_t image = first; image < last; ++image) {
-    const float* x = read(op.x, image, x_buffer);
-    float* out = destination(op.out, image, out_buffer);
+    const float* x = read(op.x, image, buffer);
+    float* out = destination(op.out, image, buffer);
     if (op.gelu) {
       each(count, [=](int64_t i) {
         float slope;
         out[i] = gelu(x[i], slope);
       });
-    } else {
+    } else if (out != x) {
       memcpy(out, x, count * sizeof(float));
     }
     const Moments moments = moments_of(out, count, op.epsilon);

@@ -36,7 +36,7 @@ MAX_WEIGHT_FRACTION = 0.5
 """A single timestep with a larger fraction of the total weight leaves little for the others."""
 LOWEST_FREQUENCY = 1e-4
 """The lowest frequency in the networks' time embedding."""
-EMULATED_BFLOAT16 = 6
+EMULATED_BFLOAT16 = 5
 """The time of a training step in bfloat16 without instructions for it, relative to float32 (measured, see
 benchmarks/RESULTS.md)."""
 OBJECTIVE_BLOCKS = ("schedule", "prediction", "time", "loss")
