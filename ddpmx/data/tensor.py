@@ -6,15 +6,15 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
 import torch
+from numpy.lib.format import read_array
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
 from ..components.registry import DATASETS
 from ..errors import SpecError
-from ..files import expanded, kind, resolved
+from ..files import expanded, kind, open_regular, resolved
 from ..images import to_pixels
 from ..text import shortened
 from .base import Data, Images
@@ -86,7 +86,8 @@ def divided(pixels: Tensor, flip: bool = False) -> Data:
 def _read(path: Path) -> tuple[dict[str, Tensor], tuple[str, ...] | None]:
     """The tensors of a file, and the names of the classes if it has them."""
     if path.suffix == ".npy":
-        return {"train": torch.from_numpy(np.load(path, allow_pickle=False))}, None
+        with open_regular(path) as array:  # without pickle, which read_array refuses by default
+            return {"train": torch.from_numpy(read_array(array))}, None
     with safe_open(path, framework="pt") as file:
         found = json.loads((file.metadata() or {}).get("classes", "null"))
         if not (found is None or (isinstance(found, list) and all(isinstance(name, str) for name in found))):
