@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from .convolution import conv3x3
 from .depthwise7x7 import depthwise
-from .group_norm import group_norm, silu_conv3x3
+from .grouped_norm import group_norm, silu_conv3x3
 from .in_torch import AttentionParameters, GroupNormParameters
 from .linear_attention import add_linear_attention, fuses_linear_attention
 from .normalisation import norm, norm_conv3x3
