@@ -14,11 +14,11 @@ from pathlib import Path
 
 from papers_estimate import say_estimate
 from papers_publish import publish
-from study_commands import ddpmx
+from study_commands import ddpmx, exit_code
 
 from ddpmx.claims.judged import files_of_claims, judge_files
 from ddpmx.claims.output import print_claims
-from ddpmx.errors import DdpmxError, Interrupted, RunError, SpecError, nearest
+from ddpmx.errors import RunError, SpecError, nearest
 from ddpmx.spec.claims import Equals
 from ddpmx.sweeps.points import Sweep, load_sweep
 
@@ -40,18 +40,7 @@ class Options:
 def main(arguments: Sequence[str]) -> int:
     """Do what the command line says; returns the exit code, as those of `ddpmx`."""
     options = _options(arguments)
-    try:
-        _run(options)
-    except SpecError as error:
-        print("\n".join(f"error: {line}" for line in error.lines()), file=sys.stderr)
-        return 2
-    except (Interrupted, KeyboardInterrupt):
-        print("stopped; the same command resumes the sweeps", file=sys.stderr)
-        return 130
-    except DdpmxError as error:
-        print(f"failed: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return exit_code(lambda: _run(options), "the sweeps")
 
 
 def papers() -> dict[str, Path]:

@@ -12,7 +12,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from study_commands import ddpmx, worker_environments
+from study_commands import ddpmx, exit_code, worker_environments
 from study_estimate import say_estimate
 from study_measurements import choose_all, measure_chosen, measure_full_chain, write_choices
 from study_plan import Study, load_study
@@ -22,7 +22,7 @@ from study_restore import check_classifier, published_runs, restore
 from ddpmx.claims.judged import files_of_claims, judge_files
 from ddpmx.claims.output import print_claims
 from ddpmx.comparison.results import read_run
-from ddpmx.errors import DdpmxError, Interrupted, RunError, SpecError
+from ddpmx.errors import RunError, SpecError
 from ddpmx.training.experiment import choose_device
 
 
@@ -42,18 +42,7 @@ class Options:
 def main(arguments: list[str]) -> int:
     """Do what the command line says; returns the exit code, as those of `ddpmx`."""
     options = _options(arguments)
-    try:
-        _run(options)
-    except SpecError as error:
-        print("\n".join(f"error: {line}" for line in error.lines()), file=sys.stderr)
-        return 2
-    except (Interrupted, KeyboardInterrupt):
-        print("stopped; the same command resumes the study", file=sys.stderr)
-        return 130
-    except DdpmxError as error:
-        print(f"failed: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return exit_code(lambda: _run(options), "the study")
 
 
 def _run(options: Options) -> None:

@@ -1,17 +1,37 @@
-"""Commands of ddpmx as processes, several at the same time."""
+"""Commands of ddpmx as processes, several at the same time, and what ends a script that runs them."""
 
 from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Collection, Mapping, Sequence
+import sys
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
 
-from ddpmx.errors import Interrupted, RunError
+from ddpmx.errors import DdpmxError, Interrupted, RunError, SpecError
 from ddpmx.process.interrupts import PARENT
 from ddpmx.process.stop import StopSignal
 from ddpmx.sweeps.local import program, slots
+
+
+def exit_code(work: Callable[[], None], resumed: str) -> int:
+    """Do the work of a script, and say what stopped it; returns the exit code, as those of `ddpmx`.
+
+    `resumed` is what the same command resumes.
+    """
+    try:
+        work()
+    except SpecError as error:
+        print("\n".join(f"error: {line}" for line in error.lines()), file=sys.stderr)
+        return 2
+    except (Interrupted, KeyboardInterrupt):
+        print(f"stopped; the same command resumes {resumed}", file=sys.stderr)
+        return 130
+    except DdpmxError as error:
+        print(f"failed: {error}", file=sys.stderr)
+        return 1
+    return 0
 
 
 def worker_environments(points: int, jobs: int | None) -> list[dict[str, str]]:

@@ -30,7 +30,7 @@ def conv3x3(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """
     if not has_kernel(x, weight, bias):
         return in_torch.conv3x3(x, weight, bias)
-    x = x.to(convolved_dtype(x)).contiguous(memory_format=torch.channels_last)
+    x = kernels.channels_last(x.to(convolved_dtype(x)))
     return cast(Tensor, _Conv3x3.apply(x, weight, bias))
 
 
@@ -54,7 +54,7 @@ class _Conv3x3(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Context, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
-        gradient = gradient.contiguous(memory_format=torch.channels_last)
+        gradient = kernels.channels_last(gradient)
         grad_x = kernels.convolve_transposed(gradient, weight) if ctx.needs_input_grad[0] else None
         if not any(ctx.needs_input_grad[1:]):
             return grad_x, None, None

@@ -29,7 +29,7 @@ def group_norm(x: Tensor, norm: GroupNormParameters, *, silu: bool = False) -> T
     """
     if not _has_kernel(x, norm):
         return in_torch.group_norm(x, norm, silu=silu)
-    inputs = (_channels_last(x), norm.gamma, norm.beta)
+    inputs = (kernels.channels_last(x), norm.gamma, norm.beta)
     return cast(Tensor, _GroupNorm.apply(*inputs, (norm.groups, norm.epsilon), silu))
 
 
@@ -38,12 +38,8 @@ def silu_conv3x3(x: Tensor, norm: GroupNormParameters, weight: Tensor, bias: Ten
     one_dtype = x.dtype == convolved_dtype(x)
     if not (one_dtype and _has_kernel(x, norm) and convolution.has_kernel(x, weight, bias)):
         return convolution.conv3x3(group_norm(x, norm, silu=True), weight, bias)
-    inputs = (_channels_last(x), norm.gamma, norm.beta, weight, bias)
+    inputs = (kernels.channels_last(x), norm.gamma, norm.beta, weight, bias)
     return cast(Tensor, _SiluConv3x3.apply(*inputs, (norm.groups, norm.epsilon)))
-
-
-def _channels_last(x: Tensor) -> Tensor:
-    return x.contiguous(memory_format=torch.channels_last)
 
 
 def _has_kernel(x: Tensor, norm: GroupNormParameters) -> bool:
@@ -72,7 +68,7 @@ class _GroupNorm(torch.autograd.Function):
     def backward(ctx: _GroupNormContext, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, gamma, beta, statistics = ctx.saved_tensors
         gradients = kernels.group_normalise_gradient(
-            x, _channels_last(gradient), (gamma, beta), ctx.silu, statistics
+            x, kernels.channels_last(gradient), (gamma, beta), ctx.silu, statistics
         )
         return *gradients, None, None
 
@@ -101,7 +97,7 @@ class _SiluConv3x3(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: _SiluConv3x3Context, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, gamma, beta, weight = ctx.saved_tensors
-        gradient = _channels_last(gradient)
+        gradient = kernels.channels_last(gradient)
         activated, statistics = kernels.group_normalise(x, (gamma, beta), *ctx.shape, silu=True)
         weights: tuple[Tensor | None, ...] = (None, None)
         if any(ctx.needs_input_grad[3:5]):

@@ -14,6 +14,11 @@ from torch import Tensor
 from ..library import OPERATORS
 
 
+def channels_last(x: Tensor) -> Tensor:
+    """x [n, c, h, w] in the order that the kernels take."""
+    return x.contiguous(memory_format=torch.channels_last)
+
+
 def depthwise_gradient(x: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor]:
     """The gradients of the weight [c, 1, 7, 7] and bias [c] of `ops.depthwise`, float32.
 

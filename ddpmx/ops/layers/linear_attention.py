@@ -40,7 +40,7 @@ def add_linear_attention(x: Tensor, w: AttentionParameters) -> Tensor:
         return x + norm(y, *w.norm_out, w.epsilon)
     with torch.autocast("cpu", enabled=False):
         weights = (*w.norm_in, w.q, w.k, w.mix(), w.bias, *w.norm_out)
-    x = x.contiguous(memory_format=torch.channels_last)
+    x = kernels.channels_last(x)
     return cast(Tensor, _LinearAttention.apply(x, w.epsilon, *(weight.contiguous() for weight in weights)))
 
 
@@ -68,6 +68,6 @@ class _LinearAttention(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Context, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, statistics, *weights = ctx.saved_tensors
-        gradient = gradient.contiguous(memory_format=torch.channels_last)
+        gradient = kernels.channels_last(gradient)
         grad_x, of_weights = kernels.linear_attention_gradient(x, gradient, weights, statistics)
         return grad_x, None, *of_weights

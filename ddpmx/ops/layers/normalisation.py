@@ -30,7 +30,7 @@ def norm(x: Tensor, gamma: Tensor, beta: Tensor, epsilon: float) -> Tensor:
     """
     if not _has_kernel(x, gamma, beta):
         return in_torch.norm(x, gamma, beta, epsilon)
-    return cast(Tensor, _Norm.apply(_channels_last(x), gamma, beta, epsilon))
+    return cast(Tensor, _Norm.apply(kernels.channels_last(x), gamma, beta, epsilon))
 
 
 def norm_conv3x3(
@@ -47,11 +47,9 @@ def norm_conv3x3(
     one_dtype = x.dtype == convolved_dtype(x)
     if not (one_dtype and _has_kernel(x, gamma, beta) and convolution.has_kernel(x, weight, bias)):
         return convolution.conv3x3(norm(F.gelu(x) if gelu else x, gamma, beta, epsilon), weight, bias)
-    return cast(Tensor, _NormConv3x3.apply(_channels_last(x), gamma, beta, weight, bias, (epsilon, gelu)))
-
-
-def _channels_last(x: Tensor) -> Tensor:
-    return x.contiguous(memory_format=torch.channels_last)
+    return cast(
+        Tensor, _NormConv3x3.apply(kernels.channels_last(x), gamma, beta, weight, bias, (epsilon, gelu))
+    )
 
 
 def _has_kernel(x: Tensor, gamma: Tensor, beta: Tensor) -> bool:
@@ -69,7 +67,7 @@ class _Norm(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Context, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, gamma, statistics = ctx.saved_tensors
-        return *kernels.normalise_gradient(x, _channels_last(gradient), gamma, False, statistics), None
+        return *kernels.normalise_gradient(x, kernels.channels_last(gradient), gamma, False, statistics), None
 
 
 class _NormConv3x3Context(Context, Protocol):
@@ -97,7 +95,7 @@ class _NormConv3x3(torch.autograd.Function):
     def backward(ctx: _NormConv3x3Context, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, gamma, beta, weight = ctx.saved_tensors
         epsilon, gelu = ctx.norm
-        gradient = _channels_last(gradient)
+        gradient = kernels.channels_last(gradient)
         normalised, statistics = kernels.normalise(x, gamma, beta, epsilon, gelu)
         weights: tuple[Tensor | None, ...] = (None, None)
         if any(ctx.needs_input_grad[3:5]):

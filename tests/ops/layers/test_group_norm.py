@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 import torch
 from cpu_levels import LEVELS, needs_library
+from norm_inputs import norm_inputs, with_gradients
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -25,24 +26,6 @@ CASES = [
 ]
 """Shapes and groups: 1, c/2 and c of them, pixels that are not whole vectors, and many rows."""
 EPSILON = 1e-6
-
-
-def inputs(shape: tuple[int, ...], seed: int = 0) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """x, gamma, beta, and a gradient of the result."""
-    generator = torch.Generator().manual_seed(seed)
-    x, g = (
-        torch.randn(shape, generator=generator).contiguous(memory_format=torch.channels_last)
-        for _ in range(2)
-    )
-    gamma, beta = (torch.randn(shape[1], generator=generator) for _ in range(2))
-    return 2 * x + 0.3, gamma, beta, g
-
-
-def run(function: Callable[..., Tensor], g: Tensor, *values: Tensor) -> list[Tensor]:
-    """The result, then the gradients of the values."""
-    values = tuple(value.detach().clone().requires_grad_() for value in values)
-    y = function(*values)
-    return [y.detach(), *torch.autograd.grad(y, values, g)]
 
 
 def torchs(groups: int, silu: bool) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
@@ -65,10 +48,10 @@ def ours(groups: int, silu: bool) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
 def test_the_norm_and_its_gradients_are_torchs_in_float64(
     level: str, shape: tuple[int, ...], groups: int, silu: bool
 ) -> None:
-    x, gamma, beta, g = inputs(shape)
+    x, gamma, beta, g = norm_inputs(shape)
     assert type(ours(groups, silu)(x.requires_grad_(), gamma, beta).grad_fn).__name__ == "_GroupNormBackward"
-    exact = run(torchs(groups, silu), g.double(), x.double(), gamma.double(), beta.double())
-    for mine, truth in zip(run(ours(groups, silu), g, x, gamma, beta), exact, strict=True):
+    exact = with_gradients(torchs(groups, silu), g.double(), x.double(), gamma.double(), beta.double())
+    for mine, truth in zip(with_gradients(ours(groups, silu), g, x, gamma, beta), exact, strict=True):
         torch.testing.assert_close(
             mine.double(), truth, rtol=2e-6, atol=2e-6 * float(truth.abs().max()) + 1e-6
         )
@@ -76,7 +59,7 @@ def test_the_norm_and_its_gradients_are_torchs_in_float64(
 
 def test_a_mean_far_from_zero_costs_no_digits(level: str) -> None:
     """The variance is not computed as a difference of large squares."""
-    x, gamma, beta, _ = inputs((4, 16, 12, 12))
+    x, gamma, beta, _ = norm_inputs((4, 16, 12, 12))
     x = x + 1000
     exact = torchs(4, False)(x.double(), gamma.double(), beta.double())
     torch.testing.assert_close(ours(4, False)(x, gamma, beta).double(), exact, rtol=0, atol=1e-3)
@@ -104,7 +87,7 @@ def test_silu_of_large_values_is_the_value_or_0(level: str) -> None:
 
 
 def test_before_a_convolution_it_is_the_composition(level: str) -> None:
-    x, gamma, beta, _ = inputs((9, 28, 10, 9))
+    x, gamma, beta, _ = norm_inputs((9, 28, 10, 9))
     generator = torch.Generator().manual_seed(1)
     weight, bias, g = (
         torch.randn(shape, generator=generator) for shape in ((19, 28, 3, 3), (19,), (9, 19, 10, 9))
@@ -119,8 +102,8 @@ def test_before_a_convolution_it_is_the_composition(level: str) -> None:
     values = (x, gamma, beta, weight, bias)
     result = fused(*(value.requires_grad_() for value in values))
     assert type(result.grad_fn).__name__ == "_SiluConv3x3Backward"
-    exact = run(composed, g.double(), *(value.double() for value in values))
-    for mine, truth in zip(run(fused, g, *values), exact, strict=True):
+    exact = with_gradients(composed, g.double(), *(value.double() for value in values))
+    for mine, truth in zip(with_gradients(fused, g, *values), exact, strict=True):
         torch.testing.assert_close(mine.double(), truth, rtol=1e-5, atol=1e-5 * float(truth.abs().max()))
     one = (x[:1, :, :3], gamma, beta, weight, bias)  # too few tiles for the convolution's kernel
     torch.testing.assert_close(
@@ -130,7 +113,7 @@ def test_before_a_convolution_it_is_the_composition(level: str) -> None:
 
 @needs_library
 def test_levels_threads_and_the_batch_change_no_bit() -> None:
-    x, gamma, beta, g = inputs((19, 24, 9, 10))
+    x, gamma, beta, g = norm_inputs((19, 24, 9, 10))
     results, threads, before = [], torch.get_num_threads(), library.cpu_level()
 
     def both(x: Tensor, g: Tensor) -> list[Tensor]:
@@ -155,7 +138,7 @@ def test_levels_threads_and_the_batch_change_no_bit() -> None:
 
 @needs_library
 def test_what_is_not_finite_stays_in_its_group() -> None:
-    x, gamma, beta, g = inputs((2, 16, 6, 6))
+    x, gamma, beta, g = norm_inputs((2, 16, 6, 6))
     x[1, 3, 2, 2] = torch.nan
     y, statistics = kernels.group_normalise(x, (gamma, beta), 4, EPSILON, silu=True)
     grad_x, _, _ = kernels.group_normalise_gradient(x, g, (gamma, beta), True, statistics)
@@ -166,13 +149,15 @@ def test_what_is_not_finite_stays_in_its_group() -> None:
 
 
 def test_what_the_kernel_does_not_take_torch_does() -> None:
-    values = tuple(value.double() for value in inputs((3, 32, 9, 7)))
+    values = tuple(value.double() for value in norm_inputs((3, 32, 9, 7)))
     x, gamma, beta, g = values
     for mine, truth in zip(
-        run(ours(16, False), g, x, gamma, beta), run(torchs(16, False), g, x, gamma, beta), strict=True
+        with_gradients(ours(16, False), g, x, gamma, beta),
+        with_gradients(torchs(16, False), g, x, gamma, beta),
+        strict=True,
     ):
         assert torch.equal(mine, truth)
-    x, gamma, beta, _ = inputs((3, 32, 9, 7))
+    x, gamma, beta, _ = norm_inputs((3, 32, 9, 7))
     with ops.use_backend("reference"):
         assert torch.equal(ours(16, False)(x, gamma, beta), torchs(16, False)(x, gamma, beta))
     flat = ops.group_norm(x.flatten(2), GroupNormParameters(16, gamma, beta, EPSILON))
@@ -183,7 +168,7 @@ def test_what_the_kernel_does_not_take_torch_does() -> None:
 
 @needs_library
 def test_a_second_derivative_is_an_error() -> None:
-    x, gamma, beta, _ = (value.requires_grad_() for value in inputs((3, 32, 9, 7)))
+    x, gamma, beta, _ = (value.requires_grad_() for value in norm_inputs((3, 32, 9, 7)))
     (gradient,) = torch.autograd.grad(ours(8, True)(x, gamma, beta).square().sum(), x, create_graph=True)
     with pytest.raises(RuntimeError, match="once_differentiable"):
         gradient.sum().backward()
@@ -191,11 +176,11 @@ def test_a_second_derivative_is_an_error() -> None:
 
 @needs_library
 def test_under_autocast_bfloat16_is_float32_rounded_once() -> None:
-    x, gamma, beta, g = inputs((9, 32, 10, 9))
+    x, gamma, beta, g = norm_inputs((9, 32, 10, 9))
     x, g = x.bfloat16(), g.bfloat16()
-    exact = run(ours(16, True), g.float(), x.float(), gamma, beta)
+    exact = with_gradients(ours(16, True), g.float(), x.float(), gamma, beta)
     with torch.autocast("cpu", torch.bfloat16):
-        rounded = run(ours(16, True), g, x, gamma, beta)
+        rounded = with_gradients(ours(16, True), g, x, gamma, beta)
     assert [value.dtype for value in rounded] == 2 * [torch.bfloat16] + 2 * [torch.float32]
     for mine, truth in zip(rounded, exact, strict=True):
         assert torch.equal(mine, truth.to(mine.dtype))

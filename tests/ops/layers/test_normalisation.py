@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from cpu_levels import LEVELS, needs_library
+from norm_inputs import norm_inputs, with_gradients
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -21,24 +21,6 @@ SHAPES = [(3, 28, 9, 7), (17, 33, 5, 5), (2, 224, 7, 7), (1, 16, 1, 1), (1, 1, 3
 EPSILON = 1e-5
 
 
-def tensors(shape: tuple[int, ...], seed: int = 0) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """x, gamma, beta, and a gradient of the result."""
-    generator = torch.Generator().manual_seed(seed)
-    x, g = (
-        torch.randn(shape, generator=generator).contiguous(memory_format=torch.channels_last)
-        for _ in range(2)
-    )
-    gamma, beta = (torch.randn(shape[1], generator=generator) for _ in range(2))
-    return 2 * x + 0.3, gamma, beta, g
-
-
-def run(function: Callable[..., Tensor], g: Tensor, *inputs: Tensor) -> list[Tensor]:
-    """The result, then the gradients of the inputs."""
-    inputs = tuple(value.detach().clone().requires_grad_() for value in inputs)
-    y = function(*inputs)
-    return [y.detach(), *torch.autograd.grad(y, inputs, g)]
-
-
 def torchs(x: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:
     return F.group_norm(x, 1, gamma, beta, EPSILON)
 
@@ -49,9 +31,9 @@ def ours(x: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_norm_and_its_gradients_are_torchs_in_float64(level: str, shape: tuple[int, ...]) -> None:
-    x, gamma, beta, g = tensors(shape)
-    exact = run(torchs, g.double(), x.double(), gamma.double(), beta.double())
-    for mine, truth in zip(run(ours, g, x, gamma, beta), exact, strict=True):
+    x, gamma, beta, g = norm_inputs(shape)
+    exact = with_gradients(torchs, g.double(), x.double(), gamma.double(), beta.double())
+    for mine, truth in zip(with_gradients(ours, g, x, gamma, beta), exact, strict=True):
         torch.testing.assert_close(
             mine.double(), truth, rtol=2e-6, atol=2e-6 * float(truth.abs().max()) + 1e-6
         )
@@ -59,7 +41,7 @@ def test_norm_and_its_gradients_are_torchs_in_float64(level: str, shape: tuple[i
 
 def test_a_mean_far_from_zero_costs_no_digits(level: str) -> None:
     """The variance is not computed as a difference of large squares."""
-    x, gamma, beta, _ = tensors((4, 16, 12, 12))
+    x, gamma, beta, _ = norm_inputs((4, 16, 12, 12))
     x = x + 1000
     exact = torchs(x.double(), gamma.double(), beta.double())
     torch.testing.assert_close(ours(x, gamma, beta).double(), exact, rtol=0, atol=1e-3)
@@ -76,7 +58,7 @@ def test_gelu_is_exact_to_float32(level: str) -> None:
     value = y.double() / statistics[1].double() + statistics[0].double()
     torch.testing.assert_close(value, exact, rtol=3e-7, atol=1e-6)
     # the gradient of Σ y·g is slope·(g − mean of g − y·mean of g·y)·scale
-    _, _, _, g = tensors(tuple(x.shape))
+    _, _, _, g = norm_inputs(tuple(x.shape))
     grad_x, _, _ = kernels.normalise_gradient(x, g, one, True, statistics)
     double = x.double().requires_grad_()
     (truth,) = torch.autograd.grad(F.gelu(double).sum(), double)
@@ -88,7 +70,7 @@ def test_gelu_is_exact_to_float32(level: str) -> None:
 
 @pytest.mark.parametrize("gelu", [False, True])
 def test_before_a_convolution_it_is_the_composition(level: str, gelu: bool) -> None:
-    x, gamma, beta, _ = tensors((9, 28, 10, 9))
+    x, gamma, beta, _ = norm_inputs((9, 28, 10, 9))
     generator = torch.Generator().manual_seed(1)
     weight, bias, g = (
         torch.randn(shape, generator=generator) for shape in ((19, 28, 3, 3), (19,), (9, 19, 10, 9))
@@ -104,14 +86,14 @@ def test_before_a_convolution_it_is_the_composition(level: str, gelu: bool) -> N
     assert (
         type(fused(*(value.requires_grad_() for value in inputs)).grad_fn).__name__ == "_NormConv3x3Backward"
     )
-    exact = run(composed, g.double(), *(value.double() for value in inputs))
-    for mine, truth in zip(run(fused, g, *inputs), exact, strict=True):
+    exact = with_gradients(composed, g.double(), *(value.double() for value in inputs))
+    for mine, truth in zip(with_gradients(fused, g, *inputs), exact, strict=True):
         torch.testing.assert_close(mine.double(), truth, rtol=1e-5, atol=1e-5 * float(truth.abs().max()))
 
 
 @needs_library
 def test_all_levels_and_numbers_of_threads_give_the_same_bits() -> None:
-    x, gamma, beta, g = tensors((19, 21, 9, 10))
+    x, gamma, beta, g = norm_inputs((19, 21, 9, 10))
     results, threads, before = [], torch.get_num_threads(), library.cpu_level()
     try:
         for name in LEVELS:
@@ -129,7 +111,7 @@ def test_all_levels_and_numbers_of_threads_give_the_same_bits() -> None:
 
 @needs_library
 def test_what_is_not_finite_stays_so() -> None:
-    x, gamma, beta, _ = tensors((2, 16, 6, 6))
+    x, gamma, beta, _ = norm_inputs((2, 16, 6, 6))
     x[1, 3, 2, 2] = torch.nan
     for gelu in (False, True):
         y, _ = kernels.normalise(x, gamma, beta, EPSILON, gelu)
@@ -138,10 +120,12 @@ def test_what_is_not_finite_stays_so() -> None:
 
 
 def test_what_the_kernel_does_not_take_torch_does() -> None:
-    x, gamma, beta, g = (value.double() for value in tensors(SHAPES[0]))
-    for mine, truth in zip(run(ours, g, x, gamma, beta), run(torchs, g, x, gamma, beta), strict=True):
+    x, gamma, beta, g = (value.double() for value in norm_inputs(SHAPES[0]))
+    for mine, truth in zip(
+        with_gradients(ours, g, x, gamma, beta), with_gradients(torchs, g, x, gamma, beta), strict=True
+    ):
         assert torch.equal(mine, truth)
-    x, gamma, beta, _ = tensors(SHAPES[0])
+    x, gamma, beta, _ = norm_inputs(SHAPES[0])
     with ops.use_backend("reference"):
         assert torch.equal(ours(x, gamma, beta), torchs(x, gamma, beta))
     weight, bias = torch.randn(5, 28, 3, 3), torch.randn(5)
@@ -153,7 +137,7 @@ def test_what_the_kernel_does_not_take_torch_does() -> None:
 
 @needs_library
 def test_a_second_derivative_is_an_error() -> None:
-    x, gamma, beta, _ = (value.requires_grad_() for value in tensors(SHAPES[0]))
+    x, gamma, beta, _ = (value.requires_grad_() for value in norm_inputs(SHAPES[0]))
     (gradient,) = torch.autograd.grad(ours(x, gamma, beta).square().sum(), x, create_graph=True)
     with pytest.raises(RuntimeError, match="once_differentiable"):
         gradient.sum().backward()
